@@ -1,0 +1,46 @@
+# Needs nothing but Python 3.11+, git, make and a package index.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: demo test lint types unit wheel lock clean
+
+demo: $(STAMP)
+	$(BIN)/edgefilter demo
+
+test: $(STAMP) lint types wheel unit
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+unit: $(STAMP)
+	$(BIN)/python -m pytest -q
+
+# The wheel is built, installed alone into an empty environment, and asked for its version.
+wheel: $(STAMP)
+	rm -rf build/wheel && mkdir -p build/wheel
+	$(BIN)/python -m build --wheel --no-isolation --outdir build/wheel . >build/wheel/log 2>&1 || { cat build/wheel/log; exit 1; }
+	$(PYTHON) -m venv build/wheel/env
+	build/wheel/env/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	build/wheel/env/bin/pip install --quiet --disable-pip-version-check --no-deps build/wheel/*.whl
+	cd build/wheel && env/bin/edgefilter --version
+
+$(STAMP): pyproject.toml requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edgefilter needs Python 3.11 or newer")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+# Names, versions and hashes for every supported Python; run after changing pyproject.toml.
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		--extra dev --output-file requirements.lock pyproject.toml build-requirements.in
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
