@@ -212,7 +212,10 @@ def load(path: str | Path, overrides: Mapping[str, str] | None = None) -> NodeCo
 
 
 def validate(
-    model: type[Model], tree: dict[str, Any], overrides: Mapping[str, str] | None = None, where: str = "settings"
+    model: type[Model],
+    tree: dict[str, Any],
+    overrides: Mapping[str, str] | None = None,
+    where: str = "settings",
 ) -> Model:
     """Build a model from a tree of values and ``section.key`` overrides.
 
@@ -250,6 +253,8 @@ def _lines(error: ValidationError, where: str) -> list[str]:
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             message = "no such setting"
-        value = "" if item["type"] in ("value_error", "missing", "extra_forbidden") else f" is {item['input']!r}:"
+        value = (
+            "" if item["type"] in ("value_error", "missing", "extra_forbidden") else f" is {item['input']!r}:"
+        )
         lines.append(f"{where}: {key}{value} {message}" if value else f"{where}: {key}: {message}")
     return lines

@@ -112,7 +112,9 @@ class Stream:
             return f"rate is {float(self.rate)} Hz, must be positive"
         if not 1 <= self.channels <= 1 << 20:
             return f"{self.channels} channels, must be 1 to {1 << 20}"
-        if not (np.isfinite(self.first_channel_hz) and np.isfinite(self.channel_step_hz) and self.channel_step_hz):
+        if not (
+            np.isfinite(self.first_channel_hz) and np.isfinite(self.channel_step_hz) and self.channel_step_hz
+        ):
             return "frequencies must be finite and the channel step not zero"
         if self.products not in PRODUCTS:
             return f"products are {self.products}, must be one of {PRODUCTS}"

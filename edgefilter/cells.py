@@ -1,0 +1,102 @@
+"""What flows between detection and the products: time-channel cells, and the rows they are integrated to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntFlag
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Flag(IntFlag):
+    """Why a cell is not used. The lowest bit set is the one that the ledger books the cell under."""
+
+    LOST = 1  # samples are missing: not interference
+    MASK = 2  # a band that the configuration excludes
+    KURTOSIS = 4  # spectral kurtosis
+    CHANNEL = 8  # a channel that stands out of its neighbours
+    TIME = 16  # a time at which the whole band rises
+    CELL = 32  # a cell that stands out of its channel
+
+
+FLAGGERS = tuple(flag for flag in Flag if flag is not Flag.LOST)
+"""The flaggers in the order in which the ledger books."""
+
+
+def flag_name(flag: Flag) -> str:
+    """Name of one flag as tables show it, ``kurtosis``."""
+    return str(flag.name).lower()
+
+
+@dataclass(slots=True)
+class Cells:
+    """Detected power of one block.
+
+    Parameters
+    ----------
+    start
+        Number of the first cell, counted from the epoch.
+    power
+        float32 ``[time, channel, product]``, C-contiguous: mean of the accumulated spectra. Products are those of
+        ``products``. 0 where LOST.
+    flags
+        uint16 ``[time, channel]`` of :class:`Flag` bits. A LOST cell has no other bit.
+    products
+        ``("XX",)``, ``("XX", "YY")`` or ``("XX", "YY", "CR", "CI")`` (real and imaginary part of the mean of X Y*) from
+        voltages, otherwise the stream's own.
+    accumulated
+        int32 ``[time]``: spectra that were accumulated; 0 where nothing is known about it (power input).
+    moment4
+        float32 ``[time, channel, hand]``: mean of \\|v\\|⁴ for the hands XX and YY, or None for power input.
+    """
+
+    start: int
+    power: NDArray[np.float32]
+    flags: NDArray[np.uint16]
+    products: tuple[str, ...]
+    accumulated: NDArray[np.int32]
+    moment4: NDArray[np.float32] | None = None
+
+
+@dataclass(slots=True)
+class Rows:
+    """Integrated power of a run of rows, what the search sees.
+
+    Parameters
+    ----------
+    start
+        Number of the first row, counted from the epoch.
+    stokes
+        float32 ``[stokes, time, channel]``, C-contiguous: mean over the cells that are neither lost nor flagged; 0 where
+        there is none. Stokes is first, so that plane 0, the intensity, is contiguous for the search.
+    weight
+        uint16 ``[time, channel]``: number of cells that the mean is made of.
+    """
+
+    start: int
+    stokes: NDArray[np.float32]
+    weight: NDArray[np.uint16]
+
+    @property
+    def stop(self) -> int:
+        """One past the last row."""
+        return self.start + len(self.weight)
+
+    @classmethod
+    def join(cls, parts: Sequence[Self | None], start: int, stop: int, like: Self) -> Self:
+        """Rows ``[start, stop)`` out of consecutive parts; what no part holds has weight 0.
+
+        ``like`` gives the number of Stokes planes and channels.
+        """
+        stokes = np.zeros((like.stokes.shape[0], stop - start, like.stokes.shape[2]), np.float32)
+        weight = np.zeros((stop - start, like.weight.shape[1]), np.uint16)
+        for part in parts:
+            if part is None:
+                continue
+            first, last = max(start, part.start), min(stop, part.stop)
+            if first < last:
+                here, there = slice(first - start, last - start), slice(first - part.start, last - part.start)
+                stokes[:, here] = part.stokes[:, there]
+                weight[here] = part.weight[there]
+        return cls(start, stokes, weight)

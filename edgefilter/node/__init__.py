@@ -1,0 +1,1 @@
+"""The node: everything that knows sockets, threads and signals."""

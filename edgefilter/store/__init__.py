@@ -1,0 +1,1 @@
+"""Where products end: one small interface and its implementations."""
