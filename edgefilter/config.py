@@ -253,8 +253,6 @@ def _lines(error: ValidationError, where: str) -> list[str]:
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             message = "no such setting"
-        value = (
-            "" if item["type"] in ("value_error", "missing", "extra_forbidden") else f" is {item['input']!r}:"
-        )
+        value = "" if item["type"] in ("value_error", "missing", "extra_forbidden") else f" is {item['input']!r}:"
         lines.append(f"{where}: {key}{value} {message}" if value else f"{where}: {key}: {message}")
     return lines

@@ -204,9 +204,7 @@ def resolve(settings: Reduction, stream: Stream, samples: int | None = None) -> 
         detect=detect.model_copy(update={"spectra": spectra}),
         flag=settings.flag,
         integrate=settings.integrate.model_copy(update={"cells": cells}),
-        pulses=settings.pulses.model_copy(
-            update={"dm": (settings.pulses.dm[0], settings.pulses.dm[1] or _DM_DEFAULT)}
-        ),
+        pulses=settings.pulses.model_copy(update={"dm": (settings.pulses.dm[0], settings.pulses.dm[1] or _DM_DEFAULT)}),
     )
     if settings.pulses.dm[1] is None:
         high = _highest_dm(Plan(stream, resolved), samples)
@@ -239,9 +237,7 @@ def _check(plan: Plan) -> None:
     low, high = plan.band_mhz
     for start, stop in plan.settings.flag.mask:
         if stop <= low or start >= high:
-            raise ConfigError(
-                f"flag.mask [{start}, {stop}] MHz lies outside the band, {low:.3f} to {high:.3f} MHz"
-            )
+            raise ConfigError(f"flag.mask [{start}, {stop}] MHz lies outside the band, {low:.3f} to {high:.3f} MHz")
 
 
 def _power_of_two(wanted: float, least: int, most: int) -> int:

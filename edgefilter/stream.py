@@ -112,9 +112,7 @@ class Stream:
             return f"rate is {float(self.rate)} Hz, must be positive"
         if not 1 <= self.channels <= 1 << 20:
             return f"{self.channels} channels, must be 1 to {1 << 20}"
-        if not (
-            np.isfinite(self.first_channel_hz) and np.isfinite(self.channel_step_hz) and self.channel_step_hz
-        ):
+        if not (np.isfinite(self.first_channel_hz) and np.isfinite(self.channel_step_hz) and self.channel_step_hz):
             return "frequencies must be finite and the channel step not zero"
         if self.products not in PRODUCTS:
             return f"products are {self.products}, must be one of {PRODUCTS}"
@@ -146,7 +144,7 @@ class Stream:
     @property
     def frequencies_hz(self) -> NDArray[np.float64]:
         """Centre frequencies of the raw channels, Hz, shape ``[channel]``."""
-        return self.first_channel_hz + self.channel_step_hz * np.arange(self.channels)
+        return np.asarray(self.first_channel_hz + self.channel_step_hz * np.arange(self.channels), np.float64)
 
     def seconds(self, samples: int) -> float:
         """Duration of a number of samples, s."""
