@@ -31,7 +31,7 @@ def flag_name(flag: Flag) -> str:
 
 @dataclass(slots=True)
 class Cells:
-    """Detected power of one block.
+    r"""Detected power of one block.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class Cells:
     accumulated
         int32 ``[time]``: spectra that were accumulated; 0 where nothing is known about it (power input).
     moment4
-        float32 ``[time, channel, hand]``: mean of \\|v\\|⁴ for the hands XX and YY, or None for power input.
+        float32 ``[time, channel, hand]``: mean of \|v\|⁴ for the hands XX and YY, or None for power input.
     """
 
     start: int
@@ -68,8 +68,8 @@ class Rows:
     start
         Number of the first row, counted from the epoch.
     stokes
-        float32 ``[stokes, time, channel]``, C-contiguous: mean over the cells that are neither lost nor flagged; 0 where
-        there is none. Stokes is first, so that plane 0, the intensity, is contiguous for the search.
+        float32 ``[stokes, time, channel]``, C-contiguous: mean over the cells that are neither lost nor flagged; 0
+        where there is none. Stokes is first, so that plane 0, the intensity, is contiguous for the search.
     weight
         uint16 ``[time, channel]``: number of cells that the mean is made of.
     """

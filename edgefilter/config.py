@@ -10,12 +10,14 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgefilter.errors import ConfigError
+from edgefilter.stream import Encoding, Kind, Stream
 
 
 class Section(BaseModel):
@@ -173,8 +175,50 @@ class StoreSection(Section):
     path: str = "store"
 
 
+class StreamSection(Section):
+    """The stream that is expected: what ``edgefilter check`` reckons with. The live one brings its own header."""
+
+    kind: Kind = Kind.VOLTAGE
+    rate_hz: Annotated[float, Field(gt=0, le=1e12)]
+    """Samples a second; real voltages of bandwidth B have rate 2 B, complex ones B."""
+    centre_mhz: Annotated[float, Field(gt=0)]
+    """Middle of the band."""
+    bandwidth_mhz: float
+    """Width of the band; negative if the first channel is the highest."""
+    channels: Annotated[int, Field(ge=1, le=1 << 20)] = 1
+    products: tuple[str, ...] = ("X", "Y")
+    bits: Annotated[int, Field(ge=1, le=32)] = 8
+    encoding: Encoding = Encoding.SIGNED
+    complex_samples: bool = True
+
+    def stream(self) -> Stream:
+        """Return the header that such a stream would have.
+
+        Raises
+        ------
+        InputError
+            If the values do not describe a stream.
+        """
+        step = self.bandwidth_mhz * 1e6 / self.channels
+        return Stream(
+            name="expected",
+            kind=self.kind,
+            epoch_tai_ns=0,
+            rate=Fraction(str(self.rate_hz)),
+            channels=self.channels,
+            first_channel_hz=self.centre_mhz * 1e6 - step * (self.channels - 1) / 2,
+            channel_step_hz=step,
+            products=self.products,
+            bits=self.bits,
+            encoding=self.encoding,
+            complex_samples=self.complex_samples,
+        )
+
+
 class NodeConfig(Reduction):
     """A whole configuration file."""
+
+    stream: StreamSection | None = None
 
     node: NodeSection = NodeSection()
     input: InputSection = InputSection()

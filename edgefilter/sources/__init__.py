@@ -25,7 +25,7 @@ class Source(Protocol):
         """What a user should know about these samples, a line each (a cut-off file, an unknown frequency)."""
 
     def read(self, start: int, stop: int) -> Chunk:
-        """Samples ``[start, stop)``.
+        """Read samples ``[start, stop)``.
 
         Any range is allowed; what lies before sample 0 or after the last one is a gap of reason OUTSIDE, what the
         source lacks in between a gap that says why.

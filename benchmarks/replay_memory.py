@@ -1,0 +1,82 @@
+"""Replay a large generated filterbank file and record the peak memory.
+
+``python -m benchmarks.replay_memory --gigabytes 20`` writes the file in a temporary folder (a noise tile, repeated, so
+that generating it costs no more than writing it), replays it in a process of its own, and prints and stores the result.
+"""
+
+import argparse
+import json
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.machine import describe
+
+CHANNELS, TSAMP = 1024, 256e-6
+
+
+def write(path: Path, gigabytes: float) -> int:
+    def text(word: str) -> bytes:
+        return struct.pack("<i", len(word)) + word.encode()
+
+    header = text("HEADER_START") + text("source_name") + text("noise")
+    for key, kind, value in (
+        ("machine_id", "i", 0), ("telescope_id", "i", 0), ("data_type", "i", 1), ("nchans", "i", CHANNELS),
+        ("nbits", "i", 8), ("nifs", "i", 1), ("tsamp", "d", TSAMP), ("tstart", "d", 60000.0), ("fch1", "d", 1500.0),
+        ("foff", "d", -300.0 / CHANNELS),
+    ):  # fmt: skip
+        header += text(key) + struct.pack("<" + kind, value)
+    tile = np.random.default_rng(1).normal(96, 14, (1 << 16, CHANNELS)).clip(0, 255).astype(np.uint8).tobytes()
+    tiles = max(1, round(gigabytes * 1e9 / len(tile)))
+    with path.open("wb") as file:
+        file.write(header + text("HEADER_END"))
+        for _ in range(tiles):
+            file.write(tile)
+    return tiles * len(tile)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--gigabytes", type=float, default=20.0)
+    parser.add_argument("--dm", default="0:100")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/replay_memory.json"))
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "large.fil"
+        size = write(path, arguments.gigabytes)
+        command = [
+            sys.executable, "-m", "edgefilter.cli.main", "replay", str(path), "--store", f"{folder}/store",
+            "--dm", arguments.dm,
+        ]  # fmt: skip
+        began = time.monotonic()
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        shown = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.monotonic() - began
+    sky = size / CHANNELS * TSAMP
+    result = {
+        "file_bytes": size,
+        "sky_seconds": round(sky, 1),
+        "dm": arguments.dm,
+        "peak_rss_bytes": usage.ru_maxrss * 1024,
+        "wall_seconds": round(wall, 1),
+        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
+        "times_real_time": round(sky / wall, 2),
+        "exit_status": os.waitstatus_to_exitcode(status),
+        "machine": describe(),
+    }
+    print(shown[-600:])
+    print(json.dumps(result, indent=1))
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""``edgefilter check``: what a configuration means, and whether this machine can hold it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from edgefilter.check import Facts, measure_cores
+from edgefilter.cli.options import SetOption, overrides
+from edgefilter.cli.show import size
+from edgefilter.config import load
+from edgefilter.errors import ConfigError
+from edgefilter.plan import Plan, resolve
+from edgefilter.sources.files import open_files
+
+
+def command(
+    config: Annotated[Path, typer.Argument(help="TOML configuration.")],
+    like: Annotated[Path | None, typer.Option(help="A recorded file whose header stands for the stream.")] = None,
+    measure: Annotated[bool, typer.Option(help="Reduce some noise to see how many cores the stream needs.")] = True,
+    assignments: SetOption = None,
+) -> None:
+    """Explain a configuration: rates, block length, history, memory, latency, cores."""
+    settings = load(config, overrides(assignments))
+    if like is not None:
+        source = open_files([like])
+        stream = source.stream
+        source.close()
+    elif settings.stream is not None:
+        stream = settings.stream.stream()
+    else:
+        raise ConfigError(f"{config}: has no [stream] section to reckon with: add one, or name a file with --like")
+    plan = Plan(stream, resolve(settings, stream))
+    facts = Facts.of(plan)
+    low, high = plan.band_mhz
+    table = Table(show_header=False, title=str(config), title_justify="left")
+    rows = [
+        ("input", f"{stream.kind}, {low:.3f} to {high:.3f} MHz, {size(facts.bytes_per_second)}/s"),
+        ("channels", f"{plan.channels} of {abs(plan.channel_mhz) * 1e3:.6g} kHz"),
+        ("cell", f"{plan.spectra_per_cell} spectra, {stream.seconds(plan.samples_per_cell) * 1e3:.6g} ms"),
+        ("row", f"{plan.cells_per_row} cells, {plan.row_seconds * 1e3:.6g} ms"),
+        ("block", f"{plan.rows_per_block} rows, {plan.samples_per_block} samples, {plan.block_seconds:.4g} s"),
+        ("search", f"DM {plan.dm_range[0]:g} to {plan.dm_range[1]:g} pc/cm3, {facts.trials} trials in all bands"),
+        ("sweep", f"{facts.sweep_seconds:.4g} s at the highest DM"),
+        (
+            "history",
+            f"{facts.history_blocks} blocks, {facts.history_seconds:.4g} s, are read again for a lossless restart",
+        ),
+        ("ring for a restart", size(facts.restart_bytes)),
+        ("memory", f"about {size(facts.memory_bytes)}"),
+        ("latency", f"{facts.latency_seconds:.4g} s from the arrival of a pulse to its product at the latest"),
+        ("settings", plan.settings.digest()),
+    ]
+    for name, value in rows:
+        table.add_row(name, value)
+    console = Console()
+    console.print(table)
+    if measure:
+        need, here = measure_cores(plan, settings.node.threads)
+        verdict = "enough" if need <= here else "too few"
+        console.print(f"needs {need:.2g} cores of the {here} here: {verdict}")

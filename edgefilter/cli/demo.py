@@ -1,0 +1,123 @@
+"""``edgefilter demo``: a node, a synthetic telescope, and what the one found of what the other sent."""
+
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import edgefilter
+from edgefilter.cli.show import size
+from edgefilter.errors import EdgefilterError, InputError
+from edgefilter.node.sender import send
+from edgefilter.sources.synthetic import SkyPulse, demo_sky
+from edgefilter.store.reader import StoreReader, open_store
+
+_LOSE_EVERY = 97  # one frame in so many never arrives
+
+
+def command(
+    store: Annotated[
+        str | None, typer.Option("--store", help="Directory of the products; a new one if not given.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=4, help="Length of the synthetic sky, s.")] = 16.0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the synthetic sky.")] = 1,
+) -> None:
+    """Start a node, play a synthetic telescope into it, and compare what was found with what was put in."""
+    console = Console()
+    where = store or tempfile.mkdtemp(prefix="edgefilter-demo-")
+    sky = demo_sky(seconds, seed)
+    console.print(
+        f"telescope: {seconds:g} s of {sky.stream.bandwidth_hz / 1e6:g} MHz around "
+        f"{sky.stream.first_channel_hz / 1e6:g} MHz, {size(sky.samples * sky.stream.sample_bytes)}, "
+        f"{len(sky.truth)} pulses, interference, one frame in {_LOSE_EVERY} lost",
+        highlight=False,
+    )
+    node = subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-m", "edgefilter.cli.main", "run", str(_config()), "--store", where,
+         "--set", "input.endpoint=tcp://127.0.0.1:*"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    try:
+        endpoint = _relay(node, console, until="listening on ")
+        send(sky, endpoint, None, drop=lambda frame: frame % _LOSE_EVERY == _LOSE_EVERY - 1)
+        _relay(node, console)
+    except BaseException:
+        node.terminate()
+        raise
+    finally:
+        node.wait(timeout=60)
+        sky.close()
+    if node.returncode:
+        raise EdgefilterError(f"the node ended with exit status {node.returncode}")
+    reader = open_store(where)
+    console.print(_comparison(reader, sky.truth))
+    _account(reader, console, where)
+
+
+def _config() -> Path:
+    """Find configs/demo.toml: in the checkout, or where the wheel puts it."""
+    places = [Path(edgefilter.__file__).parents[1], Path(sysconfig.get_path("data")) / "share" / "edgefilter"]
+    for place in places:
+        path = place / "configs" / "demo.toml"
+        if path.is_file():
+            return path
+    raise InputError(f"configs/demo.toml is neither in {places[0]} nor in {places[1]}")
+
+
+def _relay(node: "subprocess.Popen[str]", console: Console, until: str | None = None) -> str:
+    """Print the node's lines; return the rest of the first one that begins with ``until``."""
+    assert node.stdout is not None
+    for line in node.stdout:
+        console.print(f"node: {line.rstrip()}", markup=False, highlight=False, soft_wrap=True)
+        if until and line.startswith(until):
+            return line[len(until) :].strip()
+    if until:
+        raise EdgefilterError(f"the node ended before it was {until.strip()}")
+    return ""
+
+
+def _comparison(reader: StoreReader, truth: Sequence[SkyPulse]) -> Table:
+    found: list[dict[str, Any]] = reader.table("pulses").to_pylist()
+    table = Table(title="put in, and found", title_justify="left")
+    for name in ("time s", "DM pc/cm3", "width ms", "S/N", "found time s", "found DM", "found width ms", "found S/N"):
+        table.add_column(name, justify="right")
+    explained = np.zeros(len(found), np.bool_)
+    for pulse in truth:
+        near = [abs(row["seconds"] - pulse.seconds) < 0.02 + 2 * pulse.width for row in found]
+        explained |= np.array(near, np.bool_)
+        rows = [row for row, close in zip(found, near, strict=True) if close]
+        best = max(rows, key=lambda row: row["snr"], default=None)
+        table.add_row(
+            f"{pulse.seconds:.4f}", f"{pulse.dm:.1f}", f"{pulse.width * 1e3:.3g}", f"{pulse.snr:.1f}",
+            *(
+                (f"{best['seconds']:.4f}", f"{best['dm']:.1f} ± {best['dm_error']:.1f}",
+                 f"{best['width'] * 1e3:.3g}", f"{best['snr']:.1f}")
+                if best
+                else ("missed", "", "", "")
+            ),
+        )  # fmt: skip
+    table.caption = f"{int((~explained).sum())} further candidates"
+    table.caption_justify = "left"
+    return table
+
+
+def _account(reader: StoreReader, console: Console, where: str) -> None:
+    ledger = reader.table("ledger")
+    bytes_in = sum(ledger["bytes_in"].to_pylist())
+    bytes_out = sum(path.stat().st_size for path in Path(where).rglob("*") if path.is_file())
+    console.print(
+        f"reduction: {size(bytes_in)} received became {size(bytes_out)} of products, {bytes_in / bytes_out:.0f} to 1\n"
+        f"products lie in {where}: open them with edgefilter.open_store({where!r})",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )

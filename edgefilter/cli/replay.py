@@ -1,0 +1,59 @@
+"""``edgefilter replay``: recorded files become products."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from edgefilter.cli.options import SetOption, StoreOption, ThreadsOption, overrides
+from edgefilter.cli.show import candidates_table, closing_lines, settings_lines
+from edgefilter.config import NodeConfig, load, validate
+from edgefilter.replay import Replay
+from edgefilter.sources.files import open_files
+
+
+def command(
+    files: Annotated[
+        list[Path], typer.Argument(help="Recorded files; several that follow one another are one stream.")
+    ],
+    store: StoreOption = "store",
+    config: Annotated[
+        Path | None, typer.Option(help="TOML configuration; without it, the file's header decides.")
+    ] = None,
+    dm: Annotated[str | None, typer.Option(metavar="LOW:HIGH", help="Dispersion measures to search, pc/cm3.")] = None,
+    snr: Annotated[float | None, typer.Option(metavar="MIN", help="Threshold in S/N.  [default: 7]")] = None,
+    assignments: SetOption = None,
+    threads: ThreadsOption = 0,
+) -> None:
+    """Reduce recorded files: SIGPROC, PSRFITS search mode, FBH5, GUPPI RAW, PSRDADA, VDIF."""
+    values = overrides(assignments, dm, snr)
+    settings = load(config, values) if config else validate(NodeConfig, {}, values, where="settings")
+    console, notes = Console(), Console(stderr=True)
+    source = open_files(files)
+    try:
+        for warning in source.warnings:
+            notes.print(f"edgefilter: warning: {warning}", markup=False, highlight=False, soft_wrap=True)
+        replay = Replay(source, settings, store, node=settings.node.name, threads=threads or settings.node.threads)
+        for line in settings_lines(replay.plan):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:.1f} of {task.total:.1f} s"),
+            TimeRemainingColumn(),
+            console=notes,
+            disable=not sys.stderr.isatty(),
+            transient=True,
+        )
+        with bar:
+            task = bar.add_task("reducing", total=source.stream.seconds(source.samples))
+            for sample in replay.run():
+                bar.update(task, completed=source.stream.seconds(sample))
+        console.print(candidates_table(replay.tally, replay.plan))
+        for line in closing_lines(replay.tally, store):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    finally:
+        source.close()

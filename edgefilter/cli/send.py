@@ -1,0 +1,43 @@
+"""``edgefilter send``: the telescope's side of the wire."""
+
+from typing import Annotated
+
+import typer
+
+from edgefilter.cli.show import size
+from edgefilter.errors import ConfigError
+from edgefilter.node.sender import send
+from edgefilter.sources import Source
+from edgefilter.sources.files import open_files
+from edgefilter.sources.synthetic import demo_sky
+
+
+def command(
+    what: Annotated[list[str], typer.Argument(help="Recorded files, or the word synthetic.")],
+    to: Annotated[str, typer.Option("--to", help="ZeroMQ endpoint of the node.")],
+    speed: Annotated[str, typer.Option(help="Times real time, or max.")] = "1",
+    seconds: Annotated[float, typer.Option(min=0.1, help="Length of the synthetic sky, s.")] = 16.0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the synthetic sky.")] = 1,
+) -> None:
+    """Send recorded files or a synthetic sky to a node."""
+    pace = _pace(speed)
+    source: Source = demo_sky(seconds, seed) if what == ["synthetic"] else open_files(what)
+    try:
+        for warning in source.warnings:
+            typer.echo(f"edgefilter: warning: {warning}", err=True)
+        report = send(source, to, pace)
+    finally:
+        source.close()
+    typer.echo(f"sent {report.frames} frames, {size(report.bytes)}, {report.samples} samples of {source.stream.id}")
+
+
+def _pace(speed: str) -> float | None:
+    if speed == "max":
+        return None
+    try:
+        pace = float(speed)
+    except ValueError:
+        pace = 0.0
+    if not 0 < pace < float("inf"):
+        raise ConfigError(f"--speed {speed}: must be a positive number of times real time, or max")
+    return pace

@@ -1,0 +1,79 @@
+"""What commands print: settings, candidates, the account. Units on everything."""
+
+from rich.table import Table
+
+from edgefilter.engine import Tally
+from edgefilter.plan import Plan
+
+_SHOWN = 20
+
+
+def settings_lines(plan: Plan) -> list[str]:
+    """Say which stream is reduced with which settings."""
+    stream, settings = plan.stream, plan.settings
+    low, high = plan.band_mhz
+    return [
+        f"stream {stream.id}: {stream.kind}, {low:.3f} to {high:.3f} MHz, {plan.channels} channels of "
+        f"{abs(plan.channel_mhz) * 1e3:.6g} kHz, {'+'.join(stream.products)}, {stream.bits} bit {stream.encoding}",
+        f"rows of {plan.row_seconds * 1e3:.6g} ms, blocks of {plan.rows_per_block} rows ({plan.block_seconds:.4g} s), "
+        f"DM {plan.dm_range[0]:g} to {plan.dm_range[1]:g} pc/cm3, S/N >= {settings.pulses.snr:g}, "
+        f"boxcars up to {plan.row_seconds * 2 ** (settings.pulses.widths - 1) * 1e3:.4g} ms",
+        f"settings {settings.digest()}: {settings.canonical()}",
+    ]
+
+
+def candidates_table(tally: Tally, plan: Plan) -> Table:
+    """Tabulate the strongest candidates."""
+    low, high = plan.band_mhz
+    shown = tally.strongest(_SHOWN)
+    more = tally.candidates - len(shown)
+    table = Table(
+        title=f"{tally.candidates} candidates" + (f", the strongest {len(shown)}" if more else ""), title_justify="left"
+    )
+    for name in ("S/N", "DM pc/cm3", "time s", "width ms", "band MHz", "members"):
+        table.add_column(name, justify="right")
+    for pulse in shown:
+        whole = pulse.freq_high - pulse.freq_low > 0.99 * (high - low)
+        table.add_row(
+            f"{pulse.snr:.1f}",
+            f"{pulse.dm:.2f} ± {pulse.dm_error:.2f}",
+            f"{pulse.seconds:.4f}",
+            f"{pulse.width * 1e3:.3g}",
+            "whole" if whole else f"{pulse.freq_low:.1f}-{pulse.freq_high:.1f}",
+            str(pulse.members),
+        )
+    return table
+
+
+def closing_lines(tally: Tally, store: str) -> list[str]:
+    """Say what came, what was lost, discarded and kept, and where the products lie."""
+    lost = ", ".join(f"{count} {reason}" for reason, count in sorted(tally.lost.items()) if count)
+    flagged = ", ".join(f"{name} {_part(count, tally.cells)}" for name, count in tally.flagged.items() if count)
+    lines = [
+        f"samples: {tally.expected} expected = {tally.received} received + {tally.expected - tally.received} lost"
+        + (f" ({lost})" if lost else ""),
+        f"cells: {tally.cells} = lost {_part(tally.cells_lost, tally.cells)} + flagged "
+        f"{_part(sum(tally.flagged.values()), tally.cells)}{f' ({flagged})' if flagged else ''} + discarded "
+        f"{_part(tally.cells_discarded, tally.cells)} + kept {_part(tally.cells_kept, tally.cells)}",
+        f"bytes: {size(tally.bytes_in)} in, {size(tally.bytes_out)} out"
+        + (f", reduced {tally.bytes_in / tally.bytes_out:.1f} times" if tally.bytes_out else ""),
+        f"products of {tally.blocks} blocks lie in {store}",
+    ]
+    if tally.overflow:
+        lines.insert(
+            0, f"warning: {tally.overflow} candidates beyond the bounded buffers were dropped (see the ledger)"
+        )
+    return lines
+
+
+def size(count: float) -> str:
+    """Show a number of bytes, ``1.5 GB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.4g} {unit}"
+        count /= 1000
+    return f"{count:.4g} TB"
+
+
+def _part(count: int, whole: int) -> str:
+    return f"{count} ({count / whole:.2%})" if whole else str(count)

@@ -1,0 +1,264 @@
+"""Cut-outs: the power around one pulse, as HDF5 that the field's tools open.
+
+The layout is FBH5, the HDF5 form of a SIGPROC filterbank (Price et al. 2019, Breakthrough Listen's data formats,
+arXiv:1906.07391, section 4; as blimpy reads it): ``/data`` is float32 ``[time, feed_id, frequency]`` with the
+filterbank header as its attributes. Compression is HDF5's own (shuffle, gzip), so plain h5py reads it. The same cut-out
+always gives the same bytes for the same version of the HDF5 library: no times, no uninitialised bytes.
+"""
+
+import io
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefilter.clock import mjd
+from edgefilter.errors import StoreError
+from edgefilter.products import SCHEMA_VERSION, Provenance
+from edgefilter.products.tables import PulseRow
+
+_LABELS = ("time", "feed_id", "frequency")
+_MASK_NOTE = (
+    "1: not used, all of it was lost or flagged; its value in /data is 0 and means nothing. "
+    "0: the value in /data is the mean over what was neither lost nor flagged."
+)
+# Numbers that SIGPROC and PRESTO (sigproc_fb.c) agree on; 0 is what they write for any other.
+_TELESCOPE_IDS = {
+    "arecibo": 1,
+    "parkes": 4,
+    "jodrell": 5,
+    "gbt": 6,
+    "gmrt": 7,
+    "effelsberg": 8,
+    "srt": 10,
+    "lofar": 11,
+    "vla": 12,
+    "chime": 20,
+    "fast": 21,
+    "meerkat": 64,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Cutout:
+    """Integrated power around a pulse.
+
+    Parameters
+    ----------
+    data
+        float32 ``[time, stokes, channel]``: the rows' mean power, 0 where a row has no good cell.
+    mask
+        uint8 ``[time, channel]``: 1 where ``data`` is not used, because all was lost or flagged.
+    stokes
+        Names of the planes, ``("I",)`` or ``("I", "Q", "U", "V")``.
+    first_sample
+        Number of the first sample of the first row.
+    tai_ns
+        Start of the first row, TAI in ns since 1970 TAI.
+    rate
+        Samples of the stream a second, Hz.
+    samples_per_row
+        Samples of the stream in a row.
+    first_channel_mhz, channel_mhz
+        Centre of channel 0 and the signed step to the next, MHz.
+    pulse
+        What was found. Its ``cutout`` is not stored: the name follows from the bytes.
+    provenance, block
+        What it was made from.
+    telescope, source
+        As the stream's header gives them, or empty.
+
+    Raises
+    ------
+    ValueError
+        If types or shapes are not these.
+    """
+
+    data: NDArray[np.float32]
+    mask: NDArray[np.uint8]
+    stokes: tuple[str, ...]
+    first_sample: int
+    tai_ns: int
+    rate: Fraction
+    samples_per_row: int
+    first_channel_mhz: float
+    channel_mhz: float
+    pulse: PulseRow
+    provenance: Provenance
+    block: int
+    telescope: str = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if self.data.dtype != np.float32 or self.data.ndim != 3 or not self.data.size:
+            raise ValueError(f"data is {self.data.dtype} {self.data.shape}, must be float32 [time, stokes, channel]")
+        if self.mask.dtype != np.uint8 or self.mask.shape != (self.data.shape[0], self.data.shape[2]):
+            raise ValueError(f"mask is {self.mask.dtype} {self.mask.shape}, must be uint8 [time, channel] of the data")
+        if len(self.stokes) != self.data.shape[1]:
+            raise ValueError(f"{len(self.stokes)} names for {self.data.shape[1]} Stokes planes")
+
+    @property
+    def row_seconds(self) -> float:
+        """Duration of a row, s."""
+        return float(self.samples_per_row / self.rate)
+
+    @property
+    def seconds(self) -> NDArray[np.float64]:
+        """Starts of the rows, s since the stream's first sample, float64 ``[time]``."""
+        first = float(self.first_sample / self.rate)
+        return first + np.arange(len(self.data)) * self.row_seconds
+
+    @property
+    def frequencies_mhz(self) -> NDArray[np.float64]:
+        """Centre frequencies of the channels, MHz, float64 ``[channel]``."""
+        return self.first_channel_mhz + np.arange(self.data.shape[2]) * self.channel_mhz
+
+    @property
+    def masked(self) -> "np.ma.MaskedArray[Any, np.dtype[np.float32]]":
+        """``data`` with what is not used masked, ``[time, stokes, channel]``."""
+        return np.ma.MaskedArray(self.data, np.broadcast_to(self.mask[:, None, :] != 0, self.data.shape))
+
+
+def encode(cutout: Cutout) -> bytes:
+    """HDF5 bytes of a cut-out."""
+    memory = io.BytesIO()
+    with h5py.File(memory, "w", libver=("earliest", "v108"), track_order=False) as file:
+        _set(file, _about(cutout))
+        data = _dataset(file, "data", cutout.data)
+        _set(data, _header(cutout))
+        mask = _dataset(file, "mask", np.broadcast_to(cutout.mask[:, None, :], cutout.data.shape))
+        _set(mask, {"description": _MASK_NOTE})
+    return memory.getvalue()
+
+
+def decode(content: bytes, name: str = "cut-out") -> Cutout:
+    """Inverse of :func:`encode`.
+
+    Parameters
+    ----------
+    content
+        The bytes.
+    name
+        What to call them in an error.
+
+    Raises
+    ------
+    StoreError
+        If the bytes are damaged or not a cut-out of this version.
+    """
+    try:
+        with h5py.File(io.BytesIO(content), "r") as file:
+            return _read(file)
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, ZeroDivisionError, AttributeError) as error:
+        raise StoreError(f"{name}: damaged, or not a cut-out of edgefilter ({_line(error)})") from None
+
+
+def _read(file: h5py.File) -> Cutout:
+    about, header = file.attrs, file["data"].attrs
+    if about["edgefilter_schema"] != SCHEMA_VERSION:
+        raise ValueError(f"schema version {about['edgefilter_schema']}, this code reads {SCHEMA_VERSION}")
+    pulse = {
+        field.name: field.type(about[f"pulse_{field.name}"])  # type: ignore[operator]
+        for field in fields(PulseRow)
+        if field.name != "cutout"
+    }
+    return Cutout(
+        data=file["data"][()],
+        mask=file["mask"][:, 0, :],
+        stokes=tuple(_get(about, "stokes").split(",")),
+        first_sample=int(about["first_sample"]),
+        tai_ns=int(about["tai_ns"]),
+        rate=Fraction(_get(about, "rate_hz")),
+        samples_per_row=int(about["samples_per_row"]),
+        first_channel_mhz=float(header["fch1"]),
+        channel_mhz=float(header["foff"]),
+        pulse=PulseRow(**pulse),
+        provenance=Provenance(_get(about, "stream"), _get(about, "config"), _get(about, "code")),
+        block=int(about["block"]),
+        telescope=_get(about, "telescope"),
+        source=_get(about, "source"),
+    )
+
+
+def _about(cutout: Cutout) -> dict[str, Any]:
+    """Attributes of the file: what FBH5 asks for, then ours."""
+    pulse = {
+        f"pulse_{field.name}": getattr(cutout.pulse, field.name) for field in fields(PulseRow) if field.name != "cutout"
+    }
+    return {
+        "CLASS": "FILTERBANK",
+        "VERSION": "1.0",
+        "edgefilter_schema": SCHEMA_VERSION,
+        "stream": cutout.provenance.stream,
+        "block": cutout.block,
+        "config": cutout.provenance.config,
+        "code": cutout.provenance.code,
+        "first_sample": cutout.first_sample,
+        "tai_ns": cutout.tai_ns,
+        "rate_hz": str(cutout.rate),
+        "samples_per_row": cutout.samples_per_row,
+        "stokes": ",".join(cutout.stokes),
+        "telescope": cutout.telescope,
+        "source": cutout.source,
+        **pulse,
+    }
+
+
+def _header(cutout: Cutout) -> dict[str, Any]:
+    """Attributes of ``/data``: the SIGPROC header. Where the telescope points is not known and 0."""
+    return {
+        "machine_id": 0,
+        "telescope_id": _TELESCOPE_IDS.get(cutout.telescope.lower(), 0),
+        "source_name": cutout.source or "unknown",
+        "data_type": 1,
+        "fch1": cutout.first_channel_mhz,
+        "foff": cutout.channel_mhz,
+        "nchans": cutout.data.shape[2],
+        "nifs": cutout.data.shape[1],
+        "nbits": 32,
+        "tsamp": cutout.row_seconds,
+        "tstart": mjd(cutout.tai_ns),
+        "src_raj": 0.0,
+        "src_dej": 0.0,
+        "az_start": 0.0,
+        "za_start": 0.0,
+        "DIMENSION_LABELS": np.array([label.encode() for label in _LABELS]),
+    }
+
+
+def _dataset(file: h5py.File, name: str, values: NDArray[Any]) -> h5py.Dataset:
+    time, _, channels = values.shape
+    return file.create_dataset(
+        name,
+        data=np.ascontiguousarray(values),
+        chunks=(min(time, 256), 1, min(channels, 1024)),
+        compression="gzip",
+        compression_opts=4,
+        shuffle=True,
+        fletcher32=True,
+        track_times=False,
+    )
+
+
+def _set(target: h5py.File | h5py.Dataset, attributes: dict[str, Any]) -> None:
+    """Write attributes in the order given; text of fixed length, integers 64 bit, floats 64 bit."""
+    for name, value in attributes.items():
+        if isinstance(value, str):
+            text = value.encode()
+            target.attrs[name] = np.array(text, f"S{max(len(text), 1)}")  # HDF5 has no text of length 0
+        elif isinstance(value, int):
+            target.attrs[name] = np.int64(value)
+        else:
+            target.attrs[name] = value
+
+
+def _get(attributes: Any, name: str) -> str:
+    value: bytes = attributes[name]
+    return value.decode()
+
+
+def _line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

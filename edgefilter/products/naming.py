@@ -1,0 +1,129 @@
+"""Names of the objects in a store, and back.
+
+::
+
+    pulses/node=NODE/date=DATE/STREAM-BLOCK-DIGEST.parquet     likewise spectra, flags, ledger
+    cutouts/date=DATE/STREAM-BLOCK-DIGEST.h5
+    streams/STREAM.json
+    configs/DIGEST.json
+
+DATE is the UTC date of the block's start, BLOCK has 12 digits, DIGEST is the head of the SHA-256 of the content. The
+tables are partitioned as Hive does, which DuckDB, Polars and Spark understand. A cut-out's name does not tell the node,
+because ``pulses`` holds that name, and its bytes must not depend on who made them.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from edgefilter.config import Reduction
+from edgefilter.errors import StoreError
+from edgefilter.products import Product, Provenance
+from edgefilter.products.schemas import SCHEMAS
+from edgefilter.stream import Stream
+
+CUTOUTS = "cutouts"
+STREAMS = "streams"
+CONFIGS = "configs"
+
+_WORD = r"[A-Za-z0-9+_-][A-Za-z0-9+._-]*"
+_NODE = r"[A-Za-z0-9][A-Za-z0-9+._-]*"
+_DATE = r"\d{4}-\d{2}-\d{2}"
+_MADE = rf"date=(?P<date>{_DATE})/(?P<stream>{_WORD})-(?P<block>\d{{12,}})-(?P<digest>[0-9a-f]{{16}})"
+_PATTERNS = (
+    re.compile(rf"(?P<folder>{'|'.join(SCHEMAS)})/node=(?P<node>{_NODE})/{_MADE}\.parquet", re.ASCII),
+    re.compile(rf"(?P<folder>{CUTOUTS})/{_MADE}\.h5", re.ASCII),
+    re.compile(rf"(?P<folder>{STREAMS})/(?P<stream>{_WORD})\.json", re.ASCII),
+    re.compile(rf"(?P<folder>{CONFIGS})/(?P<digest>[0-9a-f]{{16}})\.json", re.ASCII),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """What a name says; fields that its kind of object does not have are empty, block is -1.
+
+    Parameters
+    ----------
+    folder
+        A table, ``cutouts``, ``streams`` or ``configs``.
+    node, date, stream, digest
+        As in the path.
+    block
+        Number of the block.
+    """
+
+    folder: str
+    node: str = ""
+    date: str = ""
+    stream: str = ""
+    block: int = -1
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Namer:
+    """Names the products of one reduction on one node.
+
+    Parameters
+    ----------
+    node
+        Name of the node: letters, digits and ``+ - _ .``, first a letter or digit.
+    provenance
+        What the products carry.
+
+    Raises
+    ------
+    StoreError
+        If the node's name cannot be part of a path.
+    """
+
+    node: str
+    provenance: Provenance
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(_NODE, self.node):
+            raise StoreError(
+                f"node {self.node!r}: must be letters, digits and + - _ . and begin with a letter or digit"
+            )
+
+    def table(self, table: str, block: int, date: str, content: bytes) -> Product:
+        """Name a table's file; ``date`` is the UTC date of the block's start, ``2026-11-23``."""
+        return Product(f"{table}/node={self.node}/{self._made(block, date, content)}.parquet", content)
+
+    def cutout(self, block: int, date: str, content: bytes) -> Product:
+        """Name a cut-out; ``date`` is the UTC date of the block's start, ``2026-11-23``."""
+        return Product(f"{CUTOUTS}/{self._made(block, date, content)}.h5", content)
+
+    def _made(self, block: int, date: str, content: bytes) -> str:
+        return f"date={date}/{self.provenance.stream}-{block:012d}-{digest(content)}"
+
+
+def digest(content: bytes) -> str:
+    """Head of the SHA-256 of an object's bytes, 16 hexadecimal digits, as names carry it."""
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def stream_product(stream: Stream) -> Product:
+    """Make the object that describes a stream."""
+    return Product(f"{STREAMS}/{stream.id}.json", stream.to_json().encode())
+
+
+def config_product(settings: Reduction) -> Product:
+    """Make the object that holds the settings of a reduction."""
+    return Product(f"{CONFIGS}/{settings.digest()}.json", settings.canonical().encode())
+
+
+def parse(name: str) -> Name:
+    """Read a name.
+
+    Raises
+    ------
+    StoreError
+        If it is not a name that products have.
+    """
+    for pattern in _PATTERNS:
+        match = pattern.fullmatch(name)
+        if match:
+            fields = match.groupdict()
+            return Name(**(fields | {"block": int(fields.get("block", -1))}))
+    raise StoreError(f"{name}: not the name of a product")

@@ -1,0 +1,230 @@
+"""The reducer: raw blocks in, what was found and the account out.
+
+::
+
+    raw ─▶ front ─▶ flag ─▶ integrate ─┬─▶ search ─▶ cluster ─┬─▶ cut-outs, ledger
+           (channelise | unpack)       └──────────────────────┘
+
+Everything here is counted in blocks. A stage asks for blocks before and after the one it works on; :class:`Track` holds
+them. What a block's products depend on is the sum of these windows and nothing else, so a reducer that starts at any
+block, a few blocks early, yields the same products from there on (law 1).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgefilter.cells import Rows
+from edgefilter.chunk import Chunk, Loss, SampleAccount
+from edgefilter.plan import Plan
+from edgefilter.stages.channelise import front
+from edgefilter.stages.cluster import Cluster, Pulse, Pulses
+from edgefilter.stages.flag import FlagStage
+from edgefilter.stages.integrate import Integrate, Reduced
+from edgefilter.stages.keep import Keep
+from edgefilter.stages.search import Events, Search
+from edgefilter.track import Track
+from edgefilter.workers import Workers
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A pulse, and the rows around it if it has a cut-out.
+
+    ``unused`` is the fraction of the cells under its track that were lost or flagged.
+    """
+
+    pulse: Pulse
+    unused: float
+    rows: Rows | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReducedBlock:
+    """All that is left of a block.
+
+    Parameters
+    ----------
+    block
+        Its number.
+    samples
+        The balance of its samples.
+    reduced
+        Spectrum, good cells and flag occupancy. Its rows are kept no longer than the windows ask.
+    kept_cells
+        Good cells that lie in cut-outs, of this block's pulses or another's.
+    pulses
+        Pulses that arrive at the top of the band in this block, strongest first.
+    overflow
+        Candidates that the bounded buffers could not take.
+    """
+
+    block: int
+    samples: SampleAccount
+    reduced: Reduced
+    kept_cells: int
+    pulses: tuple[Kept, ...]
+    overflow: int
+
+
+class Reducer:
+    """Reduces the blocks of one stream, in order.
+
+    Parameters
+    ----------
+    plan
+        Layout of the reduction.
+    workers
+        Threads for the kernels.
+    first_block
+        The first block whose products are wanted.
+    stream_block
+        The first block of the stream; nothing lies before it.
+    """
+
+    def __init__(self, plan: Plan, workers: Workers, first_block: int = 0, stream_block: int = 0) -> None:
+        self.plan = plan
+        self._front = front(plan, workers)
+        self._flag = FlagStage(plan, workers)
+        self._integrate = Integrate(plan, workers)
+        self._search = Search(plan, workers)
+        self._cluster = Cluster(plan)
+        self._keep = Keep(plan)
+        rows = plan.rows_per_block
+        self._search_before = -(-self._search.history // rows)
+        self._search_after = -(-self._search.lookahead // rows)
+        begin = max(stream_block, first_block - self.history_blocks)
+        self._reduced: Track[tuple[SampleAccount, Reduced]] = Track(begin)
+        self._events: Track[Events] = Track(begin)
+        self._pulses: Track[Pulses] = Track(begin)
+        self._next = max(first_block, stream_block)
+        self._ended = False
+
+    @property
+    def history_blocks(self) -> int:
+        """Blocks before the first wanted one that must be read again for the same products."""
+        return self._search_before + 1 + self._keep.after
+
+    @property
+    def latency_blocks(self) -> int:
+        """Blocks after a block that must have come before its products are made."""
+        return max(self._search_after + 2, self._keep.after)
+
+    @property
+    def next_raw(self) -> int:
+        """Number of the block that :meth:`feed` takes next."""
+        return self._reduced.next
+
+    def window(self, block: int) -> tuple[int, int]:
+        """Raw samples ``[start, stop)`` that :meth:`feed` takes for a block."""
+        length = self.plan.samples_per_block
+        return block * length - self._front.history, (block + 1) * length
+
+    def feed(self, raw: Chunk) -> Iterator[ReducedBlock]:
+        """Take the raw window of block :attr:`next_raw`, yield the blocks that it completes.
+
+        Raises
+        ------
+        ValueError
+            If the chunk is not that window.
+        """
+        block = self.next_raw
+        if (raw.start, raw.stop) != self.window(block):
+            raise ValueError(f"chunk [{raw.start}, {raw.stop}) is not the window {self.window(block)} of block {block}")
+        length = self.plan.samples_per_block
+        samples = raw.account(block * length, (block + 1) * length)
+        cells = self._front.reduce(raw)
+        self._flag.reduce(cells)
+        self._reduced.append((samples, self._integrate.reduce(cells, *self._extent(raw, block))))
+        yield from self._advance()
+
+    def finish(self) -> Iterator[ReducedBlock]:
+        """Say that no block follows; yield what is left."""
+        self._ended = True
+        yield from self._advance()
+
+    def _extent(self, raw: Chunk, block: int) -> tuple[int, int]:
+        """Cells of the block all of whose samples belong to the stream, as a range."""
+        start, stop = self.plan.samples_per_block * block, self.plan.samples_per_block * (block + 1)
+        first, last = start, stop
+        for gap in raw.gaps:
+            if gap.reason is Loss.OUTSIDE:
+                if gap.start <= first:
+                    first = max(first, gap.stop)
+                if gap.stop >= last:
+                    last = min(last, gap.start)
+        cell = self.plan.samples_per_cell
+        first_cell = -((start - first) // cell)
+        last_cell = max(first_cell, (last - start) // cell)
+        return first_cell, last_cell
+
+    def _advance(self) -> Iterator[ReducedBlock]:
+        while self._has(self._reduced.next, self._events.next + self._search_after) and (
+            self._events.next < self._reduced.next
+        ):
+            self._events.append(self._find(self._events.next))
+        while self._has(self._events.next, self._pulses.next + 1) and self._pulses.next < self._events.next:
+            block = self._pulses.next
+            here = self._events.get(block)
+            assert here is not None
+            self._pulses.append(
+                self._cluster.reduce(self._events.get(block - 1), here, self._events.get(block + 1), block)
+            )
+        while (
+            self._next < self._pulses.next
+            and self._has(self._pulses.next, self._next + self._keep.before)
+            and self._has(self._reduced.next, self._next + self._keep.after)
+        ):
+            yield self._complete(self._next)
+            self._next += 1
+        self._forget()
+
+    def _has(self, next_block: int, block: int) -> bool:
+        return self._ended or block < next_block
+
+    def _rows(self, start: int, stop: int) -> list[Rows | None]:
+        return [item and item[1].rows for item in self._reduced.window(start, stop)]
+
+    def _find(self, block: int) -> Events:
+        rows = self._rows(block - self._search_before, block + self._search_after + 1)
+        here = rows[self._search_before]
+        assert here is not None
+        start = block * self.plan.rows_per_block - self._search.history
+        stop = (block + 1) * self.plan.rows_per_block + self._search.lookahead
+        return self._search.reduce(Rows.join(rows, start, stop, here), block)
+
+    def _complete(self, block: int) -> ReducedBlock:
+        item, found, events = self._reduced.get(block), self._pulses.get(block), self._events.get(block)
+        assert item is not None
+        assert found is not None
+        samples, reduced = item
+        rows = self._rows(block - self._keep.before, block + self._keep.after + 1)
+        kept = []
+        for number, pulse in enumerate(found.pulses):
+            cutout = None
+            if number < self.plan.settings.pulses.cutouts:
+                region = self._keep.region(pulse)
+                cutout = Rows.join(rows, region.start, region.stop, reduced.rows)
+            kept.append(Kept(pulse, self._keep.unused_fraction(pulse, rows, reduced.rows), cutout))
+        regions = [
+            self._keep.region(pulse)
+            for near in self._pulses.window(block - self._keep.after, block + self._keep.before + 1)
+            if near is not None
+            for pulse in near.pulses[: self.plan.settings.pulses.cutouts]
+        ]
+        overflow = found.overflow + (events.overflow if events is not None else 0)
+        return ReducedBlock(
+            block, samples, reduced, self._keep.kept_cells(regions, reduced.rows), tuple(kept), overflow
+        )
+
+    def _forget(self) -> None:
+        self._events.drop_before(min(self._pulses.next - 1, self._next))
+        self._pulses.drop_before(self._next - self._keep.after)
+        self._reduced.drop_before(min(self._events.next - self._search_before, self._next - self._keep.before))
+
+
+def cells_in(block: ReducedBlock) -> int:
+    """Cells of a block after detection: what the second balance adds up to."""
+    reduced = block.reduced
+    return int(np.sum(reduced.good) + np.sum(reduced.occupancy))

@@ -1,0 +1,54 @@
+"""Recorded samples through the same engine as live ones."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgefilter.config import Reduction
+from edgefilter.engine import Engine, Tally
+from edgefilter.plan import Plan, resolve
+from edgefilter.sources import Source
+from edgefilter.store.directory import DirectoryStore
+
+
+class Replay:
+    """Reduces a source into a store.
+
+    Parameters
+    ----------
+    source
+        Samples.
+    settings
+        Settings; what they leave open follows from the source.
+    store
+        Directory of the store; made if it is not there.
+    node
+        Name that the products' paths carry.
+    threads
+        Worker threads, 0 for one a core.
+
+    Raises
+    ------
+    ConfigError
+        If the settings do not go with the source.
+    StoreError
+        If the store cannot be written.
+    """
+
+    def __init__(
+        self, source: Source, settings: Reduction, store: str | Path, node: str = "node", threads: int = 0
+    ) -> None:
+        self._source = source
+        self._threads = threads
+        self.plan = Plan(source.stream, resolve(settings, source.stream, source.samples))
+        self._store = DirectoryStore(store, create=True)
+        self._node = node
+        self.tally = Tally()
+
+    def run(self) -> Iterator[int]:
+        """Reduce all; yield, after each block, the number of samples that are done."""
+        with Engine(self.plan, self._store, self._node, self._threads, tally=self.tally) as engine:
+            while engine.reducer.next_raw * self.plan.samples_per_block < self._source.samples:
+                start, stop = engine.reducer.window(engine.reducer.next_raw)
+                engine.feed(self._source.read(start, stop))
+                yield min(stop, self._source.samples)
+            engine.finish()

@@ -1,0 +1,133 @@
+"""From cells to rows: the mean over good cells, Stokes parameters, and the account of every cell."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefilter.cells import Cells, Flag, Rows
+from edgefilter.plan import Plan
+from edgefilter.workers import Workers
+from edgefilter_kernels.integrate import integrate
+
+
+@dataclass(slots=True)
+class Reduced:
+    """What remains of a block's cells.
+
+    The balance ``good + occupancy.sum(axis=0) == cells in the extent`` holds exactly in every channel.
+
+    Parameters
+    ----------
+    rows
+        Integrated cells, what the search sees.
+    spectrum
+        float64 ``[stokes, channel]``: mean over all good cells of the extent, NaN where there is none.
+    good
+        int64 ``[channel]``: good cells of the extent.
+    occupancy
+        int64 ``[flag, channel]``, flags in the order of :class:`~edgefilter.cells.Flag`: cells of the extent booked
+        under the lowest bit they have.
+    raised
+        int64 ``[flag, channel]``: cells of the extent that have this bit at all.
+    """
+
+    rows: Rows
+    spectrum: NDArray[np.float64]
+    good: NDArray[np.int64]
+    occupancy: NDArray[np.int64]
+    raised: NDArray[np.int64]
+
+
+class Integrate:
+    """Integrate the good cells of a block. History and lookahead are none.
+
+    Stokes parameters are ``I = XX + YY``, ``Q = XX - YY``, ``U = 2 Re(X Y*)``, ``V = 2 Im(X Y*)``: the PSR/IEEE
+    convention for linear hands (van Straten et al. 2010, PASA 27, 104). Hands are taken as they are given: no
+    calibration, no rotation to the sky, and AA and BB stand for X and Y. A single hand alone is I.
+
+    Parameters
+    ----------
+    plan
+        The layout.
+    workers
+        Threads over channels.
+    """
+
+    def __init__(self, plan: Plan, workers: Workers) -> None:
+        self._plan = plan
+        self._workers = workers
+
+    def reduce(self, cells: Cells, first_cell: int = 0, last_cell: int | None = None) -> Reduced:
+        """Integrate one block.
+
+        Parameters
+        ----------
+        cells
+            The block; starts and ends on whole rows.
+        first_cell, last_cell
+            Cells ``[first_cell, last_cell)``, counted from the block's first, lie within the stream; only these are
+            accounted for. The others must be LOST.
+
+        Raises
+        ------
+        ValueError
+            If the cells are not those of the plan.
+        """
+        times, channels, _ = cells.power.shape
+        per_row = self._plan.cells_per_row
+        if channels != self._plan.channels or times == 0 or times % per_row or cells.start % per_row:
+            raise ValueError(
+                f"cells {cells.power.shape} from {cells.start} are not whole rows of {per_row} cells "
+                f"of {self._plan.channels} channels"
+            )
+        matrix = stokes_matrix(cells.products, self._plan.settings.detect.stokes)
+        last = times if last_cell is None else last_cell
+        stokes = np.zeros((len(matrix), times // per_row, channels), np.float32)
+        weight = np.zeros((times // per_row, channels), np.uint16)
+        total = np.zeros((len(matrix), channels))
+        good = np.zeros(channels, np.int64)
+        occupancy = np.zeros((len(Flag), channels), np.int64)
+        raised = np.zeros_like(occupancy)
+
+        def run(start: int, stop: int) -> None:
+            integrate(
+                cells.power,
+                cells.flags,
+                matrix,
+                first_cell,
+                last,
+                stokes,
+                weight,
+                total,
+                good,
+                occupancy,
+                raised,
+                start,
+                stop,
+            )
+
+        self._workers.over(channels, run, align=16)
+        spectrum = np.full_like(total, np.nan)
+        np.divide(total, good, out=spectrum, where=good > 0)
+        return Reduced(Rows(cells.start // per_row, stokes, weight), spectrum, good, occupancy, raised)
+
+
+def stokes_matrix(products: tuple[str, ...], stokes: str) -> NDArray[np.float64]:
+    """Matrix ``[stokes, product]`` that makes Stokes ``"I"`` or ``"IQUV"`` of the products of cells.
+
+    Raises
+    ------
+    ValueError
+        If these products do not hold these Stokes parameters.
+    """
+    hands = products[:2] in (("XX", "YY"), ("AA", "BB"))
+    if stokes == "I":
+        intensity = np.zeros((1, len(products)))
+        intensity[0, : 2 if hands else 1] = 1.0
+        return intensity
+    if products == ("I", "Q", "U", "V"):
+        return np.eye(4)
+    if hands and products[2:] == ("CR", "CI"):
+        return np.array([[1.0, 1, 0, 0], [1, -1, 0, 0], [0, 0, 2, 0], [0, 0, 0, 2]])
+    raise ValueError(f"products {products} do not hold Stokes {stokes}")

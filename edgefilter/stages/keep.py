@@ -1,0 +1,76 @@
+"""What is kept of the rows around a pulse, and how many cells of a block that is."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefilter.cells import Rows
+from edgefilter.plan import DISPERSION_S_MHZ2, Plan
+from edgefilter.stages.cluster import Pulse
+
+_MARGIN_ROWS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Rows ``[start, stop)``, all channels: what a cut-out holds."""
+
+    start: int
+    stop: int
+
+
+class Keep:
+    """Where the cut-outs of pulses lie.
+
+    A pulse that arrives in block k keeps rows from a margin before its arrival at the top of the band to a margin after
+    its arrival at the bottom. The margin is 32 rows or four widths of the pulse, and at most a block.
+
+    Parameters
+    ----------
+    plan
+        Layout of the reduction.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        widest = 1 << (plan.settings.pulses.widths - 1)
+        # The ladder of time resolutions makes the widest boxcar up to 8 rows wider.
+        self._widest_margin = min(max(_MARGIN_ROWS, 32 * widest), plan.rows_per_block)
+        reach = plan.sweep_rows(plan.dm_range[1]) + self._widest_margin + 1
+        self.before = 1
+        """Blocks before its own that a cut-out may reach into."""
+        self.after = -(-reach // plan.rows_per_block)
+        """Blocks after its own that a cut-out may reach into."""
+
+    def region(self, pulse: Pulse) -> Region:
+        """Return the rows that the cut-out of a pulse holds."""
+        margin = min(max(_MARGIN_ROWS, 4 * pulse.width_rows), self._widest_margin)
+        start = max(int(np.floor(pulse.row - margin)), 0)
+        stop = int(np.ceil(pulse.row + self._plan.sweep_rows(pulse.dm) + margin))
+        return Region(start, stop)
+
+    def kept_cells(self, regions: Iterable[Region], rows: Rows) -> int:
+        """Count the good cells of a block that lie in at least one region."""
+        inside = np.zeros(len(rows.weight), np.bool_)
+        for region in regions:
+            inside[max(region.start - rows.start, 0) : max(region.stop - rows.start, 0)] = True
+        return int(rows.weight[inside].sum(dtype=np.int64))
+
+    def unused_fraction(self, pulse: Pulse, rows: Sequence[Rows | None], like: Rows) -> float:
+        """Return the fraction of the cells under the track of a pulse, in its band, that were lost or flagged."""
+        plan, channels = self._plan, self._band(pulse)
+        region = self.region(pulse)
+        weight = Rows.join(rows, region.start, region.stop, like).weight
+        frequencies = plan.frequencies_mhz[channels]
+        delay = DISPERSION_S_MHZ2 * pulse.dm * (frequencies**-2.0 - plan.frequencies_mhz.max() ** -2.0)
+        first = pulse.row - pulse.width_rows / 2 + delay / plan.row_seconds - region.start
+        steps = np.arange(max(round(pulse.width_rows), 1))
+        track = np.clip(np.floor(first[:, None] + steps).astype(np.int64), 0, len(weight) - 1)
+        used = weight[track, channels[:, None]].sum(dtype=np.int64)
+        return float(1 - used / (track.size * plan.cells_per_row))
+
+    def _band(self, pulse: Pulse) -> NDArray[np.int64]:
+        frequencies = self._plan.frequencies_mhz
+        return np.flatnonzero((frequencies >= pulse.freq_low) & (frequencies <= pulse.freq_high))

@@ -1,0 +1,255 @@
+"""What a synthetic sky is made of: noise that is a function of its number, tones, a receiver's filter, pulse tracks.
+
+Random numbers are counted, not drawn: number ``n`` of a key is the SplitMix64 output function (Steele, Lea & Flood
+2014, doi:10.1145/2714064.2660195) of ``key + (n + 1) * golden``. Its 64 bits are four 16-bit indices into a table of
+the inverse of the wanted distribution, so any stretch of noise can be made without what lies before it.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaincinv, ndtri
+
+from edgefilter_kernels.jit import kernel
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX_A = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_B = np.uint64(0x94D049BB133111EB)
+_S16, _S27, _S30, _S31, _S32, _S48 = (np.uint64(shift) for shift in (16, 27, 30, 31, 32, 48))
+_LOW = np.uint64(0xFFFF)
+_QUARTER = np.uint64(0x4000)
+_WRAP = 1 << 64
+_TABLE = 1 << 16
+_TILE = 2048
+
+
+def normal_table() -> NDArray[np.float32]:
+    """Inverse of the normal distribution at 65536 evenly spaced probabilities, scaled to mean 0 and variance 1."""
+    return _standard(ndtri((np.arange(_TABLE) + 0.5) / _TABLE))
+
+
+def gamma_table(shape: float) -> NDArray[np.float32]:
+    """Inverse of the gamma distribution of a shape (the sum of ``shape`` exponentials), to mean 0 and variance 1."""
+    return _standard(gammaincinv(shape, (np.arange(_TABLE) + 0.5) / _TABLE))
+
+
+def cosine_table() -> NDArray[np.float32]:
+    """One turn of the cosine, float32 ``[65536]``."""
+    return np.cos(2 * np.pi * np.arange(_TABLE) / _TABLE).astype(np.float32)
+
+
+def _standard(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    return np.asarray((values - values.mean()) / values.std(), np.float32)
+
+
+def make_key(seed: int, use: int) -> int:
+    """Key of one of a seed's independent sequences, the one numbered ``use``."""
+    return int(hashes(int(hashes(seed % _WRAP, 0, 1)[0]), use, 1)[0])
+
+
+def hashes(key: int, first: int, count: int) -> NDArray[np.uint64]:
+    """Hashes of the numbers ``[first, first + count)``, which may be negative, uint64 ``[count]``."""
+    out = np.empty(count, np.uint64)
+    _hashes(out, np.uint64(key), np.uint64(first % _WRAP))
+    return out
+
+
+def draw(out: NDArray[np.float32], key: int, first: int, table: NDArray[np.float32]) -> None:
+    """Fill with random numbers, four from each hash.
+
+    Parameters
+    ----------
+    out
+        float32 ``[count, 4]``, C-contiguous; row i is made from hash ``first + i``.
+    key
+        The sequence, see :func:`make_key`.
+    first
+        Number of the first row, any integer.
+    table
+        float32 ``[65536]``: inverse of the distribution.
+
+    Raises
+    ------
+    ValueError
+        If an array is not of that shape and type.
+    """
+    _expect(out, np.float32, 2, "out")
+    _expect(table, np.float32, 1, "table")
+    if out.shape[1] != 4 or len(table) != _TABLE:
+        raise ValueError(f"out is {out.shape} and table {table.shape}, must be [count, 4] and [{_TABLE}]")
+    _draw(out, np.uint64(key), np.uint64(first % _WRAP), table)
+
+
+def add_tone(
+    out: NDArray[np.float32],
+    phase: int,
+    step: int,
+    growth: int,
+    gains: tuple[float, float],
+    cosine: NDArray[np.float32],
+) -> None:
+    """Add a tone of linearly changing frequency to complex dual-hand voltages.
+
+    Parameters
+    ----------
+    out
+        float32 ``[time, 4]``: real and imaginary part of hand 0, then of hand 1.
+    phase, step, growth
+        Phase of the first sample, its increase to the next sample, and the increase of that from sample to sample, in
+        turns / 2^64; only their remainders count, so the tone keeps its phase however time is cut.
+    gains
+        Amplitude in each hand.
+    cosine
+        :func:`cosine_table`.
+
+    Raises
+    ------
+    ValueError
+        If an array is not of that shape and type.
+    """
+    _expect(out, np.float32, 2, "out")
+    _expect(cosine, np.float32, 1, "cosine")
+    if out.shape[1] != 4 or len(cosine) != _TABLE:
+        raise ValueError(f"out is {out.shape} and cosine {cosine.shape}, must be [time, 4] and [{_TABLE}]")
+    phases = (np.uint64(value % _WRAP) for value in (phase, step, growth))
+    _add_tone(out, *phases, np.float32(gains[0]), np.float32(gains[1]), cosine)
+
+
+def filter_to_int8(
+    out: NDArray[np.int8], samples: NDArray[np.float32], taps: NDArray[np.float32], scale: float
+) -> None:
+    """Filter along time, scale, round and clip to ±127.
+
+    ``out[t] = round(scale * sum_k taps[k] * samples[t + K - 1 - k])`` for K taps.
+
+    Parameters
+    ----------
+    out
+        int8 ``[time, columns]``.
+    samples
+        float32 ``[time + K - 1, columns]``.
+    taps
+        float32 ``[K]``.
+    scale
+        Counts per unit.
+
+    Raises
+    ------
+    ValueError
+        If an array is not of that shape and type.
+    """
+    _expect(out, np.int8, 2, "out")
+    _expect(samples, np.float32, 2, "samples")
+    _expect(taps, np.float32, 1, "taps")
+    if samples.shape != (len(out) + len(taps) - 1, out.shape[1]):
+        raise ValueError(f"samples are {samples.shape}, must be {(len(out) + len(taps) - 1, out.shape[1])}")
+    _filter_to_int8(out.reshape(-1), samples.reshape(-1), taps * np.float32(scale), out.shape[1])
+
+
+def add_track(out: NDArray[np.float32], first: int, starts: NDArray[np.int64], profiles: NDArray[np.float32]) -> None:
+    """Add a profile of its own to every channel.
+
+    Parameters
+    ----------
+    out
+        float32 ``[time, at least channel]``.
+    first
+        Number of the first row of ``out``.
+    starts
+        int64 ``[channel]``: number of the row at which the profile begins.
+    profiles
+        float32 ``[channel, time]``.
+
+    Raises
+    ------
+    ValueError
+        If an array is not of that shape and type.
+    """
+    _expect(out, np.float32, 2, "out")
+    _expect(starts, np.int64, 1, "starts")
+    _expect(profiles, np.float32, 2, "profiles")
+    if not out.shape[1] >= len(starts) == len(profiles):
+        raise ValueError(
+            f"{out.shape[1]} channels, {len(starts)} starts and {len(profiles)} profiles do not go together"
+        )
+    _add_track(out, first, starts, profiles)
+
+
+def _expect(array: NDArray[np.generic], dtype: type[np.generic], dimensions: int, name: str) -> None:
+    if array.dtype != dtype or array.ndim != dimensions or not array.flags.c_contiguous:
+        raise ValueError(
+            f"{name} is {array.dtype} of {array.ndim} dimensions, must be contiguous {np.dtype(dtype)} of {dimensions}"
+        )
+
+
+@kernel
+def _hash(key: np.uint64, number: np.uint64) -> np.uint64:
+    z = key + (number + np.uint64(1)) * _GOLDEN
+    z = (z ^ (z >> _S30)) * _MIX_A
+    z = (z ^ (z >> _S27)) * _MIX_B
+    return z ^ (z >> _S31)  # type: ignore[no-any-return]
+
+
+@kernel
+def _hashes(out: NDArray[np.uint64], key: np.uint64, first: np.uint64) -> None:
+    for i in range(len(out)):
+        out[i] = _hash(key, first + np.uint64(i))
+
+
+@kernel
+def _draw(out: NDArray[np.float32], key: np.uint64, first: np.uint64, table: NDArray[np.float32]) -> None:
+    for i in range(out.shape[0]):
+        z = _hash(key, first + np.uint64(i))
+        out[i, 0] = table[z & _LOW]
+        out[i, 1] = table[(z >> _S16) & _LOW]
+        out[i, 2] = table[(z >> _S32) & _LOW]
+        out[i, 3] = table[z >> _S48]
+
+
+@kernel
+def _add_tone(
+    out: NDArray[np.float32],
+    phase: np.uint64,
+    step: np.uint64,
+    growth: np.uint64,
+    gain0: np.float32,
+    gain1: np.float32,
+    cosine: NDArray[np.float32],
+) -> None:
+    for i in range(out.shape[0]):
+        turn = phase >> _S48
+        real, imag = cosine[turn], cosine[(turn - _QUARTER) & _LOW]
+        out[i, 0] += gain0 * real
+        out[i, 1] += gain0 * imag
+        out[i, 2] += gain1 * real
+        out[i, 3] += gain1 * imag
+        phase += step
+        step += growth
+
+
+@kernel
+def _filter_to_int8(
+    out: NDArray[np.int8], samples: NDArray[np.float32], taps: NDArray[np.float32], columns: int
+) -> None:
+    # Tap by tap over a tile that stays in L1: each pass is a plain vectorised multiply-add.
+    total = np.empty(_TILE, np.float32)
+    count = len(taps)
+    for start in range(0, len(out), _TILE):
+        size = min(_TILE, len(out) - start)
+        total[:size] = np.float32(0.5)
+        for k in range(count):
+            tap = taps[k]
+            shift = start + (count - 1 - k) * columns
+            part = samples[shift : shift + size]  # a view indexed from 0 needs no test for negative indices
+            for i in range(size):
+                total[i] += tap * part[i]
+        tile = out[start : start + size]
+        for i in range(size):
+            tile[i] = np.int8(np.floor(min(max(total[i], np.float32(-127)), np.float32(127))))
+
+
+@kernel
+def _add_track(out: NDArray[np.float32], first: int, starts: NDArray[np.int64], profiles: NDArray[np.float32]) -> None:
+    for channel in range(len(starts)):
+        begin = starts[channel] - first
+        for i in range(max(0, -begin), min(profiles.shape[1], out.shape[0] - begin)):
+            out[begin + i, channel] += profiles[channel, i]

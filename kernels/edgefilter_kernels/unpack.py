@@ -1,0 +1,187 @@
+"""From packed bytes to float32 numbers.
+
+Every integer encoding of ``bits`` bits is ``(field ^ flip) - bias``: unsigned has neither, offset binary a bias of
+2^(bits-1), two's complement that bias after its sign bit is flipped. One formula without branches serves them all.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefilter_kernels.jit import kernel
+
+_BITS = {
+    "unsigned": (1, 2, 4, 8, 16),
+    "signed": (4, 8, 16),
+    "offset": (2, 4, 8, 16),
+    "float": (32,),
+}
+
+
+def flip_and_bias(bits: int, encoding: str) -> tuple[int, int]:
+    """Return ``flip`` and ``bias`` of an encoding; both are 0 for floats, which are not decoded by them.
+
+    Raises
+    ------
+    ValueError
+        If there is no such encoding.
+    """
+    if bits not in _BITS.get(encoding, ()):
+        raise ValueError(f"{bits} bits {encoding} is not an encoding, must be one of {_BITS}")
+    half = 1 << (bits - 1)
+    return (half if encoding == "signed" else 0), (half if encoding in ("signed", "offset") else 0)
+
+
+def as_words(raw: NDArray[np.uint8], bits: int) -> NDArray[np.unsignedinteger]:
+    """Return raw bytes as flat words, one a number from 16 bits on; a copy only where the bytes are not aligned.
+
+    Parameters
+    ----------
+    raw
+        uint8, C-contiguous, any shape.
+    bits
+        Bits of a number.
+
+    Raises
+    ------
+    ValueError
+        If ``raw`` is not contiguous uint8 or does not hold whole numbers.
+    """
+    if raw.dtype != np.uint8 or not raw.flags.c_contiguous:
+        raise ValueError(f"raw is {raw.dtype}, must be C-contiguous uint8")
+    flat = raw.reshape(-1)
+    if bits <= 8:
+        return flat
+    if flat.size % (bits // 8):
+        raise ValueError(f"{flat.size} bytes are no whole number of {bits} bits")
+    view: NDArray[np.unsignedinteger] = flat.view(np.uint16 if bits == 16 else np.uint32)
+    return view if view.flags.aligned else view.copy()
+
+
+def unpack(raw: NDArray[np.uint8], bits: int, encoding: str, out: NDArray[np.float32]) -> None:
+    """Write the numbers of packed bytes to ``out``.
+
+    Parameters
+    ----------
+    raw
+        uint8, C-contiguous, any shape; little-endian, below 8 bits the first number is in the low bits.
+    bits
+        Bits of a number.
+    encoding
+        ``unsigned``, ``signed`` (two's complement), ``offset`` (zero at 2^(bits-1)) or ``float`` (IEEE 754, 32 bits).
+    out
+        float32, C-contiguous, any shape of ``raw.size * 8 / bits`` numbers.
+
+    Raises
+    ------
+    ValueError
+        If there is no such encoding or an array is not as said.
+    """
+    flip, bias = flip_and_bias(bits, encoding)
+    words = as_words(raw, bits)
+    if out.dtype != np.float32 or not out.flags.c_contiguous or out.size * bits != raw.size * 8:
+        raise ValueError(
+            f"out is {out.dtype} {out.shape}, must be C-contiguous float32 of {raw.size * 8 // bits} numbers"
+        )
+    if bits == 32:
+        out.reshape(-1)[:] = words.view(np.float32)
+    elif bits >= 8:
+        _unpack_words(words, flip, bias, out.reshape(-1))
+    else:
+        _unpack_bytes(words, bits, flip, bias, out.reshape(-1))
+
+
+@kernel
+def _unpack_words(words: NDArray[np.unsignedinteger], flip: int, bias: int, out: NDArray[np.float32]) -> None:
+    flip32, bias32 = np.int32(flip), np.int32(bias)
+    for i in range(words.size):
+        out[i] = np.float32((np.int32(words[i]) ^ flip32) - bias32)
+
+
+@kernel
+def _unpack_bytes(words: NDArray[np.uint8], bits: int, flip: int, bias: int, out: NDArray[np.float32]) -> None:
+    # What a byte holds is looked up: copying a row of a table that fits the L1 cache beats shifting.
+    per_byte = 8 // bits
+    table = np.empty((256, per_byte), np.float32)
+    for byte in range(256):
+        for j in range(per_byte):
+            table[byte, j] = np.float32((((byte >> (j * bits)) & ((1 << bits) - 1)) ^ flip) - bias)
+    if per_byte == 8:  # the lengths are spelt out so that the compiler makes each copy one or two moves
+        for i in range(words.size):
+            for j in range(8):
+                out[8 * i + j] = table[words[i], j]
+    elif per_byte == 4:
+        for i in range(words.size):
+            for j in range(4):
+                out[4 * i + j] = table[words[i], j]
+    else:
+        for i in range(words.size):
+            for j in range(2):
+                out[2 * i + j] = table[words[i], j]
+
+
+@kernel
+def take(
+    words: NDArray[np.unsignedinteger],
+    bits: int,
+    flip: int,
+    bias: int,
+    first: int,
+    stride: int,
+    out: NDArray[np.float32],
+    offset: int,
+    step: int,
+    count: int,
+) -> None:
+    """Set ``out[offset + i step]`` to number ``first + i stride`` of the words, ``i < count``; callable from kernels only.
+
+    Parameters
+    ----------
+    words
+        As :func:`as_words` returns them.
+    bits, flip, bias
+        The encoding, see :func:`flip_and_bias`.
+    first, stride, count
+        Which numbers.
+    out
+        float32, one-dimensional.
+    offset, step
+        Where they go.
+    """
+    flip32, bias32 = np.int32(flip), np.int32(bias)
+    if bits == 32:
+        for i in range(count):
+            out[offset + i * step] = np.uint32(words[first + i * stride]).view(np.float32)
+    elif bits >= 8:
+        for i in range(count):
+            out[offset + i * step] = np.float32((np.int32(words[first + i * stride]) ^ flip32) - bias32)
+    else:
+        mask = np.int32((1 << bits) - 1)
+        for i in range(count):
+            bit = (first + i * stride) * bits
+            field = (np.int32(words[bit >> 3]) >> np.int32(bit & 7)) & mask
+            out[offset + i * step] = np.float32((field ^ flip32) - bias32)
+
+
+@kernel
+def lose_not_finite(power: NDArray[np.float32], flags: NDArray[np.uint16], lost: int) -> None:
+    """Zero every cell that holds a number that is not finite, and set its flag.
+
+    Parameters
+    ----------
+    power
+        float32 ``[time, channel, product]``, changed in place.
+    flags
+        uint16 ``[time, channel]``, changed in place.
+    lost
+        The value that the flag of such a cell is set to.
+    """
+    times, channels, products = power.shape
+    for t in range(times):
+        for c in range(channels):
+            finite = True
+            for p in range(products):
+                finite &= np.isfinite(power[t, c, p])
+            if not finite:
+                for p in range(products):
+                    power[t, c, p] = 0
+                flags[t, c] = lost

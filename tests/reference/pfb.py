@@ -1,0 +1,40 @@
+"""The polyphase filterbank as it is written in textbooks, in double precision."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def pfb(
+    voltage: NDArray[np.complex128] | NDArray[np.float64],
+    filter_: NDArray[np.float64],
+    channels: int,
+    valid: NDArray[np.bool_],
+    times: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Return power [time, channel, product], moment4 [time, channel, hand], count [time] of voltage [sample, raw, hand].
+
+    Products are the hands and, of two hands, real and imaginary part of X Y*.
+    """
+    samples, coarse, hands = voltage.shape
+    step = 2 * channels if np.isrealobj(voltage) else channels
+    products = 4 if hands == 2 else 1
+    power = np.zeros((times, coarse * channels, products))
+    moment4 = np.zeros((times, coarse * channels, hands))
+    count = np.zeros(times, np.int64)
+    for t in range(times):
+        spectra = len(valid) // times
+        for r in range(t * spectra, (t + 1) * spectra):
+            if not valid[r]:
+                continue
+            count[t] += 1
+            window = voltage[r * step : r * step + len(filter_)] * filter_[:, None, None]
+            spectrum = np.fft.fft(window.reshape(-1, step, coarse, hands).sum(axis=0), axis=0)
+            spectrum = spectrum[:channels] if step > channels else np.fft.fftshift(spectrum, axes=0)
+            v = spectrum.transpose(1, 0, 2).reshape(-1, hands)
+            power[t, :, :hands] += np.abs(v) ** 2
+            moment4[t] += np.abs(v) ** 4
+            if hands == 2:
+                power[t, :, 2] += (v[:, 0] * v[:, 1].conj()).real
+                power[t, :, 3] += (v[:, 0] * v[:, 1].conj()).imag
+    scale = np.maximum(count, 1)[:, None, None]
+    return power / scale, moment4 / scale, count
