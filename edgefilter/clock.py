@@ -8,6 +8,9 @@ astropy supplies the leap seconds. It is imported where it is used because the r
 start without it.
 """
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -56,7 +59,8 @@ def tai_ns_from_utc_mjd(day: int, seconds: Fraction | float = 0) -> int:
     """
     from astropy.time import Time
 
-    midnight = Time(day, 0.0, format="mjd", scale="utc").tai
+    with _any_year():
+        midnight = Time(day, 0.0, format="mjd", scale="utc").tai
     return _from_tai_time(midnight) + round(Fraction(seconds) * NS)
 
 
@@ -76,7 +80,8 @@ def tai_ns_from_iso(utc: str) -> int:
     """
     from astropy.time import Time
 
-    return _from_tai_time(Time(utc, format="isot", scale="utc").tai)
+    with _any_year():
+        return _from_tai_time(Time(utc, format="isot", scale="utc").tai)
 
 
 def to_time(instant_tai_ns: int | NDArray[np.int64]) -> "Time":
@@ -84,7 +89,8 @@ def to_time(instant_tai_ns: int | NDArray[np.int64]) -> "Time":
     from astropy.time import Time
 
     day, rest = np.divmod(np.asarray(instant_tai_ns, dtype=np.int64), _DAY_NS)
-    return Time(day + float(_UNIX_MJD), rest / _DAY_NS, format="mjd", scale="tai").utc
+    with _any_year():
+        return Time(day + float(_UNIX_MJD), rest / _DAY_NS, format="mjd", scale="tai").utc
 
 
 def utc_us(instant_tai_ns: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -102,7 +108,8 @@ def utc_iso(instant_tai_ns: int) -> str:
     """Show an instant as UTC text with microseconds, ``2026-11-23T12:00:00.500000``."""
     utc = to_time(instant_tai_ns)
     utc.precision = 6
-    return str(utc.isot)
+    with _any_year():
+        return str(utc.isot)
 
 
 def utc_date(instant_tai_ns: int) -> str:
@@ -113,6 +120,14 @@ def utc_date(instant_tai_ns: int) -> str:
 def mjd(instant_tai_ns: int) -> float:
     """UTC MJD of an instant as a float (resolution about 1 µs), for headers that ask for one."""
     return float(to_time(instant_tai_ns).mjd)
+
+
+@contextmanager
+def _any_year() -> Iterator[None]:
+    """Silence "dubious year": headers hold arbitrary dates, and one before 1960 or far ahead is no reason to fail."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*dubious year")
+        yield
 
 
 def _from_tai_time(time: "Time") -> int:

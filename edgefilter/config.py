@@ -6,6 +6,7 @@ reductions are digested and run. :class:`NodeConfig` adds where samples come fro
 depends on.
 """
 
+import copy
 import hashlib
 import json
 import tomllib
@@ -36,8 +37,8 @@ class Block(Section):
 class Channelise(Section):
     """The polyphase filterbank; not used for power."""
 
-    channels: Annotated[int | None, Field(ge=2, le=65536)] = None
-    """Channels made of each raw channel; a power of two."""
+    channels: Annotated[int | None, Field(ge=1, le=65536)] = None
+    """Channels made of each raw channel; a power of two, at least 2. Resolved to 1 for power."""
     taps: Annotated[int, Field(ge=1, le=32)] = 4
     window: Literal["hamming", "hann", "kaiser", "boxcar"] = "hamming"
     """Window of the prototype filter; kaiser is used with beta 8."""
@@ -268,6 +269,7 @@ def validate(
     ConfigError
         One line a mistake: where, key, what is wrong.
     """
+    tree = copy.deepcopy(tree)
     for key, value in (overrides or {}).items():
         _set(tree, key, value)
     try:
@@ -281,9 +283,10 @@ def _set(tree: dict[str, Any], key: str, text: str) -> None:
     if not name or "." in name:
         raise ConfigError(f"--set {key}={text}: the key must be SECTION.KEY, such as pulses.snr")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
-        value = text  # a bare word is a string
+        parsed = {}
+    value = parsed["value"] if len(parsed) == 1 else text  # a bare word is a string
     table = tree.setdefault(section, {})
     if not isinstance(table, dict):
         raise ConfigError(f"--set {key}={text}: {section} is not a section")

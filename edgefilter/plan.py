@@ -229,6 +229,8 @@ def _highest_dm(plan: Plan, samples: int | None) -> float:
 
 def _check(plan: Plan) -> None:
     detect = plan.settings.detect
+    if plan.voltage and plan.fine_channels < 2:
+        raise ConfigError("channelise.channels is 1, must be at least 2 for voltages")
     if detect.stokes == "IQUV" and len(plan.stream.products) not in ((2,) if plan.voltage else (4,)):
         raise ConfigError(
             f"detect.stokes is IQUV: stream {plan.stream.name} has products {', '.join(plan.stream.products)}, "

@@ -108,11 +108,14 @@ class Stream:
     def _problem(self) -> str | None:
         if not re.fullmatch(r"[A-Za-z0-9+._-]{1,64}", self.name) or self.name.startswith("."):
             return "name must be 1 to 64 of letters, digits and + - _ ."
+        if not -(1 << 63) <= self.epoch_tai_ns < 1 << 63:
+            return f"epoch_tai_ns is {self.epoch_tai_ns}, must fit 64 bits"
         if self.rate <= 0:
             return f"rate is {float(self.rate)} Hz, must be positive"
         if not 1 <= self.channels <= 1 << 20:
             return f"{self.channels} channels, must be 1 to {1 << 20}"
-        if not (np.isfinite(self.first_channel_hz) and np.isfinite(self.channel_step_hz) and self.channel_step_hz):
+        last_channel_hz = self.first_channel_hz + self.channel_step_hz * self.channels
+        if not (np.isfinite(self.first_channel_hz) and np.isfinite(last_channel_hz) and self.channel_step_hz):
             return "frequencies must be finite and the channel step not zero"
         if self.products not in PRODUCTS:
             return f"products are {self.products}, must be one of {PRODUCTS}"
@@ -168,6 +171,9 @@ class Stream:
         """
         try:
             fields: dict[str, Any] = json.loads(text)
+            # Exponents are not ours, and "1e999999999" would take the machine's memory.
+            if not re.fullmatch(r"[0-9]{1,40}(/[0-9]{1,40})?", fields["rate"], re.ASCII):
+                raise ValueError("rate must be a whole number or a fraction n/d")
             fields["rate"] = Fraction(fields["rate"])
             fields["products"] = tuple(fields["products"])
             fields["kind"] = Kind(fields["kind"])
@@ -177,9 +183,12 @@ class Stream:
                     raise ValueError(f"{name} must be an integer")
             for name in ("first_channel_hz", "channel_step_hz"):
                 fields[name] = float(fields[name])
+            if type(fields.get("complex_samples", False)) is not bool:
+                raise ValueError("complex_samples must be true or false")
             for name in ("name", "telescope", "source"):
                 if not isinstance(fields.get(name, ""), str):
                     raise ValueError(f"{name} must be text")
+                fields.get(name, "").encode()  # lone surrogates are not text
             return cls(**fields)
         except (ValueError, TypeError, KeyError, ZeroDivisionError, OverflowError, RecursionError) as error:
             raise InputError(f"not a stream description: {error}") from None

@@ -181,12 +181,8 @@ class Receiver:
             self.counters.samples += placed.written
             self.counters.repeated += placed.repeated
             self.counters.late += placed.late
-            if not placed.held or not self._wait_for_room(ring):
+            if not placed.held or not ring.wait_for_room():
                 return
             taken = len(payload) // ring.stream.sample_bytes - placed.held
             start += taken
             payload = payload[taken * ring.stream.sample_bytes :]
-
-    def _wait_for_room(self, ring: Ring) -> bool:
-        """Wait for the reader; False if it is gone."""
-        return ring.wait_for_room()

@@ -1,7 +1,7 @@
 """The ring: raw samples between the receiver, which writes, and the reducer, which reads.
 
-The ring holds samples ``[tail, tail + capacity)`` of one run of a stream, each at its number modulo the capacity. Frames
-may come in any order; the first that brings a sample wins. Three rules keep the reader's view a pure function of what
+The ring holds samples ``[tail, tail + capacity)`` of one run of a stream, each at its number modulo the capacity.
+Frames may come in any order; the first that brings a sample wins. Three rules keep the reader's view a pure function of what
 it has been told:
 
 * *Nothing is overwritten.* A frame that needs room which the reader still holds waits, and with it the sender.
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter.chunk import Chunk, Gap, Loss, complement
+from edgefilter.errors import InputError
 from edgefilter.stream import Stream
 
 
@@ -59,6 +60,8 @@ class Ring:
 
     Raises
     ------
+    InputError
+        If there is not the memory for it.
     ValueError
         If the capacity is not positive or the buffer has another size.
     """
@@ -69,7 +72,7 @@ class Ring:
         if capacity_samples < 1:
             raise ValueError(f"capacity of {capacity_samples} samples, must be at least 1")
         size = capacity_samples * stream.sample_bytes
-        memory = np.empty(size, np.uint8) if buffer is None else np.frombuffer(buffer, np.uint8)
+        memory = _allocate(size) if buffer is None else np.frombuffer(buffer, np.uint8)
         if memory.size != size:
             raise ValueError(f"buffer has {memory.size} bytes, {capacity_samples} samples take {size}")
         self.stream = stream
@@ -345,3 +348,10 @@ class Ring:
         before_wrap = min(len(data), self.capacity - slot)
         data[:before_wrap] = self._data[slot : slot + before_wrap]
         data[before_wrap:] = self._data[: len(data) - before_wrap]
+
+
+def _allocate(size: int) -> NDArray[np.uint8]:
+    try:
+        return np.empty(size, np.uint8)
+    except (MemoryError, ValueError):  # NumPy's words for too much, and for far too much
+        raise InputError(f"a ring of {size / 2**30:.1f} GiB does not fit into memory") from None

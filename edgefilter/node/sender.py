@@ -108,9 +108,9 @@ def _play(
 ) -> SendReport:
     stream = source.stream
     began = time.monotonic()
-    repeat_at = began
     frames = samples = dropped_frames = dropped_samples = end = 0
-    stopped = False
+    stopped = not link.send(pack_stream(stream))
+    repeat_at = began + repeat_header_seconds
     for start, data in _frames(source, max(1, frame_bytes // stream.sample_bytes)):
         count = len(data) // stream.sample_bytes
         stopped = not pace.wait_for(start + count)
@@ -148,7 +148,7 @@ def _frames(source: Source, step: int) -> Iterator[tuple[int, memoryview]]:
     for start in range(0, source.samples, step):
         chunk = source.read(start, min(start + step, source.samples))
         for here, there in _present(chunk):
-            yield here, memoryview(chunk.data[here - start : there - start]).cast("B")
+            yield here, chunk.data[here - start : there - start].reshape(-1).data
 
 
 def _present(chunk: Chunk) -> list[tuple[int, int]]:
@@ -190,7 +190,7 @@ class _Link:
         self._stop = stop
         self._own_context = context is None
         self._context = zmq.Context() if context is None else context
-        self._peers = 0
+        self._peer = False
         self._socket = self._context.socket(zmq.PUSH)
         self._socket.setsockopt(zmq.SNDHWM, queue)
         self._socket.setsockopt(zmq.SNDTIMEO, _SEND_MS)
@@ -232,9 +232,8 @@ class _Link:
 
     def _has_peer(self) -> bool:
         while self._monitor.poll(0):
-            event = recv_monitor_message(self._monitor)["event"]
-            self._peers += 1 if event == zmq.EVENT_HANDSHAKE_SUCCEEDED else -1
-        return self._peers > 0
+            self._peer = recv_monitor_message(self._monitor)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED
+        return self._peer
 
     def _close(self, linger: bool) -> None:
         self._socket.disable_monitor()

@@ -109,12 +109,12 @@ class Cutout:
     def seconds(self) -> NDArray[np.float64]:
         """Starts of the rows, s since the stream's first sample, float64 ``[time]``."""
         first = float(self.first_sample / self.rate)
-        return first + np.arange(len(self.data)) * self.row_seconds
+        return first + np.arange(len(self.data), dtype=np.float64) * self.row_seconds
 
     @property
     def frequencies_mhz(self) -> NDArray[np.float64]:
         """Centre frequencies of the channels, MHz, float64 ``[channel]``."""
-        return self.first_channel_mhz + np.arange(self.data.shape[2]) * self.channel_mhz
+        return self.first_channel_mhz + np.arange(self.data.shape[2], dtype=np.float64) * self.channel_mhz
 
     @property
     def masked(self) -> "np.ma.MaskedArray[Any, np.dtype[np.float32]]":

@@ -124,6 +124,6 @@ def parse(name: str) -> Name:
     for pattern in _PATTERNS:
         match = pattern.fullmatch(name)
         if match:
-            fields = match.groupdict()
-            return Name(**(fields | {"block": int(fields.get("block", -1))}))
+            fields: dict[str, str] = match.groupdict()
+            return Name(block=int(fields.pop("block", "-1")), **fields)
     raise StoreError(f"{name}: not the name of a product")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter.chunk import Chunk, Gap, Loss
-from edgefilter.clock import sample_at, tai_ns_from_iso
+from edgefilter.clock import NS, sample_at, tai_ns_from_iso
 from edgefilter.errors import InputError
 from edgefilter.plan import DISPERSION_S_MHZ2, dispersion_delay
 from edgefilter.stream import Stream
@@ -41,24 +41,18 @@ class SkyPulse:
 
 
 @dataclass(frozen=True, slots=True)
-class TruePulse:
+class TruePulse(SkyPulse):
     """A pulse that is in the sky.
 
     Parameters
     ----------
     sample
         Sample nearest to the arrival at the upper edge of the band.
-    seconds, dm, width, snr
-        As in :class:`SkyPulse`.
     top_mhz
         Upper edge of the band, MHz.
     """
 
     sample: int
-    seconds: float
-    dm: float
-    width: float
-    snr: float
     top_mhz: float
 
     def seconds_at(self, mhz: float) -> float:
@@ -220,12 +214,9 @@ class Sky(ABC):
         """The pulses that were put in, earliest first."""
         return tuple(
             TruePulse(
-                sample_at(0, self._stream.rate, round(pulse.seconds * 1e9)),
-                pulse.seconds,
-                pulse.dm,
-                pulse.width,
-                pulse.snr,
-                self.top_mhz,
+                *(pulse.seconds, pulse.dm, pulse.width, pulse.snr),
+                sample=sample_at(0, self._stream.rate, round(pulse.seconds * NS)),
+                top_mhz=self.top_mhz,
             )
             for pulse in sorted(self.pulses, key=lambda pulse: pulse.seconds)
         )

@@ -12,6 +12,7 @@ from edgefilter.plan import Plan
 from edgefilter.stages.trials import LADDER, Band, Group, delay_rows, groups, search_bands, subbands
 from edgefilter.workers import Workers
 from edgefilter_kernels.boxcar import boxcar_peaks
+from edgefilter_kernels.breadth import breadth
 from edgefilter_kernels.dedisperse import dedisperse
 from edgefilter_kernels.whiten import whiten_channel
 
@@ -22,6 +23,8 @@ _LEAST_HISTORY = 2048  # rows that the level and scatter of a channel are learnt
 _SHARE_STEPS = 8  # time steps for which the valid share of a channel is one number
 _LEAST_SHARE = 0.1  # of the band's channels, without which a sum says too little about the band
 _CELL_STEPS = 32  # time steps of which only the best boxcar becomes an event
+_PART = 0.25  # of the band: an event must not live on less than about that
+_LEAST_LEFT = 0.25  # of an event's signal outside its strongest part of the band
 _LIMIT_SIGMA = 10.0  # a single cell counts for no more than this: one bad cell is not a pulse
 _GRAIN = LADDER[-1] * _SHARE_STEPS
 
@@ -248,6 +251,20 @@ class _BandSearch:
         # A boxcar of one step is centred on the middle of the step, all others between two steps.
         row = (time - first + np.where(width == 1, 0.5, 0.0)) * group.rows
         mine = row < self._rows
+        if not mine.any():
+            return Events.none()
+        # The track of a bright pulse crosses tracks of wrong dispersion measures in a few channels.
+        mine &= _LEAST_LEFT <= breadth(
+            value[channels],
+            share[channels],
+            _SHARE_STEPS,
+            coarse + np.repeat(fine, np.diff(self._edges), axis=1),
+            _PART,
+            trial,
+            time - width // 2,
+            width,
+            snr,
+        )
         return Events(
             block * self._rows + row[mine],
             group.dm[trial[mine]],

@@ -78,7 +78,8 @@ def groups(plan: Plan, band: Band) -> Iterator[Group]:
     """Yield the trials of a band.
 
     Half a step widens the narrowest pulse (one row, smeared by the channel's own dispersion at the middle of the band)
-    by the tolerance, in quadrature (Levin 2012, PhD thesis, eq. 2.5): ``step = 2 width sqrt(tolerance² - 1) / delay``.
+    by the tolerance, in quadrature: ``step = 2 width sqrt(tolerance² - 1) / delay`` (Levin 2012, PhD thesis). The
+    smearing that is reckoned with is at most twice the coarsest time step, so that the dispersion measure stays exact.
     """
     delays = delay_rows(plan)[band.start : band.stop]
     span = float(delays.max() - delays.min())
@@ -97,7 +98,7 @@ def groups(plan: Plan, band: Band) -> Iterator[Group]:
     rung = 1
     dm = low
     while True:
-        width = math.hypot(1.0, per_channel * dm)
+        width = math.hypot(1.0, min(per_channel * dm, 2.0 * LADDER[-1]))
         rows = max(step for step in LADDER if step == 1 or step <= per_channel * dm)
         full = len(dms) == most or (dms and (dm - dms[0]) / 2 * within > _GROUP_SMEAR * width)
         if dms and (full or rows != rung):

@@ -154,7 +154,7 @@ class StoreReader:
         return found
 
     def configs(self) -> dict[str, dict[str, Any]]:
-        """Settings of the reductions by their digests.
+        """Return the settings of the reductions by their digests.
 
         Raises
         ------
@@ -203,7 +203,7 @@ class StoreReader:
             raise
 
     def _dataset(self, table: str) -> ds.FileSystemDataset:
-        partitions = ds.partitioning(pa.schema(PATH_COLUMNS), flavor="hive", segment_encoding="none")
+        partitions = ds.HivePartitioning(pa.schema(PATH_COLUMNS), segment_encoding="none")
         checked = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
         return ds.dataset(
             [name for _, name in self._parsed(table)],

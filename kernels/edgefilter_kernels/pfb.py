@@ -34,9 +34,9 @@ _c2c: Callable[..., Any] = rocket_fft.c2c
 
 
 def prototype(channels: int, taps: int, window: str, complex_samples: bool) -> NDArray[np.float64]:
-    """Design the low-pass filter whose shifted copies are the channels.
+    r"""Design the low-pass filter whose shifted copies are the channels.
 
-    Its squares sum to 1: white noise of mean power P (mean \\|v\\|² of a sample, all components together) comes out with
+    Its squares sum to 1: white noise of mean power P (mean \|v\|² of a sample, all components together) comes out with
     mean power P in every channel. A tone of amplitude A at the centre of a channel comes out with power A² (Σh)², a
     quarter of it for real input, where half of the amplitude lies at the negative frequency.
 
@@ -106,7 +106,7 @@ def pfb(
     moment4: NDArray[np.float32],
     count: NDArray[np.int32],
 ) -> None:
-    """Channelise voltages, detect, and average the valid spectra of each cell.
+    r"""Channelise voltages, detect, and average the valid spectra of each cell.
 
     Spectrum r is made of samples ``[r S, (r + T) S)`` of ``raw``: its own S samples come last.
 
@@ -126,11 +126,11 @@ def pfb(
     complex_samples
         S is N complex samples, or 2 N real ones.
     power
-        float32 ``[time, channels N, product]``, written: mean \\|v\\|² of the hands, and, if there are two more
+        float32 ``[time, channels N, product]``, written: mean \|v\|² of the hands, and, if there are two more
         products, real and imaginary part of the mean of X Y*. The raw channel is slowest. Fine channel N/2 of complex
         input is at DC, channel 0 of real input. Where no spectrum is valid it is 0.
     moment4
-        float32 ``[time, channels N, hand]``, written: mean \\|v\\|⁴.
+        float32 ``[time, channels N, hand]``, written: mean \|v\|⁴.
     count
         int32 ``[time]``, written: valid spectra of a cell.
 
@@ -218,7 +218,7 @@ def _pfb(
                 for c in range(c0, c1):
                     for h in range(hands):
                         _fill(words, bits, flip, bias, components, channels * hands, c * hands + h,
-                              r0 * step, step, width, rows[(c - c0) * hands + h, : k1 - k0 + taps - 1])  # fmt: skip
+                              r0 * step, step, rows[(c - c0) * hands + h, : k1 - k0 + taps - 1])  # fmt: skip
                 for g in range(c1 - c0):
                     for h in range(hands):
                         _filter(coefficients, rows[g * hands + h], here, filtered[h * (k1 - k0) :])
@@ -249,7 +249,6 @@ def _fill(
     column: int,
     sample: int,
     step: int,
-    width: int,
     rows: NDArray[np.float32],
 ) -> None:
     """Unpack one voltage (``column`` of ``columns`` in a sample) from ``sample`` on, ``step`` samples to a row."""
@@ -258,6 +257,38 @@ def _fill(
         first = (sample + r * step) * stride + column * components
         for part in range(components):
             take(words, bits, flip, bias, first + part, stride, rows[r], part, components, step)
+
+
+@kernel
+def _add_one(coefficients: NDArray[np.float32], row: NDArray[np.float32], out: NDArray[np.float32], add: bool) -> None:
+    # Slices indexed from 0 up: numba then knows that no index is negative, and the loop becomes vector instructions.
+    for w in range(len(out)):
+        product = coefficients[w] * row[w]
+        out[w] = out[w] + product if add else product
+
+
+@kernel
+def _add_four(
+    coefficients: NDArray[np.float32],
+    rows: NDArray[np.float32],
+    tap: int,
+    k: int,
+    start: int,
+    stop: int,
+    out: NDArray[np.float32],
+    add: bool,
+) -> None:
+    """Add four taps of spectrum k in one pass over a strip."""
+    h0, h1 = coefficients[tap, start:stop], coefficients[tap + 1, start:stop]
+    h2, h3 = coefficients[tap + 2, start:stop], coefficients[tap + 3, start:stop]
+    x0, x1 = rows[k + tap, start:stop], rows[k + tap + 1, start:stop]
+    x2, x3 = rows[k + tap + 2, start:stop], rows[k + tap + 3, start:stop]
+    if add:
+        for w in range(len(out)):
+            out[w] += h0[w] * x0[w] + h1[w] * x1[w] + h2[w] * x2[w] + h3[w] * x3[w]
+    else:
+        for w in range(len(out)):
+            out[w] = h0[w] * x0[w] + h1[w] * x1[w] + h2[w] * x2[w] + h3[w] * x3[w]
 
 
 @kernel
@@ -276,32 +307,17 @@ def _filter(
             if not valid[k]:
                 out[:] = 0
                 continue
-            # Four taps a pass: their rows of this strip and their coefficients stay in the L1 cache.
             done = min(taps, 4)
             if done == 4:
-                for w in range(start, stop):
-                    filtered[k, w] = (
-                        coefficients[0, w] * rows[k, w]
-                        + coefficients[1, w] * rows[k + 1, w]
-                        + coefficients[2, w] * rows[k + 2, w]
-                        + coefficients[3, w] * rows[k + 3, w]
-                    )
+                _add_four(coefficients, rows, 0, k, start, stop, out, False)
             else:
+                _add_one(coefficients[0, start:stop], rows[k, start:stop], out, False)
                 done = 1
-                for w in range(start, stop):
-                    filtered[k, w] = coefficients[0, w] * rows[k, w]
             while done + 4 <= taps:
-                for w in range(start, stop):
-                    filtered[k, w] += (
-                        coefficients[done, w] * rows[k + done, w]
-                        + coefficients[done + 1, w] * rows[k + done + 1, w]
-                        + coefficients[done + 2, w] * rows[k + done + 2, w]
-                        + coefficients[done + 3, w] * rows[k + done + 3, w]
-                    )
+                _add_four(coefficients, rows, done, k, start, stop, out, True)
                 done += 4
             for tap in range(done, taps):
-                for w in range(start, stop):
-                    filtered[k, w] += coefficients[tap, w] * rows[k + tap, w]
+                _add_one(coefficients[tap, start:stop], rows[k + tap, start:stop], out, True)
 
 
 @kernel

@@ -79,9 +79,7 @@ def unpack(raw: NDArray[np.uint8], bits: int, encoding: str, out: NDArray[np.flo
     flip, bias = flip_and_bias(bits, encoding)
     words = as_words(raw, bits)
     if out.dtype != np.float32 or not out.flags.c_contiguous or out.size * bits != raw.size * 8:
-        raise ValueError(
-            f"out is {out.dtype} {out.shape}, must be C-contiguous float32 of {raw.size * 8 // bits} numbers"
-        )
+        raise ValueError(f"out is {out.dtype} {out.shape}, must be contiguous float32, {raw.size * 8 // bits} numbers")
     if bits == 32:
         out.reshape(-1)[:] = words.view(np.float32)
     elif bits >= 8:
@@ -132,7 +130,7 @@ def take(
     step: int,
     count: int,
 ) -> None:
-    """Set ``out[offset + i step]`` to number ``first + i stride`` of the words, ``i < count``; callable from kernels only.
+    """Set ``out[offset + i step]`` to number ``first + i stride`` of the words, ``i < count``; for kernels only.
 
     Parameters
     ----------
@@ -148,12 +146,16 @@ def take(
         Where they go.
     """
     flip32, bias32 = np.int32(flip), np.int32(bias)
-    if bits == 32:
-        for i in range(count):
-            out[offset + i * step] = np.uint32(words[first + i * stride]).view(np.float32)
-    elif bits >= 8:
-        for i in range(count):
-            out[offset + i * step] = np.float32((np.int32(words[first + i * stride]) ^ flip32) - bias32)
+    if bits >= 8:
+        # Slices indexed from 0 up: numba then does not test every index for being negative.
+        source = words[first : first + (count - 1) * stride + 1 : stride]
+        target = out[offset : offset + (count - 1) * step + 1 : step]
+        if bits == 32:
+            for i in range(count):
+                target[i] = np.uint32(source[i]).view(np.float32)
+        else:
+            for i in range(count):
+                target[i] = np.float32((np.int32(source[i]) ^ flip32) - bias32)
     else:
         mask = np.int32((1 << bits) - 1)
         for i in range(count):

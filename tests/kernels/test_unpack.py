@@ -60,7 +60,7 @@ def test_bytes_that_are_not_aligned_are_read_all_the_same() -> None:
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(raw: np.ndarray, bits: int, encoding: str, out: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="must be|no whole number"):
+    with pytest.raises(ValueError, match=r"must be|no whole number"):
         unpack(raw, bits, encoding, out)
 
 

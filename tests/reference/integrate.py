@@ -10,7 +10,7 @@ def integrate(
     power: NDArray[Any], flags: NDArray[Any], matrix: NDArray[Any], rows: int, first: int, last: int, bits: int
 ) -> tuple[NDArray[Any], ...]:
     """Return stokes, weight, total, good, occupancy and raised as the kernel's outputs."""
-    times, channels, _ = power.shape
+    channels = power.shape[1]
     used = flags == 0
     stokes = np.einsum("sp,tcp->stc", matrix, power.astype(np.float64)) * used
     weight = used.reshape(rows, -1, channels).sum(axis=1)

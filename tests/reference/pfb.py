@@ -11,11 +11,13 @@ def pfb(
     valid: NDArray[np.bool_],
     times: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Return power [time, channel, product], moment4 [time, channel, hand], count [time] of voltage [sample, raw, hand].
+    """Return power [time, channel, product], moment4 [time, channel, hand] and count [time].
+
+    Of voltage [sample, raw channel, hand].
 
     Products are the hands and, of two hands, real and imaginary part of X Y*.
     """
-    samples, coarse, hands = voltage.shape
+    _, coarse, hands = voltage.shape
     step = 2 * channels if np.isrealobj(voltage) else channels
     products = 4 if hands == 2 else 1
     power = np.zeros((times, coarse * channels, products))

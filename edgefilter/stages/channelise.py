@@ -1,0 +1,122 @@
+"""Voltages to cells: polyphase filterbank, detection, accumulation."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefilter.cells import Cells, Flag
+from edgefilter.chunk import Chunk
+from edgefilter.errors import ConfigError
+from edgefilter.plan import Plan
+from edgefilter.stages.unpack import Unpack, expect_block
+from edgefilter.workers import Workers
+from edgefilter_kernels.pfb import pfb, polyphase, prototype
+from edgefilter_kernels.unpack import lose_not_finite
+
+_PRODUCTS = ("XX", "YY", "CR", "CI")
+
+
+class Channelise:
+    """The first stage of a voltage stream.
+
+    A spectrum counts where all samples that its filter spans are there. A cell is LOST where fewer than half of its
+    spectra count, or where a number of it is not finite (floating-point voltages may hold NaN).
+
+    Parameters
+    ----------
+    plan
+        Layout, of a voltage stream.
+    workers
+        Threads.
+
+    Attributes
+    ----------
+    history, lookahead
+        Raw samples before and after a block that its cells depend on.
+    products
+        Products of the cells.
+
+    Raises
+    ------
+    ConfigError
+        If no filter can be made as ``channelise`` asks.
+    """
+
+    def __init__(self, plan: Plan, workers: Workers) -> None:
+        stream, settings = plan.stream, plan.settings
+        taps = settings.channelise.taps
+        try:
+            filter_ = prototype(plan.fine_channels, taps, settings.channelise.window, stream.complex_samples)
+        except ValueError as error:
+            raise ConfigError(f"channelise: {error}") from None
+        self.history = plan.filter_samples
+        self.lookahead = 0
+        self._hands = len(stream.products)
+        self.products = _PRODUCTS if settings.detect.stokes == "IQUV" else _PRODUCTS[: self._hands]
+        self._taps = taps
+        self._coefficients = polyphase(filter_, taps, stream.complex_samples)
+        self._plan = plan
+        self._workers = workers
+
+    def reduce(self, raw: Chunk) -> Cells:
+        """Make the cells of a block.
+
+        Parameters
+        ----------
+        raw
+            The block's samples and ``history`` samples before it.
+
+        Returns
+        -------
+        Cells
+            All cells of the block, channels in the order of ``plan.frequencies_mhz``.
+
+        Raises
+        ------
+        ValueError
+            If ``raw`` is not such a chunk.
+        """
+        plan = self._plan
+        block = expect_block(raw, plan, self.history)
+        times, spectra = plan.cells_per_block, plan.spectra_per_cell
+        power = np.empty((times, plan.channels, len(self.products)), np.float32)
+        moment4 = np.empty((times, plan.channels, self._hands), np.float32)
+        accumulated = np.empty(times, np.int32)
+        flags = np.zeros((times, plan.channels), np.uint16)
+        valid = _complete(raw.valid(plan.samples_per_spectrum), self._taps)
+        stream = plan.stream
+
+        def run(start: int, stop: int) -> None:
+            first, last = start * plan.samples_per_cell, stop * plan.samples_per_cell + self.history
+            pfb(
+                raw.data[first:last],
+                valid[start * spectra : stop * spectra],
+                self._coefficients,
+                stream.bits,
+                str(stream.encoding),
+                self._hands,
+                stream.complex_samples,
+                power[start:stop],
+                moment4[start:stop],
+                accumulated[start:stop],
+            )
+            lose_not_finite(power[start:stop], flags[start:stop], int(Flag.LOST))
+            lose_not_finite(moment4[start:stop], flags[start:stop], int(Flag.LOST))
+
+        self._workers.over(times, run)
+        few = 2 * accumulated < spectra
+        accumulated[few] = 0
+        flags[few] = Flag.LOST
+        lost = flags != 0
+        power[lost] = 0
+        moment4[lost] = 0
+        return Cells(block * times, power, flags, self.products, accumulated, moment4)
+
+
+def _complete(present: NDArray[np.bool_], taps: int) -> NDArray[np.bool_]:
+    """Say of each spectrum whether all of the ``taps`` runs of samples that it is made of are there."""
+    return np.lib.stride_tricks.sliding_window_view(present, taps).all(axis=1)
+
+
+def front(plan: Plan, workers: Workers) -> Channelise | Unpack:
+    """Return the stage that takes the plan's raw samples in."""
+    return Channelise(plan, workers) if plan.voltage else Unpack(plan, workers)

@@ -1,0 +1,67 @@
+"""Whether a boxcar's signal comes from all over the band or from a few channels."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefilter_kernels.jit import kernel
+
+
+@kernel
+def breadth(
+    power: NDArray[np.float32],
+    share: NDArray[np.float32],
+    repeat: int,
+    track: NDArray[np.int64],
+    part: float,
+    trial: NDArray[np.int64],
+    start: NDArray[np.int64],
+    width: NDArray[np.int64],
+    snr: NDArray[np.float32],
+) -> NDArray[np.float64]:
+    """Fraction of each boxcar's sum that is left without its strongest part of the band.
+
+    Evenly spread signal leaves ``1 - part``; signal of a few channels, such as the crossing of another pulse's track,
+    leaves about 0. The sum is taken as ``snr sqrt(width Σ share)``, what exceeds it is baseline and spread evenly.
+
+    Parameters
+    ----------
+    power
+        float32 ``[channel, time]``: variance ``share``.
+    share
+        float32 ``[channel, ceil(time / repeat)]``: 0 where there is no data.
+    repeat
+        Times that have one share.
+    track
+        int64 ``[trial, channel]``: delays, time steps.
+    part
+        Largest part of the (valid) band that is left out, in one piece.
+    trial, start, width, snr
+        ``[boxcar]``: row of ``track``, undelayed first time, width in time steps, S/N.
+    """
+    channels = track.shape[1]
+    left = np.empty(trial.size, np.float64)
+    sums = np.empty(channels, np.float64)
+    valid = np.empty(channels, np.float64)
+    for i in range(trial.size):
+        total, room = 0.0, 0.0
+        for c in range(channels):
+            at = start[i] + track[trial[i], c]
+            sums[c] = 0.0
+            for t in range(at, at + width[i]):
+                sums[c] += power[c, t]
+            valid[c] = share[c, (at + width[i] // 2) // repeat]
+            total += sums[c]
+            room += valid[c]
+        signal = snr[i] * np.sqrt(width[i] * room)
+        base = (total - signal) / room if room > 0.0 else 0.0
+        strongest, piece, covered, first = 0.0, 0.0, 0.0, 0
+        for c in range(channels):
+            piece += sums[c] - base * valid[c]
+            covered += valid[c]
+            while covered > part * room and first < c:
+                piece -= sums[first] - base * valid[first]
+                covered -= valid[first]
+                first += 1
+            strongest = max(strongest, piece)
+        left[i] = (signal - strongest) / signal if signal > 0.0 else 0.0
+    return left

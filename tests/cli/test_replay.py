@@ -1,0 +1,140 @@
+"""Recorded files through the program's own command line: what is found, and what bad input gets."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import edgefilter
+from edgefilter.cli.main import main
+
+
+@pytest.fixture
+def program(monkeypatch, capsys):
+    """Run the program; return exit status, standard output and standard error."""
+
+    def run(*words: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["edgefilter", *map(str, words)])
+        status = 0
+        try:
+            main()
+        except SystemExit as ending:
+            status = int(ending.code or 0)
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return run
+
+
+def pulses(store: Path) -> list[dict]:
+    rows = edgefilter.open_store(store).table("pulses").to_pylist()
+    return sorted(rows, key=lambda row: -row["snr"])
+
+
+def test_a_fast_radio_burst_is_the_top_candidate(program, data, tmp_path):
+    status, out, _ = program("replay", data / "transients/FRB180417.fil", "--store", tmp_path)
+    top, *others = pulses(tmp_path)
+    assert status == 0
+    assert top["dm"] == pytest.approx(474.8, abs=5)
+    assert top["seconds"] == pytest.approx(2.029, abs=0.005)
+    assert top["snr"] >= 13
+    assert sum(row["snr"] > 8 for row in others) <= 2
+    assert f"{top['snr']:.1f}" in out
+    cutout = edgefilter.open_store(tmp_path).cutout(top["cutout"])
+    assert cutout.data.shape[2] == len(cutout.frequencies_mhz) == 336
+    assert cutout.seconds[0] < top["seconds"] < cutout.seconds[-1]
+
+
+def test_the_same_burst_in_psrfits(program, data, tmp_path):
+    status, _, _ = program("replay", data / "transients/FRB180417.fits", "--store", tmp_path)
+    top = pulses(tmp_path)[0]
+    assert status == 0
+    assert top["dm"] == pytest.approx(474.8, abs=5)
+    assert top["seconds"] == pytest.approx(2.029, abs=0.005)
+    assert top["snr"] >= 10
+
+
+def test_a_pulse_of_dm_1000_at_low_frequency(program, data, tmp_path):
+    status, _, _ = program("replay", data / "synthetic/dispersed_pulse_dm1000.fil", "--store", tmp_path)
+    top, *others = pulses(tmp_path)
+    assert status == 0
+    assert top["dm"] == pytest.approx(1000, abs=5)
+    assert top["seconds"] == pytest.approx(5.108, abs=0.01)
+    assert sum(row["snr"] > 8 for row in others) <= 2
+
+
+@pytest.mark.parametrize(
+    "name", [f"parkes_uwl_crab_{kind}" for kind in ("8bit.fil", "4bit.fil", "2bit.fil", "1bit.fil", "4pol.sf")]
+)
+def test_interference_makes_few_candidates(program, data, tmp_path, name):
+    status, _, _ = program("replay", data / "transients" / name, "--store", tmp_path)
+    assert status == 0
+    assert sum(row["snr"] > 8 for row in pulses(tmp_path)) < 10
+
+
+@pytest.mark.parametrize("name", ["puppi_j1810.raw", "effelsberg_2016+28.dada", "evn_b1957+20.vdif"])
+def test_voltages_become_spectra(program, data, tmp_path, name):
+    status, _, _ = program("replay", data / "raw" / name, "--store", tmp_path)
+    assert status == 0
+    store = edgefilter.open_store(tmp_path)
+    power = np.array(store.table("spectra")["power"][0].as_py())
+    assert np.all(np.isfinite(power))
+    assert np.any(power > 0)
+    assert store.table("ledger").num_rows >= 1
+
+
+def test_damaged_vdif_is_refused_or_its_bad_frames_are_lost(program, data, tmp_path):
+    status, _, err = program("replay", data / "raw/drao_corrupted.vdif", "--store", tmp_path / "store")
+    if status:
+        assert len(err.strip().splitlines()) == 1
+        assert not (tmp_path / "store").exists()
+    else:
+        ledger = edgefilter.open_store(tmp_path / "store").table("ledger").to_pylist()
+        assert sum(row["lost_damaged"] + row["lost_missing"] for row in ledger) > 0
+
+
+def test_bad_files_get_one_line_and_leave_nothing(program, data, tmp_path):
+    whole = (data / "transients/FRB180417.fil").read_bytes()
+    bad = {
+        "empty.fil": b"",
+        "text.fil": b"This is not a telescope's file.\n",
+        "cut.fil": whole[:100],
+        "headers.raw": (data / "raw/guppi_headers_only.raw").read_bytes(),
+    }
+    for name, content in bad.items():
+        (tmp_path / name).write_bytes(content)
+    for path in [*(tmp_path / name for name in bad), tmp_path / "missing.fil", tmp_path]:
+        status, out, err = program("replay", path, "--store", tmp_path / "store")
+        assert status == 1, path
+        assert len(err.strip().splitlines()) == 1, err
+        assert str(path) in err
+        assert not out
+        assert not (tmp_path / "store").exists()
+
+
+def test_a_file_cut_in_a_spectrum_is_reduced_up_to_there(program, data, tmp_path):
+    content = (data / "transients/FRB180417.fil").read_bytes()
+    (tmp_path / "cut.fil").write_bytes(content[:-100])
+    status, _, err = program("replay", tmp_path / "cut.fil", "--store", tmp_path / "store")
+    assert status == 0
+    assert "warning" in err
+    received = edgefilter.open_store(tmp_path / "store").table("ledger")["samples_received"].to_pylist()
+    assert sum(received) == 5119
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--dm", "5"], "--dm 5"),
+        (["--dm", "90:10"], "pulses.dm"),
+        (["--set", "pulses.colour=1"], "pulses.colour"),
+        (["--set", "pulses.snr=high"], "pulses.snr"),
+        (["--config", "absent.toml"], "absent.toml"),
+    ],
+)
+def test_wrong_settings_are_told_in_one_line(program, tmp_path, words, told):
+    status, _, err = program("replay", tmp_path / "any.fil", "--store", tmp_path / "store", *words)
+    assert status == 1
+    assert len(err.strip().splitlines()) == 1
+    assert told in err

@@ -1,0 +1,196 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgefilter_kernels.pfb import pfb, polyphase, prototype
+from tests.reference.pfb import pfb as reference
+from tests.reference.unpack import unpack
+
+ENCODINGS = [(1, "unsigned"), (2, "offset"), (4, "signed"), (8, "signed"), (16, "offset"), (32, "float")]
+Result = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def run(
+    raw: np.ndarray,
+    valid: np.ndarray,
+    filter_: np.ndarray,
+    shape: tuple[int, int, int, int],
+    encoding: tuple[int, str] = (32, "float"),
+    complex_samples: bool = True,
+    products: int = 0,
+) -> Result:
+    """Run the kernel; shape is times, channels of the raw stream, fine channels, hands."""
+    times, coarse, fine, hands = shape
+    step = fine if complex_samples else 2 * fine
+    power = np.full((times, coarse * fine, products or hands), np.nan, np.float32)
+    moment4 = np.full((times, coarse * fine, hands), np.nan, np.float32)
+    count = np.full(times, -1, np.int32)
+    coefficients = polyphase(filter_, len(filter_) // step, complex_samples)
+    pfb(raw, valid, coefficients, *encoding, hands, complex_samples, power, moment4, count)
+    return power, moment4, count
+
+
+def as_raw(voltage: np.ndarray) -> np.ndarray:
+    """Raw bytes [time, byte] of float32 voltages [time, ...]."""
+    kind = np.complex64 if np.iscomplexobj(voltage) else np.float32
+    return np.ascontiguousarray(voltage, kind).reshape(len(voltage), -1).view(np.uint8)
+
+
+def noise(samples: int, seed: int = 1) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return (rng.standard_normal((samples, 1, 1)) + 1j * rng.standard_normal((samples, 1, 1))) * np.sqrt(0.5)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    times=st.integers(1, 3),
+    spectra=st.integers(1, 9),
+    coarse=st.sampled_from([1, 2, 3]),
+    fine=st.sampled_from([2, 6, 16, 64]),
+    hands=st.sampled_from([1, 2]),
+    taps=st.integers(1, 9),
+    encoding=st.sampled_from(ENCODINGS),
+    complex_samples=st.booleans(),
+    full=st.booleans(),
+    present=st.sampled_from([0.0, 0.5, 1.0]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_kernel_agrees_with_the_reference(
+    times: int,
+    spectra: int,
+    coarse: int,
+    fine: int,
+    hands: int,
+    taps: int,
+    encoding: tuple[int, str],
+    complex_samples: bool,
+    full: bool,
+    present: float,
+    seed: int,
+) -> None:
+    rng = np.random.default_rng(seed)
+    numbers = coarse * hands * (2 if complex_samples else 1)
+    coarse *= 8 if numbers * encoding[0] % 8 else 1
+    numbers = coarse * hands * (2 if complex_samples else 1)
+    step = fine if complex_samples else 2 * fine
+    samples = (times * spectra + taps - 1) * step
+    if encoding[1] == "float":
+        raw = rng.standard_normal((samples, numbers)).astype(np.float32).view(np.uint8)
+    else:
+        raw = rng.integers(0, 256, (samples, numbers * encoding[0] // 8), np.uint8)
+    values = unpack(raw, *encoding).astype(np.float64).reshape(samples, coarse, hands, -1)
+    voltage = values[..., 0] + 1j * values[..., 1] if complex_samples else values[..., 0]
+    valid = rng.random(times * spectra) < present
+    filter_ = prototype(fine, taps, "hamming", complex_samples)
+    products = 4 if full and hands == 2 else hands
+
+    shape = (times, coarse, fine, hands)
+    power, moment4, count = run(raw, valid, filter_, shape, encoding, complex_samples, products)
+
+    power_, moment4_, count_ = reference(voltage, filter_, fine, valid, times)
+    np.testing.assert_array_equal(count, count_)
+    np.testing.assert_allclose(power, power_[..., :products], rtol=2e-5, atol=1e-5 * max(power_.max(), 1e-30))
+    np.testing.assert_allclose(moment4, moment4_, rtol=2e-5, atol=1e-5 * max(moment4_.max(), 1e-30))
+
+
+@pytest.mark.parametrize("fine", [256, 1024])
+def test_cells_longer_than_a_batch_and_many_raw_channels_agree_with_the_reference(fine: int) -> None:
+    rng = np.random.default_rng(2)
+    spectra, coarse = 300 // (fine // 256), 9
+    raw = rng.integers(0, 256, ((spectra + 3) * fine, 4 * coarse), np.uint8)
+    values = raw.view(np.int8).astype(np.float64).reshape(len(raw), coarse, 2, 2)
+    valid = rng.random(spectra) < 0.9
+    filter_ = prototype(fine, 4, "hamming", True)
+    power, moment4, _ = run(raw, valid, filter_, (1, coarse, fine, 2), (8, "signed"), True, 4)
+    power_, moment4_, _ = reference(values[..., 0] + 1j * values[..., 1], filter_, fine, valid, 1)
+    np.testing.assert_allclose(power, power_, rtol=1e-5, atol=1e-5 * power_.max())
+    np.testing.assert_allclose(moment4, moment4_, rtol=1e-5)
+
+
+@pytest.mark.parametrize("channel", [0, 5, 16, 31])
+def test_a_complex_tone_lands_in_its_channel_at_its_power(channel: int) -> None:
+    fine, amplitude = 32, 3.0
+    filter_ = prototype(fine, 4, "hamming", True)
+    tone = amplitude * np.exp(2j * np.pi * (channel - fine / 2) / fine * np.arange(11 * fine))
+    power, moment4, _ = run(as_raw(tone), np.ones(8, np.bool_), filter_, (1, 1, fine, 1))
+    expected = amplitude**2 * filter_.sum() ** 2
+    assert power[0].argmax() == channel
+    np.testing.assert_allclose(power[0, channel, 0], expected, rtol=1e-5)
+    np.testing.assert_allclose(moment4[0, channel, 0], expected**2, rtol=1e-5)
+
+
+@pytest.mark.parametrize("channel", [1, 7, 16, 31])
+def test_a_real_tone_lands_in_its_channel_at_its_power(channel: int) -> None:
+    fine, amplitude = 32, 3.0
+    filter_ = prototype(fine, 4, "hamming", False)
+    tone = amplitude * np.cos(np.pi * channel / fine * np.arange(11 * 2 * fine) + 0.3)
+    power, _, _ = run(as_raw(tone), np.ones(8, np.bool_), filter_, (1, 1, fine, 1), complex_samples=False)
+    assert power[0].argmax() == channel
+    # The tone's image at the negative frequency leaks a little into the lowest and highest channels.
+    np.testing.assert_allclose(power[0, channel, 0], (amplitude * filter_.sum() / 2) ** 2, rtol=0.01)
+
+
+@pytest.mark.parametrize("complex_samples", [True, False])
+def test_white_noise_keeps_its_mean_power(complex_samples: bool) -> None:
+    fine, spectra = 64, 2048
+    step = fine if complex_samples else 2 * fine
+    voltage = noise((spectra + 3) * step)
+    voltage = 5 * (voltage if complex_samples else voltage.real * np.sqrt(2))
+    filter_ = prototype(fine, 4, "hamming", complex_samples)
+    shape = (1, 1, fine, 1)
+    power, moment4, _ = run(
+        as_raw(voltage), np.ones(spectra, np.bool_), filter_, shape, complex_samples=complex_samples
+    )
+    np.testing.assert_allclose(power[0, 1:], 25, rtol=0.15)
+    np.testing.assert_allclose(power[0].mean(), 25, rtol=0.01)
+    np.testing.assert_allclose((moment4[0, 1:] / power[0, 1:] ** 2).mean(), 2, rtol=0.02)  # an exponential's
+
+
+@pytest.mark.parametrize(("window", "taps", "decibels"), [("hamming", 4, -50), ("hamming", 8, -63), ("kaiser", 8, -84)])
+def test_a_tone_does_not_leak_beyond_the_next_channel(window: str, taps: int, decibels: float) -> None:
+    fine, spectra = 64, 4
+    filter_ = prototype(fine, taps, window, True)
+    for offset in (0.0, 0.25, 0.5):
+        tone = np.exp(2j * np.pi * offset / fine * np.arange((spectra + taps - 1) * fine))
+        power, _, _ = run(as_raw(tone), np.ones(spectra, np.bool_), filter_, (1, 1, fine, 1))
+        distance = np.abs(np.arange(fine) - fine / 2 - offset)
+        worst = 10 * np.log10(power[0, distance > 1, 0].max() / filter_.sum() ** 2)
+        assert worst <= decibels
+
+
+@pytest.mark.parametrize("complex_samples", [True, False])
+def test_garbage_under_spectra_that_are_not_valid_changes_no_bit(complex_samples: bool) -> None:
+    fine, taps, spectra = 16, 4, 12
+    step = fine if complex_samples else 2 * fine
+    rng = np.random.default_rng(4)
+    voltage = rng.standard_normal(((spectra + taps - 1) * step, 4 if complex_samples else 2)).astype(np.float32)
+    bad = slice(6 * step + 3, 7 * step - 2)
+    valid = np.array([not r <= 6 < r + taps for r in range(spectra)])
+    filter_ = prototype(fine, taps, "hamming", complex_samples)
+    results = []
+    for garbage in (0, 1e30, np.nan, np.inf):
+        voltage[bad] = garbage
+        result = run(voltage.view(np.uint8), valid, filter_, (2, 1, fine, 2), complex_samples=complex_samples)
+        assert all(np.isfinite(array).all() for array in result)
+        results.append([array.tobytes() for array in result])
+    assert results[1:] == results[:1] * 3
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    filter_ = prototype(16, 4, "hamming", True)
+    raw, valid = np.zeros((11 * 16, 8), np.uint8), np.ones(8, np.bool_)
+    with pytest.raises(ValueError, match="raw is"):
+        run(raw[:-1], valid, filter_, (1, 1, 16, 1))
+    with pytest.raises(ValueError, match="raw is"):
+        run(raw[:, :4], valid, filter_, (1, 1, 16, 1))
+    with pytest.raises(ValueError, match="whole cells"):
+        run(raw, valid, filter_, (3, 1, 16, 1))
+    with pytest.raises(ValueError, match="hands and 2 products"):
+        run(raw, valid, filter_, (1, 1, 16, 1), products=2)
+    with pytest.raises(ValueError, match="is not an encoding"):
+        run(raw, valid, filter_, (1, 1, 16, 1), (16, "float"))
+    with pytest.raises(ValueError, match="even"):
+        prototype(3, 4, "hamming", True)
+    with pytest.raises(ValueError, match="hann"):
+        prototype(2, 1, "hann", True)

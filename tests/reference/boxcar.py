@@ -1,0 +1,48 @@
+"""Boxcar search by cumulative sums, and robust statistics, in double precision."""
+
+import numpy as np
+
+
+def level_scatter(values):
+    """Median and MAD of all values, then mean and scatter within three sigma."""
+    if len(values) == 0:
+        return 0.0, 0.0
+    values = values.astype(np.float64)
+    centre = np.sort(values)[len(values) // 2]
+    reach = 3 * 1.482602218505602 * np.sort(np.abs(values - centre))[len(values) // 2]
+    if reach == 0:
+        return values.mean(), values.std()
+    bulk = values[np.abs(values - centre) <= reach]
+    return bulk.mean(), bulk.std() / 0.9865784
+
+
+def boxcar_peaks(series, scale, repeat, first, count, octaves, threshold, cell):
+    scale = np.repeat(scale, repeat)[: series.shape[1]].astype(np.float64)
+    valid = scale > 0
+    block = slice(first, first + count)
+    found = []
+    for i, line in enumerate(series * scale):
+        level, scatter = 0.0, 1.0
+        if valid[block].sum() >= 256:
+            level, scatter = level_scatter(line[block][valid[block]])
+        line = np.where(valid, (line - level) / max(scatter, 0.9), 0)
+        total = np.concatenate([[0], np.cumsum(line)])
+        snr = np.zeros((octaves, count))
+        for octave in range(octaves):
+            w = 1 << octave
+            start = np.arange(first, first + count) - w // 2
+            sums = total[start + w] - total[start]
+            sigma = np.sqrt(w)
+            starts = np.arange(first, first + count - w + 1, w)
+            starts = starts[valid[starts] & valid[starts + w - 1]]
+            if w > 1 and len(starts) >= 64:
+                sigma = max(
+                    sigma, level_scatter(total[starts + w] - total[starts])[1] * (1 - np.sqrt(0.5 / len(starts)))
+                )
+            snr[octave] = sums / sigma
+        for at in range(0, count, cell):
+            part = snr[:, at : at + cell]
+            octave, t = np.unravel_index(part.argmax(), part.shape)
+            if part[octave, t] >= threshold:
+                found.append((i, first + at + t, 1 << octave, part[octave, t]))
+    return found
