@@ -47,7 +47,7 @@ class Recording:
         return [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if b > a]
 
     def in_a_ring(self, frames: list[tuple[int, int]]) -> Ring:
-        ring = Ring(self.stream, self.samples + 100_000)
+        ring = Ring(self.stream, 2 * self.samples)
         ring.release(0)
         for start, stop in frames:
             ring.place(start, self.data[start:stop].tobytes())

@@ -20,6 +20,8 @@ from edgefilter.errors import StoreError
 from edgefilter.products import SCHEMA_VERSION, Provenance
 from edgefilter.products.tables import PulseRow
 
+_DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError, ArithmeticError, AttributeError, MemoryError)
+"""What h5py raises on damaged bytes, depending on where the damage is."""
 _LABELS = ("time", "feed_id", "frequency")
 _MASK_NOTE = (
     "1: not used, all of it was lost or flagged; its value in /data is 0 and means nothing. "
@@ -152,7 +154,7 @@ def decode(content: bytes, name: str = "cut-out") -> Cutout:
     try:
         with h5py.File(io.BytesIO(content), "r") as file:
             return _read(file)
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, ZeroDivisionError, AttributeError) as error:
+    except _DAMAGE as error:
         raise StoreError(f"{name}: damaged, or not a cut-out of edgefilter ({_line(error)})") from None
 
 

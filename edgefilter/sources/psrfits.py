@@ -152,7 +152,12 @@ def _headers(path: Path) -> tuple[dict[str, Any], dict[str, Any], np.dtype[np.vo
         if "SUBINT" not in file:
             raise FormatError(path, "FITS, but without a SUBINT table: expected PSRFITS search mode")
         table = file["SUBINT"]
-        return dict(file[0].header), dict(table.header), table.columns.dtype.newbyteorder(">"), int(table.fileinfo()["datLoc"])
+        return (
+            dict(file[0].header),
+            dict(table.header),
+            table.columns.dtype.newbyteorder(">"),
+            int(table.fileinfo()["datLoc"]),
+        )
 
 
 def _table(file: ByteFile, header: dict[str, Any], dtype: np.dtype[np.void], offset: int) -> tuple[Table, list[str]]:

@@ -11,7 +11,7 @@ from edgefilter.clock import NS
 from edgefilter.errors import SequenceError
 from edgefilter.sources import Source
 from edgefilter.sources.base import RecordedSource
-from edgefilter.stream import Stream
+from edgefilter.stream import Kind, Stream
 
 LONGEST_GAP = 3600.0
 """Longest time between two files of one stream, s; what lies further apart is two observations."""
@@ -78,7 +78,7 @@ class Sequence(RecordedSource):
             exact = (source.stream.epoch_tai_ns - first.epoch_tai_ns) * first.rate / NS
             start = round(exact)
             seconds = float((exact - end) / first.rate)
-            if start < end and end - exact <= _overlap_allowed(first):
+            if abs(end - exact) <= _blur(first):
                 start = end
             if start < end:
                 raise SequenceError(f"{label}: begins {-seconds:.6g} s before {before} ends, files must not overlap")
@@ -127,6 +127,9 @@ def _agree(first: Stream, first_label: str, other: Stream, label: str) -> None:
             raise SequenceError(f"{label}: {name} is {found}, but {expected} in {first_label}: not one stream")
 
 
-def _overlap_allowed(stream: Stream) -> float:
-    """Samples by which a file may begin before the last one ends: half a sample, or the 2 µs that a float MJD blurs."""
-    return max(0.5, float(stream.rate) * 2e-6)
+def _blur(stream: Stream) -> float:
+    """Samples by which a start may miss the end before it and still mean it.
+
+    Half a sample; for power also the 2 µs to which a SIGPROC or FBH5 header's float MJD is rounded.
+    """
+    return max(0.5, float(stream.rate) * 2e-6) if stream.kind is Kind.POWER else 0.5

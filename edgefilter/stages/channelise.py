@@ -114,7 +114,7 @@ class Channelise:
 
 def _complete(present: NDArray[np.bool_], taps: int) -> NDArray[np.bool_]:
     """Say of each spectrum whether all of the ``taps`` runs of samples that it is made of are there."""
-    return np.lib.stride_tricks.sliding_window_view(present, taps).all(axis=1)
+    return np.asarray(np.lib.stride_tricks.sliding_window_view(present, taps).all(axis=1), np.bool_)
 
 
 def front(plan: Plan, workers: Workers) -> Channelise | Unpack:

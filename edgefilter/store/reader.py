@@ -7,8 +7,9 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
-import pyarrow.dataset as ds
+import pyarrow.compute as pc
 import pyarrow.fs as pafs
+import pyarrow.parquet as pq
 
 from edgefilter.errors import InputError, StoreError
 from edgefilter.products.cutout import Cutout, decode
@@ -53,7 +54,7 @@ class StoreReader:
     store
         Its objects.
     files
-        The same objects as a file system of Arrow, for reading single columns.
+        The same objects as a file system of Arrow, to count rows without reading them.
     """
 
     def __init__(self, store: Store, files: pafs.FileSystem) -> None:
@@ -75,7 +76,7 @@ class StoreReader:
         """
         return {table: self._count(table) for table in SCHEMAS}
 
-    def table(self, name: str, columns: Sequence[str] | None = None, filter: ds.Expression | None = None) -> pa.Table:  # noqa: A002 - as pyarrow calls it
+    def table(self, name: str, columns: Sequence[str] | None = None, filter: pc.Expression | None = None) -> pa.Table:  # noqa: A002 - as pyarrow calls it
         """Read a table, sorted by stream and block, the rows of a block in the order they were made.
 
         Parameters
@@ -103,13 +104,16 @@ class StoreReader:
             if column not in schema.names:
                 raise StoreError(f"table {name} has no column {column!r}, it has {', '.join(schema.names)}")
         wanted = schema if columns is None else pa.schema([schema.field(column) for column in columns], schema.metadata)
-        dataset = self._dataset(name)
-        try:
-            table = dataset.to_table(columns=wanted.names, filter=filter)
-        except (pa.ArrowException, OSError, TypeError) as error:
-            self._refuse_damaged(dataset)
-            raise StoreError(f"table {name} of {self.location}: {_line(error)}") from None
-        return pa.Table.from_arrays(table.columns, schema=wanted)
+        # A condition may ask for columns that the answer does not show.
+        read = wanted if filter is None else schema
+        parts = [wanted.empty_table()]
+        for parsed, file in self._parsed(name):
+            part = self._part(file, parsed, read)
+            try:
+                parts.append((part if filter is None else part.filter(filter)).select(wanted.names))
+            except (pa.ArrowException, TypeError) as error:
+                raise StoreError(f"table {name} of {self.location}: {_line(error)}") from None
+        return pa.concat_tables(parts)
 
     def cutouts(self) -> list[str]:
         """Names of the cut-outs, sorted by stream and block."""
@@ -195,23 +199,32 @@ class StoreReader:
         return table.sort_by([(name, "ascending") for name in ("stream", "config", "code", "node")])
 
     def _count(self, table: str) -> int:
-        dataset = self._dataset(table)
-        try:
-            return int(dataset.count_rows())
-        except (pa.ArrowException, OSError):
-            self._refuse_damaged(dataset)
-            raise
+        rows = 0
+        for _, name in self._parsed(table):
+            try:
+                rows += pq.read_metadata(name, filesystem=self._files).num_rows
+            except (pa.ArrowException, OSError) as error:
+                raise StoreError(f"{name}: damaged: {_line(error)}") from None
+        return rows
 
-    def _dataset(self, table: str) -> ds.FileSystemDataset:
-        partitions = ds.HivePartitioning(pa.schema(PATH_COLUMNS), segment_encoding="none")
-        checked = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
-        return ds.dataset(
-            [name for _, name in self._parsed(table)],
-            schema=_schema(table),
-            format=ds.ParquetFileFormat(default_fragment_scan_options=checked),
-            filesystem=self._files,
-            partitioning=partitions,
-        )
+    def _part(self, name: str, parsed: Name, schema: pa.Schema) -> pa.Table:
+        """Read one file of a table; columns that it lacks, because it is older than they are, are null."""
+        try:
+            file = pq.ParquetFile(pa.BufferReader(self._verified(name)))
+            table = file.read(columns=[column for column in schema.names if column in file.schema_arrow.names])
+        except (pa.ArrowException, OSError) as error:
+            raise StoreError(f"{name}: not a Parquet file of edgefilter: {_line(error)}") from None
+        rows = file.metadata.num_rows
+        path = {column.name: pa.repeat(getattr(parsed, column.name), rows) for column in PATH_COLUMNS}
+        arrays = [
+            path[field.name]
+            if field.name in path
+            else table.column(field.name).cast(field.type)
+            if field.name in table.column_names
+            else pa.nulls(rows, field.type)
+            for field in schema
+        ]
+        return pa.Table.from_arrays(arrays, schema=schema)
 
     def _parsed(self, folder: str) -> list[tuple[Name, str]]:
         """Return the objects in a folder by stream, block and name; files that are not ours are passed over."""
@@ -228,10 +241,6 @@ class StoreReader:
         if digest(content) != parse(name).digest:
             raise StoreError(f"{name}: damaged: its content does not have the digest in its name")
         return content
-
-    def _refuse_damaged(self, dataset: ds.FileSystemDataset) -> None:
-        for fragment in dataset.get_fragments():
-            self._verified(fragment.path)
 
 
 def _schema(table: str) -> pa.Schema:

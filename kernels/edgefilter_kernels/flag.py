@@ -12,6 +12,9 @@ from edgefilter_kernels.jit import kernel
 BANDS = 8
 """Sub-bands into which :func:`time_statistics` divides the channels."""
 
+GROUP = 16
+"""Neighbouring times that :func:`channel_statistics` groups to see slow changes."""
+
 _CLIP = 5.0  # robust sigma beyond which a value does not enter the clipped mean and deviation
 _WINSOR = 4.0  # sigma to which a cell's share in the mean of the band is limited
 
@@ -88,6 +91,33 @@ def kurtosis(
 
 
 @kernel
+def _slow_deviation(
+    power: NDArray[np.float32],
+    hands: int,
+    flags: NDArray[np.uint16],
+    c: int,
+    mean: float,
+    median: float,
+    reach: float,
+) -> float:
+    groups, square = 0, 0.0
+    for first in range(0, power.shape[0] - GROUP + 1, GROUP):
+        used, total = 0, 0.0
+        for t in range(first, first + GROUP):
+            if flags[t, c] == 0:
+                value = power[t, c, 0]
+                for h in range(1, hands):
+                    value += power[t, c, h]
+                if abs(value - median) <= reach:
+                    used += 1
+                    total += value - mean
+        if used:
+            groups += 1
+            square += total * total / used
+    return float(np.sqrt(square / groups)) if groups else 0.0
+
+
+@kernel
 def _channel_statistics(
     power: NDArray[np.float32],
     hands: int,
@@ -129,6 +159,7 @@ def _channel_statistics(
         statistics[2, c] = mad
         statistics[3, c] = mean
         statistics[4, c] = np.sqrt(square / kept) if kept else 0.0
+        statistics[5, c] = _slow_deviation(power, hands, flags, c, mean, median, reach)
 
 
 def channel_statistics(
@@ -150,8 +181,10 @@ def channel_statistics(
     flags
         uint16 ``[time, channel]``.
     statistics
-        Output, float64 ``[5, channel]``: number of used times; median; median absolute deviation (MAD); mean and
-        standard deviation of what lies within 5 × 1.4826 MAD of the median (of all if the MAD is 0). 0 without times.
+        Output, float64 ``[6, channel]``: number of used times; median; median absolute deviation (MAD); mean and
+        standard deviation of what lies within 5 × 1.4826 MAD of the median (of all if the MAD is 0); the deviation that
+        groups of 16 times show, root mean square of (sum of deviations from the mean) / √used, which is the standard
+        deviation if times are independent. 0 without times.
     start, stop
         Channels to work on.
 
@@ -161,8 +194,8 @@ def channel_statistics(
         If shapes do not fit together.
     """
     _fit(power, flags, hands)
-    if statistics.shape != (5, flags.shape[1]):
-        raise ValueError(f"statistics are {statistics.shape}, must be {(5, flags.shape[1])}")
+    if statistics.shape != (6, flags.shape[1]):
+        raise ValueError(f"statistics are {statistics.shape}, must be {(6, flags.shape[1])}")
     _channel_statistics(power, hands, flags, statistics, start, stop)
 
 
@@ -281,7 +314,7 @@ def outlying_cells(
     start: int,
     stop: int,
 ) -> None:
-    """Mark unflagged cells of times ``[start, stop)`` where ``(intensity - centre) / scale`` is outside ``[low, high]``.
+    """Mark unflagged cells of times ``[start, stop)`` whose ``(intensity - centre) / scale`` leaves ``[low, high]``.
 
     Parameters
     ----------

@@ -68,7 +68,7 @@ def prototype(channels: int, taps: int, window: str, complex_samples: bool) -> N
     if window == "hann" and step * taps == 2:
         raise ValueError("a hann window of 2 samples is 0 throughout, must be longer")
     filter_: NDArray[np.float64] = firwin(step * taps, 1 / step, window=shape, fs=2)
-    return filter_ / np.sqrt(np.sum(filter_**2))
+    return np.asarray(filter_ / np.sqrt(np.sum(filter_**2)), np.float64)
 
 
 def polyphase(filter_: NDArray[np.float64], taps: int, complex_samples: bool) -> NDArray[np.float32]:
