@@ -1,8 +1,7 @@
 """The ring: raw samples between the receiver, which writes, and the reducer, which reads.
 
 The ring holds samples ``[tail, tail + capacity)`` of one run of a stream, each at its number modulo the capacity.
-Frames may come in any order; the first that brings a sample wins. Three rules keep the reader's view a pure function of what
-it has been told:
+Frames may come in any order; the first that brings a sample wins. Three rules make what the reader sees dependable:
 
 * *Nothing is overwritten.* A frame that needs room which the reader still holds waits, and with it the sender.
 * *What was read is decided.* A sample that was missing when it was read stays missing, in every later window too.

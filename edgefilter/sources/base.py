@@ -52,7 +52,7 @@ class RecordedSource(ABC):
         return self._warnings
 
     def read(self, start: int, stop: int) -> Chunk:
-        """Samples ``[start, stop)``; memory follows the range, never the file.
+        """Read samples ``[start, stop)``; memory follows the range, never the file.
 
         Raises
         ------
@@ -112,7 +112,7 @@ class ByteFile:
         FormatError
             If the file ends before the array is full: it shrank since it was opened.
         """
-        view = memoryview(out.reshape(-1))
+        view = memoryview(out.reshape(-1).data)
         if self._read_into(view, offset) < len(view):
             raise FormatError(self.path, f"ends within {len(view)} bytes at {offset}: it shrank while being read")
 
@@ -160,7 +160,7 @@ def foreign(path: Path, what: str) -> Iterator[None]:
             raise
         except Exception as error:
             detail = " ".join(str(error).split())[:200]
-            raise FormatError(path, f"{what}: {detail or type(error).__name__}") from None
+            raise FormatError(path, f"{what}: {detail or f'a check failed ({type(error).__name__})'}") from None
 
 
 def exact(value: float) -> Fraction:
@@ -179,7 +179,7 @@ def exact(value: float) -> Fraction:
 
 
 def rate_of(path: Path, interval: float, what: str) -> Fraction:
-    """Sampling rate, Hz, of a sampling interval in seconds.
+    """Return the sampling rate, Hz, of a sampling interval in seconds.
 
     Raises
     ------

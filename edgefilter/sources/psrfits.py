@@ -266,8 +266,8 @@ def _source(
 def _row_starts(file: ByteFile, table: Table, rate: Fraction) -> tuple[list[tuple[int, int, int]], float]:
     """First and last sample and number of each row, in time; and the first row's start in s after STT.
 
-    OFFS_SUB is the centre of a row, so a row starts half its NSBLK samples before it. Where two rows overlap, which only
-    a damaged file has, the later one is cut to what is new.
+    OFFS_SUB is the centre of a row, so a row starts half its NSBLK samples before it. Rows that overlap by more than
+    the rounding of OFFS_SUB are refused.
     """
     centres = []
     length = float(table.samples_per_row / rate)

@@ -128,7 +128,7 @@ def _agree(first: Stream, first_label: str, other: Stream, label: str) -> None:
 
 
 def _blur(stream: Stream) -> float:
-    """Samples by which a start may miss the end before it and still mean it.
+    """Return the samples by which a start may miss the end before it and still mean it.
 
     Half a sample; for power also the 2 µs to which a SIGPROC or FBH5 header's float MJD is rounded.
     """

@@ -19,14 +19,37 @@ from edgefilter.stream import Encoding, Kind, Stream, stream_name
 
 MAGIC = b"\x0c\x00\x00\x00HEADER_START"
 
-_INTEGERS = (
-    "telescope_id machine_id data_type barycentric pulsarcentric nbits nsamples nchans nifs nbeams ibeam nbins"
-).split()
-_DOUBLES = "az_start za_start src_raj src_dej tstart tsamp fch1 foff refdm period fchannel".split()
-_STRINGS = "source_name rawdatafile".split()
+_INTEGERS = [
+    "telescope_id",
+    "machine_id",
+    "data_type",
+    "barycentric",
+    "pulsarcentric",
+    "nbits",
+    "nsamples",
+    "nchans",
+    "nifs",
+    "nbeams",
+    "ibeam",
+    "nbins",
+]
+_DOUBLES = [
+    "az_start",
+    "za_start",
+    "src_raj",
+    "src_dej",
+    "tstart",
+    "tsamp",
+    "fch1",
+    "foff",
+    "refdm",
+    "period",
+    "fchannel",
+]
+_STRINGS = ["source_name", "rawdatafile"]
 _FORMATS = (
-    {name: "<i" for name in _INTEGERS}
-    | {name: "<d" for name in _DOUBLES}
+    dict.fromkeys(_INTEGERS, "<i")
+    | dict.fromkeys(_DOUBLES, "<d")
     | {"signed": "<b", "npuls": "<q"}
     | {"FREQUENCY_START": "", "FREQUENCY_END": "", "HEADER_END": ""}
 )

@@ -54,7 +54,8 @@ class Cluster:
     Event e is dropped if any stronger event p, itself dropped or not, explains it: the dispersion track of p passes
     through the boxcar of e in e's band (see :mod:`edgefilter_kernels.shadow`). So the answer does not depend on an
     order, follows a ridge of falling S/N down from its peak, and needs only the events within one block length
-    of e: the same event is kept or dropped whichever block is looked at. Events of equal S/N are ordered by their other fields.
+    of e: the same event is kept or dropped whichever block is looked at. Events of equal S/N are ordered by their
+    other fields.
     """
 
     def __init__(self, plan: Plan) -> None:

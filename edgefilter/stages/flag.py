@@ -109,7 +109,7 @@ class FlagStage:
         """Find channels that are dead or stand out of their neighbours in level, scatter or slow scatter."""
         count, _, _, mean, deviation, slow = statistics
         known = count >= _LEAST_TIMES
-        bad = known & (deviation <= 0)
+        bad: NDArray[np.bool_] = known & (deviation <= 0)
         live = known & ~bad
         if live.sum() < _LEAST_CHANNELS:
             return bad
@@ -123,12 +123,12 @@ class FlagStage:
         else:
             level, scatter, error = mean / unit, np.log(spread), spread / unit / np.sqrt(n)
         level = self._without_coarse_shape(level, live)
-        bad |= standing_out(level, error, live, sigma, _EXCESS["level"], edges=True)
-        bad |= standing_out(scatter, np.sqrt(0.5 / n), live & ~bad, sigma, _EXCESS["scatter"])
+        bad = bad | standing_out(level, error, live, sigma, _EXCESS["level"], edges=True)
+        bad = bad | standing_out(scatter, np.sqrt(0.5 / n), live & ~bad, sigma, _EXCESS["scatter"])
         groups = n / GROUP
         if np.median(groups[live]) >= _LEAST_TIMES:
             redness = np.log(np.maximum(slow, 1e-3 * spread) / spread)
-            bad |= standing_out(redness, np.sqrt(0.5 / groups), live & ~bad, sigma, _EXCESS["scatter"])
+            bad = bad | standing_out(redness, np.sqrt(0.5 / groups), live & ~bad, sigma, _EXCESS["scatter"])
         return bad
 
     def _without_coarse_shape(self, level: NDArray[np.float64], live: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -178,7 +178,9 @@ class FlagStage:
             for spectra in np.unique(cells.accumulated[known]).tolist():
                 key = (spectra, typical)
                 if key not in self._cell_limits:
-                    self._cell_limits[key] = gamma_limits(spectra, typical, sigma)
+                    # Two hands of any levels lie between one of them alone and two that are equal.
+                    each = [gamma_limits(n * spectra, n * typical, sigma) for n in (1, _hands(cells))]
+                    self._cell_limits[key] = min(low for low, _ in each), max(high for _, high in each)
                 here = cells.accumulated == spectra
                 low[here], high[here] = self._cell_limits[key]
 
@@ -315,7 +317,13 @@ def kurtosis_limits(spectra: int, tail: float) -> tuple[float, float]:
     right = -cumulative_trapezoid(density[::-1], x[::-1], initial=0.0)[::-1]
     low = np.interp(tail * left[-1], left, x)
     high = -np.interp(tail * left[-1], right[::-1], -x[::-1])
-    return float(1 + low * np.sqrt(variance)), float(1 + high * np.sqrt(variance))
+    lower, upper = float(1 + low * np.sqrt(variance)), float(1 + high * np.sqrt(variance))
+    if first > 0:
+        # Below 24 spectra Pearson's curve ends above 0, where the estimator's range ends; a lognormal of the same
+        # variance ends there and follows its lower tail better.
+        width = np.log1p(variance)
+        lower = min(lower, float(np.exp(-width / 2 + norm.ppf(tail) * np.sqrt(width))))
+    return lower, upper
 
 
 def _kurtosis_moments(spectra: int) -> tuple[float, float, float]:
@@ -337,8 +345,7 @@ def _kurtosis_moments(spectra: int) -> tuple[float, float, float]:
 def gamma_limits(spectra: int, typical: int, sigma: float) -> tuple[float, float]:
     """Find bounds of a cell of ``spectra`` powers at the false-flag rate of a Gaussian ``sigma``.
 
-    Such a cell is gamma-distributed. Two hands make it less skewed, by how much depends on their levels: the skew of
-    one is assumed.
+    Such a cell is gamma-distributed.
 
     Parameters
     ----------
@@ -352,7 +359,8 @@ def gamma_limits(spectra: int, typical: int, sigma: float) -> tuple[float, float
     Returns
     -------
     tuple
-        Lower and upper bound as distance from the median in units of 1.4826 MAD.
+        Lower and upper bound as distance from the median in units of 1.4826 MAD. Without lower bound where no power
+        lies so many standard deviations below the mean: the errors of median and MAD would then decide.
     """
     tail = float(norm.sf(sigma))
     usual = gamma(typical, scale=1 / typical)
@@ -363,7 +371,8 @@ def gamma_limits(spectra: int, typical: int, sigma: float) -> tuple[float, float
 
     unit = _SIGMA_PER_MAD * float(brentq(inside, 0.0, 2.0))
     cell = gamma(spectra, scale=1 / spectra)
-    return (float(cell.ppf(tail)) - median) / unit, (float(cell.isf(tail)) - median) / unit
+    low = (float(cell.ppf(tail)) - median) / unit if spectra > sigma**2 else -np.inf
+    return low, (float(cell.isf(tail)) - median) / unit
 
 
 def _hands(cells: Cells) -> int:

@@ -21,7 +21,8 @@ EVENTS_PER_CANDIDATE = 20
 
 _LEAST_HISTORY = 2048  # rows that the level and scatter of a channel are learnt from
 _SHARE_STEPS = 8  # time steps for which the valid share of a channel is one number
-_LEAST_SHARE = 0.1  # of the band's channels, without which a sum says too little about the band
+_LEAST_SHARE = 0.1  # of the band's channels, without which a sum says too little about the band …
+_LEAST_CHANNELS = 8  # … and the number of valid channels (or half of the band's) that it needs to be Gaussian
 _CELL_STEPS = 32  # time steps of which only the best boxcar becomes an event
 _PART = 0.25  # of the band: an event must not live on less than about that
 _LEAST_LEFT = 0.25  # of an event's signal outside its strongest part of the band
@@ -254,7 +255,7 @@ class _BandSearch:
         if not mine.any():
             return Events.none()
         # The track of a bright pulse crosses tracks of wrong dispersion measures in a few channels.
-        mine &= _LEAST_LEFT <= breadth(
+        left = breadth(
             value[channels],
             share[channels],
             _SHARE_STEPS,
@@ -265,8 +266,9 @@ class _BandSearch:
             width,
             snr,
         )
+        mine &= left >= _LEAST_LEFT
         return Events(
-            block * self._rows + row[mine],
+            np.float64(block * self._rows) + row[mine],
             group.dm[trial[mine]],
             group.step[trial[mine]],
             (width[mine] * group.rows).astype(np.int32),
@@ -280,7 +282,7 @@ class _BandSearch:
         total = np.empty((1, length), np.float32)
         whole = np.array([0, len(share)])
         dedisperse(share, 0, whole, delay, np.zeros((1, 1), np.int64), total)
-        enough = total[0] >= _LEAST_SHARE * len(share)
+        enough = total[0] >= max(_LEAST_SHARE * len(share), min(_LEAST_CHANNELS, len(share) / 2))
         return np.where(enough, 1 / np.sqrt(np.where(enough, total[0], 1)), 0).astype(np.float32)
 
 

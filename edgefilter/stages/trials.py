@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from edgefilter.plan import Plan, dispersion_delay
 
 LADDER = (1, 2, 4, 8)
-"""Rows summed to one time step: the more a channel smears a pulse, the coarser the time resolution that is enough."""
+"""Rows summed to one time step: half of what a channel smears a pulse over is fine enough."""
 
 _LEAST_CHANNELS = 8
 _GROUP_SMEAR = 0.25  # widths of the narrowest pulse that sharing sub-band sums may smear
@@ -51,7 +52,7 @@ class Group:
 
 
 def delay_rows(plan: Plan) -> NDArray[np.float64]:
-    """Rows a channel lags behind the highest one's centre per pc cm⁻³, shape ``[channel]``; 0 for unknown frequencies."""
+    """Rows a channel lags behind the highest one per pc cm⁻³, shape ``[channel]``; 0 for unknown frequencies."""
     frequencies = plan.frequencies_mhz
     if frequencies.min() <= 0:
         return np.zeros(plan.channels)
@@ -66,7 +67,7 @@ def search_bands(plan: Plan) -> tuple[Band, ...]:
     parts = 1
     while parts <= plan.settings.pulses.bands:
         edges = [plan.channels * part // parts for part in range(parts + 1)]
-        for start, stop in zip(edges, edges[1:], strict=False):
+        for start, stop in pairwise(edges):
             if parts == 1 or stop - start >= _LEAST_CHANNELS:
                 part = plan.frequencies_mhz[start:stop]
                 bands.append(Band(start, stop, float(part.min() - half), float(part.max() + half)))
@@ -91,7 +92,7 @@ def groups(plan: Plan, band: Band) -> Iterator[Group]:
     per_channel = span / (band.stop - band.start - 1)
     factor = 2 * math.sqrt(plan.settings.pulses.tolerance**2 - 1)
     edges = subbands(delays)
-    within = max(float(np.ptp(delays[start:stop])) for start, stop in zip(edges, edges[1:], strict=False))
+    within = max(float(np.ptp(delays[start:stop])) for start, stop in pairwise(edges))
     most = 2 * _group_size(len(delays))
     dms: list[float] = []
     steps: list[float] = []
@@ -99,7 +100,7 @@ def groups(plan: Plan, band: Band) -> Iterator[Group]:
     dm = low
     while True:
         width = math.hypot(1.0, min(per_channel * dm, 2.0 * LADDER[-1]))
-        rows = max(step for step in LADDER if step == 1 or step <= per_channel * dm)
+        rows = max(step for step in LADDER if step == 1 or 2 * step <= per_channel * dm)
         full = len(dms) == most or (dms and (dm - dms[0]) / 2 * within > _GROUP_SMEAR * width)
         if dms and (full or rows != rung):
             yield Group(np.array(dms), np.array(steps), rung)

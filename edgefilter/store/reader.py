@@ -211,7 +211,8 @@ class StoreReader:
         """Read one file of a table; columns that it lacks, because it is older than they are, are null."""
         try:
             file = pq.ParquetFile(pa.BufferReader(self._verified(name)))
-            table = file.read(columns=[column for column in schema.names if column in file.schema_arrow.names])
+            stored = set(file.schema_arrow.names)
+            table = file.read(columns=[column for column in schema.names if column in stored])
         except (pa.ArrowException, OSError) as error:
             raise StoreError(f"{name}: not a Parquet file of edgefilter: {_line(error)}") from None
         rows = file.metadata.num_rows
@@ -220,7 +221,7 @@ class StoreReader:
             path[field.name]
             if field.name in path
             else table.column(field.name).cast(field.type)
-            if field.name in table.column_names
+            if field.name in stored
             else pa.nulls(rows, field.type)
             for field in schema
         ]

@@ -1,5 +1,7 @@
 """Matched boxcars over dedispersed series."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,9 +29,9 @@ def boxcar_peaks(
     """Find the best boxcar in each cell of time.
 
     Boxcars have widths 1, 2, 4 … 2^(octaves-1). A boxcar of width w that starts at t belongs to time ``t + w // 2``.
-    Its S/N is its sum over its scatter after level and scatter of the series were brought to 0 and 1, both measured over
-    ``[first, first + count)`` alone. The scatter of wide boxcars is √w, or what independent boxcars of the series show
-    if that is more (red noise).
+    Its S/N is its sum over its scatter after level and scatter of the series were brought to 0 and 1, both measured
+    over ``[first, first + count)`` alone. The scatter of wide boxcars is √w, or what independent boxcars of the series
+    show if that is more (red noise).
 
     Parameters
     ----------
@@ -153,7 +155,7 @@ def _normalise(
 def _scatter(
     sums: NDArray[np.float32], scale: NDArray[np.float32], first: int, count: int, w: int, some: NDArray[np.float32]
 ) -> float:
-    theory = np.sqrt(w)
+    theory = math.sqrt(w)
     if w == 1 or count < LEAST_BOXCARS * w:
         return theory
     independent = 0
@@ -164,5 +166,5 @@ def _scatter(
     if independent < LEAST_BOXCARS:
         return theory
     # One standard error less than measured: the greater of two estimates is otherwise always too great.
-    measured = level_scatter(some[:independent], 128)[1] * (1.0 - np.sqrt(0.5 / independent))
-    return max(theory, measured)
+    measured = level_scatter(some[:independent], 128)[1] * (1.0 - math.sqrt(0.5 / independent))
+    return float(max(theory, measured))

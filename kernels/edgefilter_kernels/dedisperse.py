@@ -46,10 +46,16 @@ def dedisperse(
     ValueError
         If shapes, types or layout are not these, or a track leaves ``power``.
     """
-    if power.dtype != np.float32 or out.dtype != np.float32 or not (power.flags.c_contiguous and out.flags.c_contiguous):
+    if (
+        power.dtype != np.float32
+        or out.dtype != np.float32
+        or not (power.flags.c_contiguous and out.flags.c_contiguous)
+    ):
         raise ValueError("power and out must be C-contiguous float32")
     if power.ndim != 2 or coarse.shape != power.shape[:1] or fine.shape != (len(out), len(edges) - 1):
-        raise ValueError(f"shapes do not agree: {power.shape}, {edges.shape}, {coarse.shape}, {fine.shape}, {out.shape}")
+        raise ValueError(
+            f"shapes do not agree: {power.shape}, {edges.shape}, {coarse.shape}, {fine.shape}, {out.shape}"
+        )
     if edges[0] != 0 or edges[-1] != len(power) or (np.diff(edges) <= 0).any():
         raise ValueError("edges must rise from 0 to the number of channels")
     if not out.size:

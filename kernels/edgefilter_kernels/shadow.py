@@ -2,11 +2,13 @@
 
 All arrays are sorted by falling strength. Over ``u = 1/f² - offset`` a dispersion track is the straight line
 ``row + dm · slope · u``. Where the tracks of a pulse p and an event e are nearer than half the sum of their
-boxcars and two rows, p adds to e's boxcar. With p's S/N spread evenly over its n channels, an overlap over a fraction φ of
-e's channels gives e an S/N of ``snr_p φ sqrt(n_e / n_p)``, less by ``sqrt(w_p / w_e)`` if e's boxcar is the wider one (if it
-is the narrower one, all of p's power may be in it). p explains e if twice that (a pulse is not flat) and three sigma of
-noise make up e's S/N: a strong burst that an unrelated, weaker pulse crosses somewhere on its sweep does not hide it.
+boxcars and two rows, p adds to e's boxcar. With p's S/N spread evenly over its n channels, an overlap over a fraction
+φ of e's channels gives e an S/N of ``snr_p φ sqrt(n_e / n_p)``, less by ``sqrt(w_p / w_e)`` if e's boxcar is the wider
+one (if it is the narrower one, all of p's power may be in it). p explains e if twice that (a pulse is not flat) and
+three sigma of noise make up e's S/N: a strong burst that an unrelated, weaker pulse crosses somewhere on its sweep does not hide it.
 """
+
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,8 +61,8 @@ def explains(
         if first > last:
             return False
         share = (first**-0.5 - last**-0.5) / (high - low)
-    overlap = np.sqrt(min(width_p / width_e, 1.0))
-    return snr_e <= _FACTOR * snr_p * share * np.sqrt(channels_e / channels_p) * overlap + _NOISE
+    overlap = math.sqrt(min(width_p / width_e, 1.0))
+    return snr_e <= _FACTOR * snr_p * share * math.sqrt(channels_e / channels_p) * overlap + _NOISE
 
 
 @kernel

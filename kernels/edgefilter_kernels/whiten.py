@@ -39,7 +39,7 @@ def median(values: NDArray[np.float32]) -> float:
             low = left
         else:
             break
-    return values[middle]
+    return float(values[middle])
 
 
 @kernel

@@ -1,37 +1,10 @@
 import numpy as np
 import pytest
-from edgefilter_kernels.boxcar import boxcar_peaks
-from edgefilter_kernels.whiten import level_scatter, median
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgefilter_kernels.boxcar import boxcar_peaks
 from tests.reference.boxcar import boxcar_peaks as reference
-from tests.reference.boxcar import level_scatter as reference_level
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.integers(-5, 5), min_size=1, max_size=200))
-def test_median_selects(values):
-    assert median(np.array(values, np.float32)) == sorted(values)[len(values) // 2]
-
-
-@pytest.mark.parametrize("count", [0, 1, 2, 100, 500])
-def test_level_and_scatter_agree_with_the_reference(count):
-    values = np.random.default_rng(count).normal(3, 2, count).astype(np.float32)
-    np.testing.assert_allclose(level_scatter(values, 1000), reference_level(values), rtol=1e-4, atol=1e-6)
-
-
-def test_outliers_do_not_move_level_and_scatter():
-    values = np.random.default_rng(0).normal(size=4096).astype(np.float32)
-    values[:200] += 50
-    level, scatter = level_scatter(values, 512)
-    assert abs(level) < 0.05
-    assert abs(scatter - 1) < 0.05
-
-
-def test_values_of_one_bit_have_their_plain_mean_and_scatter():
-    values = (np.random.default_rng(0).random(4096) < 0.3).astype(np.float32)
-    np.testing.assert_allclose(level_scatter(values, 512), (values.mean(), values.std()), rtol=1e-5)
 
 
 @settings(max_examples=20, deadline=None)

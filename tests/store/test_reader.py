@@ -192,6 +192,16 @@ def test_files_of_others_in_the_folders_do_not_matter(store: DirectoryStore, rea
     assert reader.tables()["pulses"] == 9
 
 
+def test_a_column_that_an_older_file_lacks_is_null(store: DirectoryStore, reader: StoreReader) -> None:
+    provenance = Provenance("c-00000002", "0" * 16, "0.0.9")
+    older = pulses_table(provenance, Block(0, TAI, 1.0), [pulse(1)]).drop_columns(["members"])
+    store.put(Namer("n1", provenance).table("pulses", 0, DATE, to_parquet(older)))
+    assert reader.table("pulses", columns=["stream", "members"]).to_pylist()[8:] == [
+        {"stream": "b-00000001", "members": 3},
+        {"stream": "c-00000002", "members": None},
+    ]
+
+
 def test_other_programs_read_the_folder_as_one_table(store: DirectoryStore) -> None:
     table = pq.read_table(store.path / "pulses", partitioning="hive")
     assert table.num_rows == 9

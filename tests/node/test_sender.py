@@ -1,0 +1,234 @@
+"""What is sent arrives, as it was, with what was missing still missing."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import zmq
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgefilter.chunk import Chunk, Gap, Loss, clip_gaps
+from edgefilter.errors import InputError
+from edgefilter.node.receiver import Receiver
+from edgefilter.node.ring import Ring
+from edgefilter.node.sender import SendReport, send
+from edgefilter.stream import Encoding, Kind, Stream
+
+STREAM = Stream("test", Kind.POWER, 0, Fraction(1000), 8, 1e8, 1e6, ("I",), 8, Encoding.UNSIGNED)
+WAIT = 20.0
+
+
+class Memory:
+    """A source in memory, which counts its reads."""
+
+    warnings: tuple[str, ...] = ()
+    stream = STREAM
+
+    def __init__(self, samples: int, gaps: tuple[Gap, ...] = (), watch: Callable[[int], None] = lambda _: None) -> None:
+        self.samples = samples
+        self.gaps = gaps
+        self.watch = watch
+        self.data = np.random.default_rng(1).integers(0, 256, (samples, STREAM.sample_bytes), np.uint8)
+
+    def read(self, start: int, stop: int) -> Chunk:
+        assert 0 <= start <= stop <= self.samples
+        self.watch(start)
+        return Chunk(start, self.data[start:stop], clip_gaps(self.gaps, start, stop))
+
+    def close(self) -> None:
+        pass
+
+
+class Listener:
+    """A receiver at work in a thread."""
+
+    def __init__(self, endpoint: str, context: "zmq.Context[zmq.Socket[bytes]] | None", capacity: int) -> None:
+        self.made = threading.Event()
+        self.capacity = capacity
+        self.receiver = Receiver(endpoint, self.make, context)
+        self.thread = threading.Thread(target=self.receiver.run, daemon=True)
+        self.thread.start()
+
+    def make(self, stream: Stream) -> Ring:
+        self.ring = Ring(stream, self.capacity)
+        self.made.set()
+        return self.ring
+
+    def ended(self) -> Ring:
+        """Wait for the end of the stream."""
+        assert self.made.wait(WAIT)
+        self.ring.wait_for_first(WAIT)
+        # Room is left, and no slack is enough: only the end makes this ready.
+        assert self.ring.wait_until_ready((self.ring.tail or 0) + self.ring.capacity, 1 << 40, WAIT)
+        return self.ring
+
+    def stop(self) -> None:
+        if self.made.is_set():
+            self.ring.close()
+        self.receiver.stop()
+        self.thread.join(WAIT)
+        assert not self.thread.is_alive()
+
+
+@contextmanager
+def listener(endpoint: str = "tcp://127.0.0.1:*", capacity: int = 5000) -> Iterator[Listener]:
+    listening = Listener(endpoint, None, capacity)
+    try:
+        yield listening
+    finally:
+        listening.stop()
+
+
+def same(ring: Ring, source: Memory, gaps: tuple[Gap, ...]) -> None:
+    chunk = ring.read(0, source.samples)
+    assert chunk.gaps == gaps
+    valid = chunk.valid()
+    assert np.array_equal(chunk.data[valid], source.data[valid])
+
+
+def test_what_is_sent_arrives() -> None:
+    source = Memory(3001)
+    with listener() as listening:
+        report = send(source, listening.receiver.endpoint, None, frame_bytes=1000)
+        ring = listening.ended()
+        same(ring, source, ())
+        assert ring.stream == STREAM
+        assert ring.last == 3001
+    assert (report.frames, report.samples, report.bytes, report.end) == (25, 3001, 3001 * 8, 3001)
+    assert listening.receiver.counters.frames == 25
+
+
+def test_it_goes_within_one_process_too() -> None:
+    source = Memory(500)
+    with zmq.Context() as context:
+        listening = Listener("inproc://telescope", context, 1000)
+        send(source, "inproc://telescope", None, frame_bytes=80, context=context)
+        same(listening.ended(), source, ())
+        listening.stop()
+
+
+@given(st.lists(st.integers(0, 1000), max_size=8, unique=True), st.integers(8, 3000))
+@settings(deadline=None, max_examples=15)
+def test_frames_are_cut_around_gaps(cuts: list[int], frame_bytes: int) -> None:
+    edges = sorted(cuts)
+    gaps = tuple(Gap(a, b, Loss.FILE_GAP) for a, b in zip(edges[::2], edges[1::2], strict=False))
+    source = Memory(1001, gaps)
+    there = 1001 - sum(gap.stop - gap.start for gap in gaps)
+    with listener() as listening:
+        report = send(source, listening.receiver.endpoint, None, frame_bytes)
+        ring = listening.ended()
+        assert report.samples == there == listening.receiver.counters.samples
+        chunk = ring.read(0, 1001)
+        valid = Chunk(0, source.data, gaps).valid()
+        assert np.array_equal(chunk.valid(), valid)
+        assert np.array_equal(chunk.data[valid], source.data[valid])
+
+
+def test_frames_can_be_lost_on_purpose() -> None:
+    source = Memory(1000)
+    with listener() as listening:
+        report = send(source, listening.receiver.endpoint, None, frame_bytes=800, drop=lambda frame: frame in (2, 5))
+        same(listening.ended(), source, (Gap(200, 300, Loss.MISSING), Gap(500, 600, Loss.MISSING)))
+    assert (report.frames, report.samples, report.dropped_frames, report.dropped_samples) == (8, 800, 2, 200)
+
+
+def test_frames_are_a_sample_at_least() -> None:
+    source = Memory(5)
+    with listener() as listening:
+        assert send(source, listening.receiver.endpoint, None, frame_bytes=1).frames == 5
+        same(listening.ended(), source, ())
+
+
+def test_an_empty_source_is_a_stream_too() -> None:
+    with listener() as listening:
+        assert send(Memory(0), listening.receiver.endpoint, None).frames == 0
+        assert listening.ended().last == 0
+
+
+def test_the_pace_is_real_time_times_speed() -> None:
+    source = Memory(300)
+    with listener() as listening:
+        report = send(source, listening.receiver.endpoint, 2.0, frame_bytes=400)
+        same(listening.ended(), source, ())
+    assert report.seconds >= 0.15  # 0.3 s of samples at twice the speed
+
+
+def test_a_late_receiver_gets_the_header_again() -> None:
+    source = Memory(400)
+    with zmq.Context() as context, context.socket(zmq.PULL) as pull:
+        pull.bind("inproc://late")
+        sending = threading.Thread(
+            target=send,
+            args=(source, "inproc://late", None),
+            kwargs={"frame_bytes": 800, "repeat_header_seconds": 0.0, "context": context},
+            daemon=True,
+        )
+        sending.start()
+        kinds = []
+        while not kinds or kinds[-1] != 3:
+            assert pull.poll(int(WAIT * 1000))
+            kinds.append(pull.recv()[6])
+        sending.join(WAIT)
+    assert kinds == [1, 1, 2, 1, 2, 1, 2, 1, 2, 3]
+
+
+def test_stopping_ends_the_stream_where_it_stands() -> None:
+    stop = threading.Event()
+    source = Memory(1000, watch=lambda start: stop.set() if start >= 500 else None)
+    with listener() as listening:
+        report = send(source, listening.receiver.endpoint, None, frame_bytes=800, stop=stop)
+        ring = listening.ended()
+    assert report.end == report.samples == ring.last == 500
+
+
+def test_stopping_works_at_a_slow_pace() -> None:
+    stop = threading.Event()
+    source = Memory(1000, watch=lambda start: stop.set() if start >= 100 else None)
+    with listener() as listening:
+        report = send(source, listening.receiver.endpoint, 1.0, frame_bytes=800, stop=stop)
+        assert listening.ended().last == 100
+    assert report.end == 100
+
+
+def test_a_slow_receiver_is_waited_for_beyond_the_patience() -> None:
+    # Too much for the queues of both sockets and of the system: it can only arrive if the sender waits for the reader.
+    source = Memory(12_000_000)
+    reports: list[SendReport] = []
+    with listener(capacity=100_000) as listening:
+        sending = threading.Thread(
+            target=lambda: reports.append(send(source, listening.receiver.endpoint, None, patience=0.0)), daemon=True
+        )
+        sending.start()
+        assert listening.made.wait(WAIT)
+        for start in range(0, source.samples, 100_000):
+            stop = min(start + 100_000, source.samples)
+            assert listening.ring.wait_until_ready(stop, 1 << 40, WAIT)
+            assert np.array_equal(listening.ring.read(start, stop).data, source.data[start:stop])
+            listening.ring.release(stop)
+        sending.join(WAIT)
+    assert reports[0].samples == source.samples
+
+
+def test_nobody_there_is_one_line() -> None:
+    with zmq.Context() as context, context.socket(zmq.PULL) as socket:
+        port = socket.bind_to_random_port("tcp://127.0.0.1")
+    with pytest.raises(InputError, match="nobody receives at tcp") as caught:
+        send(Memory(10), f"tcp://127.0.0.1:{port}", None, patience=0.1)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("endpoint", ["nonsense", "carrier-pigeon://here", "tcp://127.0.0.1"])
+def test_an_endpoint_that_cannot_be_is_one_line(endpoint: str) -> None:
+    with pytest.raises(InputError, match="cannot send to"):
+        send(Memory(10), endpoint, None)
+
+
+def test_settings_out_of_range_are_refused() -> None:
+    with pytest.raises(ValueError, match="speed"):
+        send(Memory(10), "tcp://127.0.0.1:1", 0.0)
+    with pytest.raises(ValueError, match="frame_bytes"):
+        send(Memory(10), "tcp://127.0.0.1:1", None, frame_bytes=0)

@@ -1,0 +1,22 @@
+"""Breadth of a boxcar's signal by trying every part of the band."""
+
+import numpy as np
+
+
+def breadth(power, share, repeat, track, part, trial, start, width, snr):
+    left = []
+    for k, at, w, strength in zip(trial, start, width, snr, strict=True):
+        channels = np.arange(len(power))
+        times = at + track[k]
+        sums = np.array([power[c, times[c] : times[c] + w].sum(dtype=np.float64) for c in channels])
+        valid = share[channels, (times + w // 2) // repeat].astype(np.float64)
+        signal = strength * np.sqrt(w * valid.sum())
+        sums -= (sums.sum() - signal) * valid / valid.sum()
+        pieces = [
+            sums[i:j].sum()
+            for i in channels
+            for j in range(i + 1, len(power) + 1)
+            if valid[i:j].sum() <= part * valid.sum() or j == i + 1
+        ]
+        left.append((signal - max(0, *pieces)) / signal)
+    return np.array(left)
