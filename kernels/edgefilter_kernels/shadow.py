@@ -5,7 +5,8 @@ All arrays are sorted by falling strength. Over ``u = 1/f² - offset`` a dispers
 boxcars and two rows, p adds to e's boxcar. With p's S/N spread evenly over its n channels, an overlap over a fraction
 φ of e's channels gives e an S/N of ``snr_p φ sqrt(n_e / n_p)``, less by ``sqrt(w_p / w_e)`` if e's boxcar is the wider
 one (if it is the narrower one, all of p's power may be in it). p explains e if twice that (a pulse is not flat) and
-three sigma of noise make up e's S/N: a strong burst that an unrelated, weaker pulse crosses somewhere on its sweep does not hide it.
+three sigma of noise make up e's S/N: a strong burst that an unrelated, weaker pulse crosses somewhere on its sweep
+does not hide it.
 """
 
 import math
