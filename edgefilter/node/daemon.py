@@ -138,6 +138,8 @@ class Daemon:
 
     def close(self) -> None:
         """Stop receiving and give back the socket."""
+        if self._ring is not None:
+            self._ring.close()  # a receiver that waits for room in it would wait for ever
         self._receiver.stop()
         self._thread.join()
 

@@ -1,5 +1,6 @@
 """The door to recorded files: recognises each by what it holds and opens it."""
 
+import codecs
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -97,12 +98,9 @@ def _is_dada(head: bytes) -> bool:
 
 
 def _is_text(head: bytes) -> bool:
-    printable = sum(32 <= byte < 127 or byte in b"\t\n\r\f" for byte in head)
-    if b"\0" not in head and printable == len(head):
-        return True
     try:
-        # A multi-byte letter may be cut at the end of what was read.
-        text = head[:-3].decode("utf-8") if len(head) > 3 else head.decode("utf-8")
+        # Incremental, because a letter of several bytes may be cut at the end of what was read.
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
         return False
     return all(letter.isprintable() or letter in "\t\n\r\f" for letter in text)

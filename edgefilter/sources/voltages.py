@@ -62,8 +62,9 @@ def open_dada(path: Path) -> "StreamSource":
     FormatError
         If the file is not one, or ``baseband`` is not installed.
     """
+    dada = _baseband(path, "dada")
     with foreign(path, "is not a readable PSRDADA file"):
-        reader = _baseband(path, "dada").open(str(path), "rs", squeeze=False)
+        reader = dada.open(str(path), "rs", squeeze=False)
     try:
         with foreign(path, "is not a readable PSRDADA file"):
             header = reader.header0
@@ -77,7 +78,7 @@ def open_dada(path: Path) -> "StreamSource":
                 (int(header["NBIT"]), bool(reader.complex_data)),
                 (str(header.get("TELESCOPE", "")), str(header.get("SOURCE", ""))),
             )
-            return StreamSource(path, reader, stream, _dada_notes(path, header))
+            return StreamSource(path, reader, stream, _dada_notes(path, dada))
     except InputError as error:
         reader.close()
         raise error if isinstance(error, FormatError) else FormatError(path, str(error)) from None
@@ -292,7 +293,10 @@ def _packet_start(header: Any) -> int | None:
 
 
 def _blocks(path: Path, guppi: ModuleType) -> tuple[list[Block], list[str]]:
-    """Walk the headers. Every block but the last gives up its overlap, which the next one repeats."""
+    """Walk the headers.
+
+    Every block gives up its overlap, which the next one repeats: the last one too, because that is the next file's.
+    """
     blocks: list[Block] = []
     notes: list[str] = []
     with readable(path), path.open("rb") as file:
@@ -315,8 +319,6 @@ def _blocks(path: Path, guppi: ModuleType) -> tuple[list[Block], list[str]]:
             file.seek(offset + int(header.payload_nbytes))
     if not blocks:
         raise FormatError(path, "holds no whole GUPPI RAW block, only headers or a part of one")
-    last = blocks.pop()
-    blocks.append(Block(last.start, int(last.header.samples_per_frame), last.offset, last.header))
     return blocks, notes
 
 
@@ -353,7 +355,10 @@ def _block_start(path: Path, header: Any, blocks: list[Block]) -> int | None:
     return start if end <= start < end + _LONGEST_GAP * _guppi_rate(path, header) else None
 
 
-def _dada_notes(path: Path, header: Any) -> list[str]:
+def _dada_notes(path: Path, dada: ModuleType) -> list[str]:
+    # Read afresh: the stream reader lowers FILE_SIZE in its own copy to what a cut file holds.
+    with path.open("rb") as file:
+        header = dada.header.DADAHeader.fromfile(file)
     promised = header.get("FILE_SIZE")
     held = path.stat().st_size - int(header.nbytes)
     if isinstance(promised, int) and held < promised:

@@ -127,7 +127,7 @@ def test_a_file_cut_in_a_spectrum_is_reduced_up_to_there(program, data, tmp_path
     ("words", "told"),
     [
         (["--dm", "5"], "--dm 5"),
-        (["--dm", "90:10"], "pulses.dm"),
+        (["--dm", "90:10"], "dm is 90.0:10.0"),
         (["--set", "pulses.colour=1"], "pulses.colour"),
         (["--set", "pulses.snr=high"], "pulses.snr"),
         (["--config", "absent.toml"], "absent.toml"),

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from edgefilter.chunk import Gap, Loss
 from edgefilter.errors import FormatError
 from edgefilter.sources import Source, voltages
+from edgefilter.sources.sequence import Sequence
 from edgefilter.stream import Encoding, Kind
 
 FOLDER = Path(baseband.data.__file__).parent
@@ -38,15 +39,15 @@ def numbers(source: Source, start: int, stop: int) -> Any:
 def test_guppi(tmp_path: Path) -> None:
     source = voltages.open_guppi(GUPPI)
     assert (source.stream.kind, source.stream.bits, source.stream.encoding) == (Kind.VOLTAGE, 8, Encoding.SIGNED)
-    assert (source.samples, source.stream.rate, source.stream.products) == (3904, 250, ("X", "Y"))
+    assert (source.samples, source.stream.rate, source.stream.products) == (3840, 250, ("X", "Y"))
     centre = source.stream.frequencies_hz.mean()
     assert centre == pytest.approx(356.6875e6)
     # The blocks of this sample were cut to size, so the 64 samples that each repeats are not the next one's: each must
     # come from the block that it begins.
     with guppi.open(str(GUPPI), "rb") as reader:
         frames = [reader.read_frame().data.transpose(0, 2, 1) for _ in range(4)]
-    truth = np.concatenate([*(frame[:960] for frame in frames[:3]), frames[3]])
-    np.testing.assert_array_equal(numbers(source, 0, 3904), truth)
+    truth = np.concatenate([frame[:960] for frame in frames])
+    np.testing.assert_array_equal(numbers(source, 0, 3840), truth)
     # Across the boundary of two overlapping blocks.
     np.testing.assert_array_equal(numbers(source, 950, 970), truth[950:970])
     source.close()
@@ -58,9 +59,19 @@ def test_guppi_blocks_that_were_dropped_are_a_gap(tmp_path: Path) -> None:
     path = tmp_path / "a.raw"
     path.write_bytes(raw[:block] + raw[2 * block :])
     source, whole = voltages.open_guppi(path), voltages.open_guppi(GUPPI)
-    assert source.samples == 3904
-    assert source.read(0, 3904).gaps == (Gap(960, 1920, Loss.MISSING),)
-    np.testing.assert_array_equal(numbers(source, 1920, 3904), numbers(whole, 1920, 3904))
+    assert source.samples == 3840
+    assert source.read(0, 3840).gaps == (Gap(960, 1920, Loss.MISSING),)
+    np.testing.assert_array_equal(numbers(source, 1920, 3840), numbers(whole, 1920, 3840))
+
+
+def test_guppi_files_of_one_recording_are_one_stream(tmp_path: Path) -> None:
+    raw = GUPPI.read_bytes()
+    half = len(raw) // 2
+    (tmp_path / "a.0000.raw").write_bytes(raw[:half])
+    (tmp_path / "a.0001.raw").write_bytes(raw[half:])
+    joined = Sequence([voltages.open_guppi(tmp_path / f"a.000{i}.raw") for i in (1, 0)])
+    assert joined.warnings == ()
+    np.testing.assert_array_equal(numbers(joined, 0, 3840), numbers(voltages.open_guppi(GUPPI), 0, 3840))
 
 
 def test_dada() -> None:
