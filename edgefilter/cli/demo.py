@@ -87,22 +87,28 @@ def _relay(node: "subprocess.Popen[str]", console: Console, until: str | None = 
 
 def _comparison(reader: StoreReader, truth: Sequence[SkyPulse]) -> Table:
     found: list[dict[str, Any]] = reader.table("pulses").to_pylist()
-    table = Table(title="put in, and found", title_justify="left")
-    for name in ("time s", "DM pc/cm3", "width ms", "S/N", "found time s", "found DM", "found width ms", "found S/N"):
+    table = Table(title="pulses put in, and (bold) as found; DM in pc/cm3", title_justify="left")
+    for name in ("t (s)", "DM", "width (ms)", "S/N"):
         table.add_column(name, justify="right")
+    for name in ("t (s)", "DM", "±", "width (ms)", "S/N"):
+        table.add_column(name, justify="right", style="bold")
     explained = np.zeros(len(found), np.bool_)
     for pulse in truth:
-        near = [abs(row["seconds"] - pulse.seconds) < 0.02 + 2 * pulse.width for row in found]
+        near = [
+            abs(row["seconds"] - pulse.seconds) < 0.005 + 2 * pulse.width
+            and abs(row["dm"] - pulse.dm) < 5 + 3 * row["dm_error"]
+            for row in found
+        ]
         explained |= np.array(near, np.bool_)
         rows = [row for row, close in zip(found, near, strict=True) if close]
         best = max(rows, key=lambda row: row["snr"], default=None)
         table.add_row(
             f"{pulse.seconds:.4f}", f"{pulse.dm:.1f}", f"{pulse.width * 1e3:.3g}", f"{pulse.snr:.1f}",
             *(
-                (f"{best['seconds']:.4f}", f"{best['dm']:.1f} ± {best['dm_error']:.1f}",
+                (f"{best['seconds']:.4f}", f"{best['dm']:.1f}", f"{best['dm_error']:.1f}",
                  f"{best['width'] * 1e3:.3g}", f"{best['snr']:.1f}")
                 if best
-                else ("missed", "", "", "")
+                else ("missed", "", "", "", "")
             ),
         )  # fmt: skip
     table.caption = f"{int((~explained).sum())} further candidates"

@@ -1,0 +1,224 @@
+"""How many known pulses are found, how well they are measured, and how much of noise is taken for a pulse.
+
+``python -m benchmarks.completeness`` puts pulses into synthetic skies, replays them with the default settings (but for
+a DM range of 0:2000) and compares what is in the store with what was put in.
+
+A pulse is found if a candidate has
+
+- a DM whose error sweeps, from edge to edge of the whole band, less than the pulse's width plus two rows, and
+- an arrival at the top channel's centre within two widths plus three rows,
+
+where the width is the full width at half maximum together with, in quadrature, the smear within the lowest channel.
+Candidates that match no pulse are counted as extra ones.
+"""
+
+import argparse
+import json
+import math
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import chi2
+
+import edgefilter
+from benchmarks.machine import describe
+from edgefilter.config import Pulses, Reduction
+from edgefilter.plan import Plan, dispersion_delay
+from edgefilter.replay import Replay
+from edgefilter.sources.synthetic import PowerSky, SkyPulse, TruePulse, VoltageSky
+
+DM_SEARCHED = (0.0, 2000.0)
+DM_PULSES = (20.0, 1950.0)
+SNR_PULSES = (10.0, 50.0)
+WIDTH_ROWS = (1.0, 32.0)
+FALSE_LEVELS = (7.0, 8.0)
+
+Sky = PowerSky | VoltageSky
+Candidate = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of a pulse: the candidate that matches it best, and the errors of that."""
+
+    truth: TruePulse
+    width_rows: float
+    candidate: Candidate | None = None
+    dm_off: float = math.nan
+    seconds_off: float = math.nan
+
+    @property
+    def found(self) -> bool:
+        return self.candidate is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A sky that was replayed."""
+
+    verdicts: list[Verdict]
+    extra: list[Candidate]
+    seconds: float
+    wall: float
+
+
+def draw_pulses(
+    count: int, seed: int, first: float, spacing: float, row_seconds: float, most_rows: float = WIDTH_ROWS[1]
+) -> list[SkyPulse]:
+    """Draw pulses, one each ``spacing`` s: S/N and width log-uniform, DM uniform."""
+    random = np.random.default_rng(seed)
+    snr = np.exp(random.uniform(*np.log(SNR_PULSES), count))
+    dm = random.uniform(*DM_PULSES, count)
+    width = np.exp(random.uniform(*np.log((WIDTH_ROWS[0], most_rows)), count)) * row_seconds
+    when = first + spacing * np.arange(count) + random.uniform(0, 0.1 * spacing, count)
+    return [SkyPulse(*map(float, row)) for row in zip(when, dm, width, snr, strict=True)]
+
+
+def power_sky(count: int, seed: int, spacing: float = 3.0) -> PowerSky:
+    """256 channels of 1 ms, 1272 to 1528 MHz, where DM 2000 sweeps 1.6 s."""
+    return PowerSky(4.0 + spacing * count, seed, pulses=draw_pulses(count, seed, 3.0, spacing, 1e-3))
+
+
+def voltage_sky(count: int, seed: int, spacing: float = 0.6) -> VoltageSky:
+    """16 MHz of voltages about 1400 MHz, where DM 2000 sweeps 0.1 s."""
+    return VoltageSky(1.5 + spacing * count, seed, pulses=draw_pulses(count, seed, 1.2, spacing, 0.512e-3))
+
+
+def replay(sky: Sky) -> Outcome:
+    """Replay a sky into a store that is then forgotten, and judge it."""
+    settings = Reduction(pulses=Pulses(dm=DM_SEARCHED))
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        run = Replay(sky, settings, folder)
+        for _ in run.run():
+            pass
+        candidates = edgefilter.open_store(folder).table("pulses").to_pylist()
+    wall = time.monotonic() - began
+    verdicts, extra = judge(sky.truth, candidates, run.plan)
+    return Outcome(verdicts, extra, sky.stream.seconds(sky.samples), wall)
+
+
+def judge(
+    truth: Sequence[TruePulse], candidates: Sequence[Candidate], plan: Plan
+) -> tuple[list[Verdict], list[Candidate]]:
+    """Match candidates with true pulses; return a verdict on each pulse, and the candidates that match none."""
+    pulses = [_judge_pulse(pulse, candidates, plan) for pulse in truth]
+    matched = {id(candidate) for _, matches in pulses for candidate in matches}
+    return [verdict for verdict, _ in pulses], [one for one in candidates if id(one) not in matched]
+
+
+def _judge_pulse(pulse: TruePulse, candidates: Sequence[Candidate], plan: Plan) -> tuple[Verdict, list[Candidate]]:
+    low, high = plan.band_mhz
+    row, top = plan.row_seconds, float(plan.frequencies_mhz.max())
+    width = math.hypot(pulse.width, dispersion_delay(pulse.dm, low, low + abs(plan.channel_mhz)))
+    dm_limit = (width + 2 * row) / dispersion_delay(1.0, low, high)
+    arrival = pulse.seconds_at(top)
+    matches = [
+        one
+        for one in candidates
+        if abs(one["dm"] - pulse.dm) <= dm_limit and abs(one["seconds"] - arrival) <= 2 * width + 3 * row
+    ]
+    if not matches:
+        return Verdict(pulse, pulse.width / row), []
+    best = max(matches, key=lambda one: float(one["snr"]))
+    return Verdict(pulse, pulse.width / row, best, best["dm"] - pulse.dm, best["seconds"] - arrival), matches
+
+
+def wilson(found: int, count: int) -> tuple[float, float]:
+    """95 % interval of a binomial proportion (Wilson 1927)."""
+    z = 1.959964
+    middle = (found + z * z / 2) / (count + z * z)
+    half = z / (count + z * z) * math.sqrt(found * (count - found) / count + z * z / 4)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def pulse_figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Recall and errors over several skies."""
+    verdicts = [verdict for outcome in outcomes for verdict in outcome.verdicts]
+    hits = [(verdict, verdict.candidate) for verdict in verdicts if verdict.candidate is not None]
+    low, high = wilson(len(hits), len(verdicts))
+    return {
+        "pulses": len(verdicts),
+        "found": len(hits),
+        "recall": round(len(hits) / len(verdicts), 4),
+        "recall_95_percent": [round(low, 4), round(high, 4)],
+        "median_dm_off": _median([abs(hit.dm_off) for hit, _ in hits]),
+        "median_dm_off_over_dm_error": _median([abs(hit.dm_off) / one["dm_error"] for hit, one in hits]),
+        "median_seconds_off": _median([abs(hit.seconds_off) for hit, _ in hits]),
+        "mean_snr_over_injected": round(float(np.mean([one["snr"] / hit.truth.snr for hit, one in hits])), 3),
+        "lowest_snr_over_injected": round(min(one["snr"] / hit.truth.snr for hit, one in hits), 3),
+        **{
+            f"extra_candidates_snr_{level:g}": sum(one["snr"] >= level for outcome in outcomes for one in outcome.extra)
+            for level in FALSE_LEVELS
+        },
+        "sky_seconds": round(sum(outcome.seconds for outcome in outcomes), 1),
+        "wall_seconds": round(sum(outcome.wall for outcome in outcomes), 1),
+        "missed": [asdict(one.truth) | {"width_rows": one.width_rows} for one in verdicts if not one.found],
+    }
+
+
+def noise_figures(outcome: Outcome) -> dict[str, Any]:
+    """Candidates in noise alone; the rate's upper limit is Poisson's at 95 % confidence, one-sided."""
+    figures: dict[str, Any] = {"sky_seconds": round(outcome.seconds, 1), "wall_seconds": round(outcome.wall, 1)}
+    for level in FALSE_LEVELS:
+        count = sum(one["snr"] >= level for one in outcome.extra)
+        limit = float(chi2.ppf(0.95, 2 * count + 2)) / 2
+        figures[f"candidates_snr_{level:g}"] = count
+        figures[f"per_hour_snr_{level:g}"] = round(count * 3600 / outcome.seconds, 2)
+        figures[f"per_hour_below_snr_{level:g}"] = round(limit * 3600 / outcome.seconds, 2)
+    figures["highest_snr"] = round(max((float(one["snr"]) for one in outcome.extra), default=0.0), 2)
+    return figures
+
+
+def _median(values: list[float]) -> float:
+    return float(f"{np.median(values):.3g}")
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print a table, a column a sky."""
+    names = [name for name, value in result.items() if isinstance(value, dict) and "sky_seconds" in value]
+    table = Table("figure", *names, title="completeness")
+    for key in dict.fromkeys(key for name in names for key in result[name] if key != "missed"):
+        table.add_row(key, *(str(result[name].get(key, "")) for name in names))
+    console = Console()
+    console.print(table)
+    for name in names:
+        for pulse in result[name].get("missed", ()):
+            console.print(f"{name} missed: {pulse}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Recall, accuracy and false candidates on synthetic skies.")
+    parser.add_argument("--seconds-noise", type=float, default=600.0, help="of power; voltages get a twentieth")
+    parser.add_argument("--pulses", type=int, default=120, help="in power spectra; voltages get a quarter")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/completeness.json"))
+    arguments = parser.parse_args()
+    skies = max(1, arguments.pulses // 20)
+    result = {
+        "settings": {
+            "dm_searched": DM_SEARCHED,
+            "dm": DM_PULSES,
+            "snr": SNR_PULSES,
+            "width_rows_fwhm": WIDTH_ROWS,
+            "found_if": "|dDM| sweeps < width + 2 rows across the band and |dt| <= 2 widths + 3 rows",
+        },
+        "power": pulse_figures([replay(power_sky(arguments.pulses, 1))]),
+        "voltage": pulse_figures([replay(voltage_sky(5, 100 + number)) for number in range(skies)]),
+        "power noise": noise_figures(replay(PowerSky(arguments.seconds_noise, 2))),
+        "voltage noise": noise_figures(replay(VoltageSky(arguments.seconds_noise / 20, 3))),
+        "machine": describe(),
+    }
+    show(result)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
