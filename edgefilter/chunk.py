@@ -92,7 +92,7 @@ def clip_gaps(gaps: Iterable[Gap], start: int, stop: int) -> tuple[Gap, ...]:
     return tuple(
         Gap(max(gap.start, start), min(gap.stop, stop), gap.reason)
         for gap in gaps
-        if gap.start < stop and gap.stop > start
+        if max(gap.start, start) < min(gap.stop, stop)
     )
 
 

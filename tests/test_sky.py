@@ -9,12 +9,12 @@ from edgefilter.sources.synthetic import PowerSky
 
 @pytest.fixture(scope="module")
 def power() -> Outcome:
-    return replay(power_sky(30, seed=11, spacing=2.5))
+    return replay(power_sky(30, seed=11, spacing=1.2))
 
 
 @pytest.fixture(scope="module")
 def voltage() -> Outcome:
-    return replay(voltage_sky(6, seed=12))
+    return replay(voltage_sky(6, seed=12, spacing=0.4))
 
 
 def test_pulses_in_power_spectra_are_found(power):
