@@ -69,14 +69,12 @@ class Outcome:
     wall: float
 
 
-def draw_pulses(
-    count: int, seed: int, first: float, spacing: float, row_seconds: float, most_rows: float = WIDTH_ROWS[1]
-) -> list[SkyPulse]:
+def draw_pulses(count: int, seed: int, first: float, spacing: float, row_seconds: float) -> list[SkyPulse]:
     """Draw pulses, one each ``spacing`` s: S/N and width log-uniform, DM uniform."""
     random = np.random.default_rng(seed)
     snr = np.exp(random.uniform(*np.log(SNR_PULSES), count))
     dm = random.uniform(*DM_PULSES, count)
-    width = np.exp(random.uniform(*np.log((WIDTH_ROWS[0], most_rows)), count)) * row_seconds
+    width = np.exp(random.uniform(*np.log(WIDTH_ROWS), count)) * row_seconds
     when = first + spacing * np.arange(count) + random.uniform(0, 0.1 * spacing, count)
     return [SkyPulse(*map(float, row)) for row in zip(when, dm, width, snr, strict=True)]
 
@@ -184,7 +182,10 @@ def _median(values: list[float]) -> float:
 def show(result: dict[str, Any]) -> None:
     """Print a table, a column a sky."""
     names = [name for name, value in result.items() if isinstance(value, dict) and "sky_seconds" in value]
-    table = Table("figure", *names, title="completeness")
+    table = Table(title="completeness")
+    table.add_column("figure", no_wrap=True)
+    for name in names:
+        table.add_column(name, overflow="fold")
     for key in dict.fromkeys(key for name in names for key in result[name] if key != "missed"):
         table.add_row(key, *(str(result[name].get(key, "")) for name in names))
     console = Console()
