@@ -14,6 +14,7 @@ from edgefilter.stages.search import Search
 from edgefilter.workers import Workers
 
 _MEASURED_BYTES = 64 << 20
+_WARMING_ROWS = 64  # enough to have everything compiled
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +71,24 @@ def measure_cores(plan: Plan, threads: int = 0) -> tuple[float, int]:
     rows = plan.rows_per_block
     while rows > 256 and rows * plan.samples_per_row * plan.stream.sample_bytes > _MEASURED_BYTES:
         rows //= 2
+    _cpu_per_second(plan, min(rows, _WARMING_ROWS), threads)
+    return _cpu_per_second(plan, rows, threads), len(os.sched_getaffinity(0))
+
+
+def _cpu_per_second(plan: Plan, rows: int, threads: int) -> float:
+    """Reduce one block of so many rows of noise; return processor seconds per second of stream."""
     settings = plan.settings.model_copy(update={"block": plan.settings.block.model_copy(update={"rows": rows})})
     small = Plan(plan.stream, settings)
     noise = np.random.default_rng(1)
-    seconds = 0.0
-    for _ in range(2):
-        with Workers(threads) as workers:
-            reducer = Reducer(small, workers)
-            start, stop = reducer.window(0)
-            raw = noise.integers(0, 256, (stop - start, plan.stream.sample_bytes), dtype=np.uint8)
-            if plan.stream.bits == 32:
-                raw = noise.normal(100, 10, (stop - start, plan.stream.numbers)).astype("<f4").view(np.uint8)
-            began = time.process_time()
-            for _ in reducer.feed(Chunk(start, raw)):
-                pass
-            for _ in reducer.finish():
-                pass
-            seconds = time.process_time() - began
-    return seconds / small.block_seconds, len(os.sched_getaffinity(0))
+    with Workers(threads) as workers:
+        reducer = Reducer(small, workers)
+        start, stop = reducer.window(0)
+        raw = noise.integers(0, 256, (stop - start, plan.stream.sample_bytes), dtype=np.uint8)
+        if plan.stream.bits == 32:
+            raw = noise.normal(100, 10, (stop - start, plan.stream.numbers)).astype("<f4").view(np.uint8)
+        began = time.process_time()
+        for _ in reducer.feed(Chunk(start, raw)):
+            pass
+        for _ in reducer.finish():
+            pass
+        return (time.process_time() - began) / small.block_seconds

@@ -7,13 +7,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from edgefilter.check import Facts, measure_cores
 from edgefilter.cli.options import SetOption, overrides
 from edgefilter.cli.show import size
 from edgefilter.config import load
 from edgefilter.errors import ConfigError
-from edgefilter.plan import Plan, resolve
-from edgefilter.sources.files import open_files
 
 
 def command(
@@ -23,6 +20,11 @@ def command(
     assignments: SetOption = None,
 ) -> None:
     """Explain a configuration: rates, block length, history, memory, latency, cores."""
+    # Imported here, because numba and scipy take seconds that --help need not wait.
+    from edgefilter.check import Facts, measure_cores
+    from edgefilter.plan import Plan, resolve
+    from edgefilter.sources.files import open_files
+
     settings = load(config, overrides(assignments))
     if like is not None:
         source = open_files([like])

@@ -6,7 +6,7 @@ import sysconfig
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -16,9 +16,10 @@ from rich.table import Table
 import edgefilter
 from edgefilter.cli.show import size
 from edgefilter.errors import EdgefilterError, InputError
-from edgefilter.node.sender import send
-from edgefilter.sources.synthetic import SkyPulse, demo_sky
-from edgefilter.store.reader import StoreReader, open_store
+
+if TYPE_CHECKING:
+    from edgefilter.sources.synthetic import SkyPulse
+    from edgefilter.store.reader import StoreReader
 
 _LOSE_EVERY = 97  # one frame in so many never arrives
 
@@ -31,6 +32,11 @@ def command(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the synthetic sky.")] = 1,
 ) -> None:
     """Start a node, play a synthetic telescope into it, and compare what was found with what was put in."""
+    # Imported here, because numba and scipy take seconds that --help need not wait.
+    from edgefilter.node.sender import send
+    from edgefilter.sources.synthetic import demo_sky
+    from edgefilter.store.reader import open_store
+
     console = Console()
     where = store or tempfile.mkdtemp(prefix="edgefilter-demo-")
     sky = demo_sky(seconds, seed)
@@ -85,7 +91,7 @@ def _relay(node: "subprocess.Popen[str]", console: Console, until: str | None = 
     return ""
 
 
-def _comparison(reader: StoreReader, truth: Sequence[SkyPulse]) -> Table:
+def _comparison(reader: "StoreReader", truth: "Sequence[SkyPulse]") -> Table:
     found: list[dict[str, Any]] = reader.table("pulses").to_pylist()
     table = Table(title="pulses put in, and (bold) as found; DM in pc/cm3", title_justify="left")
     for name in ("t (s)", "DM", "width (ms)", "S/N"):
@@ -116,7 +122,7 @@ def _comparison(reader: StoreReader, truth: Sequence[SkyPulse]) -> Table:
     return table
 
 
-def _account(reader: StoreReader, console: Console, where: str) -> None:
+def _account(reader: "StoreReader", console: Console, where: str) -> None:
     ledger = reader.table("ledger")
     bytes_in = sum(ledger["bytes_in"].to_pylist())
     bytes_out = sum(path.stat().st_size for path in Path(where).rglob("*") if path.is_file())

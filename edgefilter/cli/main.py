@@ -9,6 +9,8 @@ from edgefilter.cli import check, demo, replay, run, send
 from edgefilter.errors import EdgefilterError
 from edgefilter.version import __version__
 
+_INTERRUPTED = 130
+
 app = typer.Typer(
     name="edgefilter",
     help="Tells signal from noise where a radio telescope's stream is born, and accounts for all it discards.",
@@ -38,9 +40,10 @@ def main() -> None:
         for line in str(error).splitlines():
             print(f"edgefilter: {line}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("edgefilter: interrupted", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as ending:
+        if ending.code == _INTERRUPTED:  # what typer makes of KeyboardInterrupt, without a word
+            print("edgefilter: interrupted", file=sys.stderr)
+        raise
 
 
 if __name__ == "__main__":

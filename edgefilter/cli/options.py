@@ -7,7 +7,17 @@ import typer
 
 from edgefilter.errors import ConfigError
 
-StoreOption = Annotated[str, typer.Option("--store", help="Directory that the products go to.")]
+
+def _store(path: str | None) -> str | None:
+    if path == "":  # would be the working directory, which nobody means by it: an unset shell variable does
+        raise ConfigError("--store is empty: must be a directory")
+    return path
+
+
+StoreOption = Annotated[str, typer.Option("--store", callback=_store, help="Directory that the products go to.")]
+OtherStoreOption = Annotated[
+    str | None, typer.Option("--store", callback=_store, help="Directory of the products, instead of the file's.")
+]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting, such as pulses.widths=7.")
 ]

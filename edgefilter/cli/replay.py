@@ -11,8 +11,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from edgefilter.cli.options import SetOption, StoreOption, ThreadsOption, overrides
 from edgefilter.cli.show import candidates_table, closing_lines, settings_lines
 from edgefilter.config import NodeConfig, load, validate
-from edgefilter.replay import Replay
-from edgefilter.sources.files import open_files
 
 
 def command(
@@ -29,6 +27,10 @@ def command(
     threads: ThreadsOption = 0,
 ) -> None:
     """Reduce recorded files: SIGPROC, PSRFITS search mode, FBH5, GUPPI RAW, PSRDADA, VDIF."""
+    # Imported here, because numba and scipy take seconds that --help need not wait.
+    from edgefilter.replay import Replay
+    from edgefilter.sources.files import open_files
+
     values = overrides(assignments, dm, snr)
     settings = load(config, values) if config else validate(NodeConfig, {}, values, where="settings")
     console, notes = Console(), Console(stderr=True)
@@ -50,8 +52,15 @@ def command(
         )
         with bar:
             task = bar.add_task("reducing", total=source.stream.seconds(source.samples))
+            told = 0
             for sample in replay.run():
                 bar.update(task, completed=source.stream.seconds(sample))
+                tenth = 10 * sample // source.samples
+                if bar.disable and tenth > told:
+                    told = tenth
+                    notes.print(
+                        f"reduced {tenth * 10} % of {source.stream.seconds(source.samples):.1f} s", highlight=False
+                    )
         console.print(candidates_table(replay.tally, replay.plan))
         for line in closing_lines(replay.tally, store):
             console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -3,26 +3,28 @@
 import signal
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from edgefilter.cli.options import SetOption, overrides
-from edgefilter.cli.show import closing_lines, settings_lines
+from edgefilter.cli.options import OtherStoreOption, SetOption, overrides
+from edgefilter.cli.show import closing_lines, counters_line, settings_lines
 from edgefilter.config import load
-from edgefilter.engine import ReducedSummary
-from edgefilter.node.daemon import Daemon
+
+if TYPE_CHECKING:
+    from edgefilter.engine import ReducedSummary
 
 
 def command(
     config: Annotated[Path, typer.Argument(help="TOML configuration.")],
-    store: Annotated[
-        str | None, typer.Option("--store", help="Directory of the products, instead of the file's.")
-    ] = None,
+    store: OtherStoreOption = None,
     assignments: SetOption = None,
 ) -> None:
     """Receive a stream over ZeroMQ and reduce it until it ends, or until SIGTERM or SIGINT."""
+    # Imported here, because numba and scipy take seconds that --help need not wait.
+    from edgefilter.node.daemon import Daemon
+
     settings = load(config, overrides(assignments))
     console = Console()
     stop = threading.Event()
@@ -32,7 +34,7 @@ def command(
     def say(line: str) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    def tell(done: ReducedSummary) -> None:
+    def tell(done: "ReducedSummary") -> None:
         say(
             f"block {done.block}: {done.received} of {done.expected} samples, "
             f"{done.flagged_fraction:.2%} of cells flagged, {len(done.pulses)} candidates"
@@ -47,4 +49,4 @@ def command(
             daemon.reduce(stop, tell)
             for line in closing_lines(daemon.tally, str(daemon.store.location)):
                 say(line)
-        say(f"received: {daemon.counters}")
+        say(counters_line(daemon.counters))

@@ -1,15 +1,14 @@
 """``edgefilter send``: the telescope's side of the wire."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgefilter.cli.show import size
 from edgefilter.errors import ConfigError
-from edgefilter.node.sender import send
-from edgefilter.sources import Source
-from edgefilter.sources.files import open_files
-from edgefilter.sources.synthetic import demo_sky
+
+if TYPE_CHECKING:
+    from edgefilter.sources import Source
 
 
 def command(
@@ -20,6 +19,11 @@ def command(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the synthetic sky.")] = 1,
 ) -> None:
     """Send recorded files or a synthetic sky to a node."""
+    # Imported here, because numba and scipy take seconds that --help need not wait.
+    from edgefilter.node.sender import send
+    from edgefilter.sources.files import open_files
+    from edgefilter.sources.synthetic import demo_sky
+
     pace = _pace(speed)
     source: Source = demo_sky(seconds, seed) if what == ["synthetic"] else open_files(what)
     try:

@@ -1,14 +1,18 @@
 """What commands print: settings, candidates, the account. Units on everything."""
 
+from typing import TYPE_CHECKING
+
 from rich.table import Table
 
-from edgefilter.engine import Tally
-from edgefilter.plan import Plan
+if TYPE_CHECKING:
+    from edgefilter.engine import Tally
+    from edgefilter.node.receiver import ReceiverCounters
+    from edgefilter.plan import Plan
 
 _SHOWN = 20
 
 
-def settings_lines(plan: Plan) -> list[str]:
+def settings_lines(plan: "Plan") -> list[str]:
     """Say which stream is reduced with which settings."""
     stream, settings = plan.stream, plan.settings
     low, high = plan.band_mhz
@@ -22,7 +26,7 @@ def settings_lines(plan: Plan) -> list[str]:
     ]
 
 
-def candidates_table(tally: Tally, plan: Plan) -> Table:
+def candidates_table(tally: "Tally", plan: "Plan") -> Table:
     """Tabulate the strongest candidates."""
     low, high = plan.band_mhz
     shown = tally.strongest(_SHOWN)
@@ -45,7 +49,7 @@ def candidates_table(tally: Tally, plan: Plan) -> Table:
     return table
 
 
-def closing_lines(tally: Tally, store: str) -> list[str]:
+def closing_lines(tally: "Tally", store: str) -> list[str]:
     """Say what came, what was lost, discarded and kept, and where the products lie."""
     lost = ", ".join(f"{count} {reason}" for reason, count in sorted(tally.lost.items()) if count)
     flagged = ", ".join(f"{name} {_part(count, tally.cells)}" for name, count in tally.flagged.items() if count)
@@ -64,6 +68,19 @@ def closing_lines(tally: Tally, store: str) -> list[str]:
             0, f"warning: {tally.overflow} candidates beyond the bounded buffers were dropped (see the ledger)"
         )
     return lines
+
+
+def counters_line(counters: "ReceiverCounters") -> str:
+    """Say what came over the wire, and what of it was refused."""
+    refused = {
+        "samples sent twice": counters.repeated,
+        "samples too late": counters.late,
+        "messages of an unknown stream": counters.unknown_stream,
+        "descriptions of another stream": counters.other_stream,
+    } | {f"malformed messages ({kind})": count for kind, count in sorted(counters.malformed.items())}
+    told = "".join(f", {count} {what}" for what, count in refused.items() if count)
+    ending = "the sender ended the stream" if counters.ended else "the stream had not ended"
+    return f"received: {counters.frames} frames, {size(counters.bytes)}, {counters.samples} samples{told}; {ending}"
 
 
 def size(count: float) -> str:

@@ -46,12 +46,17 @@ class Daemon:
 
     def __init__(self, config: NodeConfig, store: str | Path) -> None:
         self._config = config
-        self.store = DirectoryStore(store, create=True)
         self.tally = Tally()
         self._made: queue.SimpleQueue[tuple[Plan, Ring] | EdgefilterError] = queue.SimpleQueue()
         self._plan: Plan | None = None
         self._ring: Ring | None = None
+        # Bound first: a node that cannot listen leaves no store behind.
         self._receiver = Receiver(config.input.endpoint, self._make_ring)
+        try:
+            self.store = DirectoryStore(store, create=True)
+        except EdgefilterError:
+            self._receiver.close()
+            raise
         self._thread = threading.Thread(target=self._receive, name="receiver", daemon=True)
         self._thread.start()
 

@@ -33,7 +33,7 @@ def pulses(store: Path) -> list[dict]:
 
 
 def test_a_fast_radio_burst_is_the_top_candidate(program, data, tmp_path):
-    status, out, _ = program("replay", data / "transients/FRB180417.fil", "--store", tmp_path)
+    status, out, err = program("replay", data / "transients/FRB180417.fil", "--store", tmp_path)
     top, *others = pulses(tmp_path)
     assert status == 0
     assert top["dm"] == pytest.approx(474.8, abs=5)
@@ -41,6 +41,7 @@ def test_a_fast_radio_burst_is_the_top_candidate(program, data, tmp_path):
     assert top["snr"] >= 13
     assert sum(row["snr"] > 8 for row in others) <= 2
     assert f"{top['snr']:.1f}" in out
+    assert "reduced 100 %" in err  # plain lines where there is no terminal
     cutout = edgefilter.open_store(tmp_path).cutout(top["cutout"])
     assert cutout.data.shape[2] == len(cutout.frequencies_mhz) == 336
     assert cutout.seconds[0] < top["seconds"] < cutout.seconds[-1]
