@@ -1,30 +1,11 @@
 """Recorded files through the program's own command line: what is found, and what bad input gets."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import edgefilter
-from edgefilter.cli.main import main
-
-
-@pytest.fixture
-def program(monkeypatch, capsys):
-    """Run the program; return exit status, standard output and standard error."""
-
-    def run(*words: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["edgefilter", *map(str, words)])
-        status = 0
-        try:
-            main()
-        except SystemExit as ending:
-            status = int(ending.code or 0)
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return run
 
 
 def pulses(store: Path) -> list[dict]:
