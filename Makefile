@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
 
 .PHONY: demo test lint types unit wheel lock clean
 
@@ -26,7 +27,7 @@ wheel: $(STAMP)
 	rm -rf build/wheel && mkdir -p build/wheel
 	$(BIN)/python -m build --wheel --no-isolation --outdir build/wheel . >build/wheel/log 2>&1 || { cat build/wheel/log; exit 1; }
 	$(PYTHON) -m venv build/wheel/env
-	build/wheel/env/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	build/wheel/env/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-run.lock
 	build/wheel/env/bin/pip install --quiet --disable-pip-version-check --no-deps build/wheel/*.whl
 	cd build/wheel && env/bin/edgefilter --version
 
@@ -38,9 +39,10 @@ $(STAMP): pyproject.toml requirements.lock
 	touch $@
 
 # Names, versions and hashes for every supported Python; run after changing pyproject.toml.
+# requirements.lock is for development, requirements-run.lock holds what the program alone needs, at the same versions.
 lock:
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
-		--extra dev --output-file requirements.lock pyproject.toml build-requirements.in
+	$(COMPILE) --extra dev --output-file requirements.lock pyproject.toml build-requirements.in
+	$(COMPILE) --constraint requirements.lock --output-file requirements-run.lock pyproject.toml
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
