@@ -21,36 +21,38 @@ from benchmarks.machine import describe
 CHANNELS, TSAMP = 1024, 256e-6
 
 
-def write(path: Path, gigabytes: float) -> int:
+def write(path: Path, gigabytes: float, bits: int) -> int:
     def text(word: str) -> bytes:
         return struct.pack("<i", len(word)) + word.encode()
 
     header = text("HEADER_START") + text("source_name") + text("noise")
     for key, kind, value in (
         ("machine_id", "i", 0), ("telescope_id", "i", 0), ("data_type", "i", 1), ("nchans", "i", CHANNELS),
-        ("nbits", "i", 8), ("nifs", "i", 1), ("tsamp", "d", TSAMP), ("tstart", "d", 60000.0), ("fch1", "d", 1500.0),
+        ("nbits", "i", bits), ("nifs", "i", 1), ("tsamp", "d", TSAMP), ("tstart", "d", 60000.0), ("fch1", "d", 1500.0),
         ("foff", "d", -300.0 / CHANNELS),
     ):  # fmt: skip
         header += text(key) + struct.pack("<" + kind, value)
     # A small tile: the peak that wait4 tells of a child counts what this process held when it was started.
-    tile = np.random.default_rng(1).normal(96, 14, (1 << 12, CHANNELS)).clip(0, 255).astype(np.uint8).tobytes()
-    tiles = max(1, round(gigabytes * 1e9 / len(tile)))
+    tile = np.random.default_rng(1).normal(96, 14, (1 << 12, CHANNELS)).clip(0, 255)
+    data = tile.astype(np.uint8 if bits == 8 else np.float32).tobytes()
+    tiles = max(1, round(gigabytes * 1e9 / len(data)))
     with path.open("wb") as file:
         file.write(header + text("HEADER_END"))
         for _ in range(tiles):
-            file.write(tile)
-    return tiles * len(tile)
+            file.write(data)
+    return tiles * len(data)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gigabytes", type=float, default=20.0)
+    parser.add_argument("--bits", type=int, choices=(8, 32), default=8, help="of a sample; 32 is floating point")
     parser.add_argument("--dm", default="0:100")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/replay_memory.json"))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "large.fil"
-        size = write(path, arguments.gigabytes)
+        size = write(path, arguments.gigabytes, arguments.bits)
         command = [
             sys.executable, "-m", "edgefilter.cli.main", "replay", str(path), "--store", f"{folder}/store",
             "--dm", arguments.dm,
@@ -61,9 +63,10 @@ def main() -> None:
         shown = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.monotonic() - began
-    sky = size / CHANNELS * TSAMP
+    sky = size * 8 / arguments.bits / CHANNELS * TSAMP
     result = {
         "file_bytes": size,
+        "bits": arguments.bits,
         "sky_seconds": round(sky, 1),
         "dm": arguments.dm,
         "peak_rss_bytes": usage.ru_maxrss * 1024,
