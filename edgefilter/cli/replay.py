@@ -28,7 +28,7 @@ def command(
 ) -> None:
     """Reduce recorded files: SIGPROC, PSRFITS search mode, FBH5, GUPPI RAW, PSRDADA, VDIF."""
     # Imported here, because numba and scipy take seconds that --help need not wait.
-    from edgefilter.replay import Replay
+    from edgefilter.replaying import Replay
     from edgefilter.sources.files import open_files
 
     values = overrides(assignments, dm, snr)

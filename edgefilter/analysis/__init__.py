@@ -1,0 +1,1 @@
+"""What a notebook imports: open a store, tables, pulses, pictures, exports."""
