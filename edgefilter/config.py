@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgefilter.errors import ConfigError
+from edgefilter.html import facts
 from edgefilter.stream import Encoding, Kind, Stream
 
 
@@ -25,6 +26,9 @@ class Section(BaseModel):
     """A table of the configuration file: frozen, and no key that it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def _repr_html_(self) -> str:
+        return settings_html(type(self).__name__, self.model_dump(mode="json"))
 
 
 class Block(Section):
@@ -224,6 +228,18 @@ class NodeConfig(Reduction):
     node: NodeSection = NodeSection()
     input: InputSection = InputSection()
     store: StoreSection = StoreSection()
+
+
+def settings_html(title: str, tree: Mapping[str, Any]) -> str:
+    """Return a tree of settings as HTML, a row for each ``section.key``."""
+    rows: list[tuple[str, object]] = []
+    for name, value in tree.items():
+        inner = value.items() if isinstance(value, Mapping) else [("", value)]
+        rows += [
+            (f"{name}.{key}".rstrip("."), "follows from the stream" if setting is None else setting)
+            for key, setting in inner
+        ]
+    return facts(title, rows)
 
 
 Model = TypeVar("Model", bound=Reduction)

@@ -241,7 +241,8 @@ class _Window:
     def times_ms(self) -> NDArray[np.float64]:
         """Middles of the bins, 0 at the middle of the boxcar."""
         middle = self.boxcar.start + self.width / 2
-        return ((np.arange(self.length // self.factor) + 0.5) * self.factor - middle) * self.row_ms
+        bins = np.arange(self.length // self.factor) + 0.5
+        return np.asarray((bins * self.factor - middle) * self.row_ms, np.float64)
 
     def cut(self, values: Floats, delays: NDArray[np.int64]) -> Floats:
         """Return ``[channel, length]`` along the delays."""

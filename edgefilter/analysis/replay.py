@@ -1,0 +1,77 @@
+"""From recorded files to an open store in one call."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgefilter.analysis.archive import Archive
+from edgefilter.config import Reduction, validate
+from edgefilter.replaying import Replay
+from edgefilter.sources import Source
+from edgefilter.sources.files import open_files
+from edgefilter.store import reader
+
+_SHORT = {"dm": "pulses", "snr": "pulses"}
+
+
+def replay(
+    files: "str | Path | Source | Sequence[str | Path]",
+    store: str | Path | None = None,
+    threads: int = 0,
+    **settings: Any,
+) -> Archive:
+    """Reduce recorded files and open the store that this makes.
+
+    Parameters
+    ----------
+    files
+        A file, several that follow one another, or a source such as a synthetic sky.
+    store
+        Directory of the products. If None, a temporary one, which goes with the object that is returned.
+    threads
+        Worker threads, 0 for one a core.
+    **settings
+        Sections of the configuration as mappings, ``flag={"cell_sigma": 0}``, and for short ``dm=(0, 1000)`` and
+        ``snr=8`` of section ``pulses``. What is left open follows from the files.
+
+    Returns
+    -------
+    Archive
+        The open store.
+
+    Raises
+    ------
+    ConfigError
+        If a setting cannot be.
+    InputError
+        If a file cannot be read.
+    StoreError
+        If the store cannot be written.
+
+    Examples
+    --------
+    >>> import edgefilter as ef
+    >>> run = ef.replay("burst.fil", dm=(0, 1000))  # doctest: +SKIP
+    >>> run.pulses[0].plot()  # doctest: +SKIP
+    """
+    tree: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name in _SHORT:
+            tree.setdefault(_SHORT[name], {})[name] = value
+        elif isinstance(value, Mapping):
+            tree.setdefault(name, {}).update(value)
+        else:
+            tree[name] = value
+    reduction = validate(Reduction, tree)
+    keep = tempfile.TemporaryDirectory(prefix="edgefilter-") if store is None else None
+    where = Path(keep.name) if keep else Path(store or "")
+    given = isinstance(files, str | Path | Sequence)
+    source: Source = open_files([files] if isinstance(files, str | Path) else files) if given else files  # type: ignore[arg-type, assignment]
+    try:
+        for _ in Replay(source, reduction, where, threads=threads).run():
+            pass
+    finally:
+        if given:
+            source.close()
+    return Archive(reader.open_store(where), keep)
