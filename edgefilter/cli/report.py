@@ -21,9 +21,14 @@ def command(
     from edgefilter.report.page import write_report
     from edgefilter.store.reader import open_store
 
-    typer.echo(report_line(write_report(open_store(store), out, since, best)))
+    typer.echo(f"report: {write_report(open_store(store), out, since, best)}; open it in a browser")
 
 
-def report_line(written: Path) -> str:
-    """Say where the report is and how large."""
-    return f"report: {written}, {written.stat().st_size / 1e6:.2f} MB; open it in a browser"
+def report_beside(store: str) -> str:
+    """Write the report of a local store beside its folder, which is the products' alone; return what to tell."""
+    from edgefilter.report.page import write_report
+    from edgefilter.store.reader import open_store
+
+    folder = Path(store).resolve()
+    written = write_report(open_store(folder), folder.with_name(f"{folder.name}-report.html"))
+    return f"report: {written}; open it in a browser"
