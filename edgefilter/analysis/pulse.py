@@ -260,7 +260,7 @@ class Pulses(TableView):
         """Return the pulse of a number, or several as a table of their own."""
         numbers = range(len(self))[at]
         if isinstance(numbers, range):
-            return self._of(self.arrow.take(list(numbers)))
+            return self._of(self.arrow.take(np.array(numbers, np.int64)))
         return self._pulse(self.arrow.slice(numbers, 1).to_pylist()[0])
 
     def __iter__(self) -> Iterator[Pulse]:

@@ -118,8 +118,9 @@ def array(table: pa.Table, name: str) -> NDArray[Any]:
             return np.array(column.to_pylist(), np.str_)
         return np.asarray(column.to_numpy(zero_copy_only=False))
     lengths = np.unique(np.diff(column.offsets.to_numpy()))
-    if len(lengths) == 1:
-        return np.asarray(column.flatten().to_numpy(zero_copy_only=False)).reshape(len(column), int(lengths[0]))
+    if len(lengths) < 2:
+        width = int(lengths[0]) if len(lengths) else 0
+        return np.asarray(column.flatten().to_numpy(zero_copy_only=False)).reshape(len(column), width)
     rows = np.empty(len(column), object)
     rows[:] = [np.asarray(row) for row in column.to_pylist()]
     return rows
