@@ -123,6 +123,13 @@ def shifted(values: NDArray[Any], start: int, delays: NDArray[np.int64], length:
     return np.where((at >= 0) & (at < values.shape[1]), taken, np.asarray(fill, values.dtype))
 
 
+def select(cutout: Cutout) -> NDArray[np.bool_]:
+    """Say which channels lie in the band that the pulse was found in, bool ``[channel]``."""
+    frequencies = cutout.frequencies_mhz
+    inside = (frequencies >= cutout.pulse.freq_low) & (frequencies <= cutout.pulse.freq_high)
+    return np.asarray(inside | ~inside.any(), np.bool_)
+
+
 def diagnose(cutout: Cutout, dm: float | None = None, subbands: int | None = None) -> Diagnostic:
     """Work out the picture of a pulse.
 
@@ -149,7 +156,7 @@ def diagnose(cutout: Cutout, dm: float | None = None, subbands: int | None = Non
     up = slice(None, None, -1 if cutout.channel_mhz < 0 else 1)  # frequencies rise from here on
     value, share = (part[up] for part in whiten(cutout))
     frequencies, lag = cutout.frequencies_mhz[up], delay_rows(cutout)[up]
-    mine = _in_band(cutout.pulse, frequencies)
+    mine = select(cutout)[up]
     window = _Window.around(cutout)
     delays = np.rint(dm * lag).astype(np.int64)
     here = window.cut(value, delays)
@@ -180,7 +187,12 @@ def diagnose(cutout: Cutout, dm: float | None = None, subbands: int | None = Non
     )
 
 
-def dm_snr(cutout: Cutout, dms: NDArray[np.float64], width_rows: int | None = None) -> Floats:
+def dm_snr(
+    cutout: Cutout,
+    dms: NDArray[np.float64],
+    width_rows: int | None = None,
+    channels: NDArray[np.bool_] | None = None,
+) -> Floats:
     """Best S/N of one boxcar near the pulse for each of several dispersion measures.
 
     Parameters
@@ -191,6 +203,8 @@ def dm_snr(cutout: Cutout, dms: NDArray[np.float64], width_rows: int | None = No
         float64 ``[trial]``, pc cm⁻³.
     width_rows
         Width of the boxcar; that of the pulse if None.
+    channels
+        bool ``[channel]``: which to use of those that the pulse was found in; all if None.
 
     Returns
     -------
@@ -199,7 +213,7 @@ def dm_snr(cutout: Cutout, dms: NDArray[np.float64], width_rows: int | None = No
     """
     value, share = whiten(cutout)
     lag = delay_rows(cutout)
-    mine = _in_band(cutout.pulse, cutout.frequencies_mhz)
+    mine = select(cutout) if channels is None else select(cutout) & channels
     window = _Window.around(cutout, width_rows)
     return np.asarray(
         np.nanmax(_trials(window, value[mine], share[mine], lag[mine], cutout.pulse.dm, dms), axis=1), np.float32
@@ -292,11 +306,6 @@ def _ratio(total: NDArray[Any], count: NDArray[Any]) -> Floats:
     """Return S/N of sums of so many unit-variance numbers, NaN where there is none."""
     good = np.asarray(count) > 0.5
     return np.where(good, total / np.sqrt(np.where(good, count, 1)), np.nan).astype(np.float32)
-
-
-def _in_band(pulse: PulseRow, frequencies: NDArray[np.float64]) -> NDArray[np.bool_]:
-    inside = (frequencies >= pulse.freq_low) & (frequencies <= pulse.freq_high)
-    return inside if inside.any() else np.ones(len(frequencies), np.bool_)
 
 
 def _edges(cutout: Cutout, mine: NDArray[np.bool_], subbands: int | None) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,48 @@ def write(cutout: Cutout, path: str | Path, fill: float | None = None) -> Path:
     if cutout.channel_mhz > 0:
         data = data[..., ::-1]
         header |= {"fch1": float(cutout.frequencies_mhz[-1]), "foff": -cutout.channel_mhz}
+    return _save(path, header, data)
+
+
+def write_power(
+    path: str | Path,
+    power: NDArray[Any],
+    first_channel_mhz: float,
+    channel_mhz: float,
+    row_seconds: float,
+    start_mjd: float = 60000.0,
+    source: str = "simulated",
+) -> Path:
+    """Write power that was made by hand as 32-bit SIGPROC filterbank, to be replayed.
+
+    Parameters
+    ----------
+    path
+        The file; one that is there is replaced.
+    power
+        ``[time, channel]``, any real type.
+    first_channel_mhz, channel_mhz
+        Centre of channel 0 and the signed step to the next, MHz.
+    row_seconds
+        Duration of a row, s.
+    start_mjd
+        UTC MJD of the first row.
+    source
+        Name of the source.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be written; nothing is left of it then.
+    """
+    header = {
+        "source_name": source, "data_type": 1, "fch1": float(first_channel_mhz), "foff": float(channel_mhz),
+        "nchans": power.shape[1], "nifs": 1, "nbits": 32, "tsamp": float(row_seconds), "tstart": float(start_mjd),
+    }  # fmt: skip
+    return _save(path, header, power)
+
+
+def _save(path: str | Path, header: dict[str, Any], data: NDArray[Any]) -> Path:
     with replacing(path) as part, part.open("wb") as file:
         file.write(_header(header))
         file.write(np.ascontiguousarray(data, "<f4").tobytes())
@@ -55,7 +98,7 @@ def _medians(data: NDArray[np.float32], unused: NDArray[np.bool_]) -> NDArray[np
     return medians
 
 
-def _header(values: dict[str, object]) -> bytes:
+def _header(values: dict[str, Any]) -> bytes:
     parts = [_text("HEADER_START")]
     for name, value in values.items():
         if isinstance(value, str):
