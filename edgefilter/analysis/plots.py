@@ -184,6 +184,8 @@ def waterfall_figure(dataset: "xr.Dataset", pulses: "Pulses | None" = None) -> P
         below.bar(times, mean, 2 * half, color="0.35")
         below.set_ylim(0, max(float(np.nanmax(mean, initial=0)) * 1.1, 1))
         below.set_ylabel("lost (%)")
+        if not np.nanmax(mean, initial=0):
+            below.text(0.5, 0.5, "nothing was lost", color="0.4", ha="center", va="center", transform=below.transAxes)
         below.set_xlabel("time since the stream's first sample (s)")
         _mark_pulses(above, pulses, extent)
         return figure
@@ -391,11 +393,13 @@ def _note(axes: Axes, shown: Diagnostic) -> None:
     axes.set_axis_off()
     marked = bool((shown.unused > 0.5).any())
     for at, (name, value) in enumerate(lines):
-        y = 1 - at / (len(lines) - 0.5 + marked)
+        y = 1 - at / (len(lines) + marked)
         axes.text(0.02, y, name, color="0.4", va="top", transform=axes.transAxes)
         axes.text(0.16, y, value, va="top", transform=axes.transAxes)
     if marked:
-        axes.text(0.02, 0, "▬ channels mostly lost or flagged", color=RED, va="bottom", transform=axes.transAxes)
+        y = 1 / (len(lines) + 1)
+        axes.text(0.02, y, "▬", color=RED, va="top", transform=axes.transAxes)
+        axes.text(0.16, y, "channels mostly lost or flagged", color=RED, va="top", transform=axes.transAxes)
 
 
 def _instant(shown: Diagnostic) -> str:

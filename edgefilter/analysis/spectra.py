@@ -125,9 +125,11 @@ class Blocks:
         width = self.cells.shape[1]
         edges = np.linspace(0, width, min(channels or width, width) + 1).astype(np.int64)
 
+        present, starts = np.unique(row, return_index=True)
+
         def summed(values: NDArray[Any]) -> Floats:
             out = np.zeros((count, len(edges) - 1))
-            np.add.at(out, row, np.add.reduceat(values, edges[:-1], axis=1))
+            out[present] = np.add.reduceat(np.add.reduceat(values, edges[:-1], axis=1), starts, axis=0)
             return out
 
         total, lost = summed(self.total), summed(self.booked.get(_LOST, np.zeros_like(self.cells)))
