@@ -118,12 +118,12 @@ class Run:
 
     @property
     def bytes_balance(self) -> Balance:
-        """The raw bytes that came: forwarded as products, or left behind."""
+        """The raw bytes that came: forwarded as products (the ledger cannot count itself), or left behind."""
         forwarded = min(self.bytes_out, self.bytes_in)
         return Balance(
             self.bytes_in,
             (
-                Part("forwarded", forwarded, "bytes of the products"),
+                Part("forwarded", forwarded, "bytes of the products, the ledger aside"),
                 Part("left behind", self.bytes_in - forwarded, "reduced away at the telescope"),
             ),
         )
