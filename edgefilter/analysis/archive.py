@@ -1,7 +1,7 @@
 """A store as an astronomer sees it: tables, pulses, the waterfall, the account."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,11 +13,13 @@ from edgefilter.analysis.balance import Balance
 from edgefilter.analysis.pulse import Pulse, Pulses
 from edgefilter.analysis.spectra import Blocks, Spectrum
 from edgefilter.analysis.tables import TableView
-from edgefilter.clock import tai_ns_from_iso
-from edgefilter.config import settings_html
-from edgefilter.errors import StoreError
+from edgefilter.clock import sample_at, tai_ns_from_iso
+from edgefilter.config import Reduction, settings_html, validate
+from edgefilter.errors import ConfigError, StoreError
 from edgefilter.html import facts
+from edgefilter.plan import Plan
 from edgefilter.products.cutout import Cutout
+from edgefilter.products.schemas import SCHEMAS
 from edgefilter.store import reader
 from edgefilter.stream import Stream
 
@@ -157,6 +159,7 @@ class Archive:
         stream: str | None = None,
         stokes: str = "I",
         config: str | None = None,
+        most: int | None = None,
     ) -> Blocks:
         """Read spectra and occupancy of the blocks that begin in ``[start, stop)``.
 
@@ -170,6 +173,8 @@ class Archive:
             Stokes parameter or polarisation product.
         config
             Digest of the settings; may be left out if the stream was reduced with one.
+        most
+            Blocks to read, evenly spaced, where there are more; all if None.
 
         Raises
         ------
@@ -178,18 +183,22 @@ class Archive:
         """
         streams = self.streams()
         stream = _one("stream", streams, stream, self.location)
-        ledger = self.table("ledger", ["config", "stream"], pc.field("stream") == stream)
-        config = _one("config", ledger.column("config").unique().to_pylist(), config, f"stream {stream}")
+        config = self._config(stream, config)
+        first, last = (None if bound is None else _tai(bound, streams[stream]) for bound in (start, stop))
         wanted = (pc.field("stream") == stream) & (pc.field("config") == config)
-        for bound, text in ((start, ">="), (stop, "<")):
-            if bound is not None:
-                instant = _tai(bound, streams[stream])
-                at = pc.field("tai_ns")
-                wanted &= at >= instant if text == ">=" else at < instant
-        spectra = self.table("spectra", _SPECTRA, wanted & (pc.field("stokes") == stokes))
+        if first is not None:
+            wanted &= pc.field("tai_ns") >= first
+        if last is not None:
+            wanted &= pc.field("tai_ns") < last
+        within = self._within(streams[stream], config, first, last)
+        if most is not None:
+            numbers = self.table("ledger", ["block"], wanted, blocks=within).column("block").unique().sort().to_numpy()
+            if len(numbers) > most:
+                within = set(numbers[np.linspace(0, len(numbers) - 1, most).round().astype(np.int64)].tolist())
+        spectra = self.table("spectra", _SPECTRA, wanted & (pc.field("stokes") == stokes), blocks=within)
         if not spectra.num_rows:
             raise StoreError(f"stream {stream} has no spectrum of {stokes!r} in that span of time")
-        return Blocks.of(spectra, self.table("flags", _FLAGS, wanted))
+        return Blocks.of(spectra, self.table("flags", _FLAGS, wanted, blocks=within))
 
     def waterfall(
         self,
@@ -200,11 +209,12 @@ class Archive:
         config: str | None = None,
         rows: int | None = None,
         channels: int | None = None,
+        most: int | None = None,
     ) -> "xr.Dataset":
         """Return power and occupancy over time and frequency: arguments of :meth:`blocks`, result of
         :meth:`edgefilter.analysis.spectra.Blocks.waterfall`.
         """  # noqa: D205 - one sentence
-        return self.blocks(start, stop, stream, stokes, config).waterfall(rows, channels)
+        return self.blocks(start, stop, stream, stokes, config, most).waterfall(rows, channels)
 
     def spectrum(
         self,
@@ -213,9 +223,10 @@ class Archive:
         stream: str | None = None,
         stokes: str = "I",
         config: str | None = None,
+        most: int | None = None,
     ) -> Spectrum:
         """Average the bandpass over the blocks that begin in ``[start, stop)``; arguments as :meth:`blocks`."""
-        blocks = self.blocks(start, stop, stream, stokes, config)
+        blocks = self.blocks(start, stop, stream, stokes, config, most)
         name = _one("stream", self.streams(), stream, self.location)
         stop_s = float(blocks.seconds[-1] + blocks.duration)
         return Spectrum.of(
@@ -227,6 +238,36 @@ class Archive:
         from edgefilter.analysis.plots import archive_figure
 
         return archive_figure(self, what, **options)
+
+    def _config(self, stream: str, config: str | None) -> str:
+        """Return the digest of the settings that a stream was reduced with."""
+        if config is None:
+            known = list(self.configs())
+            if len(known) == 1:  # no need to read the ledger
+                return known[0]
+        ledger = self.table("ledger", ["config"], pc.field("stream") == stream)
+        return _one("config", ledger.column("config").unique().to_pylist(), config, f"stream {stream}")
+
+    def _within(self, stream: Stream, config: str, first: int | None, last: int | None) -> Container[int] | None:
+        """Return the blocks that begin in ``[first, last)``, TAI in ns, so that files of others need not be opened."""
+        settings = self.configs().get(config)
+        if settings is None or (first is None and last is None):
+            return None
+        try:
+            samples = Plan(stream, validate(Reduction, dict(settings))).samples_per_block
+        except ConfigError:  # settings of another version: the condition on times does it alone, only slower
+            return None
+        begin = 0 if first is None else sample_at(stream.epoch_tai_ns, stream.rate, first) // samples
+        end = 1 << 62 if last is None else -(-sample_at(stream.epoch_tai_ns, stream.rate, last) // samples)
+        return range(max(begin, 0), end + 1)
+
+    def __getattr__(self, name: str) -> Any:
+        # What else the reader offers, and tables that have no property of their own.
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if name in SCHEMAS:
+            return TableView(name, self.table(name))
+        return getattr(self._reader, name)
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{count} {name}" for name, count in self.tables().items())

@@ -89,7 +89,7 @@ def voevent(
 
 
 def notice(pulse: "Pulse", position: "SkyCoord | None" = None, date: datetime | None = None) -> str:
-    """Return a JSON notice with the field names of the unified GCN schema.
+    """Return a JSON notice with the field names of the unified GCN schema, and ``pulse_width`` in s, which it lacks.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def notice(pulse: "Pulse", position: "SkyCoord | None" = None, date: datetime | 
         "dm": row.dm,
         "dm_error": row.dm_error,
         "snr": row.snr,
-        "duration": row.width,
+        "pulse_width": row.width,
         "npol": min(len(stream.products), 2),
         "additional_info": f"edgefilter {pulse.code}, settings {pulse.config}; trigger_time is at {high:.6g} MHz",
     }

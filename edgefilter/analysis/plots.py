@@ -1,4 +1,4 @@
-"""Pictures, drawn with matplotlib without its global state: each function returns a figure of its own.
+"""Pictures, drawn with matplotlib but without pyplot: each function returns a figure of its own, which nothing else holds.
 
 Colours are those that colour-blind readers can tell apart (cividis, and Okabe & Ito's palette); grey is what was lost
 or flagged. Backgrounds are white, so a picture reads in light and dark pages alike.
@@ -13,14 +13,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-from edgefilter.analysis.diagnostic import Diagnostic
 from edgefilter.analysis.files import replacing
 from edgefilter.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import xarray as xr
 
     from edgefilter.analysis.archive import Archive
@@ -32,7 +30,10 @@ BLUE, ORANGE, GREEN, RED, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "
 UNUSED = "#B8B8B8"
 """What was lost or flagged."""
 
-_STYLE: dict[Any, Any] = {
+_BLOCKS = 2000  # that pictures of a run are made of, evenly spaced; a screen shows no more
+_ROWS, _CHANNELS = 1000, 800  # of a waterfall
+
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.spines.top": False,
@@ -42,6 +43,7 @@ _STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "image.interpolation": "nearest",
 }
+"""Settings of matplotlib that all pictures are drawn with."""
 
 
 class Picture(Figure):
@@ -79,39 +81,10 @@ def picture(width: float = 8.0, height: float = 5.0) -> Picture:
     return Picture(figsize=(width, height), layout="constrained", facecolor="white")
 
 
-def pulse_figure(shown: Diagnostic, title: str = "") -> Picture:
-    """Draw the classic diagnostic of a pulse.
-
-    Left the dedispersed dynamic spectrum under the pulse profile and beside the spectrum, right the DM-time bow tie;
-    channels that were lost or flagged are grey, and dotted lines bound the band that the pulse was found in.
-
-    Parameters
-    ----------
-    shown
-        From :func:`edgefilter.analysis.diagnostic.diagnose`.
-    title
-        Line on top.
-    """
-    with mpl.rc_context(_STYLE):
-        figure = picture(9.5, 5.2)
-        grid = figure.add_gridspec(2, 3, width_ratios=(3.0, 0.9, 2.6), height_ratios=(1, 3))
-        below = figure.add_subplot(grid[1, 0])
-        above = figure.add_subplot(grid[0, 0], sharex=below)
-        beside = figure.add_subplot(grid[1, 1], sharey=below)
-        bow = figure.add_subplot(grid[1, 2])
-        note = figure.add_subplot(grid[0, 1:])
-        draw_profile(above, shown)
-        draw_dynamic(below, shown)
-        draw_spectrum(beside, shown)
-        draw_bow_tie(bow, shown)
-        _note(note, shown)
-        if title:
-            figure.suptitle(title, fontsize=10, x=0.01, ha="left")
-        return figure
-
-
 def archive_figure(archive: "Archive", what: str, **options: Any) -> Picture:
     """Draw ``waterfall``, ``bandpass``, ``flags`` or ``candidates`` of a store.
+
+    Of a run of more than 2000 blocks, 2000 evenly spaced ones are read, unless ``most`` says otherwise.
 
     Parameters
     ----------
@@ -127,8 +100,9 @@ def archive_figure(archive: "Archive", what: str, **options: Any) -> Picture:
     StoreError
         If there is no such picture, or nothing to draw.
     """
+    options = {"most": _BLOCKS} | options
     if what == "waterfall":
-        return waterfall_figure(archive.waterfall(**options, rows=1200, channels=800), archive.pulses)
+        return waterfall_figure(archive.waterfall(**options, rows=_ROWS, channels=_CHANNELS), archive.pulses)
     if what == "bandpass":
         return bandpass_figure(archive.spectrum(**options))
     if what == "flags":
@@ -151,28 +125,28 @@ def waterfall_figure(dataset: "xr.Dataset", pulses: "Pulses | None" = None) -> P
     pulses
         Candidates to mark at their times.
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = picture(9.5, 6.4)
         above, middle, below = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 0.8))
         times, frequencies = dataset["time"].values, dataset["frequency"].values
         down = frequencies[0] > frequencies[-1]
         half = float(dataset.attrs["row_seconds"]) / 2
-        extent = (times[0] - half, times[-1] + half, *_span(frequencies[::-1] if down else frequencies))
+        extent = (times[0] - half, times[-1] + half, *span(frequencies[::-1] if down else frequencies))
         power = dataset["power"].values.T
         with np.errstate(divide="ignore", invalid="ignore"):
             relative = 100 * (power / _row_median(power) - 1)
         reach = _reach(relative)
         layers = (
-            (above, relative, "change from the\nchannel's median (%)", _colours("cividis"), -reach, reach),
-            (middle, 100 * dataset["flagged"].values.T, "cells flagged (%)", _colours("magma_r"), 0, 100),
+            (above, relative, "change from the\nchannel's median (%)", colours(), -reach, reach),
+            (middle, 100 * dataset["flagged"].values.T, "cells flagged (%)", colours("magma_r"), 0, 100),
         )
-        for axes, values, label, colours, low, high in layers:
+        for axes, values, label, cmap, low, high in layers:
             image = axes.imshow(
                 np.ma.masked_invalid(values),
                 origin="upper" if down else "lower",
                 aspect="auto",
                 extent=extent,
-                cmap=colours,
+                cmap=cmap,
                 vmin=low,
                 vmax=high,
             )
@@ -193,7 +167,7 @@ def waterfall_figure(dataset: "xr.Dataset", pulses: "Pulses | None" = None) -> P
 
 def bandpass_figure(spectrum: "Spectrum") -> Picture:
     """Draw the bandpass over the share of each channel that was lost or flagged, and by whom."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = picture(9.5, 4.6)
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
         frequencies = spectrum.frequencies_mhz
@@ -210,7 +184,7 @@ def bandpass_figure(spectrum: "Spectrum") -> Picture:
 
 def flags_figure(blocks: "Blocks") -> Picture:
     """Draw what was lost and flagged, and by whom, over frequency and over time."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = picture(9.5, 5.2)
         above, below = figure.subplots(2, 1)
         up = np.argsort(blocks.frequencies_mhz)
@@ -242,7 +216,7 @@ def candidates_figure(pulses: "Pulses") -> Picture:
     """
     if not len(pulses):
         raise StoreError("there are no pulse candidates to draw")
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = picture(9.5, 3.8)
         axes = figure.subplots()
         snr = pulses.column("snr")
@@ -315,119 +289,12 @@ def _mark_pulses(axes: Axes, pulses: "Pulses | None", extent: tuple[float, ...])
         )
 
 
-def draw_profile(axes: Axes, shown: Diagnostic) -> None:
-    """Draw S/N against time, the pulse's boxcar shaded."""
-    half = shown.pulse.width * 500
-    axes.axvspan(-half, half, color=ORANGE, alpha=0.3, lw=0)
-    axes.step(shown.times_ms, shown.profile, where="mid", color=BLUE)
-    axes.axhline(0, color="0.6", lw=0.6, zorder=0)
-    axes.set_ylabel("S/N per bin")
-    axes.tick_params(labelbottom=False)
-
-
-def draw_dynamic(axes: Axes, shown: Diagnostic) -> None:
-    """Draw the dedispersed dynamic spectrum; what was not used is grey, channels hardly used at all are ticked."""
-    finite = shown.dynamic[np.isfinite(shown.dynamic)]
-    top = max(float(np.percentile(finite, 99.8)), 4.0) if finite.size else 4.0
-    axes.imshow(
-        np.ma.masked_invalid(shown.dynamic),
-        origin="lower",
-        aspect="auto",
-        extent=(*_span(shown.times_ms), *shown.band_mhz),
-        cmap=_colours(),
-        vmin=-2,
-        vmax=top,
-    )
-    axes.set_xlabel(f"time after {_instant(shown)} (ms)")
-    axes.set_ylabel("frequency (MHz)")
-    axes.spines[["top", "right"]].set_visible(True)
-    _mark_band(axes, shown)
-    _mark_unused(axes, shown)
-
-
-def draw_spectrum(axes: Axes, shown: Diagnostic) -> None:
-    """Draw S/N against frequency, frequency upwards."""
-    axes.step(shown.spectrum, shown.frequencies_mhz, where="mid", color=BLUE)
-    axes.axvline(0, color="0.6", lw=0.6, zorder=0)
-    axes.set_xlabel("S/N per sub-band")
-    axes.tick_params(labelleft=False)
-    _mark_band(axes, shown)
-    _mark_unused(axes, shown)
-
-
-def draw_bow_tie(axes: Axes, shown: Diagnostic) -> None:
-    """Draw S/N against DM and time; a dispersed pulse is a bow tie about its DM."""
-    axes.set_xlabel("time at mid-sweep (ms)")
-    axes.set_ylabel("DM (pc cm$^{-3}$)")
-    if not len(shown.trial_dm):
-        axes.text(0.5, 0.5, "frequencies unknown:\nno dispersion measure", ha="center", va="center")
-        axes.set(xticks=[], yticks=[])
-        return
-    image = axes.imshow(
-        np.ma.masked_invalid(shown.bow_tie),
-        origin="lower",
-        aspect="auto",
-        extent=(*_span(shown.trial_times_ms), *_span(shown.trial_dm)),
-        cmap=_colours(),
-        vmin=0,
-    )
-    axes.spines[["top", "right"]].set_visible(True)
-    for low, high in ((0.0, 0.12), (0.88, 1.0)):  # beside the pulse, so as not to hide it
-        axes.axhline(shown.dm, low, high, color="white", lw=1.0)
-    if axes.figure is not None:
-        axes.figure.colorbar(image, ax=axes, label="S/N of the boxcar", pad=0.02)
-
-
-def _note(axes: Axes, shown: Diagnostic) -> None:
-    pulse = shown.pulse
-    lines = [
-        ("S/N", f"{pulse.snr:.1f}  (in the cut-out {shown.snr:.1f})"),
-        ("DM", f"{pulse.dm:.2f} ± {pulse.dm_error:.2f} pc cm$^{{-3}}$"),
-        ("width", f"{pulse.width * 1e3:.3g} ms"),
-        ("arrival", f"{pulse.seconds:.4f} s at {shown.band_mhz[1]:.1f} MHz"),
-        ("found in", f"{pulse.freq_low:.1f} to {pulse.freq_high:.1f} MHz"),
-        ("unused", f"{pulse.flagged:.1%} of the cells under the sweep"),
-    ]
-    if shown.dm != pulse.dm:
-        lines.insert(2, ("shown at", f"DM {shown.dm:.2f} pc cm$^{{-3}}$"))
-    axes.set_axis_off()
-    marked = bool((shown.unused > 0.5).any())
-    for at, (name, value) in enumerate(lines):
-        y = 1 - at / (len(lines) + marked)
-        axes.text(0.02, y, name, color="0.4", va="top", transform=axes.transAxes)
-        axes.text(0.16, y, value, va="top", transform=axes.transAxes)
-    if marked:
-        y = 1 / (len(lines) + 1)
-        axes.text(0.02, y, "▬", color=RED, va="top", transform=axes.transAxes)
-        axes.text(0.16, y, "channels mostly lost or flagged", color=RED, va="top", transform=axes.transAxes)
-
-
-def _instant(shown: Diagnostic) -> str:
-    return f"{shown.pulse.seconds:.4f} s"
-
-
-def _mark_band(axes: Axes, shown: Diagnostic) -> None:
-    low, high = shown.band_mhz
-    for edge in (shown.pulse.freq_low, shown.pulse.freq_high):
-        if low < edge < high:
-            axes.axhline(edge, color=RED, ls=":", lw=1.0)
-
-
-def _mark_unused(axes: Axes, shown: Diagnostic) -> None:
-    """Tick, at the right edge, the channels of which more than half is not used."""
-    channels = shown.channels_mhz[shown.unused > 0.5]
-    if len(channels):
-        axes.plot(
-            np.ones(len(channels)), channels, "_", color=RED, ms=7, mew=1.0, transform=axes.get_yaxis_transform(),
-            clip_on=False,
-        )  # fmt: skip
-
-
-def _colours(name: str = "cividis") -> Colormap:
+def colours(name: str = "cividis") -> Colormap:
+    """Return a colour map in which what was lost or flagged is grey."""
     return mpl.colormaps[name].with_extremes(bad=UNUSED)
 
 
-def _span(centres: "np.ndarray[Any, np.dtype[np.float64]] | Sequence[float]") -> tuple[float, float]:
+def span(centres: NDArray[np.float64]) -> tuple[float, float]:
     """Return the outer edges of evenly spaced bins with these centres."""
     first, last = float(centres[0]), float(centres[-1])
     half = (last - first) / (len(centres) - 1) / 2 if len(centres) > 1 else 0.5

@@ -175,7 +175,7 @@ class Pulse:
         subbands
             Rows of the dynamic spectrum; so many that each shows something of the pulse if None.
         """
-        from edgefilter.analysis.plots import pulse_figure
+        from edgefilter.analysis.pulse_plot import pulse_figure
 
         return pulse_figure(self.diagnose(dm, subbands), self.id)
 

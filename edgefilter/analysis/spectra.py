@@ -119,7 +119,9 @@ class Blocks:
         import xarray as xr
 
         span = int(self.number[-1] - self.number[0]) + 1
-        step = max(-(-span // rows) if rows else 1, 1)
+        # Where blocks were left out evenly, a row is as long as their distance.
+        apart = int(np.diff(self.number).min()) if len(self.number) > 1 else 1
+        step = max(-(-span // rows) if rows else apart, apart)
         row = (self.number - self.number[0]) // step
         count = int(row[-1]) + 1
         width = self.cells.shape[1]

@@ -55,6 +55,8 @@ def test_what_the_reader_offers_is_offered_here(run):
     assert run.streams() == plain.streams()
     assert run.configs() == plain.configs()
     assert run.account().table.equals(plain.account())
+    with pytest.raises(AttributeError, match=r"StoreReader.* has no attribute 'nothing'"):
+        _ = run.nothing
 
 
 def test_a_table_becomes_a_qtable_with_units_and_exact_times(run):
@@ -131,6 +133,22 @@ def test_blocks_that_the_store_lacks_are_nan(run):
     assert shown.shape == (6, 96)
     assert np.isnan(shown[2:4]).all()
     np.testing.assert_array_equal(shown[4], run.waterfall()["power"][4])
+
+
+def test_of_many_blocks_some_can_be_read_evenly_spaced(run):
+    some = run.blocks(most=3)
+    assert some.number.tolist() == [0, 2, 5]
+    assert run.blocks(most=6).number.tolist() == run.blocks(most=100).number.tolist() == list(range(6))
+    shown = some.waterfall()
+    assert shown["power"].shape == (3, 96)
+    assert shown.attrs["row_seconds"] == 2 * 1.024
+    assert run.blocks(1.0, 5.0, most=2).number.tolist() == [1, 4]
+
+
+def test_settings_of_another_version_do_not_hinder(run, monkeypatch):
+    digest = next(iter(run.configs()))
+    monkeypatch.setattr(run._reader, "configs", lambda: {digest: {"block": {"unknown": 1}}})
+    assert run.blocks(1.0, 3.0).number.tolist() == [1, 2]
 
 
 def test_a_span_of_time_is_seconds_or_a_date(run):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from edgefilter.analysis.diagnostic import diagnose
-from edgefilter.analysis.plots import archive_figure, candidates_figure, png, pulse_figure, save
+from edgefilter.analysis.plots import archive_figure, candidates_figure, png, save
+from edgefilter.analysis.pulse_plot import pulse_figure
 from edgefilter.errors import StoreError
 from tests.analysis.test_pulse import made
 
