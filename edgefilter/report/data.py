@@ -163,14 +163,15 @@ def read_runs(reader: StoreReader, since: str | None = None) -> tuple[list[Run],
         If the store has no ledger for that time, or is damaged.
     """
     limit = None if since is None else _since(since)
-    ledger = reader.table("ledger", _ledger_columns())
+    # In one piece: a table of as many pieces as there were files makes every step below slow.
+    ledger = reader.table("ledger", _ledger_columns()).combine_chunks()
     if ledger.num_rows and limit is not None:
         starts = ledger.column("tai_ns")
         newest = int(pc.max(pc.add(starts, _nanoseconds(ledger))).as_py())
         ledger = ledger.filter(pc.greater_equal(starts, limit if limit >= 0 else newest + limit))
     if not ledger.num_rows:
         raise StoreError(f"store {reader.location}: holds no blocks{f' since {since}' if since else ''}")
-    pulses = reader.table("pulses", _PULSES)
+    pulses = reader.table("pulses", _PULSES).combine_chunks()
     headers, settings = reader.streams(), reader.configs()
     keys = [tuple(row.values()) for row in ledger.select(RUN_KEYS).group_by(RUN_KEYS).aggregate([]).to_pylist()]
     runs = [_run(key, _of(ledger, key), _of(pulses, key), headers.get(key[1]), settings.get(key[2])) for key in keys]

@@ -18,7 +18,7 @@ CHANNELS = 256
 BLOCKS_READ = 2048
 """Most blocks of a run whose spectra and flags are read, evenly spaced."""
 
-_READ_BYTES = 256 << 20
+_READ_BYTES = 512 << 20  # of all spectra and flags of a run of blocks, that are held at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,9 +193,11 @@ def _spaced(blocks: NDArray[np.int64]) -> NDArray[np.int64]:
     return blocks[np.linspace(0, len(blocks) - 1, BLOCKS_READ).round().astype(np.int64)]
 
 
-def _portions(blocks: NDArray[np.int64], size: int) -> Iterator[set[int]]:
-    for start in range(0, len(blocks), size):
-        yield set(blocks[start : start + size].tolist())
+def _portions(blocks: NDArray[np.int64], span: int) -> Iterator[set[int]]:
+    """Divide blocks by their numbers: a file that holds many blocks may be held whole, whatever is wanted of it."""
+    portion = (blocks - blocks[0]) // span
+    for number in np.unique(portion):
+        yield set(blocks[portion == number].tolist())
 
 
 def _rows(table: pa.Table, columns: Sequence[str]) -> Iterator[tuple[tuple[str, ...], list[Any]]]:
