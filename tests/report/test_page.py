@@ -136,7 +136,9 @@ def test_a_store_that_is_not_there_is_told_in_one_line(program, tmp_path):
 @pytest.mark.parametrize("wanted", [True, False])
 def test_replay_ends_by_writing_the_report_beside_the_store(program, data, tmp_path, wanted):
     recording = data / "synthetic" / "unpack_4bit.fil"
-    status, out, _ = program("replay", recording, "--store", tmp_path / "s", *([] if wanted else ["--no-report"]))
+    status, out, _ = program(
+        "replay", recording, "--dm", "0:10", "--store", tmp_path / "s", *([] if wanted else ["--no-report"])
+    )
     assert status == 0
     assert (tmp_path / "s-report.html").is_file() == wanted
     assert (f"report: {tmp_path / 's-report.html'}" in out) == wanted
