@@ -1,4 +1,4 @@
-"""Pictures, drawn with matplotlib but without pyplot: each function returns a figure of its own, which nothing else holds.
+"""Pictures, drawn with matplotlib but without pyplot: each function returns a figure that nothing else holds.
 
 Colours are those that colour-blind readers can tell apart (cividis, and Okabe & Ito's palette); grey is what was lost
 or flagged. Backgrounds are white, so a picture reads in light and dark pages alike.
