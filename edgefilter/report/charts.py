@@ -187,7 +187,7 @@ def _account(run: Run) -> tuple[list[Band], Axis]:
         for name, counts in parts.items()
         if counts.sum()
     }
-    highest = float(sum(shares.values()).max()) if shares else 0.0  # type: ignore[union-attr]
+    highest = float(np.sum(list(shares.values()), axis=0).max()) if shares else 0.0
     top = axis(0.0, min(100.0, max(115 * highest, 1.0)), "% of cells", 4)
     return _stack(shares, grid.edges_percent, top, colours), top
 

@@ -115,7 +115,7 @@ def render(reader: StoreReader, since: str | None = None, best: int = BEST) -> s
         for number, (run, waterfall, mine) in enumerate(zip(runs, waterfalls, cutouts, strict=True))
     ]
     page = Environment(
-        loader=PackageLoader("edgefilter.report", "page"),
+        loader=PackageLoader("edgefilter.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
