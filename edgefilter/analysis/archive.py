@@ -1,6 +1,7 @@
 """A store as an astronomer sees it: tables, pulses, the waterfall, the account."""
 
-import tempfile
+import shutil
+import weakref
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -70,13 +71,14 @@ class Archive:
     ----------
     source
         Reader of the store.
-    keep
-        Something to keep alive for as long as the store is open, such as its temporary directory.
+    temporary
+        Directory to remove when the store is no longer used.
     """
 
-    def __init__(self, source: reader.StoreReader, keep: "tempfile.TemporaryDirectory[str] | None" = None) -> None:
+    def __init__(self, source: reader.StoreReader, temporary: str | None = None) -> None:
         self._reader = source
-        self._keep = keep
+        if temporary is not None:
+            weakref.finalize(self, shutil.rmtree, temporary, ignore_errors=True)
 
     @property
     def location(self) -> str:

@@ -209,15 +209,14 @@ def dm_snr(
     Returns
     -------
     NDArray
-        float32 ``[trial]``.
+        float32 ``[trial]``, NaN where nothing was used.
     """
     value, share = whiten(cutout)
     lag = delay_rows(cutout)
     mine = select(cutout) if channels is None else select(cutout) & channels
     window = _Window.around(cutout, width_rows)
-    return np.asarray(
-        np.nanmax(_trials(window, value[mine], share[mine], lag[mine], cutout.pulse.dm, dms), axis=1), np.float32
-    )
+    trials = _trials(window, value[mine], share[mine], lag[mine], cutout.pulse.dm, dms)
+    return np.asarray(np.fmax.reduce(trials, axis=1), np.float32)  # fmax passes over NaN
 
 
 @dataclass(frozen=True)

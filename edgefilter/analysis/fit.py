@@ -97,6 +97,8 @@ def fit_dm(
         reach = 8 * max(pulse.width / cutout.row_seconds, 2.0) / float(lag.max() - lag.min())
     dms = np.linspace(max(pulse.dm - reach, 0.0), pulse.dm + reach, trials)
     value, share = whiten(cutout)
+    if not share[select(cutout)].any():
+        raise StoreError("all of the cut-out was lost or flagged: there is nothing to fit")
 
     def measure(channels: NDArray[np.bool_]) -> Floats:
         if method == "snr":

@@ -1,5 +1,6 @@
 """From recorded files to an open store in one call."""
 
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -64,14 +65,19 @@ def replay(
         else:
             tree[name] = value
     reduction = validate(Reduction, tree)
-    keep = tempfile.TemporaryDirectory(prefix="edgefilter-") if store is None else None
-    where = Path(keep.name) if keep else Path(store or "")
-    given = isinstance(files, str | Path | Sequence)
-    source: Source = open_files([files] if isinstance(files, str | Path) else files) if given else files  # type: ignore[arg-type, assignment]
+    if isinstance(files, str | Path):
+        files = [files]
+    source = open_files(files) if isinstance(files, Sequence) else files
+    temporary = tempfile.mkdtemp(prefix="edgefilter-") if store is None else None
+    where = str(store or temporary)
     try:
         for _ in Replay(source, reduction, where, threads=threads).run():
             pass
+        return Archive(reader.open_store(where), temporary)
+    except BaseException:
+        if temporary:
+            shutil.rmtree(temporary, ignore_errors=True)
+        raise
     finally:
-        if given:
+        if source is not files:
             source.close()
-    return Archive(reader.open_store(where), keep)

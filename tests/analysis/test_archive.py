@@ -38,11 +38,16 @@ def test_the_temporary_store_lives_as_long_as_the_object(tmp_path):
     assert edgefilter.open_store(tmp_path / "kept").tables()["ledger"] > 0
 
 
-def test_replay_takes_files_and_tells_mistakes_in_one_line(tmp_path, data):
+def test_replay_takes_files_and_tells_mistakes_in_one_line(tmp_path, data, monkeypatch):
     run = edgefilter.replay(data / "transients" / "FRB180417.fil", dm=(300, 600), threads=1)
     assert abs(run.pulses[0].dm - 474.8) < 2
     with pytest.raises(ConfigError, match=r"settings: pulse: no such setting"):
         edgefilter.replay(data / "transients" / "FRB180417.fil", pulse={"snr": 8})
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    with pytest.raises(ConfigError, match="mask"):
+        edgefilter.replay(data / "transients" / "FRB180417.fil", flag={"mask": [[1, 2]]})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_the_reader_offers_is_offered_here(run):

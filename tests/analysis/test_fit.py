@@ -62,5 +62,9 @@ def test_what_cannot_be_fitted_is_one_line():
         fit_profile(made(), band=(1, 2))
     with pytest.raises(StoreError, match="method is 'best'"):
         fit_dm(made(), "best")
+    with pytest.raises(StoreError, match="nothing to fit"):
+        fit_dm(made(mask=slice(None)))
+    with pytest.raises(StoreError, match="too few rows"):
+        fit_profile(made(mask=slice(None)))
     with pytest.raises(StoreError, match="no peak between"):
         fit_dm(made(dm=80.0), reach=2.0)

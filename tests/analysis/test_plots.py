@@ -11,6 +11,7 @@ from edgefilter.analysis.plots import archive_figure, candidates_figure, png, sa
 from edgefilter.analysis.pulse_plot import pulse_figure
 from edgefilter.errors import StoreError
 from tests.analysis.test_pulse import made
+from tests.products.test_cutout import make as four_planes
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -85,6 +86,11 @@ def test_what_cannot_be_drawn_is_one_line(run, tmp_path):
 def test_a_figure_shows_itself_in_a_notebook_without_pyplot(run):
     assert run.pulses[0].plot()._repr_png_().startswith(PNG)
     assert "matplotlib.pyplot" not in sys.modules
+
+
+@pytest.mark.parametrize("cutout", [made(mask=slice(None)), made(channels=1), four_planes()])
+def test_odd_cutouts_are_drawn_too(cutout):
+    assert png(pulse_figure(diagnose(cutout)), dpi=40).startswith(PNG)
 
 
 def test_unknown_frequencies_are_drawn_without_a_bow_tie():

@@ -150,6 +150,14 @@ def test_a_cutout_whose_pulse_runs_off_its_end_is_shown_as_far_as_it_goes():
     assert 5 < shown.snr < 30
 
 
+def test_a_cutout_of_which_nothing_is_known_is_shown_empty():
+    shown = diagnose(made(mask=slice(None)))
+    assert np.isnan(shown.snr)
+    assert np.isnan(shown.dynamic).all()
+    assert (shown.unused == 1).all()
+    assert np.isnan(dm_snr(made(mask=slice(None)), np.array([1.0, 2.0]))).all()
+
+
 def test_snr_peaks_at_the_true_dm():
     dms = np.linspace(30, 70, 41)
     assert abs(dms[np.argmax(dm_snr(made(), dms))] - DM) <= 2
