@@ -31,7 +31,7 @@ import edgefilter
 from benchmarks.machine import describe
 from edgefilter.config import Pulses, Reduction
 from edgefilter.plan import Plan, dispersion_delay
-from edgefilter.replay import Replay
+from edgefilter.replaying import Replay
 from edgefilter.sources.synthetic import PowerSky, SkyPulse, TruePulse, VoltageSky
 
 DM_SEARCHED = (0.0, 2000.0)

@@ -1,24 +1,36 @@
 """edgefilter: tells signal from noise where a radio telescope's stream is born.
 
->>> import edgefilter
->>> store = edgefilter.open_store("store")  # doctest: +SKIP
->>> store.table("pulses")  # doctest: +SKIP
+>>> import edgefilter as ef
+>>> run = ef.replay("burst.fil")  # doctest: +SKIP
+>>> run.pulses[0].plot()  # doctest: +SKIP
+>>> store = ef.open_store("store")  # doctest: +SKIP
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from edgefilter.version import __version__
 
 if TYPE_CHECKING:
-    from edgefilter.store.reader import open_store
+    from edgefilter.analysis.archive import open_store
+    from edgefilter.analysis.replay import replay
+    from edgefilter.sources.synthetic import sky
 
-__all__ = ["__version__", "open_store"]
+__all__ = ["__version__", "open_store", "replay", "sky"]
+
+# Lazy: the receiver imports this package too and must start without pyarrow, numba and h5py.
+_LAZY = {
+    "open_store": "edgefilter.analysis.archive",
+    "replay": "edgefilter.analysis.replay",
+    "sky": "edgefilter.sources.synthetic",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # Lazy: the receiver imports this package too and must start without pyarrow and h5py.
-    if name == "open_store":
-        from edgefilter.store.reader import open_store
-
-        return open_store
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgefilter.errors import ConfigError
+from edgefilter.html import facts
 from edgefilter.stream import Encoding, Kind, Stream
 
 
@@ -25,6 +26,9 @@ class Section(BaseModel):
     """A table of the configuration file: frozen, and no key that it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def _repr_html_(self) -> str:
+        return settings_html(type(self).__name__, self.model_dump(mode="json"))
 
 
 class Block(Section):
@@ -40,6 +44,7 @@ class Channelise(Section):
     channels: Annotated[int | None, Field(ge=1, le=65536)] = None
     """Channels made of each raw channel; a power of two, at least 2. Resolved to 1 for power."""
     taps: Annotated[int, Field(ge=1, le=32)] = 4
+    """Length of the filter, in channels' worth of samples."""
     window: Literal["hamming", "hann", "kaiser", "boxcar"] = "hamming"
     """Window of the prototype filter; kaiser is used with beta 8."""
 
@@ -54,6 +59,7 @@ class Detect(Section):
     """From voltages to power."""
 
     stokes: Literal["I", "IQUV"] = "I"
+    """Total intensity, or all four Stokes parameters, which take two hands and four times the memory."""
     spectra: Annotated[int | None, Field(ge=1, le=1 << 16)] = None
     """Spectra whose power is accumulated in one time-channel cell; not used for power."""
 
@@ -180,6 +186,7 @@ class StreamSection(Section):
     """The stream that is expected: what ``edgefilter check`` reckons with. The live one brings its own header."""
 
     kind: Kind = Kind.VOLTAGE
+    """Voltages, or power that is already detected."""
     rate_hz: Annotated[float, Field(gt=0, le=1e12)]
     """Samples a second; real voltages of bandwidth B have rate 2 B, complex ones B."""
     centre_mhz: Annotated[float, Field(gt=0)]
@@ -187,10 +194,15 @@ class StreamSection(Section):
     bandwidth_mhz: float
     """Width of the band; negative if the first channel is the highest."""
     channels: Annotated[int, Field(ge=1, le=1 << 20)] = 1
+    """Raw channels; 1 is baseband."""
     products: tuple[str, ...] = ("X", "Y")
+    """Hands of voltages; of power I, I Q U V, AA BB, or AA BB CR CI."""
     bits: Annotated[int, Field(ge=1, le=32)] = 8
+    """Bits of one number."""
     encoding: Encoding = Encoding.SIGNED
+    """How a number is written in its bits."""
     complex_samples: bool = True
+    """Whether voltages are complex."""
 
     def stream(self) -> Stream:
         """Return the header that such a stream would have.
@@ -224,6 +236,18 @@ class NodeConfig(Reduction):
     node: NodeSection = NodeSection()
     input: InputSection = InputSection()
     store: StoreSection = StoreSection()
+
+
+def settings_html(title: str, tree: Mapping[str, Any]) -> str:
+    """Return a tree of settings as HTML, a row for each ``section.key``."""
+    rows: list[tuple[str, object]] = []
+    for name, value in tree.items():
+        inner = value.items() if isinstance(value, Mapping) else [("", value)]
+        rows += [
+            (f"{name}.{key}".rstrip("."), "follows from the stream" if setting is None else setting)
+            for key, setting in inner
+        ]
+    return facts(title, rows)
 
 
 Model = TypeVar("Model", bound=Reduction)

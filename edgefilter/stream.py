@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter.errors import InputError
+from edgefilter.html import facts
 
 
 class Kind(StrEnum):
@@ -202,6 +203,20 @@ class Stream:
     def id(self) -> str:
         """Name and the head of the digest: what products and store folders are called after."""
         return f"{self.name}-{self.digest.hex()[:8]}"
+
+    def _repr_html_(self) -> str:
+        low, high = (f(self.frequencies_hz) / 1e6 for f in (min, max))
+        half = abs(self.channel_step_hz) / 2e6
+        rows = [
+            ("samples", f"{self.kind}, {'complex ' if self.complex_samples else ''}{self.bits} bit {self.encoding}"),
+            ("rate", f"{float(self.rate):.9g} Hz"),
+            ("band", f"{low - half:.6g} to {high + half:.6g} MHz"),
+            ("channels", f"{self.channels} of {abs(self.channel_step_hz) / 1e3:.6g} kHz"),
+            ("products", ", ".join(self.products)),
+            ("telescope", self.telescope or "not said"),
+            ("source", self.source or "not said"),
+        ]
+        return facts(f"stream {self.id}", rows)
 
 
 def stream_name(text: str) -> str:

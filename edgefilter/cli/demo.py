@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 import edgefilter
+from edgefilter.cli.options import ReportOption
+from edgefilter.cli.report import report_beside
 from edgefilter.cli.show import size
 from edgefilter.errors import EdgefilterError, InputError
 
@@ -30,6 +32,7 @@ def command(
     ] = None,
     seconds: Annotated[float, typer.Option(min=4, help="Length of the synthetic sky, s.")] = 16.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the synthetic sky.")] = 1,
+    report: ReportOption = True,
 ) -> None:
     """Start a node, play a synthetic telescope into it, and compare what was found with what was put in."""
     # Imported here, because numba and scipy take seconds that --help need not wait.
@@ -67,6 +70,8 @@ def command(
     reader = open_store(where)
     console.print(_comparison(reader, sky.truth))
     _account(reader, console, where)
+    if report:
+        console.print(report_beside(where), markup=False, highlight=False, soft_wrap=True)
 
 
 def _config() -> Path:

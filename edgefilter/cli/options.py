@@ -22,6 +22,7 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting, such as pulses.widths=7.")
 ]
 ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="Worker threads; 0 is one a core.")]
+ReportOption = Annotated[bool, typer.Option("--report/--no-report", help="End by writing STORE-report.html.")]
 
 
 def overrides(assignments: Sequence[str] | None, dm: str | None = None, snr: float | None = None) -> dict[str, str]:

@@ -8,7 +8,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from edgefilter.cli.options import SetOption, StoreOption, ThreadsOption, overrides
+from edgefilter.cli.options import ReportOption, SetOption, StoreOption, ThreadsOption, overrides
+from edgefilter.cli.report import report_beside
 from edgefilter.cli.show import candidates_table, closing_lines, settings_lines
 from edgefilter.config import NodeConfig, load, validate
 
@@ -25,10 +26,11 @@ def command(
     snr: Annotated[float | None, typer.Option(metavar="MIN", help="Threshold in S/N.  [default: 7]")] = None,
     assignments: SetOption = None,
     threads: ThreadsOption = 0,
+    report: ReportOption = True,
 ) -> None:
     """Reduce recorded files: SIGPROC, PSRFITS search mode, FBH5, GUPPI RAW, PSRDADA, VDIF."""
     # Imported here, because numba and scipy take seconds that --help need not wait.
-    from edgefilter.replay import Replay
+    from edgefilter.replaying import Replay
     from edgefilter.sources.files import open_files
 
     values = overrides(assignments, dm, snr)
@@ -64,5 +66,7 @@ def command(
         console.print(candidates_table(replay.tally, replay.plan))
         for line in closing_lines(replay.tally, store):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
+        if report:
+            console.print(report_beside(store), markup=False, highlight=False, soft_wrap=True)
     finally:
         source.close()

@@ -130,7 +130,7 @@ def encode(cutout: Cutout) -> bytes:
     with h5py.File(memory, "w", libver=("earliest", "v108"), track_order=False) as file:
         _set(file, _about(cutout))
         data = _dataset(file, "data", cutout.data)
-        _set(data, _header(cutout))
+        _set(data, filterbank_header(cutout))
         mask = _dataset(file, "mask", np.broadcast_to(cutout.mask[:, None, :], cutout.data.shape))
         _set(mask, {"description": _MASK_NOTE})
     return memory.getvalue()
@@ -209,8 +209,8 @@ def _about(cutout: Cutout) -> dict[str, Any]:
     }
 
 
-def _header(cutout: Cutout) -> dict[str, Any]:
-    """Attributes of ``/data``: the SIGPROC header. Where the telescope points is not known and 0."""
+def filterbank_header(cutout: Cutout) -> dict[str, Any]:
+    """Return the SIGPROC header, the attributes of ``/data``. Where the telescope points is not known and 0."""
     return {
         "machine_id": 0,
         "telescope_id": _TELESCOPE_IDS.get(cutout.telescope.lower(), 0),

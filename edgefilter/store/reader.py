@@ -1,7 +1,7 @@
 """Reads a store back: tables, cut-outs, streams, settings, the account."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -76,7 +76,13 @@ class StoreReader:
         """
         return {table: self._count(table) for table in SCHEMAS}
 
-    def table(self, name: str, columns: Sequence[str] | None = None, filter: pc.Expression | None = None) -> pa.Table:  # noqa: A002 - as pyarrow calls it
+    def table(
+        self,
+        name: str,
+        columns: Sequence[str] | None = None,
+        filter: pc.Expression | None = None,  # noqa: A002 - as pyarrow calls it
+        blocks: Container[int] | None = None,
+    ) -> pa.Table:
         """Read a table, sorted by stream and block, the rows of a block in the order they were made.
 
         Parameters
@@ -87,6 +93,8 @@ class StoreReader:
             Columns to read, all if None; ``node`` and ``date`` stand behind those of the schema.
         filter
             Condition on rows, for example ``pyarrow.compute.field("snr") > 8``.
+        blocks
+            Numbers of the blocks to read, all if None; files of other blocks are not opened.
 
         Returns
         -------
@@ -108,6 +116,8 @@ class StoreReader:
         read = wanted if filter is None else schema
         parts = [wanted.empty_table()]
         for parsed, file in self._parsed(name):
+            if blocks is not None and parsed.block not in blocks:
+                continue
             part = self._part(file, parsed, read)
             try:
                 parts.append((part if filter is None else part.filter(filter)).select(wanted.names))

@@ -15,7 +15,7 @@ from edgefilter.config import NodeConfig, validate
 from edgefilter.errors import ConfigError, InputError
 from edgefilter.node.daemon import Daemon
 from edgefilter.node.sender import send
-from edgefilter.replay import Replay
+from edgefilter.replaying import Replay
 from edgefilter.sources.synthetic import PowerSky, SkyPulse, VoltageSky
 from edgefilter.sources.wire import pack_frame_header, pack_stream
 

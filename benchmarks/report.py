@@ -1,0 +1,267 @@
+"""The report of a long run: how long it takes to make, and how large it is.
+
+``python -m benchmarks.report`` writes the tables of 24 hours into a temporary store, without any samples ever having
+been there, makes its report in a process bound to two cores, and prints and stores the result. ``--store DIR`` measures
+a store that is there, for example after ``edgefilter store compact``.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.machine import describe
+from edgefilter.cells import Flag
+from edgefilter.chunk import Loss, SampleAccount
+from edgefilter.clock import tai_ns, utc_date
+from edgefilter.config import Reduction, validate
+from edgefilter.plan import Plan, dispersion_delay, resolve
+from edgefilter.products import Product, Provenance
+from edgefilter.products.cutout import Cutout, encode
+from edgefilter.products.naming import Namer, config_product, stream_product
+from edgefilter.products.tables import (
+    Block,
+    FlagRow,
+    LedgerRow,
+    PulseRow,
+    SpectrumRow,
+    flags_table,
+    ledger_table,
+    pulses_table,
+    spectra_table,
+    to_parquet,
+)
+from edgefilter.stream import Encoding, Kind, Stream
+from edgefilter.version import __version__
+
+_CARRIERS = (0.11, 0.42, 0.43, 0.77)  # where in the band something transmits all the time
+_BANDS = (0.2, 0.25)  # what transmits now and then
+_LOSE_EVERY, _PULSE_EVERY, _SPARK_EVERY = 29, 13, 7  # blocks
+
+
+@dataclass(frozen=True)
+class Day:
+    """A run that never was: what one node would have made of a stream.
+
+    Parameters
+    ----------
+    blocks
+        How many blocks.
+    channels
+        How many channels.
+    cutouts
+        How many of the pulses, from the first on, have a cut-out.
+    """
+
+    blocks: int
+    channels: int = 512
+    cutouts: int = 24
+
+    @property
+    def plan(self) -> Plan:
+        step = -400e6 / self.channels
+        stream = Stream(
+            "day", Kind.POWER, 1_767_225_637_000_000_000, Fraction(2000), self.channels, 1500e6 + step / 2, step,
+            ("I",), 8, Encoding.UNSIGNED, telescope="synthetic",
+        )  # fmt: skip
+        return Plan(stream, resolve(validate(Reduction, {"block": {"rows": 4096}}), stream))
+
+    def products(self, numbers: range) -> Iterator[Product]:
+        """Give the products of some blocks, the same for the same numbers."""
+        for number in numbers:
+            yield from self._block(number)
+
+    def head(self) -> Iterator[Product]:
+        """Give the stream's header and the settings."""
+        yield stream_product(self.plan.stream)
+        yield config_product(self.plan.settings)
+
+    def _block(self, number: int) -> Iterator[Product]:
+        plan, random = self.plan, np.random.default_rng(number)
+        provenance = Provenance(plan.stream.id, plan.settings.digest(), __version__)
+        namer = Namer("node", provenance)
+        start = number * plan.samples_per_block
+        block = Block(number, tai_ns(plan.stream.epoch_tai_ns, plan.stream.rate, start), plan.block_seconds)
+        date = utc_date(block.tai_ns)
+        booked = self._booked(number, random)
+        good = plan.cells_per_block - sum(booked.values())
+        rows = []
+        if number % _PULSE_EVERY == 0:
+            row, cutout = self._pulse(number, start, random, provenance)
+            if number // _PULSE_EVERY < self.cutouts:
+                product = namer.cutout(number, date, encode(cutout))
+                row = PulseRow(**{**_fields(row), "cutout": product.name})
+                yield product
+            rows = [row]
+            yield namer.table("pulses", number, date, to_parquet(pulses_table(provenance, block, rows)))
+        spectrum = SpectrumRow("I", self._power(number, random), good)
+        yield namer.table(
+            "spectra", number, date,
+            to_parquet(spectra_table(provenance, block, plan.frequencies_mhz, [spectrum])),
+        )  # fmt: skip
+        flags = [FlagRow(flag, count, count) for flag, count in booked.items()]
+        yield namer.table(
+            "flags", number, date, to_parquet(flags_table(provenance, block, plan.frequencies_mhz, flags))
+        )
+        yield namer.table(
+            "ledger", number, date, to_parquet(ledger_table(provenance, block, self._ledger(start, booked, rows)))
+        )
+
+    def _booked(self, number: int, random: np.random.Generator) -> dict[Flag, NDArray[np.int64]]:
+        cells, channels = self.plan.cells_per_block, self.channels
+        booked = {flag: np.zeros(channels, np.int64) for flag in Flag}
+        if number % _LOSE_EVERY == 0:
+            booked[Flag.LOST] += cells // 8
+        if number % _SPARK_EVERY == 0:
+            booked[Flag.TIME] += cells // 100
+        for place in _CARRIERS:
+            booked[Flag.CHANNEL][int(place * channels)] = cells - booked[Flag.LOST].max() - booked[Flag.TIME].max()
+        low, high = (int(place * channels) for place in _BANDS)
+        booked[Flag.KURTOSIS][low:high] = round(cells * 0.4 * (1 + np.sin(number / 500)) * random.uniform(0.2, 1))
+        booked[Flag.CELL] += random.integers(0, 4, channels)
+        booked[Flag.CELL][booked[Flag.CHANNEL] > 0] = 0
+        return booked
+
+    def _power(self, number: int, random: np.random.Generator) -> NDArray[np.float32]:
+        across = np.linspace(-1, 1, self.channels)
+        drift = 1 + 0.02 * np.sin(number / 3000 + 3 * across)
+        noise = random.normal(1, 0.004, self.channels)
+        return np.asarray((100 * (1.2 - across**4) * drift * noise), np.float32)
+
+    def _pulse(
+        self, number: int, start: int, random: np.random.Generator, provenance: Provenance
+    ) -> tuple[PulseRow, Cutout]:
+        plan = self.plan
+        dm, snr = float(random.uniform(5, 900)), float(7 + random.pareto(2) * 3)
+        sample = start + int(random.integers(0, plan.samples_per_block))
+        seconds, (low, high) = plan.stream.seconds(sample), plan.band_mhz
+        pulse = PulseRow(
+            sample, seconds, seconds - dispersion_delay(dm, float(plan.frequencies_mhz.max()), np.inf),
+            tai_ns(plan.stream.epoch_tai_ns, plan.stream.rate, sample), dm, 1.0, 4 * plan.row_seconds, snr, low, high,
+            12, 0.05, "",
+        )  # fmt: skip
+        rows = plan.sweep_rows(dm) + 64
+        data = random.normal(100, 4, (rows, 1, self.channels)).astype(np.float32)
+        for channel, frequency in enumerate(plan.frequencies_mhz):
+            delay = dispersion_delay(dm, float(frequency), float(plan.frequencies_mhz.max()))
+            at = 32 + round(delay / plan.row_seconds)
+            data[at : at + 4, 0, channel] += 4 * snr / np.sqrt(4 * self.channels)
+        return pulse, Cutout(
+            data=data,
+            mask=np.zeros((rows, self.channels), np.uint8),
+            stokes=("I",),
+            first_sample=sample - 32,
+            tai_ns=tai_ns(plan.stream.epoch_tai_ns, plan.stream.rate, sample - 32),
+            rate=plan.stream.rate,
+            samples_per_row=plan.samples_per_row,
+            first_channel_mhz=float(plan.frequencies_mhz[0]),
+            channel_mhz=plan.channel_mhz,
+            pulse=pulse,
+            provenance=provenance,
+            block=number,
+        )
+
+    def _ledger(self, start: int, booked: dict[Flag, NDArray[np.int64]], rows: list[PulseRow]) -> LedgerRow:
+        plan = self.plan
+        expected, cells = plan.samples_per_block, plan.cells_per_block * self.channels
+        counts = {flag: int(count.sum()) for flag, count in booked.items()}
+        lost = counts.pop(Flag.LOST)
+        missing = expected // 8 if lost else 0
+        kept = 1000 if rows and rows[0].cutout else 0
+        return LedgerRow(
+            sample_start=start,
+            samples=SampleAccount(expected, expected - missing, {Loss.MISSING: missing}),
+            cells=cells,
+            cells_lost=lost,
+            cells_flagged=counts,
+            cells_discarded=cells - lost - sum(counts.values()) - kept,
+            cells_kept=kept,
+            bytes_in=(expected - missing) * plan.stream.sample_bytes,
+            bytes_out=40_000,
+            candidates=len(rows),
+            candidates_overflow=0,
+        )
+
+
+def _fields(row: PulseRow) -> dict[str, object]:
+    return {name: getattr(row, name) for name in PulseRow.__dataclass_fields__}
+
+
+def _write(folder: Path, products: Iterator[Product]) -> None:
+    # Not through DirectoryStore, which would wait for the disk after each of a hundred thousand objects.
+    for product in products:
+        path = folder / product.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(product.content)
+
+
+def _write_blocks(folder: Path, day: Day, numbers: range) -> None:
+    _write(folder, day.products(numbers))
+
+
+def write_day(folder: Path, day: Day, processes: int = 1) -> None:
+    """Write the store of a run that never was."""
+    _write(folder, day.head())
+    parts = [range(start, min(start + 256, day.blocks)) for start in range(0, day.blocks, 256)]
+    if processes == 1:
+        _write_blocks(folder, day, range(day.blocks))
+        return
+    with ProcessPoolExecutor(processes) as pool:
+        list(pool.map(partial(_write_blocks, folder, day), parts))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--hours", type=float, default=24.0)
+    parser.add_argument("--channels", type=int, default=512)
+    parser.add_argument("--store", type=Path, help="a store that is there, instead of a generated one")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/report.json"))
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = arguments.store or Path(scratch) / "store"
+        if arguments.store is None:
+            day = Day(1, arguments.channels)
+            blocks = round(arguments.hours * 3600 / day.plan.block_seconds)
+            write_day(folder, Day(blocks, arguments.channels), processes=2)
+        page = Path(scratch) / "report.html"
+        cores = sorted(os.sched_getaffinity(0))[:2]
+        began = time.monotonic()
+        subprocess.run(
+            [sys.executable, "-m", "edgefilter.cli.main", "report", str(folder), "--out", str(page)],
+            check=True,
+            preexec_fn=partial(os.sched_setaffinity, 0, cores),
+        )
+        wall = time.monotonic() - began
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        files = list(chain.from_iterable(names for _, _, names in os.walk(folder)))
+        result = {
+            "hours": arguments.hours if arguments.store is None else None,
+            "channels": arguments.channels if arguments.store is None else None,
+            "objects": len(files),
+            "report_seconds": round(wall, 1),
+            "report_bytes": page.stat().st_size,
+            "peak_rss_bytes": usage.ru_maxrss * 1024,
+            "load_average": round(os.getloadavg()[0], 1),
+            "machine": describe(),
+        }
+    print(json.dumps(result, indent=1))
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""What a burst is, in depth: its dispersion measure by S/N and by structure, its width and scattering."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+from scipy.optimize import OptimizeWarning, curve_fit
+from scipy.stats import exponnorm
+
+from edgefilter.analysis.diagnostic import delay_rows, dm_snr, select, shifted, whiten
+from edgefilter.errors import StoreError
+from edgefilter.products.cutout import Cutout
+
+Floats = NDArray[np.float64]
+
+_PARTS = 8  # interleaved sets of channels that the jackknife leaves out in turn
+_LEAST_ROWS = 8  # twice the number of parameters of a profile
+_FITTED = 3  # points on each side of a peak that its parabola is put through
+
+
+@dataclass(frozen=True, eq=False)
+class DmFit:
+    """Best dispersion measure, pc cm⁻³, with one standard error, and the curve whose peak it is."""
+
+    dm: float
+    error: float
+    dms: Floats
+    curve: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class ProfileFit:
+    """A Gaussian that decays exponentially, as scattering makes it, fitted to a pulse profile.
+
+    Parameters
+    ----------
+    arrival_ms, sigma_ms, tau_ms
+        Centre and standard deviation of the Gaussian, and time of the decay, each with one standard error.
+    times_ms, profile, model
+        float64 ``[time]``: S/N of each row, and of the fit; times are 0 where the search saw the pulse.
+    frequency_mhz
+        Middle of the band that was used.
+    """
+
+    arrival_ms: tuple[float, float]
+    sigma_ms: tuple[float, float]
+    tau_ms: tuple[float, float]
+    times_ms: Floats
+    profile: Floats
+    model: Floats
+    frequency_mhz: float
+
+
+def fit_dm(
+    cutout: Cutout,
+    method: Literal["snr", "structure"] = "snr",
+    reach: float | None = None,
+    trials: int = 121,
+    smooth_rows: float = 1.0,
+) -> DmFit:
+    """Find the dispersion measure of a pulse by what its profile looks like.
+
+    Parameters
+    ----------
+    cutout
+        Its cut-out.
+    method
+        ``snr`` maximises the S/N of the pulse's boxcar; ``structure`` the squared slope of the profile, which is the
+        right one for bursts whose parts drift (Hessels et al. 2019, ApJL 876, L23, section 3.1).
+    reach
+        DMs that are tried on both sides of the pulse's, pc cm⁻³; as many as smear it over its own width if None.
+    trials
+        Number of them.
+    smooth_rows
+        Standard deviation of the Gaussian that the profile is smoothed with before its slope is taken, rows.
+
+    Returns
+    -------
+    DmFit
+        The peak of a parabola through the highest points; its error by a jackknife over eight sets of channels.
+
+    Raises
+    ------
+    StoreError
+        If the frequencies are not known, or the curve has no peak within reach.
+    """
+    if method not in ("snr", "structure"):
+        raise StoreError(f"method is {method!r}, must be snr or structure")
+    lag = delay_rows(cutout)
+    if not lag.any():
+        raise StoreError("the frequencies of the cut-out are not known: no dispersion measure can be fitted")
+    pulse = cutout.pulse
+    if reach is None:
+        # So far off, the edges of the band are a few widths from its middle.
+        reach = 8 * max(pulse.width / cutout.row_seconds, 2.0) / float(lag.max() - lag.min())
+    dms = np.linspace(max(pulse.dm - reach, 0.0), pulse.dm + reach, trials)
+    value, share = whiten(cutout)
+    if not share[select(cutout)].any():
+        raise StoreError("all of the cut-out was lost or flagged: there is nothing to fit")
+
+    def measure(channels: NDArray[np.bool_]) -> Floats:
+        if method == "snr":
+            return np.asarray(dm_snr(cutout, dms, channels=channels), np.float64)
+        return _structure(cutout, value, share, lag, dms, channels, smooth_rows)
+
+    curve = measure(np.ones(len(lag), np.bool_))
+    part = np.arange(len(lag)) % _PARTS
+    left_out = np.array([_peak(dms, measure(part != one)) for one in range(_PARTS)])
+    error = float(np.sqrt((_PARTS - 1) / _PARTS * np.sum((left_out - left_out.mean()) ** 2)))
+    return DmFit(_peak(dms, curve), error, dms, curve)
+
+
+def fit_profile(
+    cutout: Cutout, dm: float | None = None, band: tuple[float, float] | None = None, scattered: bool = True
+) -> ProfileFit:
+    """Fit a Gaussian, convolved with an exponential decay, to the profile of a pulse.
+
+    Parameters
+    ----------
+    cutout
+        Its cut-out.
+    dm
+        Dispersion measure to take out, pc cm⁻³; that of the pulse if None.
+    band
+        Lower and upper edge in MHz of the channels to use; those the pulse was found in if None.
+    scattered
+        Whether there is a decay; ``tau_ms`` is 0 without.
+
+    Raises
+    ------
+    StoreError
+        If no channel lies in the band, or nothing can be fitted.
+    """
+    pulse = cutout.pulse
+    dm = pulse.dm if dm is None else dm
+    low, high = band or (pulse.freq_low, pulse.freq_high)
+    frequencies = cutout.frequencies_mhz
+    mine = (frequencies >= low) & (frequencies <= high)
+    if not mine.any():
+        raise StoreError(f"no channel lies in {low} to {high} MHz")
+    times, profile = _profile(cutout, dm, mine)
+    row_ms, width_ms = cutout.row_seconds * 1e3, pulse.width * 1e3
+
+    def shape(t: Floats, area: float, arrival: float, sigma: float, tau: float = 0.0) -> Floats:
+        if tau <= 0:
+            gauss = np.exp(-0.5 * ((t - arrival) / sigma) ** 2) / (sigma * np.sqrt(2 * np.pi))
+            return np.asarray(area * gauss, np.float64)
+        return np.asarray(area * exponnorm.pdf(t, tau / sigma, arrival, sigma), np.float64)
+
+    first = [max(float(profile.max()), 1.0) * width_ms, float(times[np.argmax(profile)]), max(width_ms / 3, row_ms / 2)]
+    low_bounds, high_bounds = [0.0, times[0], row_ms / 4], [np.inf, times[-1], np.ptp(times)]
+    if scattered:
+        first, low_bounds, high_bounds = (
+            [*first, width_ms / 2],
+            [*low_bounds, row_ms / 50],
+            [*high_bounds, np.ptp(times)],
+        )
+    try:
+        best, spread = curve_fit(
+            shape, times, profile, first, np.ones(len(times)), True, bounds=(low_bounds, high_bounds)
+        )
+    except (RuntimeError, ValueError, OptimizeWarning) as error:
+        raise StoreError(f"no pulse profile could be fitted: {error}") from None
+    pairs = [(float(value), float(np.sqrt(variance))) for value, variance in zip(best, np.diag(spread), strict=True)]
+    tau = pairs[3] if scattered else (0.0, 0.0)
+    return ProfileFit(pairs[1], pairs[2], tau, times, profile, shape(times, *best), float(frequencies[mine].mean()))
+
+
+def _profile(cutout: Cutout, dm: float, mine: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Return times in ms from the pulse, and S/N of the rows where half of the channels or more are known."""
+    value, share = whiten(cutout)
+    delays = np.rint(dm * delay_rows(cutout)[mine]).astype(np.int64)
+    rows = value.shape[1]
+    total, count = (shifted(part[mine], 0, delays, rows, 0).sum(axis=0) for part in (value, share))
+    known = count > 0.5 * share[mine].any(axis=1).sum()
+    if known.sum() < _LEAST_ROWS:
+        raise StoreError("too few rows of the cut-out are known to fit a profile")
+    times = (cutout.seconds + cutout.row_seconds / 2 - cutout.pulse.seconds) * 1e3
+    return times[known], np.asarray(total[known] / np.sqrt(count[known]), np.float64)
+
+
+def _structure(
+    cutout: Cutout,
+    value: NDArray[np.float32],
+    share: NDArray[np.float32],
+    lag: Floats,
+    dms: Floats,
+    channels: NDArray[np.bool_],
+    smooth_rows: float,
+) -> Floats:
+    mine = channels & select(cutout)
+    curve = []
+    middle = (lag[mine].min() + lag[mine].max()) / 2
+    start = round((cutout.pulse.seconds - cutout.seconds[0]) / cutout.row_seconds)
+    half = max(32, 4 * round(cutout.pulse.width / cutout.row_seconds))
+    for dm in dms:
+        track = np.rint(cutout.pulse.dm * middle + dm * (lag[mine] - middle)).astype(np.int64)
+        total, count = (shifted(part[mine], start - half, track, 2 * half, 0).sum(axis=0) for part in (value, share))
+        profile = total / np.sqrt(np.maximum(count, 1))
+        curve.append(float(np.sum(np.diff(gaussian_filter1d(profile, smooth_rows)) ** 2)))
+    return np.array(curve)
+
+
+def _peak(dms: Floats, curve: Floats) -> float:
+    """Return the top of a parabola through the highest points."""
+    # Whole rows of delay make steps in the curve, which a few points more smooth out.
+    points = max(_FITTED, len(dms) // 20)
+    at = int(np.argmax(curve))
+    near = slice(max(at - points, 0), at + points + 1)
+    a, b, _ = np.polyfit(dms[near] - dms[at], curve[near], 2)
+    if a >= 0 or at in (0, len(dms) - 1):
+        raise StoreError(f"the curve has no peak between DM {dms[0]:.3f} and {dms[-1]:.3f} pc/cm3")
+    return float(dms[at] + np.clip(-b / (2 * a), dms[near][0] - dms[at], dms[near][-1] - dms[at]))

@@ -1,0 +1,304 @@
+"""One pulse candidate: what was found, its cut-out in real units, its picture, its exports."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefilter.analysis.tables import TableView
+from edgefilter.clock import to_time, utc_us
+from edgefilter.errors import StoreError
+from edgefilter.html import facts
+from edgefilter.products.tables import PulseRow
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import xarray as xr
+    from astropy.coordinates import SkyCoord
+    from astropy.time import Time
+
+    from edgefilter.analysis.archive import Archive
+    from edgefilter.analysis.diagnostic import Diagnostic
+    from edgefilter.analysis.plots import Picture
+    from edgefilter.products.cutout import Cutout
+    from edgefilter.stream import Stream
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Pulse:
+    """A pulse candidate of a store.
+
+    Parameters
+    ----------
+    archive
+        Store that it is in.
+    row
+        What was found, in the units of :data:`edgefilter.products.schemas.PULSES`.
+    stream, block, config, code, node
+        What it was made from, and who made it.
+    """
+
+    archive: "Archive"
+    row: PulseRow
+    stream: str
+    block: int
+    config: str
+    code: str
+    node: str
+
+    @cached_property
+    def id(self) -> str:
+        """Name that no other pulse has: stream, sample, and a digest of what tells apart pulses of one sample."""
+        row = self.row
+        rest = (self.config, self.code, self.block, row.dm, row.width, row.freq_low, row.freq_high)
+        return f"{self.stream}-{row.sample}-{hashlib.sha256(repr(rest).encode()).hexdigest()[:6]}"
+
+    @property
+    def dm(self) -> float:
+        """Dispersion measure, pc cm⁻³."""
+        return self.row.dm
+
+    @property
+    def snr(self) -> float:
+        """Signal-to-noise ratio."""
+        return self.row.snr
+
+    @property
+    def width(self) -> float:
+        """Width of the best boxcar, s."""
+        return self.row.width
+
+    @property
+    def seconds(self) -> float:
+        """Arrival at the top of the band, s since the stream's first sample."""
+        return self.row.seconds
+
+    @property
+    def time(self) -> "Time":
+        """Arrival at the top of the band as astropy ``Time`` of scale UTC."""
+        return to_time(self.row.tai_ns)
+
+    @cached_property
+    def header(self) -> "Stream":
+        """Header of the stream that it came in.
+
+        Raises
+        ------
+        StoreError
+            If the store does not hold it.
+        """
+        streams = self.archive.streams()
+        if self.stream not in streams:
+            raise StoreError(f"store {self.archive.location} does not hold the header of stream {self.stream}")
+        return streams[self.stream]
+
+    @cached_property
+    def product(self) -> "Cutout":
+        """The cut-out as it is stored.
+
+        Raises
+        ------
+        StoreError
+            If none was kept of this pulse, or it is damaged.
+        """
+        if not self.row.cutout:
+            raise StoreError(f"pulse {self.id} has no cut-out: its block had more candidates than pulses.cutouts keeps")
+        return self.archive.cutout(self.row.cutout)
+
+    @property
+    def cutout(self) -> "xr.DataArray":
+        """Power around the pulse, ``[time, stokes, frequency]``, NaN where all was lost or flagged.
+
+        Coordinates: ``time``, middles of the rows in s since the stream's first sample; ``utc``, the same as
+        ``datetime64[us]``; ``frequency``, centres of the channels in MHz; ``stokes``.
+        """
+        product = self.product
+        return self._labelled(np.asarray(product.masked.filled(np.nan), np.float32), product.seconds)
+
+    def dedisperse(self, dm: float | None = None, normalise: bool = False) -> "xr.DataArray":
+        """Take the dispersion out of the cut-out: each channel is moved up by whole rows, relative to the top one.
+
+        Parameters
+        ----------
+        dm
+            Dispersion measure, pc cm⁻³; that of the pulse if None.
+        normalise
+            Bring each channel to zero mean and unit variance first, as the search does; gives the intensity alone.
+
+        Returns
+        -------
+        xr.DataArray
+            As :attr:`cutout`; NaN also where a channel was moved from beyond the cut-out.
+
+        Raises
+        ------
+        StoreError
+            If the dispersion measure cannot be.
+        """
+        from edgefilter.analysis.diagnostic import delay_rows, shifted, whiten
+
+        dm = self.dm if dm is None else dm
+        if not 0 <= dm < np.inf:
+            raise StoreError(f"dm is {dm}, must be 0 or more pc/cm3")
+        product = self.product
+        delays = np.rint(dm * delay_rows(product)).astype(np.int64)
+        if normalise:
+            value, share = whiten(product)
+            planes = np.where(share > 0, value, np.nan)[None]
+        else:
+            planes = product.masked.filled(np.nan).transpose(1, 2, 0)
+        moved = np.stack([shifted(plane, 0, delays, plane.shape[1], np.nan) for plane in planes])
+        shown = self._labelled(moved.transpose(2, 0, 1).astype(np.float32), product.seconds)
+        shown.attrs["dm"] = dm
+        if normalise:
+            shown.attrs["units"] = "standard deviations"
+        return shown
+
+    def diagnose(self, dm: float | None = None, subbands: int | None = None) -> "Diagnostic":
+        """Return the numbers behind :meth:`plot`, see :func:`edgefilter.analysis.diagnostic.diagnose`."""
+        from edgefilter.analysis.diagnostic import diagnose
+
+        return diagnose(self.product, dm, subbands)
+
+    def plot(self, dm: float | None = None, subbands: int | None = None) -> "Picture":
+        """Draw the classic diagnostic: dedispersed dynamic spectrum, profile, spectrum and DM-time bow tie.
+
+        Parameters
+        ----------
+        dm
+            Dispersion measure to take out, pc cm⁻³; that of the pulse if None.
+        subbands
+            Rows of the dynamic spectrum; so many that each shows something of the pulse if None.
+        """
+        from edgefilter.analysis.pulse_plot import pulse_figure
+
+        return pulse_figure(self.diagnose(dm, subbands), self.id)
+
+    def to_filterbank(self, path: str | Path, fill: float | None = None) -> Path:
+        """Write the cut-out as a SIGPROC filterbank file, see :func:`edgefilter.analysis.filterbank.write`."""
+        from edgefilter.analysis.filterbank import write
+
+        return write(self.product, path, fill)
+
+    def to_voevent(self, **options: Any) -> str:
+        """Return the pulse as a VOEvent 2.0 packet, see :func:`edgefilter.analysis.events.voevent`."""
+        from edgefilter.analysis.events import voevent
+
+        return voevent(self, **options)
+
+    def to_json(self, position: "SkyCoord | None" = None) -> str:
+        """Return the pulse as a JSON notice, see :func:`edgefilter.analysis.events.notice`."""
+        from edgefilter.analysis.events import notice
+
+        return notice(self, position)
+
+    def _labelled(self, values: NDArray[np.float32], seconds: NDArray[np.float64]) -> "xr.DataArray":
+        import xarray as xr
+
+        product = self.product
+        middles = seconds + product.row_seconds / 2
+        tai = product.tai_ns + np.rint((middles - seconds[0]) * 1e9).astype(np.int64)
+        units = {"units": "s", "long_name": "time since the stream's first sample"}
+        return xr.DataArray(
+            values,
+            dims=("time", "stokes", "frequency"),
+            coords={
+                "time": ("time", middles, units),
+                "utc": ("time", utc_us(tai).astype("datetime64[us]")),
+                "stokes": list(product.stokes[: values.shape[1]]),
+                "frequency": ("frequency", product.frequencies_mhz, {"units": "MHz", "long_name": "frequency"}),
+            },
+            name="power",
+            attrs={"pulse": self.id, "pulse_dm": self.dm, "units": "of the stream", "dm": 0.0},
+        )
+
+    def __repr__(self) -> str:
+        return f"<pulse {self.id}: S/N {self.snr:.1f}, DM {self.dm:.2f} pc/cm3, {self.seconds:.4f} s>"
+
+    def _repr_html_(self) -> str:
+        row = self.row
+        shown = [
+            ("S/N", f"{row.snr:.2f}"),
+            ("DM", f"{row.dm:.3f} ± {row.dm_error:.3f} pc cm⁻³"),
+            ("width", f"{row.width * 1e3:.4g} ms"),
+            ("arrival at the top of the band", f"{row.seconds:.6f} s, {self.time.isot} UTC"),
+            ("found in", f"{row.freq_low:.3f} to {row.freq_high:.3f} MHz"),
+            ("lost or flagged under its sweep", f"{row.flagged:.1%}"),
+            ("trials that it explains", row.members),
+            ("cut-out", row.cutout or "none was kept"),
+        ]
+        return facts(f"pulse {self.id}", shown)
+
+
+class Pulses(TableView):
+    """The pulse candidates of a store, strongest first: a table and a sequence of :class:`Pulse`.
+
+    Parameters
+    ----------
+    archive
+        The store.
+    arrow
+        Rows of the table ``pulses``; those that several nodes made of the same pulse are given once.
+    """
+
+    def __init__(self, archive: "Archive", arrow: "pa.Table") -> None:
+        super().__init__("pulses", arrow)
+        self._archive = archive
+
+    @overload
+    def __getitem__(self, at: int) -> Pulse: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> "Pulses": ...
+
+    def __getitem__(self, at: int | slice) -> "Pulse | Pulses":
+        """Return the pulse of a number, or several as a table of their own."""
+        numbers = range(len(self))[at]
+        if isinstance(numbers, range):
+            return self._of(self.arrow.take(np.array(numbers, np.int64)))
+        return self._pulse(self.arrow.slice(numbers, 1).to_pylist()[0])
+
+    def __iter__(self) -> Iterator[Pulse]:
+        return (self._pulse(row) for row in self.arrow.to_pylist())
+
+    def find(self, name: str) -> Pulse:
+        """Return the pulse of an id, or of the beginning of one if no other begins so.
+
+        Raises
+        ------
+        StoreError
+            If there is none, or there are several.
+        """
+        found = [pulse for pulse in self if pulse.id.startswith(name)]
+        exact = [pulse for pulse in found if pulse.id == name]
+        if len(exact or found) != 1:
+            many = f"is the beginning of {len(found)} pulses" if found else f"is not one of the {len(self)} pulses"
+            raise StoreError(f"pulse {name!r} {many} of {self._archive.location}")
+        return (exact or found)[0]
+
+    def _pulse(self, row: dict[str, Any]) -> Pulse:
+        values = {field.name: row[field.name] for field in fields(PulseRow)}
+        made = {name: row[name] for name in ("stream", "block", "config", "code", "node")}
+        return Pulse(self._archive, PulseRow(**values), **made)
+
+    def _of(self, arrow: "pa.Table") -> "Pulses":
+        return Pulses(self._archive, arrow)
+
+    def _repr_html_(self) -> str:
+        from edgefilter.html import grid
+
+        names = ("", "S/N", "DM (pc cm⁻³)", "arrival (s)", "width (ms)", "band (MHz)", "id")
+        rows = [
+            (
+                number, f"{pulse.snr:.1f}", f"{pulse.dm:.2f} ± {pulse.row.dm_error:.2f}", f"{pulse.seconds:.4f}",
+                f"{pulse.width * 1e3:.3g}", f"{pulse.row.freq_low:.1f} to {pulse.row.freq_high:.1f}", pulse.id,
+            )
+            for number, pulse in enumerate(self._of(self.arrow.slice(0, 20)))
+        ]  # fmt: skip
+        more = len(self) - len(rows)
+        return grid(f"{len(self)} pulse candidates", names, rows, f"… and {more} weaker ones" if more > 0 else "")

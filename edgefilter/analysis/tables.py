@@ -1,0 +1,139 @@
+"""Tables as Arrow, as pandas, and as astropy tables with units and times."""
+
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from edgefilter.clock import to_time
+from edgefilter.errors import StoreError
+from edgefilter.html import grid
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from astropy.table import QTable
+
+_SHOWN = 10
+
+
+class TableView:
+    """A table of a store.
+
+    Parameters
+    ----------
+    name
+        What it is called.
+    arrow
+        The rows, units and meanings in the fields' metadata (:mod:`edgefilter.products.schemas`).
+    """
+
+    def __init__(self, name: str, arrow: pa.Table) -> None:
+        self.name = name
+        self.arrow = arrow
+
+    def __len__(self) -> int:
+        return int(self.arrow.num_rows)
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Columns and their units, empty where a column has none."""
+        return {field.name: _metadata(field, "unit") for field in self.arrow.schema}
+
+    def column(self, name: str) -> NDArray[Any]:
+        """Return a column as NumPy array; one of lists of equal length as ``[row, item]``.
+
+        Raises
+        ------
+        StoreError
+            If there is no such column.
+        """
+        if name not in self.arrow.schema.names:
+            raise StoreError(
+                f"table {self.name} has no column {name!r}, it has {', '.join(self.arrow.schema.names)}"
+            ) from None
+        return array(self.arrow, name)
+
+    def filter(self, condition: pc.Expression) -> Self:
+        """Keep the rows for which a condition holds, for example ``pyarrow.compute.field("snr") > 8``.
+
+        Raises
+        ------
+        StoreError
+            If it is not a condition on these columns.
+        """
+        try:
+            return self._of(self.arrow.filter(condition))
+        except (pa.ArrowException, TypeError) as error:
+            raise StoreError(f"table {self.name}: {str(error).splitlines()[0]}") from None
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """Return a pandas data frame; units are lost, ``time`` is UTC with its zone."""
+        frame: pd.DataFrame = self.arrow.to_pandas()
+        return frame
+
+    def to_qtable(self) -> "QTable":
+        """Return an astropy ``QTable``: quantities with units, ``time`` as ``Time`` of scale UTC, exact to below 1 ns.
+
+        ``tai_ns`` stays a plain integer, because a quantity would round it.
+        """
+        from astropy import units
+        from astropy.table import QTable
+
+        table = QTable()
+        for field in self.arrow.schema:
+            unit = _metadata(field, "unit")
+            if field.name == "time" and "tai_ns" in self.arrow.schema.names:
+                table["time"] = to_time(array(self.arrow, "tai_ns"))
+                table["time"].format = "isot"
+            else:
+                table[field.name] = array(self.arrow, field.name)
+                if unit and field.name not in ("time", "tai_ns"):
+                    table[field.name] = table[field.name] * units.Unit(unit)
+            table[field.name].info.description = _metadata(field, "description")
+        table.meta["name"] = self.name
+        return table
+
+    def _of(self, arrow: pa.Table) -> Self:
+        return type(self)(self.name, arrow)
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {len(self)} rows of {', '.join(self.arrow.schema.names)}>"
+
+    def _repr_html_(self) -> str:
+        names = [f"{name} ({unit})" if unit else name for name, unit in self.columns.items()]
+        rows = [[_short(value) for value in row.values()] for row in self.arrow.slice(0, _SHOWN).to_pylist()]
+        more = len(self) - len(rows)
+        return grid(f"{self.name}: {len(self)} rows", names, rows, f"… and {more} more rows" if more > 0 else "")
+
+
+def array(table: pa.Table, name: str) -> NDArray[Any]:
+    """Return a column as NumPy array; one of lists of equal length as ``[row, item]``, of other lists as objects."""
+    column = table.column(name).combine_chunks()
+    if isinstance(column, pa.ChunkedArray):  # what combine_chunks makes of no chunks in some versions of Arrow
+        column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    if not pa.types.is_list(column.type):
+        if pa.types.is_string(column.type):
+            return np.array(column.to_pylist(), np.str_)
+        return np.asarray(column.to_numpy(zero_copy_only=False))
+    lengths = np.unique(np.diff(column.offsets.to_numpy()))
+    if len(lengths) < 2:
+        width = int(lengths[0]) if len(lengths) else 0
+        return np.asarray(column.flatten().to_numpy(zero_copy_only=False)).reshape(len(column), width)
+    rows = np.empty(len(column), object)
+    rows[:] = [np.asarray(row) for row in column.to_pylist()]
+    return rows
+
+
+def _metadata(field: pa.Field, key: str) -> str:
+    value: bytes = (field.metadata or {}).get(key.encode(), b"")
+    return value.decode()
+
+
+def _short(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        return f"[{len(value)} numbers]"
+    return str(value)

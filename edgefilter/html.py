@@ -1,0 +1,38 @@
+"""The little HTML with which a notebook shows an object. Standard library only: the vocabulary imports it."""
+
+from collections.abc import Iterable
+from html import escape
+
+
+def facts(title: str, rows: Iterable[tuple[str, object]], note: str = "") -> str:
+    """Return a table of names and values under a title; all text is escaped.
+
+    Parameters
+    ----------
+    title
+        Line above the table.
+    rows
+        Names and values.
+    note
+        Line below the table.
+    """
+    cells = "".join(
+        f'<tr><th style="text-align:left">{escape(name)}</th><td style="text-align:left">{escape(str(value))}</td></tr>'
+        for name, value in rows
+    )
+    below = f"<p>{escape(note)}</p>" if note else ""
+    return f"<div><p><strong>{escape(title)}</strong></p><table>{cells}</table>{below}</div>"
+
+
+def grid(title: str, names: Iterable[str], rows: Iterable[Iterable[object]], note: str = "") -> str:
+    """Return a table with a line of names above rows of values; all text is escaped."""
+    head = "".join(f'<th style="text-align:right">{escape(name)}</th>' for name in names)
+    body = "".join(
+        "<tr>" + "".join(f'<td style="text-align:right">{escape(str(value))}</td>' for value in row) + "</tr>"
+        for row in rows
+    )
+    below = f"<p>{escape(note)}</p>" if note else ""
+    return (
+        f"<div><p><strong>{escape(title)}</strong></p><table><thead><tr>{head}</tr></thead>"
+        f"<tbody>{body}</tbody></table>{below}</div>"
+    )

@@ -1,0 +1,145 @@
+"""The page is whole, needs nothing from outside, and says what it shows."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from benchmarks.report import write_day
+from edgefilter.errors import EdgefilterError, StoreError
+from edgefilter.report import page as page_module
+from edgefilter.report.page import render, write_report
+from edgefilter.store.reader import open_store
+
+
+class Page(HTMLParser):
+    """Elements of a page: their names and attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def test_the_page_needs_nothing_from_outside(page):
+    text = page.read_text()
+    found = Page(text)
+    assert "default-src 'none'" in text
+    assert [link["href"] for link in found.all("link")] == ["data:,"]  # or browsers ask for a favicon
+    assert all(image["src"].startswith("data:image/png;base64,") for image in found.all("img"))
+    assert not any("src" in script for script in found.all("script"))
+    assert not re.search(r"https?://|@import|url\(", text)
+
+
+def test_every_picture_says_what_it_shows(page):
+    found = Page(page.read_text())
+    pictures = found.all("img")
+    assert len(pictures) > 10
+    assert all(len(picture["alt"]) > 15 for picture in pictures)
+    labelled = [element for _, element in found.elements if element.get("role") in ("img", "group")]
+    assert all(element["aria-label"] for element in labelled)
+
+
+@pytest.mark.parametrize("rows", [500, 1])
+def test_links_lead_somewhere_and_names_are_given_once(reader, monkeypatch, rows):
+    monkeypatch.setattr(page_module, "ROWS_SHOWN", rows)
+    found = Page(render(reader))
+    names = [attributes["id"] for _, attributes in found.elements if "id" in attributes]
+    assert len(names) == len(set(names))
+    links = [attributes["href"] for attributes in found.all("a") if "href" in attributes]
+    assert links
+    assert all(link.startswith("#") and link[1:] in names for link in links)
+    labels = [a["aria-labelledby"] for _, a in found.elements if "aria-labelledby" in a]
+    assert set(labels) <= set(names)
+
+
+def test_the_numbers_are_those_of_the_store(page, reader):
+    text = page.read_text().replace("\u202f", "")
+    account = reader.account().to_pylist()[0]
+    for name in ("samples_expected", "samples_received", "cells", "cells_lost", "cells_discarded", "cells_kept"):
+        assert f">{account[name]}<" in text
+    assert "balances to the sample" in text
+    assert "does not balance" not in text
+    for pulse in reader.table("pulses").to_pylist():
+        assert f"S/N {pulse['snr']:.1f}, DM {pulse['dm']:.1f}" in text
+
+
+def test_text_of_a_header_cannot_become_markup(day, store, monkeypatch):
+    wicked = replace(day.plan.stream, source="<script>alert(1)</script>")
+    reader = open_store(store)
+    monkeypatch.setattr(reader, "streams", lambda: {day.plan.stream.id: wicked})
+    text = render(reader)
+    assert "&lt;script&gt;alert(1)" in text
+    assert "<script>alert" not in text
+
+
+def test_a_page_without_diagnostics_or_spectra_is_still_a_page(day, tmp_path):
+    write_day(tmp_path, replace(day, blocks=3, cutouts=0))
+    for folder in ("spectra", "flags", "streams", "configs", "pulses"):
+        for path in tmp_path.glob(f"{folder}/**/*.*"):
+            path.unlink()
+    text = render(open_store(tmp_path))
+    assert "no spectra of this run" in text
+    assert "None was above the threshold" in text
+
+
+def test_a_report_that_cannot_be_written_leaves_nothing(reader, tmp_path):
+    with pytest.raises(EdgefilterError, match=r"report .*: cannot be written"):
+        write_report(reader, tmp_path / "no" / "report.html")
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(EdgefilterError, match="cannot be written"):
+        write_report(reader, tmp_path / "taken")
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_a_damaged_store_is_named_and_leaves_no_report(day, tmp_path):
+    write_day(tmp_path / "store", replace(day, blocks=2))
+    victim = next((tmp_path / "store").glob("ledger/*/*/*"))
+    victim.write_bytes(victim.read_bytes()[:-9])
+    with pytest.raises(StoreError, match=victim.name):
+        write_report(open_store(tmp_path / "store"), tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_the_command_says_where_the_report_is(program, store, tmp_path):
+    status, out, err = program("report", store, "--out", tmp_path / "r.html", "--best", "1")
+    assert (status, err) == (0, "")
+    assert out == f"report: {tmp_path / 'r.html'}; open it in a browser\n"
+    assert (tmp_path / "r.html").read_text().count('class="pulse"') == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "told"), [(["--since", "soon"], "--since soon"), (["--since", "2040-01-01"], "holds no blocks since")]
+)
+def test_a_mistake_is_told_in_one_line(program, store, tmp_path, words, told):
+    status, out, err = program("report", store, "--out", tmp_path / "r.html", *words)
+    assert (status, out) == (1, "")
+    assert told in err
+    assert len(err.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_store_that_is_not_there_is_told_in_one_line(program, tmp_path):
+    status, _, err = program("report", tmp_path / "none")
+    assert status == 1
+    assert len(err.splitlines()) == 1
+    assert "there is no such directory" in err
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_replay_ends_by_writing_the_report_beside_the_store(program, data, tmp_path, wanted):
+    recording = data / "synthetic" / "unpack_4bit.fil"
+    status, out, _ = program(
+        "replay", recording, "--dm", "0:10", "--store", tmp_path / "s", *([] if wanted else ["--no-report"])
+    )
+    assert status == 0
+    assert (tmp_path / "s-report.html").is_file() == wanted
+    assert (f"report: {tmp_path / 's-report.html'}" in out) == wanted
+    assert not list((tmp_path / "s").glob("*.html"))
