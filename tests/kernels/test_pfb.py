@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefilter_kernels.pfb import pfb, polyphase, prototype
+from edgefilter_kernels.pfb import bank, pfb, prototype
 from tests.reference.pfb import pfb as reference
 from tests.reference.unpack import unpack
 
@@ -22,12 +22,10 @@ def run(
 ) -> Result:
     """Run the kernel; shape is times, channels of the raw stream, fine channels, hands."""
     times, coarse, fine, hands = shape
-    step = fine if complex_samples else 2 * fine
     power = np.full((times, coarse * fine, products or hands), np.nan, np.float32)
     moment4 = np.full((times, coarse * fine, hands), np.nan, np.float32)
     count = np.full(times, -1, np.int32)
-    coefficients = polyphase(filter_, len(filter_) // step, complex_samples)
-    pfb(raw, valid, coefficients, *encoding, hands, complex_samples, power, moment4, count)
+    pfb(bank(filter_, fine, *encoding, hands, complex_samples), raw, valid, power, moment4, count)
     return power, moment4, count
 
 
@@ -47,7 +45,7 @@ def noise(samples: int, seed: int = 1) -> np.ndarray:
     times=st.integers(1, 3),
     spectra=st.integers(1, 9),
     coarse=st.sampled_from([1, 2, 3]),
-    fine=st.sampled_from([2, 6, 16, 64]),
+    fine=st.sampled_from([2, 4, 8, 32, 64, 128]),
     hands=st.sampled_from([1, 2]),
     taps=st.integers(1, 9),
     encoding=st.sampled_from(ENCODINGS),
@@ -192,5 +190,9 @@ def test_what_does_not_fit_is_refused() -> None:
         run(raw, valid, filter_, (1, 1, 16, 1), (16, "float"))
     with pytest.raises(ValueError, match="even"):
         prototype(3, 4, "hamming", True)
+    with pytest.raises(ValueError, match="power of two"):
+        bank(prototype(6, 4, "hamming", True), 6, 8, "signed", 2, True)
+    with pytest.raises(ValueError, match="whole spectra"):
+        bank(filter_[1:], 16, 8, "signed", 2, True)
     with pytest.raises(ValueError, match="hann"):
         prototype(2, 1, "hann", True)
