@@ -16,11 +16,11 @@ What makes the inner loops plain:
 The order of every sum is counted from the start of its cell, so that the bits of a cell depend on its samples alone.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import firwin
 
 from edgefilter_kernels import fft, lanes
 from edgefilter_kernels.fft import fft as transform
@@ -39,6 +39,9 @@ _PAD = 16  # numbers between rows: rows a power of two apart would share few set
 
 def prototype(channels: int, taps: int, window: str, complex_samples: bool) -> NDArray[np.float64]:
     r"""Design the low-pass filter whose shifted copies are the channels.
+
+    A sinc that is 0 every N samples (2 N of real input) times a window, as ``scipy.signal.firwin`` makes it, without
+    the second that importing SciPy takes.
 
     Its squares sum to 1: white noise of mean power P (mean \|v\|² of a sample, all components together) comes out with
     mean power P in every channel. A tone of amplitude A at the centre of a channel comes out with power A² (Σh)², a
@@ -63,16 +66,25 @@ def prototype(channels: int, taps: int, window: str, complex_samples: bool) -> N
     Raises
     ------
     ValueError
-        If ``channels`` is odd or the filter is too short for its window.
+        If ``channels`` is odd, or there is no such window or the filter is too short for it.
     """
     if channels < 2 or channels % 2 or taps < 1:
         raise ValueError(f"{channels} channels and {taps} taps, must be an even number and at least 1")
     step = channels if complex_samples else 2 * channels
-    shape = ("kaiser", 8.0) if window == "kaiser" else window
-    if window == "hann" and step * taps == 2:
-        raise ValueError("a hann window of 2 samples is 0 throughout, must be longer")
-    filter_: NDArray[np.float64] = firwin(step * taps, 1 / step, window=shape, fs=2)
-    return np.asarray(filter_ / np.sqrt(np.sum(filter_**2)), np.float64)
+    length = step * taps
+    shapes: dict[str, Callable[[int], NDArray[np.float64]]] = {
+        "hamming": np.hamming,
+        "hann": np.hanning,
+        "boxcar": np.ones,
+        "kaiser": lambda count: np.kaiser(count, 8.0),
+    }
+    if window not in shapes:
+        raise ValueError(f"window {window} must be one of {', '.join(shapes)}")
+    filter_ = np.sinc((np.arange(length) - (length - 1) / 2) / step) * shapes[window](length)
+    energy = np.sum(filter_**2)
+    if not energy:
+        raise ValueError(f"a {window} window of {length} samples is 0 throughout, must be longer")
+    return np.asarray(filter_ / np.sqrt(energy), np.float64)
 
 
 class Bank(NamedTuple):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.signal import firwin
 
 from edgefilter_kernels.pfb import bank, pfb, prototype
 from tests.reference.pfb import pfb as reference
@@ -104,6 +105,14 @@ def test_cells_longer_than_a_batch_and_many_raw_channels_agree_with_the_referenc
     power_, moment4_, _ = reference(values[..., 0] + 1j * values[..., 1], filter_, fine, valid, 1)
     np.testing.assert_allclose(power, power_, rtol=1e-5, atol=1e-5 * power_.max())
     np.testing.assert_allclose(moment4, moment4_, rtol=1e-5)
+
+
+@pytest.mark.parametrize("window", ["hamming", "hann", "boxcar", "kaiser"])
+@pytest.mark.parametrize(("fine", "taps"), [(2, 4), (16, 1), (64, 5)])
+def test_the_prototype_is_the_windowed_sinc_of_scipy(window: str, fine: int, taps: int) -> None:
+    expected = firwin(2 * fine * taps, 1 / (2 * fine), window=("kaiser", 8.0) if window == "kaiser" else window, fs=2)
+    ours = prototype(fine, taps, window, False)
+    np.testing.assert_allclose(ours, expected / np.sqrt((expected**2).sum()), atol=1e-15)
 
 
 @pytest.mark.parametrize("channel", [0, 5, 16, 31])
