@@ -1,5 +1,6 @@
 """Single-pulse search: whitened blocks in, events above the threshold out."""
 
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -111,10 +112,11 @@ class Search:
         self._plan = plan
         self._workers = workers
         self._tree = _Tree(plan)
+        found, delays = groups(plan, self._tree.bands), delay_rows(plan)
         # A fixed shuffle, so that equal shares of the groups take equal time.
-        order = np.random.default_rng(0).permutation(len(self._tree.groups))
-        self._groups = [self._tree.groups[i] for i in order.tolist()]
-        self._rungs = sorted({group.rows for group in self._groups})
+        order = np.random.default_rng(0).permutation(len(found)).tolist()
+        self._groups = [(found[i], self._tree.track(found[i], delays)) for i in order]
+        self._rungs = sorted({group.rows for group, _ in self._groups})
         # Room for half of the widest boxcar on both sides, in whole time steps of every resolution.
         widest = self._rungs[-1] << (plan.settings.pulses.widths - 1)
         self._margin = _up(max(widest // 2, 1), _GRAIN)
@@ -125,7 +127,7 @@ class Search:
     @property
     def trials(self) -> int:
         """Number of dispersion measures that are tried, over all bands."""
-        return sum(len(one) for group in self._groups for one in group.chosen)
+        return sum(len(one) for group, _ in self._groups for one in group.chosen)
 
     def reduce(self, near: Sequence[White | None], block: int) -> Events:
         """Search one block.
@@ -154,13 +156,33 @@ class Search:
 
         def run(start: int, stop: int) -> None:
             # The DM-time plane of a group at a time: it stays in the cache and goes no further.
-            plane = np.empty(job.plane_size(self._groups[start:stop]), np.float32)
-            for group in self._groups[start:stop]:
-                for events in job.search(group, plane):
+            some = self._groups[start:stop]
+            plane = np.empty(max(math.prod(job.shape(group)) for group, _ in some), np.float32)
+            for group, track in some:
+                for events in job.search(group, track, plane[: math.prod(job.shape(group))]):
                     kept.add(events)
 
         self._workers.over(len(self._groups), run)
         return kept.all()
+
+
+@dataclass(frozen=True, slots=True)
+class _Track:
+    """Delays of a group of trials, time steps.
+
+    Parameters
+    ----------
+    coarse
+        int64 ``[channel]``: of the channels within their sub-band.
+    fine
+        int64 ``[trial, sub-band]``: of the sub-bands.
+    whole
+        int64 ``[channel]``: of the channels for the trial in the middle, in steps of the share.
+    """
+
+    coarse: NDArray[np.int64]
+    fine: NDArray[np.int64]
+    whole: NDArray[np.int64]
 
 
 class _Tree:
@@ -168,24 +190,24 @@ class _Tree:
 
     def __init__(self, plan: Plan) -> None:
         self.bands = search_bands(plan)
-        self.delays = delay_rows(plan)
-        self.groups = groups(plan, self.bands)
-        self.edges, self.parts = subbands(self.delays, self.bands)
+        self.edges, self.parts = subbands(delay_rows(plan), self.bands)
         cuts = self.edges[self.parts]
         self.parts_of = [
             (int(np.searchsorted(cuts, band.start)), int(np.searchsorted(cuts, band.stop))) for band in self.bands
         ]
-        # The highest frequency of a sub-band: channels then never lead.
-        self._tops = np.array(
-            [start + int(np.argmin(self.delays[start:stop])) for start, stop in pairwise(self.edges.tolist())]
-        )
+        self.channels = np.diff(cuts)
+        """Channels of each part."""
+        self.subband = np.repeat(np.arange(len(self.edges) - 1), np.diff(self.edges))
+        """Sub-band of each channel."""
 
-    def track(self, group: Group) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Delays of the channels within their sub-band, and of the sub-bands in each trial, time steps."""
-        middle = np.rint(self.delays * (group.middle / group.rows)).astype(np.int64)
+    def track(self, group: Group, delays: NDArray[np.float64]) -> _Track:
+        # The highest frequency of a sub-band leads: its channels then never do.
+        tops = np.array([start + int(np.argmin(delays[start:stop])) for start, stop in pairwise(self.edges.tolist())])
+        middle = np.rint(delays * (group.middle / group.rows)).astype(np.int64)
         # Rounded so that the trial in the middle follows its own track exactly.
-        coarse = middle - np.repeat(middle[self._tops], np.diff(self.edges))
-        return coarse, np.rint(np.outer(group.dm, self.delays[self._tops]) / group.rows).astype(np.int64)
+        fine = np.rint(np.outer(group.dm, delays[tops]) / group.rows).astype(np.int64)
+        whole = np.rint(delays * (group.middle / group.rows / _SHARE_STEPS)).astype(np.int64)
+        return _Track(middle - middle[tops][self.subband], fine, whole)
 
 
 class _Window:
@@ -221,9 +243,7 @@ class _Window:
                 self.rungs[rung] = value, valid
             if rung == rungs[-1]:
                 return
-            halved = np.empty((plan.channels, value.shape[1] // 2), np.int8)
-            workers.over(plan.channels, lambda start, stop: halve(value[start:stop], halved[start:stop]))
-            value = halved
+            value = _halved(value, workers)
             if valid.shape[1] % 2:
                 valid = np.pad(valid, ((0, 0), (0, 1)))
             valid = np.maximum(valid[:, ::2], valid[:, 1::2])
@@ -241,21 +261,18 @@ class _BlockSearch:
         self._window = window
         self._block = block
 
-    def plane_size(self, groups: Sequence[Group]) -> int:
-        """Values in the largest DM-time plane of several groups."""
-        return max(int(np.prod(self._shape(group))) for group in groups)
-
-    def _shape(self, group: Group) -> tuple[int, int, int]:
+    def shape(self, group: Group) -> tuple[int, int, int]:
+        """Trials, parts and time steps of a group's DM-time plane."""
         length = 2 * (self._margin // group.rows) + -(-self._rows // group.rows)
         return len(group.dm), len(self._tree.parts) - 1, length
 
-    def search(self, group: Group, plane: NDArray[np.float32]) -> Iterator[Events]:
-        tree, shape = self._tree, self._shape(group)
+    def search(self, group: Group, track: _Track, plane: NDArray[np.float32]) -> Iterator[Events]:
+        """Search one group, band by band; ``plane`` has room for :meth:`shape`."""
+        tree = self._tree
         value, valid = self._window.rungs[group.rows]
-        coarse, fine = tree.track(group)
-        series = plane[: np.prod(shape)].reshape(shape)
-        dedisperse(value, 0, tree.edges, tree.parts, coarse, fine, series)
-        total = self._valid_channels(valid, group, shape[2])
+        series = plane.reshape(self.shape(group))
+        dedisperse(value, 0, tree.edges, tree.parts, track.coarse, track.fine, series)
+        total = self._valid_channels(valid, track, series.shape[2])
         first, count = self._margin // group.rows, -(-self._rows // group.rows)
         boxcars = Boxcars(first, count, self._pulses.widths, self._pulses.snr, _CELL_STEPS)
         for number, (band, parts) in enumerate(zip(tree.bands, tree.parts_of, strict=True)):
@@ -273,7 +290,7 @@ class _BlockSearch:
                 value[channels],
                 valid[channels],
                 _SHARE_STEPS,
-                (coarse + np.repeat(fine, np.diff(tree.edges), axis=1))[:, channels],
+                track.coarse[channels] + track.fine[:, tree.subband[channels]],
                 _PART,
                 trial,
                 time - width // 2,
@@ -290,19 +307,23 @@ class _BlockSearch:
                 np.full(int(mine.sum()), number, np.int32),
             )
 
-    def _valid_channels(self, valid: NDArray[np.int8], group: Group, length: int) -> NDArray[np.float32]:
+    def _valid_channels(self, valid: NDArray[np.int8], track: _Track, length: int) -> NDArray[np.float32]:
         # Channels that are summed, [part, time]. The trials of a group differ by less than one step of the share.
         tree = self._tree
-        parts = len(tree.parts) - 1
-        total = np.empty((parts, -(-length // _SHARE_STEPS)), np.float32)
+        total = np.empty((len(tree.channels), -(-length // _SHARE_STEPS)), np.float32)
         if self._window.complete:
-            total[:] = WHOLE * np.diff(tree.edges[tree.parts])[:, None]
-        else:
-            delay = np.rint(tree.delays * (group.middle / group.rows / _SHARE_STEPS)).astype(np.int64)
-            together = np.zeros((1, len(tree.edges) - 1), np.int64)
-            dedisperse(valid, 0, tree.edges, tree.parts, delay, together, total[None])
+            total[:] = tree.channels[:, None]
+            return total
+        together = np.zeros((1, len(tree.edges) - 1), np.int64)
+        dedisperse(valid, 0, tree.edges, tree.parts, track.whole, together, total[None])
         total /= WHOLE
         return total
+
+
+def _halved(value: NDArray[np.int8], workers: Workers) -> NDArray[np.int8]:
+    out = np.empty((len(value), value.shape[1] // 2), np.int8)
+    workers.over(len(value), lambda start, stop: halve(value[start:stop], out[start:stop]))
+    return out
 
 
 def _join(parts: Sequence[NDArray[np.int8] | None], rows: int, first: int, out: NDArray[np.int8], channel: int) -> None:
@@ -315,9 +336,10 @@ def _join(parts: Sequence[NDArray[np.int8] | None], rows: int, first: int, out: 
 
 
 def _scale(total: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
+    scale = np.zeros_like(total)
     enough = total >= max(_LEAST_SHARE * channels, min(_LEAST_CHANNELS, channels / 2))
-    scale: NDArray[np.float32] = np.where(enough, 1 / (COUNTS * np.sqrt(np.where(enough, total, 1))), 0)
-    return scale.astype(np.float32)
+    np.divide(1 / COUNTS, np.sqrt(total), out=scale, where=enough)
+    return scale
 
 
 class _Strongest:
