@@ -299,7 +299,7 @@ def _pfb(
             for k in range(0, spectra, batch):
                 now = here[k : min(k + batch, spectra)]
                 if now.any():
-                    _filter(bank, raw, channels, t * spectra + k, len(now), c, some, work)
+                    filter_spectra(bank, raw, channels, t * spectra + k, len(now), c, some, work)
                     for g in range(some):
                         _transform(bank, now, work.voltage[g])
                         _detect(work.voltage[g], len(now), work.partial[g])
@@ -312,7 +312,7 @@ def _pfb(
 
 
 @kernel
-def _filter(
+def filter_spectra(
     bank: Bank,
     raw: NDArray[np.uint8],
     channels: int,
