@@ -1,9 +1,12 @@
 """Robust level and scatter, and channels brought to zero mean and unit variance."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter_kernels.jit import kernel
+from edgefilter_kernels.lanes import LANES, Lanes, at_step, index, load, store, transpose, vector_code
 
 _MAD_TO_SIGMA = 1.482602218505602
 _CLIP = 3.0
@@ -12,7 +15,8 @@ _CLIPPED_SIGMA = 0.9865784
 _RUN = 1024  # values that are summed in single precision
 _SAMPLE = 128  # values that median and MAD of a channel are taken from
 _LEAST_ROWS = 16
-_STRIP = 32  # channels that are transposed together
+_TURN_ROWS = 2 * LANES  # times that are transposed together
+_STRIP = 64  # channels that are transposed together
 
 COUNTS = 8
 """Counts to a sigma of whitened channels: rounding adds 0.13 % to the variance."""
@@ -123,8 +127,8 @@ def whiten(
 ) -> None:
     """Bring channels to zero mean and a variance of their share, :data:`COUNTS` to a sigma.
 
-    What a row of weight w contributes is (x - level) / scatter · w / full: so every cell counts the same in a sum. Level
-    and scatter are those of all rows that are given.
+    What a row of weight w contributes is (x - level) / scatter · w / full: so every cell counts the same in a sum.
+    Level and scatter are those of all rows that are given.
 
     Parameters
     ----------
@@ -153,26 +157,57 @@ def whiten(
         parts[w] = max(1, (2 * WHOLE * w + full) // (2 * full))
     for strip in range(start, stop, _STRIP):
         count = min(_STRIP, stop - strip)
-        _transpose(power[:, strip : strip + count], weight[:, strip : strip + count], parts, line, part)
+        _transpose(power, strip, count, line)
+        _shares(weight, parts, strip, count, part)
         for c in range(count):
             _whiten_channel(line[c, :rows], part[c, :rows], first, value[strip + c], share[strip + c])
 
 
 @kernel
-def _transpose(
-    power: NDArray[np.float32],
-    weight: NDArray[np.uint16],
-    parts: NDArray[np.int8],
-    line: NDArray[np.float32],
-    part: NDArray[np.int8],
-) -> None:
+def _transpose(power: NDArray[np.float32], strip: int, count: int, line: NDArray[np.float32]) -> None:
+    # Channels [strip, strip + count) to rows; 16 x 8 at a time, where that many are left.
+    channels, stride = power.shape[1], line.shape[1]
+    flat, out = power.reshape(-1), line.reshape(-1)
+    rows, columns = power.shape[0] // _TURN_ROWS * _TURN_ROWS, count // LANES * LANES
+    for t in range(0, rows, _TURN_ROWS):
+        for c in range(0, columns, LANES):
+            _turn(flat, t * channels + strip + c, channels, out, c * stride + t, stride)
     for t in range(power.shape[0]):
-        here = power[t]
-        for c in range(here.size):
+        here = power[t, strip : strip + count]
+        for c in range(columns if t < rows else 0, count):
             line[c, t] = here[c]
-    for t in range(power.shape[0]):
-        cells = weight[t]
-        for c in range(cells.size):
+
+
+@vector_code
+def _turn(builder: Any, source: Any, at: Any, step: Any, out: Any, to: Any, stride: Any) -> None:
+    # Sixteen rows of eight to eight rows of sixteen: real and imaginary parts are the first and the last rows.
+    def row(number: int) -> Any:
+        return load(builder, source, at_step(builder, at, step, number))
+
+    turned = transpose([Lanes(builder, row(t), row(t + LANES)) for t in range(LANES)])
+    for c, column in enumerate(turned):
+        place = at_step(builder, to, stride, c)
+        store(builder, column.real, out, place)
+        store(builder, column.imaginary, out, builder.add(place, index(LANES)))
+
+
+@kernel
+def _shares(
+    weight: NDArray[np.uint16], parts: NDArray[np.int8], strip: int, count: int, part: NDArray[np.int8]
+) -> None:
+    # The shares of channels [strip, strip + count), channel-major.
+    full = np.uint16(parts.size - 1)
+    missing = np.uint16(0)
+    for t in range(weight.shape[0]):
+        cells = weight[t, strip : strip + count]
+        for c in range(count):
+            missing |= cells[c] ^ full
+    if missing == 0:
+        part[:] = WHOLE
+        return
+    for t in range(weight.shape[0]):
+        cells = weight[t, strip : strip + count]
+        for c in range(count):
             part[c, t] = parts[cells[c]]
 
 

@@ -98,7 +98,7 @@ def test_threads_and_what_lies_outside_the_window_do_not_matter(threads, seed):
         assert len(alone)
         others = whiten_all(plan, sky, many)
         assert all(
-            np.array_equal(a.value, b.value) and np.array_equal(a.share, b.share) for a, b in zip(blocks, others)
+            np.array_equal(a.value, b.value) and np.array_equal(a.share, b.share) for a, b in zip(blocks, others, strict=True)
         )
         assert same(alone, Search(plan, many).reduce(near, 12))
         # The same rows as other numbers of the stream.
