@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import firwin
 
-from edgefilter_kernels.pfb import bank, pfb, prototype
+from edgefilter_kernels.pfb import bank, pfb, prototype, scratch
 from tests.reference.pfb import pfb as reference
 from tests.reference.unpack import unpack
 
@@ -154,9 +154,63 @@ def test_white_noise_keeps_its_mean_power(complex_samples: bool) -> None:
     np.testing.assert_allclose((moment4[0, 1:] / power[0, 1:] ** 2).mean(), 2, rtol=0.02)  # an exponential's
 
 
+def test_the_power_of_noise_scatters_as_that_of_gaussian_noise() -> None:
+    """Mean |v|^2 of M independent spectra is a gamma variate: variance P^2 / M, and channels do not know each other."""
+    fine, times, spectra, sigma = 64, 512, 16, 10.0
+    rng = np.random.default_rng(5)
+    voltage = np.clip(np.rint(rng.normal(0, sigma, ((times * spectra + 3) * fine, 4))), -127, 127).astype(np.int8)
+    filter_ = prototype(fine, 4, "hamming", True)
+    valid = np.ones(times * spectra, np.bool_)
+    power, moment4, _ = run(voltage.view(np.uint8), valid, filter_, (times, 1, fine, 2), (8, "signed"), True, 4)
+    mean = 2 * (sigma**2 + 1 / 12)  # of both components, with the noise of rounding
+    cells = times * fine
+    np.testing.assert_allclose(power[..., :2].mean(axis=(0, 1)), mean, rtol=5 / np.sqrt(cells * spectra))
+    # Neighbouring spectra overlap in their filters, which is why 4 taps leave a few per cent more variance.
+    np.testing.assert_allclose(power[..., :2].var(axis=0).mean(), mean**2 / spectra, rtol=0.06)
+    np.testing.assert_allclose(power[..., 2:].mean(axis=(0, 1)), 0, atol=5 * mean / np.sqrt(2 * cells * spectra))
+    np.testing.assert_allclose(moment4.mean(axis=(0, 1)), 2 * mean**2, rtol=0.02)
+    together = np.corrcoef(power[..., 0].T)
+    assert np.abs(together[np.triu_indices(fine, 2)]).mean() < 1.5 / np.sqrt(times)
+
+
+@pytest.mark.parametrize("complex_samples", [True, False])
+@pytest.mark.parametrize("fine", [2, 64, 1024])
+def test_the_shortest_input_is_one_spectrum_of_one_tap(fine: int, complex_samples: bool) -> None:
+    step = fine if complex_samples else 2 * fine
+    voltage = np.random.default_rng(3).standard_normal((step, 1, 1))
+    voltage = voltage + 1j * voltage[::-1] if complex_samples else voltage
+    filter_ = prototype(fine, 1, "boxcar", complex_samples)
+    valid = np.ones(1, np.bool_)
+    power, moment4, count = run(as_raw(voltage), valid, filter_, (1, 1, fine, 1), complex_samples=complex_samples)
+    power_, moment4_, _ = reference(
+        voltage.astype(np.complex64 if complex_samples else np.float32), filter_, fine, valid, 1
+    )
+    np.testing.assert_allclose(power, power_, rtol=1e-4, atol=1e-5 * power_.max())
+    np.testing.assert_allclose(moment4, moment4_, rtol=1e-4, atol=1e-5 * moment4_.max())
+    assert count.tolist() == [1]
+
+
+def test_nothing_valid_gives_zeros_and_work_space_may_be_used_again() -> None:
+    fine, taps = 64, 4
+    layout = bank(prototype(fine, taps, "hamming", True), fine, 8, "signed", 2, True)
+    work = scratch(layout, 8, 1, 4)
+    raw = np.random.default_rng(6).integers(0, 256, ((8 + taps - 1) * fine, 4), np.uint8)
+    results = []
+    for valid in (True, False, True):
+        power = np.full((1, fine, 4), np.nan, np.float32)
+        moment4, count = np.full((1, fine, 2), np.nan, np.float32), np.full(1, -1, np.int32)
+        pfb(layout, raw, np.full(8, valid), power, moment4, count, work)
+        results.append((power, moment4, count[0]))
+    assert not results[1][0].any()
+    assert not results[1][1].any()
+    assert [count for _, _, count in results] == [8, 0, 8]
+    np.testing.assert_array_equal(results[0][0], results[2][0])
+
+
+@pytest.mark.parametrize("fine", [64, 1024])
 @pytest.mark.parametrize(("window", "taps", "decibels"), [("hamming", 4, -50), ("hamming", 8, -63), ("kaiser", 8, -84)])
-def test_a_tone_does_not_leak_beyond_the_next_channel(window: str, taps: int, decibels: float) -> None:
-    fine, spectra = 64, 4
+def test_a_tone_does_not_leak_beyond_the_next_channel(window: str, taps: int, decibels: float, fine: int) -> None:
+    spectra = 4
     filter_ = prototype(fine, taps, window, True)
     for offset in (0.0, 0.25, 0.5):
         tone = np.exp(2j * np.pi * offset / fine * np.arange((spectra + taps - 1) * fine))
