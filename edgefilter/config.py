@@ -42,6 +42,8 @@ class Channelise(Section):
     taps: Annotated[int, Field(ge=1, le=32)] = 4
     window: Literal["hamming", "hann", "kaiser", "boxcar"] = "hamming"
     """Window of the prototype filter; kaiser is used with beta 8."""
+    oversampling: Literal["1", "4/3", "32/27"] = "1"
+    """Spectra a second over the least that lose nothing: channels overlap in time rather than alias at their edges."""
 
     @model_validator(mode="after")
     def _power_of_two(self) -> Self:

@@ -17,8 +17,10 @@ from numba import njit
 
 from benchmarks.harness import OURS, Bench
 from edgefilter.workers import Workers
+from edgefilter_kernels.bank import Bank, Scratch, make_bank, make_scratch, prototype
 from edgefilter_kernels.fft import fft
-from edgefilter_kernels.pfb import Bank, Scratch, bank, filter_spectra, pfb, prototype, scratch
+from edgefilter_kernels.pfb import pfb
+from edgefilter_kernels.rows import filter_spectra
 
 GROUP = "channeliser"
 UNIT = "MHz"
@@ -45,7 +47,7 @@ class Work:
         self.spectra = min(max(32, (1 << 17) // n), 1024)
         self.cells = max(2, self.samples // (self.spectra * n))
         self.filter = prototype(n, self.taps, "hamming", self.complex_samples)
-        self.bank: Bank = bank(self.filter, n, self.bits, "signed", self.hands, self.complex_samples)
+        self.bank: Bank = make_bank(self.filter, n, self.bits, "signed", self.hands, self.complex_samples)
         rows = self.cells * self.spectra + self.taps - 1
         sample_bytes = self.hands * self.bits * (3 - per) // 8
         self.raw = np.random.default_rng(1).integers(0, 256, (rows * n * per, sample_bytes), np.uint8)
@@ -54,7 +56,7 @@ class Work:
         self.power = np.zeros((self.cells, n, products), np.float32)
         self.moment4 = np.zeros((self.cells, n, self.hands), np.float32)
         self.count = np.zeros(self.cells, np.int32)
-        self.scratch: list[Scratch] = [scratch(self.bank, self.spectra, 1, products) for _ in range(2)]
+        self.scratch: list[Scratch] = [make_scratch(self.bank, self.spectra, 1, products) for _ in range(2)]
 
     @property
     def mhz(self) -> float:

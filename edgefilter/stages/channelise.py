@@ -12,7 +12,8 @@ from edgefilter.plan import Plan
 from edgefilter.stages.unpack import Unpack, expect_block
 from edgefilter.stream import Encoding
 from edgefilter.workers import Workers
-from edgefilter_kernels.pfb import Scratch, bank, pfb, prototype, scratch
+from edgefilter_kernels.bank import Scratch, make_bank, make_scratch, prototype
+from edgefilter_kernels.pfb import pfb
 from edgefilter_kernels.unpack import lose_not_finite
 
 _PRODUCTS = ("XX", "YY", "CR", "CI")
@@ -55,8 +56,15 @@ class Channelise:
         self.lookahead = 0
         hands = len(stream.products)
         self.products = _PRODUCTS if settings.detect.stokes == "IQUV" else _PRODUCTS[:hands]
-        self._taps = taps
-        self._bank = bank(filter_, plan.fine_channels, stream.bits, str(stream.encoding), hands, stream.complex_samples)
+        self._bank = make_bank(
+            filter_,
+            plan.fine_channels,
+            stream.bits,
+            str(stream.encoding),
+            hands,
+            stream.complex_samples,
+            plan.samples_per_spectrum,
+        )
         self._plan = plan
         self._workers = workers
         times, channels = plan.cells_per_block, plan.channels
@@ -66,7 +74,7 @@ class Channelise:
         self._flags = np.empty((times, channels), np.uint16)
         self._scratch: SimpleQueue[Scratch] = SimpleQueue()
         for _ in range(workers.threads):
-            self._scratch.put(scratch(self._bank, plan.spectra_per_cell, stream.channels, len(self.products)))
+            self._scratch.put(make_scratch(self._bank, plan.spectra_per_cell, stream.channels, len(self.products)))
 
     def reduce(self, raw: Chunk) -> Cells:
         """Make the cells of a block.
@@ -91,7 +99,7 @@ class Channelise:
         block = expect_block(raw, plan, self.history)
         times, spectra = plan.cells_per_block, plan.spectra_per_cell
         power, moment4, accumulated, flags = self._power, self._moment4, self._accumulated, self._flags
-        valid = _complete(raw.valid(plan.samples_per_spectrum), self._taps)
+        valid = _complete(raw, times * spectra, plan)
         flags[:] = 0
 
         def run(start: int, stop: int) -> None:
@@ -122,9 +130,16 @@ class Channelise:
         return Cells(block * times, power, flags, self.products, accumulated, moment4)
 
 
-def _complete(present: NDArray[np.bool_], taps: int) -> NDArray[np.bool_]:
-    """Say of each spectrum whether all of the ``taps`` runs of samples that it is made of are there."""
-    return np.asarray(np.lib.stride_tricks.sliding_window_view(present, taps).all(axis=1), np.bool_)
+def _complete(raw: Chunk, spectra: int, plan: Plan) -> NDArray[np.bool_]:
+    """Say of each spectrum whether all samples that its filter spans are there."""
+    valid = np.ones(spectra, np.bool_)
+    step = plan.samples_per_spectrum
+    reach = plan.filter_samples + step
+    for gap in raw.gaps:
+        first, last = gap.start - raw.start, gap.stop - raw.start
+        # Spectrum r spans [r step, r step + reach).
+        valid[max(0, (first - reach) // step + 1) : -(-last // step)] = False
+    return valid
 
 
 def front(plan: Plan, workers: Workers) -> Channelise | Unpack:

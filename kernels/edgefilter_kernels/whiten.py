@@ -1,12 +1,14 @@
 """Robust level and scatter, and channels brought to zero mean and unit variance."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numpy.typing import NDArray
 
 from edgefilter_kernels.jit import kernel
-from edgefilter_kernels.lanes import LANES, Lanes, at_step, index, load, store, transpose, vector_code
+from edgefilter_kernels.lanes import LANES, Lanes, at_step, constant, index, load, store, transpose, vector_code
 
 _MAD_TO_SIGMA = 1.482602218505602
 _CLIP = 3.0
@@ -15,8 +17,8 @@ _CLIPPED_SIGMA = 0.9865784
 _RUN = 1024  # values that are summed in single precision
 _SAMPLE = 128  # values that median and MAD of a channel are taken from
 _LEAST_ROWS = 16
-_TURN_ROWS = 2 * LANES  # times that are transposed together
-_STRIP = 64  # channels that are transposed together
+_SLAB = 128  # times that are transposed together: a line of the cache of bytes
+_ENDLESS = 3e38  # beyond this nothing is finite
 
 COUNTS = 8
 """Counts to a sigma of whitened channels: rounding adds 0.13 % to the variance."""
@@ -28,33 +30,33 @@ WHOLE = 64
 
 @kernel
 def median(values: NDArray[np.float32]) -> float:
-    """Middle of ``values`` (the upper one of two); puts them in another order.
+    """Middle of ``values``, the upper one of two.
+
+    Halves the range of numbers that it may be among, as integers of the same order, and counts those below: no branch
+    depends on the values, where a selection guesses wrong at every other step.
 
     Parameters
     ----------
     values
-        float32 ``[n]``, n > 0, finite.
+        float32 ``[n]``, n > 0, finite, not changed.
     """
-    low, high, middle = 0, values.size - 1, values.size // 2
-    while low < high:  # Hoare's selection
-        pivot = values[(low + high) // 2]
-        left, right = low, high
-        while left <= right:
-            while values[left] < pivot:
-                left += 1
-            while values[right] > pivot:
-                right -= 1
-            if left <= right:
-                values[left], values[right] = values[right], values[left]
-                left += 1
-                right -= 1
-        if middle <= right:
-            high = right
-        elif middle >= left:
-            low = left
+    keys = np.empty(values.size, np.int32)
+    keys.view(np.float32)[:] = values
+    for i in range(keys.size):
+        keys[i] = keys[i] if keys[i] >= 0 else keys[i] ^ 0x7FFFFFFF
+    middle = values.size // 2
+    low, high = np.int64(keys.min()), np.int64(keys.max()) + 1
+    while high - low > 1:
+        pivot = np.int32((low + high) >> 1)
+        below = np.int32(0)
+        for i in range(keys.size):
+            below = np.int32(below + np.int32(keys[i] < pivot))
+        if below <= middle:
+            low = np.int64(pivot)
         else:
-            break
-    return float(values[middle])
+            high = np.int64(pivot)
+    found = np.full(1, low if low >= 0 else low ^ 0x7FFFFFFF, np.int32)
+    return float(found.view(np.float32)[0])
 
 
 @kernel
@@ -114,7 +116,6 @@ def _within(
     return kept, total, square
 
 
-@kernel
 def whiten(
     power: NDArray[np.float32],
     weight: NDArray[np.uint16],
@@ -135,7 +136,8 @@ def whiten(
     power
         float32 ``[time, channel]``, C-contiguous.
     weight
-        uint16 ``[time, channel]``: cells that a row is the mean of; 0 is no data, as is power that is not finite.
+        uint16 ``[time, channel]``, C-contiguous: cells that a row is the mean of; 0 is no data, as is power that is not
+        finite.
     full
         Weight of a complete row.
     first
@@ -143,150 +145,177 @@ def whiten(
     start, stop
         Channels that are made.
     value
-        int8 ``[channel, time - first]``: cut at ± :data:`LIMIT_SIGMA`; 0 where there is no data.
+        int8 ``[channel, time - first]``, C-contiguous: cut at ± :data:`LIMIT_SIGMA`; 0 where there is no data.
     share
-        int8 ``[channel, time - first]``: w / full in parts of :data:`WHOLE`, at least 1 where there is data. Channels
-        with fewer than 16 valid rows, or that do not scatter, have no data.
+        int8 ``[channel, time - first]``, C-contiguous: w / full in parts of :data:`WHOLE`, at least 1 where there is
+        data. Channels with fewer than 16 valid rows, or that do not scatter, have no data.
     """
-    rows = power.shape[0]
-    # Odd lengths in cache lines: a transposition with a stride of a power of two falls on few sets of the cache.
-    line = np.empty((_STRIP, rows + 16), np.float32)
-    part = np.empty((_STRIP, rows + 64), np.int8)
-    parts = np.zeros(full + 1, np.int8)
-    for w in range(1, full + 1):
-        parts[w] = max(1, (2 * WHOLE * w + full) // (2 * full))
-    for strip in range(start, stop, _STRIP):
-        count = min(_STRIP, stop - strip)
-        _transpose(power, strip, count, line)
-        _shares(weight, parts, strip, count, part)
-        for c in range(count):
-            _whiten_channel(line[c, :rows], part[c, :rows], first, value[strip + c], share[strip + c])
+    rows, channels = value.shape[1], stop - start
+    if not rows % LANES and not channels % LANES:
+        _whiten(power, weight, full, first, start, stop, (value, share))
+        return
+    # Vectors take eight channels and eight rows at a time: what is missing is made up with rows without weight.
+    more = (0, -rows % LANES), (0, -channels % LANES)
+    padded = (np.pad(some[:, start:stop], more) for some in (power, weight))
+    out = np.empty((2, channels + more[1][1], rows + more[0][1]), np.int8)
+    _whiten(*padded, full, first, 0, out.shape[1], (out[0], out[1]))
+    value[start:stop], share[start:stop] = out[:, :channels, :rows]
 
 
 @kernel
-def _transpose(power: NDArray[np.float32], strip: int, count: int, line: NDArray[np.float32]) -> None:
-    # Channels [strip, strip + count) to rows; 16 x 8 at a time, where that many are left.
-    channels, stride = power.shape[1], line.shape[1]
-    flat, out = power.reshape(-1), line.reshape(-1)
-    rows, columns = power.shape[0] // _TURN_ROWS * _TURN_ROWS, count // LANES * LANES
-    for t in range(0, rows, _TURN_ROWS):
-        for c in range(0, columns, LANES):
-            _turn(flat, t * channels + strip + c, channels, out, c * stride + t, stride)
+def _whiten(
+    power: NDArray[np.float32],
+    weight: NDArray[np.uint16],
+    full: int,
+    first: int,
+    start: int,
+    stop: int,
+    out: tuple[NDArray[np.int8], NDArray[np.int8]],
+) -> None:
+    value, share = out
+    count, channels = stop - start, power.shape[1]
+    unit = np.full(LANES, np.float32(1 / full))
+    flat, cells = power.reshape(-1), weight.reshape(-1)
+    # Centre and square of the reach of the bulk of each channel; what is in it: number, weight, sum and sum of squares;
+    # and the weight of all that is finite.
+    bulk, sums = np.zeros((2, count), np.float32), np.zeros((5, count), np.float32)
+    _find_bulk(power, weight, start, unit[0], bulk)
+    flat_bulk, flat_sums = bulk.reshape(-1), sums.reshape(-1)
     for t in range(power.shape[0]):
-        here = power[t, strip : strip + count]
-        for c in range(columns if t < rows else 0, count):
-            line[c, t] = here[c]
+        for c in range(0, count, LANES):
+            _accumulate(flat, cells, t * channels + start + c, unit, flat_bulk, flat_sums, c, count)
+    # Level and counts to a unit of power; not a number where there is no data.
+    scale = np.full((2, count), np.float32(np.nan))
+    for c in range(count):
+        kept, total, mean = sums[0, c], sums[1, c], sums[2, c] / max(sums[1, c], np.float32(1e-30))
+        if kept < _LEAST_ROWS:
+            continue
+        level = bulk[0, c] + mean
+        scatter = np.sqrt(max(sums[3, c] - total * mean * mean, np.float32(0.0)) / kept)
+        if bulk[1, c] < _ENDLESS:
+            scatter /= _CLIPPED_SIGMA
+        # Rounding of a constant channel is no scatter.
+        if scatter > 1e-6 * abs(level):
+            scale[0, c], scale[1, c] = level, COUNTS / scatter
+    whole = (sums[4] == power.shape[0]) & np.isfinite(scale[0])
+    partial = [c for c in range(0, count, LANES) if not whole[c : c + LANES].all()]
+    rows = power.shape[0] - first
+    flat_scale = scale.reshape(-1)
+    # Through a small tile: lines of the cache that are a power of two apart would displace each other.
+    tile = np.empty((2, count, _SLAB), np.int8)
+    flat_value, flat_share = tile[0].reshape(-1), tile[1].reshape(-1)
+    for slab in range(0, rows, _SLAB):
+        length = min(_SLAB, rows - slab)
+        for t in range(0, length, LANES):
+            for c in range(0, count, LANES):
+                at, to = (first + slab + t) * channels + start + c, c * _SLAB + t
+                _turn(flat, cells, at, channels, unit, flat_scale, c, count, flat_value, to, _SLAB)
+            for c in partial:
+                at, to = (first + slab + t) * channels + start + c, c * _SLAB + t
+                _turn_share(flat, cells, at, channels, unit, flat_scale, c, count, flat_share, to, _SLAB)
+        for c in range(count):
+            value[start + c, slab : slab + length] = tile[0, c, :length]
+        for c in partial:
+            share[start + c : start + c + LANES, slab : slab + length] = tile[1, c : c + LANES, :length]
+    for c in range(count):
+        if whole[c]:
+            share[start + c] = WHOLE
+
+
+@kernel
+def _find_bulk(
+    power: NDArray[np.float32], weight: NDArray[np.uint16], start: int, unit: np.float32, bulk: NDArray[np.float32]
+) -> None:
+    # Median of about 128 evenly spaced valid values, and the square of three sigma after their MAD.
+    rows, count = power.shape[0], bulk.shape[1]
+    step = max(rows // _SAMPLE, 1)
+    some, root = np.empty((2, count, 2 * _SAMPLE), np.float32)
+    found = np.zeros(count, np.int64)
+    for t in range(0, rows, step):
+        for c in range(count):
+            x, w = power[t, start + c], weight[t, start + c]
+            if w > 0 and abs(x) < _ENDLESS:
+                some[c, found[c]], root[c, found[c]] = x, np.sqrt(w * unit)
+                found[c] += 1
+    for c in range(count):
+        if found[c] < _SAMPLE // 2 and step > 1:
+            valid = np.flatnonzero((weight[:, start + c] > 0) & (np.abs(power[:, start + c]) < _ENDLESS))
+            valid = valid[:: max(valid.size // _SAMPLE, 1)]
+            found[c] = valid.size
+            for i in range(valid.size):
+                some[c, i] = power[valid[i], start + c]
+                root[c, i] = np.sqrt(weight[valid[i], start + c] * unit)
+        if found[c] == 0:
+            continue
+        line = some[c, : found[c]]
+        centre = np.float32(median(line))
+        for i in range(line.size):
+            line[i] = abs(line[i] - centre) * root[c, i]
+        reach = np.float32(_CLIP * _MAD_TO_SIGMA * median(line))
+        bulk[0, c], bulk[1, c] = centre, reach * reach if reach > 0.0 else np.float32(_ENDLESS)
 
 
 @vector_code
-def _turn(builder: Any, source: Any, at: Any, step: Any, out: Any, to: Any, stride: Any) -> None:
-    # Sixteen rows of eight to eight rows of sixteen: real and imaginary parts are the first and the last rows.
-    def row(number: int) -> Any:
-        return load(builder, source, at_step(builder, at, step, number))
-
-    turned = transpose([Lanes(builder, row(t), row(t + LANES)) for t in range(LANES)])
-    for c, column in enumerate(turned):
-        place = at_step(builder, to, stride, c)
-        store(builder, column.real, out, place)
-        store(builder, column.imaginary, out, builder.add(place, index(LANES)))
-
-
-@kernel
-def _shares(
-    weight: NDArray[np.uint16], parts: NDArray[np.int8], strip: int, count: int, part: NDArray[np.int8]
-) -> None:
-    # The shares of channels [strip, strip + count), channel-major.
-    full = np.uint16(parts.size - 1)
-    missing = np.uint16(0)
-    for t in range(weight.shape[0]):
-        cells = weight[t, strip : strip + count]
-        for c in range(count):
-            missing |= cells[c] ^ full
-    if missing == 0:
-        part[:] = WHOLE
-        return
-    for t in range(weight.shape[0]):
-        cells = weight[t, strip : strip + count]
-        for c in range(count):
-            part[c, t] = parts[cells[c]]
+def _accumulate(b: Any, power: Any, cells: Any, at: Any, unit: Any, bulk: Any, sums: Any, c: Any, count: Any) -> None:
+    # Number, weight, sum and sum of squares of the offsets in reach, the last three weighted; eight channels.
+    nothing, one = constant(b, 0).real, constant(b, 1).real
+    w = _weights(b, cells, at, unit)
+    off = b.fsub(load(b, power, at), load(b, bulk, c))
+    square = b.fmul(b.fmul(off, off), w)
+    inside = b.and_(b.fcmp_ordered("<=", square, load(b, bulk, b.add(c, count))), b.fcmp_ordered(">", w, nothing))
+    for number, term in enumerate((one, w, b.fmul(off, w), square)):
+        place = at_step(b, c, count, number)
+        store(b, b.fadd(load(b, sums, place), b.select(inside, term, nothing)), sums, place)
+    place = at_step(b, c, count, 4)
+    finite = b.fcmp_ordered("<", b.fmul(off, off), constant(b, _ENDLESS).real)
+    store(b, b.fadd(load(b, sums, place), b.select(finite, w, nothing)), sums, place)
 
 
-@kernel
-def _whiten_channel(
-    line: NDArray[np.float32],
-    part: NDArray[np.int8],
-    first: int,
-    value: NDArray[np.int8],
-    share: NDArray[np.int8],
-) -> None:
-    value[:] = 0
-    share[:] = 0
-    whole, infinite, none = np.float32(1 / WHOLE), np.float32(np.inf), np.float32(0.0)
-    for t in range(line.size):
-        good = abs(line[t]) < infinite
-        part[t] = part[t] if good else np.int8(0)
-        line[t] = line[t] if good else none
-    some, root = _sample(line, part)
-    if some.size < _LEAST_ROWS:
-        return
-    centre = np.float32(median(some.copy()))
-    for i in range(some.size):
-        some[i] = abs(some[i] - centre) * root[i]
-    reach, correction = np.float32(_CLIP * _MAD_TO_SIGMA * median(some)), _CLIPPED_SIGMA
-    if reach == 0.0:
-        reach, correction = infinite, 1.0
-    kept, weight, total, square = 0.0, 0.0, 0.0, 0.0
-    for start in range(0, line.size, _RUN):
-        k, w, s, q = _within_parts(line[start : start + _RUN], part[start : start + _RUN], centre, reach)
-        kept, weight, total, square = kept + k, weight + w, total + s, square + q
-    mean = total / weight
-    level = centre + mean
-    scatter = np.sqrt(max(square - weight * mean * mean, 0.0) / kept) / correction
-    # Rounding of a constant channel is no scatter.
-    if scatter <= 1e-6 * abs(level):
-        return
-    low, factor, limit = np.float32(level), np.float32(COUNTS / scatter), np.float32(COUNTS * LIMIT_SIGMA)
-    for t in range(value.size):
-        counts = min(max((line[first + t] - low) * factor, -limit), limit) * (np.float32(part[first + t]) * whole)
-        value[t] = np.int8(np.floor(counts + np.float32(0.5)))
-    share[:] = part[first:]
+def _weights(b: Any, cells: Any, at: Any, unit: Any) -> Any:
+    # Eight weights as fractions of the full one.
+    words = ir.VectorType(ir.IntType(16), LANES)
+    some = b.load(b.bitcast(b.gep(cells, [at]), words.as_pointer()), align=2)
+    return b.fmul(b.uitofp(some, ir.VectorType(ir.FloatType(), LANES)), load(b, unit, index(0)))
 
 
-@kernel
-def _sample(line: NDArray[np.float32], part: NDArray[np.int8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    # About 128 valid values, evenly spaced, and the roots of their shares.
-    some, root = np.empty(2 * _SAMPLE, np.float32), np.empty(2 * _SAMPLE, np.float32)
-    count, step = 0, max(line.size // _SAMPLE, 1)
-    for t in range(0, line.size, step):
-        if part[t] > 0:
-            some[count], root[count] = line[t], np.sqrt(np.float32(part[t]) * np.float32(1 / WHOLE))
-            count += 1
-    if count < _SAMPLE // 2 and step > 1:
-        valid = np.flatnonzero(part)
-        count, step = 0, max(valid.size // _SAMPLE, 1)
-        for i in range(0, valid.size, step):
-            t = valid[i]
-            some[count], root[count] = line[t], np.sqrt(np.float32(part[t]) * np.float32(1 / WHOLE))
-            count += 1
-    return some[:count], root[:count]
+def _make_turn(shares: bool) -> Callable[..., None]:
+    """Whiten eight rows of eight channels, or find their shares, and write them channel by channel."""
+
+    @vector_code
+    def turn(
+        b: Any, power: Any, cells: Any, at: Any, step: Any, unit: Any, scale: Any, c: Any, count: Any, out: Any, to: Any,
+        stride: Any,
+    ) -> None:  # fmt: skip
+        nothing, most = constant(b, 0).real, constant(b, COUNTS * LIMIT_SIGMA).real
+        least, endless, half = (constant(b, x).real for x in (-COUNTS * LIMIT_SIGMA, _ENDLESS, 128.5))
+        level, factor = load(b, scale, c), load(b, scale, b.add(c, count))
+
+        def row(number: int) -> Any:
+            place = at_step(b, at, step, number)
+            w = _weights(b, cells, place, unit)
+            x = b.fmul(b.fsub(load(b, power, place), level), factor)
+            good = b.and_(b.fcmp_ordered("<", x, endless), b.fcmp_ordered(">", x, b.fneg(endless)))
+            good = b.and_(good, b.fcmp_ordered(">", w, nothing))
+            if shares:
+                part = b.fmul(w, constant(b, WHOLE).real)
+                x = b.select(b.fcmp_ordered("<", part, constant(b, 1).real), constant(b, 1).real, part)
+            else:
+                x = b.select(b.fcmp_ordered("<", x, most), x, most)
+                x = b.fmul(b.select(b.fcmp_ordered(">", x, least), x, least), w)
+            # To the nearest integer: all are positive when the fraction is cut off.
+            return b.fadd(b.select(good, x, nothing), half)
+
+        turned = transpose([Lanes(b, row(t), nothing) for t in range(LANES)])
+        integers, octets = (ir.VectorType(ir.IntType(bits), LANES) for bits in (32, 8))
+        for channel, column in enumerate(turned):
+            numbers = b.sub(b.fptosi(column.real, integers), ir.Constant(integers, [128] * LANES))
+            place = b.gep(out, [at_step(b, to, stride, channel)])
+            b.store(b.trunc(numbers, octets), b.bitcast(place, octets.as_pointer()), align=1)
+
+    return turn
 
 
-@kernel
-def _within_parts(
-    line: NDArray[np.float32], part: NDArray[np.int8], centre: np.float32, reach: np.float32
-) -> tuple[np.float32, np.float32, np.float32, np.float32]:
-    # Number, weight, sum and sum of squares of the offsets that are in reach, all but the number weighted.
-    whole = np.float32(1 / WHOLE)
-    kept, weight, total, square = np.float32(0.0), np.float32(0.0), np.float32(0.0), np.float32(0.0)
-    for t in range(line.size):
-        off, w = line[t] - centre, np.float32(part[t]) * whole
-        power = off * off * w
-        inside = np.float32(power <= reach * reach)
-        kept += inside * np.float32(w > 0.0)
-        weight += w * inside
-        total += off * w * inside
-        square += power * inside
-    return kept, weight, total, square
+_turn, _turn_share = _make_turn(False), _make_turn(True)
 
 
 @kernel

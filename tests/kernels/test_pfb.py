@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import firwin
 
-from edgefilter_kernels.pfb import bank, pfb, prototype, scratch
+from edgefilter_kernels.bank import make_bank, make_scratch, prototype
+from edgefilter_kernels.pfb import pfb, voltages
 from tests.reference.pfb import pfb as reference
 from tests.reference.unpack import unpack
 
@@ -20,13 +21,14 @@ def run(
     encoding: tuple[int, str] = (32, "float"),
     complex_samples: bool = True,
     products: int = 0,
+    hop: int | None = None,
 ) -> Result:
     """Run the kernel; shape is times, channels of the raw stream, fine channels, hands."""
     times, coarse, fine, hands = shape
     power = np.full((times, coarse * fine, products or hands), np.nan, np.float32)
     moment4 = np.full((times, coarse * fine, hands), np.nan, np.float32)
     count = np.full(times, -1, np.int32)
-    pfb(bank(filter_, fine, *encoding, hands, complex_samples), raw, valid, power, moment4, count)
+    pfb(make_bank(filter_, fine, *encoding, hands, complex_samples, hop), raw, valid, power, moment4, count)
     return power, moment4, count
 
 
@@ -52,6 +54,7 @@ def noise(samples: int, seed: int = 1) -> np.ndarray:
     encoding=st.sampled_from(ENCODINGS),
     complex_samples=st.booleans(),
     full=st.booleans(),
+    oversampling=st.sampled_from([(1, 1), (4, 3), (32, 27)]),
     present=st.sampled_from([0.0, 0.5, 1.0]),
     seed=st.integers(0, 2**32 - 1),
 )
@@ -65,6 +68,7 @@ def test_kernel_agrees_with_the_reference(
     encoding: tuple[int, str],
     complex_samples: bool,
     full: bool,
+    oversampling: tuple[int, int],
     present: float,
     seed: int,
 ) -> None:
@@ -73,7 +77,10 @@ def test_kernel_agrees_with_the_reference(
     coarse *= 8 if numbers * encoding[0] % 8 else 1
     numbers = coarse * hands * (2 if complex_samples else 1)
     step = fine if complex_samples else 2 * fine
-    samples = (times * spectra + taps - 1) * step
+    hop = step * oversampling[1] // oversampling[0]
+    hop -= hop % 2 if hop < step else 0
+    hop = hop or step
+    samples = (times * spectra - 1) * hop + taps * step
     if encoding[1] == "float":
         raw = rng.standard_normal((samples, numbers)).astype(np.float32).view(np.uint8)
     else:
@@ -85,9 +92,9 @@ def test_kernel_agrees_with_the_reference(
     products = 4 if full and hands == 2 else hands
 
     shape = (times, coarse, fine, hands)
-    power, moment4, count = run(raw, valid, filter_, shape, encoding, complex_samples, products)
+    power, moment4, count = run(raw, valid, filter_, shape, encoding, complex_samples, products, hop)
 
-    power_, moment4_, count_ = reference(voltage, filter_, fine, valid, times)
+    power_, moment4_, count_ = reference(voltage, filter_, fine, valid, times, hop)
     np.testing.assert_array_equal(count, count_)
     np.testing.assert_allclose(power, power_[..., :products], rtol=2e-5, atol=1e-5 * max(power_.max(), 1e-30))
     np.testing.assert_allclose(moment4, moment4_, rtol=2e-5, atol=1e-5 * max(moment4_.max(), 1e-30))
@@ -192,8 +199,8 @@ def test_the_shortest_input_is_one_spectrum_of_one_tap(fine: int, complex_sample
 
 def test_nothing_valid_gives_zeros_and_work_space_may_be_used_again() -> None:
     fine, taps = 64, 4
-    layout = bank(prototype(fine, taps, "hamming", True), fine, 8, "signed", 2, True)
-    work = scratch(layout, 8, 1, 4)
+    layout = make_bank(prototype(fine, taps, "hamming", True), fine, 8, "signed", 2, True)
+    work = make_scratch(layout, 8, 1, 4)
     raw = np.random.default_rng(6).integers(0, 256, ((8 + taps - 1) * fine, 4), np.uint8)
     results = []
     for valid in (True, False, True):
@@ -254,8 +261,54 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="even"):
         prototype(3, 4, "hamming", True)
     with pytest.raises(ValueError, match="power of two"):
-        bank(prototype(6, 4, "hamming", True), 6, 8, "signed", 2, True)
-    with pytest.raises(ValueError, match="whole spectra"):
-        bank(filter_[1:], 16, 8, "signed", 2, True)
+        make_bank(prototype(6, 4, "hamming", True), 6, 8, "signed", 2, True)
+    with pytest.raises(ValueError, match="whole taps"):
+        make_bank(filter_[1:], 16, 8, "signed", 2, True)
     with pytest.raises(ValueError, match="hann"):
         prototype(2, 1, "hann", True)
+
+
+@pytest.mark.parametrize("oversampling", [(1, 1), (4, 3), (32, 27)])
+@pytest.mark.parametrize("complex_samples", [True, False])
+def test_a_tone_is_put_together_again_from_the_voltages_of_its_channel(
+    complex_samples: bool, oversampling: tuple[int, int]
+) -> None:
+    """At every offset from the centre of the channel: amplitude by the filter, phase and frequency as they were."""
+    fine, taps, channel, spectra, first = 64, 8, 21, 24, 5
+    step = fine if complex_samples else 2 * fine
+    hop = step * oversampling[1] // oversampling[0]
+    filter_ = prototype(fine, taps, "hamming", complex_samples)
+    bank = make_bank(filter_, fine, 32, "float", 1, complex_samples, hop)
+    time = np.arange(first * hop, first * hop + (spectra - 1) * hop + taps * step)
+    centre = (channel - fine / 2 if complex_samples else channel) / step
+    when = hop * (first + np.arange(spectra))
+    for offset in np.linspace(-0.5, 0.5, 41):
+        turns = centre + offset / step
+        tone = np.exp(2j * np.pi * turns * time)
+        raw = as_raw((tone if complex_samples else tone.real)[:, None, None])
+        voltage = voltages(bank, raw, spectra, first)[:, channel, 0]
+        response = filter_ @ np.exp(2j * np.pi * offset / step * np.arange(len(filter_)))
+        expected = response * np.exp(2j * np.pi * offset / step * when) * (1 if complex_samples else 0.5)
+        # A real tone's image at the negative frequency is attenuated by the filter to what is allowed here.
+        np.testing.assert_allclose(voltage, expected, atol=1e-4 * np.abs(filter_.sum()))
+    # Half a channel up, where channels meet, the next one has as much of it.
+    other = voltages(bank, raw, spectra, first)[:, channel + 1, 0]
+    np.testing.assert_allclose(np.abs(other), np.abs(voltage), rtol=1e-3)
+
+
+def test_voltages_do_not_depend_on_where_time_is_cut() -> None:
+    fine, taps, hop, cut = 64, 4, 48, 7
+    bank = make_bank(prototype(fine, taps, "hamming", True), fine, 8, "signed", 2, True, hop)
+    raw = np.random.default_rng(8).integers(0, 256, (19 * hop + taps * fine, 8), np.uint8)
+    whole = voltages(bank, raw, 20)
+    np.testing.assert_array_equal(voltages(bank, raw[cut * hop :], 20 - cut, cut), whole[cut:])
+    power, _, _ = run(
+        raw, np.ones(20, np.bool_), prototype(fine, taps, "hamming", True), (20, 2, fine, 2), (8, "signed"), hop=hop
+    )
+    np.testing.assert_allclose(np.abs(whole) ** 2, power, rtol=1e-5)
+
+
+@pytest.mark.parametrize("hop", [0, 65, 31])
+def test_steps_that_cannot_be_are_refused(hop: int) -> None:
+    with pytest.raises(ValueError, match="from spectrum to spectrum"):
+        make_bank(prototype(32, 4, "hamming", False), 32, 8, "signed", 1, False, hop)
