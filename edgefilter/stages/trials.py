@@ -15,6 +15,7 @@ LADDER = (1, 2, 4, 8)
 """Rows summed to one time step: half of what a channel smears a pulse over is fine enough."""
 
 _LEAST_CHANNELS = 8
+_STRETCH = 1.2  # steps that trials of a narrow band may be apart: they are chosen among those of the whole band
 _GROUP_SMEAR = 0.25  # widths of the narrowest pulse that sharing sub-band sums may smear
 
 
@@ -104,7 +105,7 @@ def groups(plan: Plan, bands: Sequence[Band]) -> list[Group]:
     while dms[-1] < high:
         dms.append(min(dms[-1] + float(steps(np.array(dms[-1]), 0)), high))
     dm = np.array(dms)
-    tried = [_choose(dm, steps(dm, band)) for band in range(len(bands))]
+    tried = [_choose(dm, steps(dm, band)) if band else np.ones(len(dm), np.bool_) for band in range(len(bands))]
     rungs = np.array([max(rung for rung in LADDER if rung == 1 or 2 * rung <= smears[0] * one) for one in dms])
     edges, _ = subbands(delays, bands)
     within = max(float(np.ptp(delays[start:stop])) for start, stop in pairwise(edges))
@@ -121,14 +122,14 @@ def groups(plan: Plan, bands: Sequence[Band]) -> list[Group]:
 
 
 def _choose(dm: NDArray[np.float64], step: NDArray[np.float64]) -> NDArray[np.bool_]:
-    # The fewest trials of which no two are further apart than the step at the lower one; the first and the last.
+    # Few trials of which no two are much further apart than the step at the lower one; the first and the last.
     chosen = np.zeros(len(dm), np.bool_)
     at = 0
     while True:
         chosen[at] = True
         if at == len(dm) - 1:
             return chosen
-        at = max(at + 1, int(np.searchsorted(dm, dm[at] + step[at] * (1 + 1e-9), side="right")) - 1)
+        at = max(at + 1, int(np.searchsorted(dm, dm[at] + step[at] * _STRETCH, side="right")) - 1)
 
 
 def subbands(delays: NDArray[np.float64], bands: Sequence[Band]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -176,30 +176,26 @@ def _may_reach(
     line: NDArray[np.float32], boxcars: Boxcars, sums: NDArray[np.float32], spare: NDArray[np.float32]
 ) -> bool:
     # Whether any boxcar reaches the threshold with the least scatter it may have: almost no series does.
-    first, count = boxcars.first, boxcars.times
     sums[:] = line
     for octave in range(boxcars.octaves):
         w = 1 << octave
-        if octave:
-            _double(sums, w, spare)
-            sums, spare = spare, sums
-        limit = np.float32(boxcars.threshold * math.sqrt(w) * (1.0 - 1e-6))
-        searched = sums[first - w // 2 : first - w // 2 + count]
-        above = np.float32(0.0)
-        for t in range(count):
-            above += np.float32(searched[t] >= limit)
-        if above > 0.0:
+        if _double(sums, w, np.float32(boxcars.threshold * math.sqrt(w) * (1.0 - 1e-6)), spare) > 0.0:
             return True
+        sums, spare = spare, sums
     return False
 
 
 @kernel
-def _double(narrow: NDArray[np.float32], w: int, wide: NDArray[np.float32]) -> None:
-    # Sums of w times out of sums of w / 2.
+def _double(narrow: NDArray[np.float32], w: int, limit: np.float32, wide: NDArray[np.float32]) -> np.float32:
+    # Sums of w times out of sums of w / 2, and how many of them reach the limit.
+    above = np.float32(0.0)
     h = w // 2
     early, late = narrow[: narrow.size - w + 1], narrow[h : narrow.size - w + 1 + h]
     for t in range(early.size):
-        wide[t] = early[t] + late[t]
+        total = early[t] + late[t] if h else early[t]
+        wide[t] = total
+        above += np.float32(total >= limit)
+    return above
 
 
 @kernel
@@ -220,7 +216,7 @@ def _best(
     for octave in range(boxcars.octaves):
         w = 1 << octave
         if octave:
-            _double(sums, w, spare)
+            _double(sums, w, np.float32(np.inf), spare)
             sums, spare = spare, sums
         factor = np.float32(1.0 / _scatter(sums, scale, first, count, w, spare))
         here = sums[first - w // 2 : first - w // 2 + count]

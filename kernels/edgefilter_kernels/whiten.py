@@ -17,7 +17,7 @@ _CLIPPED_SIGMA = 0.9865784
 _RUN = 1024  # values that are summed in single precision
 _SAMPLE = 128  # values that median and MAD of a channel are taken from
 _LEAST_ROWS = 16
-_SLAB = 128  # times that are transposed together: a line of the cache of bytes
+_SLAB = 256  # times that are transposed together
 _ENDLESS = 3e38  # beyond this nothing is finite
 
 COUNTS = 8
@@ -283,8 +283,8 @@ def _make_turn(shares: bool) -> Callable[..., None]:
 
     @vector_code
     def turn(
-        b: Any, power: Any, cells: Any, at: Any, step: Any, unit: Any, scale: Any, c: Any, count: Any, out: Any, to: Any,
-        stride: Any,
+        b: Any, power: Any, cells: Any, at: Any, step: Any, unit: Any, scale: Any, c: Any, count: Any,
+        out: Any, to: Any, stride: Any,
     ) -> None:  # fmt: skip
         nothing, most = constant(b, 0).real, constant(b, COUNTS * LIMIT_SIGMA).real
         least, endless, half = (constant(b, x).real for x in (-COUNTS * LIMIT_SIGMA, _ENDLESS, 128.5))

@@ -30,7 +30,7 @@ def whiten(power, weight, full, first):
         chosen = chosen[:: max(len(chosen) // 128, 1)]
     if len(chosen) < 16:
         return none, none
-    w = share / 64
+    w = np.where(share > 0, weight / full, 0)
     centre = np.sort(power[chosen])[len(chosen) // 2]
     off = power - centre
     mad = np.sort(np.abs(off[chosen]) * np.sqrt(w[chosen]))[len(chosen) // 2]

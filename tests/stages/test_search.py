@@ -98,7 +98,8 @@ def test_threads_and_what_lies_outside_the_window_do_not_matter(threads, seed):
         assert len(alone)
         others = whiten_all(plan, sky, many)
         assert all(
-            np.array_equal(a.value, b.value) and np.array_equal(a.share, b.share) for a, b in zip(blocks, others, strict=True)
+            np.array_equal(a.value, b.value) and np.array_equal(a.share, b.share)
+            for a, b in zip(blocks, others, strict=True)
         )
         assert same(alone, Search(plan, many).reduce(near, 12))
         # The same rows as other numbers of the stream.
@@ -212,10 +213,10 @@ def test_trials_cover_the_range_within_the_tolerance(rising):
         assert dms[0] == 10
         assert dms[-1] == 2000
         assert (np.diff(dms) > 0).all()
-        assert (np.diff(dms) <= steps[:-1] * (1 + 1e-6)).all()
+        assert (np.diff(dms) <= steps[:-1] * (1.2 if number else 1 + 1e-6)).all()
         counts.append(len(dms))
     assert counts[0] == sum(len(group.dm) for group in found)
-    assert max(counts[3:]) < counts[0] / 2
+    assert max(counts[3:]) < counts[0] / 2.5
 
 
 def read_filterbank(path):
