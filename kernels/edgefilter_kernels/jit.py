@@ -7,7 +7,7 @@ Compiled kernels are kept where Numba keeps such things: in the folder of ``NUMB
 ``__pycache__`` beside the source, or in the user's cache folder where that cannot be written to. If nothing can, each
 process compiles for itself. Three things differ from Numba's own cache:
 
-- It is stale as soon as any file of this package changes, for a kernel has those that it calls compiled into it.
+- It is stale as soon as its file changes, or any that this one imports: a kernel has those that it calls compiled in.
 - Processes that compile at the same time take turns to write: each reads the index before it adds to it.
 - A file that cannot be read (power was lost while it was written) is compiled anew, a full disk is no error.
 """
@@ -16,6 +16,7 @@ import contextlib
 import fcntl
 import functools
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from pickle import UnpicklingError
@@ -24,6 +25,10 @@ from typing import Any
 from numba import njit
 from numba.core import event
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+_IMPORTS = re.compile(
+    r"^(?:from|import) edgefilter_kernels(?:\.(\w+)| import (?:\(([\w\s,]+)\)|([\w ,]+)))", re.MULTILINE
+)
 
 OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": {"contract", "reassoc"}}
 
@@ -39,7 +44,9 @@ def kernel(function: Callable[..., Any]) -> Any:
 class _SharedCache(FunctionCache):  # type: ignore[misc]
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
-        self._cache_file = IndexDataCacheFile(self._cache_path, self._impl.filename_base, _sources())
+        self._cache_file = IndexDataCacheFile(
+            self._cache_path, self._impl.filename_base, _digest(Path(function.__code__.co_filename))
+        )
 
     def load_overload(self, signature: Any, context: Any) -> Any:
         try:
@@ -59,13 +66,23 @@ class _SharedCache(FunctionCache):  # type: ignore[misc]
                     super().save_overload(signature, compiled)
 
 
-@functools.cache
-def _sources() -> str:
-    """Digest of all files of this package."""
+def _digest(path: Path) -> str:
+    """Digest of a file of kernels and of all that it imports from this package."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
+    for source in sorted(_sources(path)):
+        digest.update(source.read_bytes())
     return digest.hexdigest()
+
+
+@functools.cache
+def _sources(path: Path) -> frozenset[Path]:
+    found = {path}
+    for names in _IMPORTS.findall(path.read_text(encoding="utf-8")):
+        for name in re.findall(r"\w+", " ".join(names)):
+            other = Path(__file__).parent / f"{name}.py"
+            if other != path and other.is_file():
+                found |= _sources(other)
+    return frozenset(found)
 
 
 class _Compilations(event.Listener):  # type: ignore[misc]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import edgefilter_kernels
+from edgefilter_kernels.jit import _sources
 
 PROGRAM = """
 import sys
@@ -55,12 +56,19 @@ def test_processes_that_compile_at_once_all_leave_something_that_can_be_loaded(t
     assert told(start(tmp_path, *kinds)) == []
 
 
-def test_a_change_of_any_file_of_the_package_makes_the_kept_code_stale(tmp_path: Path, kernels: Path) -> None:
+def test_a_change_of_what_a_file_imports_makes_the_kept_code_stale_and_of_others_does_not(
+    tmp_path: Path, kernels: Path
+) -> None:
     assert told(start(tmp_path, kernels=kernels)) == ["lose_not_finite"]
-    other = kernels / "edgefilter_kernels" / "boxcar.py"
-    other.write_text(other.read_text() + "\n")
-    assert told(start(tmp_path, kernels=kernels)) == ["lose_not_finite"]
-    assert told(start(tmp_path, kernels=kernels)) == []
+    for name, compiled in (("boxcar", []), ("jit", ["lose_not_finite"])):
+        path = kernels / "edgefilter_kernels" / f"{name}.py"
+        path.write_text(path.read_text() + "\n")
+        assert told(start(tmp_path, kernels=kernels)) == compiled
+
+
+def test_imports_are_followed_however_they_are_written() -> None:
+    names = {path.stem for path in _sources(Path(edgefilter_kernels.__file__).parent / "pfb.py")}
+    assert names == {"bank", "fft", "jit", "lanes", "pfb", "rows", "unpack"}
 
 
 def test_damaged_files_are_compiled_anew(tmp_path: Path) -> None:
