@@ -19,6 +19,7 @@ STRIDE = STRIP + PAD
 """Numbers from row to row of a strip."""
 
 _BATCH_BYTES = 256 << 10  # filtered spectra of a batch: what stays in a usual L2 cache
+_BATCH_SAMPLES = 2048  # samples of a batch of interleaved raw channels
 _GROUP_BYTES = 4 << 20  # filtered spectra of a batch of a group of raw channels
 _LEAST_BATCH = 8  # spectra: the first taps - 1 rows of a batch are unpacked twice
 
@@ -202,7 +203,9 @@ def make_scratch(bank: Bank, spectra: int, channels: int, products: int) -> Scra
     _, taps, width = bank.coefficients.shape
     n, sums = bank.channels, products + bank.hands
     row_bytes = 2 * width * 4 * bank.hands
-    batch = min(spectra, FLUSH, max(_BATCH_BYTES // row_bytes, taps, _LEAST_BATCH))
+    # Raw channels are interleaved: rows of a batch are read once for each of them, from the cache if they are few.
+    most = _BATCH_BYTES // row_bytes if channels == 1 else _BATCH_SAMPLES // n
+    batch = min(spectra, FLUSH, max(most, taps, _LEAST_BATCH))
     group = min(channels, max(1, _GROUP_BYTES // (row_bytes * batch)))
     # The filter makes four spectra at a time; where they are oversampled, only the first of them is meant.
     fours = -(-batch // 4) * 4 if bank.hop == n else batch + 3

@@ -13,7 +13,7 @@ N complex numbers, a power of two, lie in two halves of a plane: real parts, the
 In this order channel -k lies as far from the end of a run of 64 · 2^s numbers as channel k does from its start, so
 :func:`untangle` turns N numbers that are 2 N real ones into their first N channels with plain loads.
 
-Below 64 channels the transform is a product with its matrix, and the order the natural one.
+From 8 to 32 channels there is one block, of 8 numbers a run, below that a product with the transform's matrix.
 """
 
 from collections.abc import Callable
@@ -40,12 +40,24 @@ def starts(channels: int) -> NDArray[np.int64]:
     Returns
     -------
     NDArray
-        int64 ``[B]``, of N / 64 blocks, of one below 64 channels.
+        int64 ``[B]``: B = N / 64, or N / 8 below 64 channels and 1 below 8.
     """
+    run = _run(channels)
+    return np.asarray(run * _reversed(channels // run), np.int64)
+
+
+def _reversed(count: int) -> NDArray[np.int64]:
+    """Return the numbers below a power of two with their bits in reverse."""
     reverse = np.zeros(1, np.int64)
-    while len(reverse) < channels // _BLOCK:
+    while len(reverse) < count:
         reverse = np.concatenate([2 * reverse, 2 * reverse + 1])
-    return _BLOCK * reverse
+    return reverse
+
+
+@kernel
+def _run(channels: int) -> int:
+    """Length of the runs of positions whose channels are equally far apart."""
+    return _BLOCK if channels >= _BLOCK else min(channels, LANES)
 
 
 def order(channels: int) -> NDArray[np.int64]:
@@ -69,10 +81,10 @@ def twiddles(channels: int) -> NDArray[np.float32]:
     Returns
     -------
     NDArray
-        float32 ``[2, any]``: real and imaginary parts, pass by pass; of the whole matrix below 64 channels.
+        float32 ``[2, any]``: real and imaginary parts, pass by pass; of the whole matrix below 8 channels.
     """
     parts = [np.zeros(LANES, np.complex128)]  # never empty, so that it always has an address
-    if channels < _BLOCK:
+    if channels < LANES:
         k = np.arange(channels)
         parts = [np.exp(-2j * np.pi * np.outer(k, k) / channels).ravel()]
     size = channels
@@ -135,6 +147,27 @@ def _block(builder: Any, real: Any, imag: Any, at: Any) -> None:
         numbers.store(row, place)
 
 
+def _make_short(rows: int) -> Callable[..., None]:
+    """Transform ``8 rows`` numbers, fewer than a block: the rest of the eight vectors is left 0 and not stored."""
+
+    @vector_code
+    def short(builder: Any, real: Any, imag: Any, at: Any) -> None:
+        numbers = Pointers(builder, real, imag)
+        places = [builder.add(at, index(LANES * i)) for i in range(rows)]
+        values = dft([numbers.load(place) for place in places])
+        for k in range(1, rows):
+            values[k] = values[k] * constant(builder, np.exp(-2j * np.pi * k * np.arange(LANES) / (LANES * rows)))
+        values += [constant(builder, 0)] * (LANES - rows)
+        values = transpose(dft(transpose(values)))
+        for place, k in zip(places, _reversed(rows), strict=True):
+            numbers.store(values[k], place)
+
+    return short
+
+
+_short1, _short2, _short4 = (_make_short(rows) for rows in (1, 2, 4))
+
+
 @vector_code
 def _untangle_lanes(builder: Any, real: Any, imag: Any, here: Any, there: Any, cos: Any, sin: Any) -> None:
     """Untangle eight numbers from ``here`` on, and their mirror images from ``there`` on."""
@@ -159,9 +192,23 @@ def fft(real: NDArray[np.float32], imag: NDArray[np.float32], twiddle: NDArray[n
     """
     n = len(real)
     cos, sin = twiddle[0], twiddle[1]
-    if n < _BLOCK:
+    if n < LANES:
         _by_matrix(real, imag, cos, sin)
-        return
+    elif n == LANES:
+        _short1(real, imag, 0)
+    elif n == 2 * LANES:
+        _short2(real, imag, 0)
+    elif n == 4 * LANES:
+        _short4(real, imag, 0)
+    else:
+        _by_blocks(real, imag, cos, sin)
+
+
+@kernel
+def _by_blocks(
+    real: NDArray[np.float32], imag: NDArray[np.float32], cos: NDArray[np.float32], sin: NDArray[np.float32]
+) -> None:
+    n = len(real)
     first, size = LANES, n
     if n > _BLOCK and _is_odd_power(n):
         size = n // 2
@@ -226,16 +273,16 @@ def untangle(real: NDArray[np.float32], imag: NDArray[np.float32], turn: NDArray
     """
     n = len(real)
     real[0], imag[0] = real[0] + imag[0], 0
-    block = min(n, _BLOCK)
-    for i in range(1, block // 2 + 1):
-        j = block - i
+    run = _run(n)
+    for i in range(1, run // 2 + 1):
+        j = run - i
         even_re, even_im = real[i] + real[j], imag[i] - imag[j]
         odd_re, odd_im = imag[i] + imag[j], real[j] - real[i]
         re, im = odd_re * turn[0, i] - odd_im * turn[1, i], odd_re * turn[1, i] + odd_im * turn[0, i]
         half = np.float32(0.5)
         real[j], imag[j] = half * (even_re - re), half * (im - even_im)
         real[i], imag[i] = half * (even_re + re), half * (even_im + im)
-    low = block
+    low = run
     while low < n:
         for i in range(0, low // 2, LANES):
             _untangle_lanes(real, imag, low + i, 2 * low - LANES - i, turn[0], turn[1])
