@@ -1,18 +1,19 @@
 """How fast dispersed pulses are found, and how much of them, beside plainer ways.
 
-``python -m benchmarks.search`` searches 60 s of 1024 channels, 1200 to 1500 MHz, every 256 µs, of 8 bit, for DM 0 to 1000,
-in which 41 pulses of S/N 7 to 30 are hidden, and compares with the bound: the sum at each pulse's exact dispersion
-measure and the best of all boxcars at its place, which no blind search can better but by luck.
+``python -m benchmarks search`` searches 60 s of 1024 channels, 1200 to 1500 MHz, every 256 µs, of 8 bit, for DM 0 to
+1000, in which 41 pulses of S/N 7 to 30 are hidden, and compares with the bound: the sum at each pulse's exact
+dispersion measure and the best of all boxcars at its place, which no blind search can better but by luck.
 
 What is timed is all from 8-bit power without interference to candidates: widening to float32 rows, whitening,
-dedispersion, boxcars, clustering. Rates are seconds of data a second of processor time.
+dedispersion, boxcars, clustering. One thread's rates are in seconds of data a second of processor time, which other
+programs on the machine disturb least; what two threads gain is in the time on the wall. ``python -m benchmarks.search`` counts candidates in an hour of noise.
 """
 
 import argparse
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -23,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf
 
+from benchmarks.harness import OURS, Bench
 from benchmarks.machine import describe
 from edgefilter.cells import Rows
 from edgefilter.config import Reduction
@@ -32,18 +34,20 @@ from edgefilter.stages.search import Events, Search
 from edgefilter.stages.whiten import White, Whiten
 from edgefilter.stream import Encoding, Kind, Stream
 from edgefilter.workers import Workers
+from edgefilter_kernels.jit import kernel
 
 CHANNELS, LOW_MHZ, HIGH_MHZ = 1024, 1200.0, 1500.0
 ROW_SECONDS = Fraction(256, 10**6)
 SECONDS, PULSES, DM = 60.0, 41, (0.0, 1000.0)
 LEVELS = (6.5, 7.0)
+SPEED, FOUND, UNIT = "single-pulse search", "single-pulse search: what is found", "x real time"
 _LEVEL, _SIGMA = 96.0, 16.0  # of the 8-bit noise
 _FWHM_TO_SIGMA = 1 / math.sqrt(8 * math.log(2))
 
 
 @dataclass(frozen=True, slots=True)
 class Hidden:
-    """A pulse: arrival at the centre of the top channel in rows, DM, full width at half maximum in rows, matched S/N."""
+    """A pulse: arrival at the centre of the top channel (rows), DM, full width at half maximum (rows), matched S/N."""
 
     row: float
     dm: float
@@ -88,8 +92,8 @@ def draw_pulses(
     row = float(ROW_SECONDS)
     last = seconds - dispersion_delay(DM[1], LOW_MHZ, HIGH_MHZ) - 0.3
     when = np.linspace(0.3, last, count) / row + random.uniform(0, 1, count)
-    strength = np.exp(random.uniform(*np.log(snr), count))
-    width = np.exp(random.uniform(*np.log(width_ms), count)) * 1e-3 / row
+    strength = snr[0] * (snr[1] / snr[0]) ** random.uniform(0, 1, count)
+    width = width_ms[0] * (width_ms[1] / width_ms[0]) ** random.uniform(0, 1, count) * 1e-3 / row
     dm = random.uniform(10, DM[1] - 10, count)
     return [Hidden(*map(float, one)) for one in zip(when, dm, width, strength, strict=True)]
 
@@ -136,7 +140,7 @@ def search(plan: Plan, power: NDArray[np.uint8], threads: int) -> Searched:
     with Workers(threads) as workers:
         whiten, find, cluster = Whiten(plan, workers), Search(plan, workers), Cluster(plan)
         before, after = -(-find.history // rows), -(-find.lookahead // rows)
-        wall, cpu = time.perf_counter(), time.process_time()
+        began, cpu = time.perf_counter(), time.process_time()
         white: list[White | None] = [None] * before
         with _timed(stages, "widen, whiten"):
             for start in range(0, len(power), rows):
@@ -148,7 +152,7 @@ def search(plan: Plan, power: NDArray[np.uint8], threads: int) -> Searched:
         with _timed(stages, "cluster"):
             padded = [None, *events, None]
             found = [cluster.reduce(padded[k], padded[k + 1] or Events.none(), padded[k + 2], k) for k in range(count)]
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        wall, cpu = time.perf_counter() - began, time.process_time() - cpu
     return Searched([pulse for one in found for pulse in one.pulses], cpu, wall, stages)
 
 
@@ -196,40 +200,35 @@ def match(plan: Plan, pulse: Hidden, found: Sequence[Pulse]) -> list[Pulse]:
     ]
 
 
-def judge(plan: Plan, power: NDArray[np.uint8], pulses: Sequence[Hidden], found: Sequence[Pulse]) -> dict[str, Any]:
-    """Recall, false candidates and S/N of a search beside those of the bound."""
+def judge(
+    plan: Plan, power: NDArray[np.uint8], pulses: Sequence[Hidden], found: Sequence[Pulse]
+) -> dict[str, tuple[float, float | None]]:
+    """Recall, false candidates and S/N of a search, and those of the bound."""
     matches = [match(plan, pulse, found) for pulse in pulses]
-    best = [max((one.snr for one in some), default=0.0) for some in matches]
-    exact = [bound(plan, power, pulse) for pulse in pulses]
+    best = np.array([max((one.snr for one in some), default=0.0) for some in matches])
+    exact = np.array([bound(plan, power, pulse) for pulse in pulses])
+    injected = np.array([pulse.snr for pulse in pulses])
     matched = {id(one) for some in matches for one in some}
-    extra = [one.snr for one in found if id(one) not in matched]
-    hits = [(mine, pulse.snr, top) for mine, pulse, top in zip(best, pulses, exact, strict=True) if mine >= LEVELS[0]]
+    extra = np.array([one.snr for one in found if id(one) not in matched])
+    hit = best > 0
     return {
-        "pulses": len(pulses),
-        **{f"found at {level:g}": sum(mine >= level for mine in best) for level in LEVELS},
-        **{f"found at {level:g} by the bound": sum(mine >= level for mine in exact) for level in LEVELS},
-        **{f"false at {level:g}": sum(mine >= level for mine in extra) for level in LEVELS},
-        "S/N over injected": round(float(np.mean([mine / injected for mine, injected, _ in hits])), 3),
-        "S/N over injected of the bound": round(
-            float(np.mean([top / pulse.snr for top, pulse in zip(exact, pulses, strict=True)])), 3
-        ),
-        "S/N over bound": round(float(np.mean([mine / top for mine, _, top in hits])), 3),
+        **{
+            f"found of {len(pulses)} at {level:g}": (float((best >= level).sum()), float((exact >= level).sum()))
+            for level in LEVELS
+        },
+        **{f"false at {level:g}": (float((extra >= level).sum()), None) for level in LEVELS},
+        "S/N over injected": (float((best / injected)[hit].mean()), float((exact / injected)[hit].mean())),
     }
 
 
-def retention(seed: int = 5, count: int = 60, seconds: float = 30.0) -> dict[str, Any]:
-    """S/N over the brute-force sum for strong pulses of all widths and DMs, where noise hardly matters."""
+def retention(seed: int = 5, count: int = 40) -> float:
+    """Mean S/N over the brute-force sum's for pulses of all widths and DMs, strong ones: noise hardly matters."""
     plan = make_plan()
-    pulses = draw_pulses(count, seconds, seed, snr=(60, 60), width_ms=(0.2, 8))
-    power = make_power(plan, seconds, pulses, seed)
+    pulses = draw_pulses(count, SECONDS, seed, snr=(30, 30), width_ms=(0.2, 8))
+    power = make_power(plan, SECONDS, pulses, seed)
     found = search(plan, power, 1).pulses
-    ratio = np.array(
-        [
-            max((one.snr for one in match(plan, pulse, found)), default=0.0) / bound(plan, power, pulse)
-            for pulse in pulses
-        ]
-    )
-    return {"pulses": count, "mean": round(float(ratio.mean()), 4), "least": round(float(ratio.min()), 4)}
+    best = [max((one.snr for one in match(plan, pulse, found)), default=0.0) for pulse in pulses]
+    return float(np.mean([mine / bound(plan, power, pulse) for mine, pulse in zip(best, pulses, strict=True)]))
 
 
 def brute_force(plan: Plan, power: NDArray[np.uint8], trials: int) -> float:
@@ -246,63 +245,83 @@ def brute_force(plan: Plan, power: NDArray[np.uint8], trials: int) -> float:
     return rows * plan.row_seconds / ((time.process_time() - began) / 4 * trials)
 
 
-def false_per_hour(minutes: float, bands: int) -> dict[str, Any]:
-    """Candidates in noise alone, a minute of it at a time."""
-    plan = make_plan(bands)
-    found = [
-        pulse.snr
-        for minute in range(math.ceil(minutes))
-        for pulse in search(plan, make_power(plan, 60.0, [], 1000 + minute), 0).pulses
+def false_candidates(minutes: float) -> list[dict[str, Any]]:
+    """Candidates in noise alone, a minute of it at a time, for the whole band and for its parts too."""
+    plans = [make_plan(bands) for bands in (1, 4)]
+    found: list[list[float]] = [[], []]
+    for minute in range(math.ceil(minutes)):
+        power = make_power(plans[0], 60.0, [], 1000 + minute)
+        for plan, some in zip(plans, found, strict=True):
+            some.extend(pulse.snr for pulse in search(plan, power, 0).pulses)
+    return [
+        {
+            "minutes": math.ceil(minutes),
+            **{f"candidates at {level:g}": sum(snr >= level for snr in some) for level in LEVELS},
+            "highest": round(max(some, default=0.0), 2),
+        }
+        for some in found
     ]
-    return {
-        "minutes": math.ceil(minutes),
-        **{f"candidates at {level:g}": sum(snr >= level for snr in found) for level in LEVELS},
-        "highest": round(max(found, default=0.0), 2),
-    }
 
 
-def run(seconds: float = SECONDS, repeats: int = 3) -> dict[str, Any]:
-    """Rates by bands and threads, the least processor time of several runs; recall and S/N; the plain way."""
+def run(bench: Bench) -> None:
+    """Search the file for the whole band and for its parts too, on one and two threads; the plain way; the limit."""
     plan = make_plan()
-    pulses = draw_pulses(round(PULSES * seconds / SECONDS), seconds, 1)
-    power = make_power(plan, seconds, pulses, 1)
-    result: dict[str, Any] = {}
+    pulses = draw_pulses(PULSES, SECONDS, 1)
+    power = make_power(plan, SECONDS, pulses, 1)
     for bands in (1, 4):
         plan = make_plan(bands)
         with Workers(1) as workers:
             trials = Search(plan, workers).trials
-        one = _least(lambda plan=plan: search(plan, power, 1), repeats)
-        two = _least(lambda plan=plan: search(plan, power, 2), repeats)
-        result[f"{bands} band{'s' if bands > 1 else ''}"] = {
-            "trials": trials,
-            "real time a core": round(seconds / one.cpu, 1),
-            "two threads over one": round(one.wall / two.wall, 2),
-            "giga trial samples a core second": round(trials * len(power) / one.cpu / 1e9, 3),
-            **{f"{name}, s": round(cpu, 2) for name, cpu in one.stages.items()},
-            **judge(plan, power, pulses, one.pulses),
-        }
-    result["1 band"]["NumPy, dedispersion alone, real time a core"] = round(
-        brute_force(plan, power, result["1 band"]["trials"]), 3
-    )
-    result["S/N over brute force"] = retention()
-    return result
+        case = f"{trials} trials, {bands} band{'s' * (bands > 1)}"
+        one, two = (_least(bench, plan, power, threads) for threads in (1, 2))
+        bench.record(SPEED, case, OURS, SECONDS / one.cpu, UNIT)
+        bench.record(SPEED, case, "two threads over one", one.wall / two.wall, "", threads=2)
+        for name, cpu in one.stages.items():
+            bench.record(SPEED, case, f"{name} alone", SECONDS / cpu, UNIT)
+        if bands == 1:
+            bench.record(SPEED, case, "NumPy, dedispersion alone", brute_force(plan, power, trials), UNIT)
+            bench.record(SPEED, case, "limit: 16-bit additions alone", additions(bench, plan, power), UNIT)
+        for name, (ours, best) in judge(plan, power, pulses, one.pulses).items():
+            bench.record(FOUND, f"{case}: {name}", OURS, ours, "")
+            if best is not None:
+                bench.record(FOUND, f"{case}: {name}", "bound", best, "")
+    bench.record(FOUND, "S/N over that of brute force, mean over width and DM", OURS, retention(), "")
 
 
-def _least(once: Callable[[], Searched], repeats: int) -> Searched:
-    return min((once() for _ in range(repeats)), key=lambda one: one.wall)
+def _least(bench: Bench, plan: Plan, power: NDArray[np.uint8], threads: int) -> Searched:
+    """The run that took least of several; of one thread the least processor time, otherwise the least time."""
+    found: list[Searched] = []
+    bench.best(lambda: found.append(search(plan, power, threads)))
+    return min(found, key=lambda one: one.cpu if threads == 1 else one.wall)
+
+
+def additions(bench: Bench, plan: Plan, power: NDArray[np.uint8]) -> float:
+    """Real time that the additions of both stages alone would allow, at the rate of eight 16-bit terms to a store."""
+    with Workers(1) as workers:
+        find = Search(plan, workers)
+    rows, length, repeats = 8, 2048, 2000
+    terms, total = np.ones((rows, length), np.int16), np.zeros(length, np.int16)
+    rate = rows * length * repeats / bench.best(lambda: _add(terms, total, repeats))
+    return SECONDS / (find.additions * len(power) / rate)
+
+
+@kernel
+def _add(terms: NDArray[np.int16], total: NDArray[np.int16], repeats: int) -> None:
+    a, b, c, d, e, f, g, h = terms[0], terms[1], terms[2], terms[3], terms[4], terms[5], terms[6], terms[7]
+    for _ in range(repeats):
+        for t in range(total.size):
+            total[t] += np.int16(((a[t] + b[t]) + (c[t] + d[t])) + ((e[t] + f[t]) + (g[t] + h[t])))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Speed, recall and false candidates of the single-pulse search.")
-    parser.add_argument("--noise-minutes", type=float, default=0.0, help="of noise alone, to count false candidates")
-    parser.add_argument("--seconds", type=float, default=SECONDS)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/search.json"))
+    parser = argparse.ArgumentParser(description="False candidates of the single-pulse search in noise alone.")
+    parser.add_argument("--minutes", type=float, default=60.0, help="of noise")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/search_noise.json"))
     arguments = parser.parse_args()
-    result = run(arguments.seconds, arguments.repeats)
-    if arguments.noise_minutes:
-        result["noise"] = false_per_hour(arguments.noise_minutes, 1)
-        result["noise, 4 bands"] = false_per_hour(arguments.noise_minutes, 4)
+    result: dict[str, Any] = {
+        f"{bands} band{'s' * (bands > 1)}": count
+        for bands, count in zip((1, 4), false_candidates(arguments.minutes), strict=True)
+    }
     result["machine"] = describe()
     print(json.dumps(result, indent=1))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)

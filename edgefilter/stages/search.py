@@ -129,6 +129,12 @@ class Search:
         """Number of dispersion measures that are tried, over all bands."""
         return sum(len(one) for group, _ in self._groups for one in group.chosen)
 
+    @property
+    def additions(self) -> float:
+        """Additions that dedispersion takes a row of the input."""
+        channels, subbands = len(self._tree.subband), len(self._tree.edges) - 1
+        return sum((channels + len(group.dm) * subbands) / group.rows for group, _ in self._groups)
+
     def reduce(self, near: Sequence[White | None], block: int) -> Events:
         """Search one block.
 
