@@ -6,7 +6,9 @@ dispersion measure and the best of all boxcars at its place, which no blind sear
 
 What is timed is all from 8-bit power without interference to candidates: widening to float32 rows, whitening,
 dedispersion, boxcars, clustering. One thread's rates are in seconds of data a second of processor time, which other
-programs on the machine disturb least; what two threads gain is in the time on the wall. ``python -m benchmarks.search`` counts candidates in an hour of noise.
+programs on the machine disturb least; what two threads gain is in the time on the wall.
+
+``python -m benchmarks.search`` counts candidates in an hour of noise.
 """
 
 import argparse

@@ -156,7 +156,8 @@ class Search:
             raise ValueError(f"block {block} is searched in {before} + 1 + {after} blocks, not in {len(near)}")
         if not any(white is not None and white.share.any() for white in near):
             return Events.none()
-        window = _Window(near, before * rows - self._margin, self._plan, self._rungs, self._workers)
+        first = before * rows - self._margin
+        window = _Window(near, (first, before * rows + rows + self.lookahead), self._plan, self._rungs, self._workers)
         kept = _Strongest(self._most)
         job = _BlockSearch(self._plan, self._tree, self._margin, window, block)
 
@@ -224,22 +225,22 @@ class _Window:
     """
 
     def __init__(
-        self, near: Sequence[White | None], first: int, plan: Plan, rungs: Sequence[int], workers: Workers
+        self, near: Sequence[White | None], span: tuple[int, int], plan: Plan, rungs: Sequence[int], workers: Workers
     ) -> None:
         rows = plan.rows_per_block
         # The slack at the end takes up the rounding of delays.
-        length = _up(len(near) * rows - first, _GRAIN) + _GRAIN
+        length = _up(span[1] - span[0], _GRAIN) + _GRAIN
         value, share = np.empty((2, plan.channels, length), np.int8)
         valid = np.empty((plan.channels, length // _SHARE_STEPS), np.int8)
         self.complete = all(white is not None and white.complete for white in near)
         self.rungs = {}
 
         def join(start: int, stop: int) -> None:
-            _join([white.value if white else None for white in near], rows, first, value[start:stop], start)
+            _join([white.value if white else None for white in near], rows, span[0], value[start:stop], start)
             if self.complete:
                 valid[start:stop] = WHOLE
             else:
-                _join([white.share if white else None for white in near], rows, first, share[start:stop], start)
+                _join([white.share if white else None for white in near], rows, span[0], share[start:stop], start)
                 widest(share[start:stop], _SHARE_STEPS, valid[start:stop])
 
         workers.over(plan.channels, join)
@@ -335,10 +336,11 @@ def _halved(value: NDArray[np.int8], workers: Workers) -> NDArray[np.int8]:
 def _join(parts: Sequence[NDArray[np.int8] | None], rows: int, first: int, out: NDArray[np.int8], channel: int) -> None:
     # Rows from the first one on of consecutive blocks, 0 where there is none.
     for number, part in enumerate(parts):
-        start, stop = max(number * rows - first, 0), (number + 1) * rows - first
-        if stop > 0:
-            out[:, start:stop] = 0 if part is None else part[channel : channel + len(out), start - stop :]
-    out[:, len(parts) * rows - first :] = 0
+        start, stop = max(number * rows - first, 0), min((number + 1) * rows - first, out.shape[1])
+        if start < stop:
+            at = first + start - number * rows
+            out[:, start:stop] = 0 if part is None else part[channel : channel + len(out), at : at + stop - start]
+    out[:, max(len(parts) * rows - first, 0) :] = 0
 
 
 def _scale(total: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
