@@ -6,15 +6,23 @@ adds the sub-bands alone. C channels, S sub-bands and n trials take C / n + S ad
 processor would have to move and add as 64-bit numbers; no sum can overflow, so none depends on an order.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+from llvmlite import ir
+from numba.core import cgutils
 from numpy.typing import NDArray
 
 from edgefilter_kernels.jit import kernel
+from edgefilter_kernels.lanes import index, vector_code
 
 MOST_CHANNELS = 32
 """Channels that a sub-band may hold: eight sub-bands of as many bytes still add up within 16 bits."""
 
 _TILE = 2048  # times for which the sums of about 64 sub-bands stay in the second-level cache
+_STRIPE = 256  # times for which they stay in the first-level cache
+_CHUNK = 64  # times that are added together
 
 
 def dedisperse(
@@ -120,47 +128,92 @@ def _dedisperse(
     out: NDArray[np.float32],
 ) -> None:
     early, late = extent
-    starts = np.empty(max(power.shape[0], early.size), np.int64)
-    for tile in range(0, out.shape[2], _TILE):
-        length = min(_TILE, out.shape[2] - tile)
+    # Where each row begins that is added: of the channels for undelayed output, of the sub-bands for time 0 of a tile.
+    channel = coarse + first + np.arange(power.shape[0]) * power.shape[1]
+    for s in range(early.size):
+        channel[edges[s] : edges[s + 1]] += early[s]
+    subband = fine - early + np.arange(early.size) * scratch.shape[1]
+    source, sums, plane = power.reshape(-1), scratch.reshape(-1), out.reshape(-1)
+    length = out.shape[2]
+    for tile in range(0, length, _TILE):
+        times = min(_TILE, length - tile)
         for s in range(early.size):
-            channels = power[edges[s] : edges[s + 1]]
-            for c in range(edges[s], edges[s + 1]):
-                starts[c - edges[s]] = first + tile + early[s] + coarse[c]
-            _add_rows(channels, starts, scratch[s, : length + late[s] - early[s]])
-        for i in range(out.shape[0]):
-            for p in range(out.shape[1]):
-                for s in range(parts[p], parts[p + 1]):
-                    starts[s - parts[p]] = fine[i, s] - early[s]
-                _add_rows(scratch[parts[p] : parts[p + 1]], starts, out[i, p, tile : tile + length])
+            wide = times + late[s] - early[s]
+            _add_bytes(source, channel[edges[s] : edges[s + 1]], tile, wide, sums, s * scratch.shape[1])
+        # Sums of a few times stay in the first-level cache for all trials.
+        for start in range(0, times, _STRIPE):
+            stripe = min(_STRIPE, times - start)
+            for i in range(out.shape[0]):
+                for p in range(out.shape[1]):
+                    to = (i * out.shape[1] + p) * length + tile + start
+                    _add_sums(sums, subband[i, parts[p] : parts[p + 1]], start, stripe, plane, to)
 
 
 @kernel
-def _add_rows(rows: NDArray[np.int16], starts: NDArray[np.int64], total: NDArray[np.float32]) -> None:
-    # Bytes to 16 bits or 16 bits to float32. Several rows a pass: additions wait for loads and stores, and a pass has
-    # one store.
-    count, length = rows.shape[0], total.size
-    total[:] = 0
-    done = 0
-    while done + 8 <= count:
-        a = rows[done, starts[done] : starts[done] + length]
-        b = rows[done + 1, starts[done + 1] : starts[done + 1] + length]
-        c = rows[done + 2, starts[done + 2] : starts[done + 2] + length]
-        d = rows[done + 3, starts[done + 3] : starts[done + 3] + length]
-        e = rows[done + 4, starts[done + 4] : starts[done + 4] + length]
-        f = rows[done + 5, starts[done + 5] : starts[done + 5] + length]
-        g = rows[done + 6, starts[done + 6] : starts[done + 6] + length]
-        h = rows[done + 7, starts[done + 7] : starts[done + 7] + length]
-        for t in range(length):
-            total[t] += np.int16(((a[t] + b[t]) + (c[t] + d[t])) + ((e[t] + f[t]) + (g[t] + h[t])))
-        done += 8
-    while done + 2 <= count:
-        a = rows[done, starts[done] : starts[done] + length]
-        b = rows[done + 1, starts[done + 1] : starts[done + 1] + length]
-        for t in range(length):
-            total[t] += np.int16(a[t] + b[t])
-        done += 2
-    if done < count:
-        a = rows[done, starts[done] : starts[done] + length]
-        for t in range(length):
-            total[t] += a[t]
+def _add_bytes(
+    rows: NDArray[np.int8], begin: NDArray[np.int64], start: int, length: int, out: NDArray[np.int16], to: int
+) -> None:
+    done = length // _CHUNK * _CHUNK
+    for t in range(0, done, _CHUNK):
+        _add_byte_chunk(rows, begin, begin.size, start + t, out, to + t)
+    for t in range(done, length):
+        total = 0
+        for row in begin:
+            total += rows[row + start + t]
+        out[to + t] = total
+
+
+@kernel
+def _add_sums(
+    rows: NDArray[np.int16], begin: NDArray[np.int64], start: int, length: int, out: NDArray[np.float32], to: int
+) -> None:
+    done = length // _CHUNK * _CHUNK
+    for t in range(0, done, _CHUNK):
+        _add_sum_chunk(rows, begin, begin.size, start + t, out, to + t)
+    for t in range(done, length):
+        total = 0
+        for row in begin:
+            total += rows[row + start + t]
+        out[to + t] = total
+
+
+def _make_chunk(bits: int, result: Any, run: int) -> Callable[..., None]:
+    """Add rows over :data:`_CHUNK` times, ``run`` of them in 16 bits before they are added to the result."""
+    lanes = 16
+    source, sums, total = (ir.VectorType(kind, lanes) for kind in (ir.IntType(bits), ir.IntType(16), result))
+    parts = _CHUNK // lanes
+
+    def add(b: Any, rows: Any, begin: Any, at: Any, count: int, start: Any, totals: Any) -> None:
+        part: list[Any] = [None] * parts
+        for row in range(count):
+            place = b.add(b.load(b.gep(begin, [b.add(at, index(row))])), start)
+            for k in range(parts):
+                some = b.load(b.bitcast(b.gep(rows, [b.add(place, index(k * lanes))]), source.as_pointer()), align=1)
+                some = b.sext(some, sums) if bits < 16 else some
+                part[k] = some if part[k] is None else b.add(part[k], some)
+        for k in range(parts):
+            if isinstance(result, ir.IntType):
+                b.store(b.add(b.load(totals[k]), part[k]), totals[k])
+            else:
+                b.store(b.fadd(b.load(totals[k]), b.sitofp(part[k], total)), totals[k])
+
+    @vector_code
+    def chunk(b: Any, rows: Any, begin: Any, count: Any, start: Any, out: Any, to: Any) -> None:
+        totals = [cgutils.alloca_once_value(b, ir.Constant(total, [0] * lanes)) for _ in range(parts)]
+        for k in range(parts):
+            b.store(ir.Constant(total, [0] * lanes), totals[k])
+        runs = b.sdiv(count, index(run))
+        with cgutils.for_range(b, runs) as loop:
+            add(b, rows, begin, b.mul(loop.index, index(run)), run, start, totals)
+        done = b.mul(runs, index(run))
+        with cgutils.for_range(b, b.sub(count, done)) as loop:
+            add(b, rows, begin, b.add(done, loop.index), 1, start, totals)
+        for k in range(parts):
+            place = b.gep(out, [b.add(to, index(k * lanes))])
+            b.store(b.load(totals[k]), b.bitcast(place, total.as_pointer()), align=2)
+
+    return chunk
+
+
+_add_byte_chunk = _make_chunk(8, ir.IntType(16), 8)
+_add_sum_chunk = _make_chunk(16, ir.FloatType(), 8)
