@@ -17,5 +17,5 @@ def describe() -> dict[str, str]:
         "cores": str(len(os.sched_getaffinity(0))),
         "memory": f"{pages * page / 2**30:.0f} GiB",
         "python": platform.python_version(),
-        **{name: version(name) for name in ("edgefilter", "numpy", "numba", "rocket-fft", "pyarrow")},
+        **{name: version(name) for name in ("edgefilter", "numpy", "numba", "llvmlite", "pyarrow")},
     }

@@ -47,6 +47,8 @@ class Channelise(Section):
     """Length of the filter, in channels' worth of samples."""
     window: Literal["hamming", "hann", "kaiser", "boxcar"] = "hamming"
     """Window of the prototype filter; kaiser is used with beta 8."""
+    oversampling: Literal["1", "4/3", "32/27"] = "1"
+    """Spectra a second over the least that lose nothing: channels overlap in time rather than alias at their edges."""
 
     @model_validator(mode="after")
     def _power_of_two(self) -> Self:

@@ -58,9 +58,14 @@ class Plan:
         return self.stream.channels * self.fine_channels
 
     @property
-    def samples_per_spectrum(self) -> int:
-        """Raw samples from one spectrum to the next: N channels take N complex or 2 N real samples."""
+    def samples_per_tap(self) -> int:
+        """Raw samples that a tap of the filter spans: N channels take N complex or 2 N real samples."""
         return self.fine_channels * (1 if self.stream.complex_samples or not self.voltage else 2)
+
+    @property
+    def samples_per_spectrum(self) -> int:
+        """Raw samples from one spectrum to the next: those of a tap, fewer if the channels are oversampled."""
+        return _hop(self.samples_per_tap, self.settings) if self.voltage else 1
 
     @property
     def spectra_per_cell(self) -> int:
@@ -100,7 +105,9 @@ class Plan:
     @property
     def filter_samples(self) -> int:
         """Raw samples before a block that the channeliser's first spectrum reaches back to."""
-        return (self.settings.channelise.taps - 1) * self.samples_per_spectrum if self.voltage else 0
+        if not self.voltage:
+            return 0
+        return self.settings.channelise.taps * self.samples_per_tap - self.samples_per_spectrum
 
     @property
     def row_seconds(self) -> float:
@@ -149,8 +156,8 @@ class Plan:
     def sample_of_row(self, row: Fraction | float) -> int:
         """Raw sample number of an instant given in rows, corrected for the delay of the channeliser's filter.
 
-        Spectrum r is made of samples ``[(r-T+1) S, (r+1) S)``, whose centre lies ``(T-1)/2 S`` before the centre of the
-        spectrum's own S samples.
+        Spectrum r is made of samples ``[(r+1) S - T P, (r+1) S)``, T taps of P samples, whose centre lies
+        ``(T P - S) / 2`` before the centre of the spectrum's own S samples.
         """
         return max(0, round(Fraction(row) * self.samples_per_row) - self.filter_samples // 2)
 
@@ -187,16 +194,17 @@ def resolve(settings: Reduction, stream: Stream, samples: int | None = None) -> 
         complex_rate = float(stream.rate) / (1 if stream.complex_samples else 2)
         per_channel = 1 if stream.complex_samples else 2
         channels = channelise.channels or _power_of_two(complex_rate / _CHANNEL_HZ, 16, 4096)
-        spectra_seconds = float(channels * per_channel / stream.rate)
+        step = _hop(channels * per_channel, settings)
+        spectra_seconds = float(step / stream.rate)
         spectra = detect.spectra or _power_of_two(_CELL_SECONDS / spectra_seconds, 32, 1024)
         if samples is not None and detect.spectra is None:
-            while spectra > 1 and samples < 64 * spectra * channels * per_channel:
+            while spectra > 1 and samples < 64 * spectra * step:
                 spectra //= 2
     else:
-        channels, spectra, per_channel = 1, 1, 1
-    cell_seconds = float(channels * per_channel * spectra / stream.rate)
+        channels, spectra, step = 1, 1, 1
+    cell_seconds = float(step * spectra / stream.rate)
     cells = settings.integrate.cells or _power_of_two(_ROW_SECONDS / cell_seconds, 1, 4096)
-    row_bytes = channels * per_channel * spectra * cells * stream.sample_bytes
+    row_bytes = step * spectra * cells * stream.sample_bytes
     rows = settings.block.rows or _power_of_two(_BLOCK_BYTES / row_bytes, 1024, 4096)
     resolved = Reduction(
         block=settings.block.model_copy(update={"rows": rows}),
@@ -240,6 +248,19 @@ def _check(plan: Plan) -> None:
     for start, stop in plan.settings.flag.mask:
         if stop <= low or start >= high:
             raise ConfigError(f"flag.mask [{start}, {stop}] MHz lies outside the band, {low:.3f} to {high:.3f} MHz")
+
+
+def _hop(tap: int, settings: Reduction) -> int:
+    """Return the samples from one spectrum to the next, given those of a tap."""
+    oversampling = Fraction(settings.channelise.oversampling)
+    hop = tap / oversampling
+    if hop.denominator != 1:
+        least = oversampling.numerator
+        raise ConfigError(
+            f"channelise.oversampling is {oversampling}: it takes at least {least} channels of complex samples, "
+            f"half as many of real ones"
+        )
+    return int(hop)
 
 
 def _power_of_two(wanted: float, least: int, most: int) -> int:

@@ -2,8 +2,8 @@
 
 ::
 
-    raw ─▶ front ─▶ flag ─▶ integrate ─┬─▶ search ─▶ cluster ─┬─▶ cut-outs, ledger
-           (channelise | unpack)       └──────────────────────┘
+    raw ─▶ front ─▶ flag ─▶ integrate ─┬─▶ whiten ─▶ search ─▶ cluster ─┬─▶ cut-outs, ledger
+           (channelise | unpack)       └────────────────────────────────┘
 
 Everything here is counted in blocks. A stage asks for blocks before and after the one it works on; :class:`Track` holds
 them. What a block's products depend on is the sum of these windows and nothing else, so a reducer that starts at any
@@ -24,6 +24,7 @@ from edgefilter.stages.flag import FlagStage
 from edgefilter.stages.integrate import Integrate, Reduced
 from edgefilter.stages.keep import Keep
 from edgefilter.stages.search import Events, Search
+from edgefilter.stages.whiten import White, Whiten
 from edgefilter.track import Track
 from edgefilter.workers import Workers
 
@@ -88,14 +89,17 @@ class Reducer:
         self._front = front(plan, workers)
         self._flag = FlagStage(plan, workers)
         self._integrate = Integrate(plan, workers)
+        self._whiten = Whiten(plan, workers)
         self._search = Search(plan, workers)
         self._cluster = Cluster(plan)
         self._keep = Keep(plan)
         rows = plan.rows_per_block
+        self._white_before = -(-self._whiten.history // rows)
         self._search_before = -(-self._search.history // rows)
         self._search_after = -(-self._search.lookahead // rows)
         begin = max(stream_block, first_block - self.history_blocks)
         self._reduced: Track[tuple[SampleAccount, Reduced]] = Track(begin)
+        self._white: Track[White] = Track(begin)
         self._events: Track[Events] = Track(begin)
         self._pulses: Track[Pulses] = Track(begin)
         self._next = max(first_block, stream_block)
@@ -104,7 +108,7 @@ class Reducer:
     @property
     def history_blocks(self) -> int:
         """Blocks before the first wanted one that must be read again for the same products."""
-        return self._search_before + 1 + self._keep.after
+        return self._white_before + self._search_before + 1 + self._keep.after
 
     @property
     def latency_blocks(self) -> int:
@@ -136,7 +140,9 @@ class Reducer:
         samples = raw.account(block * length, (block + 1) * length)
         cells = self._front.reduce(raw)
         self._flag.reduce(cells)
-        self._reduced.append((samples, self._integrate.reduce(cells, *self._extent(raw, block))))
+        reduced = self._integrate.reduce(cells, *self._extent(raw, block))
+        self._reduced.append((samples, reduced))
+        self._white.append(self._whitened(block, reduced.rows))
         yield from self._advance()
 
     def finish(self) -> Iterator[ReducedBlock]:
@@ -187,12 +193,15 @@ class Reducer:
         return [item and item[1].rows for item in self._reduced.window(start, stop)]
 
     def _find(self, block: int) -> Events:
-        rows = self._rows(block - self._search_before, block + self._search_after + 1)
-        here = rows[self._search_before]
-        assert here is not None
-        start = block * self.plan.rows_per_block - self._search.history
-        stop = (block + 1) * self.plan.rows_per_block + self._search.lookahead
-        return self._search.reduce(Rows.join(rows, start, stop, here), block)
+        return self._search.reduce(
+            self._white.window(block - self._search_before, block + self._search_after + 1), block
+        )
+
+    def _whitened(self, block: int, here: Rows) -> White:
+        if not self._white_before:
+            return self._whiten.reduce(here)
+        near = self._rows(block - self._white_before, block + 1)
+        return self._whiten.reduce(Rows.join(near, here.start - self._whiten.history, here.stop, here))
 
     def _complete(self, block: int) -> ReducedBlock:
         item, found, events = self._reduced.get(block), self._pulses.get(block), self._events.get(block)
@@ -221,7 +230,8 @@ class Reducer:
     def _forget(self) -> None:
         self._events.drop_before(min(self._pulses.next - 1, self._next))
         self._pulses.drop_before(self._next - self._keep.after)
-        self._reduced.drop_before(min(self._events.next - self._search_before, self._next - self._keep.before))
+        self._white.drop_before(self._events.next - self._search_before)
+        self._reduced.drop_before(min(self._white.next - self._white_before, self._next - self._keep.before))
 
 
 def cells_in(block: ReducedBlock) -> int:

@@ -67,6 +67,25 @@ def test_real_voltages_take_twice_the_samples() -> None:
     assert plan.row_seconds == pytest.approx(1.024e-3)
 
 
+@pytest.mark.parametrize(("oversampling", "hop"), [("4/3", 192), ("32/27", 216)])
+def test_oversampled_spectra_overlap(oversampling: str, hop: int) -> None:
+    channelise = EXPLICIT.channelise.model_copy(update={"oversampling": oversampling})
+    plan = Plan(VOLTAGE, resolve(EXPLICIT.model_copy(update={"channelise": channelise}), VOLTAGE))
+    usual = Plan(VOLTAGE, resolve(EXPLICIT, VOLTAGE))
+    taps = EXPLICIT.channelise.taps
+    assert (plan.samples_per_tap, plan.samples_per_spectrum) == (256, hop)
+    assert plan.filter_samples == taps * 256 - hop
+    assert plan.samples_per_block == hop * plan.spectra_per_cell * plan.cells_per_row * plan.rows_per_block
+    np.testing.assert_array_equal(plan.frequencies_mhz, usual.frequencies_mhz)
+    # The centre of a filter lies so much before the centre of the samples that its spectrum adds.
+    assert plan.sample_of_row(4) == 4 * plan.samples_per_row - plan.filter_samples // 2
+
+
+def test_oversampling_needs_channels_enough() -> None:
+    with pytest.raises(ConfigError, match=r"oversampling is 32/27: it takes at least 32 channels"):
+        resolve(Reduction(channelise=Channelise(channels=16, oversampling="32/27")), VOLTAGE)
+
+
 def test_power_is_already_cells() -> None:
     plan = Plan(POWER, resolve(EXPLICIT, POWER))
     assert (plan.channels, plan.samples_per_cell, plan.samples_per_row, plan.filter_samples) == (256, 1, 2, 0)

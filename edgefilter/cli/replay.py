@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from edgefilter.cli.options import ReportOption, SetOption, StoreOption, ThreadsOption, overrides
 from edgefilter.cli.report import report_beside
-from edgefilter.cli.show import candidates_table, closing_lines, settings_lines
+from edgefilter.cli.show import candidates_table, closing_lines, compiling_line, settings_lines
 from edgefilter.config import NodeConfig, load, validate
 
 
@@ -32,6 +32,7 @@ def command(
     # Imported here, because numba and scipy take seconds that --help need not wait.
     from edgefilter.replaying import Replay
     from edgefilter.sources.files import open_files
+    from edgefilter_kernels.jit import compilations
 
     values = overrides(assignments, dm, snr)
     settings = load(config, values) if config else validate(NodeConfig, {}, values, where="settings")
@@ -52,7 +53,7 @@ def command(
             disable=not sys.stderr.isatty(),
             transient=True,
         )
-        with bar:
+        with bar, compilations(lambda kernel: notes.print(compiling_line(kernel), highlight=False)):
             task = bar.add_task("reducing", total=source.stream.seconds(source.samples))
             told = 0
             for sample in replay.run():

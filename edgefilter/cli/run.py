@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from edgefilter.cli.options import OtherStoreOption, SetOption, overrides
-from edgefilter.cli.show import closing_lines, counters_line, settings_lines
+from edgefilter.cli.show import closing_lines, compiling_line, counters_line, settings_lines
 from edgefilter.config import load
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def command(
     """Receive a stream over ZeroMQ and reduce it until it ends, or until SIGTERM or SIGINT."""
     # Imported here, because numba and scipy take seconds that --help need not wait.
     from edgefilter.node.daemon import Daemon
+    from edgefilter_kernels.jit import compilations
 
     settings = load(config, overrides(assignments))
     console = Console()
@@ -40,7 +41,10 @@ def command(
             f"{done.flagged_fraction:.2%} of cells flagged, {len(done.pulses)} candidates"
         )
 
-    with Daemon(settings, store or settings.store.path) as daemon:
+    with (
+        compilations(lambda kernel: say(compiling_line(kernel))),
+        Daemon(settings, store or settings.store.path) as daemon,
+    ):
         say(f"listening on {daemon.endpoint}")
         plan = daemon.wait_for_stream(stop)
         if plan is not None:

@@ -26,6 +26,11 @@ def settings_lines(plan: "Plan") -> list[str]:
     ]
 
 
+def compiling_line(kernel: str) -> str:
+    """Say what a first start waits for."""
+    return f"compiling {kernel} for this machine, once"
+
+
 def candidates_table(tally: "Tally", plan: "Plan") -> Table:
     """Tabulate the strongest candidates."""
     low, high = plan.band_mhz

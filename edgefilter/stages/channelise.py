@@ -1,5 +1,7 @@
 """Voltages to cells: polyphase filterbank, detection, accumulation."""
 
+from queue import SimpleQueue
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -8,8 +10,10 @@ from edgefilter.chunk import Chunk
 from edgefilter.errors import ConfigError
 from edgefilter.plan import Plan
 from edgefilter.stages.unpack import Unpack, expect_block
+from edgefilter.stream import Encoding
 from edgefilter.workers import Workers
-from edgefilter_kernels.pfb import pfb, polyphase, prototype
+from edgefilter_kernels.bank import Scratch, make_bank, make_scratch, prototype
+from edgefilter_kernels.pfb import pfb
 from edgefilter_kernels.unpack import lose_not_finite
 
 _PRODUCTS = ("XX", "YY", "CR", "CI")
@@ -50,12 +54,27 @@ class Channelise:
             raise ConfigError(f"channelise: {error}") from None
         self.history = plan.filter_samples
         self.lookahead = 0
-        self._hands = len(stream.products)
-        self.products = _PRODUCTS if settings.detect.stokes == "IQUV" else _PRODUCTS[: self._hands]
-        self._taps = taps
-        self._coefficients = polyphase(filter_, taps, stream.complex_samples)
+        hands = len(stream.products)
+        self.products = _PRODUCTS if settings.detect.stokes == "IQUV" else _PRODUCTS[:hands]
+        self._bank = make_bank(
+            filter_,
+            plan.fine_channels,
+            stream.bits,
+            str(stream.encoding),
+            hands,
+            stream.complex_samples,
+            plan.samples_per_spectrum,
+        )
         self._plan = plan
         self._workers = workers
+        times, channels = plan.cells_per_block, plan.channels
+        self._power = np.empty((times, channels, len(self.products)), np.float32)
+        self._moment4 = np.empty((times, channels, hands), np.float32)
+        self._accumulated = np.empty(times, np.int32)
+        self._flags = np.empty((times, channels), np.uint16)
+        self._scratch: SimpleQueue[Scratch] = SimpleQueue()
+        for _ in range(workers.threads):
+            self._scratch.put(make_scratch(self._bank, plan.spectra_per_cell, stream.channels, len(self.products)))
 
     def reduce(self, raw: Chunk) -> Cells:
         """Make the cells of a block.
@@ -68,7 +87,8 @@ class Channelise:
         Returns
         -------
         Cells
-            All cells of the block, channels in the order of ``plan.frequencies_mhz``.
+            All cells of the block, channels in the order of ``plan.frequencies_mhz``. The next call overwrites them:
+            in steady state nothing is allocated.
 
         Raises
         ------
@@ -78,43 +98,48 @@ class Channelise:
         plan = self._plan
         block = expect_block(raw, plan, self.history)
         times, spectra = plan.cells_per_block, plan.spectra_per_cell
-        power = np.empty((times, plan.channels, len(self.products)), np.float32)
-        moment4 = np.empty((times, plan.channels, self._hands), np.float32)
-        accumulated = np.empty(times, np.int32)
-        flags = np.zeros((times, plan.channels), np.uint16)
-        valid = _complete(raw.valid(plan.samples_per_spectrum), self._taps)
-        stream = plan.stream
+        power, moment4, accumulated, flags = self._power, self._moment4, self._accumulated, self._flags
+        valid = _complete(raw, times * spectra, plan)
+        flags[:] = 0
 
         def run(start: int, stop: int) -> None:
             first, last = start * plan.samples_per_cell, stop * plan.samples_per_cell + self.history
+            work = self._scratch.get()
             pfb(
+                self._bank,
                 raw.data[first:last],
                 valid[start * spectra : stop * spectra],
-                self._coefficients,
-                stream.bits,
-                str(stream.encoding),
-                self._hands,
-                stream.complex_samples,
                 power[start:stop],
                 moment4[start:stop],
                 accumulated[start:stop],
+                work,
             )
-            lose_not_finite(power[start:stop], flags[start:stop], int(Flag.LOST))
-            lose_not_finite(moment4[start:stop], flags[start:stop], int(Flag.LOST))
+            self._scratch.put(work)
+            if plan.stream.encoding is Encoding.FLOAT:
+                lose_not_finite(power[start:stop], flags[start:stop], int(Flag.LOST))
+                lose_not_finite(moment4[start:stop], flags[start:stop], int(Flag.LOST))
 
         self._workers.over(times, run)
         few = 2 * accumulated < spectra
         accumulated[few] = 0
         flags[few] = Flag.LOST
-        lost = flags != 0
-        power[lost] = 0
-        moment4[lost] = 0
+        if plan.stream.encoding is Encoding.FLOAT or few.any():
+            lost = flags != 0
+            power[lost] = 0
+            moment4[lost] = 0
         return Cells(block * times, power, flags, self.products, accumulated, moment4)
 
 
-def _complete(present: NDArray[np.bool_], taps: int) -> NDArray[np.bool_]:
-    """Say of each spectrum whether all of the ``taps`` runs of samples that it is made of are there."""
-    return np.asarray(np.lib.stride_tricks.sliding_window_view(present, taps).all(axis=1), np.bool_)
+def _complete(raw: Chunk, spectra: int, plan: Plan) -> NDArray[np.bool_]:
+    """Say of each spectrum whether all samples that its filter spans are there."""
+    valid = np.ones(spectra, np.bool_)
+    step = plan.samples_per_spectrum
+    reach = plan.filter_samples + step
+    for gap in raw.gaps:
+        first, last = gap.start - raw.start, gap.stop - raw.start
+        # Spectrum r spans [r step, r step + reach).
+        valid[max(0, (first - reach) // step + 1) : -(-last // step)] = False
+    return valid
 
 
 def front(plan: Plan, workers: Workers) -> Channelise | Unpack:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from edgefilter.cells import Cells, Flag, Rows
 from edgefilter.plan import Plan
 from edgefilter.workers import Workers
-from edgefilter_kernels.integrate import integrate
+from edgefilter_kernels.integrate import integrate, zero_sums
 
 
 @dataclass(slots=True)
@@ -83,34 +83,16 @@ class Integrate:
             )
         matrix = stokes_matrix(cells.products, self._plan.settings.detect.stokes)
         last = times if last_cell is None else last_cell
-        stokes = np.zeros((len(matrix), times // per_row, channels), np.float32)
-        weight = np.zeros((times // per_row, channels), np.uint16)
-        total = np.zeros((len(matrix), channels))
-        good = np.zeros(channels, np.int64)
-        occupancy = np.zeros((len(Flag), channels), np.int64)
-        raised = np.zeros_like(occupancy)
+        sums = zero_sums(len(matrix), times // per_row, channels, len(Flag))
 
         def run(start: int, stop: int) -> None:
-            integrate(
-                cells.power,
-                cells.flags,
-                matrix,
-                first_cell,
-                last,
-                stokes,
-                weight,
-                total,
-                good,
-                occupancy,
-                raised,
-                start,
-                stop,
-            )
+            integrate(cells.power, cells.flags, matrix, (first_cell, last), sums, start, stop)
 
         self._workers.over(channels, run, align=16)
-        spectrum = np.full_like(total, np.nan)
-        np.divide(total, good, out=spectrum, where=good > 0)
-        return Reduced(Rows(cells.start // per_row, stokes, weight), spectrum, good, occupancy, raised)
+        spectrum = np.full_like(sums.total, np.nan)
+        np.divide(sums.total, sums.good, out=spectrum, where=sums.good > 0)
+        rows = Rows(cells.start // per_row, sums.stokes, sums.weight)
+        return Reduced(rows, spectrum, sums.good, sums.occupancy, sums.raised)
 
 
 def stokes_matrix(products: tuple[str, ...], stokes: str) -> NDArray[np.float64]:

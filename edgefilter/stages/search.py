@@ -1,32 +1,33 @@
-"""Single-pulse search: rows in, events above the threshold out."""
+"""Single-pulse search: whitened blocks in, events above the threshold out."""
 
+import math
 import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefilter.cells import Rows
 from edgefilter.plan import Plan
-from edgefilter.stages.trials import LADDER, Band, Group, delay_rows, groups, search_bands, subbands
+from edgefilter.stages.trials import LADDER, Group, delay_rows, groups, search_bands, subbands
+from edgefilter.stages.whiten import White
 from edgefilter.workers import Workers
-from edgefilter_kernels.boxcar import boxcar_peaks
+from edgefilter_kernels.boxcar import Boxcars, boxcar_peaks
 from edgefilter_kernels.breadth import breadth
 from edgefilter_kernels.dedisperse import dedisperse
-from edgefilter_kernels.whiten import whiten_channel
+from edgefilter_kernels.whiten import COUNTS, WHOLE, halve, widest
 
 EVENTS_PER_CANDIDATE = 20
 """Events kept of a block for each candidate that may be kept: a pulse shows in many trials."""
 
-_LEAST_HISTORY = 2048  # rows that the level and scatter of a channel are learnt from
 _SHARE_STEPS = 8  # time steps for which the valid share of a channel is one number
 _LEAST_SHARE = 0.1  # of the band's channels, without which a sum says too little about the band …
 _LEAST_CHANNELS = 8  # … and the number of valid channels (or half of the band's) that it needs to be Gaussian
 _CELL_STEPS = 32  # time steps of which only the best boxcar becomes an event
 _PART = 0.25  # of the band: an event must not live on less than about that
 _LEAST_LEFT = 0.25  # of an event's signal outside its strongest part of the band
-_LIMIT_SIGMA = 10.0  # a single cell counts for no more than this: one bad cell is not a pulse
 _GRAIN = LADDER[-1] * _SHARE_STEPS
 
 
@@ -97,7 +98,7 @@ class Events:
 class Search:
     """Finds dispersed pulses that arrive at the top of the band within a block.
 
-    The products of block k depend on rows ``[k R - history, (k + 1) R + lookahead)``.
+    The events of block k depend on whitened rows ``[k R - history, (k + 1) R + lookahead)``.
 
     Parameters
     ----------
@@ -110,180 +111,243 @@ class Search:
     def __init__(self, plan: Plan, workers: Workers) -> None:
         self._plan = plan
         self._workers = workers
-        self._delays = delay_rows(plan)
-        self._bands = [(band, list(groups(plan, band))) for band in search_bands(plan)]
-        self._rungs = sorted({group.rows for _, found in self._bands for group in found})
-        self._octaves = plan.settings.pulses.widths
+        self._tree = _Tree(plan)
+        found, delays = groups(plan, self._tree.bands), delay_rows(plan)
+        # A fixed shuffle, so that equal shares of the groups take equal time.
+        order = np.random.default_rng(0).permutation(len(found)).tolist()
+        self._groups = [(found[i], self._tree.track(found[i], delays)) for i in order]
+        self._rungs = sorted({group.rows for group, _ in self._groups})
         # Room for half of the widest boxcar on both sides, in whole time steps of every resolution.
-        widest = self._rungs[-1] << (self._octaves - 1)
+        widest = self._rungs[-1] << (plan.settings.pulses.widths - 1)
         self._margin = _up(max(widest // 2, 1), _GRAIN)
-        rows = plan.rows_per_block
-        self.history = _up(max(_LEAST_HISTORY, rows), rows) + self._margin
+        self.history = self._margin
         self.lookahead = plan.sweep_rows(plan.dm_range[1]) + self._margin + 1
         self._most = EVENTS_PER_CANDIDATE * plan.settings.pulses.candidates
 
     @property
     def trials(self) -> int:
         """Number of dispersion measures that are tried, over all bands."""
-        return sum(len(group.dm) for _, found in self._bands for group in found)
+        return sum(len(one) for group, _ in self._groups for one in group.chosen)
 
-    def reduce(self, window: Rows, block: int) -> Events:
+    @property
+    def additions(self) -> float:
+        """Additions that dedispersion takes a row of the input."""
+        channels, subbands = len(self._tree.subband), len(self._tree.edges) - 1
+        return sum((channels + len(group.dm) * subbands) / group.rows for group, _ in self._groups)
+
+    def reduce(self, near: Sequence[White | None], block: int) -> Events:
         """Search one block.
 
         Parameters
         ----------
-        window
-            Rows ``[block R - history, (block + 1) R + lookahead)``; weight 0 where there is no data.
+        near
+            Blocks ``[block - ceil(history / R), block + ceil(lookahead / R)]``; None where there is no data.
         block
             Number of the block.
 
         Raises
         ------
         ValueError
-            If the window is not the one of the block.
+            If these are not as many blocks as that.
         """
         rows = self._plan.rows_per_block
-        if (window.start, window.stop) != (block * rows - self.history, (block + 1) * rows + self.lookahead):
-            raise ValueError(f"block {block} cannot be searched in rows [{window.start}, {window.stop})")
-        if not window.weight.any():
+        before, after = -(-self.history // rows), -(-self.lookahead // rows)
+        if len(near) != before + 1 + after:
+            raise ValueError(f"block {block} is searched in {before} + 1 + {after} blocks, not in {len(near)}")
+        if not any(white is not None and white.share.any() for white in near):
             return Events.none()
-        ladder = self._ladder(*self._whiten(window))
+        first = before * rows - self._margin
+        window = _Window(near, (first, before * rows + rows + self.lookahead), self._plan, self._rungs, self._workers)
         kept = _Strongest(self._most)
-        for number, (band, found) in enumerate(self._bands):
-            job = _BandSearch(self._plan, band, number, self._delays, self._margin, ladder)
-
-            def run(start: int, stop: int, job: _BandSearch = job, found: list[Group] = found) -> None:
-                for group in found[start:stop]:
-                    kept.add(job.search(group, block))
-
-            self._workers.over(len(found), run)
-        return kept.all()
-
-    def _whiten(self, window: Rows) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        # Channel-major, because sums run along time. The slack at the end takes up the rounding of delays.
-        first = self.history - self._margin
-        length = _up(len(window.weight) - first, _GRAIN) + _GRAIN
-        channels = window.weight.shape[1]
-        value = np.empty((channels, length), np.float32)
-        share = np.empty((channels, length), np.float32)
-        learn = self.history + self._plan.rows_per_block
+        job = _BlockSearch(self._plan, self._tree, self._margin, window, block)
 
         def run(start: int, stop: int) -> None:
-            # A few channels at a time: the transposed copy stays in the cache.
-            for at in range(start, stop, 16):
-                some = slice(at, min(at + 16, stop))
-                power = np.ascontiguousarray(window.stokes[0][:, some].T)
-                weight = np.ascontiguousarray(window.weight[:, some].T)
-                for i, c in enumerate(range(some.start, some.stop)):
-                    full = self._plan.cells_per_row
-                    whiten_channel(power[i], weight[i], full, learn, _LIMIT_SIGMA, first, value[c], share[c])
+            # The DM-time plane of a group at a time: it stays in the cache and goes no further.
+            some = self._groups[start:stop]
+            plane = np.empty(max(math.prod(job.shape(group)) for group, _ in some), np.float32)
+            for group, track in some:
+                for events in job.search(group, track, plane[: math.prod(job.shape(group))]):
+                    kept.add(events)
 
-        self._workers.over(channels, run, align=16)
-        return value, share
+        self._workers.over(len(self._groups), run)
+        return kept.all()
 
-    def _ladder(
-        self, value: NDArray[np.float32], share: NDArray[np.float32]
-    ) -> dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        # Each time resolution with the valid share at a coarser one still. The share is the largest of its steps, not
-        # the mean: at the edge of a gap the mean would raise the noise of what is left.
-        ladder = {}
-        share = share.reshape(len(share), -1, _SHARE_STEPS).max(axis=2)
+
+@dataclass(frozen=True, slots=True)
+class _Track:
+    """Delays of a group of trials, time steps.
+
+    Parameters
+    ----------
+    coarse
+        int64 ``[channel]``: of the channels within their sub-band.
+    fine
+        int64 ``[trial, sub-band]``: of the sub-bands.
+    whole
+        int64 ``[channel]``: of the channels for the trial in the middle, in steps of the share.
+    """
+
+    coarse: NDArray[np.int64]
+    fine: NDArray[np.int64]
+    whole: NDArray[np.int64]
+
+
+class _Tree:
+    """Sub-bands, the parts of the band that they add up to, and the bands that these add up to."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.bands = search_bands(plan)
+        self.edges, self.parts = subbands(delay_rows(plan), self.bands)
+        cuts = self.edges[self.parts]
+        self.parts_of = [
+            (int(np.searchsorted(cuts, band.start)), int(np.searchsorted(cuts, band.stop))) for band in self.bands
+        ]
+        self.channels = np.diff(cuts)
+        """Channels of each part."""
+        self.subband = np.repeat(np.arange(len(self.edges) - 1), np.diff(self.edges))
+        """Sub-band of each channel."""
+
+    def track(self, group: Group, delays: NDArray[np.float64]) -> _Track:
+        # The highest frequency of a sub-band leads: its channels then never do.
+        tops = np.array([start + int(np.argmin(delays[start:stop])) for start, stop in pairwise(self.edges.tolist())])
+        middle = np.rint(delays * (group.middle / group.rows)).astype(np.int64)
+        # Rounded so that the trial in the middle follows its own track exactly.
+        fine = np.rint(np.outer(group.dm, delays[tops]) / group.rows).astype(np.int64)
+        whole = np.rint(delays * (group.middle / group.rows / _SHARE_STEPS)).astype(np.int64)
+        return _Track(middle - middle[tops][self.subband], fine, whole)
+
+
+class _Window:
+    """The whitened rows around a block at each time resolution, and what share of them is valid.
+
+    The share is held at a coarser time step, as the largest of its rows, not the mean: at the edge of a gap the mean
+    would raise the noise of what is left.
+    """
+
+    def __init__(
+        self, near: Sequence[White | None], span: tuple[int, int], plan: Plan, rungs: Sequence[int], workers: Workers
+    ) -> None:
+        rows = plan.rows_per_block
+        # The slack at the end takes up the rounding of delays.
+        length = _up(span[1] - span[0], _GRAIN) + _GRAIN
+        value, share = np.empty((2, plan.channels, length), np.int8)
+        valid = np.empty((plan.channels, length // _SHARE_STEPS), np.int8)
+        self.complete = all(white is not None and white.complete for white in near)
+        self.rungs = {}
+
+        def join(start: int, stop: int) -> None:
+            _join([white.value if white else None for white in near], rows, span[0], value[start:stop], start)
+            if self.complete:
+                valid[start:stop] = WHOLE
+            else:
+                _join([white.share if white else None for white in near], rows, span[0], share[start:stop], start)
+                widest(share[start:stop], _SHARE_STEPS, valid[start:stop])
+
+        workers.over(plan.channels, join)
         rung = 1
         while True:
-            if rung in self._rungs:
-                ladder[rung] = value, share
-            if rung == self._rungs[-1]:
-                return ladder
-            value = (value[:, ::2] + value[:, 1::2]) * np.float32(np.sqrt(0.5))
-            if share.shape[1] % 2:
-                share = np.pad(share, ((0, 0), (0, 1)))
-            share = np.maximum(share[:, ::2], share[:, 1::2])
+            if rung in rungs:
+                self.rungs[rung] = value, valid
+            if rung == rungs[-1]:
+                return
+            value = _halved(value, workers)
+            if valid.shape[1] % 2:
+                valid = np.pad(valid, ((0, 0), (0, 1)))
+            valid = np.maximum(valid[:, ::2], valid[:, 1::2])
             rung *= 2
 
 
-class _BandSearch:
-    """What the groups of one band share."""
+class _BlockSearch:
+    """What the groups of one block share."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        band: Band,
-        number: int,
-        delays: NDArray[np.float64],
-        margin: int,
-        ladder: dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]],
-    ) -> None:
+    def __init__(self, plan: Plan, tree: _Tree, margin: int, window: _Window, block: int) -> None:
         self._rows = plan.rows_per_block
         self._pulses = plan.settings.pulses
-        self._band = band
-        self._number = number
-        self._delays = delays[band.start : band.stop]
-        self._edges = subbands(self._delays)
-        # The highest frequency of a sub-band: channels then never lead.
-        tops = [
-            start + int(np.argmin(self._delays[start:stop]))
-            for start, stop in zip(self._edges, self._edges[1:], strict=False)
-        ]
-        self._tops = np.array(tops)
+        self._tree = tree
         self._margin = margin
-        self._ladder = ladder
+        self._window = window
+        self._block = block
 
-    def search(self, group: Group, block: int) -> Events:
-        value, share = self._ladder[group.rows]
-        channels = slice(self._band.start, self._band.stop)
+    def shape(self, group: Group) -> tuple[int, int, int]:
+        """Trials, parts and time steps of a group's DM-time plane."""
+        length = 2 * (self._margin // group.rows) + -(-self._rows // group.rows)
+        return len(group.dm), len(self._tree.parts) - 1, length
+
+    def search(self, group: Group, track: _Track, plane: NDArray[np.float32]) -> Iterator[Events]:
+        """Search one group, band by band; ``plane`` has room for :meth:`shape`."""
+        tree = self._tree
+        value, valid = self._window.rungs[group.rows]
+        series = plane.reshape(self.shape(group))
+        dedisperse(value, 0, tree.edges, tree.parts, track.coarse, track.fine, series)
+        total = self._valid_channels(valid, track, series.shape[2])
         first, count = self._margin // group.rows, -(-self._rows // group.rows)
-        length = 2 * first + count
-        series = np.empty((len(group.dm), length), np.float32)
-        middle = np.rint(self._delays * (group.middle / group.rows)).astype(np.int64)
-        # Rounded so that the trial in the middle follows its own track exactly.
-        coarse = middle - np.repeat(middle[self._tops], np.diff(self._edges))
-        fine = np.rint(np.outer(group.dm, self._delays[self._tops]) / group.rows).astype(np.int64)
-        dedisperse(value[channels], 0, self._edges, coarse, fine, series)
-        trial, time, width, snr = boxcar_peaks(
-            series,
-            self._scale(share[channels], group, -(-length // _SHARE_STEPS)),
-            _SHARE_STEPS,
-            first,
-            count,
-            self._pulses.widths,
-            self._pulses.snr,
-            _CELL_STEPS,
-        )
-        # A boxcar of one step is centred on the middle of the step, all others between two steps.
-        row = (time - first + np.where(width == 1, 0.5, 0.0)) * group.rows
-        mine = row < self._rows
-        if not mine.any():
-            return Events.none()
-        # The track of a bright pulse crosses tracks of wrong dispersion measures in a few channels.
-        left = breadth(
-            value[channels],
-            share[channels],
-            _SHARE_STEPS,
-            coarse + np.repeat(fine, np.diff(self._edges), axis=1),
-            _PART,
-            trial,
-            time - width // 2,
-            width,
-            snr,
-        )
-        mine &= left >= _LEAST_LEFT
-        return Events(
-            np.float64(block * self._rows) + row[mine],
-            group.dm[trial[mine]],
-            group.step[trial[mine]],
-            (width[mine] * group.rows).astype(np.int32),
-            snr[mine],
-            np.full(int(mine.sum()), self._number, np.int32),
-        )
+        boxcars = Boxcars(first, count, self._pulses.widths, self._pulses.snr, _CELL_STEPS)
+        for number, (band, parts) in enumerate(zip(tree.bands, tree.parts_of, strict=True)):
+            scale = _scale(total[slice(*parts)].sum(axis=0), band.stop - band.start)
+            chosen = group.chosen[number]
+            trial, time, width, snr = boxcar_peaks(series, chosen, parts, scale, _SHARE_STEPS, boxcars)
+            # A boxcar of one step is centred on the middle of the step, all others between two steps.
+            row = (time - first + np.where(width == 1, 0.5, 0.0)) * group.rows
+            mine = row < self._rows
+            if not mine.any():
+                continue
+            # The track of a bright pulse crosses tracks of wrong dispersion measures in a few channels.
+            channels = slice(band.start, band.stop)
+            left = breadth(
+                value[channels],
+                valid[channels],
+                _SHARE_STEPS,
+                track.coarse[channels] + track.fine[:, tree.subband[channels]],
+                _PART,
+                trial,
+                time - width // 2,
+                width,
+                snr,
+            )
+            mine &= left >= _LEAST_LEFT
+            yield Events(
+                np.float64(self._block * self._rows) + row[mine],
+                group.dm[trial[mine]],
+                group.step[number][np.searchsorted(chosen, trial[mine])],
+                (width[mine] * group.rows).astype(np.int32),
+                snr[mine],
+                np.full(int(mine.sum()), number, np.int32),
+            )
 
-    def _scale(self, share: NDArray[np.float32], group: Group, length: int) -> NDArray[np.float32]:
-        # The trials of a group differ by less than one step of the share.
-        delay = np.rint(self._delays * (group.middle / group.rows / _SHARE_STEPS)).astype(np.int64)
-        total = np.empty((1, length), np.float32)
-        whole = np.array([0, len(share)])
-        dedisperse(share, 0, whole, delay, np.zeros((1, 1), np.int64), total)
-        enough = total[0] >= max(_LEAST_SHARE * len(share), min(_LEAST_CHANNELS, len(share) / 2))
-        return np.where(enough, 1 / np.sqrt(np.where(enough, total[0], 1)), 0).astype(np.float32)
+    def _valid_channels(self, valid: NDArray[np.int8], track: _Track, length: int) -> NDArray[np.float32]:
+        # Channels that are summed, [part, time]. The trials of a group differ by less than one step of the share.
+        tree = self._tree
+        total = np.empty((len(tree.channels), -(-length // _SHARE_STEPS)), np.float32)
+        if self._window.complete:
+            total[:] = tree.channels[:, None]
+            return total
+        together = np.zeros((1, len(tree.edges) - 1), np.int64)
+        dedisperse(valid, 0, tree.edges, tree.parts, track.whole, together, total[None])
+        total /= WHOLE
+        return total
+
+
+def _halved(value: NDArray[np.int8], workers: Workers) -> NDArray[np.int8]:
+    out = np.empty((len(value), value.shape[1] // 2), np.int8)
+    workers.over(len(value), lambda start, stop: halve(value[start:stop], out[start:stop]))
+    return out
+
+
+def _join(parts: Sequence[NDArray[np.int8] | None], rows: int, first: int, out: NDArray[np.int8], channel: int) -> None:
+    # Rows from the first one on of consecutive blocks, 0 where there is none.
+    for number, part in enumerate(parts):
+        start, stop = max(number * rows - first, 0), min((number + 1) * rows - first, out.shape[1])
+        if start < stop:
+            at = first + start - number * rows
+            out[:, start:stop] = 0 if part is None else part[channel : channel + len(out), at : at + stop - start]
+    out[:, max(len(parts) * rows - first, 0) :] = 0
+
+
+def _scale(total: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
+    scale = np.zeros_like(total)
+    enough = total >= max(_LEAST_SHARE * channels, min(_LEAST_CHANNELS, channels / 2))
+    np.divide(1 / COUNTS, np.sqrt(total), out=scale, where=enough)
+    return scale
 
 
 class _Strongest:

@@ -1,7 +1,7 @@
 """Which bands and dispersion measures the pulse search tries, and how it groups them."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter.plan import Plan, dispersion_delay
+from edgefilter_kernels.dedisperse import MOST_CHANNELS
 
 LADDER = (1, 2, 4, 8)
 """Rows summed to one time step: half of what a channel smears a pulse over is fine enough."""
 
 _LEAST_CHANNELS = 8
+_STRETCH = 1.2  # steps that trials of a narrow band may be apart: they are chosen among those of the whole band
 _GROUP_SMEAR = 0.25  # widths of the narrowest pulse that sharing sub-band sums may smear
 
 
@@ -35,15 +37,18 @@ class Group:
     ----------
     dm
         float64 ``[trial]``, rising, pc cm⁻³.
-    step
-        float64 ``[trial]``: distance to the next trial, pc cm⁻³.
     rows
         Rows in a time step, one of :data:`LADDER`.
+    chosen
+        For each band int64, which of the trials it is searched at: a narrow band needs but a few.
+    step
+        For each band float64, the distance to the next trial of the band, pc cm⁻³.
     """
 
     dm: NDArray[np.float64]
-    step: NDArray[np.float64]
     rows: int
+    chosen: tuple[NDArray[np.int64], ...]
+    step: tuple[NDArray[np.float64], ...]
 
     @property
     def middle(self) -> float:
@@ -75,63 +80,87 @@ def search_bands(plan: Plan) -> tuple[Band, ...]:
     return tuple(bands)
 
 
-def groups(plan: Plan, band: Band) -> Iterator[Group]:
-    """Yield the trials of a band.
+def groups(plan: Plan, bands: Sequence[Band]) -> list[Group]:
+    """Make the trials of the whole band, and choose those of every band among them.
 
     Half a step widens the narrowest pulse (one row, smeared by the channel's own dispersion at the middle of the band)
     by the tolerance, in quadrature: ``step = 2 width sqrt(tolerance² - 1) / delay`` (Levin 2012, PhD thesis). The
     smearing that is reckoned with is at most twice the coarsest time step, so that the dispersion measure stays exact.
     """
-    delays = delay_rows(plan)[band.start : band.stop]
-    span = float(delays.max() - delays.min())
+    delays = delay_rows(plan)
     low, high = plan.dm_range
-    if span == 0.0:
+    spans = [float(np.ptp(delays[band.start : band.stop])) for band in bands]
+    if spans[0] == 0.0:
         # One channel, or unknown frequencies: all trials are the same.
-        yield Group(np.array([low if plan.band_mhz[0] > 0 else 0.0]), np.array([high - low]), 1)
-        return
-    per_channel = span / (band.stop - band.start - 1)
+        one, step = np.zeros(1, np.int64), np.array([high - low])
+        dm = np.array([low if plan.band_mhz[0] > 0 else 0.0])
+        return [Group(dm, 1, (one,) * len(bands), (step,) * len(bands))]
     factor = 2 * math.sqrt(plan.settings.pulses.tolerance**2 - 1)
-    edges = subbands(delays)
+    smears = [span / max(band.stop - band.start - 1, 1) for band, span in zip(bands, spans, strict=True)]
+
+    def steps(dm: NDArray[np.float64], band: int) -> NDArray[np.float64]:
+        return factor * np.hypot(1.0, np.minimum(smears[band] * dm, 2.0 * LADDER[-1])) / spans[band]
+
+    dms = [low]
+    while dms[-1] < high:
+        dms.append(min(dms[-1] + float(steps(np.array(dms[-1]), 0)), high))
+    dm = np.array(dms)
+    tried = [_choose(dm, steps(dm, band)) if band else np.ones(len(dm), np.bool_) for band in range(len(bands))]
+    rungs = np.array([max(rung for rung in LADDER if rung == 1 or 2 * rung <= smears[0] * one) for one in dms])
+    edges, _ = subbands(delays, bands)
     within = max(float(np.ptp(delays[start:stop])) for start, stop in pairwise(edges))
-    most = 2 * _group_size(len(delays))
-    dms: list[float] = []
-    steps: list[float] = []
-    rung = 1
-    dm = low
+    smear = _GROUP_SMEAR * np.hypot(1.0, np.minimum(smears[0] * dm, 2.0 * LADDER[-1]))
+    found, start = [], 0
+    for stop in range(1, len(dm) + 1):
+        full = stop - start == 2 * _group_size(len(delays))
+        if stop == len(dm) or full or rungs[stop] != rungs[start] or (dm[stop] - dm[start]) / 2 * within > smear[stop]:
+            chosen = tuple(np.flatnonzero(one[start:stop]) for one in tried)
+            apart = tuple(steps(dm[start:stop], band)[one] for band, one in enumerate(chosen))
+            found.append(Group(dm[start:stop], int(rungs[start]), chosen, apart))
+            start = stop
+    return found
+
+
+def _choose(dm: NDArray[np.float64], step: NDArray[np.float64]) -> NDArray[np.bool_]:
+    # Few trials of which no two are much further apart than the step at the lower one; the first and the last.
+    chosen = np.zeros(len(dm), np.bool_)
+    at = 0
     while True:
-        width = math.hypot(1.0, min(per_channel * dm, 2.0 * LADDER[-1]))
-        rows = max(step for step in LADDER if step == 1 or 2 * step <= per_channel * dm)
-        full = len(dms) == most or (dms and (dm - dms[0]) / 2 * within > _GROUP_SMEAR * width)
-        if dms and (full or rows != rung):
-            yield Group(np.array(dms), np.array(steps), rung)
-            dms, steps = [], []
-        rung = rows
-        dms.append(dm)
-        steps.append(factor * width / span)
-        if dm >= high:
-            break
-        dm = min(dm + steps[-1], high)
-    yield Group(np.array(dms), np.array(steps), rung)
+        chosen[at] = True
+        if at == len(dm) - 1:
+            return chosen
+        at = max(at + 1, int(np.searchsorted(dm, dm[at] + step[at] * _STRETCH, side="right")) - 1)
 
 
-def subbands(delays: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Cut channels into runs of about equal delay.
+def subbands(delays: NDArray[np.float64], bands: Sequence[Band]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Cut channels into runs of about equal delay, none of which is in two parts of the band.
 
     Parameters
     ----------
     delays
         float64 ``[channel]``, rising or falling.
+    bands
+        The bands that are searched.
 
     Returns
     -------
-    int64 ``[S + 1]``: first channel of each run, and the number of channels.
+    edges
+        int64 ``[S + 1]``: first channel of each run, and the number of channels.
+    parts
+        int64 ``[P + 1]``: first run of each part between two edges of bands, and the number of runs.
     """
+    channel = np.arange(len(delays))
+    cuts = np.unique([edge for band in bands for edge in (band.start, band.stop)])
+    part = np.searchsorted(cuts, channel, side="right")
     span = abs(float(delays[-1] - delays[0]))
-    if span == 0.0:
-        return np.array([0, len(delays)], np.int64)
     wanted = 4 * _group_size(len(delays))
-    run = np.minimum(np.abs(delays - delays[0]) / span * wanted, wanted - 1).astype(np.int64)
-    return np.concatenate(([0], np.flatnonzero(np.diff(run)) + 1, [len(delays)])).astype(np.int64)
+    run = np.minimum(np.abs(delays - delays[0]) / span * wanted, wanted - 1).astype(np.int64) if span else 0 * channel
+    fresh = np.flatnonzero(np.diff(run, prepend=-1) | np.diff(part, prepend=-1))
+    edges = np.array(
+        [edge for start, stop in pairwise([*fresh.tolist(), len(delays)]) for edge in range(start, stop, MOST_CHANNELS)]
+        + [len(delays)]
+    )
+    return edges, np.searchsorted(edges, cuts)
 
 
 def _group_size(channels: int) -> int:

@@ -1,6 +1,7 @@
 """Matched boxcars over dedispersed series."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,40 +17,60 @@ LEAST_SCATTER = 0.9
 """Least scatter that is believed of a series whose scatter is 1 in theory."""
 
 
+_SAMPLE = 128  # values that median and MAD are taken from
+
+
+class Boxcars(NamedTuple):
+    """What is searched for, and where.
+
+    Parameters
+    ----------
+    first, times
+        Where: times ``[first, first + times)``.
+    octaves
+        Number of widths: 1, 2, 4 … 2^(octaves-1).
+    threshold
+        Least S/N.
+    cell
+        Times of which only the best boxcar is reported, counted from ``first``.
+    """
+
+    first: int
+    times: int
+    octaves: int
+    threshold: float
+    cell: int
+
+
 def boxcar_peaks(
     series: NDArray[np.float32],
+    trials: NDArray[np.int64],
+    parts: tuple[int, int],
     scale: NDArray[np.float32],
     repeat: int,
-    first: int,
-    count: int,
-    octaves: int,
-    threshold: float,
-    cell: int,
+    boxcars: Boxcars,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     """Find the best boxcar in each cell of time.
 
-    Boxcars have widths 1, 2, 4 … 2^(octaves-1). A boxcar of width w that starts at t belongs to time ``t + w // 2``.
-    Its S/N is its sum over its scatter after level and scatter of the series were brought to 0 and 1, both measured
-    over ``[first, first + count)`` alone. The scatter of wide boxcars is √w, or what independent boxcars of the series
-    show if that is more (red noise).
+    A boxcar of width w that starts at t belongs to time ``t + w // 2``. Its S/N is its sum over its scatter after level
+    and scatter of the series were brought to 0 and 1, both measured over the times that are searched alone. The scatter
+    of wide boxcars is √w, or what independent boxcars of the series show if that is more (red noise).
 
     Parameters
     ----------
     series
-        float32 ``[trial, time]``, C-contiguous.
+        float32 ``[trial, part, time]``, C-contiguous.
+    trials
+        int64: rows of ``series`` that are searched.
+    parts
+        The sum over parts ``[parts[0], parts[1])`` is searched.
     scale
         float32 ``[ceil(time / repeat)]``: factor of the times ``[repeat i, repeat (i + 1))`` that gives them unit
         variance in theory; 0 where there is no data.
     repeat
         Times that share a factor.
-    first, count
-        Times that are searched.
-    octaves
-        Number of widths.
-    threshold
-        Least S/N.
-    cell
-        Times in a cell; cells count from ``first``.
+    boxcars
+        Widths, threshold and times.
 
     Returns
     -------
@@ -61,94 +82,149 @@ def boxcar_peaks(
     ValueError
         If shapes, types or layout are not these, or a boxcar leaves the series.
     """
-    if series.dtype != np.float32 or series.ndim != 2 or not series.flags.c_contiguous:
-        raise ValueError("series must be C-contiguous float32 [trial, time]")
-    if scale.dtype != np.float32 or scale.shape != (-(-series.shape[1] // repeat),):
-        raise ValueError(f"scale must be float32 [{-(-series.shape[1] // repeat)}], is {scale.dtype} {scale.shape}")
+    if series.dtype != np.float32 or series.ndim != 3 or not series.flags.c_contiguous:
+        raise ValueError("series must be C-contiguous float32 [trial, part, time]")
+    length = series.shape[2]
+    if scale.dtype != np.float32 or scale.shape != (-(-length // repeat),):
+        raise ValueError(f"scale must be float32 [{-(-length // repeat)}], is {scale.dtype} {scale.shape}")
+    if not 0 <= parts[0] < parts[1] <= series.shape[1]:
+        raise ValueError(f"parts {parts} are not in [0, {series.shape[1]}]")
+    first, count, octaves, _, cell = boxcars
     half = (1 << octaves) // 4
-    if octaves < 1 or count < 1 or cell < 1 or first < half or first + count + half > series.shape[1]:
-        raise ValueError(f"boxcars of {octaves} octaves at [{first}, {first + count}) leave {series.shape[1]} times")
-    most = len(series) * -(-count // cell)
-    trial, time, width = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.int64)
-    snr = np.empty(most, np.float32)
-    found = _peaks(series, np.repeat(scale, repeat), first, count, octaves, threshold, cell, trial, time, width, snr)
-    return trial[:found].copy(), time[:found].copy(), width[:found].copy(), snr[:found].copy()
+    if octaves < 1 or count < 1 or cell < 1 or first < half or first + count + half > length:
+        raise ValueError(f"boxcars of {octaves} octaves at [{first}, {first + count}) leave {length} times")
+    trial, time, width, snr = _peaks(series, trials, parts, np.repeat(scale, repeat)[:length], boxcars)
+    return trial, time, width, snr
 
 
 @kernel
 def _peaks(
     series: NDArray[np.float32],
+    trials: NDArray[np.int64],
+    parts: tuple[int, int],
     scale: NDArray[np.float32],
-    first: int,
-    count: int,
-    octaves: int,
-    threshold: float,
-    cell: int,
-    trial: NDArray[np.int64],
-    time: NDArray[np.int64],
-    width: NDArray[np.int64],
-    snr: NDArray[np.float32],
-) -> int:
-    sums = np.empty(series.shape[1], np.float32)
-    some = np.empty(count, np.float32)
-    best = np.empty(count, np.float32)
-    wide = np.empty(count, np.int32)
+    boxcars: Boxcars,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    room = 64
+    trial, time, width = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
+    snr = np.empty(room, np.float32)
+    line, sums, spare = np.empty_like(scale), np.empty_like(scale), np.empty_like(scale)
+    best, wide = np.empty(boxcars.times, np.float32), np.empty(boxcars.times, np.int32)
+    gaps = bool((scale == 0.0).any())
     found = 0
-    for i in range(series.shape[0]):
-        if not _normalise(series[i], scale, first, count, some, sums):
+    for i in trials:
+        if not _normalise(series[i, parts[0] : parts[1]], scale, gaps, boxcars, spare, line):
             continue
-        best[:] = 0.0
-        wide[:] = 0
-        for octave in range(octaves):
-            w = 1 << octave
-            if octave:
-                for t in range(sums.size - w + 1):
-                    sums[t] = sums[t] + sums[t + w // 2]
-            factor = np.float32(1.0 / _scatter(sums, scale, first, count, w, some))
-            here = sums[first - w // 2 : first - w // 2 + count]
-            for t in range(count):
-                value = here[t] * factor
-                better = value > best[t]
-                best[t] = value if better else best[t]
-                wide[t] = w if better else wide[t]
-        for start in range(0, count, cell):
+        if not _may_reach(line, boxcars, sums, spare):
+            continue
+        _best(line, scale, boxcars, sums, spare, best, wide)
+        for start in range(0, boxcars.times, boxcars.cell):
             at = start
-            for t in range(start, min(start + cell, count)):
+            for t in range(start, min(start + boxcars.cell, boxcars.times)):
                 if best[t] > best[at]:
                     at = t
-            if best[at] >= threshold:
-                trial[found], time[found], width[found], snr[found] = i, first + at, wide[at], best[at]
+            if best[at] >= boxcars.threshold:
+                if found == room:
+                    trial, time = np.append(trial, np.empty_like(trial)), np.append(time, np.empty_like(time))
+                    width, snr = np.append(width, np.empty_like(width)), np.append(snr, np.empty_like(snr))
+                    room *= 2
+                trial[found], time[found], width[found], snr[found] = i, boxcars.first + at, wide[at], best[at]
                 found += 1
-    return found
+    return trial[:found], time[:found], width[:found], snr[:found]
 
 
 @kernel
 def _normalise(
-    series: NDArray[np.float32],
+    parts: NDArray[np.float32],
     scale: NDArray[np.float32],
-    first: int,
-    count: int,
+    gaps: bool,
+    boxcars: Boxcars,
     some: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> bool:
-    # Brings level and scatter to 0 and 1; says whether there are any data.
-    valid = 0
-    for t in range(series.size):
-        out[t] = series[t] * scale[t]
-    for t in range(first, first + count):
-        if scale[t] > 0.0:
-            some[valid] = out[t]
-            valid += 1
-    if valid == 0:
+    # Adds the parts and brings level and scatter to 0 and 1; says whether there are any data.
+    out[:] = 0.0
+    for p in range(parts.shape[0]):
+        part = parts[p]
+        for t in range(out.size):
+            out[t] += part[t] * scale[t]
+    used = out[boxcars.first : boxcars.first + boxcars.times]
+    if gaps:
+        valid = 0
+        for t in range(boxcars.first, boxcars.first + boxcars.times):
+            if scale[t] > 0.0:
+                some[valid] = out[t]
+                valid += 1
+        used = some[:valid]
+    if used.size == 0:
         return False
     level, scatter = 0.0, 1.0
-    if valid >= LEAST_ROWS:
-        level, scatter = level_scatter(some[:valid], 512)
+    if used.size >= LEAST_ROWS:
+        level, scatter = level_scatter(used, _SAMPLE)
         scatter = max(scatter, LEAST_SCATTER)
     low, factor = np.float32(level), np.float32(1.0 / scatter)
-    for t in range(series.size):
-        out[t] = (out[t] - low) * factor if scale[t] > 0.0 else np.float32(0.0)
+    for t in range(out.size):
+        out[t] = (out[t] - low) * factor
+    if gaps:
+        for t in range(out.size):
+            out[t] = out[t] if scale[t] > 0.0 else np.float32(0.0)
     return True
+
+
+@kernel
+def _may_reach(
+    line: NDArray[np.float32], boxcars: Boxcars, sums: NDArray[np.float32], spare: NDArray[np.float32]
+) -> bool:
+    # Whether any boxcar reaches the threshold with the least scatter it may have: almost no series does.
+    sums[:] = line
+    for octave in range(boxcars.octaves):
+        w = 1 << octave
+        if _double(sums, w, np.float32(boxcars.threshold * math.sqrt(w) * (1.0 - 1e-6)), spare) > 0.0:
+            return True
+        sums, spare = spare, sums
+    return False
+
+
+@kernel
+def _double(narrow: NDArray[np.float32], w: int, limit: np.float32, wide: NDArray[np.float32]) -> np.float32:
+    # Sums of w times out of sums of w / 2, and how many of them reach the limit.
+    above = np.float32(0.0)
+    h = w // 2
+    early, late = narrow[: narrow.size - w + 1], narrow[h : narrow.size - w + 1 + h]
+    for t in range(early.size):
+        total = early[t] + late[t] if h else early[t]
+        wide[t] = total
+        above += np.float32(total >= limit)
+    return above
+
+
+@kernel
+def _best(
+    line: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    boxcars: Boxcars,
+    sums: NDArray[np.float32],
+    spare: NDArray[np.float32],
+    best: NDArray[np.float32],
+    wide: NDArray[np.int32],
+) -> None:
+    # S/N and width of the best boxcar at each time.
+    first, count = boxcars.first, boxcars.times
+    best[:] = 0.0
+    wide[:] = 0
+    sums[:] = line
+    for octave in range(boxcars.octaves):
+        w = 1 << octave
+        if octave:
+            _double(sums, w, np.float32(np.inf), spare)
+            sums, spare = spare, sums
+        factor = np.float32(1.0 / _scatter(sums, scale, first, count, w, spare))
+        here = sums[first - w // 2 : first - w // 2 + count]
+        for t in range(count):
+            value = here[t] * factor
+            better = value > best[t]
+            best[t] = value if better else best[t]
+            wide[t] = np.int32(w) if better else wide[t]
 
 
 @kernel
@@ -166,5 +242,5 @@ def _scatter(
     if independent < LEAST_BOXCARS:
         return theory
     # One standard error less than measured: the greater of two estimates is otherwise always too great.
-    measured = level_scatter(some[:independent], 128)[1] * (1.0 - math.sqrt(0.5 / independent))
+    measured = level_scatter(some[:independent], _SAMPLE)[1] * (1.0 - math.sqrt(0.5 / independent))
     return float(max(theory, measured))

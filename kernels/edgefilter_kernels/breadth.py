@@ -4,12 +4,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter_kernels.jit import kernel
+from edgefilter_kernels.whiten import COUNTS, WHOLE
 
 
 @kernel
 def breadth(
-    power: NDArray[np.float32],
-    share: NDArray[np.float32],
+    power: NDArray[np.int8],
+    share: NDArray[np.int8],
     repeat: int,
     track: NDArray[np.int64],
     part: float,
@@ -26,9 +27,10 @@ def breadth(
     Parameters
     ----------
     power
-        float32 ``[channel, time]``: variance ``share``.
+        int8 ``[channel, time]``, whitened: :data:`~edgefilter_kernels.whiten.COUNTS` to a sigma, variance ``share``.
     share
-        float32 ``[channel, ceil(time / repeat)]``: 0 where there is no data.
+        int8 ``[channel, ceil(time / repeat)]`` in parts of :data:`~edgefilter_kernels.whiten.WHOLE`; 0 where there is
+        no data.
     repeat
         Times that have one share.
     track
@@ -39,17 +41,18 @@ def breadth(
         ``[boxcar]``: row of ``track``, undelayed first time, width in time steps, S/N.
     """
     channels = track.shape[1]
-    left = np.empty(trial.size, np.float64)
+    left = np.empty(start.size, np.float64)
     sums = np.empty(channels, np.float64)
     valid = np.empty(channels, np.float64)
-    for i in range(trial.size):
+    for i in range(start.size):
         total, room = 0.0, 0.0
         for c in range(channels):
             at = start[i] + track[trial[i], c]
-            sums[c] = 0.0
+            counts = 0
             for t in range(at, at + width[i]):
-                sums[c] += power[c, t]
-            valid[c] = share[c, (at + width[i] // 2) // repeat]
+                counts += power[c, t]
+            sums[c] = counts / COUNTS
+            valid[c] = share[c, (at + width[i] // 2) // repeat] / WHOLE
             total += sums[c]
             room += valid[c]
         signal = snr[i] * np.sqrt(width[i] * room)

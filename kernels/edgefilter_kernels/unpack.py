@@ -118,53 +118,6 @@ def _unpack_bytes(words: NDArray[np.uint8], bits: int, flip: int, bias: int, out
 
 
 @kernel
-def take(
-    words: NDArray[np.unsignedinteger],
-    bits: int,
-    flip: int,
-    bias: int,
-    first: int,
-    stride: int,
-    out: NDArray[np.float32],
-    offset: int,
-    step: int,
-    count: int,
-) -> None:
-    """Set ``out[offset + i step]`` to number ``first + i stride`` of the words, ``i < count``; for kernels only.
-
-    Parameters
-    ----------
-    words
-        As :func:`as_words` returns them.
-    bits, flip, bias
-        The encoding, see :func:`flip_and_bias`.
-    first, stride, count
-        Which numbers.
-    out
-        float32, one-dimensional.
-    offset, step
-        Where they go.
-    """
-    flip32, bias32 = np.int32(flip), np.int32(bias)
-    if bits >= 8:
-        # Slices indexed from 0 up: numba then does not test every index for being negative.
-        source = words[first : first + (count - 1) * stride + 1 : stride]
-        target = out[offset : offset + (count - 1) * step + 1 : step]
-        if bits == 32:
-            for i in range(count):
-                target[i] = np.uint32(source[i]).view(np.float32)
-        else:
-            for i in range(count):
-                target[i] = np.float32((np.int32(source[i]) ^ flip32) - bias32)
-    else:
-        mask = np.int32((1 << bits) - 1)
-        for i in range(count):
-            bit = (first + i * stride) * bits
-            field = (np.int32(words[bit >> 3]) >> np.int32(bit & 7)) & mask
-            out[offset + i * step] = np.float32((field ^ flip32) - bias32)
-
-
-@kernel
 def lose_not_finite(power: NDArray[np.float32], flags: NDArray[np.uint16], lost: int) -> None:
     """Zero every cell that holds a number that is not finite, and set its flag.
 

@@ -3,21 +3,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefilter_kernels.integrate import integrate
+from edgefilter_kernels.integrate import integrate, zero_sums
 from tests.reference.integrate import integrate as reference
 
 BITS = 6
 
 
 def outputs(planes, rows, channels):
-    return (
-        np.zeros((planes, rows, channels), np.float32),
-        np.zeros((rows, channels), np.uint16),
-        np.zeros((planes, channels)),
-        np.zeros(channels, np.int64),
-        np.zeros((BITS, channels), np.int64),
-        np.zeros((BITS, channels), np.int64),
-    )
+    return zero_sums(planes, rows, channels, BITS)
 
 
 @settings(deadline=None, max_examples=40)
@@ -44,9 +37,9 @@ def test_the_kernel_equals_the_reference_wherever_channels_are_cut(
     cut = data.draw(st.integers(0, channels))
 
     whole, pieces = outputs(products, rows, channels), outputs(products, rows, channels)
-    integrate(power, flags, matrix, first, last, *whole, 0, channels)
-    integrate(power, flags, matrix, first, last, *pieces, 0, cut)
-    integrate(power, flags, matrix, first, last, *pieces, cut, channels)
+    integrate(power, flags, matrix, (first, last), whole, 0, channels)
+    integrate(power, flags, matrix, (first, last), pieces, 0, cut)
+    integrate(power, flags, matrix, (first, last), pieces, cut, channels)
 
     for one, other in zip(whole, pieces, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -57,10 +50,10 @@ def test_the_kernel_equals_the_reference_wherever_channels_are_cut(
 def test_arrays_that_do_not_fit_are_refused():
     power, flags, matrix = np.ones((4, 3, 1), np.float32), np.zeros((4, 3), np.uint16), np.ones((1, 1))
     with pytest.raises(ValueError, match="do not integrate"):
-        integrate(power, flags, matrix, 0, 4, *outputs(1, 3, 3), 0, 3)
+        integrate(power, flags, matrix, (0, 4), outputs(1, 3, 3), 0, 3)
     with pytest.raises(ValueError, match="lie outside"):
-        integrate(power, flags, matrix, 0, 5, *outputs(1, 2, 3), 0, 3)
+        integrate(power, flags, matrix, (0, 5), outputs(1, 2, 3), 0, 3)
     with pytest.raises(ValueError, match="contiguous"):
-        integrate(power[:, ::-1], flags, matrix, 0, 4, *outputs(1, 2, 3), 0, 3)
+        integrate(power[:, ::-1], flags, matrix, (0, 4), outputs(1, 2, 3), 0, 3)
     with pytest.raises(ValueError, match="bits beyond"):
-        integrate(power, flags + np.uint16(64), matrix, 0, 4, *outputs(1, 2, 3), 0, 3)
+        integrate(power, flags + np.uint16(64), matrix, (0, 4), outputs(1, 2, 3), 0, 3)

@@ -10,10 +10,11 @@ def pfb(
     channels: int,
     valid: NDArray[np.bool_],
     times: int,
+    hop: int | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
     """Return power [time, channel, product], moment4 [time, channel, hand] and count [time].
 
-    Of voltage [sample, raw channel, hand].
+    Of voltage [sample, raw channel, hand]; spectra are hop samples apart, which is as many as a tap spans if not given.
 
     Products are the hands and, of two hands, real and imaginary part of X Y*.
     """
@@ -29,7 +30,8 @@ def pfb(
             if not valid[r]:
                 continue
             count[t] += 1
-            window = voltage[r * step : r * step + len(filter_)] * filter_[:, None, None]
+            start = r * (hop or step)
+            window = voltage[start : start + len(filter_)] * filter_[:, None, None]
             spectrum = np.fft.fft(window.reshape(-1, step, coarse, hands).sum(axis=0), axis=0)
             spectrum = spectrum[:channels] if step > channels else np.fft.fftshift(spectrum, axes=0)
             v = spectrum.transpose(1, 0, 2).reshape(-1, hands)

@@ -8,6 +8,7 @@ from edgefilter.cells import Rows
 from edgefilter.config import Reduction
 from edgefilter.plan import Plan, dispersion_delay
 from edgefilter.stages.search import Search
+from edgefilter.stages.whiten import Whiten
 from edgefilter.stream import Encoding, Kind, Stream
 from edgefilter.workers import Workers
 
@@ -44,12 +45,24 @@ def add_pulse(plan, sky, row, dm, width, snr, channels=slice(None)):
     sky.stokes[0] += (power * 0.05 * np.linspace(50, 150, plan.channels)).astype(np.float32)
 
 
+def whiten_all(plan, sky, workers):
+    """Whiten every block."""
+    whiten, rows = Whiten(plan, workers), plan.rows_per_block
+    return [
+        whiten.reduce(Rows.join([sky], k * rows - whiten.history, (k + 1) * rows, sky))
+        for k in range(-(-sky.stop // rows))
+    ]
+
+
+def around(plan, search, blocks, k):
+    """The blocks that block k is searched in."""
+    rows = plan.rows_per_block
+    span = range(k - -(-search.history // rows), k + -(-search.lookahead // rows) + 1)
+    return [blocks[i] if 0 <= i < len(blocks) else None for i in span]
+
+
 def search_all(plan, sky, threads=1):
     """Events of every block."""
     with Workers(threads) as workers:
-        search = Search(plan, workers)
-        rows = plan.rows_per_block
-        return [
-            search.reduce(Rows.join([sky], k * rows - search.history, (k + 1) * rows + search.lookahead, sky), k)
-            for k in range(-(-sky.stop // rows))
-        ]
+        search, blocks = Search(plan, workers), whiten_all(plan, sky, workers)
+        return [search.reduce(around(plan, search, blocks, k), k) for k in range(len(blocks))]

@@ -3,27 +3,42 @@
 import numpy as np
 
 
-def level_scatter(values):
-    """Median and MAD of all values, then mean and scatter within three sigma."""
+def level_scatter(values, sample=10**9):
+    """Median and MAD of evenly spaced values, then mean and scatter of all within three sigma."""
     if len(values) == 0:
         return 0.0, 0.0
     values = values.astype(np.float64)
-    centre = np.sort(values)[len(values) // 2]
-    reach = 3 * 1.482602218505602 * np.sort(np.abs(values - centre))[len(values) // 2]
+    some = values[:: max(len(values) // sample, 1)]
+    centre = np.sort(some)[len(some) // 2]
+    reach = 3 * 1.482602218505602 * np.sort(np.abs(some - centre))[len(some) // 2]
     if reach == 0:
         return values.mean(), values.std()
     bulk = values[np.abs(values - centre) <= reach]
     return bulk.mean(), bulk.std() / 0.9865784
 
 
-def whiten_channel(power, weight, full, learn, limit, first):
-    share = np.where(np.isfinite(power), weight / full, 0)
+def whiten(power, weight, full, first):
+    """One channel, counts of an eighth of a sigma and shares in 64ths; the bulk is sought with 128 values."""
+    share = np.where(weight > 0, np.maximum(np.floor(64 * weight.astype(float) / full + 0.5), 1), 0)
+    share[~np.isfinite(power)] = 0
     power = np.where(share > 0, power, 0).astype(np.float64)
-    rows = slice(0, learn) if (share[:learn] > 0).sum() >= 64 else slice(None)
-    good = share[rows] > 0
-    level, scatter = level_scatter(power[rows][good])
-    if (share[rows][good] != 1).any():
-        scatter = level_scatter(((power - level) * np.sqrt(share))[rows][good])[1]
-    if good.sum() < 16 or scatter == 0:
-        return np.zeros(len(power) - first), np.zeros(len(power) - first)
-    return (np.clip((power - level) / scatter, -limit, limit) * share)[first:], share[first:]
+    none = np.zeros(len(power) - first, np.int8)
+    chosen = np.arange(0, len(power), max(len(power) // 128, 1))
+    chosen = chosen[share[chosen] > 0]
+    if len(chosen) < 64:
+        chosen = np.flatnonzero(share)
+        chosen = chosen[:: max(len(chosen) // 128, 1)]
+    if len(chosen) < 16:
+        return none, none
+    w = np.where(share > 0, weight / full, 0)
+    centre = np.sort(power[chosen])[len(chosen) // 2]
+    off = power - centre
+    mad = np.sort(np.abs(off[chosen]) * np.sqrt(w[chosen]))[len(chosen) // 2]
+    reach, correction = (3 * 1.482602218505602 * mad, 0.9865784) if mad else (np.inf, 1)
+    bulk = (share > 0) & (np.abs(off) * np.sqrt(w) <= reach)
+    mean = (w * off)[bulk].sum() / w[bulk].sum()
+    scatter = np.sqrt((w * (off - mean) ** 2)[bulk].mean()) / correction
+    if scatter <= 1e-6 * abs(centre + mean):
+        return none, none
+    counts = np.clip(8 * (off - mean) / scatter, -80, 80) * w
+    return np.floor(counts + 0.5)[first:].astype(np.int8), share[first:].astype(np.int8)

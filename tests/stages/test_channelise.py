@@ -13,7 +13,7 @@ from edgefilter.stages.channelise import Channelise, front
 from edgefilter.stages.unpack import Unpack
 from edgefilter.stream import Encoding, Kind, Stream
 from edgefilter.workers import Workers
-from edgefilter_kernels.pfb import prototype
+from edgefilter_kernels.bank import prototype
 from tests.reference.pfb import pfb as reference
 
 
@@ -31,6 +31,7 @@ def plan_of(
     rows: int = 16,
     cells: int = 1,
     step_hz: float = 1e6,
+    oversampling: str = "1",
 ) -> Plan:
     stream = Stream(
         name="test",
@@ -47,7 +48,7 @@ def plan_of(
     )
     settings = Reduction(
         block=Block(rows=rows),
-        channelise=ChanneliseSettings(channels=fine, taps=taps, window=window),
+        channelise=ChanneliseSettings(channels=fine, taps=taps, window=window, oversampling=oversampling),
         detect=Detect(stokes=stokes, spectra=spectra),
         integrate=Integrate(cells=cells),
     )
@@ -116,8 +117,10 @@ def test_a_tone_lands_at_its_sky_frequency(step_hz: float, complex_samples: bool
         plan_of(1, complex_samples=False, bits=4),
         plan_of(bits=32, encoding=Encoding.FLOAT, stokes="IQUV", taps=1, spectra=1),
         plan_of(fine=256, channels=1, spectra=70),
+        plan_of(fine=32, oversampling="32/27"),
+        plan_of(1, complex_samples=False, oversampling="4/3"),
     ],
-    ids=["int8", "real 4 bit", "float", "long cells"],
+    ids=["int8", "real 4 bit", "float", "long cells", "oversampled", "oversampled real"],
 )
 def test_bits_do_not_depend_on_threads_nor_on_where_time_is_cut(plan: Plan) -> None:
     whole = raw_of(plan, block=1, gaps=(Gap(plan.samples_per_block + 3, plan.samples_per_block + 40, Loss.MISSING),))
@@ -153,6 +156,23 @@ def test_cells_with_fewer_than_half_of_their_spectra_are_lost() -> None:
     assert not cells.power[2].any()
     assert not cells.moment4[2].any()
     assert (cells.power[~lost] > 0).all()
+
+
+@pytest.mark.parametrize("oversampling", ["1", "4/3"])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_spectrum_counts_where_no_gap_touches_its_filter(oversampling: str, seed: int) -> None:
+    plan = plan_of(taps=3, spectra=6, oversampling=oversampling)
+    random = np.random.default_rng(seed)
+    edges = np.sort(random.choice(np.arange(-plan.filter_samples, plan.samples_per_block + 1), 8, replace=False))
+    gaps = tuple(Gap(int(a), int(b), Loss.MISSING) for a, b in zip(edges[::2], edges[1::2], strict=True))
+    there = np.ones(plan.filter_samples + plan.samples_per_block, np.bool_)
+    for gap in gaps:
+        there[gap.start + plan.filter_samples : gap.stop + plan.filter_samples] = False
+    step, reach = plan.samples_per_spectrum, plan.filter_samples + plan.samples_per_spectrum
+    complete = [there[r * step : r * step + reach].all() for r in range(16 * 6)]
+    count = np.reshape(complete, (16, 6)).sum(axis=1)
+    cells = reduce(plan, raw_of(plan, gaps=gaps))
+    np.testing.assert_array_equal(cells.accumulated, np.where(2 * count < 6, 0, count))
 
 
 def test_a_block_that_is_not_there_is_lost_whole() -> None:

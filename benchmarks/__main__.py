@@ -1,0 +1,44 @@
+"""``python -m benchmarks``: every kernel beside plainer ways, its peers, and the limits of the machine.
+
+Peers are those of ``pip install --group peers``, and liquid-dsp (``apt install libliquid1``); what is absent is skipped
+with a note. Results go to ``benchmarks/results/kernels.json``.
+"""
+
+import argparse
+import importlib
+from pathlib import Path
+
+from benchmarks.harness import Bench
+
+MODULES = {
+    "limits": "benchmarks.kernels.limits",
+    "fft": "benchmarks.kernels.fft",
+    "channeliser": "benchmarks.kernels.channeliser",
+    "integrate": "benchmarks.kernels.integrate",
+    "search": "benchmarks.search",
+    "rfi": "benchmarks.rfi",
+    "startup": "benchmarks.kernels.startup",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which of {', '.join(MODULES)}; all if none is given")
+    parser.add_argument("--seconds", type=float, default=1.0, help="that each measurement is repeated at least")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/kernels.json"))
+    arguments = parser.parse_args()
+    unknown = sorted(set(arguments.names) - set(MODULES))
+    if unknown:
+        parser.error(f"no such benchmarks: {', '.join(unknown)}; there are {', '.join(MODULES)}")
+    bench = Bench(arguments.seconds)
+    for name in arguments.names or MODULES:
+        importlib.import_module(MODULES[name]).run(bench)
+    for table in bench.tables():
+        bench.console.print(table)
+    for who, why in bench.skipped.items():
+        bench.console.print(f"without {who}: {why}", highlight=False)
+    bench.write(arguments.out)
+
+
+if __name__ == "__main__":
+    main()

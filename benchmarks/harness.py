@@ -1,0 +1,120 @@
+"""What all benchmarks share: a stop-watch, a table, and a file of results.
+
+A module of benchmarks has one function, ``run(bench: Bench) -> None``, and is named in :mod:`benchmarks.__main__`. It
+measures on arrays of its own with :meth:`Bench.rate`, says what it could not measure with :meth:`Bench.skip`, and may
+ask for what has been measured before with :meth:`Bench.value`. What is quoted is ratios of one run.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.machine import describe
+
+OURS = "edgefilter"
+
+
+@dataclass(frozen=True)
+class Result:
+    """How fast ``who`` did the work of a case; ``against`` is our rate over this one, where ours is known."""
+
+    group: str
+    case: str
+    who: str
+    rate: float
+    unit: str
+    threads: int = 1
+    against: float | None = None
+
+
+@dataclass
+class Bench:
+    """A run of benchmarks.
+
+    Parameters
+    ----------
+    seconds
+        How long a measurement is repeated at least; the shortest repetition counts.
+    """
+
+    seconds: float = 1.0
+    results: list[Result] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    console: Console = field(default_factory=Console)
+
+    def best(self, work: Callable[[], object]) -> float:
+        """Seconds that the shortest of several calls takes, after one that does not count."""
+        work()
+        best, spent, calls = float("inf"), 0.0, 0
+        while spent < self.seconds or calls < 3:
+            began = time.perf_counter()
+            work()
+            took = time.perf_counter() - began
+            best, spent, calls = min(best, took), spent + took, calls + 1
+        return best
+
+    def rate(
+        self, group: str, case: str, who: str, amount: float, unit: str, work: Callable[[], object], threads: int = 1
+    ) -> float:
+        """Measure ``amount`` of ``unit`` · seconds done by a call of ``work``; record and return units."""
+        return self.record(group, case, who, amount / self.best(work), unit, threads)
+
+    def record(self, group: str, case: str, who: str, rate: float, unit: str, threads: int = 1) -> float:
+        """Record a rate that was measured elsewhere, or reckoned of others."""
+        ours = self.value(group, case, OURS)
+        against = ours / rate if ours and rate and who != OURS else None
+        self.results.append(Result(group, case, who, rate, unit, threads, against))
+        ratio = f"  ({against:.3g} x)" if against else ""
+        self._say(f"{group}: {case}: {who}, {threads} threads: {rate:.4g} {unit}{ratio}")
+        return rate
+
+    def value(self, group: str, case: str, who: str, threads: int = 1) -> float | None:
+        """Return a rate that has been measured, or None."""
+        for result in self.results:
+            if (result.group, result.case, result.who, result.threads) == (group, case, who, threads):
+                return result.rate
+        return None
+
+    def skip(self, who: str, why: str) -> None:
+        """Say that a peer is not here."""
+        if who not in self.skipped:
+            self.skipped[who] = why
+            self._say(f"without {who}: {why}")
+
+    @contextmanager
+    def peer(self, who: str, get: str) -> Iterator[None]:
+        """Skip a peer that cannot be imported or loaded; ``get`` says how to install it."""
+        try:
+            yield
+        except (ImportError, OSError) as error:
+            self.skip(who, f"{error}; {get}")
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def tables(self) -> Iterator[Table]:
+        """One table a group."""
+        for group in dict.fromkeys(result.group for result in self.results):
+            table = Table(title=group, title_justify="left")
+            for name in ("case", "who", "threads", "rate", "unit", "ours / this"):
+                table.add_column(name, justify="right" if name in ("threads", "rate", "ours / this") else "left")
+            last = ""
+            for result in self.results:
+                if result.group == group:
+                    ratio = f"{result.against:.3g}" if result.against else ""
+                    case = "" if result.case == last else result.case
+                    last = result.case
+                    table.add_row(case, result.who, str(result.threads), f"{result.rate:.4g}", result.unit, ratio)
+            yield table
+
+    def write(self, path: Path) -> None:
+        """Write everything as JSON."""
+        content = {"machine": describe(), "skipped": self.skipped, "results": [asdict(item) for item in self.results]}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content, indent=1) + "\n")

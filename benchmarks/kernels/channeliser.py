@@ -1,0 +1,227 @@
+"""The channeliser from int8 voltages to mean power, beside plain NumPy and SciPy, liquid-dsp and baseband-tasks.
+
+Rates are MHz of dual-polarisation bandwidth that keep up with real time: millions of complex samples of both hands a
+second. One thread is one core.
+"""
+
+import ctypes
+import ctypes.util
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.fft
+from numba import njit
+
+from benchmarks.harness import OURS, Bench
+from edgefilter.workers import Workers
+from edgefilter_kernels.bank import Bank, Scratch, make_bank, make_scratch, prototype
+from edgefilter_kernels.fft import fft
+from edgefilter_kernels.pfb import pfb
+from edgefilter_kernels.rows import filter_spectra
+
+GROUP = "channeliser"
+UNIT = "MHz"
+SIZES = ((64, 4), (256, 4), (1024, 4), (1024, 8), (4096, 4), (4096, 8), (16384, 4), (65536, 4))
+_SAMPLES = 1 << 21
+_PEER_SAMPLES = 1 << 20
+_PEER_CASES = ((1024, 4), (1024, 8), (4096, 8))
+
+
+@dataclass
+class Work:
+    """Voltages, and all that a filterbank of them needs."""
+
+    channels: int
+    taps: int
+    hands: int = 2
+    bits: int = 8
+    complex_samples: bool = True
+    stokes: str = "I"
+    samples: int = _SAMPLES
+
+    def __post_init__(self) -> None:
+        n, per = self.channels, 1 if self.complex_samples else 2
+        self.spectra = min(max(32, (1 << 17) // n), 1024)
+        self.cells = max(2, self.samples // (self.spectra * n))
+        self.filter = prototype(n, self.taps, "hamming", self.complex_samples)
+        self.bank: Bank = make_bank(self.filter, n, self.bits, "signed", self.hands, self.complex_samples)
+        rows = self.cells * self.spectra + self.taps - 1
+        sample_bytes = self.hands * self.bits * (3 - per) // 8
+        self.raw = np.random.default_rng(1).integers(0, 256, (rows * n * per, sample_bytes), np.uint8)
+        self.valid = np.ones(self.cells * self.spectra, np.bool_)
+        products = 2 * self.hands if self.stokes == "IQUV" else self.hands
+        self.power = np.zeros((self.cells, n, products), np.float32)
+        self.moment4 = np.zeros((self.cells, n, self.hands), np.float32)
+        self.count = np.zeros(self.cells, np.int32)
+        self.scratch: list[Scratch] = [make_scratch(self.bank, self.spectra, 1, products) for _ in range(2)]
+
+    @property
+    def mhz(self) -> float:
+        """Bandwidth · seconds of the work in MHz s."""
+        return self.cells * self.spectra * self.channels / 1e6
+
+    def run(self, workers: Workers) -> None:
+        step = self.channels * (1 if self.complex_samples else 2)
+        free = list(self.scratch)
+
+        def part(start: int, stop: int) -> None:
+            first, last = start * self.spectra, stop * self.spectra
+            pfb(
+                self.bank, self.raw[first * step : (last + self.taps - 1) * step], self.valid[first:last],
+                self.power[start:stop], self.moment4[start:stop], self.count[start:stop], free.pop(),
+            )  # fmt: skip
+
+        workers.over(self.cells, part)
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Voltages complex64 ``[row, channel, hand]`` for plain programs, a few megabytes at a time with history."""
+        rows = max(self.taps, (1 << 18) // self.channels)
+        for first in range(0, self.cells * self.spectra, rows):
+            raw = self.raw[first * self.channels : (first + rows + self.taps - 1) * self.channels]
+            yield raw.view(np.int8).astype(np.float32).view(np.complex64).reshape(-1, self.channels, 2)
+
+
+def run(bench: Bench) -> None:
+    with Workers(1) as one, Workers(2) as two:
+        for channels, taps in SIZES:
+            work, case = Work(channels, taps), f"{channels} channels, {taps} taps, int8 x 2, I"
+            bench.rate(GROUP, case, OURS, work.mhz, UNIT, lambda work=work: work.run(one))
+            bench.rate(GROUP, case, OURS, work.mhz, UNIT, lambda work=work: work.run(two), threads=2)
+            _limits(bench, work, case)
+            if (channels, taps) in _PEER_CASES:
+                _peers(bench, Work(channels, taps, samples=_PEER_SAMPLES), case)
+        for name, work in (
+            ("int8 x 2, IQUV", Work(1024, 4, stokes="IQUV")),
+            ("4 bit x 2, I", Work(1024, 4, bits=4)),
+            ("int8 x 1, I", Work(1024, 4, hands=1)),
+            ("real int8 x 2, I", Work(1024, 4, complex_samples=False)),
+        ):
+            case = f"1024 channels, 4 taps, {name}"
+            bench.rate(GROUP, case, OURS, work.mhz, UNIT, lambda work=work: work.run(one))
+
+
+@njit(nogil=True)
+def _transforms(bank: Bank, work: Scratch, batches: int) -> None:
+    for _ in range(batches):
+        for k in range(work.voltage.shape[1]):
+            for h in range(bank.hands):
+                fft(work.voltage[0, k, h, 0, : bank.channels], work.voltage[0, k, h, 1, : bank.channels], bank.twiddle)
+
+
+@njit(nogil=True)
+def _filters(bank: Bank, raw: np.ndarray, spectra: int, work: Scratch) -> None:
+    batch = work.voltage.shape[1]
+    for k in range(0, spectra - batch + 1, batch):
+        filter_spectra(bank, raw, 1, k, batch, 0, 1, work)
+
+
+def _limits(bench: Bench, work: Work, case: str) -> None:
+    """The transform alone on a batch in the cache, and unpacking and filtering alone: what the whole is bound by."""
+    place, batch = work.scratch[0], work.scratch[0].voltage.shape[1]
+    place.voltage[:] = 0
+    batches = max(1, (1 << 20) // (batch * work.channels))
+    amount = batches * batch * work.channels / 1e6
+    transforms = bench.rate(
+        GROUP, case, "limit: transform alone", amount, UNIT, lambda: _transforms(work.bank, place, batches)
+    )
+    flat, spectra = work.raw.reshape(-1), len(work.valid) // batch * batch
+    filters = bench.rate(
+        GROUP, case, "limit: unpacking and filter alone", spectra * work.channels / 1e6, UNIT,
+        lambda: _filters(work.bank, flat, spectra, place),
+    )  # fmt: skip
+    bound = 1 / (1 / transforms + 1 / filters)
+    bench.record(GROUP, case, "limit: both one after the other", bound, UNIT)
+
+
+def _peers(bench: Bench, work: Work, case: str) -> None:
+    bench.rate(GROUP, case, "NumPy", work.mhz, UNIT, lambda: _plain(work, np.fft.fft))
+    bench.rate(GROUP, case, "SciPy", work.mhz, UNIT, lambda: _plain(work, scipy.fft.fft))
+    with bench.peer("liquid-dsp", "apt install libliquid1"), _liquid(work) as analyse:
+        bench.rate(GROUP, case, "liquid-dsp", work.mhz, UNIT, lambda: _detect(work, analyse))
+    with bench.peer("baseband-tasks", "pip install --group peers"):
+        bench.rate(GROUP, case, "baseband-tasks", work.mhz, UNIT, lambda: _baseband_tasks(work))
+
+
+def _plain(work: Work, transform: Callable[..., Any]) -> None:
+    window = work.filter.astype(np.float32).reshape(work.taps, work.channels, 1)
+
+    def analyse(rows: np.ndarray) -> np.ndarray:
+        count = len(rows) - work.taps + 1
+        filtered = sum(window[t] * rows[t : t + count] for t in range(work.taps))
+        return np.asarray(transform(filtered, axis=1))
+
+    _detect(work, analyse)
+
+
+def _detect(work: Work, analyse: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Sum power and its square over spectra, as the channeliser does."""
+    total, fourth = np.zeros((2, work.channels, 2), np.float64)
+    for rows in work.blocks():
+        spectra = analyse(rows)
+        power = spectra.real**2 + spectra.imag**2
+        total += power.sum(axis=0)
+        fourth += (power * power).sum(axis=0)
+
+
+@contextmanager
+def _liquid(work: Work) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
+    """The polyphase analysis filterbank of liquid-dsp, a spectrum a call, a hand after the other."""
+    name = ctypes.util.find_library("liquid")
+    if name is None:
+        raise OSError("no library liquid")
+    library = ctypes.CDLL(name)
+    create, execute = library.firpfbch_crcf_create, library.firpfbch_crcf_analyzer_execute
+    create.restype, create.argtypes = ctypes.c_void_p, [ctypes.c_int, ctypes.c_uint, ctypes.c_uint, ctypes.c_void_p]
+    execute.argtypes = [ctypes.c_void_p] * 3
+    library.firpfbch_crcf_destroy.argtypes = [ctypes.c_void_p]
+    window = work.filter.astype(np.float32)
+    analyser = create(0, work.channels, work.taps, window.ctypes.data)
+
+    def analyse(rows: np.ndarray) -> np.ndarray:
+        hands = np.ascontiguousarray(rows.transpose(2, 0, 1))
+        out = np.empty_like(hands)
+        step = hands.strides[1]
+        for hand in range(2):
+            source, target = hands[hand].ctypes.data, out[hand].ctypes.data
+            for row in range(len(rows)):
+                execute(analyser, source + row * step, target + row * step)
+        return out.transpose(1, 2, 0)[work.taps - 1 :]
+
+    try:
+        yield analyse
+    finally:
+        library.firpfbch_crcf_destroy(analyser)
+
+
+def _baseband_tasks(work: Work) -> None:
+    """The faster of the two filterbanks of baseband-tasks on the same voltages, a frame at a time."""
+    from astropy import units
+    from astropy.time import Time
+    from baseband_tasks.generators import StreamGenerator
+    from baseband_tasks.pfb import PolyphaseFilterBank
+
+    voltage = work.raw.view(np.int8)
+    frame = 1 << 17
+
+    def read(stream: Any) -> np.ndarray:
+        start = stream.tell()
+        return voltage[start : start + stream.samples_per_frame].astype(np.float32).view(np.complex64)
+
+    stream = StreamGenerator(
+        read, shape=(len(voltage) // frame * frame, 2), start_time=Time("2026-01-01"), sample_rate=1 * units.MHz,
+        samples_per_frame=frame, dtype=np.complex64,
+    )  # fmt: skip
+    response = work.filter.astype(np.float32).reshape(work.taps, work.channels)
+    rows = 2 * frame // work.channels
+    task = PolyphaseFilterBank(stream, response, samples_per_frame=rows)
+    total, fourth = np.zeros((2, work.channels, 2), np.float64)
+    left = task.shape[0]
+    while left:
+        spectra = task.read(min(left, rows))
+        power = spectra.real**2 + spectra.imag**2
+        total += power.sum(axis=0)
+        fourth += (power * power).sum(axis=0)
+        left -= len(spectra)

@@ -1,0 +1,72 @@
+"""What one core of this machine can do at most: copy, read, multiply and add, add."""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from benchmarks.harness import Bench
+from edgefilter_kernels.lanes import LANES, at_step, index, load, store, vector_code
+
+GROUP = "limits"
+_BYTES = 256 << 20
+_CHAINS = 12  # independent sums, more than the latency of an instruction times the units that do them
+_UNROLL = 16
+
+
+@vector_code
+def _multiply_add(builder: Any, sums: Any, factor: Any) -> None:
+    places = [at_step(builder, index(0), index(LANES), i) for i in range(_CHAINS)]
+    values = [load(builder, sums, place) for place in places]
+    by = load(builder, factor, index(0))
+    fused = ("contract",)
+    for _ in range(_UNROLL):
+        values = [builder.fadd(builder.fmul(value, by, flags=fused), by, flags=fused) for value in values]
+    for place, value in zip(places, values, strict=True):
+        store(builder, value, sums, place)
+
+
+@njit(nogil=True)
+def _peak(sums: np.ndarray, factor: np.ndarray, rounds: int) -> None:
+    for _ in range(rounds):
+        _multiply_add(sums, factor)
+
+
+@njit(nogil=True, fastmath={"reassoc"})
+def _read(values: np.ndarray) -> float:
+    total = np.float32(0)
+    for i in range(len(values)):
+        total += values[i]
+    return float(total)
+
+
+@njit(nogil=True)
+def _add_rows(rows: np.ndarray, out: np.ndarray) -> None:
+    """Eight rows to one: the add rate of a dedisperser that keeps its rows in the L1 cache."""
+    a, b, c, d, e, f, g, h = rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], rows[7]
+    for i in range(len(out)):
+        out[i] = a[i] + b[i] + c[i] + d[i] + e[i] + f[i] + g[i] + h[i]
+
+
+@njit(nogil=True)
+def _adds(rows: np.ndarray, out: np.ndarray, rounds: int) -> None:
+    for _ in range(rounds):
+        _add_rows(rows, out)
+
+
+def run(bench: Bench) -> None:
+    source, target = np.ones(_BYTES // 4, np.float32), np.zeros(_BYTES // 4, np.float32)
+    bench.rate(GROUP, "memory", "copy (bytes read)", _BYTES / 1e9, "GB/s", lambda: np.copyto(target, source))
+    bench.rate(GROUP, "memory", "read", _BYTES / 1e9, "GB/s", lambda: _read(source))
+    rounds, flops = 100_000, 2.0 * _CHAINS * _UNROLL * LANES
+    sums, factor = np.zeros(_CHAINS * LANES, np.float32), np.full(LANES, 0.5, np.float32)
+    bench.rate(
+        GROUP, "arithmetic", "float32 multiply-add", flops * rounds / 1e9, "GFLOP/s",
+        lambda: _peak(sums, factor, rounds),
+    )  # fmt: skip
+    for kind in (np.float32, np.int16):
+        rows, out = np.zeros((8, 512), kind), np.zeros(512, kind)
+        bench.rate(
+            GROUP, "arithmetic", f"{np.dtype(kind)} add, eight rows in L1", 7 * 512 * rounds / 1e9, "Gadd/s",
+            lambda rows=rows, out=out: _adds(rows, out, rounds),  # type: ignore[misc]
+        )  # fmt: skip

@@ -1,0 +1,34 @@
+"""How long a node takes from nothing to its first reduced block: with an empty cache of kernels, and after that."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+from benchmarks.harness import Bench
+
+GROUP = "start-up"
+_PROGRAM = """
+from fractions import Fraction
+from edgefilter.check import measure_cores
+from edgefilter.config import Reduction
+from edgefilter.plan import Plan, resolve
+from edgefilter.stream import Encoding, Kind, Stream
+stream = Stream("s", Kind.VOLTAGE, 0, Fraction(16_000_000), 1, 1.4e9, 16e6, ("X", "Y"), 8, Encoding.SIGNED)
+settings = Reduction.model_validate({"block": {"rows": 64}, "channelise": {"channels": 64}, "pulses": {"dm": [0, 10]}})
+measure_cores(Plan(stream, resolve(settings, stream)), 1)
+"""
+
+
+def run(bench: Bench) -> None:
+    with tempfile.TemporaryDirectory() as cache:
+        environment = os.environ | {"NUMBA_CACHE_DIR": cache}
+        for case, program in (
+            ("first start: import, compile, reduce a block", _PROGRAM),
+            ("second start: import, load, reduce a block", _PROGRAM),
+            ("second start: import alone", "import edgefilter.node.daemon"),
+        ):
+            began = time.perf_counter()
+            subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+            bench.record(GROUP, case, "edgefilter node", time.perf_counter() - began, "s")

@@ -1,0 +1,334 @@
+"""How fast dispersed pulses are found, and how much of them, beside plainer ways.
+
+``python -m benchmarks search`` searches 60 s of 1024 channels, 1200 to 1500 MHz, every 256 µs, of 8 bit, for DM 0 to
+1000, in which 41 pulses of S/N 7 to 30 are hidden, and compares with the bound: the sum at each pulse's exact
+dispersion measure and the best of all boxcars at its place, which no blind search can better but by luck.
+
+What is timed is all from 8-bit power without interference to candidates: widening to float32 rows, whitening,
+dedispersion, boxcars, clustering. One thread's rates are in seconds of data a second of processor time, which other
+programs on the machine disturb least; what two threads gain is in the time on the wall.
+
+``python -m benchmarks.search`` counts candidates in an hour of noise.
+"""
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import erf
+
+from benchmarks.harness import OURS, Bench
+from benchmarks.machine import describe
+from edgefilter.cells import Rows
+from edgefilter.config import Reduction
+from edgefilter.plan import Plan, dispersion_delay, resolve
+from edgefilter.stages.cluster import Cluster, Pulse
+from edgefilter.stages.search import Events, Search
+from edgefilter.stages.whiten import White, Whiten
+from edgefilter.stream import Encoding, Kind, Stream
+from edgefilter.workers import Workers
+from edgefilter_kernels.jit import kernel
+
+CHANNELS, LOW_MHZ, HIGH_MHZ = 1024, 1200.0, 1500.0
+ROW_SECONDS = Fraction(256, 10**6)
+SECONDS, PULSES, DM = 60.0, 41, (0.0, 1000.0)
+LEVELS = (6.5, 7.0)
+SPEED, FOUND, UNIT = "single-pulse search", "single-pulse search: what is found", "x real time"
+_LEVEL, _SIGMA = 96.0, 16.0  # of the 8-bit noise
+_FWHM_TO_SIGMA = 1 / math.sqrt(8 * math.log(2))
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """A pulse: arrival at the centre of the top channel (rows), DM, full width at half maximum (rows), matched S/N."""
+
+    row: float
+    dm: float
+    width: float
+    snr: float
+
+
+@dataclass(slots=True)
+class Searched:
+    """What a search found, and what it took."""
+
+    pulses: list[Pulse]
+    cpu: float
+    wall: float
+    stages: dict[str, float] = field(default_factory=dict)
+
+
+def make_plan(bands: int = 1, snr: float = LEVELS[0]) -> Plan:
+    """Layout of the search: the whole band alone, as other programs do, or its parts too."""
+    step = (HIGH_MHZ - LOW_MHZ) / CHANNELS * 1e6
+    stream = Stream(
+        "search",
+        Kind.POWER,
+        0,
+        1 / ROW_SECONDS,
+        CHANNELS,
+        HIGH_MHZ * 1e6 - step / 2,
+        -step,
+        ("I",),
+        8,
+        Encoding.UNSIGNED,
+    )
+    pulses = {"dm": DM, "bands": bands, "snr": snr}
+    return Plan(stream, resolve(Reduction.model_validate({"pulses": pulses}), stream))
+
+
+def draw_pulses(
+    count: int, seconds: float, seed: int, snr: tuple[float, float] = (7, 30), width_ms: tuple[float, float] = (0.5, 8)
+) -> list[Hidden]:
+    """Draw pulses at equal distances: S/N and width log-uniform, DM uniform."""
+    random = np.random.default_rng(seed)
+    row = float(ROW_SECONDS)
+    last = seconds - dispersion_delay(DM[1], LOW_MHZ, HIGH_MHZ) - 0.3
+    when = np.linspace(0.3, last, count) / row + random.uniform(0, 1, count)
+    strength = snr[0] * (snr[1] / snr[0]) ** random.uniform(0, 1, count)
+    width = width_ms[0] * (width_ms[1] / width_ms[0]) ** random.uniform(0, 1, count) * 1e-3 / row
+    dm = random.uniform(10, DM[1] - 10, count)
+    return [Hidden(*map(float, one)) for one in zip(when, dm, width, strength, strict=True)]
+
+
+def make_power(plan: Plan, seconds: float, pulses: Sequence[Hidden], seed: int) -> NDArray[np.uint8]:
+    """Gaussian noise with Gaussian pulses, smeared within channels and rows; uint8 ``[row, channel]``."""
+    random = np.random.default_rng(seed)
+    rows = round(seconds / float(ROW_SECONDS))
+    signal = np.zeros((rows, plan.channels), np.float16)
+    for pulse in pulses:
+        start, profile = profile_of(plan, pulse)
+        for c in range(plan.channels):
+            # A profile is as long as a channel needs.
+            signal[start[c] : start[c] + profile.shape[1], c] += profile[c][: rows - start[c]].astype(np.float16)
+    power = np.empty((rows, plan.channels), np.uint8)
+    for at in range(0, rows, 4096):
+        part = slice(at, at + 4096)
+        noise = random.standard_normal(signal[part].shape, np.float32) + signal[part]
+        power[part] = np.clip(np.rint(noise * _SIGMA + _LEVEL), 0, 255)
+    return power
+
+
+def profile_of(plan: Plan, pulse: Hidden) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """First row and power, in sigma, of a pulse in each channel: ``[channel]``, ``[channel, row]``."""
+    frequencies, half, row = plan.frequencies_mhz, abs(plan.channel_mhz) / 2, plan.row_seconds
+    top = float(frequencies.max())
+    smear = dispersion_delay(pulse.dm, LOW_MHZ, LOW_MHZ + 2 * half) / row
+    reach = 2.5 * pulse.width + smear / 2 + 1
+    arrival = pulse.row + np.array([dispersion_delay(pulse.dm, f, top) for f in frequencies.tolist()]) / row
+    start = np.floor(arrival - reach).astype(np.int64)
+    edges = start[:, None] + np.arange(math.ceil(2 * reach) + 3)
+    profile = np.zeros((plan.channels, edges.shape[1] - 1))
+    for shift in np.linspace(-half, half, 9)[1::2].tolist():
+        inside = [dispersion_delay(pulse.dm, f + shift, f) / row for f in frequencies.tolist()]
+        offset = edges - (arrival + inside)[:, None]
+        profile += np.diff(erf(offset / (math.sqrt(2) * pulse.width * _FWHM_TO_SIGMA)), axis=1)
+    return start, profile * (pulse.snr / math.sqrt((profile**2).sum()))
+
+
+def search(plan: Plan, power: NDArray[np.uint8], threads: int) -> Searched:
+    """Search 8-bit power, block after block, as the reducer does."""
+    rows = plan.rows_per_block
+    stages: dict[str, float] = {}
+    with Workers(threads) as workers:
+        whiten, find, cluster = Whiten(plan, workers), Search(plan, workers), Cluster(plan)
+        before, after = -(-find.history // rows), -(-find.lookahead // rows)
+        began, cpu = time.perf_counter(), time.process_time()
+        white: list[White | None] = [None] * before
+        with _timed(stages, "widen, whiten"):
+            for start in range(0, len(power), rows):
+                white.append(whiten.reduce(_widen(plan, power, start, rows)))
+        count = len(white) - before
+        white += [None] * after
+        with _timed(stages, "dedisperse, boxcars"):
+            events: list[Events | None] = [find.reduce(white[k : k + before + 1 + after], k) for k in range(count)]
+        with _timed(stages, "cluster"):
+            padded = [None, *events, None]
+            found = [cluster.reduce(padded[k], padded[k + 1] or Events.none(), padded[k + 2], k) for k in range(count)]
+        wall, cpu = time.perf_counter() - began, time.process_time() - cpu
+    return Searched([pulse for one in found for pulse in one.pulses], cpu, wall, stages)
+
+
+def _widen(plan: Plan, power: NDArray[np.uint8], start: int, rows: int) -> Rows:
+    part = power[start : start + rows]
+    stokes = np.zeros((1, rows, plan.channels), np.float32)
+    weight = np.zeros((rows, plan.channels), np.uint16)
+    stokes[0, : len(part)] = part
+    weight[: len(part)] = 1
+    return Rows(start, stokes, weight)
+
+
+@contextmanager
+def _timed(stages: dict[str, float], name: str) -> Iterator[None]:
+    began = time.process_time()
+    yield
+    stages[name] = time.process_time() - began
+
+
+def bound(plan: Plan, power: NDArray[np.uint8], pulse: Hidden) -> float:
+    """S/N of a pulse by brute force: every channel at its own delay, the best boxcar near the known place."""
+    row, top = plan.row_seconds, float(plan.frequencies_mhz.max())
+    reach = math.ceil(4 * pulse.width) + 8
+    total = np.zeros(2 * reach)
+    for c, f in enumerate(plan.frequencies_mhz.tolist()):
+        at = round(pulse.row - 0.5 + dispersion_delay(pulse.dm, f, top) / row) - reach
+        total += power[at : at + 2 * reach, c].astype(np.float64) - _LEVEL
+    # Rounding to integers adds 1/12 to the variance.
+    sums = np.concatenate([[0], np.cumsum(total)]) / math.sqrt(plan.channels * (_SIGMA**2 + 1 / 12))
+    best = 0.0
+    for width in range(1, reach):
+        best = max(best, float((sums[width:] - sums[:-width]).max()) / math.sqrt(width))
+    return best
+
+
+def match(plan: Plan, pulse: Hidden, found: Sequence[Pulse]) -> list[Pulse]:
+    """Candidates that a pulse may have given: the track passes its place within twice its width and a few rows."""
+    per_dm = dispersion_delay(1.0, LOW_MHZ, HIGH_MHZ) / plan.row_seconds
+    smear = per_dm * pulse.dm / plan.channels
+    near = 2 * math.hypot(pulse.width, smear) + 4
+    return [
+        one
+        for one in found
+        if abs(one.dm - pulse.dm) * per_dm <= 2 * near and abs(one.row - pulse.row) <= near + one.width_rows
+    ]
+
+
+def judge(
+    plan: Plan, power: NDArray[np.uint8], pulses: Sequence[Hidden], found: Sequence[Pulse]
+) -> dict[str, tuple[float, float | None]]:
+    """Recall, false candidates and S/N of a search, and those of the bound."""
+    matches = [match(plan, pulse, found) for pulse in pulses]
+    best = np.array([max((one.snr for one in some), default=0.0) for some in matches])
+    exact = np.array([bound(plan, power, pulse) for pulse in pulses])
+    injected = np.array([pulse.snr for pulse in pulses])
+    matched = {id(one) for some in matches for one in some}
+    extra = np.array([one.snr for one in found if id(one) not in matched])
+    hit = best > 0
+    return {
+        **{
+            f"found of {len(pulses)} at {level:g}": (float((best >= level).sum()), float((exact >= level).sum()))
+            for level in LEVELS
+        },
+        **{f"false at {level:g}": (float((extra >= level).sum()), None) for level in LEVELS},
+        "S/N over injected": (float((best / injected)[hit].mean()), float((exact / injected)[hit].mean())),
+    }
+
+
+def retention(seed: int = 5, count: int = 40) -> float:
+    """Mean S/N over the brute-force sum's for pulses of all widths and DMs, strong ones: noise hardly matters."""
+    plan = make_plan()
+    pulses = draw_pulses(count, SECONDS, seed, snr=(30, 30), width_ms=(0.2, 8))
+    power = make_power(plan, SECONDS, pulses, seed)
+    found = search(plan, power, 1).pulses
+    best = [max((one.snr for one in match(plan, pulse, found)), default=0.0) for pulse in pulses]
+    return float(np.mean([mine / bound(plan, power, pulse) for mine, pulse in zip(best, pulses, strict=True)]))
+
+
+def brute_force(plan: Plan, power: NDArray[np.uint8], trials: int) -> float:
+    """Seconds of data a processor second that plain NumPy dedisperses at as many trials; measured on four of them."""
+    rows = 16384
+    value = np.ascontiguousarray(power[: 2 * rows].T).astype(np.float32)
+    top = float(plan.frequencies_mhz.max())
+    delay = np.array([dispersion_delay(1.0, f, top) for f in plan.frequencies_mhz.tolist()]) / plan.row_seconds
+    began = time.process_time()
+    for dm in (100.0, 300.0, 600.0, 900.0):
+        total = np.zeros(rows, np.float32)
+        for line, first in zip(value, np.rint(delay * dm).astype(int).tolist(), strict=True):
+            total += line[first : first + rows]
+    return rows * plan.row_seconds / ((time.process_time() - began) / 4 * trials)
+
+
+def false_candidates(minutes: float) -> list[dict[str, Any]]:
+    """Candidates in noise alone, a minute of it at a time, for the whole band and for its parts too."""
+    plans = [make_plan(bands) for bands in (1, 4)]
+    found: list[list[float]] = [[], []]
+    for minute in range(math.ceil(minutes)):
+        power = make_power(plans[0], 60.0, [], 1000 + minute)
+        for plan, some in zip(plans, found, strict=True):
+            some.extend(pulse.snr for pulse in search(plan, power, 0).pulses)
+    return [
+        {
+            "minutes": math.ceil(minutes),
+            **{f"candidates at {level:g}": sum(snr >= level for snr in some) for level in LEVELS},
+            "highest": round(max(some, default=0.0), 2),
+        }
+        for some in found
+    ]
+
+
+def run(bench: Bench) -> None:
+    """Search the file for the whole band and for its parts too, on one and two threads; the plain way; the limit."""
+    plan = make_plan()
+    pulses = draw_pulses(PULSES, SECONDS, 1)
+    power = make_power(plan, SECONDS, pulses, 1)
+    for bands in (1, 4):
+        plan = make_plan(bands)
+        with Workers(1) as workers:
+            trials = Search(plan, workers).trials
+        case = f"{trials} trials, {bands} band{'s' * (bands > 1)}"
+        one, two = (_least(bench, plan, power, threads) for threads in (1, 2))
+        bench.record(SPEED, case, OURS, SECONDS / one.cpu, UNIT)
+        bench.record(SPEED, case, "two threads over one", one.wall / two.wall, "", threads=2)
+        for name, cpu in one.stages.items():
+            bench.record(SPEED, case, f"{name} alone", SECONDS / cpu, UNIT)
+        if bands == 1:
+            bench.record(SPEED, case, "NumPy, dedispersion alone", brute_force(plan, power, trials), UNIT)
+            bench.record(SPEED, case, "limit: 16-bit additions alone", additions(bench, plan, power), UNIT)
+        for name, (ours, best) in judge(plan, power, pulses, one.pulses).items():
+            bench.record(FOUND, f"{case}: {name}", OURS, ours, "")
+            if best is not None:
+                bench.record(FOUND, f"{case}: {name}", "bound", best, "")
+    bench.record(FOUND, "S/N over that of brute force, mean over width and DM", OURS, retention(), "")
+
+
+def _least(bench: Bench, plan: Plan, power: NDArray[np.uint8], threads: int) -> Searched:
+    """The run that took least of several; of one thread the least processor time, otherwise the least time."""
+    found: list[Searched] = []
+    bench.best(lambda: found.append(search(plan, power, threads)))
+    return min(found, key=lambda one: one.cpu if threads == 1 else one.wall)
+
+
+def additions(bench: Bench, plan: Plan, power: NDArray[np.uint8]) -> float:
+    """Real time that the additions of both stages alone would allow, at the rate of eight 16-bit terms to a store."""
+    with Workers(1) as workers:
+        find = Search(plan, workers)
+    rows, length, repeats = 8, 2048, 2000
+    terms, total = np.ones((rows, length), np.int16), np.zeros(length, np.int16)
+    rate = rows * length * repeats / bench.best(lambda: _add(terms, total, repeats))
+    return SECONDS / (find.additions * len(power) / rate)
+
+
+@kernel
+def _add(terms: NDArray[np.int16], total: NDArray[np.int16], repeats: int) -> None:
+    a, b, c, d, e, f, g, h = terms[0], terms[1], terms[2], terms[3], terms[4], terms[5], terms[6], terms[7]
+    for _ in range(repeats):
+        for t in range(total.size):
+            total[t] += np.int16(((a[t] + b[t]) + (c[t] + d[t])) + ((e[t] + f[t]) + (g[t] + h[t])))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="False candidates of the single-pulse search in noise alone.")
+    parser.add_argument("--minutes", type=float, default=60.0, help="of noise")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/search_noise.json"))
+    arguments = parser.parse_args()
+    result: dict[str, Any] = {
+        f"{bands} band{'s' * (bands > 1)}": count
+        for bands, count in zip((1, 4), false_candidates(arguments.minutes), strict=True)
+    }
+    result["machine"] = describe()
+    print(json.dumps(result, indent=1))
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

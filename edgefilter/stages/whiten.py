@@ -1,0 +1,77 @@
+"""Whitening: rows in, channels of zero mean and unit variance out, as the search sums them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefilter.cells import Rows
+from edgefilter.plan import Plan
+from edgefilter.workers import Workers
+from edgefilter_kernels.whiten import WHOLE, whiten
+
+_LEARN_ROWS = 2048
+"""Least number of rows that the level and scatter of a channel are learnt from."""
+
+
+@dataclass(frozen=True, slots=True)
+class White:
+    """One block, channel-major, because sums run along time.
+
+    Parameters
+    ----------
+    value
+        int8 ``[channel, row]``: whitened power, :data:`~edgefilter_kernels.whiten.COUNTS` to a sigma.
+    share
+        int8 ``[channel, row]``: cells that were really summed, :data:`~edgefilter_kernels.whiten.WHOLE` is all.
+    complete
+        Whether all shares are whole.
+    """
+
+    value: NDArray[np.int8]
+    share: NDArray[np.int8]
+    complete: bool
+
+
+class Whiten:
+    """Whitens a block with the level and scatter of its own rows and of those before, if it is a short one.
+
+    Parameters
+    ----------
+    plan
+        Layout of the reduction.
+    workers
+        Threads over channels.
+    """
+
+    def __init__(self, plan: Plan, workers: Workers) -> None:
+        self._plan = plan
+        self._workers = workers
+        self.history = max(_LEARN_ROWS - plan.rows_per_block, 0)
+        """Rows before the block that are asked for."""
+
+    def reduce(self, window: Rows) -> White:
+        """Whiten one block.
+
+        Parameters
+        ----------
+        window
+            Rows of the block and of its history; weight 0 where there is no data.
+
+        Raises
+        ------
+        ValueError
+            If the window is not as long as that.
+        """
+        rows, channels = self._plan.rows_per_block, self._plan.channels
+        if window.weight.shape != (self.history + rows, channels):
+            raise ValueError(
+                f"rows [{window.start}, {window.stop}) are not a block of {rows} and a history of {self.history}"
+            )
+        value, share = np.empty((channels, rows), np.int8), np.empty((channels, rows), np.int8)
+
+        def run(start: int, stop: int) -> None:
+            whiten(window.stokes[0], window.weight, self._plan.cells_per_row, self.history, start, stop, value, share)
+
+        self._workers.over(channels, run, align=16)
+        return White(value, share, bool(share.min() == WHOLE))

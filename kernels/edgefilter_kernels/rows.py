@@ -1,0 +1,154 @@
+"""From raw bytes to filtered rows: the part of a filterbank before its Fourier transform.
+
+A row of a voltage is N complex samples, or 2 N real ones, taken as N pairs: one loop serves both. The first numbers of
+all pairs (real, even) and the second ones (imaginary, odd) are filtered on their own, so that nothing has to be
+shuffled. A few columns of all rows of a batch are unpacked and weighted at a time, and stay in the L1 cache meanwhile.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefilter_kernels import lanes
+from edgefilter_kernels.bank import STRIDE, STRIP, Bank, Scratch
+from edgefilter_kernels.jit import kernel
+
+
+@kernel
+def filter_spectra(
+    bank: Bank,
+    raw: NDArray[np.uint8],
+    channels: int,
+    first: int,
+    spectra: int,
+    channel: int,
+    group: int,
+    work: Scratch,
+) -> None:
+    """Weight and add the rows of spectra ``[first, first + spectra)`` of a group of raw channels."""
+    hands = bank.hands
+    for column in range(0, bank.channels, STRIP):
+        columns = min(STRIP, bank.channels - column)
+        for g in range(group):
+            for h in range(hands):
+                for part in range(2):
+                    if bank.components == 2:
+                        number = ((channel + g) * hands + h) * 2 + part
+                    else:
+                        number = (part * channels + channel + g) * hands + h
+                    out = work.voltage[g, :, h, part]
+                    _filter_strip(bank, raw, channels, number, first, spectra, column, columns, work.strip, part, out)
+
+
+@kernel
+def _filter_strip(
+    bank: Bank,
+    raw: NDArray[np.uint8],
+    channels: int,
+    number: int,
+    first: int,
+    spectra: int,
+    column: int,
+    columns: int,
+    strip: NDArray[np.float32],
+    part: int,
+    out: NDArray[np.float32],
+) -> None:
+    unit, taps = channels * bank.hands * 2, bank.coefficients.shape[1]
+    start = first * bank.hop + column
+    if bank.hop == bank.channels:  # each row serves as many spectra as there are taps
+        _unpack_rows(raw, bank, unit, number, start, columns, spectra + taps - 1, strip)
+        _filter_rows(bank.coefficients[part], strip, column, columns, out, spectra)
+    else:
+        for k in range(spectra):
+            _unpack_rows(raw, bank, unit, number, start + k * bank.hop, columns, taps, strip)
+            _filter_rows(bank.coefficients[part], strip, column, columns, out[k:], 1)
+
+
+@kernel
+def _unpack_rows(
+    raw: NDArray[np.uint8],
+    bank: Bank,
+    unit: int,
+    number: int,
+    first: int,
+    columns: int,
+    rows: int,
+    strip: NDArray[np.float32],
+) -> None:
+    """Unpack number ``number`` of each unit of so many numbers: some columns of rows, from unit ``first`` on."""
+    bits, stride = bank.bits, unit * bank.bits
+    offset = number * bits
+    field = (np.int32(offset), np.int32((1 << min(bits, 16)) - 1), np.int32(bank.flip), np.int32(bank.bias))
+    low = (np.int32(offset & 7), field[1], field[2], field[3])
+    none = (np.int32(0), field[1], field[2], field[3])
+    for r in range(rows):
+        at, to = (first + r * bank.channels) * stride, r * STRIDE
+        if columns < lanes.LANES or stride & 7:
+            for i in range(columns):
+                strip[to + i] = _number(raw, at + offset + i * stride, bits, bank.flip, bank.bias)
+        elif bits > 8:
+            for i in range(0, columns, lanes.LANES):
+                place = (at + offset + i * stride) >> 3
+                if bits == 16:
+                    lanes.unpack_2_apart(raw, place, stride >> 3, none, strip, to + i)
+                else:
+                    lanes.unpack_float_apart(raw, place, stride >> 3, none, strip, to + i)
+        elif stride == 32:
+            for i in range(0, columns, lanes.LANES):
+                lanes.unpack_4(raw, (at >> 3) + i * 4, 0, field, strip, to + i)
+        elif stride == 16:
+            for i in range(0, columns, lanes.LANES):
+                lanes.unpack_2(raw, (at >> 3) + i * 2, 0, field, strip, to + i)
+        elif stride == 8:
+            for i in range(0, columns, lanes.LANES):
+                lanes.unpack_1(raw, (at >> 3) + i, 0, field, strip, to + i)
+        else:
+            for i in range(0, columns, lanes.LANES):
+                lanes.unpack_1_apart(raw, (at + offset + i * stride) >> 3, stride >> 3, low, strip, to + i)
+
+
+@kernel
+def _number(raw: NDArray[np.uint8], bit: int, bits: int, flip: int, bias: int) -> np.float32:
+    word = np.uint32(0)
+    for i in range((bits + 7) >> 3):
+        word |= np.uint32(raw[(bit >> 3) + i]) << np.uint32(8 * i)
+    if bits == 32:
+        return np.uint32(word).view(np.float32)  # type: ignore[return-value]
+    field = (np.int32(word) >> np.int32(bit & 7)) & np.int32((1 << bits) - 1)
+    return np.float32((field ^ np.int32(flip)) - np.int32(bias))
+
+
+@kernel
+def _filter_rows(
+    coefficients: NDArray[np.float32],
+    strip: NDArray[np.float32],
+    column: int,
+    columns: int,
+    out: NDArray[np.float32],
+    spectra: int,
+) -> None:
+    """Weight and add rows of a strip, four spectra at a time; what is beyond the last spectrum is rubbish."""
+    taps, width = coefficients.shape
+    weights = coefficients.reshape(-1)
+    step, row = out.strides[0] // 4, STRIDE
+    for k in range(0, spectra, 4):
+        target = out[k]
+        done = 0
+        while done < taps:
+            at, by = (k + done) * row, done * width + column
+            if done + 4 > taps:
+                if done == 0:
+                    for i in range(0, columns, lanes.LANES):
+                        lanes.fir_1(strip, at + i, row, weights, by + i, width, target, column + i, step)
+                else:
+                    for i in range(0, columns, lanes.LANES):
+                        lanes.fir_1_add(strip, at + i, row, weights, by + i, width, target, column + i, step)
+                done += 1
+            else:
+                if done == 0:
+                    for i in range(0, columns, lanes.LANES):
+                        lanes.fir_4(strip, at + i, row, weights, by + i, width, target, column + i, step)
+                else:
+                    for i in range(0, columns, lanes.LANES):
+                        lanes.fir_4_add(strip, at + i, row, weights, by + i, width, target, column + i, step)
+                done += 4

@@ -1,0 +1,85 @@
+"""Compiled kernels are kept where several processes find them, and never outlive their source."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import edgefilter_kernels
+from edgefilter_kernels.jit import _sources
+
+PROGRAM = """
+import sys
+import numpy as np
+from edgefilter_kernels.jit import compilations
+from edgefilter_kernels.unpack import lose_not_finite
+told = []
+with compilations(told.append):
+    for kind in {kinds}:
+        power = np.full((2, 3, 2), np.nan, np.float32)
+        flags = np.zeros((2, 3), kind)
+        lose_not_finite(power, flags, 1)
+        assert flags.all() and not power.any()
+print(*told)
+"""
+
+
+def start(folder: Path, *kinds: str, kernels: Path | None = None) -> "subprocess.Popen[str]":
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(folder)}
+    if kernels:
+        environment["PYTHONPATH"] = str(kernels)
+    program = PROGRAM.format(kinds=kinds or ["uint16"])
+    return subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def told(process: "subprocess.Popen[str]") -> list[str]:
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    return out.split()
+
+
+@pytest.fixture
+def kernels(tmp_path: Path) -> Path:
+    """A copy of the package that a test may change."""
+    folder = tmp_path / "kernels"
+    shutil.copytree(Path(edgefilter_kernels.__file__).parent, folder / "edgefilter_kernels")
+    return folder
+
+
+def test_processes_that_compile_at_once_all_leave_something_that_can_be_loaded(tmp_path: Path) -> None:
+    kinds = ["uint16", "uint8", "int32"]
+    for process in [start(tmp_path, kind) for kind in kinds]:
+        assert told(process) == ["lose_not_finite"]
+    assert told(start(tmp_path, *kinds)) == []
+
+
+def test_a_change_of_what_a_file_imports_makes_the_kept_code_stale_and_of_others_does_not(
+    tmp_path: Path, kernels: Path
+) -> None:
+    assert told(start(tmp_path, kernels=kernels)) == ["lose_not_finite"]
+    for name, compiled in (("boxcar", []), ("jit", ["lose_not_finite"])):
+        path = kernels / "edgefilter_kernels" / f"{name}.py"
+        path.write_text(path.read_text() + "\n")
+        assert told(start(tmp_path, kernels=kernels)) == compiled
+
+
+def test_imports_are_followed_however_they_are_written() -> None:
+    names = {path.stem for path in _sources(Path(edgefilter_kernels.__file__).parent / "pfb.py")}
+    assert names == {"bank", "fft", "jit", "lanes", "pfb", "rows", "unpack"}
+
+
+def test_damaged_files_are_compiled_anew(tmp_path: Path) -> None:
+    assert told(start(tmp_path)) == ["lose_not_finite"]
+    for path in tmp_path.rglob("*.nb[ci]"):
+        path.write_bytes(path.read_bytes()[:40])
+    assert told(start(tmp_path)) == ["lose_not_finite"]
+    assert told(start(tmp_path)) == []
+
+
+def test_a_folder_that_cannot_be_written_to_costs_time_alone(tmp_path: Path) -> None:
+    place = tmp_path / "file"
+    place.write_text("not a folder")
+    assert told(start(place / "cache")) == ["lose_not_finite"]
