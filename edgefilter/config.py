@@ -15,7 +15,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from edgefilter.errors import ConfigError
 from edgefilter.stream import Encoding, Kind, Stream
@@ -142,6 +142,15 @@ class NodeSection(Section):
     """Part of the path of every product."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     """Worker threads; 0 is one a core."""
+    run_directory: str | None = None
+    """Sockets, state and rings, best in memory (tmpfs); if not given the service manager's, or a folder of the node's
+    name below /dev/shm."""
+    health_port: Annotated[int | None, Field(ge=0, le=65535)] = None
+    """Port on 127.0.0.1 of /healthz, /readyz, /status and /metrics; 0 lets the system choose, None has none."""
+    hang_seconds: Annotated[float, Field(ge=1)] = 30.0
+    """How long a process may show no progress before it is killed and started again, s; ten times that at its start."""
+    drain_seconds: Annotated[float, Field(ge=0)] = 60.0
+    """How long the end of the node waits for products to leave the spool, s; what remains leaves at the next start."""
 
 
 class InputSection(Section):
@@ -151,8 +160,14 @@ class InputSection(Section):
     """ZeroMQ endpoint that the node binds."""
     insecure: bool = False
     """Allow an endpoint that other machines can reach, without encryption or authentication."""
+    connect: bool = False
+    """Connect to the endpoint, which the sender binds, instead of binding it."""
     buffer_seconds: Annotated[float | None, Field(gt=0)] = None
-    """Depth of the receive buffer, s of signal; the least that works if not given."""
+    """Depth of the ring, s of signal; if not given, what a restart without loss needs and a block more."""
+    shallow: bool = False
+    """Allow a ring too shallow for a restart without loss."""
+    policy: Literal["hold", "drop-oldest"] = "hold"
+    """When the reducer cannot keep up: hold the sender back, or overwrite the oldest samples and book them as lost."""
     late_seconds: Annotated[float, Field(ge=0)] = 0.5
     """How much newer samples must have come, s of signal, before missing ones are given up as lost."""
 
@@ -177,14 +192,19 @@ class StoreSection(Section):
 
 
 class StreamSection(Section):
-    """The stream that is expected: what ``edgefilter check`` reckons with. The live one brings its own header."""
+    """A stream of the node. Only ``edgefilter check`` reckons with the header given here; the live one brings its own."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")] = "main"
+    """What the node calls it; it names the ring and the metrics."""
+    endpoint: str | None = None
+    """Its own ZeroMQ endpoint, instead of ``input.endpoint``."""
 
     kind: Kind = Kind.VOLTAGE
-    rate_hz: Annotated[float, Field(gt=0, le=1e12)]
+    rate_hz: Annotated[float | None, Field(gt=0, le=1e12)] = None
     """Samples a second; real voltages of bandwidth B have rate 2 B, complex ones B."""
-    centre_mhz: Annotated[float, Field(gt=0)]
+    centre_mhz: Annotated[float | None, Field(gt=0)] = None
     """Middle of the band."""
-    bandwidth_mhz: float
+    bandwidth_mhz: float | None = None
     """Width of the band; negative if the first channel is the highest."""
     channels: Annotated[int, Field(ge=1, le=1 << 20)] = 1
     products: tuple[str, ...] = ("X", "Y")
@@ -192,14 +212,25 @@ class StreamSection(Section):
     encoding: Encoding = Encoding.SIGNED
     complex_samples: bool = True
 
+    @model_validator(mode="after")
+    def _header_or_none(self) -> Self:
+        given = [value is not None for value in (self.rate_hz, self.centre_mhz, self.bandwidth_mhz)]
+        if any(given) and not all(given):
+            raise ValueError("rate_hz, centre_mhz and bandwidth_mhz go together")
+        return self
+
     def stream(self) -> Stream:
         """Return the header that such a stream would have.
 
         Raises
         ------
+        ConfigError
+            If no header is given.
         InputError
             If the values do not describe a stream.
         """
+        if self.rate_hz is None or self.centre_mhz is None or self.bandwidth_mhz is None:
+            raise ConfigError(f"stream {self.name}: no header to reckon with: give rate_hz, centre_mhz, bandwidth_mhz")
         step = self.bandwidth_mhz * 1e6 / self.channels
         return Stream(
             name="expected",
@@ -216,14 +247,38 @@ class StreamSection(Section):
         )
 
 
+def _several(tree: Any) -> Any:
+    """Make a list of one of a single ``[stream]``."""
+    return [tree] if isinstance(tree, dict) else tree
+
+
 class NodeConfig(Reduction):
     """A whole configuration file."""
 
-    stream: StreamSection | None = None
+    stream: Annotated[tuple[StreamSection, ...], BeforeValidator(_several), Field(min_length=1)] = (StreamSection(),)
 
     node: NodeSection = NodeSection()
     input: InputSection = InputSection()
     store: StoreSection = StoreSection()
+
+    @model_validator(mode="after")
+    def _streams(self) -> Self:
+        try:
+            endpoints = [self.input_of(stream).endpoint for stream in self.stream]
+        except ValidationError as error:
+            raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+        names = [stream.name for stream in self.stream]
+        for what, values in (("name", names), ("endpoint", endpoints)):
+            for value in values:
+                if values.count(value) > 1 and not value.endswith(":*"):
+                    raise ValueError(f"two streams have the same {what} {value!r}")
+        return self
+
+    def input_of(self, stream: StreamSection) -> InputSection:
+        """Return the input of a stream: the file's, at the stream's own endpoint if it has one."""
+        if stream.endpoint is None:
+            return self.input
+        return InputSection.model_validate(self.input.model_dump() | {"endpoint": stream.endpoint})
 
 
 Model = TypeVar("Model", bound=Reduction)

@@ -30,8 +30,8 @@ def command(
         source = open_files([like])
         stream = source.stream
         source.close()
-    elif settings.stream is not None:
-        stream = settings.stream.stream()
+    elif settings.stream[0].rate_hz is not None:
+        stream = settings.stream[0].stream()
     else:
         raise ConfigError(f"{config}: has no [stream] section to reckon with: add one, or name a file with --like")
     plan = Plan(stream, resolve(settings, stream))
