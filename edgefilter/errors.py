@@ -9,6 +9,9 @@
     │   └── SequenceError           files that do not belong to one stream
     ├── WireError                   a message that is not what the wire format says (counted, never fatal)
     └── StoreError                  a store that cannot be written or read
+        └── SpoolError              the local queue in front of it
+            ├── SpoolBusyError      another process has the part in it that was asked for
+            └── SpoolFullError      no room is left for what must not be dropped; it passes when products have left
 
 Anything else that escapes is a bug of ours and keeps its traceback.
 """
@@ -67,3 +70,15 @@ class WireError(EdgefilterError):
 
 class StoreError(EdgefilterError):
     """A store that cannot be written or read, or holds something it must not."""
+
+
+class SpoolError(StoreError):
+    """A spool that cannot be written or read."""
+
+
+class SpoolBusyError(SpoolError):
+    """Another process owns the part that was asked for; it is free when that process has ended."""
+
+
+class SpoolFullError(SpoolError):
+    """No room for products that must not be dropped: nothing was taken, to be tried again when some have left."""
