@@ -192,7 +192,7 @@ class StoreSection(Section):
 
 
 class StreamSection(Section):
-    """A stream of the node. Only ``edgefilter check`` reckons with the header given here; the live one brings its own."""
+    """A stream of the node. Only ``edgefilter check`` reckons with the header given here: the live one has its own."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")] = "main"
     """What the node calls it; it names the ring and the metrics."""
@@ -356,5 +356,6 @@ def _lines(error: ValidationError, where: str) -> list[str]:
         if item["type"] == "extra_forbidden":
             message = "no such setting"
         value = "" if item["type"] in ("value_error", "missing", "extra_forbidden") else f" is {item['input']!r}:"
-        lines.append(f"{where}: {key}{value} {message}" if value else f"{where}: {key}: {message}")
+        head = f"{where}: {key}" if key else where
+        lines.append(f"{head}{value} {message}" if value and key else f"{head}: {message}")
     return lines

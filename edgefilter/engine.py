@@ -1,6 +1,7 @@
-"""The one engine behind all doors: raw windows in, products in the store."""
+"""The one engine behind all doors: raw windows in, products kept."""
 
 import heapq
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -9,6 +10,7 @@ from edgefilter.cells import FLAGGERS, flag_name
 from edgefilter.chunk import Chunk
 from edgefilter.harvest import Harvester
 from edgefilter.plan import Plan
+from edgefilter.products import Product
 from edgefilter.products.naming import config_product, stream_product
 from edgefilter.products.tables import LedgerRow, PulseRow
 from edgefilter.reducer import ReducedBlock, Reducer
@@ -17,6 +19,19 @@ from edgefilter.version import __version__
 from edgefilter.workers import Workers
 
 _REMEMBERED = 1000
+
+Keep = Callable[[Sequence[Product], int], None]
+"""Keeps products durably; its second argument is the first block whose products are not kept then."""
+
+
+def into(store: Store) -> Keep:
+    """Keep products in a store, each by itself: where no cursor is needed."""
+
+    def keep(products: Sequence[Product], _: int) -> None:
+        for product in products:
+            store.put(product)
+
+    return keep
 
 
 @dataclass(slots=True)
@@ -67,24 +82,26 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class ReducedSummary:
-    """What a run tells about a block that is in the store."""
+    """What a run tells about a block whose products are kept."""
 
     block: int
     expected: int
     received: int
     flagged_fraction: float
     pulses: tuple[PulseRow, ...]
+    row: LedgerRow
+    bytes_out: int
 
 
 class Engine:
-    """Reduces windows of a stream and stores their products.
+    """Reduces windows of a stream and has their products kept.
 
     Parameters
     ----------
     plan
         Layout of the reduction.
-    store
-        Where products go; the stream's header and the settings go there first.
+    keep
+        Where products go, block by block; the stream's header and the settings go there first.
     node
         Name of the node.
     threads
@@ -98,7 +115,7 @@ class Engine:
     def __init__(
         self,
         plan: Plan,
-        store: Store,
+        keep: Keep,
         node: str,
         threads: int = 0,
         first_block: int = 0,
@@ -106,16 +123,18 @@ class Engine:
         tally: Tally | None = None,
     ) -> None:
         self._workers = Workers(threads)
-        self._store = store
+        self._keep_products = keep
         self._harvester = Harvester(plan, node, __version__)
         self.reducer = Reducer(plan, self._workers, first_block, stream_block)
         self.tally = Tally() if tally is None else tally
-        store.put(stream_product(plan.stream))
-        store.put(config_product(plan.settings))
+        keep((stream_product(plan.stream), config_product(plan.settings)), max(first_block, stream_block))
 
-    def feed(self, raw: Chunk) -> list[ReducedSummary]:
-        """Reduce the next window; return what is in the store thereafter."""
-        return [self._keep(done) for done in self.reducer.feed(raw)]
+    def feed(self, raw: Chunk, intact: Callable[[], bool] = lambda: True) -> list[ReducedSummary]:
+        """Reduce the next window; return the blocks whose products are kept thereafter.
+
+        ``intact`` is what :meth:`~edgefilter.reducer.Reducer.feed` takes.
+        """
+        return [self._keep(done) for done in self.reducer.feed(raw, intact)]
 
     def finish(self) -> list[ReducedSummary]:
         """Reduce what is left when no window follows."""
@@ -123,12 +142,13 @@ class Engine:
 
     def _keep(self, done: ReducedBlock) -> ReducedSummary:
         harvest = self._harvester.harvest(done)
-        for product in harvest.products:
-            self._store.put(product)
+        self._keep_products(harvest.products, done.block + 1)
         row = harvest.ledger
-        self.tally.add(row, harvest.pulses, sum(len(product.content) for product in harvest.products))
+        bytes_out = sum(len(product.content) for product in harvest.products)
+        self.tally.add(row, harvest.pulses, bytes_out)
         flagged = sum(row.cells_flagged.values()) / row.cells if row.cells else 0.0
-        return ReducedSummary(done.block, row.samples.expected, row.samples.received, flagged, harvest.pulses)
+        samples = row.samples
+        return ReducedSummary(done.block, samples.expected, samples.received, flagged, harvest.pulses, row, bytes_out)
 
     def close(self) -> None:
         """End the threads."""

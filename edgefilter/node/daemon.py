@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from edgefilter.config import NodeConfig
-from edgefilter.engine import Engine, ReducedSummary, Tally
+from edgefilter.engine import Engine, ReducedSummary, Tally, into
 from edgefilter.errors import EdgefilterError
 from edgefilter.node.receiver import Receiver, ReceiverCounters
 from edgefilter.node.ring import Ring
@@ -101,7 +101,7 @@ class Daemon:
             return
         begin = plan.block_of_sample(first)
         node = self._config.node
-        with Engine(plan, self.store, node.name, node.threads, begin, begin, self.tally) as engine:
+        with Engine(plan, into(self.store), node.name, node.threads, begin, begin, self.tally) as engine:
             while True:
                 block = engine.reducer.next_raw
                 start, end = engine.reducer.window(block)
