@@ -1,83 +1,34 @@
 """The one engine behind all doors: raw windows in, products kept."""
 
-import heapq
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from edgefilter.cells import FLAGGERS, flag_name
 from edgefilter.chunk import Chunk
 from edgefilter.harvest import Harvester
 from edgefilter.plan import Plan
 from edgefilter.products import Product
 from edgefilter.products.naming import config_product, stream_product
-from edgefilter.products.tables import LedgerRow, PulseRow
+from edgefilter.products.tables import PulseRow
 from edgefilter.reducer import ReducedBlock, Reducer
 from edgefilter.store.base import Store
+from edgefilter.tally import Tally
 from edgefilter.version import __version__
 from edgefilter.workers import Workers
 
-_REMEMBERED = 1000
-
-Keep = Callable[[Sequence[Product], int], None]
-"""Keeps products durably; its second argument is the first block whose products are not kept then."""
+Keep = Callable[[Sequence[Product], int, Tally], None]
+"""Keeps products durably: those of a block, the first block whose products are not kept then, and the block's sums."""
 
 
 def into(store: Store) -> Keep:
     """Keep products in a store, each by itself: where no cursor is needed."""
 
-    def keep(products: Sequence[Product], _: int) -> None:
+    def keep(products: Sequence[Product], _block: int, _tally: Tally) -> None:
         for product in products:
             store.put(product)
 
     return keep
-
-
-@dataclass(slots=True)
-class Tally:
-    """Sums over the blocks of a run, and its strongest candidates (at most 1000 of them)."""
-
-    blocks: int = 0
-    expected: int = 0
-    received: int = 0
-    lost: dict[str, int] = field(default_factory=dict)
-    cells: int = 0
-    cells_lost: int = 0
-    flagged: dict[str, int] = field(default_factory=lambda: {flag_name(flag): 0 for flag in FLAGGERS})
-    cells_discarded: int = 0
-    cells_kept: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    candidates: int = 0
-    overflow: int = 0
-    _strongest: list[tuple[float, int, PulseRow]] = field(default_factory=list)
-
-    def add(self, row: LedgerRow, pulses: tuple[PulseRow, ...], bytes_out: int) -> None:
-        """Add a block."""
-        self.blocks += 1
-        self.expected += row.samples.expected
-        self.received += row.samples.received
-        for reason, count in row.samples.lost.items():
-            self.lost[reason.value] = self.lost.get(reason.value, 0) + count
-        self.cells += row.cells
-        self.cells_lost += row.cells_lost
-        for flag, count in row.cells_flagged.items():
-            self.flagged[flag_name(flag)] += count
-        self.cells_discarded += row.cells_discarded
-        self.cells_kept += row.cells_kept
-        self.bytes_in += row.bytes_in
-        self.bytes_out += bytes_out
-        self.overflow += row.candidates_overflow
-        for pulse in pulses:
-            self.candidates += 1
-            heapq.heappush(self._strongest, (pulse.snr, -self.candidates, pulse))
-            if len(self._strongest) > _REMEMBERED:
-                heapq.heappop(self._strongest)
-
-    def strongest(self, count: int) -> list[PulseRow]:
-        """Return the strongest candidates, best first."""
-        return [pulse for _, _, pulse in heapq.nlargest(count, self._strongest)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +40,6 @@ class ReducedSummary:
     received: int
     flagged_fraction: float
     pulses: tuple[PulseRow, ...]
-    row: LedgerRow
-    bytes_out: int
 
 
 class Engine:
@@ -127,7 +76,7 @@ class Engine:
         self._harvester = Harvester(plan, node, __version__)
         self.reducer = Reducer(plan, self._workers, first_block, stream_block)
         self.tally = Tally() if tally is None else tally
-        keep((stream_product(plan.stream), config_product(plan.settings)), max(first_block, stream_block))
+        keep((stream_product(plan.stream), config_product(plan.settings)), max(first_block, stream_block), Tally())
 
     def feed(self, raw: Chunk, intact: Callable[[], bool] = lambda: True) -> list[ReducedSummary]:
         """Reduce the next window; return the blocks whose products are kept thereafter.
@@ -142,13 +91,13 @@ class Engine:
 
     def _keep(self, done: ReducedBlock) -> ReducedSummary:
         harvest = self._harvester.harvest(done)
-        self._keep_products(harvest.products, done.block + 1)
         row = harvest.ledger
-        bytes_out = sum(len(product.content) for product in harvest.products)
-        self.tally.add(row, harvest.pulses, bytes_out)
+        own = Tally()
+        for tally in (own, self.tally):
+            tally.add(row, harvest.pulses, sum(len(product.content) for product in harvest.products))
+        self._keep_products(harvest.products, done.block + 1, own)
         flagged = sum(row.cells_flagged.values()) / row.cells if row.cells else 0.0
-        samples = row.samples
-        return ReducedSummary(done.block, samples.expected, samples.received, flagged, harvest.pulses, row, bytes_out)
+        return ReducedSummary(done.block, row.samples.expected, row.samples.received, flagged, harvest.pulses)
 
     def close(self) -> None:
         """End the threads."""

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgefilter.config import Reduction
-from edgefilter.engine import Engine, Tally, into
+from edgefilter.engine import Engine, into
 from edgefilter.plan import Plan, resolve
 from edgefilter.sources import Source
 from edgefilter.store.directory import DirectoryStore
+from edgefilter.tally import Tally
 
 
 class Replay:

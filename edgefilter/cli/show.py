@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from edgefilter.engine import Tally
     from edgefilter.node.receiver import ReceiverCounters
     from edgefilter.plan import Plan
+    from edgefilter.tally import Tally
 
 _SHOWN = 20
 

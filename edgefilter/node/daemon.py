@@ -9,13 +9,14 @@ from types import TracebackType
 from typing import Self
 
 from edgefilter.config import NodeConfig
-from edgefilter.engine import Engine, ReducedSummary, Tally, into
+from edgefilter.engine import Engine, ReducedSummary, into
 from edgefilter.errors import EdgefilterError
 from edgefilter.node.receiver import Receiver, ReceiverCounters
 from edgefilter.node.ring import Ring
 from edgefilter.plan import Plan, resolve
 from edgefilter.store.directory import DirectoryStore
 from edgefilter.stream import Stream
+from edgefilter.tally import Tally
 
 _POLL_SECONDS = 0.1
 

@@ -96,7 +96,7 @@ def test_an_interrupted_replay_leaves_whole_objects_and_can_be_run_again(program
     script = (
         "import os, signal, sys\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # what a background shell starts ignores it
-        "from edgefilter.engine import Tally\n"
+        "from edgefilter.tally import Tally\n"
         "add = Tally.add\n"
         "def interrupting(self, *words):\n"
         "    add(self, *words)\n"
