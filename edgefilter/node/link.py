@@ -31,6 +31,8 @@ LINK_VARIABLE = "EDGEFILTER_LINK"
 """Environment variable: path of the supervisor's socket."""
 NAME_VARIABLE = "EDGEFILTER_CHILD"
 """Environment variable: what the supervisor calls this child."""
+STDERR_VARIABLE = "EDGEFILTER_STDERR"
+"""Environment variable: descriptor of the log. Before a child is connected, it complains to its supervisor alone."""
 BEAT_SECONDS = 0.25
 ORPHAN_SECONDS = 60.0
 """How long a child waits for a new supervisor before it ends, s."""
@@ -81,7 +83,7 @@ class Link:
 
     def tell(self, kind: str, **facts: Any) -> None:
         """Send a message; never waits. What cannot be sent now goes to the next supervisor."""
-        self._outbox.append(_encode({"kind": kind} | facts))
+        self._outbox.append(encode({"kind": kind} | facts))
         os.eventfd_write(self._woken, 1)
 
     def receive(self, timeout: float | None = None) -> Message | None:
@@ -118,6 +120,7 @@ class Link:
                 with reachable(self._path) as address:
                     end.connect(address)
                 end.setblocking(False)
+                _log_to_the_log()
                 try:
                     self._talk(end)
                 finally:
@@ -139,7 +142,7 @@ class Link:
                     outgoing += self._outbox.popleft()
                 now = time.monotonic()
                 if now >= beat_at and len(outgoing) < 1 << 20:  # a supervisor that does not read needs no more beats
-                    outgoing += _encode({"kind": "beat", "idle": now - self._marked, "state": self._state()})
+                    outgoing += encode({"kind": "beat", "idle": now - self._marked, "state": self._state()})
                     beat_at = now + BEAT_SECONDS
                 _watch(selector, end, bool(outgoing))
                 for key, ready in selector.select(max(0.0, beat_at - now)):
@@ -158,7 +161,15 @@ class Link:
 
     def _hello(self) -> bytes:
         facts = {"name": self.name, "pid": os.getpid(), "version": __version__, "state": self._state()}
-        return _encode({"kind": "hello"} | facts)
+        return encode({"kind": "hello"} | facts)
+
+
+def _log_to_the_log() -> None:
+    log = os.environ.pop(STDERR_VARIABLE, "")
+    if log:
+        os.dup2(int(log), 1)
+        os.dup2(int(log), 2)
+        os.close(int(log))
 
 
 @contextmanager
@@ -179,7 +190,8 @@ def _watch(selector: selectors.BaseSelector, end: socket.socket, writing: bool) 
         selector.register(end, events)
 
 
-def _encode(message: Message) -> bytes:
+def encode(message: Message) -> bytes:
+    """Make a line of a message."""
     return json.dumps(message, separators=(",", ":")).encode() + b"\n"
 
 
