@@ -189,6 +189,28 @@ class StoreSection(Section):
     """Where products go to."""
 
     path: str = "store"
+    """Directory, its file:// URL, or s3://BUCKET/PREFIX (with ?endpoint=URL&region=NAME); never with keys in it."""
+
+
+class SpoolSection(Section):
+    """The local queue, and how it is emptied into the store."""
+
+    path: Annotated[str, Field(min_length=1)] = "spool"
+    """Directory of the queue."""
+    budget_bytes: Annotated[int | None, Field(ge=1 << 20)] = None
+    """Most bytes of products that wait; what the disk takes if not given. Beyond it, spectra and flags are dropped."""
+    batch_blocks: Annotated[int, Field(ge=1, le=1 << 20)] = 60
+    """Blocks whose table rows make one object of the store; 1 makes an object of each block."""
+    batch_seconds: Annotated[float, Field(ge=0, le=86400)] = 300.0
+    """Longest that rows wait for the rest of their batch, s."""
+    uploads: Annotated[int, Field(ge=1, le=64)] = 4
+    """Objects that are uploaded at once."""
+    bytes_per_second: Annotated[float | None, Field(gt=0)] = None
+    """Most that goes to the store, B/s, on average over an object."""
+    request_seconds: Annotated[float, Field(ge=1, le=3600)] = 60.0
+    """Longest that one request to the store may take, s."""
+    retry_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    """Longest wait between two attempts, s, unless the store asks for more."""
 
 
 class StreamSection(Section):
@@ -260,6 +282,7 @@ class NodeConfig(Reduction):
     node: NodeSection = NodeSection()
     input: InputSection = InputSection()
     store: StoreSection = StoreSection()
+    spool: SpoolSection = SpoolSection()
 
     @model_validator(mode="after")
     def _streams(self) -> Self:

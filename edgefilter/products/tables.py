@@ -194,8 +194,8 @@ def ledger_table(provenance: Provenance, block: Block, row: LedgerRow) -> pa.Tab
     return table
 
 
-def to_parquet(table: pa.Table) -> bytes:
-    """Parquet bytes of a table: the same table always gives the same bytes.
+def to_parquet(table: pa.Table, group_rows: int | None = None) -> bytes:
+    """Parquet bytes of a table: the same table always gives the same bytes; ``group_rows`` rows make a row group.
 
     The Arrow schema is kept, and every page carries a checksum that :mod:`edgefilter.store.reader` verifies.
     """
@@ -211,6 +211,7 @@ def to_parquet(table: pa.Table) -> bytes:
         write_statistics=True,
         store_schema=True,
         write_page_checksum=True,
+        row_group_size=group_rows,
     )
     content: bytes = sink.getvalue().to_pybytes()
     return content

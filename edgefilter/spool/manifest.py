@@ -301,12 +301,12 @@ class Manifest:
 
         self._change(work)
 
-    def bury(self, ids: Sequence[int], come: Entry) -> None:
-        """Put a payload in the place of the names of what was dropped."""
+    def bury(self, ids: Sequence[int], come: Sequence[Entry] = ()) -> None:
+        """Put a payload, or none, in the place of the names of what was dropped."""
 
         def work() -> None:
             self._db.executemany("DELETE FROM dropped WHERE id = ?", [(number,) for number in ids])
-            self._insert([come])
+            self._insert(come)
 
         self._change(work)
 
@@ -354,7 +354,10 @@ class Manifest:
             *values,
             limit,
         )
-        return [Entry(*row[:5], *(Priority(row[5]), bool(row[6]), row[7])) for row in rows]
+        return [
+            Entry(number, name, file, size, digest, Priority(priority), bool(sealed), stuck)
+            for number, name, file, size, digest, priority, sealed, stuck in rows
+        ]
 
     def known(self, names: Iterable[str]) -> set[str]:
         """Return those of some names that have rows."""

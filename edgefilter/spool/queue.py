@@ -361,6 +361,11 @@ class Spool:
         self._exchange(product, lambda row: self._manifest.replace(entries, row))
         self._unlink(entry.file for entry in entries)
 
+    def holds(self, entries: Sequence[Entry]) -> bool:
+        """Whether all of these are still there."""
+        names = {entry.name for entry in entries}
+        return self._manifest.known(names) == names
+
     def dropped(self) -> list[Dropped]:
         """Return what was dropped and not yet told to the store."""
         return self._manifest.dropped()
@@ -373,7 +378,11 @@ class Spool:
         SpoolFullError
             If there is no room for it; the notes stay.
         """
-        self._exchange(product, lambda row: self._manifest.bury([note.id for note in dropped], row))
+        self._exchange(product, lambda row: self._manifest.bury([note.id for note in dropped], [row]))
+
+    def forget(self, dropped: Sequence[Dropped]) -> None:
+        """Remove notes that no table can hold: of products that belong to no block."""
+        self._certainly(lambda: self._manifest.bury([note.id for note in dropped]))
 
     def _exchange(self, product: Product, change: Callable[[Entry], None]) -> None:
         try:

@@ -1,0 +1,1 @@
+"""Real object stores on loopback, started from the packages that carry them."""
