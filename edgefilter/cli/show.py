@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from edgefilter.node.receiver import ReceiverCounters
+    from edgefilter.node.old_receiver import ReceiverCounters
     from edgefilter.plan import Plan
     from edgefilter.tally import Tally
 

@@ -11,7 +11,7 @@ from typing import Self
 from edgefilter.config import NodeConfig
 from edgefilter.engine import Engine, ReducedSummary, into
 from edgefilter.errors import EdgefilterError
-from edgefilter.node.receiver import Receiver, ReceiverCounters
+from edgefilter.node.old_receiver import Receiver, ReceiverCounters
 from edgefilter.node.ring import Ring
 from edgefilter.plan import Plan, resolve
 from edgefilter.store.directory import DirectoryStore

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from edgefilter.chunk import Gap, Loss
 from edgefilter.errors import InputError
-from edgefilter.node.receiver import Receiver
+from edgefilter.node.old_receiver import Receiver
 from edgefilter.node.ring import Ring
 from edgefilter.sources.wire import pack_end, pack_frame_header, pack_stream
 from edgefilter.stream import Encoding, Kind, Stream
@@ -238,7 +238,7 @@ def test_whatever_arrives_the_ring_holds_what_good_frames_said(
 
 def test_the_receiver_starts_without_the_heavy_packages() -> None:
     code = (
-        "import sys, edgefilter.node.receiver, edgefilter.node.sender, edgefilter.sources.wire\n"
+        "import sys, edgefilter.node.old_receiver, edgefilter.node.sender, edgefilter.sources.wire\n"
         "print(sorted({'numba', 'scipy', 'astropy', 'h5py', 'pyarrow'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)

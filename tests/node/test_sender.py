@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from edgefilter.chunk import Chunk, Gap, Loss, clip_gaps
 from edgefilter.errors import InputError
-from edgefilter.node.receiver import Receiver
+from edgefilter.node.old_receiver import Receiver
 from edgefilter.node.ring import Ring
 from edgefilter.node.sender import SendReport, send
 from edgefilter.stream import Encoding, Kind, Stream

@@ -10,7 +10,6 @@ Frames may come in any order; the first that brings a sample wins. Three rules m
 """
 
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
 from threading import Condition
 
 import numpy as np
@@ -18,30 +17,8 @@ from numpy.typing import NDArray
 
 from edgefilter.chunk import Chunk, Gap, Loss, complement
 from edgefilter.errors import InputError
+from edgefilter.node.ring.writer import Placed
 from edgefilter.stream import Stream
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """What became of the samples of one frame; the four add up to its samples.
-
-    Parameters
-    ----------
-    written
-        Samples that are new in the ring.
-    repeated
-        Samples that were there already; the ring keeps the first.
-    late
-        Samples dropped because they lie before the tail, in a gap that was read already, or past the end.
-    held
-        Samples at the end of the frame for which there is no room yet: to be placed again, after
-        :meth:`Ring.wait_for_room`.
-    """
-
-    written: int
-    repeated: int
-    late: int
-    held: int
 
 
 class Ring:

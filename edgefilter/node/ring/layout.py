@@ -4,6 +4,7 @@ import mmap
 import os
 import struct
 import time
+import weakref
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -111,12 +112,8 @@ class RingFile:
             self._descriptor = os.open(path, os.O_RDWR if words_writable else os.O_RDONLY)
         except OSError as error:
             raise InputError(f"{path}: cannot be opened as a ring: {error.strerror}") from None
-        try:
-            self._map(data_writable, words_writable)
-        except BaseException:
-            os.close(self._descriptor)
-            raise
-        self._closed = False
+        self._release = weakref.finalize(self, os.close, self._descriptor)
+        self._map(data_writable, words_writable)
 
     def _map(self, data_writable: bool, words_writable: bool) -> None:
         size = os.fstat(self._descriptor).st_size
@@ -209,12 +206,8 @@ class RingFile:
         return sample * self._sample_bytes % self._data_bytes
 
     def close(self) -> None:
-        """Let go of the file. Arrays that were given out stay good."""
-        if not self._closed:
-            self._closed = True
-            self._words.release()
-            self._control.close()
-            os.close(self._descriptor)
+        """Let go of the file and the locks on it. Arrays that were given out stay good, and so do the properties."""
+        self._release()
 
     def __enter__(self) -> Self:
         return self

@@ -94,6 +94,8 @@ class RingWriter(RingFile):
     reach
         Most samples by which a frame may lie ahead of the newest: see :meth:`place`.
 
+    Both are attributes too, and may be changed between two frames.
+
     Raises
     ------
     InputError
@@ -102,8 +104,8 @@ class RingWriter(RingFile):
 
     def __init__(self, path: Path, slack: int = 0, reach: int = FOREVER) -> None:
         super().__init__(path, data_writable=True, words_writable=True)
-        self._slack = slack
-        self._reach = reach
+        self.slack = slack
+        self.reach = reach
         self._identity = secrets.randbits(63)
         self._last = NONE
         self._wanted: int | None = None
@@ -281,10 +283,10 @@ class RingWriter(RingFile):
         self._first = words[FIRST] = start
 
     def _check_reach(self, sample: int) -> None:
-        if self._first != NONE and sample - self._words[HEAD] > self._reach:
+        if self._first != NONE and sample - self._words[HEAD] > self.reach:
             ahead = self.stream.seconds(sample - self._words[HEAD])
             raise WireError(
-                "far", f"sample {sample} lies {ahead:.6g} s ahead, at most {self._reach} samples may be lost"
+                "far", f"sample {sample} lies {ahead:.6g} s ahead, at most {self.reach} samples may be lost"
             )
 
     def _room(self, start: int, stop: int) -> int:
@@ -359,7 +361,7 @@ class RingWriter(RingFile):
         ended = self._last != NONE
         # Nothing can come before the end once it is known, nor before a frame that waits for the readers.
         bound = self._last if ended else self._wanted or 0
-        patience = max(bound or words[HEAD] - self._slack, self._floor)
+        patience = max(bound or words[HEAD] - self.slack, self._floor)
         final, lost = self._final, 0
         at = bisect_right(self._present, final, key=lambda interval: interval[1])
         while at < len(self._present) and self._present[at][0] <= max(final, patience):
