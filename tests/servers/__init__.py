@@ -1,1 +1,0 @@
-"""Real object stores on loopback, started from the packages that carry them."""
