@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from edgefilter.endpoint import check_endpoint, check_guarded
 from edgefilter.errors import ConfigError
 from edgefilter.stream import Encoding, Kind, Stream
 
@@ -171,17 +172,22 @@ class InputSection(Section):
     late_seconds: Annotated[float, Field(ge=0)] = 0.5
     """How much newer samples must have come, s of signal, before missing ones are given up as lost."""
 
+    max_gap_seconds: Annotated[float, Field(gt=0)] = 3600.0
+    """How far ahead of the newest sample a frame may lie, s of signal; what lies farther is refused as malformed."""
+    curve_key: Annotated[str | None, Field(min_length=1)] = None
+    """The node's NAME.key_secret, as ``edgefilter keys`` makes it: senders must encrypt and prove who they are."""
+    curve_clients: Annotated[str | None, Field(min_length=1)] = None
+    """Folder of the NAME.key files of those who may send."""
+
     @model_validator(mode="after")
     def _reachable(self) -> Self:
-        scheme, _, rest = self.endpoint.partition("://")
-        if scheme not in ("tcp", "ipc", "inproc") or not rest:
-            raise ValueError(f"endpoint is {self.endpoint!r}, must be tcp://…, ipc://… or inproc://…")
-        local = scheme != "tcp" or rest.rsplit(":", 1)[0] in ("127.0.0.1", "localhost", "[::1]")
-        if not local and not self.insecure:
-            raise ValueError(
-                f"endpoint {self.endpoint!r} can be reached from other machines: "
-                "use a loopback or ipc endpoint, or say insecure = true"
-            )
+        if (self.curve_key is None) != (self.curve_clients is None):
+            raise ValueError("curve_key and curve_clients go together")
+        try:
+            check_endpoint(self.endpoint)
+            check_guarded(self.endpoint, self.curve_key is not None, self.insecure)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
         return self
 
 
@@ -195,8 +201,8 @@ class StoreSection(Section):
 class SpoolSection(Section):
     """The local queue, and how it is emptied into the store."""
 
-    path: Annotated[str, Field(min_length=1)] = "spool"
-    """Directory of the queue."""
+    path: Annotated[str | None, Field(min_length=1)] = None
+    """Directory of the queue; beside the store, with ``.spool`` behind its name, if that is a directory."""
     budget_bytes: Annotated[int | None, Field(ge=1 << 20)] = None
     """Most bytes of products that wait; what the disk takes if not given. Beyond it, spectra and flags are dropped."""
     batch_blocks: Annotated[int, Field(ge=1, le=1 << 20)] = 60
@@ -296,6 +302,13 @@ class NodeConfig(Reduction):
                 if values.count(value) > 1 and not value.endswith(":*"):
                     raise ValueError(f"two streams have the same {what} {value!r}")
         return self
+
+    @property
+    def spool_directory(self) -> str:
+        """Directory of the queue."""
+        if self.spool.path is not None:
+            return self.spool.path
+        return "spool" if "://" in self.store.path else self.store.path.rstrip("/") + ".spool"
 
     def input_of(self, stream: StreamSection) -> InputSection:
         """Return the input of a stream: the file's, at the stream's own endpoint if it has one."""
