@@ -65,6 +65,8 @@ class Child:
     """Whether its end is wanted."""
     why: str = ""
     """Why it failed, in its own words."""
+    refused: bool = False
+    """Whether it failed by what an operator can mend."""
     state: Message = field(default_factory=dict)
     _writer: asyncio.StreamWriter | None = None
     _talk: "asyncio.Task[None] | None" = None
@@ -85,8 +87,8 @@ class Child:
         """Return what will hold the next message of a kind; ask before you send what it answers."""
         return self._expected.setdefault(kind, asyncio.get_running_loop().create_future())
 
-    async def answer(self, future: "asyncio.Future[Message]", timeout: float) -> Message:
-        """Wait for an expected message.
+    async def answer(self, future: "asyncio.Future[Message]", timeout: float | None) -> Message:
+        """Wait for an expected message, without limit if ``timeout`` is None.
 
         Raises
         ------
@@ -97,7 +99,7 @@ class Child:
         await asyncio.wait(either, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         if future.done():
             return future.result()
-        raise ChildError(self.problem() if self.ended.done() else f"{self.name} did not answer within {timeout:g} s")
+        raise ChildError(self.problem() if self.ended.done() else f"{self.name} did not answer within {timeout} s")
 
     def kill(self) -> None:
         """End it at once; there is nothing in it that is not kept elsewhere."""
@@ -303,7 +305,7 @@ class Children:
             return
         child.idle = 0.0
         if message["kind"] == "failed":
-            child.why = message["why"]
+            child.why, child.refused = message["why"], bool(message["error"])
         child._met(message)
         self._hear(child, message)
 

@@ -32,6 +32,7 @@ from edgefilter.products import Product
 from edgefilter.spool import Cursor, Spool
 from edgefilter.stream import Stream
 from edgefilter.tally import Tally
+from edgefilter.version import __version__
 
 _POLL_SECONDS = 0.1
 _READER = "reducer"
@@ -87,11 +88,13 @@ class Reducing:
         self._length = plan.samples_per_block
         self._restartable = self._make_ring()
         self._link.tell("ring", path=self._settings["ring"], header=stream.to_json())
-        self._note(phase="warming", header=stream.to_json(), stream=stream.id, settings=plan.settings.digest())
+        self._note(phase="warming", header=stream.to_json(), stream=stream.id)
+        self._note(code=__version__, settings=plan.settings.digest(), node=self._config.node.name)
         if self._shadow:
             warm_up(plan, self._config.node.threads)
         else:
             self._open_spool()
+            self._forget_shadow()
         self._reader = self._attach(_SHADOW if self._shadow else _READER)
         first = self._wait_for_first()
         if first is not None:
@@ -340,7 +343,19 @@ class Reducing:
         self._link.tell("prepared", at=block * self._length)
 
     def _take_over(self, at: int) -> None:
+        """Go on as the reducer, whose last block ended at a sample.
+
+        Raises
+        ------
+        InputError
+            If it died before that: then what it left must be made first.
+        """
         self._open_spool()
+        assert self._spool is not None
+        cursor = self._spool.cursor(self._key)
+        done = cursor.next_sample if cursor else self._first // self._length * self._length
+        if done < at:
+            raise InputError(f"the reducer before ended at sample {done} instead of {at}")
         self._shadow = False
         assert self._reader is not None
         shadow, self._reader = self._reader, self._attach(_READER)

@@ -134,7 +134,7 @@ def test_a_taken_endpoint_is_told_in_one_line_and_leaves_no_store(program, tmp_p
 
 def test_help_does_not_wait_for_compilers():
     script = (
-        "import sys, edgefilter.cli.main; print(*sorted({'numba', 'scipy', 'astropy', 'pyarrow'} & set(sys.modules)))"
+        "import sys, edgefilter.cli.program; print(*sorted({'numba', 'scipy', 'astropy', 'pyarrow'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert not done.stdout.strip()
