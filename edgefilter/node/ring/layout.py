@@ -81,9 +81,9 @@ def bank(generation: int) -> int:
 
 def inside(intervals: list[tuple[int, int]], start: int, stop: int) -> list[tuple[int, int]]:
     """Parts of ``[start, stop)`` that sorted, disjoint intervals cover."""
-    found = []
+    found: list[tuple[int, int]] = []
     at = bisect_right(intervals, start, key=lambda interval: interval[1])
-    while at < len(intervals) and intervals[at][0] < stop:
+    while start < stop and at < len(intervals) and intervals[at][0] < stop:
         here, there = intervals[at]
         found.append((max(here, start), min(there, stop)))
         at += 1
@@ -206,7 +206,7 @@ class RingFile:
         return sample * self._sample_bytes % self._data_bytes
 
     def close(self) -> None:
-        """Let go of the file and the locks on it. Arrays that were given out stay good, and so do the properties."""
+        """Let go of the file. Arrays that were given out stay good, and so do the properties."""
         self._release()
 
     def __enter__(self) -> Self:

@@ -169,9 +169,24 @@ class RingReader(RingFile):
     def detach(self) -> None:
         """Let go of the ring and forget the cursor: it holds nothing back any more."""
         if self._slot is not None:
-            self._words[CURSORS + self._slot] = NONE
-            self._set_name(self._slot, "")
+            lock_byte(self._descriptor, REGISTRY_BYTE, wait=True)
+            try:
+                self._words[CURSORS + self._slot] = NONE
+                self._set_name(self._slot, "")
+                self._leave_slot()
+            finally:
+                unlock_byte(self._descriptor, REGISTRY_BYTE)
         self.close()
+
+    def close(self) -> None:
+        """Let go of the ring; the cursor stays, for the next reader of this name."""
+        self._leave_slot()
+        super().close()
+
+    def _leave_slot(self) -> None:
+        if self._slot is not None:
+            unlock_byte(self._descriptor, 1 + self._slot)  # the mapping keeps the open file, and its locks, alive
+            self._slot = None
 
     def _gaps(self, start: int, stop: int) -> tuple[Gap, ...]:
         table = self.snapshot()
