@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import Self
@@ -123,8 +123,10 @@ class Forwarder:
         self._collect(now)
         if self.draining or now - self._merged_at >= _MERGE_SECONDS:
             self._merged_at = now
-            self._merge(now)
-            self._note(now)
+            # On a full disk this waits; deliveries, which make room, go on.
+            with suppress(SpoolFullError):
+                self._merge(now)
+                self._note(now)
         self._start(now)
         self._count()
 
@@ -157,7 +159,8 @@ class Forwarder:
             try:
                 future.result()
             except ConflictError as error:
-                self._spool.failed(entry, str(error))
+                with suppress(SpoolFullError):  # it will be refused again
+                    self._spool.failed(entry, str(error))
                 self._failed(error)
             except StoreError as error:
                 asked = error.retry_after if isinstance(error, UnavailableError) else None
@@ -223,11 +226,8 @@ class Forwarder:
         if not (self.draining or len(notes) >= _NOTES_AT_ONCE or now - self._noted_since >= self._batches.seconds):
             return
         by_name = {note.name: note for note in notes}
-        try:
-            for product, names in dropped_products(self._node, ((n.name, n.size, n.reason) for n in notes)):
-                self._spool.tell([by_name.pop(name) for name in names], product)
-        except SpoolFullError:
-            return  # they stay, and are told when there is room
+        for product, names in dropped_products(self._node, ((n.name, n.size, n.reason) for n in notes)):
+            self._spool.tell([by_name.pop(name) for name in names], product)
         for note in by_name.values():
             log.warning("%s: given up (%s), made again when its stream starts again", note.name, note.reason)
         self._spool.forget(list(by_name.values()))

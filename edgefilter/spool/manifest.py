@@ -15,6 +15,7 @@ from edgefilter.errors import SpoolError
 
 _VERSION = 1
 _BUSY_SECONDS = 60.0
+_LOG_PAGES = 256  # a log of 1 MiB: what it takes of a small disk is not there for products
 _FSYNC_FAILED = (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC)
 
 _SCHEMA = """
@@ -190,6 +191,7 @@ class Manifest:
         self._db.execute("PRAGMA synchronous = FULL")
         if self._create:
             self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version == 0 and self._create:
             self._db.executescript(f"BEGIN EXCLUSIVE; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")

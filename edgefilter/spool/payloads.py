@@ -45,7 +45,6 @@ class Payloads:
     """
 
     def __init__(self, path: Path, owner: str, create: bool) -> None:
-        self._root = path
         self._folder = path / "payload"
         self._tag = tag(owner)
         if create:
@@ -134,11 +133,6 @@ class Payloads:
         """Tag of this owner."""
         return self._tag
 
-    def free(self) -> int:
-        """Bytes that this user may still write to the disk."""
-        state = os.statvfs(self._root)
-        return state.f_bavail * state.f_frsize
-
 
 class Ballast:
     """Space held back, so that SQLite can still delete when the disk is full.
@@ -156,11 +150,8 @@ class Ballast:
         self._size = size
 
     def fill(self) -> None:
-        """Take the space, if the disk has it and to spare."""
+        """Take the space, if the disk has it."""
         if not self._size or self._path.exists():
-            return
-        state = os.statvfs(self._path.parent)
-        if state.f_bavail * state.f_frsize < 2 * self._size:
             return
         handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

@@ -66,6 +66,7 @@ class Spool:
         self._payloads = Payloads(path, owner, create=self._writes)
         self._ballast = Ballast(path / "ballast", ballast if self._writes else 0)
         self._room = Room()
+        self._owed: list[tuple[Sequence[Entry], Callable[[Sequence[str]], None]]] = []
         try:
             self._manifest = Manifest(path / "manifest.sqlite", create=self._writes)
         except DiskFullError:
@@ -240,8 +241,9 @@ class Spool:
     def _relieve(self, coming: list[Product], dropped: list[tuple[str, int, str]]) -> None:
         """Make room on a full disk: ``coming`` loses what is given up."""
         needed = sum(len(product.content) for product in coming)
-        self._ballast.release()
-        if self._evict(needed, "disk full"):
+        evicted = self._evict(needed, "disk full")
+        self._ballast.fill()  # its space is not for what comes
+        if evicted:
             return
         least = _least(coming)
         if least is None:
@@ -254,7 +256,7 @@ class Spool:
         victims: list[Entry] = []
         freed = 0
         for priority in (Priority.EXTRA, Priority.SPECTRA):
-            for entry in self._manifest.entries("priority = ?", priority, limit=_EVICTED_AT_ONCE):
+            for entry in self._entries("priority = ?", priority, limit=_EVICTED_AT_ONCE):
                 if freed < needed:
                     victims.append(entry)
                     freed += entry.size
@@ -296,15 +298,26 @@ class Spool:
 
     def _retire(self, entries: Sequence[Entry], mark: str, change: Callable[[Sequence[str]], None]) -> None:
         """Take rows away and then their files, on a full disk too."""
-        names = [entry.name for entry in entries]
+        self._owed.append((entries, change))
         try:
-            self._certainly(lambda: change(names))
+            self._certainly(self._settle)
         except DiskFullError:
-            # Not even the ballast helped: first give space free by what needs none.
+            # Not even the ballast helped. What needs no space is done now, the rest when other products have left.
             for entry in entries:
                 self._payloads.mark(entry.file, mark)
-            self._certainly(lambda: change(names))
-        self._unlink(entry.file for entry in entries)
+
+    def _settle(self) -> None:
+        while self._owed:
+            entries, change = self._owed[0]
+            change([entry.name for entry in entries])
+            self._owed.pop(0)
+            self._unlink(entry.file for entry in entries)
+
+    def _entries(self, where: str, *values: object, limit: int = -1) -> list[Entry]:
+        """Return rows that count: without those that only a full disk keeps."""
+        owed = {entry.name for entries, _ in self._owed for entry in entries}
+        found = self._manifest.entries(where, *values, limit=limit + len(owed) if limit >= 0 else -1)
+        return [entry for entry in found if entry.name not in owed]
 
     def _certainly(self, work: Callable[[], Result]) -> Result:
         """Do what only shrinks the spool, with the ballast's space if there is no other."""
@@ -315,6 +328,12 @@ class Spool:
                 raise
             return work()
 
+    def _shrink(self, work: Callable[[], Result]) -> Result:
+        try:
+            return self._certainly(work)
+        except DiskFullError:
+            raise SpoolFullError(f"spool {self._path}: no space left on its disk") from None
+
     def _unlink(self, files: Iterable[str]) -> None:
         with contextlib.suppress(OSError):  # what stays is an orphan, removed when the spool is opened again
             self._payloads.remove(files)
@@ -323,16 +342,16 @@ class Spool:
 
     def take(self, count: int, but: Collection[str] = ()) -> list[Entry]:
         """Return what is to be delivered next, by priority and age, without the names in ``but``."""
-        found = self._manifest.entries("sealed = 1 AND stuck = ''", limit=count + len(but))
+        found = self._entries("sealed = 1 AND stuck = ''", limit=count + len(but))
         return [entry for entry in found if entry.name not in but][:count]
 
     def pieces(self) -> list[Entry]:
         """Return what may still be merged, by priority and age."""
-        return self._manifest.entries("sealed = 0")
+        return self._entries("sealed = 0")
 
     def stuck(self) -> list[Entry]:
         """Return what could not be delivered; it stays until :meth:`release` or an operator decides."""
-        return self._manifest.entries("stuck > ''")
+        return self._entries("stuck > ''")
 
     def read(self, entry: Entry) -> bytes | None:
         """Return the bytes of a product; None if it was dropped meanwhile, or its file is damaged and dropped now."""
@@ -382,7 +401,7 @@ class Spool:
 
     def forget(self, dropped: Sequence[Dropped]) -> None:
         """Remove notes that no table can hold: of products that belong to no block."""
-        self._certainly(lambda: self._manifest.bury([note.id for note in dropped]))
+        self._shrink(lambda: self._manifest.bury([note.id for note in dropped]))
 
     def _exchange(self, product: Product, change: Callable[[Entry], None]) -> None:
         try:
@@ -396,8 +415,14 @@ class Spool:
             raise SpoolFullError(f"spool {self._path}: no space left on its disk") from None
 
     def seal(self, entries: Sequence[Entry]) -> None:
-        """Say, before its first delivery, that a piece goes as it is."""
-        self._certainly(lambda: self._manifest.seal([entry.name for entry in entries]))
+        """Say, before its first delivery, that pieces go as they are.
+
+        Raises
+        ------
+        SpoolFullError
+            If not even that finds room; they stay pieces.
+        """
+        self._shrink(lambda: self._manifest.seal([entry.name for entry in entries]))
 
     def done(self, entry: Entry) -> None:
         """Forget a product that is proven to be in the store."""
@@ -406,11 +431,11 @@ class Spool:
 
     def failed(self, entry: Entry, why: str) -> None:
         """Keep a product that the store refuses for good, and say why."""
-        self._certainly(lambda: self._manifest.stick(entry.name, why))
+        self._shrink(lambda: self._manifest.stick(entry.name, why))
 
     def release(self) -> int:
         """Let all that is stuck be tried again; return how many."""
-        return self._certainly(self._manifest.release)
+        return self._shrink(self._manifest.release)
 
     def version(self) -> int:
         """Return a number that changes when another process has changed the spool."""

@@ -83,7 +83,7 @@ def test_payloads_are_synchronised_before_they_get_their_names_and_the_row_comes
     fsync, rename = os.fsync, Path.rename
 
     def kind(handle: int) -> str:
-        return "folder" if os.readlink(f"/proc/self/fd/{handle}").endswith("payload") else "payload"
+        return "folder" if Path(f"/proc/self/fd/{handle}").readlink().name == "payload" else "payload"
 
     with Spool.open(path, role="reducer") as spool:
         monkeypatch.setattr(os, "fsync", lambda handle: (steps.append(f"sync {kind(handle)}"), fsync(handle))[1])
@@ -278,7 +278,7 @@ def test_a_manifest_whose_fsync_failed_is_opened_anew_and_written_elsewhere(path
 def test_a_manifest_that_is_none_is_one_line(path: Path, content: bytes) -> None:
     path.mkdir()
     (path / "manifest.sqlite").write_bytes(content)
-    with pytest.raises(SpoolError, match="spool .*not a database") as caught:
+    with pytest.raises(SpoolError, match=r"spool .*not a database") as caught:
         Spool.open(path, role="reducer")
     assert "\n" not in str(caught.value)
 
