@@ -104,7 +104,7 @@ class Reducing:
         while self._shadow:  # the run has ended, but the last blocks may still be its to keep
             self._heed()
             time.sleep(_POLL_SECONDS)
-        self._link.tell("finished", last=self._until is None)
+        self._link.tell("finished", last=self._until is None, state=self.state())
 
     def state(self) -> Message:
         """Say what the supervisor is to know at every beat; called in the link's thread."""

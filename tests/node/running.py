@@ -1,0 +1,176 @@
+"""A node in processes of its own, as an operator runs it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edgefilter.config import NodeConfig, validate
+from edgefilter.node.control import call
+from edgefilter.node.sender import SendReport, send
+from edgefilter.replay import Replay
+from edgefilter.sources.synthetic import SkyPulse, VoltageSky
+
+TREE: dict[str, dict[str, Any]] = {
+    "block": {"rows": 256},
+    "channelise": {"channels": 32},
+    "detect": {"spectra": 32},
+    "pulses": {"dm": [0, 40], "widths": 3, "bands": 1},
+    "node": {"threads": 1},
+    "input": {"endpoint": "tcp://127.0.0.1:*"},
+    "spool": {"batch_blocks": 1},
+}
+PATIENCE = 120.0
+
+
+def sky(seconds: float, seed: int = 5) -> VoltageSky:
+    """A voltage sky of 1 MHz with a pulse; a block is 0.26 s."""
+    return VoltageSky(seconds, seed, rate=1_000_000, centre_mhz=400, pulses=[SkyPulse(0.2, 20, 3e-3, 40)])
+
+
+def tree(folder: Path, **sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Settings of a node below a folder."""
+    whole = {name: dict(values) for name, values in TREE.items()}
+    whole["node"]["run_directory"] = str(folder / "run")
+    whole["store"] = {"path": str(folder / "store")}
+    for name, values in sections.items():
+        whole.setdefault(name, {}).update(values)
+    return whole
+
+
+def toml(sections: dict[str, Any]) -> str:
+    """Write settings as TOML, whose values look like JSON's."""
+    lines = []
+    for name, values in sections.items():
+        for table in values if isinstance(values, list) else [values]:
+            lines.append(f"[[{name}]]" if isinstance(values, list) else f"[{name}]")
+            lines += [f"{key} = {json.dumps(value)}" for key, value in table.items()]
+    return "\n".join(lines) + "\n"
+
+
+def contents(store: Path) -> dict[str, bytes]:
+    """All objects of a store."""
+    files = (path for path in store.rglob("*.*") if path.is_file() and ".tmp" not in path.parts)
+    return {str(path.relative_to(store)): path.read_bytes() for path in files}
+
+
+def replayed(source: Any, folder: Path, **sections: dict[str, Any]) -> dict[str, bytes]:
+    """What an undisturbed reduction leaves in a store."""
+    settings = validate(NodeConfig, tree(folder, **sections))
+    for _ in Replay(source, settings, folder / "replayed", threads=1).run():
+        pass
+    return contents(folder / "replayed")
+
+
+class Node:
+    """``edgefilter run`` below a folder. Started anew by :meth:`start` it is the same node."""
+
+    def __init__(self, folder: Path, *words: str, **sections: dict[str, Any]) -> None:
+        self.folder = folder
+        self.words = words
+        self.config = folder / "node.toml"
+        self.config.write_text(toml(tree(folder, **sections)))
+        self.lines: list[str] = []
+        self.endpoint = ""
+
+    def start(self) -> "Node":
+        self.errors = (self.folder / "errors.txt").open("a")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "edgefilter.cli.main", "run", str(self.config), *self.words],
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        )
+        listening = threading.Event()
+        threading.Thread(target=self._read, args=(self.process, listening), daemon=True).start()
+        if not self.endpoint:
+            wait_for(lambda: listening.is_set() or self.process.poll() is not None)
+        return self
+
+    def _read(self, process: "subprocess.Popen[str]", listening: threading.Event) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            self.lines.append(line.rstrip())
+            if line.startswith("listening on "):
+                self.endpoint = line.split()[-1]
+                listening.set()
+
+    def call(self, command: str, say: Callable[[str], None] = lambda _: None, **arguments: Any) -> Any:
+        return call(self.folder / "run" / "control.sock", command, say, **arguments)
+
+    def pid(self, role: str) -> int:
+        """Process of the child that has a role, once there is one."""
+
+        def find() -> list[int]:
+            try:
+                listed = json.loads((self.folder / "run" / "children.json").read_text())["children"]
+            except (FileNotFoundError, ValueError):
+                return []
+            return [child["pid"] for child in listed if child["role"] == role]
+
+        return int(wait_for(find)[-1])
+
+    def kill(self, role: str, number: int = signal.SIGKILL) -> int:
+        """Send a signal to a child; return which process that was."""
+        pid = self.pid(role)
+        os.kill(pid, number)
+        return pid
+
+    def blocks(self) -> int:
+        """Blocks that were told."""
+        return sum(line.startswith("block ") for line in self.lines)
+
+    def wait(self) -> int:
+        """Wait for the end; return the exit status."""
+        status = self.process.wait(timeout=PATIENCE)
+        self.errors.close()
+        return status
+
+    def __enter__(self) -> "Node":
+        return self.start()
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        if kind is not None:
+            print((self.folder / "errors.txt").read_text()[-6000:], *self.lines, sep="\n")
+
+
+class Sending:
+    """A telescope that sends in a thread."""
+
+    def __init__(self, source: Any, endpoint: str, speed: float | None, **options: Any) -> None:
+        self.report: SendReport | None = None
+        self._source, self._endpoint, self._speed = source, endpoint, speed
+        self._options = {"patience": PATIENCE} | options
+        self._thread = threading.Thread(target=self._send, daemon=True)
+        self._thread.start()
+
+    def _send(self) -> None:
+        self.report = send(self._source, self._endpoint, self._speed, **self._options)
+
+    def wait(self) -> SendReport:
+        self._thread.join(timeout=PATIENCE)
+        assert self.report is not None
+        return self.report
+
+
+def wait_for(what: Callable[[], Any], seconds: float = PATIENCE) -> Any:
+    """Wait until something is true; return it."""
+    until = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.02)
+    return found
