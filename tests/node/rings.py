@@ -1,4 +1,4 @@
-"""What the tests of the ring share: samples that carry their own number, and the number of the frame that brought them."""
+"""What the tests of the ring share: samples that carry their own number, and that of the frame that brought them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

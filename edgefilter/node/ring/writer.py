@@ -205,7 +205,7 @@ class RingWriter(RingFile):
     def end(self, sample: int | None = None) -> None:
         """Mark the end of the run, once: ``sample`` is one past the last one, the head if None.
 
-        Samples that came already are never cut off: the end lies at the head at least.
+        Samples that came already, or were given up, are never cut off: the end lies behind them.
 
         Raises
         ------
@@ -218,7 +218,7 @@ class RingWriter(RingFile):
             head = self._words[HEAD]
             sample = head if sample is None else sample
             self._check_reach(sample)
-            self._last = self._words[LAST] = max(sample, head)
+            self._last = self._words[LAST] = max(sample, head, self._final)
             self._fence()
             self._decide()
 
