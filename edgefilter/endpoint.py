@@ -15,11 +15,11 @@ def check_endpoint(endpoint: str) -> None:
     Raises
     ------
     ConfigError
-        If it is not ``tcp://HOST:PORT`` with a port up to 65535 (or ``*``), ``ipc://PATH`` or ``inproc://NAME``.
+        If it is not ``tcp://HOST:PORT`` with a port up to 65535 (or ``*``) or ``ipc://PATH``.
     """
     scheme, _, rest = endpoint.partition("://")
-    if scheme not in ("tcp", "ipc", "inproc") or not rest:
-        raise ConfigError(f"endpoint is {endpoint!r}, must be tcp://HOST:PORT, ipc://PATH or inproc://NAME")
+    if scheme not in ("tcp", "ipc") or not rest:
+        raise ConfigError(f"endpoint is {endpoint!r}, must be tcp://HOST:PORT or ipc://PATH")
     if scheme == "tcp":
         found = _TCP.fullmatch(rest)
         if found is None or (found["port"] != "*" and int(found["port"]) not in _PORTS):

@@ -167,7 +167,7 @@ def test_digest_is_of_the_science_alone() -> None:
 
 
 def test_loopback_and_ipc_need_no_permission() -> None:
-    for endpoint in ("tcp://localhost:1", "tcp://[::1]:1", "ipc:///x/y", "inproc://z"):
+    for endpoint in ("tcp://localhost:1", "tcp://[::1]:1", "ipc:///x/y"):
         assert validate(NodeConfig, {"input": {"endpoint": endpoint}}).input.endpoint == endpoint
     open_to_all = {"input": {"endpoint": "tcp://*:1", "insecure": True}}
     assert validate(NodeConfig, open_to_all).input.insecure

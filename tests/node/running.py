@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgefilter.config import NodeConfig, validate
+from edgefilter.errors import EdgefilterError
 from edgefilter.node.control import call
 from edgefilter.node.sender import SendReport, send
 from edgefilter.replay import Replay
@@ -40,7 +41,7 @@ def tree(folder: Path, **sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
     whole["node"]["run_directory"] = str(folder / "run")
     whole["store"] = {"path": str(folder / "store")}
     for name, values in sections.items():
-        whole.setdefault(name, {}).update(values)
+        whole[name] = values if isinstance(values, list) else whole.get(name, {}) | values
     return whole
 
 
@@ -77,7 +78,6 @@ class Node:
         self.config = folder / "node.toml"
         self.config.write_text(toml(tree(folder, **sections)))
         self.lines: list[str] = []
-        self.endpoint = ""
 
     def start(self) -> "Node":
         self.errors = (self.folder / "errors.txt").open("a")
@@ -88,19 +88,22 @@ class Node:
             text=True,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         )
-        listening = threading.Event()
-        threading.Thread(target=self._read, args=(self.process, listening), daemon=True).start()
-        if not self.endpoint:
-            wait_for(lambda: listening.is_set() or self.process.poll() is not None)
+        threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
+        wait_for(lambda: self._listens() or self.process.poll() is not None)
         return self
 
-    def _read(self, process: "subprocess.Popen[str]", listening: threading.Event) -> None:
+    def _read(self, process: "subprocess.Popen[str]") -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            self.lines.append(line.rstrip())
-            if line.startswith("listening on "):
-                self.endpoint = line.split()[-1]
-                listening.set()
+        self.lines += (line.rstrip() for line in process.stdout)
+
+    def _listens(self) -> bool:
+        try:
+            status = self.call("status")
+        except EdgefilterError:
+            return False
+        self.endpoints = {stream["name"]: stream["endpoint"] for stream in status["streams"]}
+        self.endpoint = next(iter(self.endpoints.values()))
+        return status["ready"] and all(self.endpoints.values())
 
     def call(self, command: str, say: Callable[[str], None] = lambda _: None, **arguments: Any) -> Any:
         return call(self.folder / "run" / "control.sock", command, say, **arguments)
