@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from edgefilter.cli import check, demo, forward, keys, node, replay, run, send
+from edgefilter.cli import check, demo, forward, keys, node, replay, run, send, store
 from edgefilter.version import __version__
 
 app = typer.Typer(
@@ -28,3 +28,4 @@ for module in (replay, run, send, check, demo, forward, keys):
     app.command(name=module.__name__.rsplit(".", 1)[-1])(module.command)
 for of_a_node in (node.status, node.drain, node.reload, node.upgrade):
     app.command()(of_a_node)
+app.add_typer(store.app, name="store")

@@ -1,5 +1,7 @@
 """What the servers share: free ports, child processes, waiting until they answer."""
 
+import ctypes
+import signal
 import socket
 import subprocess
 import time
@@ -23,17 +25,27 @@ def free_ports(count: int) -> list[int]:
 def run(stack: ExitStack, command: list[str], log: Path) -> None:
     """Start a program that ends with the stack."""
     with log.open("ab") as output:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, preexec_fn=_die_with_parent
+        )
 
     def stop() -> None:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(3)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
     stack.callback(stop)
+
+
+_libc = ctypes.CDLL(None)
+
+
+def _die_with_parent() -> None:
+    """Let no server outlive tests that were killed."""
+    _libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 @dataclass(frozen=True)
