@@ -11,10 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from edgefilter.config import NodeConfig, validate
 from edgefilter.errors import EdgefilterError
 from edgefilter.node.control import call
 from edgefilter.node.sender import SendReport, send
+from edgefilter.products.naming import parse
 from edgefilter.replay import Replay
 from edgefilter.sources.synthetic import SkyPulse, VoltageSky
 
@@ -61,6 +64,16 @@ def contents(store: Path) -> dict[str, bytes]:
     return {str(path.relative_to(store)): path.read_bytes() for path in files}
 
 
+def ledger(objects: dict[str, bytes], folder: Path) -> list[dict[str, Any]]:
+    """Rows of the ledger among the objects of a store."""
+    rows: list[dict[str, Any]] = []
+    for name, content in objects.items():
+        if parse(name).folder == "ledger":
+            (folder / "row.parquet").write_bytes(content)
+            rows += pq.ParquetFile(folder / "row.parquet").read().to_pylist()
+    return rows
+
+
 def replayed(source: Any, folder: Path, **sections: dict[str, Any]) -> dict[str, bytes]:
     """What an undisturbed reduction leaves in a store."""
     settings = validate(NodeConfig, tree(folder, **sections))
@@ -88,13 +101,16 @@ class Node:
             text=True,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         )
-        threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
+        self._reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
+        self._reader.start()
         wait_for(lambda: self._listens() or self.process.poll() is not None)
         return self
 
     def _read(self, process: "subprocess.Popen[str]") -> None:
         assert process.stdout is not None
-        self.lines += (line.rstrip() for line in process.stdout)
+        with process.stdout as lines:
+            for line in lines:
+                self.lines.append(line.rstrip())
 
     def _listens(self) -> bool:
         try:
@@ -130,9 +146,17 @@ class Node:
         """Blocks that were told."""
         return sum(line.startswith("block ") for line in self.lines)
 
+    def die(self) -> None:
+        """Kill the supervisor, and start another as a service manager does."""
+        self.process.kill()
+        self.process.wait()
+        self.errors.close()
+        self.start()
+
     def wait(self) -> int:
         """Wait for the end; return the exit status."""
         status = self.process.wait(timeout=PATIENCE)
+        self._reader.join()
         self.errors.close()
         return status
 
@@ -147,6 +171,7 @@ class Node:
                 self.process.wait(timeout=20)
             except subprocess.TimeoutExpired:
                 self.process.kill()
+        self.errors.close()
         if kind is not None:
             print((self.folder / "errors.txt").read_text()[-6000:], *self.lines, sep="\n")
 

@@ -7,9 +7,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 import zmq
 
@@ -19,19 +17,9 @@ from edgefilter.node.control import call
 from edgefilter.products.naming import parse
 from edgefilter.sources.synthetic import PowerSky, SkyPulse
 from edgefilter.sources.wire import pack_frame_header, pack_stream
-from tests.node.running import Node, Sending, contents, replayed, sky, wait_for
+from tests.node.running import Node, Sending, contents, ledger, replayed, sky, wait_for
 
 BOTH = {"stream": [{"name": "low"}, {"name": "high", "endpoint": "tcp://127.0.0.1:*"}]}
-
-
-def ledger(objects: dict[str, bytes], folder: Path) -> list[dict]:
-    """Rows of the ledger among the objects of a store."""
-    rows = []
-    for name, content in objects.items():
-        if parse(name).folder == "ledger":
-            (folder / "row.parquet").write_bytes(content)
-            rows += pq.ParquetFile(folder / "row.parquet").read().to_pylist()
-    return rows
 
 
 def test_two_live_streams_equal_their_replay_to_the_byte_and_losses_are_exact(tmp_path):
@@ -53,7 +41,7 @@ def test_two_live_streams_equal_their_replay_to_the_byte_and_losses_are_exact(tm
     rows = [row for row in ledger(got, tmp_path) if row["stream"] == voltage.stream.id]
     assert sum(row["samples_expected"] for row in rows) == voltage.samples
     assert sum(row["samples_received"] for row in rows) == low.report.samples
-    assert sum(row["samples_missing"] for row in rows) == low.report.dropped_samples
+    assert sum(row["lost_missing"] for row in rows) == low.report.dropped_samples
     assert f"{low.report.dropped_samples} missing" in "\n".join(node.lines)
 
 
