@@ -17,10 +17,10 @@ from threading import Event
 from typing import Any, Self
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from edgefilter.endpoint import check_endpoint, check_guarded
 from edgefilter.errors import ConfigError, InputError, WireError
+from edgefilter.node import monitor
 from edgefilter.node.curve import AllowList, load_pair
 from edgefilter.node.ring import RingWriter
 from edgefilter.sources.wire import (
@@ -38,9 +38,6 @@ from edgefilter.stream import Stream
 _QUEUE_MESSAGES = 16  # that ZeroMQ may hold for one sender; of the largest frames 256 MiB
 _POLL_MS = 50  # how soon a wish is seen
 _QUIET_MS = 100  # without a message: all that was sent has arrived
-_BIND_SECONDS = 10.0  # how long to wait for an endpoint that another receiver is about to leave
-_OPENED = zmq.EVENT_ACCEPTED | zmq.EVENT_CONNECTED
-_CLOSED = zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +62,8 @@ class InletSettings:
         The ring's file, if there is one already.
     curve_key, curve_clients
         The node's ``.key_secret`` file and the folder of the senders' ``.key`` files; None is without CURVE.
+    bind_seconds
+        How long to wait for an endpoint that another receiver is about to leave, s.
     """
 
     name: str
@@ -76,6 +75,7 @@ class InletSettings:
     ring: str | None = None
     curve_key: str | None = None
     curve_clients: str | None = None
+    bind_seconds: float = 10.0
 
     @classmethod
     def of(cls, facts: dict[str, Any]) -> Self:
@@ -177,7 +177,7 @@ class Inlet:
         self._socket.setsockopt(zmq.MAXMSGSIZE, 2 * (HEADER_BYTES + MAX_PAYLOAD))  # beyond, ZeroMQ drops the peer
         if settings.curve_key is not None:
             self._guard(settings.curve_key, settings.curve_clients)
-        self._monitor = self._socket.get_monitor_socket(_OPENED | _CLOSED)
+        self._monitor = monitor.watch(self._socket)
         try:
             (self._socket.connect if settings.connect else self._bind)(settings.endpoint)
         except zmq.ZMQError as error:
@@ -188,7 +188,7 @@ class Inlet:
 
     def _bind(self, endpoint: str) -> None:
         """Bind, as soon as whoever has the endpoint leaves it."""
-        deadline = time.monotonic() + _BIND_SECONDS
+        deadline = time.monotonic() + self.settings.bind_seconds
         while True:
             try:
                 self._socket.bind(endpoint)
@@ -279,12 +279,11 @@ class Inlet:
             pass
 
     def _count_peers(self) -> None:
-        while self._monitor.poll(0):
-            event = recv_monitor_message(self._monitor)
-            if event["event"] & _OPENED:
-                self._peers.add(event["value"])
-            else:
-                self._peers.discard(event["value"])
+        for event, connection in monitor.news(self._monitor):
+            if event & monitor.OPENED:
+                self._peers.add(connection)
+            elif event == monitor.CLOSED:
+                self._peers.discard(connection)
         self.connections = len(self._peers)
 
     def _take(self, message: memoryview) -> None:

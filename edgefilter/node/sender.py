@@ -13,10 +13,10 @@ from types import TracebackType
 from typing import Self
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from edgefilter.chunk import Chunk, Loss, complement
 from edgefilter.errors import InputError
+from edgefilter.node import monitor
 from edgefilter.node.curve import KeyPair
 from edgefilter.sources import Source
 from edgefilter.sources.wire import MAX_PAYLOAD, pack_end, pack_frame_header, pack_stream
@@ -27,9 +27,6 @@ _LINGER_MS = 60_000  # how long what was sent may take to leave at the end
 _ON_ITS_WAY = 24  # most frames in the queues of both ends
 _ON_ITS_WAY_BYTES = 64 << 20  # and bytes, those of the two systems included
 _MESSAGE_BYTES = 256  # of memory that a message takes beside its payload
-
-_OPENED = zmq.EVENT_ACCEPTED | zmq.EVENT_CONNECTED
-_FAILED = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,9 +219,7 @@ class _Link:
         if keys is not None:
             self._socket.curve_publickey, self._socket.curve_secretkey = keys.own.public, keys.own.secret
             self._socket.curve_serverkey = keys.node
-        self._monitor = self._socket.get_monitor_socket(
-            _OPENED | _FAILED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
-        )
+        self._monitor = monitor.watch(self._socket)
         try:
             (self._socket.bind if bind else self._socket.connect)(endpoint)
         except zmq.ZMQError as error:
@@ -268,16 +263,14 @@ class _Link:
 
     def _watch(self) -> None:
         """Learn who has come and gone."""
-        while self._monitor.poll(0):
-            event = recv_monitor_message(self._monitor)
-            kind = event["event"]
-            if kind & _OPENED:
-                self._peers.add(event["value"])
-            elif kind == zmq.EVENT_DISCONNECTED:
-                self._peers.discard(event["value"])
-            elif kind & _FAILED:
+        for event, connection in monitor.news(self._monitor):
+            if event & monitor.OPENED:
+                self._peers.add(connection)
+            elif event == monitor.CLOSED:
+                self._peers.discard(connection)
+            elif event & monitor.REFUSED:
                 self._refused = True
-            else:  # a handshake
+            elif event == monitor.GREETED:
                 if self._greeted:
                     self._again = deque([self._description, *self._recent])
                 self._greeted, self._refused = True, False

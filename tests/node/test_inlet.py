@@ -241,12 +241,11 @@ def test_an_endpoint_that_cannot_be_is_one_line(endpoint: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_an_endpoint_in_use_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgefilter.node.inlet._BIND_SECONDS", 0.1)
+def test_an_endpoint_in_use_is_one_line() -> None:
     inlet = Inlet(InletSettings("main", LOOPBACK), lambda stream: None)
     try:
         with pytest.raises(InputError, match="in use"):
-            Inlet(InletSettings("main", inlet.endpoint), lambda stream: None)
+            Inlet(InletSettings("main", inlet.endpoint, bind_seconds=0.1), lambda stream: None)
     finally:
         inlet.close()
 
