@@ -60,6 +60,8 @@ class Child:
     heard: float = field(default_factory=time.monotonic)
     idle: float = 0.0
     version: str = ""
+    settled: bool = False
+    """Whether it has its settings."""
     ready: bool = False
     leaving: bool = False
     """Whether its end is wanted."""

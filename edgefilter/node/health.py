@@ -63,6 +63,8 @@ class Health:
         if port is None:
             return
         self._loop = asyncio.get_running_loop()
+        for stream in self._node.streams:
+            self._latency.labels(stream.name)
         try:
             self._server = make_server(_HOST, port, self._answer, handler_class=_Quiet)
         except OSError as error:

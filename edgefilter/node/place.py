@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from edgefilter.config import NodeConfig
 from edgefilter.errors import ConfigError
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - below it a folder of this user alone
+_LEAST_BYTES = 1 << 30
 
 
 def run_directory(config: NodeConfig) -> Path:
@@ -19,8 +21,20 @@ def run_directory(config: NodeConfig) -> Path:
     service = os.environ.get("RUNTIME_DIRECTORY")
     if service:
         return Path(service.split(":")[0])
-    home = _MEMORY if _MEMORY.is_dir() else Path("/tmp")  # noqa: S108
-    return home / f"edgefilter-{os.getuid()}" / config.node.name
+    return memory_directory() / f"edgefilter-{os.getuid()}" / config.node.name
+
+
+def memory_directory() -> Path:
+    """Return a folder in memory that has room for rings, or the one for temporary files where there is none.
+
+    Containers often have a memory file system of 64 MB only. What counts is its size, which does not change, not the
+    room in it: a node is found again by where it lies.
+    """
+    if _MEMORY.is_dir():
+        room = os.statvfs(_MEMORY)
+        if room.f_blocks * room.f_frsize >= _LEAST_BYTES:
+            return _MEMORY
+    return Path(tempfile.gettempdir())
 
 
 @contextmanager

@@ -34,6 +34,7 @@ def status(node: "Supervisor") -> Message:
         "ready": not problems,
         "problems": problems,
         "uptime_seconds": round(time.monotonic() - node.began, 1),
+        "health_port": node.health_port,
         "streams": streams,
         "spool": forwarder,
         "restarts": dict(node.restarts),

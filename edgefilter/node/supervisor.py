@@ -167,27 +167,43 @@ class Supervisor:
             return False
         self._proven.add((child.role, child.stream))
         self.log.info("adopted", child=child.name, pid=child.pid)
+        self._settle(child)  # the last supervisor may have died before it did; who has settings keeps them
         return True
+
+    def _settle(self, child: Child) -> None:
+        """Send a child its first message."""
+        stream = self.streams.get(child.stream)
+        if child.role == "receiver":
+            self.send_inputs(child)
+        elif child.role == "forwarder":
+            child.send("settings", spool=str(self.streams.spool), config=self.config.model_dump(mode="json"))
+        elif stream is not None:
+            child.send("settings", **self.reducer_settings(stream, stream.config, shadow=False))
+            if stream.arrived and not stream.header:
+                child.send("stream", header=stream.arrived)
 
     def start_receiver(self, python: str = "") -> Child:
         """Start a receiver and give it its inputs."""
         child = self.receiver = self.children.spawn("receiver", python=python or self.receiver_python)
-        self.send_inputs(child)
+        self._settle(child)
         return child
 
     def send_inputs(self, receiver: Child) -> None:
         """Send a receiver its first message."""
+        receiver.settled = True
         receiver.send("settings", inputs=[self._input(stream) for stream in self.streams])
 
     def _input(self, stream: NodeStream) -> Message:
         settings = self.config.input_of(stream.section).model_dump(mode="json", exclude=_OF_THE_RING)
         settings |= {"name": stream.name, "ring": str(stream.ring) if stream.header else None}
+        if ("receiver", "") not in self._proven:
+            settings["bind_seconds"] = 0.0  # no predecessor is about to leave the endpoint
         return settings | {"endpoint": stream.endpoint or settings["endpoint"]}
 
     def start_reducer(self, stream: NodeStream) -> None:
         """Start the reducer of a stream; it goes on where the last one was."""
-        child = stream.reducer = self.children.spawn("reducer", stream.name, stream.python)
-        child.send("settings", **self.reducer_settings(stream, stream.config, shadow=False))
+        stream.reducer = self.children.spawn("reducer", stream.name, stream.python)
+        self._settle(stream.reducer)
 
     def reducer_settings(self, stream: NodeStream, config: NodeConfig, shadow: bool) -> Message:
         """Return the first message of a reducer."""
@@ -204,7 +220,7 @@ class Supervisor:
 
     def _start_forwarder(self) -> None:
         self.forwarder = self.children.spawn("forwarder")
-        self.forwarder.send("settings", spool=str(self.streams.spool), config=self.config.model_dump(mode="json"))
+        self._settle(self.forwarder)
 
     # --- what children say
 
@@ -216,17 +232,14 @@ class Supervisor:
         if kind in ("listening", "ready", "took over"):
             self._proven.add((child.role, child.stream))
             self._fruitless.pop((child.role, child.stream), None)
-        if kind == "listening" and stream is not None:
-            stream.endpoint = message["endpoint"]
-            self.streams.write()
-            self.tell("listening", endpoint=stream.endpoint, stream=stream.name)
-            notify(f"READY=1\nSTATUS=listening on {stream.endpoint}")
+        if kind == "hello":
+            self._catch_up(child)
+        elif kind == "listening" and stream is not None:
+            self._listens(stream, message["endpoint"])
         elif kind == "stream" and stream is not None:
-            stream.arrived = message["header"]
-            if stream.reducer is not None:
-                stream.reducer.send("stream", header=stream.arrived)
+            self._stream_came(stream, message["header"])
         elif kind == "ring" and stream is not None:
-            self._ring_made(stream, message)
+            self._ring_made(stream, message["header"])
         elif kind == "block" and stream is not None:
             self._block_made(child, stream, message)
         elif kind == "finished" and stream is not None and child is stream.reducer and message["last"]:
@@ -234,15 +247,39 @@ class Supervisor:
         elif kind == "retired" or (kind == "drained"):
             child.leaving = True
 
-    def _ring_made(self, stream: NodeStream, message: Message) -> None:
+    def _catch_up(self, child: Child) -> None:
+        """Learn from a child's state what it may have told to a supervisor that died."""
+        for name, facts in child.state.get("inputs", {}).items():
+            stream = self.streams.get(name)
+            if stream is not None and not child.leaving:
+                self._listens(stream, facts["endpoint"])
+                if facts["header"] and not facts["ring"]:
+                    self._stream_came(stream, facts["header"])
+        stream = self.streams.get(child.stream)
+        if child.role == "reducer" and stream is not None and child is stream.reducer and child.state.get("header"):
+            self._ring_made(stream, child.state["header"])
+
+    def _listens(self, stream: NodeStream, endpoint: str) -> None:
+        stream.endpoint = endpoint
+        self.streams.write()
+        self.tell("listening", endpoint=endpoint, stream=stream.name)
+        self.log.debug("listening", endpoint=endpoint, stream=stream.name)
+        notify(f"READY=1\nSTATUS=listening on {endpoint}")
+
+    def _stream_came(self, stream: NodeStream, header: str) -> None:
+        stream.arrived = header
+        if stream.reducer is not None:
+            stream.reducer.send("stream", header=header)
+
+    def _ring_made(self, stream: NodeStream, header: str) -> None:
         if stream.header is None:
-            stream.header = message["header"]
+            stream.header = header
             self.streams.write()
             self.tell("stream", header=stream.header, config=stream.config)
             if self.forwarder is None:
                 self._start_forwarder()
         for child in self.children.all.values():
-            if child.role == "receiver":
+            if child.role == "receiver" and child.settled:
                 child.send("ring", input=stream.name, path=str(stream.ring))
 
     def _block_made(self, child: Child, stream: NodeStream, message: Message) -> None:
@@ -260,7 +297,7 @@ class Supervisor:
         stream = self.streams.get(child.stream)
         self.streams.add_past(child)
         if child.leaving or (stream is not None and child is stream.candidate):
-            self.log.info("ended", child=child.name)
+            self.log.debug("ended", child=child.name)
             if stream is not None and stream.finished and self.streams.all_done:
                 self.do(self.drain())
             return
@@ -282,11 +319,12 @@ class Supervisor:
         if child is self.forwarder:
             self._start_forwarder()
         elif child is self.receiver and not self.draining:
+            # It would drop the frames of a stream that is known but has no ring yet.
+            while any(other.arrived and not (other.header or other.refused) for other in self.streams):
+                await asyncio.sleep(_TICK_SECONDS / 5)
             self.start_receiver()
         elif stream is not None and child is stream.reducer:
             self.start_reducer(stream)
-            if stream.arrived and not stream.header and stream.reducer is not None:
-                stream.reducer.send("stream", header=stream.arrived)
 
     async def _watch(self) -> None:
         pet = watchdog_seconds()
@@ -366,6 +404,11 @@ class Supervisor:
     def status(self) -> Message:
         """Say how the node is; see :func:`edgefilter.node.status.status`."""
         return status(self)
+
+    @property
+    def health_port(self) -> int | None:
+        """Port of the health server, if there is one."""
+        return self._health.port
 
     def check_running(self) -> None:
         """Refuse what a node that ends cannot do.

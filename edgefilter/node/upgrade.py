@@ -170,8 +170,6 @@ class Upgrades:
             old.kill()
             await old.ended
             node.start_reducer(stream)
-            if stream.arrived and stream.reducer is not None:
-                stream.reducer.send("stream", header=stream.arrived)
             say(f"stream {stream.name}: the new reducer waits for the stream")
             return
         until = time.monotonic() + timeout

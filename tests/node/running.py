@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -164,13 +165,13 @@ class Node:
         return self.start()
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
+        if self.process.poll() is None:  # the test failed
+            self.process.kill()
+            self.process.wait()
+            listed = json.loads((self.folder / "run" / "children.json").read_text())["children"]
+            for child in listed:
+                os.kill(child["pid"], signal.SIGKILL)
+            shutil.rmtree(self.folder / "run")
         self.errors.close()
         if kind is not None:
             print((self.folder / "errors.txt").read_text()[-6000:], *self.lines, sep="\n")
