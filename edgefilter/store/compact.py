@@ -64,8 +64,9 @@ def compact(
     done = Compaction()
     for table in SCHEMAS:
         found = parts(store, table)
-        done.deleted += _clean(store, found, now - grace)
-        for group in _groups(live(store, found), before, target):
+        gone = _clean(store, found, now - grace)
+        done.deleted += len(gone)
+        for group in _groups(live(store, [part for part in found if part.name not in gone]), before, target):
             product = merge([(part.name, store.get(part.name)) for part in group])
             store.put(product)
             told(product.name)
@@ -90,8 +91,8 @@ def _groups(found: list[Part], before: str, target: int) -> Iterator[list[Part]]
         yield from [group] if len(group) > 1 else ()
 
 
-def _clean(store: Store, found: list[Part], until: float) -> int:
-    """Delete files that a merged one of before ``until`` replaces; the merged one must be there."""
+def _clean(store: Store, found: list[Part], until: float) -> set[str]:
+    """Delete files that a merged one of before ``until`` replaces; return their names."""
     files = store.files()
     gone = {
         (part.place, digest)
@@ -99,6 +100,6 @@ def _clean(store: Store, found: list[Part], until: float) -> int:
         if part.parsed.last > part.parsed.block and part.listed.modified <= until
         for digest in replaced_by(part.name, files)
     }
-    names = [part.name for part in found if (part.place, part.parsed.digest) in gone]
-    store.delete(names)
-    return len(names)
+    names = {part.name for part in found if (part.place, part.parsed.digest) in gone}
+    store.delete(sorted(names))
+    return names

