@@ -107,7 +107,9 @@ def take(path: str, endpoint: str, policy: str, keys: str) -> None:
     def described(stream: Stream) -> None:
         RingWriter.create(path, stream, RING_BYTES // stream.sample_bytes, policy).close()
         inlet.use(path)
+        began.append(_cpu_seconds())
 
+    began: list[float] = []
     inlet = Inlet(InletSettings("main", endpoint, **curve), described)
     print(inlet.endpoint, flush=True)
     thread = threading.Thread(target=inlet.run)
@@ -115,9 +117,13 @@ def take(path: str, endpoint: str, policy: str, keys: str) -> None:
     sys.stdin.read()
     inlet.drain()
     thread.join()
+    facts = {"counters": inlet.facts()["counters"], "cpu_seconds": _cpu_seconds() - began[0]}
+    print(json.dumps(facts), flush=True)
+
+
+def _cpu_seconds() -> float:
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    counters = inlet.facts()["counters"]
-    print(json.dumps({"counters": counters, "cpu_seconds": usage.ru_utime + usage.ru_stime}), flush=True)
+    return usage.ru_utime + usage.ru_stime
 
 
 def read(path: str, seconds: float) -> None:

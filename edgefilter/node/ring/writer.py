@@ -20,10 +20,9 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,8 +58,7 @@ _POLL_SECONDS = 0.001
 _REMEMBERED = 4  # capacities behind the floor of which the table still tells what had come
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(NamedTuple):
     """What became of the samples of one frame; the four add up to its samples.
 
     Parameters
@@ -248,6 +246,9 @@ class RingWriter(RingFile):
     # --- all below within a turn
 
     def _place(self, start: int, stop: int, data: NDArray[np.uint8]) -> Placed:
+        if self._present and start == self._final == self._present[-1][1] and self._room(start, stop) == stop:
+            self._append(start, stop, data)
+            return Placed(stop - start, 0, 0, 0)
         if self._first == NONE and self._last == NONE:
             self._open(start)
         self._check_reach(start)
@@ -272,6 +273,24 @@ class RingWriter(RingFile):
         self._wanted = taken if taken < stop else None
         self._decide()
         return Placed(written, repeated, taken - start - repeated - written, stop - taken)
+
+    def _append(self, start: int, stop: int, data: NDArray[np.uint8]) -> None:
+        """Place a frame that begins where the newest sample ends while no gap is open, as nearly all do.
+
+        This is what the general way comes to then, at a fraction of its price.
+        """
+        words = self._words
+        self._raise_floor(stop - self.capacity)
+        self._fence()
+        at = self._offset(start)
+        self._data[at : at + len(data)] = data
+        self._fence()
+        self._present[-1] = (self._present[-1][0], stop)
+        words[bank(self._generation) + RECORDS + 2 * len(self._present) - 1] = stop
+        self._fence()
+        words[HEAD] = stop
+        self._final = words[FINAL] = stop
+        self._wanted = None
 
     def _open(self, start: int) -> None:
         """Let the run begin with its first frame."""
