@@ -64,6 +64,9 @@ class Control:
                 answer: Message = {"result": result}
             except EdgefilterError as error:
                 answer = {"error": str(error)}
+            except Exception as error:
+                self._supervisor.log.exception("bug", request=request)
+                answer = {"error": f"{type(error).__name__}: {error} (a bug: see the node's log)"}
             writer.write(encode(answer))
             await writer.drain()
         writer.close()

@@ -205,7 +205,7 @@ class Reducing:
                 block_samples=self._length,
                 latency_seconds=(engine.reducer.latency_blocks + 1) * plan.block_seconds,
             )
-            self._link.tell("ready", block=next_block, block_samples=self._length, settings=plan.settings.digest())
+            self._link.tell("ready", settings=plan.settings.digest(), state=self.state())
             while self._feed_next():
                 pass
             engine.finish()

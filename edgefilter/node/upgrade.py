@@ -9,8 +9,9 @@ A reducer is replaced in five steps, and until the fourth any failure leaves the
 4. The old one agrees to that block or a later one, works up to it, and ends.
 5. The new one takes over ring and spool at that block.
 
-A receiver is replaced by a second one at the same ring: a frame's place follows from its number, so both may write. The
-old one stops listening but serves its senders to their end, because what a connection holds cannot be handed over.
+A receiver is replaced by a second one at the same ring, which waits for the endpoint while the old one leaves it. What
+a connection holds cannot be handed over: a sender that repeats its last frames to whoever comes next, as
+``edgefilter send`` does, loses nothing, because frames are placed by their number.
 """
 
 import asyncio
@@ -288,11 +289,11 @@ class Upgrades:
             new.leaving = True
             new.kill()
             if old.leaving and not old.ended.done():
-                node.start_receiver()  # the old one no longer listens, but still serves those it has
+                node.start_receiver()  # the old one has left the endpoint
             raise UpgradeError(f"{error}; the old receiver's version goes on") from None
         node.receiver, node.receiver_python = new, python
         self.done += 1
-        say(f"receiver {new.version} in {python} listens; the old one serves its senders to their end")
+        say(f"receiver {new.version} in {python} has taken the place of the old one")
 
     async def _let_listen(self, new: Child) -> None:
         listening = new.expect("listening")

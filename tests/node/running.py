@@ -183,12 +183,18 @@ class Sending:
     def __init__(self, source: Any, endpoint: str, speed: float | None, **options: Any) -> None:
         self.report: SendReport | None = None
         self._source, self._endpoint, self._speed = source, endpoint, speed
-        self._options = {"patience": PATIENCE} | options
+        self._stop = threading.Event()
+        self._options = {"patience": PATIENCE, "stop": self._stop} | options
         self._thread = threading.Thread(target=self._send, daemon=True)
         self._thread.start()
 
     def _send(self) -> None:
         self.report = send(self._source, self._endpoint, self._speed, **self._options)
+
+    def stop(self) -> SendReport:
+        """End the stream where it is."""
+        self._stop.set()
+        return self.wait()
 
     def wait(self) -> SendReport:
         self._thread.join(timeout=PATIENCE)
