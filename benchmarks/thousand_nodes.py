@@ -172,6 +172,9 @@ def main() -> None:
         first = day * BLOCKS_A_DAY
         hour = first, first + 360
         before = look(root, date, f"node-{nodes // 2:05d}", hour)
+        if arguments.year:
+            finish({"nodes": nodes, "days": days, "batches_a_day": batches} | before, arguments.out, "year")
+            return
         began = time.perf_counter()
         done = compact(connect(root), "9999-12-31", time.time() + 10, grace=0)
         merged_seconds = time.perf_counter() - began
@@ -188,13 +191,17 @@ def main() -> None:
         "compaction": {"merged": done.merged, "made": done.made, "seconds": round(merged_seconds, 1)},
         "cleaning": {"deleted": cleaned.deleted, "seconds": round(clean_seconds, 1)},
         "after_compaction": after,
-        "machine": describe(),
     }
-    if not arguments.year:
-        share = batches / 144
-        result["extrapolated_to_100000_nodes"] = extrapolate(before, after, done.merged / merged_seconds, nodes, share)
+    share = batches / 144
+    result["extrapolated_to_100000_nodes"] = extrapolate(before, after, done.merged / merged_seconds, nodes, share)
+    finish(result, arguments.out, "thousand_nodes")
+
+
+def finish(result: dict[str, object], out: Path | None, name: str) -> None:
+    """Print and store a result."""
+    result["machine"] = describe()
     print(json.dumps(result, indent=1))
-    out = arguments.out or Path(f"benchmarks/results/{'year' if arguments.year else 'thousand_nodes'}.json")
+    out = out or Path(f"benchmarks/results/{name}.json")
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + "\n")
 

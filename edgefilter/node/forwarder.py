@@ -290,7 +290,7 @@ def main() -> int:
         try:
             serve(link, told)
         except EdgefilterError as error:
-            print(f"edgefilter: forwarder: {error}", file=sys.stderr)
+            link.tell("failed", why=str(error), error=type(error).__name__)
             return 1
     return 0
 

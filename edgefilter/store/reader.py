@@ -140,19 +140,24 @@ class StoreReader:
         wanted = schema if columns is None else pa.schema([schema.field(column) for column in columns], schema.metadata)
         found = self._live(name)
         mixed = _mixed(found)
-        # A condition may ask for columns that the answer does not show, and so may the order of rows.
-        read = wanted if filter is None and blocks is None and not mixed else schema
+        # A condition may ask for columns that the answer does not show, and so may blocks and the order of rows.
+        read = wanted if filter is None else schema
+        if blocks is not None or mixed:
+            read = pa.schema([field for field in schema if field.name in (*read.names, "stream", "block")])
         if blocks is not None:
             found = [part for part in found if any(n in blocks for n in range(part.parsed.block, part.parsed.last + 1))]
+
+        def one(part: Part) -> pa.Table:
+            table = self._part(part, schema, read, columns is not None, filter)
+            return table if blocks is None else _of_blocks(table, blocks)
+
         try:
             if filter is not None:
                 found = self._matching(schema, found, filter)
             with ThreadPoolExecutor(_READERS) as pool:
-                tables = list(pool.map(lambda part: self._part(part, schema, read, columns is not None, filter), found))
+                tables = list(pool.map(one, found))
         except (pa.ArrowException, TypeError) as error:
             raise StoreError(f"table {name} of {self.location}: {_line(error)}") from None
-        if blocks is not None:
-            tables = [_of_blocks(table, blocks) for table in tables]
         whole = pa.concat_tables([read.empty_table(), *tables])
         if mixed:
             whole = whole.sort_by([("stream", "ascending"), ("block", "ascending")])  # stable
