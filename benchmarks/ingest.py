@@ -38,6 +38,7 @@ import zmq
 from benchmarks.machine import describe
 from edgefilter.chunk import Loss
 from edgefilter.node.curve import load_pair, load_public, make_pair
+from edgefilter.node.heap import keep_freed_memory
 from edgefilter.node.inlet import Inlet, InletSettings
 from edgefilter.node.ring import Policy, RingReader, RingWriter
 from edgefilter.sources.wire import pack_frame_header, pack_stream
@@ -109,6 +110,7 @@ def take(path: str, endpoint: str, policy: str, keys: str) -> None:
         inlet.use(path)
         began.append(_cpu_seconds())
 
+    keep_freed_memory()  # as the receiver process does
     began: list[float] = []
     inlet = Inlet(InletSettings("main", endpoint, **curve), described)
     print(inlet.endpoint, flush=True)

@@ -25,10 +25,12 @@ def command(
     """Send recorded files or a synthetic sky to a node."""
     # Imported here, because numba and scipy take seconds that --help need not wait.
     from edgefilter.node.curve import load_pair, load_public
+    from edgefilter.node.heap import keep_freed_memory
     from edgefilter.node.sender import SenderKeys, send
     from edgefilter.sources.files import open_files
     from edgefilter.sources.synthetic import demo_sky
 
+    keep_freed_memory()
     pace = _pace(speed)
     if (key is None) != (node_key is None):
         raise ConfigError("--key and --node-key go together")

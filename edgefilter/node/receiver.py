@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from edgefilter.errors import EdgefilterError
+from edgefilter.node.heap import keep_freed_memory
 from edgefilter.node.inlet import Inlet, InletSettings
 from edgefilter.node.link import Link, Message
 
@@ -104,6 +105,7 @@ def main() -> None:
     """Run the process: exit status 0 when told to end, 1 with a ``failed`` before."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the supervisor says over the link when to stop
+    keep_freed_memory()
     receiver = Receiver()
     with Link.from_environment(receiver.state) as link:
         try:
