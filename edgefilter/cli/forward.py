@@ -27,8 +27,9 @@ def command(
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    Spool.open(spool).close()  # must be there: nobody means a new one
+    store = connect(to, create=True, timeout=settings.spool.request_seconds)
     with Spool.open(spool, role="forwarder") as opened:
-        store = connect(to, create=True, timeout=settings.spool.request_seconds)
         if any((opened.recovered.orphans, opened.recovered.lost)):
             print(f"spool {opened.location}: {opened.recovered}")
         if again:
