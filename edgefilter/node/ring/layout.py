@@ -9,9 +9,13 @@ from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgefilter.errors import InputError
 from edgefilter.node.ring.memory import TwiceMapped, byte_is_locked, make_fence, make_file
@@ -108,14 +112,17 @@ class RingFile:
 
     def __init__(self, path: Path, data_writable: bool, words_writable: bool) -> None:
         self.path = path
+        self._data_writable = data_writable
         try:
             self._descriptor = os.open(path, os.O_RDWR if words_writable else os.O_RDONLY)
         except OSError as error:
             raise InputError(f"{path}: cannot be opened as a ring: {error.strerror}") from None
         self._release = weakref.finalize(self, os.close, self._descriptor)
-        self._map(data_writable, words_writable)
+        self._map(words_writable)
+        if words_writable:
+            _ = self._data  # who takes part has it mapped before the first frame
 
-    def _map(self, data_writable: bool, words_writable: bool) -> None:
+    def _map(self, words_writable: bool) -> None:
         size = os.fstat(self._descriptor).st_size
         start = os.pread(self._descriptor, _HEADER.size, 0)
         if size < DATA_OFFSET or not start.startswith(MAGIC):
@@ -124,7 +131,7 @@ class RingFile:
         if version != VERSION:
             raise InputError(f"{self.path}: a ring of version {version}, expected {VERSION}")
         self.stream = Stream.from_json(os.pread(self._descriptor, stream_bytes, _STREAM))
-        if sample_bytes != self.stream.sample_bytes or size != offset + data_bytes:
+        if sample_bytes != self.stream.sample_bytes or (offset, size) != (DATA_OFFSET, DATA_OFFSET + data_bytes):
             raise InputError(f"{self.path}: a ring whose header does not go with its size or its stream")
         self.policy = list(Policy)[policy]
         self.capacity: int = data_bytes // sample_bytes
@@ -136,7 +143,11 @@ class RingFile:
         # Eight-byte elements: each is read and written by one instruction, so nobody sees half of one.
         self._words: memoryview[int] = memoryview(self._control).cast("Q")
         self._fence: Callable[[], None] = make_fence()
-        self._data = TwiceMapped(self._descriptor, offset, data_bytes, data_writable).array()
+
+    @cached_property
+    def _data(self) -> NDArray[np.uint8]:
+        """All samples twice in a row. Mapped when first used: who only looks at the words need not wait for it."""
+        return TwiceMapped(self._descriptor, DATA_OFFSET, self._data_bytes, self._data_writable).array()
 
     @property
     def first(self) -> int | None:

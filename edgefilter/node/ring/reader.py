@@ -117,7 +117,8 @@ class RingReader(RingFile):
         """
         deadline = time.monotonic() + timeout
         while self.final < stop:
-            if self._holds and stop - self._cursor > self.capacity and self._cursor >= self.tail:
+            too_much = self._holds and stop - self._cursor > self.capacity and self._cursor >= self.tail
+            if too_much and self.first is not None:
                 raise ValueError(f"[{self._cursor}, {stop}) is more than the {self.capacity} samples of the ring")
             left = deadline - time.monotonic()
             if left <= 0:
