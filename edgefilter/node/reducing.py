@@ -178,6 +178,7 @@ class Reducing:
                     )
                 )
         self._sums = Counter(self._spool.tally(self._key))
+        self._note(tally=dict(self._sums))
 
     @property
     def _key(self) -> str:

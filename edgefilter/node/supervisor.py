@@ -289,7 +289,7 @@ class Supervisor:
             self._health.observe(stream.name, message["latency"])
             counts = message["counts"]
             self.tell("block", stream=stream.name, block=message["block"], counts=counts)
-            self.log.debug("block", stream=stream.name, block=message["block"], **counts)
+            self.log.debug("block", stream=stream.name, block=message["block"], latency=message["latency"], **counts)
 
     # --- what becomes of them
 
