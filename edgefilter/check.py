@@ -8,6 +8,8 @@ from typing import Self
 import numpy as np
 
 from edgefilter.chunk import Chunk
+from edgefilter.config import InputSection
+from edgefilter.errors import ConfigError
 from edgefilter.plan import Plan
 from edgefilter.reducer import Reducer
 from edgefilter.stages.search import Search
@@ -26,6 +28,7 @@ class Facts:
     trials: int
     history_blocks: int
     history_seconds: float
+    restart_samples: int
     restart_bytes: int
     memory_bytes: int
     latency_seconds: float
@@ -36,6 +39,7 @@ class Facts:
         with Workers(1) as workers:
             reducer = Reducer(plan, workers)
             trials = Search(plan, workers).trials
+        restart = plan.filter_samples + (reducer.history_blocks + reducer.latency_blocks + 2) * plan.samples_per_block
         block_bytes = plan.samples_per_block * plan.stream.sample_bytes
         row_bytes = plan.channels * (4 * (4 if plan.settings.detect.stokes == "IQUV" else 1) + 2)
         cell_bytes = plan.channels * (8 * len(plan.stream.products) + 2)
@@ -51,10 +55,42 @@ class Facts:
             trials=trials,
             history_blocks=reducer.history_blocks,
             history_seconds=reducer.history_blocks * plan.block_seconds,
-            restart_bytes=(reducer.history_blocks + 2) * block_bytes,
+            restart_samples=restart,
+            restart_bytes=restart * plan.stream.sample_bytes,
             memory_bytes=memory,
             latency_seconds=(reducer.latency_blocks + 1) * plan.block_seconds,
         )
+
+
+def ring_samples(plan: Plan, settings: InputSection) -> int:
+    """Reckon how many samples the ring of a stream is to hold.
+
+    For a restart without loss it must hold what the stages look back to before the first block that is not committed,
+    the blocks that wait for what comes after them, the one that is reduced and the one that arrives.
+
+    Raises
+    ------
+    ConfigError
+        If ``input.buffer_seconds`` is less than that, or, where ``input.shallow`` allows it, than what work needs.
+    """
+    late = round(settings.late_seconds * plan.stream.rate)
+    lossless = Facts.of(plan).restart_samples + late
+    if settings.buffer_seconds is None:
+        return lossless
+    wanted = round(settings.buffer_seconds * plan.stream.rate)
+    least = plan.filter_samples + 2 * plan.samples_per_block + late if settings.shallow else lossless
+    if wanted < least:
+        raise ConfigError(
+            f"input.buffer_seconds is {settings.buffer_seconds:g}: the ring of stream {plan.stream.name} must hold "
+            f"{plan.stream.seconds(least):.4g} s"
+            + ("" if settings.shallow else " for a restart without loss; input.shallow = true does without")
+        )
+    return wanted
+
+
+def warm_up(plan: Plan, threads: int = 0) -> None:
+    """Have all kernels that a plan needs compiled."""
+    _cpu_per_second(plan, min(plan.rows_per_block, _WARMING_ROWS), threads)
 
 
 def measure_cores(plan: Plan, threads: int = 0) -> tuple[float, int]:
@@ -71,7 +107,7 @@ def measure_cores(plan: Plan, threads: int = 0) -> tuple[float, int]:
     rows = plan.rows_per_block
     while rows > 256 and rows * plan.samples_per_row * plan.stream.sample_bytes > _MEASURED_BYTES:
         rows //= 2
-    _cpu_per_second(plan, min(rows, _WARMING_ROWS), threads)
+    warm_up(plan, threads)
     return _cpu_per_second(plan, rows, threads), len(os.sched_getaffinity(0))
 
 

@@ -15,8 +15,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from edgefilter.endpoint import check_endpoint, check_guarded
 from edgefilter.errors import ConfigError
 from edgefilter.html import facts
 from edgefilter.stream import Encoding, Kind, Stream
@@ -150,6 +151,15 @@ class NodeSection(Section):
     """Part of the path of every product."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     """Worker threads; 0 is one a core."""
+    run_directory: str | None = None
+    """Sockets, state and rings, best in memory (tmpfs); if not given the service manager's, or a folder of the node's
+    name below /dev/shm."""
+    health_port: Annotated[int | None, Field(ge=0, le=65535)] = None
+    """Port on 127.0.0.1 of /healthz, /readyz, /status and /metrics; 0 lets the system choose, None has none."""
+    hang_seconds: Annotated[float, Field(ge=1)] = 30.0
+    """How long a process may show no progress before it is killed and started again, s; ten times that at its start."""
+    drain_seconds: Annotated[float, Field(ge=0)] = 60.0
+    """How long the end of the node waits for products to leave the spool, s; what remains leaves at the next start."""
 
 
 class InputSection(Section):
@@ -159,22 +169,33 @@ class InputSection(Section):
     """ZeroMQ endpoint that the node binds."""
     insecure: bool = False
     """Allow an endpoint that other machines can reach, without encryption or authentication."""
+    connect: bool = False
+    """Connect to the endpoint, which the sender binds, instead of binding it."""
     buffer_seconds: Annotated[float | None, Field(gt=0)] = None
-    """Depth of the receive buffer, s of signal; the least that works if not given."""
+    """Depth of the ring, s of signal; if not given, what a restart without loss needs and a block more."""
+    shallow: bool = False
+    """Allow a ring too shallow for a restart without loss."""
+    policy: Literal["hold", "drop-oldest"] = "hold"
+    """When the reducer cannot keep up: hold the sender back, or overwrite the oldest samples and book them as lost."""
     late_seconds: Annotated[float, Field(ge=0)] = 0.5
     """How much newer samples must have come, s of signal, before missing ones are given up as lost."""
 
+    max_gap_seconds: Annotated[float, Field(gt=0)] = 3600.0
+    """How far ahead of the newest sample a frame may lie, s of signal; what lies farther is refused as malformed."""
+    curve_key: Annotated[str | None, Field(min_length=1)] = None
+    """The node's NAME.key_secret, as ``edgefilter keys`` makes it: senders must encrypt and prove who they are."""
+    curve_clients: Annotated[str | None, Field(min_length=1)] = None
+    """Folder of the NAME.key files of those who may send."""
+
     @model_validator(mode="after")
     def _reachable(self) -> Self:
-        scheme, _, rest = self.endpoint.partition("://")
-        if scheme not in ("tcp", "ipc", "inproc") or not rest:
-            raise ValueError(f"endpoint is {self.endpoint!r}, must be tcp://…, ipc://… or inproc://…")
-        local = scheme != "tcp" or rest.rsplit(":", 1)[0] in ("127.0.0.1", "localhost", "[::1]")
-        if not local and not self.insecure:
-            raise ValueError(
-                f"endpoint {self.endpoint!r} can be reached from other machines: "
-                "use a loopback or ipc endpoint, or say insecure = true"
-            )
+        if (self.curve_key is None) != (self.curve_clients is None):
+            raise ValueError("curve_key and curve_clients go together")
+        try:
+            check_endpoint(self.endpoint)
+            check_guarded(self.endpoint, self.curve_key is not None, self.insecure)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
         return self
 
 
@@ -182,18 +203,45 @@ class StoreSection(Section):
     """Where products go to."""
 
     path: str = "store"
+    """Directory, its file:// URL, or s3://BUCKET/PREFIX (with ?endpoint=URL&region=NAME); never with keys in it."""
+
+
+class SpoolSection(Section):
+    """The local queue, and how it is emptied into the store."""
+
+    path: Annotated[str | None, Field(min_length=1)] = None
+    """Directory of the queue; beside the store, with ``.spool`` behind its name, if that is a directory."""
+    budget_bytes: Annotated[int | None, Field(ge=1 << 20)] = None
+    """Most bytes of products that wait; what the disk takes if not given. Beyond it, spectra and flags are dropped."""
+    batch_blocks: Annotated[int, Field(ge=1, le=1 << 20)] = 60
+    """Blocks whose table rows make one object of the store; 1 makes an object of each block."""
+    batch_seconds: Annotated[float, Field(ge=0, le=86400)] = 300.0
+    """Longest that rows wait for the rest of their batch, s."""
+    uploads: Annotated[int, Field(ge=1, le=64)] = 4
+    """Objects that are uploaded at once."""
+    bytes_per_second: Annotated[float | None, Field(gt=0)] = None
+    """Most that goes to the store, B/s, on average over an object."""
+    request_seconds: Annotated[float, Field(ge=1, le=3600)] = 60.0
+    """Longest that one request to the store may take, s."""
+    retry_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    """Longest wait between two attempts, s, unless the store asks for more."""
 
 
 class StreamSection(Section):
-    """The stream that is expected: what ``edgefilter check`` reckons with. The live one brings its own header."""
+    """A stream of the node. Only ``edgefilter check`` reckons with the header given here: the live one has its own."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")] = "main"
+    """What the node calls it; it names the ring and the metrics."""
+    endpoint: str | None = None
+    """Its own ZeroMQ endpoint, instead of ``input.endpoint``."""
 
     kind: Kind = Kind.VOLTAGE
     """Voltages, or power that is already detected."""
-    rate_hz: Annotated[float, Field(gt=0, le=1e12)]
+    rate_hz: Annotated[float | None, Field(gt=0, le=1e12)] = None
     """Samples a second; real voltages of bandwidth B have rate 2 B, complex ones B."""
-    centre_mhz: Annotated[float, Field(gt=0)]
+    centre_mhz: Annotated[float | None, Field(gt=0)] = None
     """Middle of the band."""
-    bandwidth_mhz: float
+    bandwidth_mhz: float | None = None
     """Width of the band; negative if the first channel is the highest."""
     channels: Annotated[int, Field(ge=1, le=1 << 20)] = 1
     """Raw channels; 1 is baseband."""
@@ -206,14 +254,25 @@ class StreamSection(Section):
     complex_samples: bool = True
     """Whether voltages are complex."""
 
+    @model_validator(mode="after")
+    def _header_or_none(self) -> Self:
+        given = [value is not None for value in (self.rate_hz, self.centre_mhz, self.bandwidth_mhz)]
+        if any(given) and not all(given):
+            raise ValueError("rate_hz, centre_mhz and bandwidth_mhz go together")
+        return self
+
     def stream(self) -> Stream:
         """Return the header that such a stream would have.
 
         Raises
         ------
+        ConfigError
+            If no header is given.
         InputError
             If the values do not describe a stream.
         """
+        if self.rate_hz is None or self.centre_mhz is None or self.bandwidth_mhz is None:
+            raise ConfigError(f"stream {self.name}: no header to reckon with: give rate_hz, centre_mhz, bandwidth_mhz")
         step = self.bandwidth_mhz * 1e6 / self.channels
         return Stream(
             name="expected",
@@ -230,14 +289,46 @@ class StreamSection(Section):
         )
 
 
+def _several(tree: Any) -> Any:
+    """Make a list of one of a single ``[stream]``."""
+    return [tree] if isinstance(tree, dict) else tree
+
+
 class NodeConfig(Reduction):
     """A whole configuration file."""
 
-    stream: StreamSection | None = None
+    stream: Annotated[tuple[StreamSection, ...], BeforeValidator(_several), Field(min_length=1)] = (StreamSection(),)
 
     node: NodeSection = NodeSection()
     input: InputSection = InputSection()
     store: StoreSection = StoreSection()
+    spool: SpoolSection = SpoolSection()
+
+    @model_validator(mode="after")
+    def _streams(self) -> Self:
+        try:
+            endpoints = [self.input_of(stream).endpoint for stream in self.stream]
+        except ValidationError as error:
+            raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+        names = [stream.name for stream in self.stream]
+        for what, values in (("name", names), ("endpoint", endpoints)):
+            for value in values:
+                if values.count(value) > 1 and not value.endswith(":*"):
+                    raise ValueError(f"two streams have the same {what} {value!r}")
+        return self
+
+    @property
+    def spool_directory(self) -> str:
+        """Directory of the queue."""
+        if self.spool.path is not None:
+            return self.spool.path
+        return "spool" if "://" in self.store.path else self.store.path.rstrip("/") + ".spool"
+
+    def input_of(self, stream: StreamSection) -> InputSection:
+        """Return the input of a stream: the file's, at the stream's own endpoint if it has one."""
+        if stream.endpoint is None:
+            return self.input
+        return InputSection.model_validate(self.input.model_dump() | {"endpoint": stream.endpoint})
 
 
 def settings_html(title: str, tree: Mapping[str, Any]) -> str:
@@ -327,5 +418,6 @@ def _lines(error: ValidationError, where: str) -> list[str]:
         if item["type"] == "extra_forbidden":
             message = "no such setting"
         value = "" if item["type"] in ("value_error", "missing", "extra_forbidden") else f" is {item['input']!r}:"
-        lines.append(f"{where}: {key}{value} {message}" if value else f"{where}: {key}: {message}")
+        head = f"{where}: {key}" if key else where
+        lines.append(f"{head}{value} {message}" if value and key else f"{head}: {message}")
     return lines

@@ -9,6 +9,11 @@
     │   └── SequenceError           files that do not belong to one stream
     ├── WireError                   a message that is not what the wire format says (counted, never fatal)
     └── StoreError                  a store that cannot be written or read
+        ├── ConflictError           a name that holds other bytes: never passes by itself
+        ├── UnavailableError        a store that does not answer, or not well: may pass, to be tried again
+        └── SpoolError              the local queue in front of it
+            ├── SpoolBusyError      another process has the part in it that was asked for
+            └── SpoolFullError      no room is left for what must not be dropped; it passes when products have left
 
 Anything else that escapes is a bug of ours and keeps its traceback.
 """
@@ -67,3 +72,35 @@ class WireError(EdgefilterError):
 
 class StoreError(EdgefilterError):
     """A store that cannot be written or read, or holds something it must not."""
+
+
+class ConflictError(StoreError):
+    """A name in a store that holds other bytes than it should; they stay as they are."""
+
+
+class UnavailableError(StoreError):
+    """A store that does not answer, or not as it should; to be tried again.
+
+    Parameters
+    ----------
+    message
+        What happened.
+    retry_after
+        Seconds that the server asks to be left alone, None if it does not say.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class SpoolError(StoreError):
+    """A spool that cannot be written or read."""
+
+
+class SpoolBusyError(SpoolError):
+    """Another process owns the part that was asked for; it is free when that process has ended."""
+
+
+class SpoolFullError(SpoolError):
+    """No room for products that must not be dropped: nothing was taken, to be tried again when some have left."""

@@ -10,7 +10,7 @@ them. What a block's products depend on is the sum of these windows and nothing 
 block, a few blocks early, yields the same products from there on (law 1).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -125,8 +125,16 @@ class Reducer:
         length = self.plan.samples_per_block
         return block * length - self._front.history, (block + 1) * length
 
-    def feed(self, raw: Chunk) -> Iterator[ReducedBlock]:
+    def feed(self, raw: Chunk, intact: Callable[[], bool] = lambda: True) -> Iterator[ReducedBlock]:
         """Take the raw window of block :attr:`next_raw`, yield the blocks that it completes.
+
+        Parameters
+        ----------
+        raw
+            The window.
+        intact
+            Asked once the samples are no longer needed: were they the same all the time? If not, as where a ring
+            was overrun, nothing has happened: the window is to be read and fed again.
 
         Raises
         ------
@@ -141,9 +149,10 @@ class Reducer:
         cells = self._front.reduce(raw)
         self._flag.reduce(cells)
         reduced = self._integrate.reduce(cells, *self._extent(raw, block))
-        self._reduced.append((samples, reduced))
-        self._white.append(self._whitened(block, reduced.rows))
-        yield from self._advance()
+        if intact():
+            self._reduced.append((samples, reduced))
+            self._white.append(self._whitened(block, reduced.rows))
+            yield from self._advance()
 
     def finish(self) -> Iterator[ReducedBlock]:
         """Say that no block follows; yield what is left."""

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgefilter.config import Reduction
-from edgefilter.engine import Engine, Tally
+from edgefilter.engine import Engine, into
 from edgefilter.plan import Plan, resolve
 from edgefilter.sources import Source
 from edgefilter.store.directory import DirectoryStore
+from edgefilter.tally import Tally
 
 
 class Replay:
@@ -46,7 +47,7 @@ class Replay:
 
     def run(self) -> Iterator[int]:
         """Reduce all; yield, after each block, the number of samples that are done."""
-        with Engine(self.plan, self._store, self._node, self._threads, tally=self.tally) as engine:
+        with Engine(self.plan, into(self._store), self._node, self._threads, tally=self.tally) as engine:
             while engine.reducer.next_raw * self.plan.samples_per_block < self._source.samples:
                 start, stop = engine.reducer.window(engine.reducer.next_raw)
                 engine.feed(self._source.read(start, stop))

@@ -27,7 +27,7 @@ def run(bench: Bench) -> None:
         for case, program in (
             ("first start: import, compile, reduce a block", _PROGRAM),
             ("second start: import, load, reduce a block", _PROGRAM),
-            ("second start: import alone", "import edgefilter.node.daemon"),
+            ("second start: import alone", "import edgefilter.node.reducing"),
         ):
             began = time.perf_counter()
             subprocess.run([sys.executable, "-c", program], env=environment, check=True)

@@ -15,9 +15,9 @@ from edgefilter.plan import DISPERSION_S_MHZ2
 from edgefilter.products.cutout import Cutout
 from edgefilter.products.tables import PulseRow
 from edgefilter_kernels.dedisperse import dedisperse
-from edgefilter_kernels.whiten import whiten_channel
+from edgefilter_kernels.whiten import COUNTS, WHOLE
+from edgefilter_kernels.whiten import whiten as whiten_channels
 
-_LIMIT_SIGMA = 10.0  # as in the search: a single cell counts for no more
 _MARGIN_ROWS = 32  # that a cut-out holds before and after a pulse, or four widths if that is more
 _TRIALS = 97
 _SUBBAND_SNR = 2.0  # that a sub-band of the picture should show of a pulse
@@ -84,14 +84,11 @@ def whiten(cutout: Cutout) -> tuple[Floats, Floats]:
         float32 ``[channel, time]``: S/N of each cell, and 1 where it was used, 0 elsewhere. A channel with fewer than
         16 rows that were used is not used at all.
     """
-    power = np.ascontiguousarray(cutout.data[:, 0].T)
-    weight = np.ascontiguousarray(1 - cutout.mask.T, np.uint16)
-    value, share = np.empty_like(power), np.empty_like(power)
-    for channel in range(len(power)):
-        whiten_channel(
-            power[channel], weight[channel], 1, power.shape[1], _LIMIT_SIGMA, 0, value[channel], share[channel]
-        )
-    return value, share
+    power = np.ascontiguousarray(cutout.data[:, 0])
+    weight = np.ascontiguousarray(1 - cutout.mask, np.uint16)
+    value, share = (np.empty(power.shape[::-1], np.int8) for _ in range(2))
+    whiten_channels(power, weight, 1, 0, 0, power.shape[1], value, share)
+    return np.asarray(value / COUNTS, np.float32), np.asarray(share / WHOLE, np.float32)
 
 
 def delay_rows(cutout: Cutout) -> NDArray[np.float64]:
@@ -291,12 +288,13 @@ def _trials(
     before = max(0, -(first + int(tracks.min())))
     after = max(0, first + int(tracks.max()) + length - value.shape[1])
     edges, still = np.arange(len(value) + 1), np.zeros(len(value), np.int64)
+    whole = np.array([0, len(value)])
     sums = []
     for part in (value, share):
-        out = np.empty((len(dms), length), np.float32)
-        padded = np.ascontiguousarray(np.pad(part, ((0, 0), (before, after))))
-        dedisperse(padded, first + before, edges, still, tracks, out)
-        running = np.cumsum(np.pad(out, ((0, 0), (1, 0))), axis=1, dtype=np.float64)
+        out = np.empty((len(dms), 1, length), np.float32)
+        padded = np.ascontiguousarray(np.pad(np.rint(part * COUNTS).astype(np.int8), ((0, 0), (before, after))))
+        dedisperse(padded, first + before, edges, whole, still, tracks, out)
+        running = np.cumsum(np.pad(out[:, 0] / COUNTS, ((0, 0), (1, 0))), axis=1, dtype=np.float64)
         sums.append((running[:, window.width :] - running[:, : -window.width])[:, : window.length : window.factor])
     return _ratio(*sums)
 

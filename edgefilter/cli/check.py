@@ -21,7 +21,7 @@ def command(
 ) -> None:
     """Explain a configuration: rates, block length, history, memory, latency, cores."""
     # Imported here, because numba and scipy take seconds that --help need not wait.
-    from edgefilter.check import Facts, measure_cores
+    from edgefilter.check import Facts, measure_cores, ring_samples
     from edgefilter.plan import Plan, resolve
     from edgefilter.sources.files import open_files
 
@@ -30,12 +30,13 @@ def command(
         source = open_files([like])
         stream = source.stream
         source.close()
-    elif settings.stream is not None:
-        stream = settings.stream.stream()
+    elif settings.stream[0].rate_hz is not None:
+        stream = settings.stream[0].stream()
     else:
         raise ConfigError(f"{config}: has no [stream] section to reckon with: add one, or name a file with --like")
     plan = Plan(stream, resolve(settings, stream))
     facts = Facts.of(plan)
+    ring = ring_samples(plan, settings.input)
     low, high = plan.band_mhz
     table = Table(show_header=False, title=str(config), title_justify="left")
     rows = [
@@ -50,7 +51,8 @@ def command(
             "history",
             f"{facts.history_blocks} blocks, {facts.history_seconds:.4g} s, are read again for a lossless restart",
         ),
-        ("ring for a restart", size(facts.restart_bytes)),
+        ("ring for a restart", f"{size(facts.restart_bytes)}, {stream.seconds(facts.restart_samples):.4g} s"),
+        ("ring", f"{size(ring * stream.sample_bytes)}, {stream.seconds(ring):.4g} s, {settings.input.policy}"),
         ("memory", f"about {size(facts.memory_bytes)}"),
         ("latency", f"{facts.latency_seconds:.4g} s from the arrival of a pulse to its product at the latest"),
         ("settings", plan.settings.digest()),

@@ -1,5 +1,6 @@
 """``edgefilter demo``: a node, a synthetic telescope, and what the one found of what the other sent."""
 
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -36,12 +37,14 @@ def command(
 ) -> None:
     """Start a node, play a synthetic telescope into it, and compare what was found with what was put in."""
     # Imported here, because numba and scipy take seconds that --help need not wait.
+    from edgefilter.node.place import memory_directory
     from edgefilter.node.sender import send
     from edgefilter.sources.synthetic import demo_sky
     from edgefilter.store.reader import open_store
 
     console = Console()
-    where = store or tempfile.mkdtemp(prefix="edgefilter-demo-")
+    where = store or f"{tempfile.mkdtemp(prefix='edgefilter-demo-')}/store"
+    run_directory = tempfile.mkdtemp(prefix="edgefilter-demo-", dir=memory_directory())
     sky = demo_sky(seconds, seed)
     console.print(
         f"telescope: {seconds:g} s of {sky.stream.bandwidth_hz / 1e6:g} MHz around "
@@ -51,7 +54,7 @@ def command(
     )
     node = subprocess.Popen(  # noqa: S603 - our own program
         [sys.executable, "-m", "edgefilter.cli.main", "run", str(_config()), "--store", where,
-         "--set", "input.endpoint=tcp://127.0.0.1:*"],
+         "--set", "input.endpoint=tcp://127.0.0.1:*", "--set", f"node.run_directory={run_directory}"],
         stdout=subprocess.PIPE,
         text=True,
     )  # fmt: skip
@@ -65,6 +68,7 @@ def command(
     finally:
         node.wait(timeout=60)
         sky.close()
+        shutil.rmtree(run_directory)
     if node.returncode:
         raise EdgefilterError(f"the node ended with exit status {node.returncode}")
     reader = open_store(where)

@@ -1,56 +1,97 @@
-"""``edgefilter run``: the node daemon."""
+"""``edgefilter run``: a node."""
 
-import signal
-import threading
+import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from edgefilter.cli.options import OtherStoreOption, SetOption, overrides
-from edgefilter.cli.show import closing_lines, compiling_line, counters_line, settings_lines
-from edgefilter.config import load
+from edgefilter.cli.show import closing_lines, counters_line, settings_lines
+from edgefilter.config import NodeConfig, load
+from edgefilter.errors import EdgefilterError
 
 if TYPE_CHECKING:
-    from edgefilter.engine import ReducedSummary
+    from edgefilter.node.supervisor import Supervisor
 
 
 def command(
     config: Annotated[Path, typer.Argument(help="TOML configuration.")],
     store: OtherStoreOption = None,
     assignments: SetOption = None,
+    log_json: Annotated[
+        bool, typer.Option("--log-json", help="Log JSON, a line a fact, and print nothing else.")
+    ] = False,
 ) -> None:
-    """Receive a stream over ZeroMQ and reduce it until it ends, or until SIGTERM or SIGINT."""
-    # Imported here, because numba and scipy take seconds that --help need not wait.
-    from edgefilter.node.daemon import Daemon
-    from edgefilter_kernels.jit import compilations
+    """Run a node: receive streams over ZeroMQ and reduce them until they end.
 
-    settings = load(config, overrides(assignments))
-    console = Console()
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    SIGTERM and SIGINT have it finish what has arrived; a second one ends it at once, and the next start goes on. SIGHUP
+    reads the configuration again.
+    """
+    # Imported here, because what a node needs takes a while that --help need not wait.
+    from edgefilter.node.logs import JSON_VARIABLE, configure
+    from edgefilter.node.place import occupied, run_directory
+    from edgefilter.node.supervisor import Supervisor
 
-    def say(line: str) -> None:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    def read_config(path: str | None) -> NodeConfig:
+        read = load(path or config, overrides(assignments))
+        if store is not None:
+            read = read.model_copy(update={"store": read.store.model_copy(update={"path": store})})
+        return read
 
-    def tell(done: "ReducedSummary") -> None:
-        say(
-            f"block {done.block}: {done.received} of {done.expected} samples, "
-            f"{done.flagged_fraction:.2%} of cells flagged, {len(done.pulses)} candidates"
+    settings = read_config(None)
+    configure(log_json)
+    teller = _Teller(log_json)
+    with occupied(run_directory(settings), settings.node.name):
+        environment = {JSON_VARIABLE: "1"} if log_json else {}
+        supervisor = Supervisor(settings, read_config, teller.tell, environment)
+        asyncio.run(supervisor.run())
+    teller.close(supervisor)
+    refused = [f"stream {stream.name}: {stream.refused}" for stream in supervisor.streams if stream.refused]
+    if refused:
+        raise EdgefilterError("\n".join(refused))
+
+
+class _Teller:
+    """Prints what happens, unless the log says it already."""
+
+    def __init__(self, silent: bool) -> None:
+        self._console = Console(quiet=silent)
+
+    def tell(self, fact: str, **details: Any) -> None:
+        getattr(self, f"_{fact}")(**details)
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _listening(self, endpoint: str, stream: str) -> None:  # noqa: ARG002 - the endpoint tells it
+        self._say(f"listening on {endpoint}")
+
+    def _stream(self, header: str, config: NodeConfig) -> None:
+        from edgefilter.plan import Plan, resolve
+        from edgefilter.stream import Stream
+
+        stream = Stream.from_json(header)
+        for line in settings_lines(Plan(stream, resolve(config, stream))):
+            self._say(line)
+
+    def _block(self, stream: str, block: int, counts: dict[str, int]) -> None:  # noqa: ARG002
+        flagged = sum(count for name, count in counts.items() if name.startswith("flagged."))
+        self._say(
+            f"block {block}: {counts['received']} of {counts['expected']} samples, "
+            f"{flagged / max(1, counts['cells']):.2%} of cells flagged, {counts['candidates']} candidates"
         )
 
-    with (
-        compilations(lambda kernel: say(compiling_line(kernel))),
-        Daemon(settings, store or settings.store.path) as daemon,
-    ):
-        say(f"listening on {daemon.endpoint}")
-        plan = daemon.wait_for_stream(stop)
-        if plan is not None:
-            for line in settings_lines(plan):
-                say(line)
-            daemon.reduce(stop, tell)
-            for line in closing_lines(daemon.tally, str(daemon.store.location)):
-                say(line)
-        say(counters_line(daemon.counters))
+    def _remaining(self, products: int, why: str) -> None:
+        self._say(f"{products} products remain in the spool until the next start" + (f": {why}" if why else ""))
+
+    def close(self, supervisor: "Supervisor") -> None:
+        from edgefilter.tally import Tally
+
+        for stream in supervisor.streams:
+            counts = stream.reducer.state.get("tally") if stream.reducer is not None else None
+            if counts:
+                for line in closing_lines(Tally.of(counts), supervisor.config.store.path):
+                    self._say(line)
+            self._say(counters_line(stream.counters))

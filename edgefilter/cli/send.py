@@ -1,5 +1,6 @@
 """``edgefilter send``: the telescope's side of the wire."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,19 +18,28 @@ def command(
     speed: Annotated[str, typer.Option(help="Times real time, or max.")] = "1",
     seconds: Annotated[float, typer.Option(min=0.1, help="Length of the synthetic sky, s.")] = 16.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the synthetic sky.")] = 1,
+    bind: Annotated[bool, typer.Option(help="Bind the endpoint, for a node that connects to it.")] = False,
+    key: Annotated[Path | None, typer.Option("--key", help="Own NAME.key_secret, for a node with CURVE.")] = None,
+    node_key: Annotated[Path | None, typer.Option("--node-key", help="The node's NAME.key.")] = None,
 ) -> None:
     """Send recorded files or a synthetic sky to a node."""
     # Imported here, because numba and scipy take seconds that --help need not wait.
-    from edgefilter.node.sender import send
+    from edgefilter.node.curve import load_pair, load_public
+    from edgefilter.node.heap import keep_freed_memory
+    from edgefilter.node.sender import SenderKeys, send
     from edgefilter.sources.files import open_files
     from edgefilter.sources.synthetic import demo_sky
 
+    keep_freed_memory()
     pace = _pace(speed)
+    if (key is None) != (node_key is None):
+        raise ConfigError("--key and --node-key go together")
+    keys = None if key is None or node_key is None else SenderKeys(load_pair(key), load_public(node_key))
     source: Source = demo_sky(seconds, seed) if what == ["synthetic"] else open_files(what)
     try:
         for warning in source.warnings:
             typer.echo(f"edgefilter: warning: {warning}", err=True)
-        report = send(source, to, pace)
+        report = send(source, to, pace, bind=bind, keys=keys)
     finally:
         source.close()
     typer.echo(f"sent {report.frames} frames, {size(report.bytes)}, {report.samples} samples of {source.stream.id}")

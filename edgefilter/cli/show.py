@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from edgefilter.engine import Tally
-    from edgefilter.node.receiver import ReceiverCounters
+    from collections.abc import Mapping
+
     from edgefilter.plan import Plan
+    from edgefilter.tally import Tally
 
 _SHOWN = 20
 
@@ -75,17 +76,19 @@ def closing_lines(tally: "Tally", store: str) -> list[str]:
     return lines
 
 
-def counters_line(counters: "ReceiverCounters") -> str:
+def counters_line(counters: "Mapping[str, int]") -> str:
     """Say what came over the wire, and what of it was refused."""
-    refused = {
-        "samples sent twice": counters.repeated,
-        "samples too late": counters.late,
-        "messages of an unknown stream": counters.unknown_stream,
-        "descriptions of another stream": counters.other_stream,
-    } | {f"malformed messages ({kind})": count for kind, count in sorted(counters.malformed.items())}
-    told = "".join(f", {count} {what}" for what, count in refused.items() if count)
-    ending = "the sender ended the stream" if counters.ended else "the stream had not ended"
-    return f"received: {counters.frames} frames, {size(counters.bytes)}, {counters.samples} samples{told}; {ending}"
+    words = {
+        "repeated": "samples sent twice",
+        "late": "samples too late",
+        "unknown_stream": "messages of an unknown stream",
+        "other_stream": "descriptions of another stream",
+    }
+    words |= {name: f"malformed messages ({name[10:]})" for name in sorted(counters) if name.startswith("malformed.")}
+    told = "".join(f", {counters[name]} {what}" for name, what in words.items() if counters.get(name))
+    ending = "the sender ended the stream" if counters.get("ended") else "the stream had not ended"
+    frames, count, samples = (counters.get(name, 0) for name in ("frames", "bytes", "samples"))
+    return f"received: {frames} frames, {size(count)}, {samples} samples{told}; {ending}"
 
 
 def size(count: float) -> str:

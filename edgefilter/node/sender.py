@@ -1,6 +1,11 @@
-"""The telescope's side of the wire: plays a source into a receiver, at its own pace or as fast as it is taken."""
+"""The telescope's side of the wire: plays a source into a receiver, at its own pace or as fast as it is taken.
+
+When a receiver goes and another comes, what was on its way to the first is lost, and a PUSH socket is told nothing. So
+the sender repeats its last frames to whoever comes: the ring keeps what is new of them, and drops the rest.
+"""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from threading import Event
@@ -8,16 +13,28 @@ from types import TracebackType
 from typing import Self
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from edgefilter.chunk import Chunk, Loss, complement
 from edgefilter.errors import InputError
+from edgefilter.node import monitor
+from edgefilter.node.curve import KeyPair
 from edgefilter.sources import Source
 from edgefilter.sources.wire import MAX_PAYLOAD, pack_end, pack_frame_header, pack_stream
 
 _QUEUE_BYTES = 8 << 20  # what may wait here for the network
 _SEND_MS = 50  # how soon a wish to stop is seen while nobody takes a message
 _LINGER_MS = 60_000  # how long what was sent may take to leave at the end
+_ON_ITS_WAY = 24  # most frames in the queues of both ends
+_ON_ITS_WAY_BYTES = 64 << 20  # and bytes, those of the two systems included
+_MESSAGE_BYTES = 256  # of memory that a message takes beside its payload
+
+
+@dataclass(frozen=True, slots=True)
+class SenderKeys:
+    """What a sender needs for CURVE: its own pair, and the public key of the node, in Z85."""
+
+    own: KeyPair
+    node: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +71,8 @@ def send(
     repeat_header_seconds: float = 1.0,
     stop: Event | None = None,
     patience: float = 10.0,
-    context: "zmq.Context[zmq.Socket[bytes]] | None" = None,
+    bind: bool = False,
+    keys: SenderKeys | None = None,
 ) -> SendReport:
     """Send all samples that a source has, from sample 0 to its end.
 
@@ -79,13 +97,15 @@ def send(
         Ends the sending early when set; the receiver is told so.
     patience
         How long to wait while nobody receives, s.
-    context
-        ZeroMQ context to use; an own one if None.
+    bind
+        Bind the endpoint, for a receiver that connects to it.
+    keys
+        For a receiver with CURVE.
 
     Raises
     ------
     InputError
-        If the endpoint cannot be or nobody receives there.
+        If the endpoint cannot be, nobody receives there, or the receiver refuses the keys.
     ValueError
         If ``speed`` or ``frame_bytes`` is out of range.
     """
@@ -94,7 +114,7 @@ def send(
     if not 1 <= frame_bytes <= MAX_PAYLOAD:
         raise ValueError(f"frame_bytes is {frame_bytes}, must be 1 to {MAX_PAYLOAD}")
     stop = stop or Event()
-    with _Link(endpoint, max(2, _QUEUE_BYTES // frame_bytes), patience, stop, context) as link:
+    with _Link(endpoint, frame_bytes, patience, stop, bind, keys) as link:
         return _play(source, link, _Pace(source, speed, stop), frame_bytes, drop, repeat_header_seconds)
 
 
@@ -109,13 +129,14 @@ def _play(
     stream = source.stream
     began = time.monotonic()
     frames = samples = dropped_frames = dropped_samples = end = 0
-    stopped = not link.send(pack_stream(stream))
+    description = pack_stream(stream)
+    stopped = not link.send(description)
     repeat_at = began + repeat_header_seconds
     for start, data in _frames(source, max(1, frame_bytes // stream.sample_bytes)):
         count = len(data) // stream.sample_bytes
         stopped = not pace.wait_for(start + count)
         if not stopped and time.monotonic() >= repeat_at:
-            stopped = not link.send(pack_stream(stream))
+            stopped = not link.send(description)
             repeat_at = time.monotonic() + repeat_header_seconds
         if stopped:
             break
@@ -175,37 +196,40 @@ class _Pace:
 
 
 class _Link:
-    """A PUSH socket that knows whether anybody is at the other end."""
+    """A PUSH socket that knows whether anybody is at the other end, and repeats what may have been lost on the way."""
 
     def __init__(
-        self,
-        endpoint: str,
-        queue: int,
-        patience: float,
-        stop: Event,
-        context: "zmq.Context[zmq.Socket[bytes]] | None",
+        self, endpoint: str, frame_bytes: int, patience: float, stop: Event, bind: bool, keys: SenderKeys | None
     ) -> None:
         self._endpoint = endpoint
         self._patience = patience
         self._stop = stop
-        self._own_context = context is None
-        self._context = zmq.Context() if context is None else context
-        self._peer = False
+        self._peers: set[int] = set()
+        self._greeted = self._refused = False
+        self._recent: deque[bytes] = deque(maxlen=max(_ON_ITS_WAY, _ON_ITS_WAY_BYTES // (frame_bytes + _MESSAGE_BYTES)))
+        self._again: deque[bytes] = deque()
+        self._description = b""
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.PUSH)
-        self._socket.setsockopt(zmq.SNDHWM, queue)
+        self._socket.setsockopt(zmq.SNDHWM, max(2, _QUEUE_BYTES // frame_bytes))
         self._socket.setsockopt(zmq.SNDTIMEO, _SEND_MS)
         self._socket.setsockopt(zmq.LINGER, _LINGER_MS)
         # Queue for a receiver that is there, not for one that may come: what waits unseen may be lost unseen.
         self._socket.setsockopt(zmq.IMMEDIATE, 1)
-        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        if keys is not None:
+            self._socket.curve_publickey, self._socket.curve_secretkey = keys.own.public, keys.own.secret
+            self._socket.curve_serverkey = keys.node
+        self._monitor = monitor.watch(self._socket)
         try:
-            self._socket.connect(endpoint)
+            (self._socket.bind if bind else self._socket.connect)(endpoint)
         except zmq.ZMQError as error:
             self._close(linger=False)
             raise InputError(f"cannot send to {endpoint}: {error.strerror}") from None
 
     def send(self, message: bytes) -> bool:
         """Send one message; waits for a receiver that is slow, and for a while for one that is absent.
+
+        The first message must be the stream's description.
 
         Returns
         -------
@@ -218,29 +242,44 @@ class _Link:
             If nobody receives.
         """
         alone_since = time.monotonic()
+        self._description = self._description or message
         while True:
+            self._watch()
             try:
-                self._socket.send(message)
+                while self._again:
+                    self._socket.send(self._again[0], copy=False)
+                    self._again.popleft()
+                self._socket.send(message, copy=False)
+                self._recent.append(message)
                 return True
             except zmq.Again:
                 if self._stop.is_set():
                     return False
-            if self._has_peer():
+            if self._peers and not self._refused:
                 alone_since = time.monotonic()
             elif time.monotonic() - alone_since >= self._patience:
-                raise InputError(f"nobody receives at {self._endpoint}: waited {self._patience:g} s") from None
+                why = "the receiver refuses the keys" if self._refused else "nobody receives"
+                raise InputError(f"{why} at {self._endpoint}: waited {self._patience:g} s") from None
 
-    def _has_peer(self) -> bool:
-        while self._monitor.poll(0):
-            self._peer = recv_monitor_message(self._monitor)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED
-        return self._peer
+    def _watch(self) -> None:
+        """Learn who has come and gone."""
+        for event, connection in monitor.news(self._monitor):
+            if event & monitor.OPENED:
+                self._peers.add(connection)
+            elif event == monitor.CLOSED:
+                self._peers.discard(connection)
+            elif event & monitor.REFUSED:
+                self._refused = True
+            elif event == monitor.GREETED:
+                if self._greeted:
+                    self._again = deque([self._description, *self._recent])
+                self._greeted, self._refused = True, False
 
     def _close(self, linger: bool) -> None:
         self._socket.disable_monitor()
         self._monitor.close()
         self._socket.close(None if linger else 0)
-        if self._own_context:
-            self._context.term()
+        self._context.term()
 
     def __enter__(self) -> Self:
         return self

@@ -2,14 +2,16 @@
 
 ::
 
-    pulses/node=NODE/date=DATE/STREAM-BLOCK-DIGEST.parquet     likewise spectra, flags, ledger
+    pulses/node=NODE/date=DATE/STREAM-BLOCK-DIGEST.parquet          likewise spectra, flags, ledger
+    pulses/node=NODE/date=DATE/STREAM-FIRST_LAST-DIGEST.parquet     several blocks of a day, merged
+    dropped/node=NODE/date=DATE/STREAM-FIRST_LAST-DIGEST.parquet    what the node gave up, and why
     cutouts/date=DATE/STREAM-BLOCK-DIGEST.h5
     streams/STREAM.json
     configs/DIGEST.json
 
-DATE is the UTC date of the block's start, BLOCK has 12 digits, DIGEST is the head of the SHA-256 of the content. The
-tables are partitioned as Hive does, which DuckDB, Polars and Spark understand. A cut-out's name does not tell the node,
-because ``pulses`` holds that name, and its bytes must not depend on who made them.
+DATE is the UTC date of the block's start, BLOCK, FIRST and LAST have 12 digits, DIGEST is the head of the SHA-256 of
+the content. The tables are partitioned as Hive does, which DuckDB, Polars and Spark understand. A cut-out's name does
+not tell the node, because ``pulses`` holds that name, and its bytes must not depend on who made them.
 """
 
 import hashlib
@@ -29,7 +31,8 @@ CONFIGS = "configs"
 _WORD = r"[A-Za-z0-9+_-][A-Za-z0-9+._-]*"
 _NODE = r"[A-Za-z0-9][A-Za-z0-9+._-]*"
 _DATE = r"\d{4}-\d{2}-\d{2}"
-_MADE = rf"date=(?P<date>{_DATE})/(?P<stream>{_WORD})-(?P<block>\d{{12,}})-(?P<digest>[0-9a-f]{{16}})"
+_BLOCKS = r"(?P<block>\d{12,})(?:_(?P<last>\d{12,}))?"
+_MADE = rf"date=(?P<date>{_DATE})/(?P<stream>{_WORD})-{_BLOCKS}-(?P<digest>[0-9a-f]{{16}})"
 _PATTERNS = (
     re.compile(rf"(?P<folder>{'|'.join(SCHEMAS)})/node=(?P<node>{_NODE})/{_MADE}\.parquet", re.ASCII),
     re.compile(rf"(?P<folder>{CUTOUTS})/{_MADE}\.h5", re.ASCII),
@@ -48,8 +51,8 @@ class Name:
         A table, ``cutouts``, ``streams`` or ``configs``.
     node, date, stream, digest
         As in the path.
-    block
-        Number of the block.
+    block, last
+        Numbers of the first and last block; the same if it holds one.
     """
 
     folder: str
@@ -58,6 +61,7 @@ class Name:
     stream: str = ""
     block: int = -1
     digest: str = ""
+    last: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,13 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
+def range_product(like: Name, first: int, last: int, content: bytes) -> Product:
+    """Name a table's file that holds blocks ``first`` to ``last`` of the table, node, date and stream of ``like``."""
+    blocks = f"{first:012d}" if first == last else f"{first:012d}_{last:012d}"
+    where = f"{like.folder}/node={like.node}/date={like.date}/{like.stream}"
+    return Product(f"{where}-{blocks}-{digest(content)}.parquet", content)
+
+
 def stream_product(stream: Stream) -> Product:
     """Make the object that describes a stream."""
     return Product(f"{STREAMS}/{stream.id}.json", stream.to_json().encode())
@@ -125,5 +136,6 @@ def parse(name: str) -> Name:
         match = pattern.fullmatch(name)
         if match:
             fields: dict[str, str] = match.groupdict()
-            return Name(block=int(fields.pop("block", "-1")), **fields)
+            block = int(fields.pop("block", "-1"))
+            return Name(block=block, last=int(fields.pop("last", None) or block), **fields)
     raise StoreError(f"{name}: not the name of a product")

@@ -100,7 +100,20 @@ LEDGER = _schema(
 )
 """One row a block: the account of what came and what became of it."""
 
-SCHEMAS = MappingProxyType({"pulses": PULSES, "spectra": SPECTRA, "flags": FLAGS, "ledger": LEDGER})
+DROPPED = pa.schema(
+    [
+        _COMMON[0],
+        _field("block", pa.int64(), "", "number of the first block that the object held rows of"),
+        _field("last_block", pa.int64(), "", "number of the last one"),
+        _field("object", pa.string(), "", "name that the object would have in the store"),
+        _field("bytes", pa.int64(), "B", "its size"),
+        _field("reason", pa.string(), "", "why the node gave it up: budget, disk full, damaged"),
+    ],
+    metadata={"edgefilter.schema": str(SCHEMA_VERSION)},
+)
+"""One row an object that a node had no room for: what the ledger says was made and the store will never hold."""
+
+SCHEMAS = MappingProxyType({"pulses": PULSES, "spectra": SPECTRA, "flags": FLAGS, "ledger": LEDGER, "dropped": DROPPED})
 """Schema of each table, as its files hold it."""
 
 PATH_COLUMNS = (

@@ -18,6 +18,8 @@ from edgefilter.clock import utc_us
 from edgefilter.products import Provenance
 from edgefilter.products.schemas import FLAGS, LEDGER, LOSSES, PULSES, SPECTRA, check_balance
 
+_COMPRESSED_ROWS = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -194,23 +196,26 @@ def ledger_table(provenance: Provenance, block: Block, row: LedgerRow) -> pa.Tab
     return table
 
 
-def to_parquet(table: pa.Table) -> bytes:
-    """Parquet bytes of a table: the same table always gives the same bytes.
+def to_parquet(table: pa.Table, group_rows: int | None = None) -> bytes:
+    """Parquet bytes of a table: the same table always gives the same bytes; ``group_rows`` rows make a row group.
 
     The Arrow schema is kept, and every page carries a checksum that :mod:`edgefilter.store.reader` verifies.
     """
     sink = pa.BufferOutputStream()
+    # A few plain rows do not become smaller, and setting the decoder up takes longer than reading them.
+    plain = table.num_rows < _COMPRESSED_ROWS and not any(pa.types.is_nested(field.type) for field in table.schema)
     pq.write_table(
         table,
         sink,
         version="2.6",
         data_page_version="1.0",
-        compression="zstd",
-        compression_level=3,
+        compression="none" if plain else "zstd",
+        compression_level=None if plain else 3,
         use_dictionary=True,
         write_statistics=True,
         store_schema=True,
         write_page_checksum=True,
+        row_group_size=group_rows,
     )
     content: bytes = sink.getvalue().to_pybytes()
     return content

@@ -22,8 +22,8 @@ an END has none. Sample numbers stay below 2^63. The payload has no checksum of 
 
 import struct
 import zlib
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from edgefilter.errors import InputError, WireError
 from edgefilter.stream import Stream
@@ -51,8 +51,10 @@ class MessageKind(IntEnum):
     END = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+_KINDS = {int(kind): kind for kind in MessageKind}
+
+
+class Header(NamedTuple):
     """The header of one message, checked in itself.
 
     Parameters
@@ -135,11 +137,11 @@ def parse_header(data: bytes | memoryview) -> Header:
     found = zlib.crc32(data[: _FIELDS.size])
     if checksum != found:
         raise WireError("checksum", f"{checksum:08x}, the header's bytes give {found:08x}")
-    if kind not in MessageKind.__members__.values():
-        raise WireError("kind", f"{kind}, expected one of {[int(known) for known in MessageKind]}")
+    if kind not in _KINDS:
+        raise WireError("kind", f"{kind}, expected one of {list(_KINDS)}")
     if reserved != _RESERVED:
         raise WireError("reserved", "reserved bytes are not zero")
-    header = Header(MessageKind(kind), digest, start, samples, payload_bytes)
+    header = Header(_KINDS[kind], digest, start, samples, payload_bytes)
     _check(header)
     return header
 

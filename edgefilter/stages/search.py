@@ -133,7 +133,7 @@ class Search:
     def additions(self) -> float:
         """Additions that dedispersion takes a row of the input."""
         channels, subbands = len(self._tree.subband), len(self._tree.edges) - 1
-        return sum((channels + len(group.dm) * subbands) / group.rows for group, _ in self._groups)
+        return float(sum((channels + len(group.dm) * subbands) / group.rows for group, _ in self._groups))
 
     def reduce(self, near: Sequence[White | None], block: int) -> Events:
         """Search one block.

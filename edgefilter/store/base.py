@@ -1,17 +1,30 @@
 """What a store is: immutable objects under names.
 
 A store keeps what it acknowledged: when :meth:`Store.put` returns, the object survives a loss of power. It shows an
-object whole or not at all, and never changes one.
+object whole or not at all, and never changes one. Only a compaction deletes, and only what it has replaced.
 """
 
 import re
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from edgefilter.errors import StoreError
 from edgefilter.products import Product
 
+if TYPE_CHECKING:
+    import pyarrow.fs as pafs
+
 _SEGMENT = re.compile(r"[A-Za-z0-9+=_-][A-Za-z0-9+=._-]{0,254}")
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An object as a listing shows it: ``name``, ``size`` in B, ``modified`` in s since 1970 by the store's clock."""
+
+    name: str
+    size: int
+    modified: float
 
 
 class Store(Protocol):
@@ -22,12 +35,16 @@ class Store(Protocol):
         """Where it is, for messages."""
 
     def put(self, product: Product) -> None:
-        """Keep an object durably; doing it again changes nothing.
+        """Keep an object durably and prove that it is there; doing it again changes nothing.
 
         Raises
         ------
+        ConflictError
+            If its name is taken by other bytes, which then stay.
+        UnavailableError
+            If the store does not answer, or not well.
         StoreError
-            If it cannot be written, or its name is taken by other bytes, which then stay.
+            If it cannot be written.
         """
 
     def get(self, name: str) -> bytes:
@@ -39,6 +56,15 @@ class Store(Protocol):
             If there is none of that name, or it cannot be read.
         """
 
+    def listing(self, prefix: str = "") -> Iterator[Listed]:
+        """Give the objects whose names begin with ``prefix``, sorted by name.
+
+        Raises
+        ------
+        StoreError
+            If the store cannot be read.
+        """
+
     def names(self, prefix: str = "") -> Iterator[str]:
         """Give the names that begin with ``prefix``, sorted.
 
@@ -47,6 +73,21 @@ class Store(Protocol):
         StoreError
             If the store cannot be read.
         """
+
+    def delete(self, names: Sequence[str]) -> None:
+        """Remove objects; those that are not there do not matter. For compaction alone.
+
+        Raises
+        ------
+        StoreError
+            If the store refuses.
+        """
+
+    def files(self) -> "pafs.FileSystem":
+        """Return the same objects as a file system of Arrow, which reads parts of them."""
+
+    def url(self, name: str) -> str:
+        """Return where other programs find an object: a path, or an ``s3://`` URL."""
 
 
 def check_name(name: str) -> None:

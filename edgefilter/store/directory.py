@@ -10,13 +10,17 @@ import errno
 import fcntl
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edgefilter.errors import StoreError
+from edgefilter.errors import ConflictError, StoreError
 from edgefilter.products import Product
-from edgefilter.store.base import check_name
+from edgefilter.store.base import Listed, check_name
+
+if TYPE_CHECKING:
+    import pyarrow.fs as pafs
 
 _TEMPORARY = ".tmp"
 _PART = ".part"
@@ -80,6 +84,15 @@ class DirectoryStore:
         except OSError as error:
             raise StoreError(f"store {self.path}: cannot read {name}: {error.strerror}") from None
 
+    def listing(self, prefix: str = "") -> Iterator[Listed]:
+        """Give the objects whose names begin with ``prefix``, sorted."""
+        for name in self.names(prefix):
+            try:
+                state = (self.path / name).stat()
+            except FileNotFoundError:
+                continue  # replaced by a compaction meanwhile
+            yield Listed(name, state.st_size, state.st_mtime)
+
     def names(self, prefix: str = "") -> Iterator[str]:
         """Give the names that begin with ``prefix``, sorted."""
         folder = prefix.rpartition("/")[0]
@@ -91,6 +104,22 @@ class DirectoryStore:
             inner = Path(here).relative_to(self.path)
             found += [(inner / name).as_posix() for name in files if not name.startswith(".")]
         return iter(sorted(name for name in found if name.startswith(prefix)))
+
+    def delete(self, names: Sequence[str]) -> None:
+        """Remove objects; see :meth:`edgefilter.store.base.Store.delete`."""
+        for name in names:
+            with self._explained(f"cannot delete {name}"):
+                self._file(name).unlink(missing_ok=True)
+
+    def files(self) -> "pafs.FileSystem":
+        """Return the folder as a file system of Arrow."""
+        import pyarrow.fs as pafs  # what writes alone need not wait for it
+
+        return pafs.SubTreeFileSystem(self.location, pafs.LocalFileSystem())
+
+    def url(self, name: str) -> str:
+        """Return the path of an object."""
+        return str(self._file(name))
 
     def _refuse_walk(self, error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):
@@ -120,7 +149,7 @@ class DirectoryStore:
         except FileNotFoundError:
             return False
         if not same:
-            raise StoreError(f"store {self.path}: {product.name} is there with other content, which stays as it is")
+            raise ConflictError(f"store {self.path}: {product.name} is there with other content, which stays as it is")
         return True
 
     def _make_folder(self, folder: Path) -> None:

@@ -2,48 +2,46 @@
 
 import json
 from collections.abc import Container, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.fs as pafs
+import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from edgefilter.errors import InputError, StoreError
 from edgefilter.products.cutout import Cutout, decode
-from edgefilter.products.naming import CONFIGS, CUTOUTS, STREAMS, Name, digest, parse
+from edgefilter.products.naming import CONFIGS, CUTOUTS, STREAMS, digest, parse
 from edgefilter.products.schemas import PATH_COLUMNS, SCHEMAS
 from edgefilter.store.base import Store
-from edgefilter.store.directory import DirectoryStore
+from edgefilter.store.connect import connect
+from edgefilter.store.live import Part, live, parts
 from edgefilter.stream import Stream
 
 _ACCOUNT_KEYS = ("node", "stream", "config", "code")
 _NOT_SUMMED = (*_ACCOUNT_KEYS, "block", "date", "time", "tai_ns", "sample_start")
+_WHOLE_BYTES = 1 << 20
+"""Files up to this size are read whole, which takes one request and proves their digest."""
+_READERS = 8
 
 
-def open_store(path: str | Path) -> "StoreReader":
+def open_store(where: str | Path) -> "StoreReader":
     """Open a store to read from it; nothing in it is touched.
 
     Parameters
     ----------
-    path
-        A folder, or its ``file://`` URL.
+    where
+        A folder, its ``file://`` URL, or ``s3://BUCKET/PREFIX``.
 
     Raises
     ------
     StoreError
-        If there is no such folder, or it may not be read.
+        If there is no such store, or it may not be read.
     """
-    text = str(path)
-    if "://" in text:
-        url = urlsplit(text)
-        if url.scheme != "file" or url.netloc not in ("", "localhost"):
-            raise StoreError(f"store {text}: must be a directory or its file:// URL")
-        path = unquote(url.path)
-    store = DirectoryStore(path)
-    return StoreReader(store, pafs.SubTreeFileSystem(store.location, pafs.LocalFileSystem()))
+    return StoreReader(connect(where))
 
 
 class StoreReader:
@@ -53,13 +51,10 @@ class StoreReader:
     ----------
     store
         Its objects.
-    files
-        The same objects as a file system of Arrow, to count rows without reading them.
     """
 
-    def __init__(self, store: Store, files: pafs.FileSystem) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._files = files
 
     @property
     def location(self) -> str:
@@ -76,6 +71,32 @@ class StoreReader:
         """
         return {table: self._count(table) for table in SCHEMAS}
 
+    def files(self, name: str) -> list[str]:
+        """Return where other programs find the files of a table that count, sorted by stream and block.
+
+        A plain pattern such as ``pulses/*/*/*.parquet`` also finds files that a compaction has replaced and not yet
+        removed.
+
+        Raises
+        ------
+        StoreError
+            If there is no such table.
+        """
+        _schema(name)
+        return [self._store.url(part.name) for part in self._live(name)]
+
+    def dataset(self, name: str) -> pads.Dataset:
+        """Return a table as a dataset of Arrow, which DuckDB, Polars and others read where it lies.
+
+        Conditions on columns, ``node`` and ``date`` are pushed down: what cannot match is not read.
+
+        Raises
+        ------
+        StoreError
+            If there is no such table.
+        """
+        return self._dataset(_schema(name), self._live(name))
+
     def table(
         self,
         name: str,
@@ -85,16 +106,21 @@ class StoreReader:
     ) -> pa.Table:
         """Read a table, sorted by stream and block, the rows of a block in the order they were made.
 
+        Small files are read whole and must have the digest in their names; of large ones only the columns asked for and
+        the row groups that can match are read, whose pages carry checksums.
+
         Parameters
         ----------
         name
-            ``pulses``, ``spectra``, ``flags`` or ``ledger``.
+            ``pulses``, ``spectra``, ``flags``, ``ledger`` or ``dropped``.
         columns
             Columns to read, all if None; ``node`` and ``date`` stand behind those of the schema.
         filter
-            Condition on rows, for example ``pyarrow.compute.field("snr") > 8``.
+            Condition on rows, for example ``pyarrow.compute.field("snr") > 8``. Files whose names say that they hold no
+            such row are not opened.
         blocks
-            Numbers of the blocks to read, all if None; files of other blocks are not opened.
+            Numbers of the blocks to read, all if None. Files whose names say that they hold none of them are not
+            opened.
 
         Returns
         -------
@@ -112,22 +138,34 @@ class StoreReader:
             if column not in schema.names:
                 raise StoreError(f"table {name} has no column {column!r}, it has {', '.join(schema.names)}")
         wanted = schema if columns is None else pa.schema([schema.field(column) for column in columns], schema.metadata)
-        # A condition may ask for columns that the answer does not show.
+        found = self._live(name)
+        mixed = _mixed(found)
+        # A condition may ask for columns that the answer does not show, and so may blocks and the order of rows.
         read = wanted if filter is None else schema
-        parts = [wanted.empty_table()]
-        for parsed, file in self._parsed(name):
-            if blocks is not None and parsed.block not in blocks:
-                continue
-            part = self._part(file, parsed, read)
-            try:
-                parts.append((part if filter is None else part.filter(filter)).select(wanted.names))
-            except (pa.ArrowException, TypeError) as error:
-                raise StoreError(f"table {name} of {self.location}: {_line(error)}") from None
-        return pa.concat_tables(parts)
+        if blocks is not None or mixed:
+            read = pa.schema([field for field in schema if field.name in (*read.names, "stream", "block")])
+        if blocks is not None:
+            found = [part for part in found if any(n in blocks for n in range(part.parsed.block, part.parsed.last + 1))]
+
+        def one(part: Part) -> pa.Table:
+            table = self._part(part, schema, read, columns is not None, filter)
+            return table if blocks is None else _of_blocks(table, blocks)
+
+        try:
+            if filter is not None:
+                found = self._matching(schema, found, filter)
+            with ThreadPoolExecutor(_READERS) as pool:
+                tables = list(pool.map(one, found))
+        except (pa.ArrowException, TypeError) as error:
+            raise StoreError(f"table {name} of {self.location}: {_line(error)}") from None
+        whole = pa.concat_tables([read.empty_table(), *tables])
+        if mixed:
+            whole = whole.sort_by([("stream", "ascending"), ("block", "ascending")])  # stable
+        return whole.select(wanted.names)
 
     def cutouts(self) -> list[str]:
         """Names of the cut-outs, sorted by stream and block."""
-        return [name for _, name in self._parsed(CUTOUTS)]
+        return [part.name for part in parts(self._store, CUTOUTS)]
 
     def cutout(self, name: str) -> Cutout:
         """Read a cut-out.
@@ -157,13 +195,13 @@ class StoreReader:
             If one is damaged.
         """
         found = {}
-        for parsed, name in self._parsed(STREAMS):
+        for part in parts(self._store, STREAMS):
             try:
-                stream = Stream.from_json(self._store.get(name))
+                stream = Stream.from_json(self._store.get(part.name))
             except InputError as error:
-                raise StoreError(f"{name}: damaged: {error}") from None
-            if stream.id != parsed.stream:
-                raise StoreError(f"{name}: damaged: describes stream {stream.id}")
+                raise StoreError(f"{part.name}: damaged: {error}") from None
+            if stream.id != part.parsed.stream:
+                raise StoreError(f"{part.name}: damaged: describes stream {stream.id}")
             found[stream.id] = stream
         return found
 
@@ -175,7 +213,8 @@ class StoreReader:
         StoreError
             If one is damaged.
         """
-        return {parsed.digest: json.loads(self._verified(name)) for parsed, name in self._parsed(CONFIGS)}
+        found = parts(self._store, CONFIGS)
+        return {part.parsed.digest: json.loads(self._verified(part.name)) for part in found}
 
     def account(self) -> pa.Table:
         """Sum the ledger.
@@ -208,44 +247,57 @@ class StoreReader:
         table = pa.Table.from_arrays(arrays, schema=pa.schema(fields, ledger.schema.metadata))
         return table.sort_by([(name, "ascending") for name in ("stream", "config", "code", "node")])
 
-    def _count(self, table: str) -> int:
-        rows = 0
-        for _, name in self._parsed(table):
-            try:
-                rows += pq.read_metadata(name, filesystem=self._files).num_rows
-            except (pa.ArrowException, OSError) as error:
-                raise StoreError(f"{name}: damaged: {_line(error)}") from None
-        return rows
+    def _live(self, name: str) -> list[Part]:
+        return live(self._store, parts(self._store, name))
 
-    def _part(self, name: str, parsed: Name, schema: pa.Schema) -> pa.Table:
+    def _count(self, table: str) -> int:
+        files = self._store.files()
+
+        def rows(part: Part) -> int:
+            try:
+                return int(pq.read_metadata(part.name, filesystem=files).num_rows)
+            except (pa.ArrowException, OSError) as error:
+                raise StoreError(f"{part.name}: damaged: {_line(error)}") from None
+
+        with ThreadPoolExecutor(_READERS) as pool:
+            return sum(pool.map(rows, self._live(table)))
+
+    def _dataset(self, schema: pa.Schema, found: Sequence[Part]) -> pads.FileSystemDataset:
+        pages = pads.ParquetFragmentScanOptions(page_checksum_verification=True, pre_buffer=True)
+        form = pads.ParquetFileFormat(default_fragment_scan_options=pages)
+        files = self._store.files()
+        fragments = [form.make_fragment(part.name, files, _promise(part)) for part in found]
+        return pads.FileSystemDataset(fragments, schema, form, files)
+
+    def _matching(self, schema: pa.Schema, found: Sequence[Part], condition: pc.Expression) -> list[Part]:
+        names = {fragment.path for fragment in self._dataset(schema, found).get_fragments(condition)}
+        return [part for part in found if part.name in names]
+
+    def _part(
+        self, part: Part, schema: pa.Schema, read: pa.Schema, some: bool, condition: pc.Expression | None
+    ) -> pa.Table:
         """Read one file of a table; columns that it lacks, because it is older than they are, are null."""
         try:
-            file = pq.ParquetFile(pa.BufferReader(self._verified(name)))
+            if part.listed.size > _WHOLE_BYTES and (some or condition is not None):
+                table = self._dataset(schema, [part]).to_table(read.names, condition, use_threads=False)
+                return table.cast(read)
+            file = pq.ParquetFile(pa.BufferReader(self._verified(part.name)))
             stored = set(file.schema_arrow.names)
-            table = file.read(columns=[column for column in schema.names if column in stored])
+            table = file.read(columns=[column for column in read.names if column in stored], use_threads=False)
         except (pa.ArrowException, OSError) as error:
-            raise StoreError(f"{name}: not a Parquet file of edgefilter: {_line(error)}") from None
+            raise StoreError(f"{part.name}: not a Parquet file of edgefilter: {_line(error)}") from None
         rows = file.metadata.num_rows
-        path = {column.name: pa.repeat(getattr(parsed, column.name), rows) for column in PATH_COLUMNS}
+        path = {column.name: pa.repeat(getattr(part.parsed, column.name), rows) for column in PATH_COLUMNS}
         arrays = [
             path[field.name]
             if field.name in path
             else table.column(field.name).cast(field.type)
             if field.name in stored
             else pa.nulls(rows, field.type)
-            for field in schema
+            for field in read
         ]
-        return pa.Table.from_arrays(arrays, schema=schema)
-
-    def _parsed(self, folder: str) -> list[tuple[Name, str]]:
-        """Return the objects in a folder by stream, block and name; files that are not ours are passed over."""
-        found = []
-        for name in self._store.names(f"{folder}/"):
-            try:
-                found.append((parse(name), name))
-            except StoreError:
-                continue
-        return sorted(found, key=lambda item: (item[0].stream, item[0].block, item[1]))
+        whole = pa.Table.from_arrays(arrays, schema=read)
+        return whole if condition is None else whole.filter(condition)
 
     def _verified(self, name: str) -> bytes:
         content = self._store.get(name)
@@ -263,3 +315,20 @@ def _schema(table: str) -> pa.Schema:
 
 def _line(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _promise(part: Part) -> pc.Expression:
+    """Return what the name of a file says of all its rows."""
+    name = part.parsed
+    equal = [pc.field(column) == getattr(name, column) for column in ("node", "date", "stream")]
+    return equal[0] & equal[1] & equal[2] & (pc.field("block") >= name.block) & (pc.field("block") <= name.last)
+
+
+def _mixed(found: Sequence[Part]) -> bool:
+    """Whether files that follow one another share blocks, so that their rows do not."""
+    names = [part.parsed for part in found]
+    return any(a.stream == b.stream and b.block <= a.last and b.last != a.block for a, b in pairwise(names))
+
+
+def _of_blocks(table: pa.Table, blocks: Container[int]) -> pa.Table:
+    return table.filter(pa.array([block in blocks for block in table.column("block").to_pylist()], pa.bool_()))

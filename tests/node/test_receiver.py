@@ -1,245 +1,215 @@
-"""The receiver takes good frames in, counts everything else, and is never stopped by what arrives."""
+"""The receiver process does what the supervisor says, and outlives nothing that it should not."""
 
+import json
+import os
+import signal
+import socket
 import subprocess
 import sys
 import threading
-from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from fractions import Fraction
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
 
-import numpy as np
 import pytest
-import zmq
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from edgefilter.chunk import Gap, Loss
 from edgefilter.errors import InputError
-from edgefilter.node.receiver import Receiver
-from edgefilter.node.ring import Ring
-from edgefilter.sources.wire import pack_end, pack_frame_header, pack_stream
-from edgefilter.stream import Encoding, Kind, Stream
+from edgefilter.node.link import LINK_VARIABLE, NAME_VARIABLE
+from edgefilter.node.ring import RingReader, RingWriter
+from edgefilter.node.sender import send
+from edgefilter.stream import Stream
+from tests.node.test_sender import STREAM, WAIT, Memory, same, until
 
-STREAM = Stream("test", Kind.POWER, 0, Fraction(1000), 8, 1e8, 1e6, ("I",), 8, Encoding.UNSIGNED)
-OTHER = replace(STREAM, name="other")
-LOOPBACK = "tcp://127.0.0.1:*"
-WAIT = 20.0
+PYTHON = os.pathsep.join(entry for entry in sys.path if entry)
 
 
-def frame(start: int, stop: int, salt: int = 0, stream: Stream = STREAM) -> bytes:
-    """Make a frame whose samples are their own numbers times 1000 plus the salt."""
-    return (
-        pack_frame_header(stream, start, stop - start) + (np.arange(start, stop) * 1000 + salt).astype("<u8").tobytes()
-    )
+class Supervisor:
+    """A supervisor's end of the link, and the one child that it has."""
+
+    def __init__(self, folder: Path, *inputs: dict[str, Any]) -> None:
+        self.folder = folder
+        self.messages: list[dict[str, Any]] = []
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.bind(str(folder / "link"))
+        self.socket.listen()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "edgefilter.node.receiver"],
+            env=os.environ | {LINK_VARIABLE: str(folder / "link"), NAME_VARIABLE: "receiver", "PYTHONPATH": PYTHON},
+        )
+        self.socket.settimeout(WAIT)
+        self.talk, _ = self.socket.accept()
+        self.talk.settimeout(WAIT)
+        self.lines = self.talk.makefile("r")
+        self.send("settings", inputs=list(inputs))
+
+    def send(self, kind: str, **facts: Any) -> None:
+        self.talk.sendall(json.dumps({"kind": kind} | facts).encode() + b"\n")
+
+    def hear(self, kind: str) -> dict[str, Any]:
+        """Return the next message of a kind; what comes before is forgotten."""
+        for line in self.lines:
+            message: dict[str, Any] = json.loads(line)
+            if message["kind"] == kind:
+                return message
+        raise AssertionError(f"the link ended before {kind!r}")
+
+    def state(self, name: str) -> dict[str, Any]:
+        facts: dict[str, Any] = self.hear("beat")["state"]["inputs"][name]
+        return facts
+
+    def give_ring(self, samples: int = 5000) -> RingReader:
+        """Do as a reducer does when a stream is described."""
+        message = self.hear("stream")
+        path = self.folder / f"ring-{message['input']}"
+        RingWriter.create(path, Stream.from_json(message["header"]), samples).close()
+        self.send("ring", input=message["input"], path=str(path))
+        return RingReader.attach(path, "reader")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait(WAIT)
+        self.lines.close()
+        self.talk.close()
+        self.socket.close()
 
 
-class Telescope:
-    """A receiver at work, and a socket to send anything to it."""
-
-    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str, capacity: int) -> None:
-        self.made = threading.Event()
-        self.receiver = Receiver(endpoint, lambda stream: self.make(stream, capacity), context)
-        self.thread = threading.Thread(target=self.receiver.run, daemon=True)
-        self.thread.start()
-        self.socket = context.socket(zmq.PUSH)
-        self.socket.connect(self.receiver.endpoint)
-
-    def make(self, stream: Stream, capacity: int) -> Ring:
-        self.ring = Ring(stream, capacity)
-        self.made.set()
-        return self.ring
-
-    def say(self, *messages: bytes) -> None:
-        for message in messages:
-            self.socket.send(message)
-
-    def finish(self) -> Ring:
-        """End the stream, wait until all that was said has been taken in, and stop."""
-        self.say(pack_stream(STREAM), pack_end(STREAM, 0))
-        assert self.made.wait(WAIT)
-        self.ring.wait_for_first(WAIT)
-        # Room is left, and no slack is enough: only the end makes this ready.
-        assert self.ring.wait_until_ready((self.ring.tail or 0) + self.ring.capacity, 1 << 40, WAIT)
-        self.stop()
-        return self.ring
-
-    def stop(self) -> None:
-        self.receiver.stop()
-        self.thread.join(WAIT)
-        assert not self.thread.is_alive()
+def main(**facts: Any) -> dict[str, Any]:
+    return {"name": "main", "endpoint": "tcp://127.0.0.1:*"} | facts
 
 
-@contextmanager
-def telescope(endpoint: str = LOOPBACK, capacity: int = 1000) -> Iterator[Telescope]:
-    with zmq.Context() as context:
-        scope = Telescope(context, endpoint, capacity)
-        try:
-            yield scope
-        finally:
-            if scope.made.is_set():
-                scope.ring.close()
-            scope.stop()
-            scope.socket.close(0)
+@pytest.fixture
+def quietly() -> Iterator[list[threading.Thread]]:
+    """Threads that must have ended when the test has."""
+    threads: list[threading.Thread] = []
+    yield threads
+    for thread in threads:
+        thread.join(WAIT)
+        assert not thread.is_alive()
 
 
-def numbers(ring: Ring, start: int, stop: int) -> list[int]:
-    chunk = ring.read(start, stop)
-    assert chunk.gaps == ()
-    return chunk.data.reshape(-1).view("<u8").tolist()
+def sending(source: Memory, endpoint: str, threads: list[threading.Thread], **options: Any) -> None:
+    def run() -> None:
+        with suppress(InputError):  # nobody receives any more
+            send(source, endpoint, None, **options)
+
+    threads.append(threading.Thread(target=run, daemon=True))
+    threads[-1].start()
 
 
-@pytest.mark.parametrize("endpoint", [LOOPBACK, "inproc://telescope"])
-def test_a_stream_arrives(endpoint: str) -> None:
-    with telescope(endpoint) as scope:
-        scope.say(pack_stream(STREAM), frame(10, 30), frame(30, 60))
-        ring = scope.finish()
-        assert ring.stream == STREAM
-        assert numbers(ring, 10, 60) == [1000 * sample for sample in range(10, 60)]
-        assert ring.last == 60
-        assert ring.closed
-        counters = scope.receiver.counters
-        assert (counters.frames, counters.bytes, counters.samples) == (2, 400, 50)
-        assert counters.ended
-        assert not counters.malformed
+def test_several_streams_arrive_each_in_its_ring(tmp_path: Path, quietly: list[threading.Thread]) -> None:
+    sources = {"main": Memory(3000), "second": Memory(2000)}
+    with Supervisor(tmp_path, main(), main(name="second")) as supervisor:
+        endpoints = {message["input"]: message["endpoint"] for message in (supervisor.hear("listening") for _ in "ab")}
+        for name, source in sources.items():
+            sending(source, endpoints[name], quietly, frame_bytes=1000)
+            ring = supervisor.give_ring()
+            assert supervisor.hear("ended")["input"] == name
+            same(ring, source, ())
+            assert supervisor.state(name)["counters"]["samples"] == source.samples
+        supervisor.send("drain")
+        supervisor.hear("drained")
+        assert supervisor.process.wait(WAIT) == 0
 
 
-def test_repeated_late_lost_and_disordered_frames_are_counted() -> None:
-    with telescope() as scope:
-        scope.say(pack_stream(STREAM), frame(10, 20), frame(30, 40), frame(15, 25, salt=7), frame(0, 12), frame(30, 40))
-        ring = scope.finish()
-        counters = scope.receiver.counters
-        assert (counters.samples, counters.repeated, counters.late) == (25, 17, 10)
-        assert ring.read(0, 40).gaps == (Gap(0, 10, Loss.OUTSIDE), Gap(25, 30, Loss.MISSING))
+def test_a_drained_receiver_ends_the_run_where_it_is(tmp_path: Path, quietly: list[threading.Thread]) -> None:
+    hold = threading.Event()
+    source = Memory(4000, watch=lambda start: hold.wait(WAIT) and None if start >= 2000 else None)
+    with Supervisor(tmp_path, main()) as supervisor:
+        sending(source, supervisor.hear("listening")["endpoint"], quietly, frame_bytes=800, patience=0.2)
+        ring = supervisor.give_ring()
+        assert ring.wait_until_ready(2000, WAIT)
+        supervisor.send("drain")
+        supervisor.hear("drained")
+        assert supervisor.process.wait(WAIT) == 0
+        assert ring.last == 2000
+    hold.set()
 
 
-def test_frames_of_unknown_streams_are_counted_and_left_out() -> None:
-    with telescope() as scope:
-        scope.say(frame(0, 10), pack_end(STREAM, 5), pack_stream(STREAM), frame(20, 30, stream=OTHER))
-        scope.say(pack_stream(OTHER), frame(20, 30), pack_end(OTHER, 5), pack_stream(STREAM))
-        ring = scope.finish()
-        counters = scope.receiver.counters
-        assert (counters.unknown_stream, counters.other_stream, counters.frames) == (4, 1, 1)
-        assert ring.stream == STREAM
-        assert numbers(ring, 20, 30) == [1000 * sample for sample in range(20, 30)]
-
-
-def test_a_full_ring_holds_the_sender_up_and_loses_nothing() -> None:
-    with telescope(capacity=64) as scope:
-        scope.socket.setsockopt(zmq.SNDTIMEO, int(WAIT * 1000))
-        messages = [pack_stream(STREAM), *(frame(start, start + 100) for start in range(0, 3000, 100))]
-        sending = threading.Thread(target=scope.say, args=(*messages, pack_end(STREAM, 3000)), daemon=True)
-        sending.start()
-        assert scope.made.wait(WAIT)
-        for start in range(0, 3000, 50):
-            assert scope.ring.wait_until_ready(start + 50, 1000, WAIT)
-            assert numbers(scope.ring, start, start + 50) == [1000 * sample for sample in range(start, start + 50)]
-            scope.ring.release(start + 50)
-        sending.join(WAIT)
-        scope.stop()
-        assert scope.receiver.counters.samples == 3000
-
-
-def test_stopping_takes_in_what_has_arrived() -> None:
-    with zmq.Context() as context:
-        rings: list[Ring] = []
-        receiver = Receiver("inproc://stop", lambda stream: rings.append(Ring(stream, 1000)) or rings[0], context)
-        with context.socket(zmq.PUSH) as socket:
-            socket.connect(receiver.endpoint)
-            for message in (pack_stream(STREAM), frame(0, 10), frame(10, 20)):
-                socket.send(message)
-            receiver.stop()
-            receiver.run()
-    assert rings[0].closed
-    assert rings[0].last == 20
-    assert numbers(rings[0], 0, 20) == [1000 * sample for sample in range(20)]
-
-
-def test_a_reader_that_gives_up_frees_the_receiver() -> None:
-    with telescope(capacity=10) as scope:
-        scope.say(pack_stream(STREAM), frame(0, 100))
-        assert scope.made.wait(WAIT)
-        assert scope.ring.wait_until_ready(10, 1000, WAIT)
-        scope.ring.close()
-        scope.thread.join(WAIT)
-        assert not scope.thread.is_alive()
-
-
-def test_what_the_factory_raises_comes_out_of_run() -> None:
-    def refuse(stream: Stream) -> Ring:
-        raise InputError("not this stream")
-
-    with zmq.Context() as context:
-        receiver = Receiver("inproc://refuse", refuse, context)
-        with context.socket(zmq.PUSH) as socket:
-            socket.connect(receiver.endpoint)
-            socket.send(pack_stream(STREAM))
-            with pytest.raises(InputError, match="not this stream"):
-                receiver.run()
-
-
-@pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1", "nonsense", "carrier-pigeon://here"])
-def test_an_endpoint_that_cannot_be_is_one_line(endpoint: str) -> None:
-    with pytest.raises(InputError, match="cannot listen at") as caught:
-        Receiver(endpoint, lambda stream: Ring(stream, 10))
-    assert "\n" not in str(caught.value)
-
-
-def test_an_endpoint_in_use_is_one_line() -> None:
-    receiver = Receiver(LOOPBACK, lambda stream: Ring(stream, 10))
-    try:
-        with pytest.raises(InputError, match="in use"):
-            Receiver(receiver.endpoint, lambda stream: Ring(stream, 10))
-    finally:
-        receiver.close()
-
-
-GOOD = st.tuples(st.integers(0, 300), st.integers(1, 60)).map(lambda at: (frame(at[0], at[0] + at[1]), "", at))
-FAULTS = st.one_of(
-    st.binary(max_size=63).map(lambda data: (data, "short", (0, 0))),
-    st.binary(min_size=64, max_size=200).map(lambda data: (b"X" + data, "magic", (0, 0))),
-    st.integers(2, 2**16 - 1).map(lambda v: (b"EDGF" + v.to_bytes(2, "little") + frame(0, 9)[6:], "version", (0, 0))),
-    st.integers(48, 511).map(lambda bit: (flip(frame(0, 9, salt=5), bit), "checksum", (0, 0))),
-    st.integers(0, 71).map(lambda cut: (frame(0, 9, salt=5)[: 64 + cut], "size", (0, 0))),
-    st.binary(min_size=1, max_size=20).map(lambda extra: (frame(0, 9, salt=5) + extra, "size", (0, 0))),
-    st.just((frame(0, 9, salt=5, stream=OTHER), "unknown", (0, 0))),
-)
-
-
-def flip(message: bytes, bit: int) -> bytes:
-    data = bytearray(message)
-    data[bit // 8] ^= 1 << bit % 8
-    return bytes(data)
-
-
-@given(st.lists(GOOD | FAULTS, max_size=25))
-@settings(deadline=None, max_examples=25)
-def test_whatever_arrives_the_ring_holds_what_good_frames_said(
-    messages: list[tuple[bytes, str, tuple[int, int]]],
+def test_a_killed_receiver_loses_at_most_what_was_on_its_way_and_nothing_if_that_is_repeated(
+    tmp_path: Path, quietly: list[threading.Thread]
 ) -> None:
-    with telescope("inproc://fuzz") as scope:
-        scope.say(pack_stream(STREAM), *(message for message, _, _ in messages))
-        ring = scope.finish()
-        counters = scope.receiver.counters
-        faults = Counter(kind for _, kind, _ in messages if kind)
-        assert counters.unknown_stream == faults.pop("unknown", 0)
-        assert counters.malformed == faults
-        good = [at for _, kind, at in messages if not kind]
-        assert counters.frames == len(good)
-        assert counters.samples + counters.repeated + counters.late == sum(count for _, count in good)
-        first = good[0][0] if good else 0
-        said = {sample for start, count in good for sample in range(max(start, first), start + count)}
-        chunk = ring.read(0, 400)
-        valid = np.flatnonzero(chunk.valid())
-        assert set(valid.tolist()) == said
-        assert np.array_equal(chunk.data.view("<u8")[valid, 0], valid * 1000)
+    killed = threading.Event()
+    source = Memory(4000, watch=lambda start: killed.wait(WAIT) and None if start >= 2000 else None)
+    with Supervisor(tmp_path, main()) as supervisor:
+        endpoint = supervisor.hear("listening")["endpoint"]
+        sending(source, endpoint, quietly, frame_bytes=800)
+        ring = supervisor.give_ring()
+        assert ring.wait_until_ready(1000, WAIT)
+        supervisor.process.send_signal(signal.SIGKILL)
+        supervisor.process.wait(WAIT)
+    (tmp_path / "link").unlink()
+    with Supervisor(tmp_path, main(endpoint=endpoint, ring=str(ring.path))) as supervisor:
+        killed.set()
+        assert supervisor.hear("ended")["input"] == "main"
+        same(ring, source, ())
+        assert ring.lost == 0
+
+
+def test_a_retired_receiver_makes_way_for_the_next(tmp_path: Path, quietly: list[threading.Thread]) -> None:
+    changed = threading.Event()
+    source = Memory(4000, watch=lambda start: changed.wait(WAIT) and None if start >= 2000 else None)
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    with Supervisor(tmp_path / "one", main()) as first:
+        endpoint = first.hear("listening")["endpoint"]
+        sending(source, endpoint, quietly, frame_bytes=800)
+        ring = first.give_ring()
+        with Supervisor(tmp_path / "two", main(endpoint=endpoint, ring=str(ring.path))) as second:
+            first.send("retire")
+            second.hear("listening")
+            first.hear("retired")
+            assert first.process.wait(WAIT) == 0
+            changed.set()
+            second.hear("ended")
+            same(ring, source, ())
+
+
+def test_signals_are_the_supervisors_affair(tmp_path: Path) -> None:
+    with Supervisor(tmp_path, main()) as supervisor:
+        supervisor.hear("listening")
+        for number in (signal.SIGINT, signal.SIGTERM):
+            supervisor.process.send_signal(number)
+        assert supervisor.state("main")["connections"] == 0
+        supervisor.send("drain")
+        assert supervisor.process.wait(WAIT) == 0
+
+
+@pytest.mark.parametrize(
+    ("facts", "why"),
+    [
+        ({"endpoint": "tcp://0.0.0.0:7214"}, "insecure = true"),
+        ({"endpoint": "tcp://127.0.0.1:99999"}, "up to 65535"),
+        ({"ring": "/nowhere/ring"}, "cannot be opened as a ring"),
+        ({"curve_key": "/nowhere/key", "curve_clients": "/nowhere"}, "cannot be read"),
+    ],
+)
+def test_what_an_operator_can_mend_is_told_in_one_line(facts: dict[str, str], why: str, tmp_path: Path) -> None:
+    with Supervisor(tmp_path, main(**facts)) as supervisor:
+        message = supervisor.hear("failed")
+        assert why in message["why"]
+        assert "\n" not in message["why"]
+        assert supervisor.process.wait(WAIT) == 1
+
+
+def test_a_ring_of_another_stream_receives_nothing(tmp_path: Path, quietly: list[threading.Thread]) -> None:
+    other = Stream.from_json(STREAM.to_json().replace('"name":"test"', '"name":"other"'))
+    RingWriter.create(tmp_path / "ring", other, 1000).close()
+    with Supervisor(tmp_path, main(ring=str(tmp_path / "ring"))) as supervisor:
+        sending(Memory(100), supervisor.hear("listening")["endpoint"], quietly, frame_bytes=80)
+        until(lambda: supervisor.state("main")["counters"]["unknown_stream"] == 11)
+        assert supervisor.state("main")["counters"]["other_stream"] >= 1
+        assert supervisor.state("main")["counters"]["frames"] == 0
 
 
 def test_the_receiver_starts_without_the_heavy_packages() -> None:
     code = (
         "import sys, edgefilter.node.receiver, edgefilter.node.sender, edgefilter.sources.wire\n"
-        "print(sorted({'numba', 'scipy', 'astropy', 'h5py', 'pyarrow'} & set(sys.modules)))"
+        "heavy = {'numba', 'scipy', 'astropy', 'h5py', 'pyarrow', 'pydantic', 'asyncio', 'edgefilter_kernels'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"

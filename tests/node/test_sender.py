@@ -4,6 +4,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +16,8 @@ from hypothesis import strategies as st
 
 from edgefilter.chunk import Chunk, Gap, Loss, clip_gaps
 from edgefilter.errors import InputError
-from edgefilter.node.receiver import Receiver
-from edgefilter.node.ring import Ring
+from edgefilter.node.inlet import Inlet, InletSettings
+from edgefilter.node.ring import RingReader, RingWriter
 from edgefilter.node.sender import SendReport, send
 from edgefilter.stream import Encoding, Kind, Stream
 
@@ -44,46 +47,56 @@ class Memory:
 
 
 class Listener:
-    """A receiver at work in a thread."""
+    """An inlet at work in a thread, and a reader of its ring."""
 
-    def __init__(self, endpoint: str, context: "zmq.Context[zmq.Socket[bytes]] | None", capacity: int) -> None:
-        self.made = threading.Event()
+    def __init__(self, folder: Path, capacity: int, **facts: Any) -> None:
+        self.path = folder / "ring"
         self.capacity = capacity
-        self.receiver = Receiver(endpoint, self.make, context)
-        self.thread = threading.Thread(target=self.receiver.run, daemon=True)
+        facts = {"name": "main", "endpoint": "tcp://127.0.0.1:*"} | facts
+        self.inlet = Inlet(InletSettings(**facts), self.described)
+        self.endpoint = self.inlet.endpoint
+        self.thread = threading.Thread(target=self.inlet.run, daemon=True)
         self.thread.start()
 
-    def make(self, stream: Stream) -> Ring:
-        self.ring = Ring(stream, self.capacity)
-        self.made.set()
-        return self.ring
+    def described(self, stream: Stream) -> None:
+        RingWriter.create(self.path, stream, self.capacity).close()
+        self.inlet.use(self.path)
 
-    def ended(self) -> Ring:
+    def reader(self) -> RingReader:
+        return RingReader.attach(self.path, "reader", timeout=WAIT)
+
+    def ended(self) -> RingReader:
         """Wait for the end of the stream."""
-        assert self.made.wait(WAIT)
-        self.ring.wait_for_first(WAIT)
-        # Room is left, and no slack is enough: only the end makes this ready.
-        assert self.ring.wait_until_ready((self.ring.tail or 0) + self.ring.capacity, 1 << 40, WAIT)
-        return self.ring
+        reader = self.reader()
+        until(lambda: reader.last is not None)
+        return reader
 
     def stop(self) -> None:
-        if self.made.is_set():
-            self.ring.close()
-        self.receiver.stop()
+        self.inlet.drain()
         self.thread.join(WAIT)
         assert not self.thread.is_alive()
 
 
 @contextmanager
-def listener(endpoint: str = "tcp://127.0.0.1:*", capacity: int = 5000) -> Iterator[Listener]:
-    listening = Listener(endpoint, None, capacity)
-    try:
-        yield listening
-    finally:
-        listening.stop()
+def listener(capacity: int = 5000, **facts: Any) -> Iterator[Listener]:
+    with TemporaryDirectory() as folder:
+        listening = Listener(Path(folder), capacity, **facts)
+        try:
+            yield listening
+        finally:
+            listening.stop()
 
 
-def same(ring: Ring, source: Memory, gaps: tuple[Gap, ...]) -> None:
+def until(true: Callable[[], bool]) -> None:
+    event = threading.Event()
+    for _ in range(2000):
+        if true():
+            return
+        event.wait(0.01)
+    raise AssertionError("it did not come true")
+
+
+def same(ring: RingReader, source: Memory, gaps: tuple[Gap, ...]) -> None:
     chunk = ring.read(0, source.samples)
     assert chunk.gaps == gaps
     valid = chunk.valid()
@@ -93,22 +106,21 @@ def same(ring: Ring, source: Memory, gaps: tuple[Gap, ...]) -> None:
 def test_what_is_sent_arrives() -> None:
     source = Memory(3001)
     with listener() as listening:
-        report = send(source, listening.receiver.endpoint, None, frame_bytes=1000)
+        report = send(source, listening.endpoint, None, frame_bytes=1000)
         ring = listening.ended()
         same(ring, source, ())
         assert ring.stream == STREAM
         assert ring.last == 3001
     assert (report.frames, report.samples, report.bytes, report.end) == (25, 3001, 3001 * 8, 3001)
-    assert listening.receiver.counters.frames == 25
+    assert listening.inlet.counters.frames == 25
 
 
-def test_it_goes_within_one_process_too() -> None:
+def test_it_can_bind_for_an_inlet_that_connects(tmp_path: Path) -> None:
     source = Memory(500)
-    with zmq.Context() as context:
-        listening = Listener("inproc://telescope", context, 1000)
-        send(source, "inproc://telescope", None, frame_bytes=80, context=context)
+    endpoint = f"ipc://{tmp_path}/telescope"
+    with listener(endpoint=endpoint, connect=True) as listening:
+        send(source, endpoint, None, frame_bytes=80, bind=True)
         same(listening.ended(), source, ())
-        listening.stop()
 
 
 @given(st.lists(st.integers(0, 1000), max_size=8, unique=True), st.integers(8, 3000))
@@ -119,9 +131,9 @@ def test_frames_are_cut_around_gaps(cuts: list[int], frame_bytes: int) -> None:
     source = Memory(1001, gaps)
     there = 1001 - sum(gap.stop - gap.start for gap in gaps)
     with listener() as listening:
-        report = send(source, listening.receiver.endpoint, None, frame_bytes)
+        report = send(source, listening.endpoint, None, frame_bytes)
         ring = listening.ended()
-        assert report.samples == there == listening.receiver.counters.samples
+        assert report.samples == there == listening.inlet.counters.samples
         chunk = ring.read(0, 1001)
         valid = Chunk(0, source.data, gaps).valid()
         assert np.array_equal(chunk.valid(), valid)
@@ -131,7 +143,7 @@ def test_frames_are_cut_around_gaps(cuts: list[int], frame_bytes: int) -> None:
 def test_frames_can_be_lost_on_purpose() -> None:
     source = Memory(1000)
     with listener() as listening:
-        report = send(source, listening.receiver.endpoint, None, frame_bytes=800, drop=lambda frame: frame in (2, 5))
+        report = send(source, listening.endpoint, None, frame_bytes=800, drop=lambda frame: frame in (2, 5))
         same(listening.ended(), source, (Gap(200, 300, Loss.MISSING), Gap(500, 600, Loss.MISSING)))
     assert (report.frames, report.samples, report.dropped_frames, report.dropped_samples) == (8, 800, 2, 200)
 
@@ -139,20 +151,20 @@ def test_frames_can_be_lost_on_purpose() -> None:
 def test_frames_are_a_sample_at_least() -> None:
     source = Memory(5)
     with listener() as listening:
-        assert send(source, listening.receiver.endpoint, None, frame_bytes=1).frames == 5
+        assert send(source, listening.endpoint, None, frame_bytes=1).frames == 5
         same(listening.ended(), source, ())
 
 
 def test_an_empty_source_is_a_stream_too() -> None:
     with listener() as listening:
-        assert send(Memory(0), listening.receiver.endpoint, None).frames == 0
+        assert send(Memory(0), listening.endpoint, None).frames == 0
         assert listening.ended().last == 0
 
 
 def test_the_pace_is_real_time_times_speed() -> None:
     source = Memory(300)
     with listener() as listening:
-        report = send(source, listening.receiver.endpoint, 2.0, frame_bytes=400)
+        report = send(source, listening.endpoint, 2.0, frame_bytes=400)
         same(listening.ended(), source, ())
     assert report.seconds >= 0.15  # 0.3 s of samples at twice the speed
 
@@ -160,11 +172,11 @@ def test_the_pace_is_real_time_times_speed() -> None:
 def test_a_late_receiver_gets_the_header_again() -> None:
     source = Memory(400)
     with zmq.Context() as context, context.socket(zmq.PULL) as pull:
-        pull.bind("inproc://late")
+        port = pull.bind_to_random_port("tcp://127.0.0.1")
         sending = threading.Thread(
             target=send,
-            args=(source, "inproc://late", None),
-            kwargs={"frame_bytes": 800, "repeat_header_seconds": 0.0, "context": context},
+            args=(source, f"tcp://127.0.0.1:{port}", None),
+            kwargs={"frame_bytes": 800, "repeat_header_seconds": 0.0},
             daemon=True,
         )
         sending.start()
@@ -176,11 +188,28 @@ def test_a_late_receiver_gets_the_header_again() -> None:
     assert kinds == [1, 1, 2, 1, 2, 1, 2, 1, 2, 3]
 
 
+def test_what_was_on_its_way_to_a_receiver_that_goes_is_repeated_to_the_next(tmp_path: Path) -> None:
+    first = Listener(tmp_path, 5000)
+    second: list[Listener] = []
+
+    def replace_it(start: int) -> None:
+        if start == 2000:
+            first.inlet.leave()
+            second.append(Listener(tmp_path, 5000, endpoint=first.endpoint, ring=str(first.path)))
+            first.thread.join(WAIT)
+
+    source = Memory(4000, watch=replace_it)
+    send(source, first.endpoint, None, frame_bytes=800)
+    same(second[0].ended(), source, ())
+    assert second[0].inlet.counters.repeated > 0
+    second[0].stop()
+
+
 def test_stopping_ends_the_stream_where_it_stands() -> None:
     stop = threading.Event()
     source = Memory(1000, watch=lambda start: stop.set() if start >= 500 else None)
     with listener() as listening:
-        report = send(source, listening.receiver.endpoint, None, frame_bytes=800, stop=stop)
+        report = send(source, listening.endpoint, None, frame_bytes=800, stop=stop)
         ring = listening.ended()
     assert report.end == report.samples == ring.last == 500
 
@@ -189,7 +218,7 @@ def test_stopping_works_at_a_slow_pace() -> None:
     stop = threading.Event()
     source = Memory(1000, watch=lambda start: stop.set() if start >= 100 else None)
     with listener() as listening:
-        report = send(source, listening.receiver.endpoint, 1.0, frame_bytes=800, stop=stop)
+        report = send(source, listening.endpoint, 1.0, frame_bytes=800, stop=stop)
         assert listening.ended().last == 100
     assert report.end == 100
 
@@ -200,15 +229,15 @@ def test_a_slow_receiver_is_waited_for_beyond_the_patience() -> None:
     reports: list[SendReport] = []
     with listener(capacity=100_000) as listening:
         sending = threading.Thread(
-            target=lambda: reports.append(send(source, listening.receiver.endpoint, None, patience=0.0)), daemon=True
+            target=lambda: reports.append(send(source, listening.endpoint, None, patience=0.0)), daemon=True
         )
         sending.start()
-        assert listening.made.wait(WAIT)
+        ring = listening.reader()
         for start in range(0, source.samples, 100_000):
             stop = min(start + 100_000, source.samples)
-            assert listening.ring.wait_until_ready(stop, 1 << 40, WAIT)
-            assert np.array_equal(listening.ring.read(start, stop).data, source.data[start:stop])
-            listening.ring.release(stop)
+            assert ring.wait_until_ready(stop, WAIT)
+            assert np.array_equal(ring.read(start, stop).data, source.data[start:stop])
+            ring.release(stop)
         sending.join(WAIT)
     assert reports[0].samples == source.samples
 

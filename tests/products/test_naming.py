@@ -1,6 +1,7 @@
 """Names follow from what the objects are, and say it back."""
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from edgefilter.errors import StoreError
 from edgefilter.products import Provenance
-from edgefilter.products.naming import Name, Namer, digest, parse
+from edgefilter.products.naming import Name, Namer, digest, parse, range_product
 from edgefilter.products.schemas import SCHEMAS
 from edgefilter.store.base import check_name
 
@@ -26,8 +27,13 @@ def test_parse_is_the_inverse_of_naming(
     product = namer.table(table, block, date, content) if table else namer.cutout(block, date, content)
     check_name(product.name)
     assert product.content == content
-    expected = Name(table or "cutouts", node if table else "", date, stream, block, digest(content))
+    expected = Name(table or "cutouts", node if table else "", date, stream, block, digest(content), block)
     assert parse(product.name) == expected
+    if table:
+        several = range_product(expected, block, block + 7, content)
+        check_name(several.name)
+        assert parse(several.name) == replace(expected, last=block + 7)
+        assert range_product(expected, block, block, content) == product
 
 
 def test_names_look_as_documented_and_sort_by_block() -> None:

@@ -57,7 +57,7 @@ def reader(store: DirectoryStore) -> StoreReader:
 
 
 def test_tables_are_listed_with_their_rows(reader: StoreReader) -> None:
-    assert reader.tables() == {"pulses": 9, "spectra": 0, "flags": 0, "ledger": 3}
+    assert reader.tables() == {"pulses": 9, "spectra": 0, "flags": 0, "ledger": 3, "dropped": 0}
 
 
 def test_a_table_is_sorted_by_stream_and_block_and_keeps_the_order_of_rows(reader: StoreReader) -> None:
@@ -88,7 +88,7 @@ def test_columns_and_a_condition_can_be_asked_for(reader: StoreReader) -> None:
 
 
 def test_what_cannot_be_asked_for_is_one_line(reader: StoreReader) -> None:
-    with pytest.raises(StoreError, match=r"no table 'pulse', there are pulses, spectra, flags, ledger"):
+    with pytest.raises(StoreError, match=r"no table 'pulse', there are pulses, spectra, flags, ledger, dropped"):
         reader.table("pulse")
     with pytest.raises(StoreError, match=r"pulses has no column 'time_of_day', it has stream, block"):
         reader.table("pulses", columns=["time_of_day"])
@@ -147,8 +147,8 @@ def test_a_store_can_be_named_by_its_url_and_may_be_empty(tmp_path: Path) -> Non
     assert reader.cutouts() == []
     assert reader.streams() == reader.configs() == {}
     assert reader.account().num_rows == 0
-    with pytest.raises(StoreError, match="directory or its file:// URL"):
-        open_store("s3://bucket/store")
+    with pytest.raises(StoreError, match="directory, its file:// URL, or s3://"):
+        open_store("http://bucket/store")
     with pytest.raises(StoreError, match="no such directory"):
         open_store(tmp_path / "absent")
 

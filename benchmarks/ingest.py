@@ -1,0 +1,390 @@
+"""How fast samples come in: ZeroMQ over TCP loopback, an inlet, the ring, and a second process that reads every byte.
+
+``python -m benchmarks.ingest`` measures, for several sizes of frames, over TCP, over ipc and with CURVE, the rate that
+the inlet takes with everything on (checks, counters, placing, gaps), beside two sketches in the same run:
+
+* *socket*: one process sends, another one calls ``recv_into`` on one buffer;
+* *socket to ring*: ``recv_into`` straight into shared memory, a third process reads every byte. It checks nothing.
+
+Under the policy *hold* the sender is held back and nothing is lost, so the rate that a sender reaches which never rests
+is the highest that can be sustained. Runs of the three alternate; the result is their mean with a 95 % interval
+(Student's t), and the mean of the ratios of neighbouring runs with its interval. At last a sender paced at 90 % of the
+lower bound plays into a ring that drops the oldest: nothing may be missing and nothing overwritten.
+"""
+
+import argparse
+import json
+import mmap
+import os
+import resource
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+import zmq
+
+from benchmarks.machine import describe
+from edgefilter.chunk import Loss
+from edgefilter.node.curve import load_pair, load_public, make_pair
+from edgefilter.node.heap import keep_freed_memory
+from edgefilter.node.inlet import Inlet, InletSettings
+from edgefilter.node.ring import Policy, RingReader, RingWriter
+from edgefilter.sources.wire import pack_frame_header, pack_stream
+from edgefilter.stream import Encoding, Kind, Stream
+
+STREAM = Stream(
+    "bench", Kind.VOLTAGE, 0, Fraction(100_000_000), 1, 6e8, 1e8, ("X", "Y"), 8, Encoding.SIGNED, complex_samples=True
+)
+RING_BYTES = 256 << 20
+READ_BYTES = 4 << 20
+WARM_SECONDS = 0.5
+SENT_AHEAD = 8  # frames that a sender may have on its way
+POOL = 4 * SENT_AHEAD
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured: transport (tcp or ipc), bytes of a frame, and whether it is encrypted."""
+
+    transport: str
+    frame_bytes: int
+    curve: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.transport}, {self.frame_bytes >> 10} KiB" + (", CURVE" if self.curve else "")
+
+
+# --- the parts, each a process of its own
+
+
+def play(endpoint: str, frame_bytes: int, rate: float, keys: str) -> None:
+    """Send frames for ever, or paced at a rate in bytes/s; say how many when the pipe at stdin closes."""
+    with zmq.Context() as context, context.socket(zmq.PUSH) as push:
+        push.setsockopt(zmq.SNDHWM, SENT_AHEAD)
+        push.setsockopt(zmq.LINGER, 5000)
+        push.setsockopt(zmq.SNDTIMEO, 200)
+        if keys:
+            pair = load_pair(Path(keys) / "dish.key_secret")
+            push.curve_publickey, push.curve_secretkey = pair.public, pair.secret
+            push.curve_serverkey = load_public(Path(keys) / "node.key")
+        push.connect(endpoint)
+        push.send(pack_stream(STREAM))
+        samples = frame_bytes // STREAM.sample_bytes
+        noise = np.random.default_rng(1).bytes(frame_bytes)
+        pool = [bytearray(64) + noise for _ in range(POOL)]
+        frames, began = 0, time.monotonic()
+        closed = threading.Event()
+        threading.Thread(target=lambda: (sys.stdin.read(), closed.set()), daemon=True).start()
+        while not closed.is_set():
+            if rate and (early := began + frames * frame_bytes / rate - time.monotonic()) > 0:
+                time.sleep(early)
+            message = pool[frames % POOL]
+            message[:64] = pack_frame_header(STREAM, frames * samples, samples)
+            try:
+                push.send(message, copy=False)
+            except zmq.Again:
+                continue
+            frames += 1
+        print(json.dumps({"samples": frames * samples, "seconds": time.monotonic() - began}), flush=True)
+
+
+def take(path: str, endpoint: str, policy: str, keys: str) -> None:
+    """Run an inlet until the pipe at stdin closes; say where it listens, then what it counted."""
+    curve = {"curve_key": f"{keys}/node.key_secret", "curve_clients": f"{keys}/clients"} if keys else {}
+
+    def described(stream: Stream) -> None:
+        RingWriter.create(path, stream, RING_BYTES // stream.sample_bytes, policy).close()
+        inlet.use(path)
+        began.append(_cpu_seconds())
+
+    keep_freed_memory()  # as the receiver process does
+    began: list[float] = []
+    inlet = Inlet(InletSettings("main", endpoint, **curve), described)
+    print(inlet.endpoint, flush=True)
+    thread = threading.Thread(target=inlet.run)
+    thread.start()
+    sys.stdin.read()
+    inlet.drain()
+    thread.join()
+    facts = {"counters": inlet.facts()["counters"], "cpu_seconds": _cpu_seconds() - began[0]}
+    print(json.dumps(facts), flush=True)
+
+
+def _cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def read(path: str, seconds: float) -> None:
+    """Read every byte of a ring; say how many a second, and what was lost."""
+    with RingReader.attach(path, "reader", timeout=30.0) as ring:
+        at = ring.wait_for_first(30.0)
+        assert at is not None
+        window = READ_BYTES // ring.stream.sample_bytes
+        lost = dict.fromkeys(Loss, 0)
+        took, from_time = 0, time.monotonic() + WARM_SECONDS
+        while (now := time.monotonic()) < from_time + seconds:
+            if not ring.wait_until_ready(at + window, 1.0):
+                break
+            chunk = ring.read(at, at + window)
+            np.bitwise_xor.reduce(chunk.data.reshape(-1).view(np.uint64))
+            if not ring.still_valid(chunk):
+                continue  # the next look finds it overrun
+            for gap in chunk.gaps:
+                lost[gap.reason] += gap.stop - gap.start
+            at += window
+            ring.release(at)
+            took += READ_BYTES * (now >= from_time)
+        elapsed = time.monotonic() - from_time
+        print(
+            json.dumps({"rate": took / elapsed, "missing": lost[Loss.MISSING], "overrun": lost[Loss.OVERRUN]}),
+            flush=True,
+        )
+        ring.detach()  # so that nobody waits for it
+
+
+def sketch_play(port: int, frame_bytes: int) -> None:
+    noise = np.random.default_rng(1).bytes(frame_bytes)
+    with socket.create_connection(("127.0.0.1", port)) as out:
+        try:
+            for frame in range(1 << 62):
+                out.sendall(struct.pack("<Q56x", frame))
+                out.sendall(noise)
+        except OSError:
+            pass
+
+
+def sketch_take(path: str, frame_bytes: int, seconds: float) -> None:
+    """Receive frames into one buffer, or, if there is a path, into the slots of shared memory."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        print(listening.getsockname()[1], flush=True)
+        incoming, _ = listening.accept()
+    words, slots = _sketch_ring(path, frame_bytes) if path else (memoryview(bytearray(16)).cast("Q"), None)
+    count = 1 if slots is None else len(slots) // frame_bytes
+    buffer = memoryview(bytearray(frame_bytes)) if slots is None else slots
+    header = bytearray(64)
+    took, from_time = 0, time.monotonic() + WARM_SECONDS
+    while (now := time.monotonic()) < from_time + seconds:
+        _exactly(incoming, memoryview(header))
+        (frame,) = struct.unpack_from("<Q", header)
+        while slots is not None and frame - words[1] >= count:
+            time.sleep(0.0005)
+        at = frame % count * frame_bytes
+        _exactly(incoming, buffer[at : at + frame_bytes])
+        words[0] = frame + 1
+        took += frame_bytes * (now >= from_time)
+    incoming.close()
+    print(json.dumps({"rate": took / (time.monotonic() - from_time)}), flush=True)
+
+
+def sketch_read(path: str, frame_bytes: int, seconds: float) -> None:
+    words, slots = _sketch_ring(path, frame_bytes)
+    count = len(slots) // frame_bytes
+    data = np.frombuffer(slots, np.uint64).reshape(count, -1)
+    took, from_time, frame = 0, time.monotonic() + WARM_SECONDS, 0
+    while (now := time.monotonic()) < from_time + seconds:
+        if words[0] <= frame:
+            time.sleep(0.0005)
+            continue
+        np.bitwise_xor.reduce(data[frame % count])
+        frame += 1
+        words[1] = frame
+        took += frame_bytes * (now >= from_time)
+    print(json.dumps({"rate": took / (time.monotonic() - from_time)}), flush=True)
+    words[1] = 1 << 62  # so that nobody waits for it
+
+
+def _sketch_ring(path: str, frame_bytes: int) -> "tuple[memoryview[int], memoryview[int]]":
+    size = RING_BYTES // frame_bytes * frame_bytes
+    with Path(path).open("r+b") as file:
+        whole = memoryview(mmap.mmap(file.fileno(), 4096 + size, mmap.MAP_SHARED | mmap.MAP_POPULATE))
+    return whole[:4096].cast("Q"), whole[4096:]
+
+
+def _exactly(incoming: socket.socket, buffer: "memoryview[int]") -> None:
+    while buffer:
+        got = incoming.recv_into(buffer)
+        if not got:
+            raise SystemExit  # the sender has gone
+        buffer = buffer[got:]
+
+
+# --- runs
+
+
+@contextmanager
+def part(*arguments: object) -> "Iterator[subprocess.Popen[str]]":
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.ingest", "--part", *(str(argument) for argument in arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def told(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    line = process.stdout.readline().strip()
+    assert line, f"{process.args} ended without a word"
+    return line
+
+
+def finish(process: "subprocess.Popen[str]") -> Any:
+    assert process.stdin is not None
+    process.stdin.close()
+    return json.loads(told(process))
+
+
+def run_inlet(
+    case: Case, folder: Path, seconds: float, policy: Policy = Policy.HOLD, rate: float = 0.0
+) -> dict[str, Any]:
+    path = folder / "ring"
+    path.unlink(missing_ok=True)
+    endpoint = "tcp://127.0.0.1:*" if case.transport == "tcp" else f"ipc://{folder}/endpoint"
+    keys = str(folder) if case.curve else ""
+    with part("take", path, endpoint, policy, keys) as taker, part("read", path, seconds) as reader:
+        with part("play", told(taker), case.frame_bytes, rate, keys) as sender:
+            result: dict[str, Any] = json.loads(told(reader))
+            sent = finish(sender)
+        taken = finish(taker)
+    path.unlink()
+    counters = taken["counters"]
+    assert not counters["malformed"]
+    assert not counters["late"]
+    assert counters["repeated"] == 0
+    return result | {"sent": sent, "cpu_seconds_per_gb": taken["cpu_seconds"] / (counters["bytes"] / 1e9)}
+
+
+def run_sketch(case: Case, folder: Path, seconds: float, ring: bool) -> float:
+    path = folder / "sketch"
+    if ring:
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, 4096 + RING_BYTES)
+    with part("sketch_take", path if ring else "", case.frame_bytes, seconds + ring * 1.0) as taker:
+        port = told(taker)
+        if not ring:
+            with part("sketch_play", port, case.frame_bytes):
+                return float(json.loads(told(taker))["rate"])
+        with (
+            part("sketch_read", path, case.frame_bytes, seconds) as reader,
+            part("sketch_play", port, case.frame_bytes),
+        ):
+            rate = float(json.loads(told(reader))["rate"])
+    path.unlink()
+    return rate
+
+
+def interval(values: list[float]) -> dict[str, float]:
+    """Mean and 95 % interval."""
+    from scipy.stats import t as student  # here: the parts must start fast
+
+    half = float(student.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
+    return {"mean": mean(values), "low": mean(values) - half, "high": mean(values) + half, "best": max(values)}
+
+
+def measure(case: Case, folder: Path, runs: int, seconds: float, sketches: bool) -> dict[str, Any]:
+    inlet, bare, slotted, work = [], [], [], []
+    for _ in range(runs):
+        result = run_inlet(case, folder, seconds)
+        assert result["missing"] == result["overrun"] == 0
+        inlet.append(result["rate"] / 1e9)
+        work.append(result["cpu_seconds_per_gb"])
+        if sketches:
+            bare.append(run_sketch(case, folder, seconds, ring=False) / 1e9)
+            slotted.append(run_sketch(case, folder, seconds, ring=True) / 1e9)
+    row: dict[str, Any] = {"case": case.name, "gb_per_s": interval(inlet), "receiver_cpu_s_per_gb": min(work)}
+    if sketches:
+        row |= {"socket_gb_per_s": interval(bare), "socket_to_ring_gb_per_s": interval(slotted)}
+        row["over_socket"] = interval([a / b for a, b in zip(inlet, bare, strict=True)])
+        row["over_socket_to_ring"] = interval([a / b for a, b in zip(inlet, slotted, strict=True)])
+    return row
+
+
+def confirm(case: Case, folder: Path, rate: float, seconds: float) -> dict[str, Any]:
+    """Play at a rate into a ring that drops the oldest."""
+    result = run_inlet(case, folder, seconds, Policy.DROP_OLDEST, rate)
+    sent = result["sent"]
+    return {
+        "case": case.name,
+        "paced_at_gb_per_s": rate / 1e9,
+        "sender_reached_gb_per_s": sent["samples"] * STREAM.sample_bytes / sent["seconds"] / 1e9,
+        "missing_samples": result["missing"],
+        "overwritten_samples": result["overrun"],
+    }
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--part"]:
+        run_part(sys.argv[2], sys.argv[3:])
+        return
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=7, help="of each case, at least 2")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each run")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/ingest.json"))
+    arguments = parser.parse_args()
+    cases = [Case("tcp", size << 10) for size in (64, 256, 1024, 4096)]
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="edgefilter-ingest-") as name:
+        folder = Path(name)
+        for where, owner in ((folder, "node"), (folder / "clients", "dish")):
+            make_pair(where, owner)
+        (folder / "clients" / "dish.key_secret").rename(folder / "dish.key_secret")
+        rows = [measure(case, folder, arguments.runs, arguments.seconds, sketches=True) for case in cases]
+        others = [Case("ipc", 1 << 20), Case("tcp", 1 << 20, curve=True)]
+        rows += [measure(case, folder, arguments.runs, arguments.seconds, sketches=False) for case in others]
+        rate = next(row for row in rows if row["case"] == cases[2].name)["gb_per_s"]
+        pace = 0.9 * max(rate["low"], rate["mean"] / 2)
+        confirmed = confirm(cases[2], folder, pace * 1e9, 2 * arguments.seconds)
+    for row in rows:
+        rate = row["gb_per_s"]
+        line = f"{row['case']:20} {rate['mean']:5.2f} GB/s [{rate['low']:.2f}, {rate['high']:.2f}]"
+        if "over_socket" in row:
+            line += (
+                f"  socket {row['socket_gb_per_s']['mean']:.2f}, to ring {row['socket_to_ring_gb_per_s']['mean']:.2f}"
+            )
+            ratio = row["over_socket_to_ring"]
+            line += (
+                f"  {row['over_socket']['mean']:.0%} and {ratio['mean']:.0%} [{ratio['low']:.0%}, {ratio['high']:.0%}]"
+            )
+        print(line)
+    print(json.dumps(confirmed, indent=1))
+    result = {"runs": arguments.runs, "seconds": arguments.seconds, "rows": rows, "paced": confirmed}
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(result | {"machine": describe()}, indent=1) + "\n")
+
+
+def run_part(name: str, words: list[str]) -> None:
+    match name, words:
+        case "play", [endpoint, size, rate, keys]:
+            play(endpoint, int(size), float(rate), keys)
+        case "take", [path, endpoint, policy, keys]:
+            take(path, endpoint, policy, keys)
+        case "read", [path, seconds]:
+            read(path, float(seconds))
+        case "sketch_play", [port, size]:
+            sketch_play(int(port), int(size))
+        case "sketch_take", [path, size, seconds]:
+            sketch_take(path, int(size), float(seconds))
+        case "sketch_read", [path, size, seconds]:
+            sketch_read(path, int(size), float(seconds))
+
+
+if __name__ == "__main__":
+    main()

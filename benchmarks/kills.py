@@ -1,0 +1,65 @@
+"""Reducer and forwarder killed with ``kill -9`` at random moments; the store must end as if nothing had happened.
+
+``python -m benchmarks.kills`` kills each 30 times between a spool and OpenStack Swift, and compares the store, object
+by object and byte by byte, with one that was filled undisturbed.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from benchmarks.machine import describe
+from edgefilter.store.connect import connect
+from edgefilter.store.verify import verify
+from tests.servers import swift
+from tests.store.conftest import BUCKET, make_bucket
+from tests.store.model import DictStore
+from tests.store.test_faults import FORWARDER, REDUCER, contents, fill, forward, kill_both
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--blocks", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/kills.json"))
+    arguments = parser.parse_args()
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with ExitStack() as stack:
+        root = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=memory)))
+        (root / "server").mkdir()
+        server = swift.start(root / "server", stack)
+        make_bucket(server)
+        os.environ.update(server.environment())
+        spool, where = root / "spool", f"s3://{BUCKET}/kills"
+        reducer = [sys.executable, "-c", REDUCER, str(spool), str(arguments.blocks)]
+        began = time.monotonic()
+        kill_both(reducer, [sys.executable, "-c", FORWARDER, str(spool), where], spool, arguments.kills, arguments.seed)
+        seconds = time.monotonic() - began
+        undisturbed = DictStore()
+        fill(root / "undisturbed", range(arguments.blocks))
+        forward(root / "undisturbed", undisturbed)
+        found = contents(connect(where))
+        verdict = verify(connect(where))
+    result = {
+        "kills_of_each": arguments.kills,
+        "blocks": arguments.blocks,
+        "seconds": round(seconds, 1),
+        "objects": len(found),
+        "equal_to_undisturbed_byte_for_byte": found == undisturbed.objects,
+        "problems": verdict.problems,
+        "machine": describe(),
+    }
+    print(json.dumps(result, indent=1))
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+    sys.exit(found != undisturbed.objects)
+
+
+if __name__ == "__main__":
+    main()

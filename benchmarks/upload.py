@@ -1,0 +1,103 @@
+"""Uploads through the forwarder as a fraction of what the client library alone reaches, against a real server.
+
+``python -m benchmarks.upload`` starts OpenStack Swift (``--server seaweed``: SeaweedFS) in memory, uploads the same
+objects by obstore alone (several at once, nothing checked) and by the forwarder from a spool (checksum, HEAD, row
+forgotten), and prints and stores both. The client takes as many at once as the forwarder.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+
+import obstore
+from obstore.store import S3Store
+
+from benchmarks.machine import describe
+from edgefilter.config import SpoolSection
+from edgefilter.node.forwarder import Forwarder
+from edgefilter.products import Product
+from edgefilter.spool import Spool
+from edgefilter.store.connect import connect
+from tests.servers import seaweed, swift
+from tests.store.conftest import make_bucket
+
+BUCKET = "edge-bucket"
+CASES = {"500 objects of 20 kB": (500, 20_000), "20 objects of 8 MiB": (20, 8 << 20)}
+
+
+def alone(endpoint: str, key: str, secret: str, products: list[Product], uploads: int) -> float:
+    store = S3Store(
+        BUCKET,
+        endpoint=endpoint,
+        access_key_id=key,
+        secret_access_key=secret,
+        region="us-east-1",
+        client_options={"allow_http": True, "timeout": timedelta(seconds=60)},
+    )
+    began = time.perf_counter()
+    with ThreadPoolExecutor(uploads) as pool:
+        list(pool.map(lambda p: obstore.put(store, p.name, p.content, use_multipart=False), products))
+    return time.perf_counter() - began
+
+
+def forwarded(folder: Path, where: str, products: list[Product], uploads: int) -> float:
+    with Spool.open(folder, role="reducer") as spool:
+        for product in products:
+            spool.commit([product])
+    with Spool.open(folder, role="forwarder") as spool:
+        forwarder = Forwarder(spool, connect(where), SpoolSection(uploads=uploads), "n")
+        with forwarder:
+            forwarder.draining = True
+            began = time.perf_counter()
+            while not forwarder.finished:
+                forwarder.turn()
+                forwarder.wait(0.05)
+            return time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--server", choices=("swift", "seaweed"), default="swift")
+    parser.add_argument("--uploads", type=int, default=4)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    result: dict[str, object] = {"server": arguments.server, "uploads_at_once": arguments.uploads}
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with ExitStack() as stack:
+        root = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=memory)))
+        (root / "server").mkdir()
+        server = {"swift": swift, "seaweed": seaweed}[arguments.server].start(root / "server", stack)
+        make_bucket(server, BUCKET)
+        os.environ.update(server.environment())
+        for name, (count, size) in CASES.items():
+            seconds: dict[str, list[float]] = {"alone": [], "forwarder": []}
+            for repeat in range(arguments.repeats):
+                made = [Product(f"cutouts/{n}", os.urandom(size)) for n in range(count)]
+                own = [Product(f"alone-{size}-{repeat}/{p.name}", p.content) for p in made]
+                seconds["alone"].append(alone(server.endpoint, server.key, server.secret, own, arguments.uploads))
+                where = f"s3://{BUCKET}/forwarder-{size}-{repeat}"
+                seconds["forwarder"].append(forwarded(root / f"spool-{size}-{repeat}", where, made, arguments.uploads))
+            best = {way: min(found) for way, found in seconds.items()}
+            result[name] = {
+                "client_objects_per_second": round(count / best["alone"], 1),
+                "forwarder_objects_per_second": round(count / best["forwarder"], 1),
+                "client_megabytes_per_second": round(count * size / best["alone"] / 1e6, 2),
+                "forwarder_megabytes_per_second": round(count * size / best["forwarder"] / 1e6, 2),
+                "of_the_client_alone": round(best["alone"] / best["forwarder"], 3),
+            }
+    result["machine"] = describe()
+    print(json.dumps(result, indent=1))
+    out = arguments.out or Path(f"benchmarks/results/upload_{arguments.server}.json")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

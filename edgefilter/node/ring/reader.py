@@ -1,0 +1,227 @@
+"""The reading side of a ring: named cursors, windows without copies, and the exact word on what is not there."""
+
+import time
+from pathlib import Path
+from typing import Self
+
+from edgefilter.chunk import Chunk, Gap, Loss, clip_gaps, complement
+from edgefilter.errors import InputError
+from edgefilter.node.ring.layout import (
+    CURSORS,
+    NAME_BYTES,
+    NONE,
+    READERS,
+    REGISTRY_BYTE,
+    RingFile,
+    Snapshot,
+    wait_for_file,
+)
+from edgefilter.node.ring.memory import lock_byte, unlock_byte
+
+_SHORTEST, _LONGEST = 0.0005, 0.01  # between two looks at a word that another process writes, s
+
+
+class RingReader(RingFile):
+    """Reads a ring; attach with :meth:`attach`. Its properties and :meth:`still_valid` may be used in any thread.
+
+    Under the policy *hold* the samples from the reader's cursor on are never overwritten, even when its process has
+    died: the next one of the same name goes on there. Otherwise, and below the cursor, a view may be overwritten while
+    it is used: what was made of it counts only if :meth:`still_valid` is true afterwards.
+    """
+
+    def __init__(self, path: Path, name: str | None, start: int | None, hold: bool) -> None:
+        super().__init__(path, data_writable=False, words_writable=name is not None)
+        self.name = name
+        self._slot: int | None = None
+        if name is not None:
+            try:
+                self._register(name, start, hold)
+            except BaseException:
+                self.close()
+                raise
+
+    @classmethod
+    def attach(
+        cls,
+        path: str | Path,
+        name: str | None,
+        start: int | None = None,
+        timeout: float = 0.0,
+        hold: bool = True,
+    ) -> Self:
+        """Attach to a ring, once it is there.
+
+        Parameters
+        ----------
+        path
+            The ring's file.
+        name
+            Name of the cursor, 1 to 64 bytes. A cursor of this name that a dead process left is taken over. None only
+            looks on, without a cursor and without writing.
+        start
+            Where the cursor is to be; if None where it was left, or at the oldest sample.
+        timeout
+            How long to wait for the file, s.
+        hold
+            Whether the cursor holds the writer back under the policy *hold*.
+
+        Raises
+        ------
+        InputError
+            If there is no ring, another process reads under this name, or there are too many readers.
+        """
+        wait_for_file(Path(path), timeout)
+        return cls(Path(path), name, start, hold)
+
+    def _register(self, name: str, start: int | None, hold: bool) -> None:
+        if not 1 <= len(name.encode()) <= NAME_BYTES:
+            raise ValueError(f"reader name {name!r}, must be 1 to {NAME_BYTES} bytes")
+        lock_byte(self._descriptor, REGISTRY_BYTE, wait=True)
+        try:
+            names = [self._name(slot) for slot in range(READERS)]
+            if name not in names and "" not in names:
+                raise InputError(f"{self.path}: {READERS} readers are there already: {', '.join(names)}")
+            slot = names.index(name if name in names else "")
+            if not lock_byte(self._descriptor, 1 + slot):
+                raise InputError(f"{self.path}: another process reads as {name!r}")
+            self._slot = slot
+            left = self._words[CURSORS + slot]
+            self._set_name(slot, name)
+            oldest = 0 if self.first is None else self.tail
+            self._cursor = start if start is not None else oldest if left == NONE else left
+            self._words[CURSORS + slot] = self._cursor if hold else NONE
+            self._holds = hold
+            self._fence()
+        finally:
+            unlock_byte(self._descriptor, REGISTRY_BYTE)
+
+    @property
+    def cursor(self) -> int:
+        """The oldest sample that this reader still wants."""
+        return self._cursor
+
+    def wait_for_first(self, timeout: float) -> int | None:
+        """Wait for the first sample of the run; None if the run ends or the time, s, passes before one comes."""
+        deadline = time.monotonic() + timeout
+        while (first := self.first) is None and self.last is None and time.monotonic() < deadline:
+            time.sleep(_LONGEST)
+        return first
+
+    def wait_until_ready(self, stop: int, timeout: float) -> bool:
+        """Wait until all samples before ``stop`` are there or never will be; False if the time, s, passes before.
+
+        Raises
+        ------
+        ValueError
+            If the ring can never hold the samples from the cursor to ``stop``.
+        """
+        deadline = time.monotonic() + timeout
+        while self.final < stop:
+            too_much = self._holds and stop - self._cursor > self.capacity and self._cursor >= self.tail
+            if too_much and self.first is not None:
+                raise ValueError(f"[{self._cursor}, {stop}) is more than the {self.capacity} samples of the ring")
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            due = self.stream.seconds(max(0, stop - self.head)) if self.first is not None else _LONGEST
+            time.sleep(min(left, max(_SHORTEST, min(due / 2, _LONGEST))))
+        return True
+
+    def read(self, start: int, stop: int) -> Chunk:
+        """Read samples ``[start, stop)``, which must be ready.
+
+        Samples before the first and after the last of the run are gaps of reason OUTSIDE, samples that never came of
+        reason MISSING, samples that came and were overwritten of reason OVERRUN. The chunk is a read-only view of the
+        ring, never a copy.
+
+        Raises
+        ------
+        ValueError
+            If it is not decided yet what becomes of these samples, or they are more than the ring holds.
+        """
+        if stop > self.final:
+            raise ValueError(
+                f"samples [{start}, {stop}) are decided up to {self.final} only: wait until they are ready"
+            )
+        if stop - start > self.capacity:
+            raise ValueError(f"samples [{start}, {stop}) are more than the {self.capacity} of the ring")
+        gaps = self._gaps(start, stop)
+        at = self._offset(start)
+        view = self._data[at : at + (stop - start) * self._sample_bytes]
+        return Chunk(start, view.reshape(-1, self._sample_bytes), gaps)
+
+    def still_valid(self, chunk: Chunk) -> bool:
+        """Say whether no sample that a chunk has was overwritten since it was read.
+
+        To be asked after the last use of its data. If it is false, what was made of them is void: read again, and the
+        samples that are gone are gaps of reason OVERRUN.
+        """
+        overwritten = min(self.tail, chunk.stop)
+        gone = sum(gap.stop - gap.start for gap in clip_gaps(chunk.gaps, chunk.start, overwritten))
+        return gone >= overwritten - chunk.start
+
+    def release(self, sample: int) -> None:
+        """Say that samples before this one are not wanted any more; the cursor never moves back."""
+        if sample > self._cursor:
+            self._cursor = sample
+            if self._holds and self._slot is not None:
+                self._words[CURSORS + self._slot] = sample
+
+    def detach(self) -> None:
+        """Let go of the ring and forget the cursor: it holds nothing back any more."""
+        if self._slot is not None:
+            lock_byte(self._descriptor, REGISTRY_BYTE, wait=True)
+            try:
+                self._words[CURSORS + self._slot] = NONE
+                self._set_name(self._slot, "")
+                self._leave_slot()
+            finally:
+                unlock_byte(self._descriptor, REGISTRY_BYTE)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the ring; the cursor stays, for the next reader of this name."""
+        self._leave_slot()
+        super().close()
+
+    def _leave_slot(self) -> None:
+        if self._slot is not None:
+            unlock_byte(self._descriptor, 1 + self._slot)  # the mapping keeps the open file, and its locks, alive
+            self._slot = None
+
+    def _gaps(self, start: int, stop: int) -> tuple[Gap, ...]:
+        table = self.snapshot()
+        first, last, tail = self.first, self.last, self.tail
+        run_start = stop if first is None else min(max(first, start), stop)
+        run_stop = stop if last is None else min(max(last, run_start), stop)
+        held = min(max(tail, run_start), run_stop)
+        return (
+            *complement([], start, run_start, Loss.OUTSIDE),
+            *_overwritten(table, run_start, held),
+            *complement(table.inside(held, run_stop), held, run_stop, Loss.MISSING),
+            *complement([], run_stop, stop, Loss.OUTSIDE),
+        )
+
+
+def _overwritten(table: Snapshot, start: int, stop: int) -> list[Gap]:
+    """Tell apart, below the floor, what came and was overwritten from what never came.
+
+    What the table has forgotten counts as overwritten.
+    """
+    told = min(max(table.known, start), stop)
+    came = table.inside(told, stop)
+    gaps = [Gap(start, told, Loss.OVERRUN)] if start < told else []
+    gaps += [Gap(here, there, Loss.OVERRUN) for here, there in came]
+    gaps += complement(came, told, stop, Loss.MISSING)
+    return _joined(sorted(gaps))
+
+
+def _joined(gaps: list[Gap]) -> list[Gap]:
+    """Join gaps that touch and have the same reason."""
+    joined: list[Gap] = []
+    for gap in gaps:
+        if joined and joined[-1].stop == gap.start and joined[-1].reason is gap.reason:
+            joined[-1] = Gap(joined[-1].start, gap.stop, gap.reason)
+        else:
+            joined.append(gap)
+    return joined

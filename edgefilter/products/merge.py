@@ -1,0 +1,131 @@
+"""Several files of a table as one: what the spool does before it sends, and the store when it is compacted.
+
+The merged file holds the rows of its pieces in the order of blocks, and says in its metadata which pieces it replaces
+(``edgefilter.replaces``, their digests). A reader that sees it beside one of them knows that it need not read both.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from edgefilter.errors import StoreError
+from edgefilter.products import Product
+from edgefilter.products.naming import Name, digest, parse, range_product
+from edgefilter.products.schemas import DROPPED, SCHEMAS
+from edgefilter.products.tables import to_parquet
+
+_REPLACES = b"edgefilter.replaces"
+_KEYS = ("config", "code", "block")
+_GROUP_BYTES = 8 << 20
+"""Bytes of a row group before compression: small enough that an hour is not read as a day."""
+
+
+def merge(pieces: Sequence[tuple[str, bytes]]) -> Product:
+    """Make one file of several; a pure function of them.
+
+    Parameters
+    ----------
+    pieces
+        Names and bytes of files of one table, node, date and stream, in any order. A block that two of them hold (made
+        twice, so the same by law 1) is taken once.
+
+    Returns
+    -------
+    Product
+        A single piece as it is, otherwise the merged file.
+
+    Raises
+    ------
+    StoreError
+        If a piece is damaged, or they do not belong together; the message names it.
+    """
+    parsed = sorted((parse(name) for name, _ in pieces), key=lambda name: (name.block, -name.last, name.digest))
+    content = {parse(name).digest: content for name, content in pieces}
+    if len({(name.folder, name.node, name.date, name.stream) for name in parsed}) != 1:
+        raise StoreError(f"{pieces[0][0]}: cannot be merged with files of another table, node, date or stream")
+    if len(parsed) == 1:
+        return Product(*pieces[0])
+    replaced: list[str] = []
+    tables: list[pa.Table] = []
+    seen: set[tuple[object, ...]] = set()
+    for name in parsed:
+        table = _read(name, content[name.digest])
+        replaced += [name.digest, *replaces(table.schema)]
+        tables.append(_without(table, seen) if name.folder != "dropped" else table)
+    whole = pa.concat_tables(tables, promote_options="default")
+    if not _in_order(whole):
+        whole = whole.take(pc.sort_indices(whole.column("block")))  # stable: rows of a block keep their order
+    metadata = dict(SCHEMAS[parsed[0].folder].metadata) | {_REPLACES: " ".join(sorted(set(replaced))).encode()}
+    rows = max(1, whole.num_rows * _GROUP_BYTES // max(1, whole.nbytes))
+    merged = to_parquet(whole.replace_schema_metadata(metadata), rows)
+    return range_product(parsed[0], parsed[0].block, max(name.last for name in parsed), merged)
+
+
+def replaces(schema: pa.Schema) -> list[str]:
+    """Digests of the files that one with this schema was made of, and of those that they were."""
+    text: bytes = (schema.metadata or {}).get(_REPLACES, b"")
+    return text.decode().split()
+
+
+def dropped_products(node: str, notes: Iterable[tuple[str, int, str]]) -> Iterator[tuple[Product, list[str]]]:
+    """Make the tables that tell the store what a node has given up.
+
+    Parameters
+    ----------
+    node
+        Its name, for products whose own names do not tell it.
+    notes
+        Name of the product, size in B, reason. Those that belong to no block are passed over.
+
+    Yields
+    ------
+    Product, list of str
+        A table, and the names in it.
+    """
+    groups: dict[tuple[str, str, str], list[tuple[Name, str, int, str]]] = {}
+    for name, size, reason in notes:
+        made = parse(name)
+        if made.date:
+            groups.setdefault((made.node or node, made.date, made.stream), []).append((made, name, size, reason))
+    for (owner, date, stream), items in sorted(groups.items()):
+        items.sort(key=lambda item: (item[0].block, item[1]))
+        columns: dict[str, list[Any]] = {
+            "stream": [stream] * len(items),
+            "block": [made.block for made, *_ in items],
+            "last_block": [made.last for made, *_ in items],
+            "object": [name for _, name, *_ in items],
+            "bytes": [size for *_, size, _ in items],
+            "reason": [reason for *_, reason in items],
+        }
+        table = pa.table([pa.array(columns[field.name], field.type) for field in DROPPED], schema=DROPPED)
+        content = to_parquet(table)
+        like = Name("dropped", owner, date, stream)
+        yield range_product(like, columns["block"][0], max(columns["last_block"]), content), columns["object"]
+
+
+def _read(name: Name, content: bytes) -> pa.Table:
+    where = f"{name.folder} of {name.stream}, blocks {name.block} to {name.last}"
+    if digest(content) != name.digest:
+        raise StoreError(f"{where}: damaged: its content does not have the digest {name.digest}")
+    try:
+        return pq.read_table(pa.BufferReader(content), partitioning=None, use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(f"{where}: not a Parquet file of edgefilter: {str(error).splitlines()[0]}") from None
+
+
+def _without(table: pa.Table, seen: set[tuple[object, ...]]) -> pa.Table:
+    """Return the rows of blocks that were not seen before, and see them."""
+    keys = list(zip(*(table.column(key).to_pylist() for key in _KEYS), strict=True))
+    fresh = set(keys) - seen
+    seen |= fresh
+    if len(fresh) == len(set(keys)):
+        return table
+    return table.filter(pa.array([key in fresh for key in keys], pa.bool_()))
+
+
+def _in_order(table: pa.Table) -> bool:
+    blocks = table.column("block").to_numpy()
+    return bool((blocks[1:] >= blocks[:-1]).all())

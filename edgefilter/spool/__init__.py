@@ -1,0 +1,10 @@
+"""The durable local queue between reducer and store.
+
+A spool is a folder: ``payload/`` holds the bytes of products, ``manifest.sqlite`` says which of them count, how far
+each stream has been reduced, and what was dropped. What :meth:`Spool.commit` returned from survives a loss of power.
+"""
+
+from edgefilter.spool.manifest import Cursor, Dropped, Entry, Priority, Totals
+from edgefilter.spool.queue import Recovered, Spool
+
+__all__ = ["Cursor", "Dropped", "Entry", "Priority", "Recovered", "Spool", "Totals"]

@@ -1,0 +1,524 @@
+"""The spool itself: commit, evict, hand over, recover."""
+
+import contextlib
+import time
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Literal, Self, TypeVar
+
+from edgefilter.errors import SpoolBusyError, SpoolError, SpoolFullError
+from edgefilter.products import Product
+from edgefilter.products.naming import digest
+from edgefilter.products.schemas import SCHEMAS
+from edgefilter.spool.manifest import Cursor, DiskFullError, Dropped, Entry, Manifest, Priority, Totals
+from edgefilter.spool.payloads import DELIVERED, DROPPED, Ballast, Payloads, full, lock
+
+BALLAST_BYTES = 4 << 20
+_POLL_SECONDS = 0.05
+_EVICTED_AT_ONCE = 1000
+_PRIORITIES = {"pulses": Priority.CANDIDATES, "cutouts": Priority.CANDIDATES, "spectra": Priority.SPECTRA}
+_PRIORITIES |= {"flags": Priority.SPECTRA, "extras": Priority.EXTRA}
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What was found when a spool was opened.
+
+    Parameters
+    ----------
+    orphans
+        Files without a row, left by a process that died between the two; they were removed.
+    lost
+        Products whose file was gone or cut: their rows became notes of what was dropped.
+    """
+
+    orphans: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{len(self.orphans)} orphaned files removed, {len(self.lost)} damaged products given up"
+
+
+@dataclass(slots=True)
+class Room:
+    """What the last commit found: whether there was room, and why not."""
+
+    ready: bool = True
+    reason: str = ""
+    evicted: int = field(default=0)
+
+
+class Spool:
+    """The queue. Open it with :meth:`open`.
+
+    Safe to use from several processes at once, each of which owns another part; within a process by one thread.
+    """
+
+    def __init__(self, path: Path, budget: int | None, ballast: int, owner: str, stack: contextlib.ExitStack) -> None:
+        self._stack = stack
+        self._path = path
+        self._budget = budget
+        self._writes = bool(owner)
+        self._payloads = Payloads(path, owner, create=self._writes)
+        self._ballast = Ballast(path / "ballast", ballast if self._writes else 0)
+        self._room = Room()
+        self._owed: list[tuple[Sequence[Entry], Callable[[Sequence[str]], None]]] = []
+        try:
+            self._manifest = Manifest(path / "manifest.sqlite", create=self._writes)
+        except DiskFullError:
+            self._ballast.release()
+            try:
+                self._manifest = Manifest(path / "manifest.sqlite", create=self._writes)
+            except DiskFullError:
+                raise SpoolFullError(f"spool {path}: no space left on its disk") from None
+        stack.callback(self._manifest.close)
+        self.recovered = self._recover() if self._writes else Recovered()
+        self._ballast.fill()
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        budget_bytes: int | None = None,
+        role: Literal["reducer", "forwarder", "reader"] = "reader",
+        name: str = "",
+        wait: float = 0.0,
+        ballast_bytes: int = BALLAST_BYTES,
+    ) -> Self:
+        """Open a spool, clear up after a predecessor that died, and say in :attr:`recovered` what was found.
+
+        Parameters
+        ----------
+        path
+            Its folder; made if it is not there, but by a reader.
+        budget_bytes
+            Most bytes of payloads; None is as many as the disk takes.
+        role
+            ``reducer`` commits, ``forwarder`` hands over, ``reader`` looks. Each of the first two parts has one owner,
+            whose lock dies with its process.
+        name
+            Which reducer, where there are several: the name of its input.
+        wait
+            Seconds to wait for a predecessor to end.
+        ballast_bytes
+            Space held back for the moment when the disk is full.
+
+        Raises
+        ------
+        SpoolBusyError
+            If another process owns that part.
+        SpoolError
+            If it cannot be opened, or is damaged.
+        """
+        path = Path(path).absolute()
+        owner = "" if role == "reader" else f"{role} {name}".strip()
+        with contextlib.ExitStack() as stack:
+            try:
+                if owner:
+                    made = Payloads(path, owner, create=True)
+                    _wait(stack, path / "locks" / made.tag, wait, f"spool {path}: another process is its {owner}")
+                elif not (path / "manifest.sqlite").exists():
+                    raise SpoolError(f"spool {path}: there is none")
+                return cls(path, budget_bytes, ballast_bytes, owner, stack.pop_all())
+            except OSError as error:
+                raise SpoolError(f"spool {path}: cannot be opened: {error.strerror}") from None
+
+    @property
+    def location(self) -> str:
+        """The folder."""
+        return str(self._path)
+
+    # --- reducer ---------------------------------------------------------------------------------------------------
+
+    def put(self, product: Product) -> None:
+        """Take one product that belongs to no block; doing it again changes nothing."""
+        if not self._manifest.known([product.name]):
+            self.commit([product])
+
+    def commit(
+        self,
+        products: Sequence[Product],
+        stream_id: str = "",
+        cursor: Cursor | None = None,
+        tally: Mapping[str, int] = MappingProxyType({}),
+    ) -> bool:
+        """Take the products of a block; they, the cursor and the sums are on the disk together, or not at all.
+
+        What has the least priority is given up where there is no room: first what is in the spool, the oldest first,
+        then what is coming. Each leaves a note, which goes to the store as a row of ``dropped``.
+
+        Parameters
+        ----------
+        products
+            Those of one block, or of none.
+        stream_id, cursor
+            How far the stream is reduced with them. A commit that would not move the cursor on changes nothing: its
+            products have been committed before.
+        tally
+            Counts to be added to the stream's sums.
+
+        Returns
+        -------
+        bool
+            Whether it was taken; False if it had been before.
+
+        Raises
+        ------
+        SpoolFullError
+            If there is no room for what must not be dropped; nothing is taken then.
+        SpoolError
+            If the disk fails, or a name is there with other bytes.
+        """
+        if cursor is not None and (known := self.cursor(stream_id)) and known.next_sample >= cursor.next_sample:
+            return False
+        coming = [product for product in products if not self._held(product)]
+        dropped: list[tuple[str, int, str]] = []
+        while True:
+            try:
+                coming = self._fit(coming, dropped)
+                taken = self._take_in(coming, dropped, stream_id, cursor, tally)
+            except DiskFullError:
+                self._relieve(coming, dropped)
+                continue
+            self._room = Room(evicted=self._room.evicted + len(dropped))
+            self._ballast.fill()
+            return taken
+
+    def _held(self, product: Product) -> bool:
+        entries = self._manifest.entries("name = ?", product.name)
+        if entries and entries[0].digest != digest(product.content):
+            raise SpoolError(f"spool {self._path}: {product.name} is there with other content, which stays as it is")
+        return bool(entries)
+
+    def _take_in(
+        self,
+        coming: Sequence[Product],
+        dropped: Sequence[tuple[str, int, str]],
+        stream_id: str,
+        cursor: Cursor | None,
+        tally: Mapping[str, int],
+    ) -> bool:
+        rows = self._write(coming)
+        try:
+            taken = self._manifest.commit(rows, dropped, stream_id, cursor, tally)
+        except BaseException:
+            self._unlink(row.file for row in rows)
+            raise
+        if not taken:
+            self._unlink(row.file for row in rows)
+        return taken
+
+    def _write(self, products: Sequence[Product], sealed: bool | None = None) -> list[Entry]:
+        try:
+            files = self._payloads.write((product.name, product.content) for product in products)
+        except OSError as error:
+            if full(error):
+                raise DiskFullError from None
+            raise SpoolError(f"spool {self._path}: cannot be written: {error.strerror}") from None
+        return [_entry(product, file, sealed) for product, file in zip(products, files, strict=True)]
+
+    def _fit(self, coming: list[Product], dropped: list[tuple[str, int, str]]) -> list[Product]:
+        """Make room within the budget; return what may come of it."""
+        if self._budget is None:
+            return coming
+        held = sum(total.bytes for total in self._manifest.totals().values())
+        excess = held + sum(len(product.content) for product in coming) - self._budget
+        if excess > 0:
+            excess -= self._evict(excess, "budget")
+        while excess > 0:
+            least = _least(coming)
+            if least is None:
+                raise self._no_room(f"the budget of {self._budget} B is used by products that must not be dropped")
+            excess -= len(least.content)
+            coming = [product for product in coming if product is not least]
+            dropped.append((least.name, len(least.content), "budget"))
+        return coming
+
+    def _relieve(self, coming: list[Product], dropped: list[tuple[str, int, str]]) -> None:
+        """Make room on a full disk: ``coming`` loses what is given up."""
+        needed = sum(len(product.content) for product in coming)
+        evicted = self._evict(needed, "disk full")
+        self._ballast.fill()  # its space is not for what comes
+        if evicted:
+            return
+        least = _least(coming)
+        if least is None:
+            raise self._no_room("the disk is full of products that must not be dropped")
+        coming.remove(least)
+        dropped.append((least.name, len(least.content), "disk full"))
+
+    def _evict(self, needed: int, reason: str) -> int:
+        """Drop what matters least until so many bytes are free or nothing is left; return how many are."""
+        victims: list[Entry] = []
+        freed = 0
+        for priority in (Priority.EXTRA, Priority.SPECTRA):
+            for entry in self._entries("priority = ?", priority, limit=_EVICTED_AT_ONCE):
+                if freed < needed:
+                    victims.append(entry)
+                    freed += entry.size
+        if victims:
+            self._retire(victims, DROPPED, lambda names: self._manifest.drop(names, reason))
+            self._room.evicted += len(victims)
+        return freed
+
+    def _no_room(self, reason: str) -> SpoolFullError:
+        self._room = Room(False, reason, self._room.evicted)
+        return SpoolFullError(f"spool {self._path}: {reason}")
+
+    # --- both ------------------------------------------------------------------------------------------------------
+
+    @property
+    def ready(self) -> tuple[bool, str]:
+        """Whether the last commit found room, and if not, why."""
+        return self._room.ready, self._room.reason
+
+    def cursor(self, stream_id: str) -> Cursor | None:
+        """How far a stream has been reduced, None if nothing of it was committed."""
+        return self._manifest.cursors().get(stream_id)
+
+    def cursors(self) -> dict[str, Cursor]:
+        """Cursors of all streams by their ids."""
+        return self._manifest.cursors()
+
+    def tally(self, stream_id: str) -> dict[str, int]:
+        """Return the sums over all that was committed of a stream."""
+        return self._manifest.tally(stream_id)
+
+    def totals(self) -> dict[Priority, Totals]:
+        """Return number and bytes of what waits, by priority."""
+        return self._manifest.totals()
+
+    def counts(self) -> tuple[int, int]:
+        """Return how many products are stuck, and how many were dropped and are not yet told to the store."""
+        return self._manifest.counts()
+
+    def _retire(self, entries: Sequence[Entry], mark: str, change: Callable[[Sequence[str]], None]) -> None:
+        """Take rows away and then their files, on a full disk too."""
+        self._owed.append((entries, change))
+        try:
+            self._certainly(self._settle)
+        except DiskFullError:
+            # Not even the ballast helped. What needs no space is done now, the rest when other products have left.
+            for entry in entries:
+                self._payloads.mark(entry.file, mark)
+
+    def _settle(self) -> None:
+        while self._owed:
+            entries, change = self._owed[0]
+            change([entry.name for entry in entries])
+            self._owed.pop(0)
+            self._unlink(entry.file for entry in entries)
+
+    def _entries(self, where: str, *values: object, limit: int = -1) -> list[Entry]:
+        """Return rows that count: without those that only a full disk keeps."""
+        owed = {entry.name for entries, _ in self._owed for entry in entries}
+        found = self._manifest.entries(where, *values, limit=limit + len(owed) if limit >= 0 else -1)
+        return [entry for entry in found if entry.name not in owed]
+
+    def _certainly(self, work: Callable[[], Result]) -> Result:
+        """Do what only shrinks the spool, with the ballast's space if there is no other."""
+        try:
+            return work()
+        except DiskFullError:
+            if not self._ballast.release():
+                raise
+            return work()
+
+    def _shrink(self, work: Callable[[], Result]) -> Result:
+        try:
+            return self._certainly(work)
+        except DiskFullError:
+            raise SpoolFullError(f"spool {self._path}: no space left on its disk") from None
+
+    def _unlink(self, files: Iterable[str]) -> None:
+        with contextlib.suppress(OSError):  # what stays is an orphan, removed when the spool is opened again
+            self._payloads.remove(files)
+
+    # --- forwarder -------------------------------------------------------------------------------------------------
+
+    def take(self, count: int, but: Collection[str] = ()) -> list[Entry]:
+        """Return what is to be delivered next, by priority and age, without the names in ``but``."""
+        found = self._entries("sealed = 1 AND stuck = ''", limit=count + len(but))
+        return [entry for entry in found if entry.name not in but][:count]
+
+    def pieces(self) -> list[Entry]:
+        """Return what may still be merged, by priority and age."""
+        return self._entries("sealed = 0")
+
+    def stuck(self) -> list[Entry]:
+        """Return what could not be delivered; it stays until :meth:`release` or an operator decides."""
+        return self._entries("stuck > ''")
+
+    def read(self, entry: Entry) -> bytes | None:
+        """Return the bytes of a product; None if it was dropped meanwhile, or its file is damaged and dropped now."""
+        try:
+            content = self._payloads.read(entry.file)
+            if digest(content) == entry.digest:
+                return content
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise SpoolError(f"spool {self._path}: cannot read {entry.name}: {error.strerror}") from None
+        if self._manifest.known([entry.name]):
+            self._retire([entry], DROPPED, lambda names: self._manifest.drop(names, "damaged"))
+        return None
+
+    def merge(self, entries: Sequence[Entry], product: Product) -> None:
+        """Put one product in the place of pieces that it was made of; it is sealed.
+
+        Raises
+        ------
+        SpoolFullError
+            If there is no room for it; the pieces stay.
+        SpoolError
+            If a piece is no longer there; the others stay.
+        """
+        self._exchange(product, lambda row: self._manifest.replace(entries, row))
+        self._unlink(entry.file for entry in entries)
+
+    def holds(self, entries: Sequence[Entry]) -> bool:
+        """Whether all of these are still there."""
+        names = {entry.name for entry in entries}
+        return self._manifest.known(names) == names
+
+    def dropped(self) -> list[Dropped]:
+        """Return what was dropped and not yet told to the store."""
+        return self._manifest.dropped()
+
+    def tell(self, dropped: Sequence[Dropped], product: Product) -> None:
+        """Put a product that names what was dropped in the place of the notes.
+
+        Raises
+        ------
+        SpoolFullError
+            If there is no room for it; the notes stay.
+        """
+        self._exchange(product, lambda row: self._manifest.bury([note.id for note in dropped], [row]))
+
+    def forget(self, dropped: Sequence[Dropped]) -> None:
+        """Remove notes that no table can hold: of products that belong to no block."""
+        self._shrink(lambda: self._manifest.bury([note.id for note in dropped]))
+
+    def _exchange(self, product: Product, change: Callable[[Entry], None]) -> None:
+        try:
+            row = self._write([product], sealed=True)[0]
+            try:
+                change(row)
+            except BaseException:
+                self._unlink([row.file])
+                raise
+        except DiskFullError:
+            raise SpoolFullError(f"spool {self._path}: no space left on its disk") from None
+
+    def seal(self, entries: Sequence[Entry]) -> None:
+        """Say, before its first delivery, that pieces go as they are.
+
+        Raises
+        ------
+        SpoolFullError
+            If not even that finds room; they stay pieces.
+        """
+        self._shrink(lambda: self._manifest.seal([entry.name for entry in entries]))
+
+    def done(self, entry: Entry) -> None:
+        """Forget a product that is proven to be in the store."""
+        self._retire([entry], DELIVERED, self._manifest.deliver)
+        self._ballast.fill()
+
+    def failed(self, entry: Entry, why: str) -> None:
+        """Keep a product that the store refuses for good, and say why."""
+        self._shrink(lambda: self._manifest.stick(entry.name, why))
+
+    def release(self) -> int:
+        """Let all that is stuck be tried again; return how many."""
+        return self._shrink(self._manifest.release)
+
+    def version(self) -> int:
+        """Return a number that changes when another process has changed the spool."""
+        return self._manifest.version()
+
+    def empty(self) -> bool:
+        """Whether nothing waits, stuck products and notes included."""
+        return not self._manifest.entries(limit=1) and not self._manifest.dropped()
+
+    # --- opening and closing ---------------------------------------------------------------------------------------
+
+    def _recover(self) -> Recovered:
+        # Files before rows: a row is there after its file and gone before it.
+        sizes = self._payloads.sizes()
+        rows = self._manifest.entries()
+        marked = {ending: [row for row in rows if f"{row.file}{ending}" in sizes] for ending in (DELIVERED, DROPPED)}
+        settled = {row.file for found in marked.values() for row in found}
+        suspects = [row for row in rows if sizes.get(row.file) != row.size and row.file not in settled]
+        sizes_now = self._payloads.sizes() if suspects else {}
+        suspects = [row for row in suspects if sizes_now.get(row.file) != row.size]
+        still = self._manifest.known(row.name for row in suspects)
+        lost = [row for row in suspects if row.name in still]
+        for entries, mark, change in (
+            (marked[DELIVERED], DELIVERED, self._manifest.deliver),
+            (marked[DROPPED], DROPPED, lambda names: self._manifest.drop(names, "disk full")),
+            (lost, DROPPED, lambda names: self._manifest.drop(names, "damaged")),
+        ):
+            if entries:
+                self._retire(entries, mark, change)
+        orphans = self._remove_orphans(sizes, {row.file for row in rows})
+        return Recovered(tuple(orphans), tuple(entry.name for entry in lost))
+
+    def _remove_orphans(self, files: Iterable[str], known: Container[str]) -> list[str]:
+        """Remove files that have no row, unless their owner lives: they are about to get theirs."""
+        orphans: dict[str, list[str]] = {}
+        for file in sorted(files):
+            owner = self._payloads.owner(file)
+            if owner and file.removesuffix(DELIVERED).removesuffix(DROPPED) not in known:
+                orphans.setdefault(owner, []).append(file)
+        removed: list[str] = []
+        for owner, found in orphans.items():
+            with contextlib.ExitStack() as stack:
+                if owner == self._payloads.tag or stack.enter_context(lock(self._path / "locks" / owner)):
+                    self._unlink(found)
+                    removed += found
+        return removed
+
+    def close(self) -> None:
+        """Give the spool back."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _entry(product: Product, file: str, sealed: bool | None) -> Entry:
+    folder = product.name.partition("/")[0]
+    priority = _PRIORITIES.get(folder, Priority.LEDGER)
+    if sealed is None:
+        sealed = folder not in SCHEMAS
+    return Entry(0, product.name, file, len(product.content), digest(product.content), priority, sealed)
+
+
+def _least(products: Sequence[Product]) -> Product | None:
+    """Return the product that may be dropped first, None if none may."""
+    ranked = [(_PRIORITIES.get(product.name.partition("/")[0], Priority.LEDGER), product) for product in products]
+    may = [(priority, product) for priority, product in ranked if priority >= Priority.SPECTRA]
+    return max(may, key=lambda item: item[0])[1] if may else None
+
+
+def _wait(stack: contextlib.ExitStack, path: Path, seconds: float, problem: str) -> None:
+    """Take a lock for as long as the stack lives."""
+    until = time.monotonic() + seconds
+    while True:
+        with contextlib.ExitStack() as attempt:
+            if attempt.enter_context(lock(path)):
+                stack.push(attempt.pop_all())
+                return
+        if time.monotonic() >= until:
+            raise SpoolBusyError(problem)
+        time.sleep(_POLL_SECONDS)

@@ -1,0 +1,39 @@
+"""From a URL to a store."""
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from edgefilter.errors import StoreError
+from edgefilter.store.base import Store
+from edgefilter.store.directory import DirectoryStore
+
+
+def connect(where: str | Path, create: bool = False, timeout: float = 60.0) -> Store:
+    """Connect to a store.
+
+    Parameters
+    ----------
+    where
+        A folder, its ``file://`` URL, or ``s3://BUCKET/PREFIX``.
+    create
+        Whether to make the folder. Buckets are made by who owns the object store.
+    timeout
+        Seconds that one request to an object store may take.
+
+    Raises
+    ------
+    StoreError
+        If it is none of these, or cannot be used.
+    """
+    text = str(where)
+    if "://" not in text:
+        return DirectoryStore(where, create)
+    url = urlsplit(text)
+    if url.scheme == "file" and url.netloc in ("", "localhost"):
+        return DirectoryStore(unquote(url.path), create)
+    if url.scheme == "s3":
+        # Imported here: a store in a folder needs no client.
+        from edgefilter.store.objects import ObjectStore
+
+        return ObjectStore(text, timeout)
+    raise StoreError(f"store {url.scheme}://…: must be a directory, its file:// URL, or s3://BUCKET/PREFIX")

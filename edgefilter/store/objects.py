@@ -1,0 +1,290 @@
+"""A store in a bucket of an S3-compatible object store.
+
+An object is put whole, in one request that carries its SHA-256, and then looked at: size and ETag must be those of its
+bytes. The request asks the server not to replace an object. Servers keep that promise only when nobody else
+writes at that moment, which is enough to find a name that is taken; that nothing is stored twice rests on names alone.
+"""
+
+import email.utils
+import hashlib
+import os
+import re
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import obstore
+import pyarrow.fs as pafs
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import S3Store
+
+from edgefilter.errors import ConflictError, StoreError, UnavailableError
+from edgefilter.products import Product
+from edgefilter.store import credentials
+from edgefilter.store.base import Listed, check_name
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_OPTIONS = ("endpoint", "region", "allow_http")
+_STATUS = re.compile(r"status code: (\d{3})")
+_BUSY = (429, 503)
+_MOST_PATIENT_SECONDS = 3600.0
+_ASK_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """What an ``s3://`` URL says."""
+
+    bucket: str
+    prefix: str
+    endpoint: str | None
+    region: str
+    allow_http: bool
+
+    @classmethod
+    def parse(cls, url: str) -> "Address":
+        """Read ``s3://BUCKET/PREFIX?endpoint=URL&region=NAME&allow_http=true``; the environment fills in the options.
+
+        Raises
+        ------
+        StoreError
+            If it is not one; keys in it are refused.
+        """
+        parts = urlsplit(url)
+        if "@" in parts.netloc:
+            raise StoreError("store s3://…: keys do not belong into a URL; give them in the environment or a profile")
+        options = dict(parse_qsl(parts.query))
+        if unknown := sorted(set(options) - set(_OPTIONS)):
+            raise StoreError(f"store {url}: no option {unknown[0]!r}, there are {', '.join(_OPTIONS)}")
+        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", parts.netloc):
+            raise StoreError(f"store {url}: must be s3://BUCKET/PREFIX, a bucket of 3 to 63 of a-z, 0-9, . and -")
+        prefix = parts.path.strip("/")
+        if prefix:
+            check_name(prefix)
+        environment = os.environ
+        endpoint = (
+            options.get("endpoint") or environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
+        )
+        region = options.get("region") or environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
+        allow = options.get("allow_http") == "true"
+        if endpoint:
+            where = urlsplit(endpoint)
+            if where.scheme not in ("http", "https") or not where.hostname or "@" in where.netloc:
+                raise StoreError(f"store s3://{parts.netloc}: the endpoint must be https://HOST:PORT")
+            if where.scheme == "http" and where.hostname not in _LOOPBACK and not allow:
+                raise StoreError(
+                    f"store s3://{parts.netloc}: endpoint {endpoint} is not encrypted; "
+                    "use https, or say allow_http=true"
+                )
+        return cls(parts.netloc, prefix, endpoint, region or "us-east-1", allow)
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+
+class ObjectStore:
+    """Objects in a bucket. See :class:`edgefilter.store.base.Store`.
+
+    Parameters
+    ----------
+    url
+        See :meth:`Address.parse`.
+    timeout
+        Seconds that one request may take.
+
+    Raises
+    ------
+    StoreError
+        If the URL is not one, or there are no credentials.
+    """
+
+    def __init__(self, url: str, timeout: float = 60.0) -> None:
+        self._address = Address.parse(url)
+        self._keys = credentials.find()
+        self._timeout = timeout
+        authority = os.environ.get("AWS_CA_BUNDLE")
+        self._authority = authority
+        client = {
+            "allow_http": True,
+            "timeout": timedelta(seconds=timeout),
+            "connect_timeout": timedelta(seconds=min(10.0, timeout)),
+        }
+        if authority:
+            try:
+                client["root_certificate"] = Path(authority).read_bytes()
+            except OSError as error:
+                raise StoreError(f"AWS_CA_BUNDLE {authority}: cannot be read: {error.strerror}") from None
+        options = {"endpoint": self._address.endpoint} if self._address.endpoint else {}
+        if self._keys.token:
+            options["session_token"] = self._keys.token
+        self._store = S3Store(
+            self._address.bucket,
+            prefix=self._address.prefix or None,
+            region=self._address.region,
+            access_key_id=self._keys.key,
+            secret_access_key=self._keys.secret,
+            checksum_algorithm="SHA256",
+            client_options=client,  # type: ignore[arg-type]
+            # Long patience is the forwarder's: it knows what else waits.
+            retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=timeout)},
+            **options,  # type: ignore[arg-type]
+        )
+        self._unproven: set[str] = set()
+
+    @property
+    def location(self) -> str:
+        """The URL, without options."""
+        return str(self._address)
+
+    def put(self, product: Product) -> None:
+        """Keep an object durably; see :meth:`edgefilter.store.base.Store.put`."""
+        check_name(product.name)
+        # What this process has put and not found again as it should be is its own to replace.
+        mine = product.name in self._unproven
+        taken = False
+        with self._explained(product.name, "cannot write"):
+            try:
+                obstore.put(
+                    self._store,
+                    product.name,
+                    product.content,
+                    mode="overwrite" if mine else "create",
+                    use_multipart=False,
+                )
+            except AlreadyExistsError:
+                taken = True
+            if self._proven(product):
+                self._unproven.discard(product.name)
+                return
+        if taken:
+            raise ConflictError(
+                f"store {self.location}: {product.name} is there with other content, which stays as it is"
+            )
+        self._unproven.add(product.name)
+        raise UnavailableError(f"store {self.location}: {product.name} did not arrive as it was sent")
+
+    def _proven(self, product: Product) -> bool:
+        try:
+            found = obstore.head(self._store, product.name)
+        except FileNotFoundError:
+            return False
+        if found["size"] != len(product.content):
+            return False
+        tag = (found["e_tag"] or "").strip('"')
+        # An ETag need not be an MD5 (encryption by the server); then the bytes themselves are the proof.
+        return (
+            tag == hashlib.md5(product.content, usedforsecurity=False).hexdigest()
+            or self.get(product.name) == product.content
+        )
+
+    def get(self, name: str) -> bytes:
+        """Return the bytes of an object; see :meth:`edgefilter.store.base.Store.get`."""
+        check_name(name)
+        with self._explained(name, "cannot read"):
+            try:
+                return bytes(obstore.get(self._store, name).bytes())
+            except FileNotFoundError:
+                raise StoreError(f"store {self.location}: holds no {name}") from None
+
+    def listing(self, prefix: str = "") -> Iterator[Listed]:
+        """Give the objects whose names begin with ``prefix``, sorted."""
+        folder = prefix.rpartition("/")[0]
+        if folder:
+            check_name(folder)
+        with self._explained(folder, "cannot list"):
+            found = [
+                Listed(item["path"], item["size"], item["last_modified"].timestamp())
+                for page in obstore.list(self._store, folder or None)
+                for item in page
+                if item["path"].startswith(prefix)
+            ]
+        return iter(sorted(found, key=lambda item: item.name))
+
+    def names(self, prefix: str = "") -> Iterator[str]:
+        """Give the names that begin with ``prefix``, sorted."""
+        return (item.name for item in self.listing(prefix))
+
+    def delete(self, names: Sequence[str]) -> None:
+        """Remove objects; see :meth:`edgefilter.store.base.Store.delete`."""
+        for name in names:
+            check_name(name)
+            with self._explained(name, "cannot delete"):
+                try:
+                    obstore.delete(self._store, name)
+                except FileNotFoundError:
+                    continue
+
+    def files(self) -> pafs.FileSystem:
+        """Return the bucket's prefix as a file system of Arrow."""
+        address = self._address
+        options = {"endpoint_override": address.endpoint} if address.endpoint else {}
+        if self._authority:
+            options["tls_ca_file_path"] = self._authority
+        files = pafs.S3FileSystem(
+            access_key=self._keys.key,
+            secret_key=self._keys.secret,
+            session_token=self._keys.token,
+            region=address.region,
+            request_timeout=self._timeout,
+            connect_timeout=min(10.0, self._timeout),
+            **options,
+        )
+        return pafs.SubTreeFileSystem("/".join(filter(None, (address.bucket, address.prefix))), files)
+
+    def url(self, name: str) -> str:
+        """Return the ``s3://`` URL of an object."""
+        return f"{self._address}/{name}"
+
+    @contextmanager
+    def _explained(self, name: str, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (BaseError, OSError) as error:
+            text = str(error)
+            status = int(match.group(1)) if (match := _STATUS.search(text)) else 0
+            code = re.search(r"<Code>(\w+)</Code>", text)
+            problem = (
+                f"HTTP {status} {code.group(1) if code else ''}".strip() if status else text.splitlines()[0][-200:]
+            )
+            wait = self._asked(name) if status in _BUSY else None
+            raise UnavailableError(f"store {self.location}: {what} {name}: {problem}", wait) from None
+
+    def _asked(self, name: str) -> float | None:
+        """How long a busy server asks to be left alone: the client library does not tell, so one small request does."""
+        url = obstore.sign(self._store, "HEAD", name, timedelta(seconds=60))
+        try:
+            urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_ASK_SECONDS).close()  # noqa: S310 - our own endpoint
+        except urllib.error.HTTPError as error:
+            with error:
+                return retry_after(error.headers.get("Retry-After"), time.time())
+        except OSError:
+            pass
+        return None
+
+
+def retry_after(text: str | None, now: float) -> float | None:
+    """Seconds that a ``Retry-After`` header asks for (a number or a date), at most an hour; None if it is neither.
+
+    Parameters
+    ----------
+    text
+        The header.
+    now
+        Seconds since 1970.
+    """
+    if text is None:
+        return None
+    if re.fullmatch(r"\d{1,9}", text.strip()):
+        seconds = float(text)
+    else:
+        try:
+            seconds = email.utils.parsedate_to_datetime(text).timestamp() - now
+        except ValueError:
+            return None
+    return min(max(seconds, 0.0), _MOST_PATIENT_SECONDS)

@@ -1,0 +1,41 @@
+"""Full disks, really: a small file system of our own."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SPACES = shutil.which("unshare")
+MOUNTS = bool(SPACES) and not subprocess.run([str(SPACES), "-Urm", "true"], capture_output=True, check=False).returncode
+
+pytestmark = pytest.mark.skipif(not MOUNTS, reason="no user namespaces here: cannot mount a small disk")
+
+
+def run(path: Path, size: str, *words: str) -> list[str]:
+    script = f'mount -t tmpfs -o size={size} none "$1" && exec "$2" -m tests.spool.full "$3" "$1" $4'
+    done = subprocess.run(
+        [str(SPACES), "-Urm", "sh", "-c", script, "sh", str(path), sys.executable, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_a_full_disk_drops_spectra_keeps_the_ledger_and_can_be_emptied(tmp_path: Path) -> None:
+    assert run(tmp_path, "4m", "grow", "") == [
+        "(False, 'the disk is full of products that must not be dropped')",
+        "True True True {'disk full'}",
+        "True True",
+        "0 orphaned files removed, 0 damaged products given up",
+        "[] 0 True",
+        "True (True, '')",
+    ]
+
+
+@pytest.mark.parametrize("ballast", [64 << 10, 0])
+def test_whatever_step_finds_the_disk_full_all_or_nothing_is_there(tmp_path: Path, ballast: int) -> None:
+    assert run(tmp_path, "3m", "step", str(ballast)) == ["[False, True]"]

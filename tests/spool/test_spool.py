@@ -1,0 +1,292 @@
+"""The spool: durable together or not at all, once, the least important first to go."""
+
+import errno
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgefilter.errors import SpoolBusyError, SpoolError, SpoolFullError
+from edgefilter.products import Product
+from edgefilter.spool import Cursor, Priority, Spool, Totals
+
+LEDGER = Product("ledger/node=n1/date=2026-11-23/s-00000001-000000000000-0123456789abcdef.parquet", b"l" * 100)
+
+
+def made(folder: str, number: int, size: int = 1000) -> Product:
+    place = "" if folder == "cutouts" else "node=n1/"
+    ending = "h5" if folder == "cutouts" else "parquet"
+    content = bytes([number % 256]) * size
+    return Product(f"{folder}/{place}date=2026-11-23/s-00000001-{number:012d}-{number:016x}.{ending}", content)
+
+
+def payloads(path: Path) -> list[str]:
+    return sorted(file.name for file in (path / "payload").iterdir())
+
+
+def names(spool: Spool) -> list[str]:
+    return sorted(entry.name for entry in (*spool.take(1000), *spool.pieces(), *spool.stuck()))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+def test_what_was_committed_is_there_after_reopening(path: Path) -> None:
+    block = [made("cutouts", 1), made("pulses", 1), made("spectra", 1), made("ledger", 1)]
+    with Spool.open(path, role="reducer") as spool:
+        assert spool.cursor("s") is None
+        assert spool.commit(block, "s", Cursor(2000, 100, "digest"), {"blocks": 1, "received": 900})
+        assert spool.commit([], "s", Cursor(3000, 100, "digest"), {"blocks": 1, "received": 50})
+    with Spool.open(path, role="forwarder") as spool:
+        assert str(spool.recovered) == "0 orphaned files removed, 0 damaged products given up"
+        assert spool.cursor("s") == Cursor(3000, 100, "digest")
+        assert spool.tally("s") == {"blocks": 2, "received": 950}
+        assert spool.tally("t") == {}
+        assert names(spool) == sorted(product.name for product in block)
+        assert {spool.read(entry) for entry in (*spool.take(9), *spool.pieces())} == {p.content for p in block}
+        assert spool.totals()[Priority.CANDIDATES] == Totals(2, 2000)
+        assert spool.totals()[Priority.EXTRA] == Totals()
+
+
+def test_a_commit_again_changes_nothing_and_a_cursor_never_moves_back(path: Path) -> None:
+    with Spool.open(path, role="reducer") as spool:
+        assert spool.commit([made("ledger", 1)], "s", Cursor(2000), {"blocks": 1})
+        before = payloads(path)
+        assert not spool.commit([made("ledger", 1)], "s", Cursor(2000), {"blocks": 1})
+        assert not spool.commit([made("ledger", 0)], "s", Cursor(1000), {"blocks": 1})
+        assert spool.commit([made("ledger", 0)], "t", Cursor(1000))
+        assert spool.cursors() == {"s": Cursor(2000), "t": Cursor(1000)}
+        assert spool.tally("s") == {"blocks": 1}
+        assert set(before) < set(payloads(path))
+
+
+def test_other_bytes_under_a_name_are_refused(path: Path) -> None:
+    with Spool.open(path, role="reducer") as spool:
+        spool.put(Product("streams/s-00000001.json", b"{}"))
+        spool.put(Product("streams/s-00000001.json", b"{}"))
+        spool.commit([LEDGER], "s", Cursor(1))
+        with pytest.raises(SpoolError, match="other content"):
+            spool.commit([Product(LEDGER.name, b"other")], "s", Cursor(2))
+        assert spool.cursor("s") == Cursor(1)
+        assert names(spool) == [LEDGER.name, "streams/s-00000001.json"]
+
+
+def test_payloads_are_synchronised_before_they_get_their_names_and_the_row_comes_last(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def kind(handle: int) -> str:
+        return "folder" if Path(f"/proc/self/fd/{handle}").readlink().name == "payload" else "payload"
+
+    with Spool.open(path, role="reducer") as spool:
+        monkeypatch.setattr(os, "fsync", lambda handle: (steps.append(f"sync {kind(handle)}"), fsync(handle))[1])
+        monkeypatch.setattr(Path, "rename", lambda a, b: (steps.append("rename"), rename(a, b))[1])
+        spool._manifest._db.set_trace_callback(lambda sql: steps.append(sql.split()[0]))
+        spool.commit([LEDGER], "s", Cursor(1))
+    first = steps.index("sync payload")
+    assert steps[first : first + 4] == ["sync payload", "rename", "sync folder", "BEGIN"]
+    assert steps.index("COMMIT") > steps.index("BEGIN")
+
+
+def test_the_least_important_goes_first_and_the_oldest_of_it_and_leaves_a_note(path: Path) -> None:
+    with Spool.open(path, role="reducer", budget_bytes=6000) as spool:
+        for number in range(3):
+            spool.commit([made("spectra", number), made("ledger", number)], "s", Cursor(number + 1))
+        assert spool.dropped() == []
+        spool.commit([made("pulses", 3), made("ledger", 3)], "s", Cursor(4))
+        assert [note.name for note in spool.dropped()] == [made("spectra", n).name for n in (0, 1)]
+        assert {(note.size, note.reason) for note in spool.dropped()} == {(1000, "budget")}
+        # What comes is itself dropped when nothing less important waits.
+        spool.commit([made("spectra", 4), made("ledger", 4)], "s", Cursor(5))
+        assert [note.name for note in spool.dropped()][2:] == [made("spectra", n).name for n in (2, 4)]
+        spool.commit([made("spectra", 5)], "s", Cursor(6))
+        assert [note.name for note in spool.dropped()][4:] == [made("spectra", 5).name]
+        assert spool.ready == (True, "")
+        assert sum(total.bytes for total in spool.totals().values()) <= 6000
+        assert len(payloads(path)) == sum(total.files for total in spool.totals().values())
+
+
+def test_what_must_not_be_dropped_is_refused_when_there_is_no_room_and_taken_later(path: Path) -> None:
+    with Spool.open(path, role="reducer", budget_bytes=2500) as spool:
+        spool.commit([made("ledger", 0), made("cutouts", 0)], "s", Cursor(1))
+        with pytest.raises(SpoolFullError, match="must not be dropped"):
+            spool.commit([made("ledger", 1), made("spectra", 1)], "s", Cursor(2))
+        assert spool.ready[0] is False
+        assert spool.cursor("s") == Cursor(1)
+        assert spool.dropped() == []
+        assert len(payloads(path)) == 2
+        with Spool.open(path, role="forwarder") as other:
+            other.done(other.take(1)[0])
+        assert spool.commit([made("ledger", 1), made("spectra", 1)], "s", Cursor(2))
+        assert spool.ready == (True, "")
+        assert [note.name for note in spool.dropped()] == [made("spectra", 1).name]
+
+
+def test_each_part_has_one_owner_whose_lock_dies_with_it(path: Path) -> None:
+    with Spool.open(path, role="reducer", name="a") as spool:
+        with pytest.raises(SpoolBusyError, match="reducer a"):
+            Spool.open(path, role="reducer", name="a")
+        Spool.open(path, role="reducer", name="b").close()
+        spool.commit([LEDGER], "s", Cursor(1))
+    program = (
+        "import os, sys\nfrom edgefilter.spool import Spool\n"
+        "spool = Spool.open(sys.argv[1], role='reducer', name='a')\nprint('open', flush=True)\nsys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "open\n"
+        with pytest.raises(SpoolBusyError):
+            Spool.open(path, role="reducer", name="a", wait=0.1)
+        other.kill()
+        Spool.open(path, role="reducer", name="a", wait=30).close()
+
+
+def test_a_reader_needs_a_spool_and_changes_nothing(path: Path) -> None:
+    with pytest.raises(SpoolError, match="there is none"):
+        Spool.open(path)
+    assert not path.exists()
+    with Spool.open(path, role="reducer") as spool, Spool.open(path) as reader:
+        spool.commit([LEDGER], "s", Cursor(1))
+        assert reader.cursor("s") == Cursor(1)
+        assert reader.totals()[Priority.LEDGER].files == 1
+
+
+def test_orphans_are_removed_and_damaged_products_given_up(path: Path) -> None:
+    block = [made("cutouts", 1), made("ledger", 1), made("ledger", 2), made("ledger", 3)]
+    with Spool.open(path, role="reducer") as spool:
+        spool.commit(block, "s", Cursor(1))
+        files = {entry.name: path / "payload" / entry.file for entry in (*spool.take(9), *spool.pieces())}
+    files[block[0].name].unlink()
+    files[block[1].name].write_bytes(b"cut")
+    files[block[2].name].write_bytes(b"x" * 1000)  # the length is right: found when it is read
+    orphan = files[block[3].name].name
+    (path / "payload" / f"{orphan[:-1]}{'0' if orphan[-1] != '0' else '1'}").write_bytes(b"no row")
+    (path / "payload" / f"{orphan[:-1]}{'2' if orphan[-1] != '2' else '3'}.part").write_bytes(b"half")
+    (path / "payload" / "notes of the operator.txt").write_text("not ours")
+    with Spool.open(path, role="reducer") as spool:
+        assert len(spool.recovered.orphans) == 2
+        assert sorted(spool.recovered.lost) == sorted(product.name for product in block[:2])
+        by_name = {entry.name: entry for entry in spool.pieces()}
+        assert spool.read(by_name[block[2].name]) is None
+        assert spool.read(by_name[block[3].name]) == block[3].content
+        assert {(note.name, note.reason) for note in spool.dropped()} == {(p.name, "damaged") for p in block[:3]}
+        assert names(spool) == [block[3].name]
+    assert "notes of the operator.txt" in payloads(path)
+    with Spool.open(path, role="reducer") as spool:
+        assert spool.recovered.orphans == spool.recovered.lost == ()
+
+
+def test_files_of_a_living_owner_are_no_orphans(path: Path) -> None:
+    with Spool.open(path, role="reducer", name="a") as spool:
+        written = spool._payloads.write([("ledger/x", b"about to get its row")])
+        with Spool.open(path, role="forwarder") as other:
+            assert other.recovered.orphans == ()
+        assert payloads(path) == written
+    with Spool.open(path, role="forwarder") as other:
+        assert list(other.recovered.orphans) == written
+
+
+def test_pieces_are_replaced_by_what_they_were_merged_to(path: Path) -> None:
+    with Spool.open(path, role="reducer") as spool, Spool.open(path, role="forwarder") as other:
+        spool.commit([made("ledger", 1), made("ledger", 2), made("ledger", 3)], "s", Cursor(1))
+        pieces = other.pieces()
+        other.merge(pieces[:2], made("ledger", 9))
+        other.seal(pieces[2:])
+        assert other.pieces() == []
+        assert [entry.name for entry in other.take(9)] == [made("ledger", n).name for n in (3, 9)]
+        assert len(payloads(path)) == 2
+        with pytest.raises(SpoolError, match="changed meanwhile"):
+            other.merge(pieces[:2], made("ledger", 10))
+        assert len(payloads(path)) == 2
+
+
+def test_what_failed_for_good_stays_and_can_be_released(path: Path) -> None:
+    with Spool.open(path, role="forwarder") as spool:
+        spool.commit([made("cutouts", 1), made("cutouts", 2)])
+        first, second = spool.take(9)
+        assert spool.take(9, {first.name}) == [second]
+        spool.failed(first, "other bytes")
+        assert [entry.stuck for entry in spool.stuck()] == ["other bytes"]
+        assert spool.take(9) == [second]
+        assert spool.counts() == (1, 0)
+        spool.done(second)
+        assert not spool.empty()
+        assert spool.release() == 1
+        spool.done(spool.take(1)[0])
+        assert spool.empty()
+        assert payloads(path) == []
+
+
+def test_what_arrived_though_it_was_dropped_leaves_no_note(path: Path) -> None:
+    with Spool.open(path, role="reducer", budget_bytes=1000) as spool, Spool.open(path, role="forwarder") as other:
+        spool.commit([made("spectra", 1)], "s", Cursor(1))
+        other.seal(other.pieces())
+        flying = other.take(1)[0]
+        spool.commit([made("ledger", 2)], "s", Cursor(2))
+        assert [note.name for note in spool.dropped()] == [made("spectra", 1).name]
+        assert other.read(flying) is None
+        other.done(flying)
+        assert spool.dropped() == []
+
+
+def test_a_failed_fsync_is_an_error_and_the_file_is_written_anew(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+
+    def fail(handle: int) -> None:
+        synced.append(os.fstat(handle).st_ino)
+        raise OSError(errno.EIO, "Input/output error")
+
+    with Spool.open(path, role="reducer") as spool:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", fail)
+            with pytest.raises(SpoolError, match="Input/output error"):
+                spool.commit([LEDGER], "s", Cursor(1))
+        assert len(synced) == len(set(synced)) == 1
+        assert payloads(path) == []
+        assert spool.cursor("s") is None
+        assert spool.commit([LEDGER], "s", Cursor(1))
+
+
+def test_a_manifest_whose_fsync_failed_is_opened_anew_and_written_elsewhere(path: Path) -> None:
+    with Spool.open(path, role="reducer") as spool:
+        spool.commit([LEDGER], "s", Cursor(1))
+        manifest, before = spool._manifest, spool._manifest._db
+
+        def fail() -> None:
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+            raise error
+
+        assert (path / "manifest.sqlite-wal").stat().st_size > 0
+        with pytest.raises(SpoolError, match="disk I/O error"):
+            manifest._run(fail)
+        assert manifest._db is not before
+        assert (path / "manifest.sqlite-wal").stat().st_size == 0  # all of it is in the database now
+        assert spool.cursor("s") == Cursor(1)
+
+
+@pytest.mark.parametrize("content", [b"not a database, but long enough to be taken for one" * 20, b"SQLite"])
+def test_a_manifest_that_is_none_is_one_line(path: Path, content: bytes) -> None:
+    path.mkdir()
+    (path / "manifest.sqlite").write_bytes(content)
+    with pytest.raises(SpoolError, match=r"spool .*not a database") as caught:
+        Spool.open(path, role="reducer")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_later_version_is_refused(path: Path) -> None:
+    Spool.open(path, role="reducer").close()
+    with sqlite3.connect(path / "manifest.sqlite") as database:
+        database.execute("PRAGMA user_version = 99")
+    database.close()
+    with pytest.raises(SpoolError, match="version 99"):
+        Spool.open(path, role="reducer")
