@@ -1,14 +1,14 @@
 """The report of a long run: how long it takes to make, and how large it is.
 
 ``python -m benchmarks.report`` writes the tables of 24 hours into a temporary store, without any samples ever having
-been there, makes its report in a process bound to two cores, and prints and stores the result. ``--store DIR`` measures
-a store that is there, for example after ``edgefilter store compact``.
+been there, makes its report in a process bound to two cores, and prints and stores the result. They are written as a
+replay does, an object for each block and table. ``--store DIR`` keeps the store there, or takes the one that is there,
+for example after its objects were merged.
 """
 
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -228,31 +228,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hours", type=float, default=24.0)
     parser.add_argument("--channels", type=int, default=512)
-    parser.add_argument("--store", type=Path, help="a store that is there, instead of a generated one")
+    parser.add_argument("--store", type=Path, help="where the store is, or is to be kept")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/report.json"))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = arguments.store or Path(scratch) / "store"
-        if arguments.store is None:
+        if not folder.exists():
             day = Day(1, arguments.channels)
             blocks = round(arguments.hours * 3600 / day.plan.block_seconds)
             write_day(folder, Day(blocks, arguments.channels), processes=2)
         page = Path(scratch) / "report.html"
         cores = sorted(os.sched_getaffinity(0))[:2]
+        command = [sys.executable, "-m", "edgefilter.cli.main", "report", str(folder), "--out", str(page)]
         began = time.monotonic()
-        subprocess.run(
-            [sys.executable, "-m", "edgefilter.cli.main", "report", str(folder), "--out", str(page)],
-            check=True,
-            preexec_fn=partial(os.sched_setaffinity, 0, cores),
-        )
+        process = subprocess.Popen(command, preexec_fn=partial(os.sched_setaffinity, 0, cores))
+        _, status, usage = os.wait4(process.pid, 0)
         wall = time.monotonic() - began
-        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            sys.exit(f"the report ended with exit status {process.returncode}")
         files = list(chain.from_iterable(names for _, _, names in os.walk(folder)))
         result = {
-            "hours": arguments.hours if arguments.store is None else None,
-            "channels": arguments.channels if arguments.store is None else None,
+            "hours": arguments.hours,
+            "channels": arguments.channels,
             "objects": len(files),
             "report_seconds": round(wall, 1),
+            "report_cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
             "report_bytes": page.stat().st_size,
             "peak_rss_bytes": usage.ru_maxrss * 1024,
             "load_average": round(os.getloadavg()[0], 1),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgefilter.analysis.tables import TableView
 from edgefilter.clock import to_time, utc_us
 from edgefilter.errors import StoreError
-from edgefilter.html import facts
+from edgefilter.html import facts, grid
 from edgefilter.products.tables import PulseRow
 
 if TYPE_CHECKING:
@@ -290,8 +290,6 @@ class Pulses(TableView):
         return Pulses(self._archive, arrow)
 
     def _repr_html_(self) -> str:
-        from edgefilter.html import grid
-
         names = ("", "S/N", "DM (pc cm⁻³)", "arrival (s)", "width (ms)", "band (MHz)", "id")
         rows = [
             (

@@ -245,8 +245,10 @@ def test_an_empty_store_opens_and_shows_itself(tmp_path):
 
 def test_importing_edgefilter_or_the_daemon_loads_no_plotting():
     code = (
-        "import sys, edgefilter, edgefilter.stream, edgefilter.config; assert 'pyarrow' not in sys.modules;"
-        "import edgefilter.node.supervisor; assert not {'matplotlib', 'xarray', 'pandas'} & set(sys.modules)"
+        "import sys, pkgutil, edgefilter, edgefilter.stream, edgefilter.config; assert 'pyarrow' not in sys.modules\n"
+        "import edgefilter.node as node\n"
+        "for module in pkgutil.iter_modules(node.__path__, 'edgefilter.node.'): __import__(module.name)\n"
+        "assert not {'matplotlib', 'xarray', 'pandas', 'edgefilter.analysis'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert isinstance(edgefilter.open_store, type(lambda: None))
