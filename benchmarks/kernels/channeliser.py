@@ -115,21 +115,21 @@ def run(bench: Bench) -> None:
 @njit(nogil=True)
 def _transforms(bank: Bank, work: Scratch, batches: int) -> None:
     for _ in range(batches):
-        for k in range(work.voltage.shape[1]):
+        for k in range(work.batch):
             for h in range(bank.hands):
                 fft(work.voltage[0, k, h, 0, : bank.channels], work.voltage[0, k, h, 1, : bank.channels], bank.twiddle)
 
 
 @njit(nogil=True)
 def _filters(bank: Bank, raw: np.ndarray, spectra: int, work: Scratch) -> None:
-    batch = work.voltage.shape[1]
+    batch = work.batch
     for k in range(0, spectra - batch + 1, batch):
         filter_spectra(bank, raw, 1, k, batch, 0, 1, work)
 
 
 def _limits(bench: Bench, work: Work, case: str) -> None:
     """The transform alone on a batch in the cache, and unpacking and filtering alone: what the whole is bound by."""
-    place, batch = work.scratch[0], work.scratch[0].voltage.shape[1]
+    place, batch = work.scratch[0], work.scratch[0].batch
     place.voltage[:] = 0
     batches = max(1, (1 << 20) // (batch * work.channels))
     amount = batches * batch * work.channels / 1e6
