@@ -145,8 +145,13 @@ def search(plan: Plan, power: NDArray[np.uint8], threads: int) -> Searched:
         began, cpu = time.perf_counter(), time.process_time()
         white: list[White | None] = [None] * before
         with _timed(stages, "widen, whiten"):
+            wide = Rows(0, np.zeros((1, rows, plan.channels), np.float32), np.zeros((rows, plan.channels), np.uint16))
             for start in range(0, len(power), rows):
-                white.append(whiten.reduce(_widen(plan, power, start, rows)))
+                part = power[start : start + rows]
+                wide.stokes[0, : len(part)] = part
+                wide.weight[: len(part)] = 1
+                wide.weight[len(part) :] = 0
+                white.append(whiten.reduce(wide))
         count = len(white) - before
         white += [None] * after
         with _timed(stages, "dedisperse, boxcars"):
@@ -156,15 +161,6 @@ def search(plan: Plan, power: NDArray[np.uint8], threads: int) -> Searched:
             found = [cluster.reduce(padded[k], padded[k + 1] or Events.none(), padded[k + 2], k) for k in range(count)]
         wall, cpu = time.perf_counter() - began, time.process_time() - cpu
     return Searched([pulse for one in found for pulse in one.pulses], cpu, wall, stages)
-
-
-def _widen(plan: Plan, power: NDArray[np.uint8], start: int, rows: int) -> Rows:
-    part = power[start : start + rows]
-    stokes = np.zeros((1, rows, plan.channels), np.float32)
-    weight = np.zeros((rows, plan.channels), np.uint16)
-    stokes[0, : len(part)] = part
-    weight[: len(part)] = 1
-    return Rows(start, stokes, weight)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import ctypes.util
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -41,16 +42,17 @@ class Work:
     complex_samples: bool = True
     stokes: str = "I"
     samples: int = _SAMPLES
+    oversampling: Fraction = Fraction(1)
 
     def __post_init__(self) -> None:
         n, per = self.channels, 1 if self.complex_samples else 2
         self.spectra = min(max(32, (1 << 17) // n), 1024)
         self.cells = max(2, self.samples // (self.spectra * n))
         self.filter = prototype(n, self.taps, "hamming", self.complex_samples)
-        self.bank: Bank = make_bank(self.filter, n, self.bits, "signed", self.hands, self.complex_samples)
-        rows = self.cells * self.spectra + self.taps - 1
+        self.bank: Bank = make_bank(self.filter, n, self.bits, "signed", self.hands, self.complex_samples, self.step)
+        samples = (self.cells * self.spectra - 1) * self.step + self.taps * n * per
         sample_bytes = self.hands * self.bits * (3 - per) // 8
-        self.raw = np.random.default_rng(1).integers(0, 256, (rows * n * per, sample_bytes), np.uint8)
+        self.raw = np.random.default_rng(1).integers(0, 256, (samples, sample_bytes), np.uint8)
         self.valid = np.ones(self.cells * self.spectra, np.bool_)
         products = 2 * self.hands if self.stokes == "IQUV" else self.hands
         self.power = np.zeros((self.cells, n, products), np.float32)
@@ -59,18 +61,23 @@ class Work:
         self.scratch: list[Scratch] = [make_scratch(self.bank, self.spectra, 1, products) for _ in range(2)]
 
     @property
+    def step(self) -> int:
+        """Samples from one spectrum to the next."""
+        return int(self.channels * (1 if self.complex_samples else 2) / self.oversampling)
+
+    @property
     def mhz(self) -> float:
         """Bandwidth · seconds of the work in MHz s."""
-        return self.cells * self.spectra * self.channels / 1e6
+        return self.cells * self.spectra * self.step / (1 if self.complex_samples else 2) / 1e6
 
     def run(self, workers: Workers) -> None:
-        step = self.channels * (1 if self.complex_samples else 2)
+        overlap = self.taps * self.channels * (1 if self.complex_samples else 2) - self.step
         free = list(self.scratch)
 
         def part(start: int, stop: int) -> None:
             first, last = start * self.spectra, stop * self.spectra
             pfb(
-                self.bank, self.raw[first * step : (last + self.taps - 1) * step], self.valid[first:last],
+                self.bank, self.raw[first * self.step : last * self.step + overlap], self.valid[first:last],
                 self.power[start:stop], self.moment4[start:stop], self.count[start:stop], free.pop(),
             )  # fmt: skip
 
@@ -98,6 +105,8 @@ def run(bench: Bench) -> None:
             ("4 bit x 2, I", Work(1024, 4, bits=4)),
             ("int8 x 1, I", Work(1024, 4, hands=1)),
             ("real int8 x 2, I", Work(1024, 4, complex_samples=False)),
+            ("int8 x 2, I, oversampled 32/27", Work(1024, 4, oversampling=Fraction(32, 27))),
+            ("int8 x 2, I, oversampled 4/3", Work(1024, 4, oversampling=Fraction(4, 3))),
         ):
             case = f"1024 channels, 4 taps, {name}"
             bench.rate(GROUP, case, OURS, work.mhz, UNIT, lambda work=work: work.run(one))
@@ -106,21 +115,21 @@ def run(bench: Bench) -> None:
 @njit(nogil=True)
 def _transforms(bank: Bank, work: Scratch, batches: int) -> None:
     for _ in range(batches):
-        for k in range(work.voltage.shape[1]):
+        for k in range(work.batch):
             for h in range(bank.hands):
                 fft(work.voltage[0, k, h, 0, : bank.channels], work.voltage[0, k, h, 1, : bank.channels], bank.twiddle)
 
 
 @njit(nogil=True)
 def _filters(bank: Bank, raw: np.ndarray, spectra: int, work: Scratch) -> None:
-    batch = work.voltage.shape[1]
+    batch = work.batch
     for k in range(0, spectra - batch + 1, batch):
         filter_spectra(bank, raw, 1, k, batch, 0, 1, work)
 
 
 def _limits(bench: Bench, work: Work, case: str) -> None:
     """The transform alone on a batch in the cache, and unpacking and filtering alone: what the whole is bound by."""
-    place, batch = work.scratch[0], work.scratch[0].voltage.shape[1]
+    place, batch = work.scratch[0], work.scratch[0].batch
     place.voltage[:] = 0
     batches = max(1, (1 << 20) // (batch * work.channels))
     amount = batches * batch * work.channels / 1e6

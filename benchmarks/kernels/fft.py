@@ -35,6 +35,16 @@ def _measure(bench: Bench, n: int, count: int) -> None:
 
         plan = pyfftw.builders.fft(numbers, axis=1, overwrite_input=True, planner_effort="FFTW_MEASURE")
         bench.rate(GROUP, case, "pyFFTW", flops, "GFLOP/s", plan)
+    with bench.peer("rocket-fft", "pip install --group peers"):
+        import rocket_fft
+
+        c2c, axes = rocket_fft.c2c, np.array([1])
+
+        @njit(nogil=True)
+        def batch(values: np.ndarray) -> None:
+            c2c(values, values, axes, True, 1.0, 1)
+
+        bench.rate(GROUP, case, "rocket-fft, in Numba", flops, "GFLOP/s", lambda: batch(out))
     with bench.peer("ducc0", "pip install --group peers"):
         import ducc0
 

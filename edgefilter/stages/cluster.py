@@ -7,7 +7,7 @@ import numpy as np
 from edgefilter.plan import DISPERSION_S_MHZ2, Plan
 from edgefilter.stages.search import Events
 from edgefilter.stages.trials import search_bands
-from edgefilter_kernels.shadow import count_shadowed, find_lit
+from edgefilter_kernels.shadow import Bands, Marks, count_shadowed, find_lit
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +66,15 @@ class Cluster:
         # A track is a straight line over u = 1/f² - 1/f_top²: row + dm · slope · u. Frequencies that are not known have
         # but the one trial, for which any slope does.
         top = float(plan.frequencies_mhz.max()) if known else 1.0
-        self._slope = DISPERSION_S_MHZ2 / plan.row_seconds
-        self._offset = top**-2
-        edges = [(band.low_mhz, band.high_mhz) if known else (1.0, 2.0) for band in self._bands]
         half = abs(plan.channel_mhz) / 2 if known else 0.0
-        self._edges = np.array([(max(low, half), high) for low, high in edges])
-        self._channels = np.array([band.stop - band.start for band in self._bands], np.float64)
+        edges = [(max(band.low_mhz, half), band.high_mhz) if known else (1.0, 2.0) for band in self._bands]
+        self._tracks = Bands(
+            np.array(edges),
+            np.array([band.stop - band.start for band in self._bands], np.float64),
+            DISPERSION_S_MHZ2 / plan.row_seconds,
+            top**-2,
+            float(self._rows),
+        )
 
     def reduce(self, before: Events | None, here: Events, after: Events | None, block: int) -> Pulses:
         """Find the pulses of a block.
@@ -91,22 +94,13 @@ class Cluster:
         start = block * self._rows
         mine = (near.row >= start) & (near.row < start + self._rows)
         # Rows count from the block: differences stay exact, and the same, far from the epoch.
-        arrays = (
-            near.row - start,
-            near.dm,
-            near.width_rows.astype(np.float64),
-            near.snr.astype(np.float64),
-            near.band,
-            self._edges,
-            self._channels,
-            self._slope,
-            self._offset,
-            float(self._rows),
+        marks = Marks(
+            near.row - start, near.dm, near.width_rows.astype(np.float64), near.snr.astype(np.float64), near.band
         )
-        peaks = np.flatnonzero(find_lit(mine, *arrays))
+        peaks = np.flatnonzero(find_lit(mine, marks, self._tracks))
         overflow = here.overflow + max(len(peaks) - self._most, 0)
         peaks = peaks[: self._most]
-        members, lowest, highest = count_shadowed(peaks, *arrays)
+        members, lowest, highest = count_shadowed(peaks, marks, self._tracks)
         pulses = [
             self._pulse(near, int(at), int(members[i]), float(highest[i] - lowest[i]) / 2) for i, at in enumerate(peaks)
         ]

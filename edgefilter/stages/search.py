@@ -1,10 +1,9 @@
 """Single-pulse search: whitened blocks in, events above the threshold out."""
 
-import math
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Self
 
 import numpy as np
@@ -16,7 +15,7 @@ from edgefilter.stages.whiten import White
 from edgefilter.workers import Workers
 from edgefilter_kernels.boxcar import Boxcars, boxcar_peaks
 from edgefilter_kernels.breadth import breadth
-from edgefilter_kernels.dedisperse import dedisperse
+from edgefilter_kernels.dedisperse import add_channels, add_subbands
 from edgefilter_kernels.whiten import COUNTS, WHOLE, halve, widest
 
 EVENTS_PER_CANDIDATE = 20
@@ -28,6 +27,7 @@ _LEAST_CHANNELS = 8  # … and the number of valid channels (or half of the band
 _CELL_STEPS = 32  # time steps of which only the best boxcar becomes an event
 _PART = 0.25  # of the band: an event must not live on less than about that
 _LEAST_LEFT = 0.25  # of an event's signal outside its strongest part of the band
+_TOGETHER = 2  # groups whose sub-bands are summed together: half as much is read from memory
 _GRAIN = LADDER[-1] * _SHARE_STEPS
 
 
@@ -113,10 +113,10 @@ class Search:
         self._workers = workers
         self._tree = _Tree(plan)
         found, delays = groups(plan, self._tree.bands), delay_rows(plan)
-        # A fixed shuffle, so that equal shares of the groups take equal time.
-        order = np.random.default_rng(0).permutation(len(found)).tolist()
-        self._groups = [(found[i], self._tree.track(found[i], delays)) for i in order]
-        self._rungs = sorted({group.rows for group, _ in self._groups})
+        families = self._tree.families(found, delays)
+        # A fixed shuffle, so that equal shares of the families take equal time.
+        self._families = [families[i] for i in np.random.default_rng(0).permutation(len(families)).tolist()]
+        self._rungs = sorted({family.rows for family in families})
         # Room for half of the widest boxcar on both sides, in whole time steps of every resolution.
         widest = self._rungs[-1] << (plan.settings.pulses.widths - 1)
         self._margin = _up(max(widest // 2, 1), _GRAIN)
@@ -127,13 +127,17 @@ class Search:
     @property
     def trials(self) -> int:
         """Number of dispersion measures that are tried, over all bands."""
-        return sum(len(one) for group, _ in self._groups for one in group.chosen)
+        return sum(len(one) for group in self._groups for one in group.chosen)
 
     @property
     def additions(self) -> float:
         """Additions that dedispersion takes a row of the input."""
         channels, subbands = len(self._tree.subband), len(self._tree.edges) - 1
-        return float(sum((channels + len(group.dm) * subbands) / group.rows for group, _ in self._groups))
+        return float(sum((channels + len(group.dm) * subbands) / group.rows for group in self._groups))
+
+    @property
+    def _groups(self) -> list[Group]:
+        return [group for family in self._families for group, _ in family.groups]
 
     def reduce(self, near: Sequence[White | None], block: int) -> Events:
         """Search one block.
@@ -156,20 +160,18 @@ class Search:
             raise ValueError(f"block {block} is searched in {before} + 1 + {after} blocks, not in {len(near)}")
         if not any(white is not None and white.share.any() for white in near):
             return Events.none()
+        job = _BlockSearch(self._plan, self._tree, self._margin, block)
+        latest = max(family.rows * (family.latest + job.length(family.rows)) for family in self._families)
         first = before * rows - self._margin
-        window = _Window(near, (first, before * rows + rows + self.lookahead), self._plan, self._rungs, self._workers)
+        window = _Window(near, (first, first + latest), self._plan, self._rungs, self._workers)
         kept = _Strongest(self._most)
-        job = _BlockSearch(self._plan, self._tree, self._margin, window, block)
 
         def run(start: int, stop: int) -> None:
-            # The DM-time plane of a group at a time: it stays in the cache and goes no further.
-            some = self._groups[start:stop]
-            plane = np.empty(max(math.prod(job.shape(group)) for group, _ in some), np.float32)
-            for group, track in some:
-                for events in job.search(group, track, plane[: math.prod(job.shape(group))]):
+            for family in self._families[start:stop]:
+                for events in job.search(family, window):
                     kept.add(events)
 
-        self._workers.over(len(self._groups), run)
+        self._workers.over(len(self._families), run)
         return kept.all()
 
 
@@ -180,16 +182,33 @@ class _Track:
     Parameters
     ----------
     coarse
-        int64 ``[channel]``: of the channels within their sub-band.
+        int64 ``[channel]``: those of the trial for which a sub-band is the earliest.
     fine
-        int64 ``[trial, sub-band]``: of the sub-bands.
+        int64 ``[trial, sub-band]``: how much later the sub-bands are in each trial.
     whole
-        int64 ``[channel]``: of the channels for the trial in the middle, in steps of the share.
+        int64 ``[channel]``: those of the trial in the middle, in steps of the share.
     """
 
     coarse: NDArray[np.int64]
     fine: NDArray[np.int64]
     whole: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """Neighbouring groups of one time resolution, which read nearly the same bytes, and the latest of their delays."""
+
+    rows: int
+    groups: list[tuple[Group, _Track]]
+    spread: int
+
+    @classmethod
+    def of(cls, groups: list[tuple[Group, _Track]]) -> Self:
+        return cls(groups[0][0].rows, groups, max(int(track.fine.max()) for _, track in groups))
+
+    @property
+    def latest(self) -> int:
+        return max(int(track.coarse.max()) for _, track in self.groups) + self.spread
 
 
 class _Tree:
@@ -207,14 +226,21 @@ class _Tree:
         self.subband = np.repeat(np.arange(len(self.edges) - 1), np.diff(self.edges))
         """Sub-band of each channel."""
 
-    def track(self, group: Group, delays: NDArray[np.float64]) -> _Track:
+    def families(self, found: Sequence[Group], delays: NDArray[np.float64]) -> list[_Family]:
+        """Families of up to :data:`_TOGETHER` groups."""
+        tracked = [(group, self._track(group, delays)) for group in found]
+        rungs = [list(same) for _, same in groupby(tracked, key=lambda item: item[0].rows)]
+        return [_Family.of(same[at : at + _TOGETHER]) for same in rungs for at in range(0, len(same), _TOGETHER)]
+
+    def _track(self, group: Group, delays: NDArray[np.float64]) -> _Track:
         # The highest frequency of a sub-band leads: its channels then never do.
         tops = np.array([start + int(np.argmin(delays[start:stop])) for start, stop in pairwise(self.edges.tolist())])
         middle = np.rint(delays * (group.middle / group.rows)).astype(np.int64)
         # Rounded so that the trial in the middle follows its own track exactly.
         fine = np.rint(np.outer(group.dm, delays[tops]) / group.rows).astype(np.int64)
+        early = fine.min(axis=0)
         whole = np.rint(delays * (group.middle / group.rows / _SHARE_STEPS)).astype(np.int64)
-        return _Track(middle - middle[tops][self.subband], fine, whole)
+        return _Track(middle + (early - middle[tops])[self.subband], fine - early, whole)
 
 
 class _Window:
@@ -258,28 +284,36 @@ class _Window:
 
 
 class _BlockSearch:
-    """What the groups of one block share."""
+    """Searches one block, a family of groups at a time."""
 
-    def __init__(self, plan: Plan, tree: _Tree, margin: int, window: _Window, block: int) -> None:
+    def __init__(self, plan: Plan, tree: _Tree, margin: int, block: int) -> None:
         self._rows = plan.rows_per_block
         self._pulses = plan.settings.pulses
         self._tree = tree
         self._margin = margin
-        self._window = window
         self._block = block
 
-    def shape(self, group: Group) -> tuple[int, int, int]:
-        """Trials, parts and time steps of a group's DM-time plane."""
-        length = 2 * (self._margin // group.rows) + -(-self._rows // group.rows)
-        return len(group.dm), len(self._tree.parts) - 1, length
+    def length(self, rung: int) -> int:
+        """Time steps of dedispersed series."""
+        return 2 * (self._margin // rung) + -(-self._rows // rung)
 
-    def search(self, group: Group, track: _Track, plane: NDArray[np.float32]) -> Iterator[Events]:
-        """Search one group, band by band; ``plane`` has room for :meth:`shape`."""
+    def search(self, family: _Family, window: _Window) -> Iterator[Events]:
+        """Yield the events of each group and band."""
         tree = self._tree
-        value, valid = self._window.rungs[group.rows]
-        series = plane.reshape(self.shape(group))
-        dedisperse(value, 0, tree.edges, tree.parts, track.coarse, track.fine, series)
-        total = self._valid_channels(valid, track, series.shape[2])
+        value, _ = window.rungs[family.rows]
+        begin = np.stack([track.coarse for _, track in family.groups])
+        sums = np.empty((len(begin), len(tree.edges) - 1, self.length(family.rows) + family.spread), np.int16)
+        add_channels(value, tree.edges, begin, sums)
+        for (group, track), some in zip(family.groups, sums, strict=True):
+            # The DM-time plane of a group at a time: it stays in the cache and goes no further.
+            series = np.empty((len(group.dm), len(tree.parts) - 1, self.length(group.rows)), np.float32)
+            add_subbands(some, tree.parts, track.fine, series)
+            yield from self._boxcars(group, track, series, window)
+
+    def _boxcars(self, group: Group, track: _Track, series: NDArray[np.float32], window: _Window) -> Iterator[Events]:
+        tree = self._tree
+        value, valid = window.rungs[group.rows]
+        total = self._valid_channels(window, valid, track, series.shape[2])
         first, count = self._margin // group.rows, -(-self._rows // group.rows)
         boxcars = Boxcars(first, count, self._pulses.widths, self._pulses.snr, _CELL_STEPS)
         for number, (band, parts) in enumerate(zip(tree.bands, tree.parts_of, strict=True)):
@@ -314,15 +348,18 @@ class _BlockSearch:
                 np.full(int(mine.sum()), number, np.int32),
             )
 
-    def _valid_channels(self, valid: NDArray[np.int8], track: _Track, length: int) -> NDArray[np.float32]:
+    def _valid_channels(
+        self, window: _Window, valid: NDArray[np.int8], track: _Track, length: int
+    ) -> NDArray[np.float32]:
         # Channels that are summed, [part, time]. The trials of a group differ by less than one step of the share.
         tree = self._tree
         total = np.empty((len(tree.channels), -(-length // _SHARE_STEPS)), np.float32)
-        if self._window.complete:
+        if window.complete:
             total[:] = tree.channels[:, None]
             return total
-        together = np.zeros((1, len(tree.edges) - 1), np.int64)
-        dedisperse(valid, 0, tree.edges, tree.parts, track.whole, together, total[None])
+        sums = np.empty((1, len(tree.edges) - 1, total.shape[1]), np.int16)
+        add_channels(valid, tree.edges, track.whole[None], sums)
+        add_subbands(sums[0], tree.parts, np.zeros((1, sums.shape[1]), np.int64), total[None])
         total /= WHOLE
         return total
 

@@ -173,16 +173,19 @@ class Scratch(NamedTuple):
 
     Parameters
     ----------
+    batch
+        Spectra that go through it at a time.
     strip
         float32: a strip of unpacked rows.
     voltage
-        float32 ``[group, spectrum, hand, part, at least N]``: filtered rows, transformed in place.
+        float32 ``[group, at least batch, hand, part, at least N]``: filtered rows, transformed in place.
     partial
         float32 ``[group, sum, N]``.
     total
         float64 ``[group, sum, N]``.
     """
 
+    batch: int
     strip: NDArray[np.float32]
     voltage: NDArray[np.float32]
     partial: NDArray[np.float32]
@@ -211,14 +214,14 @@ def make_scratch(bank: Bank, spectra: int, channels: int, products: int) -> Scra
     batch = min(spectra, FLUSH, max(most, taps, _LEAST_BATCH))
     group = min(channels, max(1, _GROUP_BYTES // (row_bytes * batch)))
     # The filter makes four spectra at a time; where they are oversampled, only the first of them is meant.
-    fours = -(-batch // 4) * 4 if bank.hop == n else batch + 3
+    room = -(-batch // 4) * 4 if bank.hop == n else batch + 3
     strip, voltage, partial, total = _zeros(
-        (((fours + taps - 1) * STRIDE,), np.float32),
-        ((group, fours, bank.hands, 2, width + PAD), np.float32),
+        (((room + taps - 1) * STRIDE,), np.float32),
+        ((group, room, bank.hands, 2, width + PAD), np.float32),
         ((group, sums, n), np.float32),
         ((group, sums, n), np.float64),
     )
-    return Scratch(strip, voltage, partial, total)
+    return Scratch(batch, strip, voltage, partial, total)
 
 
 def _zeros(*arrays: tuple[tuple[int, ...], type[np.generic]]) -> list[NDArray[Any]]:

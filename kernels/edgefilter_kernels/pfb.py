@@ -139,11 +139,12 @@ def _voltages(
     work: Scratch,
 ) -> None:
     n, blocks = bank.channels, len(bank.starts)
+    valid = np.ones(1, np.bool_)
     for k in range(len(out)):
         turns = (first + k) * bank.hop % n
         for c in range(channels):
             filter_spectra(bank, raw, channels, k, 1, c, 1, work)
-            _transform(bank, np.ones(1, np.bool_), work.voltage[0])
+            _transform(bank, valid, work.voltage[0])
             for h in range(bank.hands):
                 for b in range(blocks):
                     for i in range(n // blocks):
@@ -164,8 +165,7 @@ def _pfb(
     work: Scratch,
 ) -> None:
     spectra = len(valid) // len(power)
-    group, batch = work.voltage.shape[:2]
-    batch = min(batch, spectra)
+    group, batch = len(work.voltage), work.batch
     for t in range(len(power)):
         here = valid[t * spectra : (t + 1) * spectra]
         count[t] = here.sum()

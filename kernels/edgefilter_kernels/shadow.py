@@ -10,6 +10,7 @@ does not hide it.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,103 +22,88 @@ _FACTOR = 2.0
 _NOISE = 3.0
 
 
-@kernel
-def explains(
-    row: float,
-    dm: float,
-    width_p: float,
-    width_e: float,
-    snr_p: float,
-    snr_e: float,
-    channels_p: float,
-    channels_e: float,
-    low: float,
-    high: float,
-    slope: float,
-    offset: float,
-) -> bool:
-    """Say whether a pulse explains an event.
+class Marks(NamedTuple):
+    """Events, falling S/N; one array entry each.
 
     Parameters
     ----------
-    row, dm
-        Those of the pulse less those of the event: rows, pc cm⁻³.
-    width_p, width_e, snr_p, snr_e, channels_p, channels_e
-        Rows, S/N and number of channels of pulse and event.
-    low, high
-        Edges of the event's band, MHz.
+    row, dm, width, snr
+        float64: rows, pc cm⁻³, rows.
+    band
+        int32: index in :class:`Bands`.
+    """
+
+    row: NDArray[np.float64]
+    dm: NDArray[np.float64]
+    width: NDArray[np.float64]
+    snr: NDArray[np.float64]
+    band: NDArray[np.int32]
+
+
+class Bands(NamedTuple):
+    """Bands and what disperses in them.
+
+    Parameters
+    ----------
+    edges
+        float64 ``[band, 2]``: lower and upper edge, MHz.
+    channels
+        float64 ``[band]``: number of channels.
     slope, offset
         Delay in rows per pc cm⁻³ and MHz⁻²; MHz⁻² at which the delay is 0.
+    reach
+        Events further apart than this many rows have nothing to do with each other.
     """
-    near = (width_p + width_e) / 2 + _SLACK_ROWS
+
+    edges: NDArray[np.float64]
+    channels: NDArray[np.float64]
+    slope: float
+    offset: float
+    reach: float
+
+
+@kernel
+def explains(marks: Marks, bands: Bands, p: int, e: int) -> bool:
+    """Say whether event ``p`` explains event ``e``."""
+    row = marks.row[p] - marks.row[e]
+    if abs(row) > bands.reach:
+        return False
+    near = (marks.width[p] + marks.width[e]) / 2 + _SLACK_ROWS
+    low, high = bands.edges[marks.band[e]]
     start, stop = high**-2, low**-2
-    rate = dm * slope
+    rate = (marks.dm[p] - marks.dm[e]) * bands.slope
     if rate == 0.0:
         if abs(row) > near:
             return False
         share = 1.0
     else:
-        a, b = (-near - row) / rate + offset, (near - row) / rate + offset
+        a, b = (-near - row) / rate + bands.offset, (near - row) / rate + bands.offset
         first, last = max(min(a, b), start), min(max(a, b), stop)
         if first > last:
             return False
         share = (first**-0.5 - last**-0.5) / (high - low)
-    overlap = math.sqrt(min(width_p / width_e, 1.0))
-    return snr_e <= _FACTOR * snr_p * share * math.sqrt(channels_e / channels_p) * overlap + _NOISE
+    overlap = math.sqrt(min(marks.width[p] / marks.width[e], 1.0))
+    channels = bands.channels[marks.band[e]] / bands.channels[marks.band[p]]
+    return marks.snr[e] <= _FACTOR * marks.snr[p] * share * math.sqrt(channels) * overlap + _NOISE
 
 
 @kernel
-def find_lit(
-    wanted: NDArray[np.bool_],
-    row: NDArray[np.float64],
-    dm: NDArray[np.float64],
-    width: NDArray[np.float64],
-    snr: NDArray[np.float64],
-    band: NDArray[np.int32],
-    edges: NDArray[np.float64],
-    channels: NDArray[np.float64],
-    slope: float,
-    offset: float,
-    reach: float,
-) -> NDArray[np.bool_]:
+def find_lit(wanted: NDArray[np.bool_], marks: Marks, bands: Bands) -> NDArray[np.bool_]:
     """Find the wanted events that no stronger event explains.
 
     Parameters
     ----------
     wanted
         bool ``[event]``: those to decide on.
-    row, dm, width, snr
-        float64 ``[event]``, falling S/N: rows, pc cm⁻³, rows.
-    band
-        int32 ``[event]``: row of ``edges`` and ``channels``.
-    edges
-        float64 ``[band, 2]``: lower and upper edge, MHz.
-    channels
-        float64 ``[band]``: number of channels.
-    slope, offset
-        As in :func:`explains`.
-    reach
-        Events further apart than this many rows have nothing to do with each other.
+    marks, bands
+        The events, sorted by falling S/N, and the bands that they are in.
     """
     lit = wanted.copy()
-    for e in range(row.size):
+    for e in range(wanted.size):
         if not wanted[e]:
             continue
         for p in range(e):
-            if abs(row[p] - row[e]) <= reach and explains(
-                row[p] - row[e],
-                dm[p] - dm[e],
-                width[p],
-                width[e],
-                snr[p],
-                snr[e],
-                channels[band[p]],
-                channels[band[e]],
-                edges[band[e], 0],
-                edges[band[e], 1],
-                slope,
-                offset,
-            ):
+            if explains(marks, bands, p, e):
                 lit[e] = False
                 break
     return lit
@@ -125,19 +111,9 @@ def find_lit(
 
 @kernel
 def count_shadowed(
-    peaks: NDArray[np.int64],
-    row: NDArray[np.float64],
-    dm: NDArray[np.float64],
-    width: NDArray[np.float64],
-    snr: NDArray[np.float64],
-    band: NDArray[np.int32],
-    edges: NDArray[np.float64],
-    channels: NDArray[np.float64],
-    slope: float,
-    offset: float,
-    reach: float,
+    peaks: NDArray[np.int64], marks: Marks, bands: Bands
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Count what each peak explains; parameters as in :func:`find_lit`.
+    """Count what each peak explains; ``marks`` and ``bands`` as in :func:`find_lit`.
 
     Returns
     -------
@@ -147,26 +123,13 @@ def count_shadowed(
         float64 ``[peak]``: range of dispersion measures of those of the same band within one S/N of the peak.
     """
     members = np.ones(peaks.size, np.int64)
-    lowest, highest = dm[peaks].copy(), dm[peaks].copy()
+    lowest, highest = marks.dm[peaks].copy(), marks.dm[peaks].copy()
     for i in range(peaks.size):
         p = peaks[i]
-        for e in range(p + 1, row.size):
-            if abs(row[p] - row[e]) <= reach and explains(
-                row[p] - row[e],
-                dm[p] - dm[e],
-                width[p],
-                width[e],
-                snr[p],
-                snr[e],
-                channels[band[p]],
-                channels[band[e]],
-                edges[band[e], 0],
-                edges[band[e], 1],
-                slope,
-                offset,
-            ):
+        for e in range(p + 1, marks.row.size):
+            if explains(marks, bands, p, e):
                 members[i] += 1
-                if band[e] == band[p] and snr[e] >= snr[p] - 1.0:
-                    lowest[i] = min(lowest[i], dm[e])
-                    highest[i] = max(highest[i], dm[e])
+                if marks.band[e] == marks.band[p] and marks.snr[e] >= marks.snr[p] - 1.0:
+                    lowest[i] = min(lowest[i], marks.dm[e])
+                    highest[i] = max(highest[i], marks.dm[e])
     return members, lowest, highest

@@ -100,16 +100,20 @@ def test_kernel_agrees_with_the_reference(
     np.testing.assert_allclose(moment4, moment4_, rtol=2e-5, atol=1e-5 * max(moment4_.max(), 1e-30))
 
 
+@pytest.mark.parametrize("hop", [1, 0.75])
+@pytest.mark.parametrize("coarse", [1, 9])
 @pytest.mark.parametrize("fine", [256, 1024])
-def test_cells_longer_than_a_batch_and_many_raw_channels_agree_with_the_reference(fine: int) -> None:
+def test_cells_longer_than_a_batch_and_many_raw_channels_agree_with_the_reference(
+    fine: int, coarse: int, hop: float
+) -> None:
     rng = np.random.default_rng(2)
-    spectra, coarse = 300 // (fine // 256), 9
-    raw = rng.integers(0, 256, ((spectra + 3) * fine, 4 * coarse), np.uint8)
+    spectra, step = 300 // (fine // 256), int(hop * fine)
+    raw = rng.integers(0, 256, ((spectra - 1) * step + 4 * fine, 4 * coarse), np.uint8)
     values = raw.view(np.int8).astype(np.float64).reshape(len(raw), coarse, 2, 2)
     valid = rng.random(spectra) < 0.9
     filter_ = prototype(fine, 4, "hamming", True)
-    power, moment4, _ = run(raw, valid, filter_, (1, coarse, fine, 2), (8, "signed"), True, 4)
-    power_, moment4_, _ = reference(values[..., 0] + 1j * values[..., 1], filter_, fine, valid, 1)
+    power, moment4, _ = run(raw, valid, filter_, (1, coarse, fine, 2), (8, "signed"), True, 4, step)
+    power_, moment4_, _ = reference(values[..., 0] + 1j * values[..., 1], filter_, fine, valid, 1, step)
     np.testing.assert_allclose(power, power_, rtol=1e-5, atol=1e-5 * power_.max())
     np.testing.assert_allclose(moment4, moment4_, rtol=1e-5)
 

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefilter_kernels.shadow import explains
+from edgefilter_kernels.shadow import Bands, Marks, explains
 from tests.reference.shadow import explains as reference
 
 SLOPE, OFFSET = 4.149e6, 1500.0**-2  # rows of 1 ms
@@ -17,27 +17,22 @@ SLOPE, OFFSET = 4.149e6, 1500.0**-2  # rows of 1 ms
     low=st.sampled_from([1200.0, 1350.0, 1425.0]),
 )
 def test_agrees_with_the_reference(row, dm, widths, snrs, low):
-    arguments = (row, dm, *map(float, widths + snrs), 128.0, 64.0, low, 1500.0, SLOPE, OFFSET)
-    snr, limit = reference(*arguments)
+    event = (row, dm, *map(float, widths + snrs), 128.0, 64.0, low, 1500.0)
+    snr, limit = reference(*event, SLOPE, OFFSET)
     if abs(snr - limit) > 0.1:  # the reference samples the band
-        assert bool(explains(*arguments)) == (snr < limit)
+        assert explained(*event) == (snr < limit)
+
+
+def explained(row, dm, width_p, width_e, snr_p, snr_e, channels_p, channels_e, low, high, reach=1e6):
+    pairs = ([500.0 + row, 500.0], [700.0 + dm, 700.0], [width_p, width_e], [snr_p, snr_e])
+    marks = Marks(*(np.array(pair, float) for pair in pairs), np.array([0, 1], np.int32))
+    bands = Bands(np.array([[low, high]] * 2), np.array([channels_p, channels_e]), SLOPE, OFFSET, reach)
+    return bool(explains(marks, bands, 0, 1))
 
 
 def test_signs_of_row_and_dm_go_together():
-    near = (
-        100.0,
-        -100.0 / (SLOPE * (1350.0**-2 - OFFSET)),
-        2.0,
-        2.0,
-        200.0,
-        7.0,
-        10.0,
-        10.0,
-        1200.0,
-        1500.0,
-        SLOPE,
-        OFFSET,
-    )
-    assert explains(*near)
-    assert not explains(100.0, -near[1], *near[2:])
-    assert np.isfinite(near).all()
+    dm = -100.0 / (SLOPE * (1350.0**-2 - OFFSET))
+    rest = (2.0, 2.0, 200.0, 7.0, 10.0, 10.0, 1200.0, 1500.0)
+    assert explained(100.0, dm, *rest)
+    assert not explained(100.0, -dm, *rest)
+    assert not explained(100.0, dm, *rest, reach=99.0)

@@ -1,13 +1,20 @@
-"""Sums along dispersion tracks, one channel after the other."""
+"""Sums along dispersion tracks, one row after the other."""
 
 import numpy as np
 
 
-def dedisperse(power, first, edges, parts, coarse, fine, out):
+def add_channels(power, edges, begin, out):
+    add_along(power, edges, begin, out)
+
+
+def add_subbands(sums, parts, begin, out):
+    add_along(sums, parts, begin, out)
+
+
+def add_along(rows, edges, begin, out):
     out[:] = 0
-    times = first + np.arange(out.shape[2])
-    for i in range(len(fine)):
-        for p in range(len(parts) - 1):
-            for s in range(parts[p], parts[p + 1]):
-                for c in range(edges[s], edges[s + 1]):
-                    out[i, p] += power[c, times + coarse[c] + fine[i, s]]
+    times = np.arange(out.shape[2])
+    for i, first in enumerate(begin):
+        for s in range(len(edges) - 1):
+            for row in range(edges[s], edges[s + 1]):
+                out[i, s] += rows[row, first[row] + times]
