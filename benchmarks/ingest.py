@@ -351,6 +351,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="of each run")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/ingest.json"))
     arguments = parser.parse_args()
+    load = os.getloadavg()[0]  # of others: what a reader must know of a result from a busy machine
     cases = [Case("tcp", size << 10) for size in (64, 256, 1024, 4096)]
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="edgefilter-ingest-") as name:
         folder = Path(name)
@@ -364,7 +365,13 @@ def main() -> None:
         pace = 0.9 * max(rate["low"], rate["mean"] / 2)
         confirmed = confirm(cases[2], folder, pace * 1e9, 2 * arguments.seconds)
     print(json.dumps(confirmed, indent=1))
-    result = {"runs": arguments.runs, "seconds": arguments.seconds, "rows": rows, "paced": confirmed}
+    result = {
+        "runs": arguments.runs,
+        "seconds": arguments.seconds,
+        "load_before": load,
+        "rows": rows,
+        "paced": confirmed,
+    }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result | {"machine": describe()}, indent=1) + "\n")
 
