@@ -315,7 +315,18 @@ def measure(case: Case, folder: Path, runs: int, seconds: float, sketches: bool)
         row |= {"socket_gb_per_s": interval(bare), "socket_to_ring_gb_per_s": interval(slotted)}
         row["over_socket"] = interval([a / b for a, b in zip(inlet, bare, strict=True)])
         row["over_socket_to_ring"] = interval([a / b for a, b in zip(inlet, slotted, strict=True)])
+    show(row)
     return row
+
+
+def show(row: dict[str, Any]) -> None:
+    rate = row["gb_per_s"]
+    line = f"{row['case']:20} {rate['mean']:5.2f} GB/s [{rate['low']:.2f}, {rate['high']:.2f}]"
+    if "over_socket" in row:
+        line += f"  socket {row['socket_gb_per_s']['mean']:.2f}, to ring {row['socket_to_ring_gb_per_s']['mean']:.2f}"
+        ratio = row["over_socket_to_ring"]
+        line += f"  {row['over_socket']['mean']:.0%} and {ratio['mean']:.0%} [{ratio['low']:.0%}, {ratio['high']:.0%}]"
+    print(line, flush=True)
 
 
 def confirm(case: Case, folder: Path, rate: float, seconds: float) -> dict[str, Any]:
@@ -340,6 +351,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="of each run")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/ingest.json"))
     arguments = parser.parse_args()
+    load = os.getloadavg()[0]  # of others: what a reader must know of a result from a busy machine
     cases = [Case("tcp", size << 10) for size in (64, 256, 1024, 4096)]
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="edgefilter-ingest-") as name:
         folder = Path(name)
@@ -352,20 +364,14 @@ def main() -> None:
         rate = next(row for row in rows if row["case"] == cases[2].name)["gb_per_s"]
         pace = 0.9 * max(rate["low"], rate["mean"] / 2)
         confirmed = confirm(cases[2], folder, pace * 1e9, 2 * arguments.seconds)
-    for row in rows:
-        rate = row["gb_per_s"]
-        line = f"{row['case']:20} {rate['mean']:5.2f} GB/s [{rate['low']:.2f}, {rate['high']:.2f}]"
-        if "over_socket" in row:
-            line += (
-                f"  socket {row['socket_gb_per_s']['mean']:.2f}, to ring {row['socket_to_ring_gb_per_s']['mean']:.2f}"
-            )
-            ratio = row["over_socket_to_ring"]
-            line += (
-                f"  {row['over_socket']['mean']:.0%} and {ratio['mean']:.0%} [{ratio['low']:.0%}, {ratio['high']:.0%}]"
-            )
-        print(line)
     print(json.dumps(confirmed, indent=1))
-    result = {"runs": arguments.runs, "seconds": arguments.seconds, "rows": rows, "paced": confirmed}
+    result = {
+        "runs": arguments.runs,
+        "seconds": arguments.seconds,
+        "load_before": load,
+        "rows": rows,
+        "paced": confirmed,
+    }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result | {"machine": describe()}, indent=1) + "\n")
 

@@ -3,8 +3,8 @@
 ``python -m benchmarks.node`` starts ``edgefilter run`` for dual-polarisation complex 8-bit voltages, 1024 channels,
 Stokes I, flags and the pulse search, and a sender that goes as fast as it is taken. The node holds it back when its
 ring is full, so the rate at which blocks are committed is the rate that it sustains; it is told with the spread over
-windows of the run. A second run at nine tenths of that, at a steady pace, shows that the lag stays bounded and nothing is
-lost.
+windows of the run. A second run at nine tenths of that, at a steady pace, shows that the lag stays bounded and that
+nothing is lost.
 """
 
 import argparse

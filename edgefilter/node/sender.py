@@ -152,7 +152,7 @@ def _play(
         end = start + count
     if not stopped:
         end = source.samples
-    link.send(pack_end(stream, end))
+    link.send(pack_end(stream, end), last=True)
     return SendReport(
         frames,
         samples,
@@ -226,7 +226,7 @@ class _Link:
             self._close(linger=False)
             raise InputError(f"cannot send to {endpoint}: {error.strerror}") from None
 
-    def send(self, message: bytes) -> bool:
+    def send(self, message: bytes, last: bool = False) -> bool:
         """Send one message; waits for a receiver that is slow, and for a while for one that is absent.
 
         The first message must be the stream's description.
@@ -253,8 +253,11 @@ class _Link:
                 self._recent.append(message)
                 return True
             except zmq.Again:
-                if self._stop.is_set():
+                # Also who is stopped tells a slow receiver of the end, or that would wait for more.
+                if self._stop.is_set() and (not last or time.monotonic() - alone_since >= self._patience):
                     return False
+            if self._stop.is_set():
+                continue
             if self._peers and not self._refused:
                 alone_since = time.monotonic()
             elif time.monotonic() - alone_since >= self._patience:

@@ -5,6 +5,7 @@ each stream has been reduced, and what was dropped. What :meth:`Spool.commit` re
 """
 
 from edgefilter.spool.manifest import Cursor, Dropped, Entry, Priority, Totals
-from edgefilter.spool.queue import Recovered, Spool
+from edgefilter.spool.queue import Spool
+from edgefilter.spool.recovery import Recovered
 
 __all__ = ["Cursor", "Dropped", "Entry", "Priority", "Recovered", "Spool", "Totals"]

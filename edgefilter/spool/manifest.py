@@ -391,10 +391,6 @@ class Manifest:
         )[0]
         return int(row[0]), int(row[1])
 
-    def version(self) -> int:
-        """Return a number that changes when another process has changed something."""
-        return int(self._select("PRAGMA data_version")[0][0])
-
     def _insert(self, rows: Iterable[Entry]) -> None:
         self._db.executemany(
             "INSERT INTO product (name, file, size, digest, priority, sealed) VALUES (?, ?, ?, ?, ?, ?)",

@@ -2,54 +2,25 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Literal, Self, TypeVar
+from typing import Literal, Self
 
 from edgefilter.errors import SpoolBusyError, SpoolError, SpoolFullError
 from edgefilter.products import Product
 from edgefilter.products.naming import digest
 from edgefilter.products.schemas import SCHEMAS
+from edgefilter.spool.leaving import Leaving, Result
 from edgefilter.spool.manifest import Cursor, DiskFullError, Dropped, Entry, Manifest, Priority, Totals
 from edgefilter.spool.payloads import DELIVERED, DROPPED, Ballast, Payloads, full, lock
+from edgefilter.spool.recovery import Recovered, recover
 
 BALLAST_BYTES = 4 << 20
 _POLL_SECONDS = 0.05
 _EVICTED_AT_ONCE = 1000
 _PRIORITIES = {"pulses": Priority.CANDIDATES, "cutouts": Priority.CANDIDATES, "spectra": Priority.SPECTRA}
 _PRIORITIES |= {"flags": Priority.SPECTRA, "extras": Priority.EXTRA}
-
-Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True)
-class Recovered:
-    """What was found when a spool was opened.
-
-    Parameters
-    ----------
-    orphans
-        Files without a row, left by a process that died between the two; they were removed.
-    lost
-        Products whose file was gone or cut: their rows became notes of what was dropped.
-    """
-
-    orphans: tuple[str, ...] = ()
-    lost: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        return f"{len(self.orphans)} orphaned files removed, {len(self.lost)} damaged products given up"
-
-
-@dataclass(slots=True)
-class Room:
-    """What the last commit found: whether there was room, and why not."""
-
-    ready: bool = True
-    reason: str = ""
-    evicted: int = field(default=0)
 
 
 class Spool:
@@ -65,8 +36,7 @@ class Spool:
         self._writes = bool(owner)
         self._payloads = Payloads(path, owner, create=self._writes)
         self._ballast = Ballast(path / "ballast", ballast if self._writes else 0)
-        self._room = Room()
-        self._owed: list[tuple[Sequence[Entry], Callable[[Sequence[str]], None]]] = []
+        self._ready = True, ""
         try:
             self._manifest = Manifest(path / "manifest.sqlite", create=self._writes)
         except DiskFullError:
@@ -76,7 +46,10 @@ class Spool:
             except DiskFullError:
                 raise SpoolFullError(f"spool {path}: no space left on its disk") from None
         stack.callback(self._manifest.close)
-        self.recovered = self._recover() if self._writes else Recovered()
+        self._leaving = Leaving(self._manifest, self._payloads, self._ballast)
+        self.recovered = Recovered()
+        if self._writes:
+            self.recovered = recover(self._manifest, self._payloads, self._leaving, path / "locks")
         self._ballast.fill()
 
     @classmethod
@@ -123,7 +96,9 @@ class Spool:
                     _wait(stack, path / "locks" / made.tag, wait, f"spool {path}: another process is its {owner}")
                 elif not (path / "manifest.sqlite").exists():
                     raise SpoolError(f"spool {path}: there is none")
-                return cls(path, budget_bytes, ballast_bytes, owner, stack.pop_all())
+                spool = cls(path, budget_bytes, ballast_bytes, owner, stack)
+                spool._stack = stack.pop_all()
+                return spool
             except OSError as error:
                 raise SpoolError(f"spool {path}: cannot be opened: {error.strerror}") from None
 
@@ -184,7 +159,7 @@ class Spool:
             except DiskFullError:
                 self._relieve(coming, dropped)
                 continue
-            self._room = Room(evicted=self._room.evicted + len(dropped))
+            self._ready = True, ""
             self._ballast.fill()
             return taken
 
@@ -206,10 +181,10 @@ class Spool:
         try:
             taken = self._manifest.commit(rows, dropped, stream_id, cursor, tally)
         except BaseException:
-            self._unlink(row.file for row in rows)
+            self._leaving.unlink(row.file for row in rows)
             raise
         if not taken:
-            self._unlink(row.file for row in rows)
+            self._leaving.unlink(row.file for row in rows)
         return taken
 
     def _write(self, products: Sequence[Product], sealed: bool | None = None) -> list[Entry]:
@@ -256,17 +231,16 @@ class Spool:
         victims: list[Entry] = []
         freed = 0
         for priority in (Priority.EXTRA, Priority.SPECTRA):
-            for entry in self._entries("priority = ?", priority, limit=_EVICTED_AT_ONCE):
+            for entry in self._leaving.entries("priority = ?", priority, limit=_EVICTED_AT_ONCE):
                 if freed < needed:
                     victims.append(entry)
                     freed += entry.size
         if victims:
-            self._retire(victims, DROPPED, lambda names: self._manifest.drop(names, reason))
-            self._room.evicted += len(victims)
+            self._leaving.retire(victims, DROPPED, lambda names: self._manifest.drop(names, reason))
         return freed
 
     def _no_room(self, reason: str) -> SpoolFullError:
-        self._room = Room(False, reason, self._room.evicted)
+        self._ready = False, reason
         return SpoolFullError(f"spool {self._path}: {reason}")
 
     # --- both ------------------------------------------------------------------------------------------------------
@@ -274,7 +248,7 @@ class Spool:
     @property
     def ready(self) -> tuple[bool, str]:
         """Whether the last commit found room, and if not, why."""
-        return self._room.ready, self._room.reason
+        return self._ready
 
     def cursor(self, stream_id: str) -> Cursor | None:
         """How far a stream has been reduced, None if nothing of it was committed."""
@@ -296,62 +270,26 @@ class Spool:
         """Return how many products are stuck, and how many were dropped and are not yet told to the store."""
         return self._manifest.counts()
 
-    def _retire(self, entries: Sequence[Entry], mark: str, change: Callable[[Sequence[str]], None]) -> None:
-        """Take rows away and then their files, on a full disk too."""
-        self._owed.append((entries, change))
-        try:
-            self._certainly(self._settle)
-        except DiskFullError:
-            # Not even the ballast helped. What needs no space is done now, the rest when other products have left.
-            for entry in entries:
-                self._payloads.mark(entry.file, mark)
-
-    def _settle(self) -> None:
-        while self._owed:
-            entries, change = self._owed[0]
-            change([entry.name for entry in entries])
-            self._owed.pop(0)
-            self._unlink(entry.file for entry in entries)
-
-    def _entries(self, where: str, *values: object, limit: int = -1) -> list[Entry]:
-        """Return rows that count: without those that only a full disk keeps."""
-        owed = {entry.name for entries, _ in self._owed for entry in entries}
-        found = self._manifest.entries(where, *values, limit=limit + len(owed) if limit >= 0 else -1)
-        return [entry for entry in found if entry.name not in owed]
-
-    def _certainly(self, work: Callable[[], Result]) -> Result:
-        """Do what only shrinks the spool, with the ballast's space if there is no other."""
-        try:
-            return work()
-        except DiskFullError:
-            if not self._ballast.release():
-                raise
-            return work()
-
     def _shrink(self, work: Callable[[], Result]) -> Result:
         try:
-            return self._certainly(work)
+            return self._leaving.certainly(work)
         except DiskFullError:
             raise SpoolFullError(f"spool {self._path}: no space left on its disk") from None
-
-    def _unlink(self, files: Iterable[str]) -> None:
-        with contextlib.suppress(OSError):  # what stays is an orphan, removed when the spool is opened again
-            self._payloads.remove(files)
 
     # --- forwarder -------------------------------------------------------------------------------------------------
 
     def take(self, count: int, but: Collection[str] = ()) -> list[Entry]:
         """Return what is to be delivered next, by priority and age, without the names in ``but``."""
-        found = self._entries("sealed = 1 AND stuck = ''", limit=count + len(but))
+        found = self._leaving.entries("sealed = 1 AND stuck = ''", limit=count + len(but))
         return [entry for entry in found if entry.name not in but][:count]
 
     def pieces(self) -> list[Entry]:
         """Return what may still be merged, by priority and age."""
-        return self._entries("sealed = 0")
+        return self._leaving.entries("sealed = 0")
 
     def stuck(self) -> list[Entry]:
         """Return what could not be delivered; it stays until :meth:`release` or an operator decides."""
-        return self._entries("stuck > ''")
+        return self._leaving.entries("stuck > ''")
 
     def read(self, entry: Entry) -> bytes | None:
         """Return the bytes of a product; None if it was dropped meanwhile, or its file is damaged and dropped now."""
@@ -364,7 +302,7 @@ class Spool:
         except OSError as error:
             raise SpoolError(f"spool {self._path}: cannot read {entry.name}: {error.strerror}") from None
         if self._manifest.known([entry.name]):
-            self._retire([entry], DROPPED, lambda names: self._manifest.drop(names, "damaged"))
+            self._leaving.retire([entry], DROPPED, lambda names: self._manifest.drop(names, "damaged"))
         return None
 
     def merge(self, entries: Sequence[Entry], product: Product) -> None:
@@ -378,7 +316,7 @@ class Spool:
             If a piece is no longer there; the others stay.
         """
         self._exchange(product, lambda row: self._manifest.replace(entries, row))
-        self._unlink(entry.file for entry in entries)
+        self._leaving.unlink(entry.file for entry in entries)
 
     def holds(self, entries: Sequence[Entry]) -> bool:
         """Whether all of these are still there."""
@@ -409,7 +347,7 @@ class Spool:
             try:
                 change(row)
             except BaseException:
-                self._unlink([row.file])
+                self._leaving.unlink([row.file])
                 raise
         except DiskFullError:
             raise SpoolFullError(f"spool {self._path}: no space left on its disk") from None
@@ -426,7 +364,7 @@ class Spool:
 
     def done(self, entry: Entry) -> None:
         """Forget a product that is proven to be in the store."""
-        self._retire([entry], DELIVERED, self._manifest.deliver)
+        self._leaving.retire([entry], DELIVERED, self._manifest.deliver)
         self._ballast.fill()
 
     def failed(self, entry: Entry, why: str) -> None:
@@ -437,51 +375,11 @@ class Spool:
         """Let all that is stuck be tried again; return how many."""
         return self._shrink(self._manifest.release)
 
-    def version(self) -> int:
-        """Return a number that changes when another process has changed the spool."""
-        return self._manifest.version()
-
     def empty(self) -> bool:
         """Whether nothing waits, stuck products and notes included."""
         return not self._manifest.entries(limit=1) and not self._manifest.dropped()
 
     # --- opening and closing ---------------------------------------------------------------------------------------
-
-    def _recover(self) -> Recovered:
-        # Files before rows: a row is there after its file and gone before it.
-        sizes = self._payloads.sizes()
-        rows = self._manifest.entries()
-        marked = {ending: [row for row in rows if f"{row.file}{ending}" in sizes] for ending in (DELIVERED, DROPPED)}
-        settled = {row.file for found in marked.values() for row in found}
-        suspects = [row for row in rows if sizes.get(row.file) != row.size and row.file not in settled]
-        sizes_now = self._payloads.sizes() if suspects else {}
-        suspects = [row for row in suspects if sizes_now.get(row.file) != row.size]
-        still = self._manifest.known(row.name for row in suspects)
-        lost = [row for row in suspects if row.name in still]
-        for entries, mark, change in (
-            (marked[DELIVERED], DELIVERED, self._manifest.deliver),
-            (marked[DROPPED], DROPPED, lambda names: self._manifest.drop(names, "disk full")),
-            (lost, DROPPED, lambda names: self._manifest.drop(names, "damaged")),
-        ):
-            if entries:
-                self._retire(entries, mark, change)
-        orphans = self._remove_orphans(sizes, {row.file for row in rows})
-        return Recovered(tuple(orphans), tuple(entry.name for entry in lost))
-
-    def _remove_orphans(self, files: Iterable[str], known: Container[str]) -> list[str]:
-        """Remove files that have no row, unless their owner lives: they are about to get theirs."""
-        orphans: dict[str, list[str]] = {}
-        for file in sorted(files):
-            owner = self._payloads.owner(file)
-            if owner and file.removesuffix(DELIVERED).removesuffix(DROPPED) not in known:
-                orphans.setdefault(owner, []).append(file)
-        removed: list[str] = []
-        for owner, found in orphans.items():
-            with contextlib.ExitStack() as stack:
-                if owner == self._payloads.tag or stack.enter_context(lock(self._path / "locks" / owner)):
-                    self._unlink(found)
-                    removed += found
-        return removed
 
     def close(self) -> None:
         """Give the spool back."""

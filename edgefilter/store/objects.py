@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 from urllib.parse import parse_qsl, urlsplit
 
 import obstore
@@ -33,6 +34,7 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _OPTIONS = ("endpoint", "region", "allow_http")
 _STATUS = re.compile(r"status code: (\d{3})")
 _BUSY = (429, 503)
+_NOT_IMPLEMENTED = 501
 _MOST_PATIENT_SECONDS = 3600.0
 _ASK_SECONDS = 5.0
 
@@ -145,43 +147,48 @@ class ObjectStore:
     def put(self, product: Product) -> None:
         """Keep an object durably; see :meth:`edgefilter.store.base.Store.put`."""
         check_name(product.name)
-        # What this process has put and not found again as it should be is its own to replace.
-        mine = product.name in self._unproven
-        taken = False
         with self._explained(product.name, "cannot write"):
-            try:
-                obstore.put(
-                    self._store,
-                    product.name,
-                    product.content,
-                    mode="overwrite" if mine else "create",
-                    use_multipart=False,
-                )
-            except AlreadyExistsError:
-                taken = True
-            if self._proven(product):
-                self._unproven.discard(product.name)
-                return
-        if taken:
+            # What this process has put and not found again as it should be is its own to replace.
+            taken = not self._send(product, replacing=product.name in self._unproven)
+            found = self._look(product)
+        if found == "same":
+            self._unproven.discard(product.name)
+        elif taken and found == "other":
             raise ConflictError(
                 f"store {self.location}: {product.name} is there with other content, which stays as it is"
             )
-        self._unproven.add(product.name)
-        raise UnavailableError(f"store {self.location}: {product.name} did not arrive as it was sent")
+        else:
+            if not taken:
+                self._unproven.add(product.name)
+            raise UnavailableError(f"store {self.location}: {product.name} did not arrive as it was sent")
 
-    def _proven(self, product: Product) -> bool:
+    def _send(self, product: Product, replacing: bool) -> bool:
+        """Put an object; False if the name is taken and ``replacing`` is not allowed."""
+        mode: Literal["overwrite", "create"] = "overwrite" if replacing else "create"
+        try:
+            obstore.put(self._store, product.name, product.content, mode=mode, use_multipart=False)
+        except AlreadyExistsError:
+            return False
+        except BaseError as error:
+            if replacing or _status(error) != _NOT_IMPLEMENTED:
+                raise
+            # A server that knows no conditions: ask first.
+            return self._look(product) == "absent" and self._send(product, replacing=True)
+        return True
+
+    def _look(self, product: Product) -> Literal["same", "other", "absent"]:
+        """Say what is there under the name of an object."""
         try:
             found = obstore.head(self._store, product.name)
         except FileNotFoundError:
-            return False
+            return "absent"
         if found["size"] != len(product.content):
-            return False
+            return "other"
         tag = (found["e_tag"] or "").strip('"')
+        if tag == hashlib.md5(product.content, usedforsecurity=False).hexdigest():
+            return "same"
         # An ETag need not be an MD5 (encryption by the server); then the bytes themselves are the proof.
-        return (
-            tag == hashlib.md5(product.content, usedforsecurity=False).hexdigest()
-            or self.get(product.name) == product.content
-        )
+        return "same" if self.get(product.name) == product.content else "other"
 
     def get(self, name: str) -> bytes:
         """Return the bytes of an object; see :meth:`edgefilter.store.base.Store.get`."""
@@ -247,7 +254,7 @@ class ObjectStore:
             yield
         except (BaseError, OSError) as error:
             text = str(error)
-            status = int(match.group(1)) if (match := _STATUS.search(text)) else 0
+            status = _status(error)
             code = re.search(r"<Code>(\w+)</Code>", text)
             problem = (
                 f"HTTP {status} {code.group(1) if code else ''}".strip() if status else text.splitlines()[0][-200:]
@@ -266,6 +273,12 @@ class ObjectStore:
         except OSError:
             pass
         return None
+
+
+def _status(error: BaseException) -> int:
+    """HTTP status that an error of the client library tells in its text, 0 if none."""
+    match = _STATUS.search(str(error))
+    return int(match.group(1)) if match else 0
 
 
 def retry_after(text: str | None, now: float) -> float | None:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 from edgefilter.chunk import Loss
 from edgefilter.node.ring import Policy, RingReader, RingWriter
-from edgefilter.node.ring.layout import FLOOR
+from edgefilter.node.ring.layout import FLOOR, FOREVER
 from tests.node.rings import PAGE, WAIT, contents, payload, put, ring
 
 
@@ -59,6 +60,31 @@ def fences_of_a_play(folder: Path, fatal: int) -> int:
     return passed
 
 
+def ends_well(folder: Path, fatal: int) -> None:
+    """Let a writer die at its fence number ``fatal``, another one only end the run."""
+    passed = 0
+
+    def fence() -> None:
+        nonlocal passed
+        passed += 1
+        if passed == fatal:
+            raise Died
+
+    with ring(folder, slack=1 << 30) as (writer, reader):
+        writer._fence = fence
+        with suppress(Died):
+            play(writer, reader)
+        with RingWriter.attach(writer.path) as heir:
+            heir.end()
+        present = {sample for here, there in reader.snapshot().intervals for sample in range(here, there)}
+        held = {sample for sample in present if sample >= reader.tail}
+        assert reader.final == FOREVER
+        assert reader.last is not None
+        start = max(0, reader.last - PAGE)
+        assert set(contents(reader.read(start, reader.last))) == held
+        assert reader.last >= max(present, default=0)
+
+
 def table_is_right(reader: RingReader) -> None:
     """Check that every sample which the table claims is there, whole and in its place."""
     intervals = reader.snapshot().intervals
@@ -74,6 +100,7 @@ def test_a_writer_may_die_at_every_step(tmp_path: Path) -> None:
     assert total > 3 * len(FRAMES)
     for fatal in range(1, total + 1):
         fences_of_a_play(tmp_path, fatal)
+        ends_well(tmp_path, fatal)
 
 
 def test_a_writer_may_die_in_the_middle_of_a_copy(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ FAULTS = ("500", "503", "truncated", "cut", "stall", "wrong checksum", "lost ans
 class FaultProxy:
     """Passes requests on, but does to the next PUTs what it was told.
 
-    ``absent`` refuses everything while it is set; ``retry_after`` is what busy answers ask for.
+    ``absent`` refuses everything while it is set; ``retry_after`` is what busy answers ask for; a ``simple`` server
+    knows no conditional requests.
     """
 
     def __init__(self, server: Server, stack: ExitStack, retry_after: str = "0") -> None:
@@ -28,6 +29,7 @@ class FaultProxy:
         self.absent = threading.Event()
         self.ending = threading.Event()
         self.busy = False
+        self.simple = False
         self.retry_after = retry_after
         self.upstream = urlsplit(server.endpoint).netloc
         handler = type("Handler", (_Handler,), {"proxy": self})
@@ -60,6 +62,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile.read(length // 2)
             return self.reset()
         body = self.rfile.read(length)
+        if self.proxy.simple and "If-None-Match" in self.headers:
+            return self.refuse(501)
         if fault == "stall":  # until the client has given up
             self.proxy.ending.wait(10)
             return self.reset()

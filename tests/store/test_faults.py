@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from edgefilter.config import SpoolSection
+from edgefilter.errors import ConflictError
 from edgefilter.node.forwarder import Forwarder
 from edgefilter.products import Product
 from edgefilter.spool import Spool
@@ -159,6 +160,19 @@ def test_a_busy_server_is_left_alone_for_as_long_as_it_asks(
             forwarder.turn()
             forwarder.wait(0.01)
         assert forwarder.status.ready
+
+
+def test_a_server_that_knows_no_conditional_requests(
+    tmp_path: Path, proxy: FaultProxy, reach: Callable[[Server], str], undisturbed: Contents
+) -> None:
+    proxy.simple = True
+    fill(tmp_path / "spool")
+    store = connect(reach(proxy.server))
+    assert forward(tmp_path / "spool", store).status.failed == 0
+    assert contents(store) == undisturbed
+    with pytest.raises(ConflictError, match="other content"):
+        store.put(Product(next(iter(undisturbed)), b"other"))
+    assert contents(store) == undisturbed
 
 
 @pytest.mark.parametrize("seed", range(3))

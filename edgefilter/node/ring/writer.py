@@ -107,7 +107,8 @@ class RingWriter(RingFile):
         self._identity = secrets.randbits(63)
         self._last = NONE
         self._wanted: int | None = None
-        self._recall()
+        with self._turn():
+            pass  # takes over from the writer that was last
 
     @classmethod
     def create(
@@ -227,13 +228,14 @@ class RingWriter(RingFile):
         try:
             if self._words[AUTHOR] != self._identity:
                 self._recall()
+                self._mend()
                 self._words[AUTHOR] = self._identity
             yield
         finally:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def _recall(self) -> None:
-        """Take over from the writer that was last."""
+        """Learn what the writer that was last has written."""
         words = self._words
         self._generation: int = words[GENERATION]
         table = self.snapshot()
@@ -242,6 +244,15 @@ class RingWriter(RingFile):
         self._final: int = words[FINAL]
         self._first: int = words[FIRST]
         self._last = words[LAST]
+
+    def _mend(self) -> None:
+        """Finish what that writer left undone if it died in the middle; else this changes nothing."""
+        if self._present:
+            self._words[HEAD] = max(self._words[HEAD], self._present[-1][1])
+        if self._last != NONE:
+            self._decide()
+        elif self._final < self._floor:
+            self._final = self._words[FINAL] = self._floor
 
     # --- all below within a turn
 

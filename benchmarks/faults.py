@@ -1,0 +1,77 @@
+"""``kill -9`` of a node's processes at random moments of a stream, against an undisturbed run.
+
+``python -m benchmarks.faults --reducer 20 --supervisor 5 --forwarder 5 --receiver 5`` kills so many times, seeded,
+while a synthetic telescope sends; supervisors are started again as a service manager would. The store afterwards is
+compared, object by object, with a replay of the same sky. The receiver is killed in a run of its own: there the ledger
+must say exactly what was lost.
+"""
+
+import argparse
+import json
+import random
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import describe
+from tests.node.running import Node, Sending, contents, ledger, replayed, sky, wait_for
+
+FRAME_BYTES = 65_536
+
+
+def disturbed(folder: Path, faults: list[str], seed: int, between: tuple[float, float]) -> dict[str, Any]:
+    """Kill processes while a stream comes; compare what is in the store with a replay of what was sent."""
+    dice = random.Random(seed)
+    began = time.monotonic()
+    with Node(folder) as node:
+        telescope = Sending(sky(100_000.0), node.endpoint, 1.0, frame_bytes=FRAME_BYTES, patience=600.0)
+        wait_for(lambda: node.blocks() >= 1)
+        for fault in faults:
+            time.sleep(dice.uniform(*between))
+            if fault == "supervisor":
+                node.die()
+            else:
+                node.kill(fault)
+        told = node.blocks()
+        wait_for(lambda: node.blocks() > told + 10, 600)
+        sent = telescope.stop()
+        status = node.wait()
+    source = sky(sent.end / 1e6)
+    got, want = contents(folder / "store"), replayed(source, folder)
+    rows = ledger(got, folder)
+    received = sum(row["samples_received"] for row in rows)
+    expected = sum(row["samples_expected"] for row in rows)
+    lost = {key: sum(row[key] for row in rows) for key in rows[0] if key.startswith("lost_")}
+    return {
+        "killed": {role: faults.count(role) for role in sorted(set(faults))},
+        "exit_status": status,
+        "blocks": len(rows),
+        "blocks_twice": len(rows) - len({row["block"] for row in rows}),
+        "samples_sent": sent.samples,
+        "ledger": {"expected": expected, "received": received} | {key: count for key, count in lost.items() if count},
+        "store_identical": got == want,
+        "seconds": round(time.monotonic() - began, 1),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    for role, count in (("reducer", 20), ("supervisor", 5), ("forwarder", 5), ("receiver", 5)):
+        parser.add_argument(f"--{role}", type=int, default=count)
+    parser.add_argument("--between", type=float, nargs=2, default=(0.2, 4.0), help="seconds from kill to kill")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/faults.json"))
+    arguments = parser.parse_args()
+    faults = [role for role in ("reducer", "supervisor", "forwarder") for _ in range(getattr(arguments, role))]
+    random.Random(arguments.seed).shuffle(faults)
+    result = {}
+    for name, wanted in (("restartable", faults), ("receiver", ["receiver"] * arguments.receiver)):
+        with tempfile.TemporaryDirectory() as folder:
+            result[name] = disturbed(Path(folder), wanted, arguments.seed, tuple(arguments.between))
+            print(json.dumps(result[name]))
+    arguments.out.write_text(json.dumps(result | {"machine": describe()}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Upgrades in a row, under load, with reducers from a second virtual environment.
+
+``python -m benchmarks.upgrade --times 10`` builds edgefilter, installs it into a second environment (which borrows its
+dependencies from this one), and replaces the reducer of a running node to and fro while a telescope sends. The store
+afterwards is compared, object by object, with a replay of what was sent.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+import venv
+from pathlib import Path
+
+from benchmarks.machine import describe
+from tests.node.running import Node, Sending, contents, ledger, replayed, sky, wait_for
+
+FRAME_BYTES = 65_536
+
+
+def second_environment(folder: Path) -> str:
+    """Install edgefilter of this checkout into an environment of its own; return its interpreter."""
+    checkout = Path(__file__).parents[1]
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run(
+        [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(checkout)], check=True
+    )
+    (wheel,) = folder.glob("*.whl")
+    venv.create(folder / "venv", with_pip=False)
+    python = folder / "venv" / "bin" / "python"
+    install = [*pip, "--python", str(python), "install", "--no-deps", "--ignore-installed", str(wheel)]
+    subprocess.run(install, check=True, env={key: os.environ[key] for key in os.environ if key != "PYTHONPATH"})
+    (site,) = (folder / "venv" / "lib").glob("python*/site-packages")
+    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    # Without PYTHONPATH, by which the node may run from the checkout.
+    program = folder / "python"
+    program.write_text(f'#!/bin/sh\nunset PYTHONPATH\nexec {python} "$@"\n')
+    program.chmod(0o755)
+    where = subprocess.run(
+        [str(program), "-P", "-c", "import edgefilter; print(edgefilter.__file__)"],
+        check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    assert str(folder) in where, where
+    return str(program)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--times", type=int, default=10)
+    parser.add_argument("--shadow", type=int, default=2, help="blocks to compare in each")
+    parser.add_argument("--speed", type=float, default=1.0, help="times real time that the telescope sends")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/upgrade.json"))
+    arguments = parser.parse_args()
+    said: list[str] = []
+    took = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        interpreters = [second_environment(folder), sys.executable]
+        with Node(folder) as node:
+            telescope = Sending(sky(100_000.0), node.endpoint, arguments.speed, frame_bytes=FRAME_BYTES, patience=600.0)
+            wait_for(lambda: node.blocks() >= 1)
+            for number in range(arguments.times):
+                began = time.monotonic()
+                node.call("upgrade", said.append, python=interpreters[number % 2], shadow=arguments.shadow)
+                took.append(round(time.monotonic() - began, 1))
+                print(said[-2], f"({took[-1]} s)", flush=True)
+            told = node.blocks()
+            wait_for(lambda: node.blocks() > told + 10, 600)
+            sent = telescope.stop()
+            status = node.wait()
+        rows = ledger(got := contents(folder / "store"), folder)
+        result = {
+            "upgrades": sum("takes over at" in line for line in said),
+            "blocks_equal_in_shadow": sum("is equal" in line for line in said),
+            "blocks_different_in_shadow": sum("differs" in line for line in said),
+            "seconds_each": took,
+            "exit_status": status,
+            "blocks": len(rows),
+            "blocks_twice": len(rows) - len({row["block"] for row in rows}),
+            "samples_sent": sent.samples,
+            "samples_received": sum(row["samples_received"] for row in rows),
+            "samples_expected": sum(row["samples_expected"] for row in rows),
+            "store_identical": got == replayed(sky(sent.end / 1e6), folder),
+            "machine": describe(),
+        }
+    print(json.dumps(result, indent=1))
+    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""What a new owner of a spool does first: remove files without rows, and rows without files."""
+
+import contextlib
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgefilter.spool.leaving import Leaving
+from edgefilter.spool.manifest import Entry, Manifest
+from edgefilter.spool.payloads import DELIVERED, DROPPED, Payloads, lock
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What was found when a spool was opened.
+
+    Parameters
+    ----------
+    orphans
+        Files without a row, left by a process that died between the two; they were removed.
+    lost
+        Products whose file was gone or cut: their rows became notes of what was dropped.
+    """
+
+    orphans: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{len(self.orphans)} orphaned files removed, {len(self.lost)} damaged products given up"
+
+
+def recover(manifest: Manifest, payloads: Payloads, leaving: Leaving, locks: Path) -> Recovered:
+    """Clear up after owners that died; other owners may be at work.
+
+    Parameters
+    ----------
+    manifest, payloads, leaving
+        Those of the spool.
+    locks
+        Folder of the owners' locks.
+    """
+    # Files before rows: a row comes after its file and goes before it.
+    sizes = payloads.sizes()
+    rows = manifest.entries()
+    marked = {ending: [row for row in rows if f"{row.file}{ending}" in sizes] for ending in (DELIVERED, DROPPED)}
+    settled = {row.file for found in marked.values() for row in found}
+    lost = _lost(manifest, payloads, [row for row in rows if row.file not in settled], sizes)
+    for entries, mark, change in (
+        (marked[DELIVERED], DELIVERED, manifest.deliver),
+        (marked[DROPPED], DROPPED, lambda names: manifest.drop(names, "disk full")),
+        (lost, DROPPED, lambda names: manifest.drop(names, "damaged")),
+    ):
+        if entries:
+            leaving.retire(entries, mark, change)
+    orphans = _remove_orphans(payloads, leaving, locks, sizes, {row.file for row in rows})
+    return Recovered(tuple(orphans), tuple(entry.name for entry in lost))
+
+
+def _lost(manifest: Manifest, payloads: Payloads, rows: list[Entry], sizes: dict[str, int]) -> list[Entry]:
+    """Return rows whose file is not as it should be, and that nobody has just come or gone with."""
+    suspects = [row for row in rows if sizes.get(row.file) != row.size]
+    now = payloads.sizes() if suspects else {}
+    suspects = [row for row in suspects if now.get(row.file) != row.size]
+    still = manifest.known(row.name for row in suspects)
+    return [row for row in suspects if row.name in still]
+
+
+def _remove_orphans(
+    payloads: Payloads, leaving: Leaving, locks: Path, files: Iterable[str], known: Container[str]
+) -> list[str]:
+    """Remove files that have no row, unless their owner lives: they are about to get theirs."""
+    orphans: dict[str, list[str]] = {}
+    for file in sorted(files):
+        owner = payloads.owner(file)
+        if owner and file.removesuffix(DELIVERED).removesuffix(DROPPED) not in known:
+            orphans.setdefault(owner, []).append(file)
+    removed: list[str] = []
+    for owner, found in orphans.items():
+        with contextlib.ExitStack() as stack:
+            if owner == payloads.tag or stack.enter_context(lock(locks / owner)):
+                leaving.unlink(found)
+                removed += found
+    return removed
