@@ -108,6 +108,8 @@ class Integrate:
             )
 
         self._workers.over(channels, run, align=16)
+        if cells.tagged is not None:
+            raised[list(Flag).index(Flag.TAGGED)] = cells.tagged
         spectrum = np.full_like(total, np.nan)
         np.divide(total, good, out=spectrum, where=good > 0)
         return Reduced(Rows(cells.start // per_row, stokes, weight), spectrum, good, occupancy, raised)
