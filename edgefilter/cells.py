@@ -14,13 +14,15 @@ class Flag(IntFlag):
 
     LOST = 1  # samples are missing: not interference
     MASK = 2  # a band that the configuration excludes
-    KURTOSIS = 4  # spectral kurtosis
-    CHANNEL = 8  # a channel that stands out of its neighbours
-    TIME = 16  # a time at which the whole band rises
-    CELL = 32  # a cell that stands out of its channel
+    ZERO_DM = 4  # a time at which the whole band rises or falls
+    KURTOSIS = 8  # a run of low or high spectral kurtosis
+    POWER = 16  # a run of power above the background
+    CARRIER = 32  # a channel with a tone throughout the block
+    CHANNEL = 64  # a channel that is more restless than its neighbours
+    TAGGED = 128  # suspicious, but to be kept: a faint tone, or anything in a protected band
 
 
-FLAGGERS = tuple(flag for flag in Flag if flag is not Flag.LOST)
+FLAGGERS = tuple(flag for flag in Flag if flag not in (Flag.LOST, Flag.TAGGED))
 """The flaggers in the order in which the ledger books."""
 
 
@@ -49,6 +51,9 @@ class Cells:
         int32 ``[time]``: spectra that were accumulated; 0 where nothing is known about it (power input).
     moment4
         float32 ``[time, channel, hand]``: mean of \|v\|⁴ for the hands XX and YY, or None for power input.
+    tagged
+        int64 ``[channel]``: cells that were tagged and are in use all the same; their bit is not in ``flags``. None
+        before flagging.
     """
 
     start: int
@@ -57,6 +62,7 @@ class Cells:
     products: tuple[str, ...]
     accumulated: NDArray[np.int32]
     moment4: NDArray[np.float32] | None = None
+    tagged: NDArray[np.int64] | None = None
 
 
 @dataclass(slots=True)

@@ -72,20 +72,31 @@ class FlagSettings(Section):
 
     mask: tuple[tuple[float, float], ...] = ()
     """Bands never to be used, [low, high] in MHz."""
-    kurtosis_sigma: Annotated[float, Field(ge=0, le=100)] = 5.0
-    """Generalised spectral kurtosis: two-sided threshold as the Gaussian sigma of equal false-flag rate; 0 is off."""
+    protect: tuple[tuple[float, float], ...] = ()
+    """Bands of spectral lines, [low, high] in MHz: there, cells are tagged at most (but for mask and zero_dm)."""
+    kurtosis_sigma: Annotated[float, Field(ge=0, le=100)] = 4.4
+    """Runs of low or high spectral kurtosis: threshold as the Gaussian sigma of equal false-flag rate; 0 is off."""
+    power_sigma: Annotated[float, Field(ge=0, le=100)] = 4.4
+    """Runs of power (SumThreshold): threshold as the Gaussian sigma of equal false-flag rate; 0 is off."""
+    zero_dm_sigma: Annotated[float, Field(ge=0, le=100)] = 1.0
+    """Times at which the whole band moves: by how much, in sigma of a cell, channels must; 0 is off."""
+    carrier_sigma: Annotated[float, Field(ge=0, le=100)] = 4.0
+    """Channels with a tone throughout the block, in sigma of the block's mean kurtosis; 0 is off."""
+    tone_db: Annotated[float, Field(ge=-60, le=60)] = -10.0
+    """Tones fainter than this, in dB over the noise of a channel, are tagged and not flagged."""
     channel_sigma: Annotated[float, Field(ge=0, le=100)] = 5.0
-    """Channels that stand out of their neighbours in level or scatter, in robust sigma; 0 is off."""
-    cell_sigma: Annotated[float, Field(ge=0, le=100)] = 8.0
-    """Single cells that stand out of their channel, in robust sigma; 0 is off."""
-    time_sigma: Annotated[float, Field(ge=0, le=100)] = 5.0
-    """Times at which most of the band rises together, in robust sigma; 0 is off."""
+    """Channels whose scatter stands out of their neighbours (IQRM), in robust sigma; 0 is off."""
+    sky_dm: tuple[float, float] = (20.0, 3000.0)
+    """Dispersion measures, pc/cm3, whose sweeps are never flagged for their power or high kurtosis."""
 
     @model_validator(mode="after")
     def _bands(self) -> Self:
-        for low, high in self.mask:
-            if not 0 <= low < high:
-                raise ValueError(f"mask band [{low}, {high}] must be [low, high] in MHz with 0 <= low < high")
+        for name, bands in (("mask", self.mask), ("protect", self.protect)):
+            for low, high in bands:
+                if not 0 <= low < high:
+                    raise ValueError(f"{name} band [{low}, {high}] must be [low, high] in MHz with 0 <= low < high")
+        if not 0 < self.sky_dm[0] < self.sky_dm[1] <= 20000:
+            raise ValueError(f"sky_dm is {list(self.sky_dm)}, must be [low, high] with 0 < low < high <= 20000 pc/cm3")
         return self
 
 

@@ -150,6 +150,7 @@ class Harvester:
         booked = dict(zip(Flag, reduced.occupancy.sum(axis=1).tolist(), strict=True))
         good = int(reduced.good.sum())
         lost = booked.pop(Flag.LOST)
+        del booked[Flag.TAGGED]  # such cells are in use
         return LedgerRow(
             sample_start=start,
             samples=done.samples,

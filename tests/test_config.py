@@ -74,7 +74,7 @@ def test_demo_profile_expects_the_demo_sky() -> None:
         ("[channelise]\nwindow = 'flat'", "channelise.window", "'flat'"),
         ("[channelise]\ntaps = 4.5", "channelise.taps", "4.5"),
         ("[flag]\nmask = [[5.0, 4.0]]", "flag", "[5.0, 4.0]"),
-        ("[flag]\ncell_sigma = -1.0", "flag.cell_sigma", "-1.0"),
+        ("[flag]\npower_sigma = -1.0", "flag.power_sigma", "-1.0"),
         ("[block]\nrows = 3", "block.rows", "3"),
         ("[node]\nname = '../x'", "node.name", "'../x'"),
         ("[input]\nendpoint = 'udp://x'", "input", "'udp://x'"),

@@ -14,7 +14,7 @@ from edgefilter.errors import StoreError
 from edgefilter.plan import DISPERSION_S_MHZ2
 from edgefilter.products.cutout import Cutout
 from edgefilter.products.tables import PulseRow
-from edgefilter_kernels.dedisperse import dedisperse
+from edgefilter_kernels.dedisperse import add_subbands
 from edgefilter_kernels.whiten import COUNTS, WHOLE
 from edgefilter_kernels.whiten import whiten as whiten_channels
 
@@ -287,13 +287,11 @@ def _trials(
     first = window.start + centre
     before = max(0, -(first + int(tracks.min())))
     after = max(0, first + int(tracks.max()) + length - value.shape[1])
-    edges, still = np.arange(len(value) + 1), np.zeros(len(value), np.int64)
-    whole = np.array([0, len(value)])
+    whole, begin = np.array([0, len(value)]), first + before + tracks
     sums = []
     for part in (value, share):
         out = np.empty((len(dms), 1, length), np.float32)
-        padded = np.ascontiguousarray(np.pad(np.rint(part * COUNTS).astype(np.int8), ((0, 0), (before, after))))
-        dedisperse(padded, first + before, edges, whole, still, tracks, out)
+        add_subbands(np.pad(np.rint(part * COUNTS).astype(np.int16), ((0, 0), (before, after))), whole, begin, out)
         running = np.cumsum(np.pad(out[:, 0] / COUNTS, ((0, 0), (1, 0))), axis=1, dtype=np.float64)
         sums.append((running[:, window.width :] - running[:, : -window.width])[:, : window.length : window.factor])
     return _ratio(*sums)

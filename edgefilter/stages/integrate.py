@@ -89,6 +89,8 @@ class Integrate:
             integrate(cells.power, cells.flags, matrix, (first_cell, last), sums, start, stop)
 
         self._workers.over(channels, run, align=16)
+        if cells.tagged is not None:
+            sums.raised[list(Flag).index(Flag.TAGGED)] = cells.tagged
         spectrum = np.full_like(sums.total, np.nan)
         np.divide(sums.total, sums.good, out=spectrum, where=sums.good > 0)
         rows = Rows(cells.start // per_row, sums.stokes, sums.weight)

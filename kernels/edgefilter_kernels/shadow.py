@@ -84,7 +84,7 @@ def explains(marks: Marks, bands: Bands, p: int, e: int) -> bool:
         share = (first**-0.5 - last**-0.5) / (high - low)
     overlap = math.sqrt(min(marks.width[p] / marks.width[e], 1.0))
     channels = bands.channels[marks.band[e]] / bands.channels[marks.band[p]]
-    return marks.snr[e] <= _FACTOR * marks.snr[p] * share * math.sqrt(channels) * overlap + _NOISE
+    return bool(marks.snr[e] <= _FACTOR * marks.snr[p] * share * math.sqrt(channels) * overlap + _NOISE)
 
 
 @kernel

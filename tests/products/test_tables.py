@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefilter.cells import FLAGGERS, Flag
+from edgefilter.cells import FLAGGERS, Flag, flag_name
 from edgefilter.chunk import Loss, SampleAccount
 from edgefilter.clock import tai_ns_from_iso
 from edgefilter.errors import StoreError
@@ -42,7 +42,7 @@ def ledger_row(**changes: object) -> LedgerRow:
         "samples": SampleAccount(1000, 900, {Loss.MISSING: 60, Loss.OVERRUN: 40}),
         "cells": 600,
         "cells_lost": 60,
-        "cells_flagged": {Flag.MASK: 10, Flag.CELL: 5},
+        "cells_flagged": {Flag.MASK: 10, Flag.POWER: 5},
         "cells_discarded": 500,
         "cells_kept": 25,
         "bytes_in": 900,
@@ -112,11 +112,11 @@ def test_values_and_times_arrive_where_they_belong() -> None:
     assert spectra[0]["frequencies"] == FREQUENCIES.tolist()
     assert spectra[0]["time"].isoformat() == "2026-11-23T12:00:00.250000+00:00"
     flags = tables["flags"].to_pylist()
-    assert [row["flagger"] for row in flags] == ["lost", "mask", "kurtosis", "channel", "time", "cell"]
+    assert [row["flagger"] for row in flags] == [flag_name(flag) for flag in Flag]
     assert flags[1]["raised"] == [0, 2, 4]
     ledger = tables["ledger"].to_pylist()[0]
     assert (ledger["lost_missing"], ledger["lost_overrun"], ledger["lost_damaged"]) == (60, 40, 0)
-    assert (ledger["flagged_mask"], ledger["flagged_cell"], ledger["flagged_time"]) == (10, 5, 0)
+    assert (ledger["flagged_mask"], ledger["flagged_power"], ledger["flagged_zero_dm"]) == (10, 5, 0)
 
 
 def test_a_block_without_pulses_is_a_table_without_rows_that_still_says_what_it_is_of() -> None:

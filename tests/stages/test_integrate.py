@@ -67,11 +67,19 @@ def test_cells_outside_the_extent_are_in_nobodys_account():
 
 
 def test_a_cell_is_booked_under_its_lowest_flag():
-    flags = np.array([[Flag.CHANNEL | Flag.CELL], [Flag.TIME], [Flag.LOST], [0]], np.uint16)
+    flags = np.array([[Flag.CHANNEL | Flag.POWER], [Flag.ZERO_DM], [Flag.LOST], [0]], np.uint16)
     reduced = Integrate(plan_of(1, 1), Workers(1)).reduce(cells_of(np.ones((4, 1, 1), np.float32), flags))
     booked = dict(zip(Flag, reduced.occupancy[:, 0].tolist(), strict=True))
-    assert booked == {Flag.LOST: 1, Flag.MASK: 0, Flag.KURTOSIS: 0, Flag.CHANNEL: 1, Flag.TIME: 1, Flag.CELL: 0}
-    assert dict(zip(Flag, reduced.raised[:, 0].tolist(), strict=True))[Flag.CELL] == 1
+    assert booked == dict.fromkeys(Flag, 0) | {Flag.LOST: 1, Flag.POWER: 1, Flag.ZERO_DM: 1}
+    assert dict(zip(Flag, reduced.raised[:, 0].tolist(), strict=True))[Flag.CHANNEL] == 1
+
+
+def test_tagged_cells_are_counted_and_used():
+    cells = cells_of(np.ones((4, 1, 1), np.float32), np.zeros((4, 1), np.uint16))
+    cells.tagged = np.array([3])
+    reduced = Integrate(plan_of(1, 1), Workers(1)).reduce(cells)
+    assert reduced.good.tolist() == [4]
+    assert dict(zip(Flag, reduced.raised[:, 0].tolist(), strict=True))[Flag.TAGGED] == 3
 
 
 @pytest.mark.parametrize(

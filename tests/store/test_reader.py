@@ -33,7 +33,7 @@ def pulse(number: int, cutout: str = "") -> PulseRow:
 
 def account(lost: int) -> LedgerRow:
     samples = SampleAccount(1000, 1000 - lost, {Loss.DAMAGED: lost})
-    return LedgerRow(0, samples, 500, 100, {Flag.TIME: 40}, 350, 10, 1000, 50, 2, 0)
+    return LedgerRow(0, samples, 500, 100, {Flag.ZERO_DM: 40}, 350, 10, 1000, 50, 2, 0)
 
 
 @pytest.fixture

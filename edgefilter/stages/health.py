@@ -1,0 +1,225 @@
+"""Channels that behave unlike the others: dead, restless, or carrying a tone that never goes off."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import median_filter
+
+from edgefilter.cells import Flag
+from edgefilter.config import FlagSettings
+from edgefilter_kernels.evidence import GROUP
+
+_QUARTILES_PER_SIGMA = 1.349
+_SIGMA_PER_MAD = 1.4826
+LEAST_CHANNELS = 16
+"""Fewer say nothing about each other."""
+
+
+_LEAST_CELLS = 64  # fewer say nothing about a channel
+_REACH = 32  # channels to either side that a channel is compared with
+_NARROW = 8  # channels to either side from whose level a tone's channel stands out
+_BUMP = 0.05  # excess over them, of the level, that makes a tone likelier
+_WORSE = float(np.log(1.4))  # scatter of a channel that is worth less than half as much as its neighbours
+_REDDER = float(np.log(2.0))  # the same of sums over 16 cells, which is what wider pulses see
+_LIKELY = 3.0  # sigma that kurtosis must then be low by
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What is left of each channel when all that stood out is taken away; all are float64 ``[channel]``.
+
+    Parameters
+    ----------
+    cells
+        Cells that are left.
+    level
+        Logarithm of the background.
+    scatter
+        Logarithm of standard deviation over background.
+    redness
+        Logarithm of the standard deviation of sums over 16 cells, over that which independent cells would have.
+    tone
+        Mean deviation of the kurtosis from that of noise, in standard deviations of a cell; 0 if not known.
+    tone_cells
+        Cells that ``tone`` is the mean of; 0 if not known.
+    tone_unit
+        Standard deviation of the kurtosis of a cell.
+    """
+
+    cells: NDArray[np.float64]
+    level: NDArray[np.float64]
+    scatter: NDArray[np.float64]
+    redness: NDArray[np.float64]
+    tone: NDArray[np.float64]
+    tone_cells: NDArray[np.float64]
+    tone_unit: float
+
+    @classmethod
+    def of(
+        cls, moments: NDArray[np.float64], centre: NDArray[np.float64], sigma: NDArray[np.float64], unit: float
+    ) -> "Left":
+        """Derive it from the moments of :func:`edgefilter_kernels.evidence.evidence` and the background."""
+        cells, total, square, groups = moments[0]
+        live = (cells >= _LEAST_CELLS) & (sigma > 0)
+        count = np.where(live, cells, 1.0)
+        mean = total / count
+        variance = np.where(live, np.maximum(square / count - mean**2, 1e-9), 1.0)
+        slow = np.where(live, np.maximum((groups - mean**2 * GROUP * count) / count, 1e-9), 1.0)
+        # Without a mean above zero there is no ratio to it; then the scatter itself is compared.
+        base = np.where(live & (centre > 0), centre, 1.0)
+        return cls(
+            np.where(live, cells, 0.0),
+            np.log(base),
+            0.5 * np.log(variance) + np.log(np.where(live, sigma, 1.0) / base),
+            0.5 * np.log(slow / variance),
+            moments[1, 1] / np.maximum(moments[1, 0], 1),
+            moments[1, 0],
+            unit,
+        )
+
+
+def judge(left: Left, settings: FlagSettings) -> NDArray[np.uint16]:
+    """Find whole channels to flag.
+
+    - CARRIER: a tone's kurtosis, or, without kurtosis, its scatter, is lower than that of noise. Fainter ones than
+      ``settings.tone_db`` are TAGGED.
+    - CHANNEL: scatter or redness is higher than in the neighbouring channels, by IQRM.
+
+    Returns
+    -------
+    ndarray
+        uint16 ``[channel]`` of :class:`~edgefilter.cells.Flag`.
+    """
+    flags = np.zeros(len(left.cells), np.uint16)
+    live = left.cells >= _LEAST_CELLS
+    if np.count_nonzero(live) < LEAST_CHANNELS:
+        return flags
+    error = np.sqrt(0.5 / np.maximum(left.cells, 1))
+    if settings.channel_sigma:
+        restless = iqrm(left.scatter, live, _REACH, settings.channel_sigma, error)
+        restless &= left.scatter - _median(left.scatter, live) > _WORSE
+        slow = iqrm(left.redness, live, _REACH, settings.channel_sigma, error * np.sqrt(GROUP))
+        slow &= left.redness - _median(left.redness, live) > _REDDER
+        flags[restless | slow] |= np.uint16(Flag.CHANNEL)
+    if settings.carrier_sigma:
+        tone, faint = _tones(left, live, settings, error)
+        flags[tone] |= np.uint16(Flag.CARRIER)
+        flags[faint & (flags == 0)] = np.uint16(Flag.TAGGED)
+    return flags
+
+
+def _median(values: NDArray[np.float64], live: NDArray[np.bool_]) -> float:
+    return float(np.median(values[live]))
+
+
+def _tones(
+    left: Left, live: NDArray[np.bool_], settings: FlagSettings, error: NDArray[np.float64]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    sigma = settings.carrier_sigma
+    if not left.tone_cells.any():
+        # Only the neighbours say what the scatter of noise is: one sigma more.
+        return lower_than_around(left.scatter, live, _REACH, sigma + 1, error), np.zeros(len(live), np.bool_)
+    heard = live & (left.tone_cells >= _LEAST_CELLS)
+    error = 1 / np.sqrt(np.maximum(left.tone_cells, 1))
+    clear = lower_than_around(left.tone, heard, _REACH, sigma, error)
+    likely = lower_than_around(left.tone, heard, _REACH, min(_LIKELY, sigma), error)
+    index = np.flatnonzero(live)
+    bump = np.zeros(len(live), np.bool_)
+    bump[index] = left.level[index] - around(left.level[index], _NARROW) > _BUMP
+    # A tone of r times the noise lowers the kurtosis by (r / (1 + r))² (Nita & Gary 2010).
+    root = np.sqrt(np.clip(-left.tone * left.tone_unit, 0.0, 0.999))
+    strong = root / (1 - root) >= 10 ** (settings.tone_db / 10)
+    found = clear | (likely & bump)
+    return found & strong, (found & ~strong) | likely
+
+
+def iqrm(
+    values: NDArray[np.float64], live: NDArray[np.bool_], radius: int, sigma: float, error: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Find channels whose value is high among their neighbours: inter-quartile range mitigation.
+
+    Morello, Rajwade & Stappers (2022, MNRAS 510, 1393): a channel gets a vote from each neighbour that it exceeds by
+    an outlying difference, and is bad if one of those who vote against it has fewer votes itself.
+
+    Parameters
+    ----------
+    values
+        float64 ``[channel]``, finite where live.
+    live
+        bool ``[channel]``: channels to judge and to judge by.
+    radius
+        Largest distance of neighbours.
+    sigma
+        Threshold on differences, in robust standard deviations.
+    error
+        float64 ``[channel]``: standard deviation that noise alone gives the values; differences are never taken to
+        scatter less.
+
+    Returns
+    -------
+    ndarray
+        bool ``[channel]``; never outside ``live``.
+    """
+    count = len(values)
+    index = np.flatnonzero(live)
+    bad = np.zeros(count, np.bool_)
+    if len(index) < LEAST_CHANNELS:
+        return bad
+    here, noise = values[index], error[index]
+    votes = np.zeros(len(index), np.int64)
+    pairs: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+    for lag in _lags(min(radius, len(index) // 2)):
+        at = np.arange(max(0, lag), min(len(index), len(index) + lag))
+        difference = here[at] - here[at - lag]
+        low, middle, high = np.percentile(difference, (25, 50, 75))
+        width = np.maximum((high - low) / _QUARTILES_PER_SIGMA, np.hypot(noise[at], noise[at - lag]))
+        found = at[difference - middle > sigma * width]
+        pairs.append((found, found - lag))
+        votes[found] += 1
+    for found, voter in pairs:
+        bad[index[found[votes[voter] < votes[found]]]] = True
+    return bad
+
+
+def _lags(radius: int) -> list[int]:
+    """Lags of either sign, in steps that grow by half."""
+    lags, lag = [], 1
+    while lag <= radius:
+        lags += [lag, -lag]
+        lag = max(lag + 1, 3 * lag // 2)
+    return lags
+
+
+def lower_than_around(
+    values: NDArray[np.float64], live: NDArray[np.bool_], reach: int, sigma: float, error: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Find channels whose value lies below the median of ``reach`` live channels to either side.
+
+    Parameters
+    ----------
+    values, live, error
+        As for :func:`iqrm`.
+    reach
+        Neighbours.
+    sigma
+        Threshold, in ``error`` or the robust scatter of all, whichever is larger.
+
+    Returns
+    -------
+    ndarray
+        bool ``[channel]``; never outside ``live``.
+    """
+    found = np.zeros(len(values), np.bool_)
+    index = np.flatnonzero(live)
+    if len(index) < LEAST_CHANNELS:
+        return found
+    residual = values[index] - around(values[index], reach)
+    scatter = _SIGMA_PER_MAD * float(np.median(np.abs(residual)))
+    found[index] = residual < -sigma * np.maximum(error[index], scatter)
+    return found
+
+
+def around(values: NDArray[np.float64], reach: int) -> NDArray[np.float64]:
+    """Return the running median over ``reach`` values to either side."""
+    return np.asarray(median_filter(values, min(2 * reach + 1, 2 * len(values) - 1), mode="reflect"), np.float64)

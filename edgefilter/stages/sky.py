@@ -1,0 +1,140 @@
+"""Dispersion tracks that the guard asks for: what comes from the sky arrives later at lower frequencies."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefilter.plan import dispersion_delay
+from edgefilter.workers import Workers
+from edgefilter_kernels.evidence import ABOVE, GROUP, RUN
+from edgefilter_kernels.guard import count_tracks, find_tracks, mark_tracks
+
+_SEGMENTS = 16  # of the band; a track must fill two neighbouring ones, an eighth of the band
+_LEAST_CHANNELS = 8  # of a segment; fewer are filled by chance
+_FILL = 0.75  # of a segment's channels that must have an event: a chirp that crosses half of it is no sweep
+_RATIO = 1.04  # of neighbouring dispersion measures: half of it moves a track by 1.3 channels' delay over two segments
+_WINDOW = 2  # steps about a track in which an event counts, at least
+_DOUBLINGS = 2  # at most: windows of 2 and 4 steps; wider ones would be filled by chance
+_APART = 1.5  # windows that a track must take to cross two segments: else it could be at dispersion measure 0
+_AROUND = 128  # steps to either side from which follows how much is filled by chance
+_STEP = 2  # cells to a step where single cells are events
+
+
+@dataclass(frozen=True, slots=True)
+class Tracks:
+    """The tracks of a band.
+
+    Parameters
+    ----------
+    edges
+        int64 ``[segment + 1]``: channels.
+    delays
+        int32 ``[track, channel]``, in steps.
+    doublings
+        int64 ``[track]``: of the window about it.
+    step
+        Cells of a step.
+    """
+
+    edges: NDArray[np.int64]
+    delays: NDArray[np.int32]
+    doublings: NDArray[np.int64]
+    step: int
+
+    @classmethod
+    def of(
+        cls, frequencies_mhz: NDArray[np.float64], cell_seconds: float, dm: tuple[float, float], step: int = _STEP
+    ) -> "Tracks":
+        """Lay out the tracks of dispersion measures ``[dm[0], dm[1]]`` pc cm⁻³ whose sweep can be told from none."""
+        channels = len(frequencies_mhz)
+        segments = max(_SEGMENTS, -(-channels // 255))
+        edges = np.array([g * channels // segments for g in range(segments + 1)], np.int64)
+        none = cls(edges, np.zeros((0, channels), np.int32), np.zeros(0, np.int64), step)
+        if channels < _LEAST_CHANNELS * segments or frequencies_mhz.min() <= 0:
+            return none
+        top = float(frequencies_mhz.max())
+        delay = np.array([dispersion_delay(1.0, f, top) for f in frequencies_mhz]) / (cell_seconds * step)
+        pair = 2 * delay.max() / segments  # steps per DM that a track takes to cross two segments
+        trials = [max(dm[0], _APART * _WINDOW / pair)]
+        while trials[-1] < dm[1]:
+            trials.append(max(trials[-1] * _RATIO, trials[-1] + _WINDOW / pair))
+        tracks = np.array(trials)
+        smear = tracks * delay.max() / channels
+        doublings = 1 + np.ceil(np.log2(np.maximum(smear, 1))).astype(np.int64)
+        apart = (tracks * pair >= _APART * 2.0**doublings * (1 - 1e-9)) & (doublings <= _DOUBLINGS)
+        if tracks[0] > dm[1] or not apart.any():
+            return none
+        return cls(edges, np.rint(np.outer(tracks[apart], delay)).astype(np.int32), doublings[apart], step)
+
+    def mark(
+        self,
+        events: NDArray[np.uint8],
+        bits: int,
+        step: int,
+        live: NDArray[np.bool_],
+        marks: NDArray[np.uint8],
+        workers: Workers,
+    ) -> None:
+        """Mark what lies on a filled track as SKY; see :mod:`edgefilter_kernels.guard`.
+
+        Parameters
+        ----------
+        events, bits, step
+            uint8 ``[time, channel]``, what of it is an event, and how many of its times make a step.
+        live
+            bool ``[channel]``.
+        marks
+            uint8 ``[cell, channel]``, changed in place; may be ``events``.
+        workers
+            Threads over segments.
+        """
+        tracks, segments = len(self.delays), len(self.edges) - 1
+        if not tracks:
+            return
+        shape = (tracks, -(-len(events) // step))
+        counts = np.empty((segments, *shape), np.uint8)
+        hits = np.empty((segments - 1, *shape), np.uint8)
+        number = np.add.reduceat(live, self.edges[:-1]).astype(np.int64)
+        around = max(_AROUND * _STEP // self.step, 8)
+
+        def count(start: int, stop: int) -> None:
+            count_tracks(events, bits, step, live, self.edges, self.delays, self.doublings, counts, start, stop)
+
+        def find(start: int, stop: int) -> None:
+            find_tracks(counts, number, _FILL, around, hits, start, stop)
+
+        def mark(start: int, stop: int) -> None:
+            mark_tracks(hits, self.step, self.edges, self.delays, self.doublings, marks, start, stop)
+
+        workers.over(segments, count)
+        workers.over(segments - 1, find)
+        workers.over(segments, mark)
+
+
+class Guard:
+    """Keeps what comes from the sky: bright pulses by their single cells, faint wide ones by groups of 16.
+
+    Parameters
+    ----------
+    frequencies_mhz
+        float64 ``[channel]``.
+    cell_seconds
+        Duration of a cell, s.
+    dm
+        Lowest and highest dispersion measure, pc cm⁻³.
+    workers
+        Threads.
+    """
+
+    def __init__(
+        self, frequencies_mhz: NDArray[np.float64], cell_seconds: float, dm: tuple[float, float], workers: Workers
+    ) -> None:
+        self._bright = Tracks.of(frequencies_mhz, cell_seconds, dm)
+        self._faint = Tracks.of(frequencies_mhz, cell_seconds, dm, GROUP)
+        self._workers = workers
+
+    def mark(self, marks: NDArray[np.uint8], groups: NDArray[np.uint8], live: NDArray[np.bool_]) -> None:
+        """Set SKY in ``marks``, of which RUN and ABOVE are events, as ABOVE is of ``groups``."""
+        self._bright.mark(marks, RUN | ABOVE, _STEP, live, marks, self._workers)
+        self._faint.mark(groups, ABOVE, 1, live, marks, self._workers)

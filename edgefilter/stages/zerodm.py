@@ -1,0 +1,96 @@
+"""Times at which the whole band rises or falls at once: dispersion measure 0, which nothing beyond the Earth has."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter1d
+
+from edgefilter.cells import Flag
+from edgefilter.config import FlagSettings
+from edgefilter.plan import dispersion_delay
+from edgefilter.workers import Workers
+from edgefilter_kernels.rise import BANDS, rise
+
+_PARTS = 8  # parts of the band that are asked
+_MANY = 5  # of them must have risen
+_FEW = 2  # of them may have risen shortly before and after: it must come and go at once
+_SHORTLY = 4  # cells
+_RAISED = 0.4  # of a part's channels that must exceed the level; 0.16 of noise do
+_PARTLY = 0.3, 0.2  # of a thirty-second's channels, with its neighbours and by itself, that make it worth flagging
+_LEAST_CHANNELS = 32
+_SWEEP = 16.0  # cells that the slowest sweep must take over the band: else a pulse may rise everywhere at once
+
+
+class ZeroDm:
+    """The flagger ZERO_DM.
+
+    Parameters
+    ----------
+    frequencies_mhz
+        float64 ``[channel]``.
+    cell_seconds
+        Duration of a cell, s.
+    settings
+        ``zero_dm_sigma``, ``sky_dm``.
+    workers
+        Threads over times.
+    """
+
+    def __init__(
+        self, frequencies_mhz: NDArray[np.float64], cell_seconds: float, settings: FlagSettings, workers: Workers
+    ) -> None:
+        low, high = float(frequencies_mhz.min()), float(frequencies_mhz.max())
+        sweep = dispersion_delay(settings.sky_dm[0], low, high) / cell_seconds if low > 0 else np.inf
+        self._rises = sweep >= _SWEEP
+        self._sigma = settings.zero_dm_sigma
+        self._workers = workers
+
+    def flag(
+        self,
+        power: NDArray[np.float32],
+        hands: int,
+        centre: NDArray[np.float64],
+        sigma: NDArray[np.float64],
+        flags: NDArray[np.uint16],
+    ) -> None:
+        """Set ZERO_DM where the band has risen or fallen; arrays as :class:`~edgefilter.stages.flag.Flagger` has."""
+        times, channels = flags.shape
+        if not self._sigma or channels < _LEAST_CHANNELS:
+            return
+        counts = np.zeros((3, times, BANDS), np.int32)
+        low = (centre - self._sigma * sigma).astype(np.float32)
+        high = (centre + self._sigma * sigma).astype(np.float32)
+
+        def run(start: int, stop: int) -> None:
+            rise(power, hands, flags, low, high, counts, start, stop)
+
+        self._workers.over(times, run)
+        used = counts[0].sum(axis=1)
+        for side, wanted in ((1, self._rises), (2, True)):
+            if wanted:
+                at = np.flatnonzero(_sudden(counts[0], counts[side]) & (used >= _LEAST_CHANNELS))
+                _mark_parts(flags, at, counts[side, at] / np.maximum(counts[0, at], 1))
+
+
+def _sudden(used: NDArray[np.int32], moved: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Find times at which many parts have moved, and shortly before and after few have."""
+    parts = used.reshape(len(used), _PARTS, -1).sum(axis=2)
+    number = (moved.reshape(parts.shape[0], _PARTS, -1).sum(axis=2) > _RAISED * parts).sum(axis=1)
+    many = number >= _MANY
+    found = np.zeros(len(many), np.bool_)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], many, [False]]).astype(np.int8)))
+    for first, stop in edges.reshape(-1, 2).tolist():
+        before, after = number[max(0, first - _SHORTLY) : first], number[stop : stop + _SHORTLY]
+        found[first:stop] = before.min(initial=_PARTS * (first > 0)) <= _FEW and (
+            after.min(initial=_PARTS * (stop < len(many))) <= _FEW
+        )
+    return found
+
+
+def _mark_parts(flags: NDArray[np.uint16], times: NDArray[np.int64], share: NDArray[np.float64]) -> None:
+    """Flag the parts of the band that have moved, and all of it if most have."""
+    channels = flags.shape[1]
+    bad = (uniform_filter1d(share, 3, axis=1, mode="nearest") > _PARTLY[0]) & (share > _PARTLY[1])
+    for band in range(BANDS):
+        here = slice(band * channels // BANDS, (band + 1) * channels // BANDS)
+        found = flags[times[bad[:, band]], here]
+        flags[times[bad[:, band]], here] = found | np.where(found & Flag.LOST, 0, Flag.ZERO_DM).astype(np.uint16)

@@ -1,0 +1,291 @@
+"""The guard for the sky: events that lie on a dispersion track, filled across a stretch of the band, are a pulse's.
+
+The band is cut into segments. For each of a few delays per channel, the channels of a segment are lined up and those
+that have an event near are counted. Where two neighbouring segments are filled by the same track, the track is marked.
+Interference does that rarely: it is narrower than two segments, or arrives everywhere at once.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefilter_kernels.evidence import RUN, SKY
+from edgefilter_kernels.jit import kernel
+
+_COVERED = 0.6
+"""Part of a run that must lie on tracks for the run to be the sky's."""
+
+
+@kernel
+def _add_shifted(row: NDArray[np.uint8], shift: int, total: NDArray[np.uint8]) -> None:
+    times = len(row)
+    first, last = max(0, -shift), min(times, times - shift)
+    if first < last:
+        source, target = row[first + shift : last + shift], total[first:last]
+        for t in range(len(target)):
+            target[t] += source[t]
+
+
+@kernel
+def _or_shifted(row: NDArray[np.uint8], shift: int, total: NDArray[np.uint8]) -> None:
+    times = len(row)
+    first, last = max(0, shift), min(times, times + shift)
+    if first < last:
+        source, target = row[first - shift : last - shift], total[first:last]
+        for t in range(len(target)):
+            target[t] |= source[t]
+
+
+@kernel
+def _gather(marks: NDArray[np.uint8], bits: int, step: int, c0: int, c1: int, events: NDArray[np.uint8]) -> None:
+    """Turn events so that time is contiguous, ``step`` times to one."""
+    if c0 < 0:  # tells the compiler that no index counts from the end
+        return
+    times = marks.shape[0]
+    for first in range(0, events.shape[1], 64):
+        last = min(first + 64, events.shape[1])
+        for c in range(c0, c1):
+            for u in range(first, last):
+                found = np.uint8(0)
+                for t in range(step * u, min(step * u + step, times)):
+                    found |= marks[t, c]
+                events[c - c0, u] = np.uint8(1) if found & np.uint8(bits) else np.uint8(0)
+
+
+@kernel
+def _double(wide: NDArray[np.uint8], length: int, out: NDArray[np.uint8]) -> None:
+    """Windows of twice the length: those that end here or ``length`` earlier."""
+    out[:] = wide
+    for c in range(len(wide)):
+        _or_shifted(wide[c], length, out[c])
+
+
+@kernel
+def _count_tracks(
+    marks: NDArray[np.uint8], bits: int, step: int, live: NDArray[np.bool_], edges: NDArray[np.int64],
+    delays: NDArray[np.int32], doublings: NDArray[np.int64], counts: NDArray[np.uint8], start: int, stop: int,
+) -> None:  # fmt: skip
+    for g in range(start, stop):
+        c0, c1 = edges[g], edges[g + 1]
+        wide = np.empty((c1 - c0, counts.shape[2]), np.uint8)
+        other = np.empty_like(wide)
+        _gather(marks, bits, step, c0, c1, wide)
+        have, late = 0, 0
+        for s in range(len(delays)):
+            while have < doublings[s]:
+                length = 1 << have
+                _double(wide, length, other)
+                wide, other = other, wide
+                late += length
+                have += 1
+            counts[g, s] = 0
+            for c in range(c0, c1):
+                if live[c]:
+                    _add_shifted(wide[c - c0], delays[s, c] + late // 2, counts[g, s])
+
+
+@kernel
+def _find_tracks(
+    counts: NDArray[np.uint8], number: NDArray[np.int64], fill: float, around: int, hits: NDArray[np.uint8],
+    start: int, stop: int,
+) -> None:  # fmt: skip
+    length = counts.shape[2]
+    total = np.empty(length + 1, np.int64)
+    one, none = np.uint8(1), np.uint8(0)
+    for g in range(start, stop):
+        n = number[g] + number[g + 1]
+        need, need_next = np.uint8(np.ceil(fill * number[g])), np.uint8(np.ceil(fill * number[g + 1]))
+        for s in range(counts.shape[1]):
+            here, there, hit = counts[g, s], counts[g + 1, s], hits[g, s]
+            found = none
+            for t in range(length):
+                hit[t] = one if (here[t] >= need) & (there[t] >= need_next) else none
+                found |= hit[t]
+            if found == none or need == none or need_next == none:
+                hit[:] = none
+                continue
+            total[0] = 0
+            for t in range(length):
+                total[t + 1] = total[t] + here[t] + there[t]
+            for t in range(length):
+                if hit[t]:
+                    first, last = max(0, t - around), min(length, t + around + 1)
+                    usual = (total[last] - total[first]) / (last - first)
+                    # Where much goes on anyway, much must lie on the track: half of what could come on top.
+                    hit[t] = here[t] + there[t] >= usual + 0.5 * (n - usual)
+
+
+@kernel
+def _drop_crossings(run: NDArray[np.uint8], sky: NDArray[np.uint8]) -> None:
+    """Forget a track where it merely crosses a run that goes on for longer: then the run is not the pulse's."""
+    first, covered = 0, 0
+    for t in range(len(run) + 1):
+        if t < len(run) and run[t]:
+            covered += sky[t]
+            continue
+        if 0 < covered < _COVERED * (t - first):
+            sky[first:t] = 0
+        first, covered = t + 1, 0
+
+
+@kernel
+def _mark_tracks(
+    hits: NDArray[np.uint8], step: int, edges: NDArray[np.int64], delays: NDArray[np.int32],
+    doublings: NDArray[np.int64], marks: NDArray[np.uint8], start: int, stop: int,
+) -> None:  # fmt: skip
+    times, pairs, length = marks.shape[0], hits.shape[0], hits.shape[2]
+    wide = np.empty((1, length), np.uint8)
+    other = np.empty_like(wide)
+    for g in range(start, stop):
+        c0, c1 = edges[g], edges[g + 1]
+        if c0 < 0:  # tells the compiler that no index counts from the end
+            return
+        sky = np.zeros((c1 - c0, length), np.uint8)
+        runs = np.empty_like(sky)
+        filled = False
+        for s in range(len(delays)):
+            wide[:] = 0
+            if g < pairs:
+                _or_shifted(hits[g, s], 0, wide[0])
+            if g > 0:
+                _or_shifted(hits[g - 1, s], 0, wide[0])
+            if wide.max() == 0:
+                continue
+            filled = True
+            # One doubling more than for the events: what is near an event belongs to it.
+            late = 0
+            for d in range(doublings[s] + 1):
+                _double(wide, 1 << d, other)
+                wide, other = other, wide
+                late += 1 << d
+            for c in range(c0, c1):
+                _or_shifted(wide[0], delays[s, c] - late // 2, sky[c - c0])
+        if filled:
+            _gather(marks, RUN, step, c0, c1, runs)
+            for c in range(c1 - c0):
+                _drop_crossings(runs[c], sky[c])
+            for t in range(times):
+                u = t // step
+                for c in range(c0, c1):
+                    marks[t, c] |= np.uint8(SKY) if sky[c - c0, u] else np.uint8(0)
+
+
+def count_tracks(
+    marks: NDArray[np.uint8],
+    bits: int,
+    step: int,
+    live: NDArray[np.bool_],
+    edges: NDArray[np.int64],
+    delays: NDArray[np.int32],
+    doublings: NDArray[np.int64],
+    counts: NDArray[np.uint8],
+    start: int,
+    stop: int,
+) -> None:
+    """Count the channels of segments ``[start, stop)`` that have an event near a track.
+
+    Parameters
+    ----------
+    marks
+        uint8 ``[time, channel]``.
+    bits
+        Marks that are events.
+    step
+        Times that are taken as one.
+    live
+        bool ``[channel]``: channels that can have events.
+    edges
+        int64 ``[segment + 1]``: channels at which segments begin; at most 255 channels a segment.
+    delays
+        int32 ``[track, channel]``: by how many steps a channel is later than a common reference.
+    doublings
+        int64 ``[track]``, never falling: an event counts within a window of ``2^doublings`` steps about the track.
+    counts
+        Output, uint8 ``[segment, track, step]``; steps count from the reference.
+    start, stop
+        Segments to work on.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit together, or a segment is too wide.
+    """
+    times, channels = marks.shape
+    if live.shape != (channels,) or delays.shape[1:] != (channels,) or doublings.shape != delays.shape[:1]:
+        raise ValueError(f"tracks {delays.shape} and live {live.shape} do not go with marks {marks.shape}")
+    if counts.shape != (len(edges) - 1, len(delays), -(-times // step)):
+        raise ValueError(f"counts {counts.shape} do not go with {len(edges) - 1} segments of marks {marks.shape}")
+    if edges[0] != 0 or edges[-1] != channels or np.any(np.diff(edges) > 255):
+        raise ValueError(f"segments {edges.tolist()} must cover {channels} channels, 255 at most each")
+    if np.any(np.diff(doublings) < 0):
+        raise ValueError("doublings must not fall")
+    _count_tracks(marks, bits, step, live, edges, delays, doublings, counts, start, stop)
+
+
+def find_tracks(
+    counts: NDArray[np.uint8],
+    number: NDArray[np.int64],
+    fill: float,
+    around: int,
+    hits: NDArray[np.uint8],
+    start: int,
+    stop: int,
+) -> None:
+    """Find the tracks that are filled in two neighbouring segments, for pairs that begin at ``[start, stop)``.
+
+    Parameters
+    ----------
+    counts
+        Of :func:`count_tracks`.
+    number
+        int64 ``[segment]``: live channels.
+    fill
+        Part of the live channels of either segment that must have an event on the track. Where ``usual`` channels have
+        one at other times too, half of the others must in addition.
+    around
+        Steps to either side over which ``usual`` is averaged.
+    hits
+        Output, uint8 ``[segment - 1, track, step]``: 1 where segments g and g + 1 are filled.
+    start, stop
+        Pairs to work on.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit together.
+    """
+    if number.shape != counts.shape[:1] or hits.shape != (len(counts) - 1, *counts.shape[1:]):
+        raise ValueError(f"hits {hits.shape} and number {number.shape} do not go with counts {counts.shape}")
+    _find_tracks(counts, number, fill, around, hits, start, stop)
+
+
+def mark_tracks(
+    hits: NDArray[np.uint8],
+    step: int,
+    edges: NDArray[np.int64],
+    delays: NDArray[np.int32],
+    doublings: NDArray[np.int64],
+    marks: NDArray[np.uint8],
+    start: int,
+    stop: int,
+) -> None:
+    """Mark as SKY what lies within twice the windows of the tracks that are filled, in segments ``[start, stop)``.
+
+    Parameters
+    ----------
+    hits
+        Of :func:`find_tracks`.
+    step, edges, delays, doublings
+        As for :func:`count_tracks`.
+    marks
+        uint8 ``[time, channel]``, changed in place.
+    start, stop
+        Segments to work on.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit together.
+    """
+    if hits.shape != (len(edges) - 2, len(delays), -(-len(marks) // step)) or edges[-1] != marks.shape[1]:
+        raise ValueError(f"hits {hits.shape} do not go with {len(edges) - 1} segments of marks {marks.shape}")
+    _mark_tracks(hits, step, edges, delays, doublings, marks, start, stop)
