@@ -25,10 +25,10 @@ def command(
 
 
 def report_beside(store: str) -> str:
-    """Write the report of a local store beside its folder, which is the products' alone; return what to tell."""
+    """Write the report beside a store's folder, which is the products' alone, of a URL here; return what to tell."""
     from edgefilter.report.page import write_report
     from edgefilter.store.reader import open_store
 
     folder = Path(store).resolve()
-    written = write_report(open_store(folder), folder.with_name(f"{folder.name}-report.html"))
-    return f"report: {written}; open it in a browser"
+    out = Path("report.html") if "://" in store else folder.with_name(f"{folder.name}-report.html")
+    return f"report: {write_report(open_store(store), out)}; open it in a browser"

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from benchmarks.report import write_day
+from edgefilter.cli.report import report_beside
 from edgefilter.errors import EdgefilterError, StoreError
 from edgefilter.report import page as page_module
 from edgefilter.report.page import render, write_report
@@ -124,6 +125,12 @@ def test_a_mistake_is_told_in_one_line(program, store, tmp_path, words, told):
     assert told in err
     assert len(err.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_the_report_of_a_url_is_written_where_one_stands(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert report_beside(store.as_uri()) == "report: report.html; open it in a browser"
+    assert (tmp_path / "report.html").is_file()
 
 
 def test_a_store_that_is_not_there_is_told_in_one_line(program, tmp_path):
