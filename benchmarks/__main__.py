@@ -6,6 +6,7 @@ with a note. Results go to ``benchmarks/results/kernels.json``.
 
 import argparse
 import importlib
+import os
 from pathlib import Path
 
 from benchmarks.harness import Bench
@@ -22,6 +23,7 @@ MODULES = {
 
 
 def main() -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"  # a peer's single thread is one
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which of {', '.join(MODULES)}; all if none is given")
     parser.add_argument("--seconds", type=float, default=1.0, help="that each measurement is repeated at least")
