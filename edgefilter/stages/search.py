@@ -292,6 +292,7 @@ class _BlockSearch:
         self._tree = tree
         self._margin = margin
         self._block = block
+        self._complete: dict[int, list[NDArray[np.float32]]] = {}
 
     def length(self, rung: int) -> int:
         """Time steps of dedispersed series."""
@@ -313,13 +314,12 @@ class _BlockSearch:
     def _boxcars(self, group: Group, track: _Track, series: NDArray[np.float32], window: _Window) -> Iterator[Events]:
         tree = self._tree
         value, valid = window.rungs[group.rows]
-        total = self._valid_channels(window, valid, track, series.shape[2])
+        scales = self._scales(group, track, window)
         first, count = self._margin // group.rows, -(-self._rows // group.rows)
         boxcars = Boxcars(first, count, self._pulses.widths, self._pulses.snr, _CELL_STEPS)
         for number, (band, parts) in enumerate(zip(tree.bands, tree.parts_of, strict=True)):
-            scale = _scale(total[slice(*parts)].sum(axis=0), band.stop - band.start)
             chosen = group.chosen[number]
-            trial, time, width, snr = boxcar_peaks(series, chosen, parts, scale, _SHARE_STEPS, boxcars)
+            trial, time, width, snr = boxcar_peaks(series, chosen, parts, scales[number], _SHARE_STEPS, boxcars)
             # A boxcar of one step is centred on the middle of the step, all others between two steps.
             row = (time - first + np.where(width == 1, 0.5, 0.0)) * group.rows
             mine = row < self._rows
@@ -348,20 +348,24 @@ class _BlockSearch:
                 np.full(int(mine.sum()), number, np.int32),
             )
 
-    def _valid_channels(
-        self, window: _Window, valid: NDArray[np.int8], track: _Track, length: int
-    ) -> NDArray[np.float32]:
+    def _scales(self, group: Group, track: _Track, window: _Window) -> list[NDArray[np.float32]]:
+        # Of each band; where no data are missing they are those of the time resolution.
+        if window.complete and group.rows in self._complete:
+            return self._complete[group.rows]
+        tree, steps = self._tree, -(-self.length(group.rows) // _SHARE_STEPS)
         # Channels that are summed, [part, time]. The trials of a group differ by less than one step of the share.
-        tree = self._tree
-        total = np.empty((len(tree.channels), -(-length // _SHARE_STEPS)), np.float32)
-        if window.complete:
-            total[:] = tree.channels[:, None]
-            return total
-        sums = np.empty((1, len(tree.edges) - 1, total.shape[1]), np.int16)
-        add_channels(valid, tree.edges, track.whole[None], sums)
+        total = np.empty((len(tree.channels), steps), np.float32)
+        sums = np.empty((1, len(tree.edges) - 1, steps), np.int16)
+        add_channels(window.rungs[group.rows][1], tree.edges, track.whole[None], sums)
         add_subbands(sums[0], tree.parts, np.zeros((1, sums.shape[1]), np.int64), total[None])
         total /= WHOLE
-        return total
+        scales = [
+            _scale(total[slice(*parts)].sum(axis=0), band.stop - band.start)
+            for band, parts in zip(tree.bands, tree.parts_of, strict=True)
+        ]
+        if window.complete:
+            self._complete[group.rows] = scales
+        return scales
 
 
 def _halved(value: NDArray[np.int8], workers: Workers) -> NDArray[np.int8]:
