@@ -47,7 +47,8 @@ class Facts:
         memory = (
             3 * block_bytes  # ring and the window that is reduced
             + plan.cells_per_block * cell_bytes
-            + 2 * held_blocks * plan.rows_per_block * row_bytes  # rows held, and joined for the search
+            # rows held, and their whitened values and shares, those of the search's window once more
+            + held_blocks * plan.rows_per_block * (row_bytes + 4 * plan.channels)
         )
         return cls(
             bytes_per_second=float(plan.stream.rate) * plan.stream.sample_bytes,

@@ -3,14 +3,14 @@
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter.plan import Plan
-from edgefilter.stages.trials import LADDER, Group, delay_rows, groups, search_bands, subbands
+from edgefilter.stages.tree import SHARE_STEPS, Family, Delays, Tree
+from edgefilter.stages.trials import LADDER, Group, delay_rows, groups
 from edgefilter.stages.whiten import White
 from edgefilter.workers import Workers
 from edgefilter_kernels.boxcar import Boxcars, boxcar_peaks
@@ -21,14 +21,12 @@ from edgefilter_kernels.whiten import COUNTS, WHOLE, halve, widest
 EVENTS_PER_CANDIDATE = 20
 """Events kept of a block for each candidate that may be kept: a pulse shows in many trials."""
 
-_SHARE_STEPS = 8  # time steps for which the valid share of a channel is one number
 _LEAST_SHARE = 0.1  # of the band's channels, without which a sum says too little about the band …
 _LEAST_CHANNELS = 8  # … and the number of valid channels (or half of the band's) that it needs to be Gaussian
 _CELL_STEPS = 32  # time steps of which only the best boxcar becomes an event
 _PART = 0.25  # of the band: an event must not live on less than about that
 _LEAST_LEFT = 0.25  # of an event's signal outside its strongest part of the band
-_TOGETHER = 2  # groups whose sub-bands are summed together: half as much is read from memory
-_GRAIN = LADDER[-1] * _SHARE_STEPS
+_GRAIN = LADDER[-1] * SHARE_STEPS
 
 
 @dataclass(slots=True)
@@ -111,7 +109,7 @@ class Search:
     def __init__(self, plan: Plan, workers: Workers) -> None:
         self._plan = plan
         self._workers = workers
-        self._tree = _Tree(plan)
+        self._tree = Tree(plan)
         found, delays = groups(plan, self._tree.bands), delay_rows(plan)
         families = self._tree.families(found, delays)
         # A fixed shuffle, so that equal shares of the families take equal time.
@@ -175,74 +173,6 @@ class Search:
         return kept.all()
 
 
-@dataclass(frozen=True, slots=True)
-class _Track:
-    """Delays of a group of trials, time steps.
-
-    Parameters
-    ----------
-    coarse
-        int64 ``[channel]``: those of the trial for which a sub-band is the earliest.
-    fine
-        int64 ``[trial, sub-band]``: how much later the sub-bands are in each trial.
-    whole
-        int64 ``[channel]``: those of the trial in the middle, in steps of the share.
-    """
-
-    coarse: NDArray[np.int64]
-    fine: NDArray[np.int64]
-    whole: NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class _Family:
-    """Neighbouring groups of one time resolution, which read nearly the same bytes, and the latest of their delays."""
-
-    rows: int
-    groups: list[tuple[Group, _Track]]
-    spread: int
-
-    @classmethod
-    def of(cls, groups: list[tuple[Group, _Track]]) -> Self:
-        return cls(groups[0][0].rows, groups, max(int(track.fine.max()) for _, track in groups))
-
-    @property
-    def latest(self) -> int:
-        return max(int(track.coarse.max()) for _, track in self.groups) + self.spread
-
-
-class _Tree:
-    """Sub-bands, the parts of the band that they add up to, and the bands that these add up to."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.bands = search_bands(plan)
-        self.edges, self.parts = subbands(delay_rows(plan), self.bands)
-        cuts = self.edges[self.parts]
-        self.parts_of = [
-            (int(np.searchsorted(cuts, band.start)), int(np.searchsorted(cuts, band.stop))) for band in self.bands
-        ]
-        self.channels = np.diff(cuts)
-        """Channels of each part."""
-        self.subband = np.repeat(np.arange(len(self.edges) - 1), np.diff(self.edges))
-        """Sub-band of each channel."""
-
-    def families(self, found: Sequence[Group], delays: NDArray[np.float64]) -> list[_Family]:
-        """Families of up to :data:`_TOGETHER` groups."""
-        tracked = [(group, self._track(group, delays)) for group in found]
-        rungs = [list(same) for _, same in groupby(tracked, key=lambda item: item[0].rows)]
-        return [_Family.of(same[at : at + _TOGETHER]) for same in rungs for at in range(0, len(same), _TOGETHER)]
-
-    def _track(self, group: Group, delays: NDArray[np.float64]) -> _Track:
-        # The highest frequency of a sub-band leads: its channels then never do.
-        tops = np.array([start + int(np.argmin(delays[start:stop])) for start, stop in pairwise(self.edges.tolist())])
-        middle = np.rint(delays * (group.middle / group.rows)).astype(np.int64)
-        # Rounded so that the trial in the middle follows its own track exactly.
-        fine = np.rint(np.outer(group.dm, delays[tops]) / group.rows).astype(np.int64)
-        early = fine.min(axis=0)
-        whole = np.rint(delays * (group.middle / group.rows / _SHARE_STEPS)).astype(np.int64)
-        return _Track(middle + (early - middle[tops])[self.subband], fine - early, whole)
-
-
 class _Window:
     """The whitened rows around a block at each time resolution, and what share of them is valid.
 
@@ -257,7 +187,7 @@ class _Window:
         # The slack at the end takes up the rounding of delays.
         length = _up(span[1] - span[0], _GRAIN) + _GRAIN
         value, share = np.empty((2, plan.channels, length), np.int8)
-        valid = np.empty((plan.channels, length // _SHARE_STEPS), np.int8)
+        valid = np.empty((plan.channels, length // SHARE_STEPS), np.int8)
         self.complete = all(white is not None and white.complete for white in near)
         self.rungs = {}
 
@@ -267,7 +197,7 @@ class _Window:
                 valid[start:stop] = WHOLE
             else:
                 _join([white.share if white else None for white in near], rows, span[0], share[start:stop], start)
-                widest(share[start:stop], _SHARE_STEPS, valid[start:stop])
+                widest(share[start:stop], SHARE_STEPS, valid[start:stop])
 
         workers.over(plan.channels, join)
         rung = 1
@@ -286,18 +216,19 @@ class _Window:
 class _BlockSearch:
     """Searches one block, a family of groups at a time."""
 
-    def __init__(self, plan: Plan, tree: _Tree, margin: int, block: int) -> None:
+    def __init__(self, plan: Plan, tree: Tree, margin: int, block: int) -> None:
         self._rows = plan.rows_per_block
         self._pulses = plan.settings.pulses
         self._tree = tree
         self._margin = margin
         self._block = block
+        self._complete: dict[int, list[NDArray[np.float32]]] = {}
 
     def length(self, rung: int) -> int:
         """Time steps of dedispersed series."""
         return 2 * (self._margin // rung) + -(-self._rows // rung)
 
-    def search(self, family: _Family, window: _Window) -> Iterator[Events]:
+    def search(self, family: Family, window: _Window) -> Iterator[Events]:
         """Yield the events of each group and band."""
         tree = self._tree
         value, _ = window.rungs[family.rows]
@@ -310,16 +241,15 @@ class _BlockSearch:
             add_subbands(some, tree.parts, track.fine, series)
             yield from self._boxcars(group, track, series, window)
 
-    def _boxcars(self, group: Group, track: _Track, series: NDArray[np.float32], window: _Window) -> Iterator[Events]:
+    def _boxcars(self, group: Group, track: Delays, series: NDArray[np.float32], window: _Window) -> Iterator[Events]:
         tree = self._tree
         value, valid = window.rungs[group.rows]
-        total = self._valid_channels(window, valid, track, series.shape[2])
+        scales = self._scales(group, track, window)
         first, count = self._margin // group.rows, -(-self._rows // group.rows)
         boxcars = Boxcars(first, count, self._pulses.widths, self._pulses.snr, _CELL_STEPS)
         for number, (band, parts) in enumerate(zip(tree.bands, tree.parts_of, strict=True)):
-            scale = _scale(total[slice(*parts)].sum(axis=0), band.stop - band.start)
             chosen = group.chosen[number]
-            trial, time, width, snr = boxcar_peaks(series, chosen, parts, scale, _SHARE_STEPS, boxcars)
+            trial, time, width, snr = boxcar_peaks(series, chosen, parts, scales[number], SHARE_STEPS, boxcars)
             # A boxcar of one step is centred on the middle of the step, all others between two steps.
             row = (time - first + np.where(width == 1, 0.5, 0.0)) * group.rows
             mine = row < self._rows
@@ -330,7 +260,7 @@ class _BlockSearch:
             left = breadth(
                 value[channels],
                 valid[channels],
-                _SHARE_STEPS,
+                SHARE_STEPS,
                 track.coarse[channels] + track.fine[:, tree.subband[channels]],
                 _PART,
                 trial,
@@ -348,20 +278,24 @@ class _BlockSearch:
                 np.full(int(mine.sum()), number, np.int32),
             )
 
-    def _valid_channels(
-        self, window: _Window, valid: NDArray[np.int8], track: _Track, length: int
-    ) -> NDArray[np.float32]:
+    def _scales(self, group: Group, track: Delays, window: _Window) -> list[NDArray[np.float32]]:
+        # Of each band; where no data are missing they are those of the time resolution.
+        if window.complete and group.rows in self._complete:
+            return self._complete[group.rows]
+        tree, steps = self._tree, -(-self.length(group.rows) // SHARE_STEPS)
         # Channels that are summed, [part, time]. The trials of a group differ by less than one step of the share.
-        tree = self._tree
-        total = np.empty((len(tree.channels), -(-length // _SHARE_STEPS)), np.float32)
-        if window.complete:
-            total[:] = tree.channels[:, None]
-            return total
-        sums = np.empty((1, len(tree.edges) - 1, total.shape[1]), np.int16)
-        add_channels(valid, tree.edges, track.whole[None], sums)
+        total = np.empty((len(tree.channels), steps), np.float32)
+        sums = np.empty((1, len(tree.edges) - 1, steps), np.int16)
+        add_channels(window.rungs[group.rows][1], tree.edges, track.whole[None], sums)
         add_subbands(sums[0], tree.parts, np.zeros((1, sums.shape[1]), np.int64), total[None])
         total /= WHOLE
-        return total
+        scales = [
+            _scale(total[slice(*parts)].sum(axis=0), band.stop - band.start)
+            for band, parts in zip(tree.bands, tree.parts_of, strict=True)
+        ]
+        if window.complete:
+            self._complete[group.rows] = scales
+        return scales
 
 
 def _halved(value: NDArray[np.int8], workers: Workers) -> NDArray[np.int8]:

@@ -250,7 +250,7 @@ def _write(
         for q in range(0, block, _COLUMNS):
             for b in range(blocks):
                 for i in range(q, min(q + _COLUMNS, block)):
-                    to = (channel + g) * n + (b + blocks * i + bank.middle) % n
+                    to = (channel + g) * n + ((b + blocks * i + bank.middle) & (n - 1))  # n is a power of two
                     for p in range(products):
                         power[to, p] = total[g, p, bank.starts[b] + i] * scale
                     for p in range(bank.hands):
