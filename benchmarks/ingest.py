@@ -131,8 +131,9 @@ def _cpu_seconds() -> float:
 def read(path: str, seconds: float) -> None:
     """Read every byte of a ring; say how many a second, and what was lost."""
     with RingReader.attach(path, "reader", timeout=30.0) as ring:
-        at = ring.wait_for_first(30.0)
-        assert at is not None
+        assert ring.wait_for_first(30.0) is not None
+        at = ring.head  # what came while this process was starting does not count
+        ring.release(at)
         window = READ_BYTES // ring.stream.sample_bytes
         lost = dict.fromkeys(Loss, 0)
         took, from_time = 0, time.monotonic() + WARM_SECONDS

@@ -7,7 +7,7 @@ from edgefilter.config import Reduction
 from edgefilter.engine import Engine, into
 from edgefilter.plan import Plan, resolve
 from edgefilter.sources import Source
-from edgefilter.store.directory import DirectoryStore
+from edgefilter.store.connect import connect
 from edgefilter.tally import Tally
 
 
@@ -21,7 +21,7 @@ class Replay:
     settings
         Settings; what they leave open follows from the source.
     store
-        Directory of the store; made if it is not there.
+        Directory of the store, made if it is not there, its ``file://`` URL, or ``s3://BUCKET/PREFIX``.
     node
         Name that the products' paths carry.
     threads
@@ -41,7 +41,7 @@ class Replay:
         self._source = source
         self._threads = threads
         self.plan = Plan(source.stream, resolve(settings, source.stream, source.samples))
-        self._store = DirectoryStore(store, create=True)
+        self._store = connect(store, create=True)
         self._node = node
         self.tally = Tally()
 

@@ -18,7 +18,8 @@ from edgefilter.products.schemas import DROPPED, SCHEMAS
 from edgefilter.products.tables import to_parquet
 
 _REPLACES = b"edgefilter.replaces"
-_KEYS = ("config", "code", "block")
+BLOCK_KEYS = ("config", "code", "block")
+"""Columns that tell which block of a node's stream a row is of, and how it was made."""
 _GROUP_BYTES = 8 << 20
 """Bytes of a row group before compression: small enough that an hour is not read as a day."""
 
@@ -54,7 +55,7 @@ def merge(pieces: Sequence[tuple[str, bytes]]) -> Product:
     for name in parsed:
         table = _read(name, content[name.digest])
         replaced += [name.digest, *replaces(table.schema)]
-        tables.append(_without(table, seen) if name.folder != "dropped" else table)
+        tables.append(fresh_rows(table, seen) if name.folder != "dropped" else table)
     whole = pa.concat_tables(tables, promote_options="default")
     if not _in_order(whole):
         whole = whole.take(pc.sort_indices(whole.column("block")))  # stable: rows of a block keep their order
@@ -116,9 +117,9 @@ def _read(name: Name, content: bytes) -> pa.Table:
         raise StoreError(f"{where}: not a Parquet file of edgefilter: {str(error).splitlines()[0]}") from None
 
 
-def _without(table: pa.Table, seen: set[tuple[object, ...]]) -> pa.Table:
-    """Return the rows of blocks that were not seen before, and see them."""
-    keys = list(zip(*(table.column(key).to_pylist() for key in _KEYS), strict=True))
+def fresh_rows(table: pa.Table, seen: set[tuple[object, ...]]) -> pa.Table:
+    """Return the rows of blocks that were not seen before, and see them; made twice they are the same by law 1."""
+    keys = list(zip(*(table.column(key).to_pylist() for key in BLOCK_KEYS), strict=True))
     fresh = set(keys) - seen
     seen |= fresh
     if len(fresh) == len(set(keys)):

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from edgefilter.errors import InputError, StoreError
 from edgefilter.products.cutout import Cutout, decode
+from edgefilter.products.merge import BLOCK_KEYS, fresh_rows
 from edgefilter.products.naming import CONFIGS, CUTOUTS, STREAMS, digest, parse
 from edgefilter.products.schemas import PATH_COLUMNS, SCHEMAS
 from edgefilter.store.base import Store
@@ -107,7 +108,8 @@ class StoreReader:
         """Read a table, sorted by stream and block, the rows of a block in the order they were made.
 
         Small files are read whole and must have the digest in their names; of large ones only the columns asked for and
-        the row groups that can match are read, whose pages carry checksums.
+        the row groups that can match are read, whose pages carry checksums. A block that a node has sent in two
+        different batches, because it had lost its spool, is read once.
 
         Parameters
         ----------
@@ -143,7 +145,8 @@ class StoreReader:
         # A condition may ask for columns that the answer does not show, and so may blocks and the order of rows.
         read = wanted if filter is None else schema
         if blocks is not None or mixed:
-            read = pa.schema([field for field in schema if field.name in (*read.names, "stream", "block")])
+            needed = {*read.names, "stream", *BLOCK_KEYS}
+            read = pa.schema([field for field in schema if field.name in needed])
         if blocks is not None:
             found = [part for part in found if any(n in blocks for n in range(part.parsed.block, part.parsed.last + 1))]
 
@@ -158,6 +161,10 @@ class StoreReader:
                 tables = list(pool.map(one, found))
         except (pa.ArrowException, TypeError) as error:
             raise StoreError(f"table {name} of {self.location}: {_line(error)}") from None
+        if mixed and name != "dropped":
+            seen: dict[tuple[str, str, str], set[tuple[object, ...]]] = {}
+            pairs = zip(found, tables, strict=True)
+            tables = [fresh_rows(table, seen.setdefault(part.place, set())) for part, table in pairs]
         whole = pa.concat_tables([read.empty_table(), *tables])
         if mixed:
             whole = whole.sort_by([("stream", "ascending"), ("block", "ascending")])  # stable

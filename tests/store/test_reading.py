@@ -208,6 +208,30 @@ def test_stragglers_are_merged_into_what_was_merged(tmp_path: Path) -> None:
     assert verify(store).problems == []
 
 
+def test_a_node_that_lost_its_spool_and_sent_all_again_in_other_batches(tmp_path: Path) -> None:
+    """Readers see each block once, ``verify`` tells, and a compaction heals it."""
+    pieces: dict[str, list[tuple[str, bytes]]] = {}
+    for block in range(6):
+        for product in products(block):
+            pieces.setdefault(product.name.partition("/")[0], []).append((product.name, product.content))
+    store, once = (connect(tmp_path / name, create=True) for name in ("twice", "once"))
+    fill(once, blocks=range(6))
+    for product in (*heads(), *(Product(*piece) for piece in pieces.pop("cutouts"))):
+        store.put(product)
+    for table in pieces.values():
+        for batch in (table[:4], table[4:], table[:2], table[2:]):
+            if batch:
+                store.put(merge(batch))
+    for table in SCHEMAS:
+        assert StoreReader(store).table(table).equals(StoreReader(once).table(table))
+    assert StoreReader(store).table("spectra", ["power"], pc.field("block") > 2).num_rows == 3
+    assert "ledger of block 2 are in another object too" in problems(store)
+    compact(store, LATER, NOW, grace=0)
+    assert problems(store) == ""
+    for table in SCHEMAS:
+        assert StoreReader(store).dataset(table).to_table().num_rows == StoreReader(once).table(table).num_rows
+
+
 class Dying(Wrapper):
     """Fails at the n-th change."""
 
