@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from edgefilter.version import __version__
 
 if TYPE_CHECKING:
+    from edgefilter.flagging import FLAGS, flag
     from edgefilter.store.reader import open_store
 
-__all__ = ["__version__", "open_store"]
+__all__ = ["FLAGS", "__version__", "flag", "open_store"]
 
 
 def __getattr__(name: str) -> Any:
@@ -21,4 +22,8 @@ def __getattr__(name: str) -> Any:
         from edgefilter.store.reader import open_store
 
         return open_store
+    if name in ("flag", "FLAGS"):
+        from edgefilter import flagging
+
+        return getattr(flagging, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

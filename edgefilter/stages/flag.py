@@ -35,6 +35,7 @@ _QUANTILE_TIMES = 1024  # times that are enough for a quantile: 4 % of sigma
 _QUANTILES = np.array([0.3, 0.05])  # of the background; with it, of its scatter: interference lies above both
 _BETWEEN = float(norm.ppf(0.3) - norm.ppf(0.05))
 _MISMATCH = 1.2  # scatter over that of the radiometer equation from which on the measured one is believed
+_SKEWED = 8  # voltages that a cell is taken to have if it is not known: a bright cell may then be chance, or a burst
 _TIED = 0.2  # of the times that may share a value: more, and steps are too coarse for quantiles
 _RUNS = np.array([1, 2, 4, 8, 16, 32, 64])  # cells
 _KURTOSIS_RUNS = np.array([1, 4, 16, 64])  # cells
@@ -122,10 +123,7 @@ class Flagger:
         groups = np.empty((-(-times // GROUP), channels), np.uint8)
         moments = self._evidence(power, moment4, accumulated, hands, background, flags, marks, groups)
         self._guard.mark(marks, groups, background.live)
-        channel = judge(
-            Left.of(moments, background.centre, background.sigma, kurtosis_sigma(max(background.spectra, 2))),
-            self._settings,
-        )
+        channel = judge(Left.of(moments, background.centre, background.sigma, background.spectra), self._settings)
         channel[self._protected & (channel != 0)] = Flag.TAGGED
 
         table = _flags_of_marks(bool(self._settings.power_sigma))
@@ -201,7 +199,7 @@ class Flagger:
         limits = np.full((2, len(_RUNS)), np.inf, np.float32)
         # Without the flagger, runs are still looked for: they are what the guard and the channels' health go by.
         sigma = self._settings.power_sigma or FlagSettings().power_sigma
-        limits[0] = [power_limit(spectra, window, sigma) for window in _RUNS.tolist()]
+        limits[0] = [power_limit(spectra or _SKEWED, window, sigma) for window in _RUNS.tolist()]
         return limits
 
     def _kurtosis_limits(self, spectra: int, hands: int) -> NDArray[np.float32]:

@@ -93,7 +93,7 @@ def _value(keys: NDArray[np.int32], rows: int, lane: int, key: np.int32, equal: 
     if key == _TOP:
         return 0.0
     if equal < 2:
-        return _float(key)
+        return float(_float(key))
     below = 0
     before, after = -_TOP, _TOP
     for r in range(rows):
