@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from edgefilter.cells import Flag, flag_name
 from edgefilter.config import FlagSettings, Reduction, validate
 from edgefilter.errors import InputError
-from edgefilter.stages.flag import Flagger
+from edgefilter.stages.flagger import Flagger
 from edgefilter.workers import Workers
 
 FLAGS = MappingProxyType({flag_name(flag): np.uint16(flag) for flag in Flag})

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from edgefilter.cli import check, demo, replay, run, send
+from edgefilter.cli import check, demo, flags, replay, run, send
 from edgefilter.errors import EdgefilterError
 from edgefilter.version import __version__
 
@@ -28,7 +28,7 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
         raise typer.Exit
 
 
-for module in (replay, run, send, check, demo):
+for module in (replay, run, send, check, flags, demo):
     app.command(name=module.__name__.rsplit(".", 1)[-1])(module.command)
 
 

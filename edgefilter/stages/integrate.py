@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefilter.cells import Cells, Flag, Rows
+from edgefilter.cells import Cells, Flag, FlagCost, Rows
 from edgefilter.plan import Plan
 from edgefilter.workers import Workers
 from edgefilter_kernels.integrate import integrate
@@ -30,6 +30,8 @@ class Reduced:
         under the lowest bit they have.
     raised
         int64 ``[flag, channel]``: cells of the extent that have this bit at all.
+    cost
+        What flagging costs, where it was measured.
     """
 
     rows: Rows
@@ -37,6 +39,7 @@ class Reduced:
     good: NDArray[np.int64]
     occupancy: NDArray[np.int64]
     raised: NDArray[np.int64]
+    cost: tuple[FlagCost, ...] = ()
 
 
 class Integrate:
@@ -112,7 +115,7 @@ class Integrate:
             raised[list(Flag).index(Flag.TAGGED)] = cells.tagged
         spectrum = np.full_like(total, np.nan)
         np.divide(total, good, out=spectrum, where=good > 0)
-        return Reduced(Rows(cells.start // per_row, stokes, weight), spectrum, good, occupancy, raised)
+        return Reduced(Rows(cells.start // per_row, stokes, weight), spectrum, good, occupancy, raised, cells.cost)
 
 
 def stokes_matrix(products: tuple[str, ...], stokes: str) -> NDArray[np.float64]:
