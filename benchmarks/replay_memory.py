@@ -55,7 +55,7 @@ def main() -> None:
         size = write(path, arguments.gigabytes, arguments.bits)
         command = [
             sys.executable, "-m", "edgefilter.cli.main", "replay", str(path), "--store", f"{folder}/store",
-            "--dm", arguments.dm,
+            "--dm", arguments.dm, "--no-report",
         ]  # fmt: skip
         began = time.monotonic()
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

@@ -14,12 +14,15 @@ from edgefilter.version import __version__
 if TYPE_CHECKING:
     from edgefilter.analysis.archive import open_store
     from edgefilter.analysis.replay import replay
+    from edgefilter.flagging import FLAGS, flag
     from edgefilter.sources.synthetic import sky
 
-__all__ = ["__version__", "open_store", "replay", "sky"]
+__all__ = ["FLAGS", "__version__", "flag", "open_store", "replay", "sky"]
 
 # Lazy: the receiver imports this package too and must start without pyarrow, numba and h5py.
 _LAZY = {
+    "FLAGS": "edgefilter.flagging",
+    "flag": "edgefilter.flagging",
     "open_store": "edgefilter.analysis.archive",
     "replay": "edgefilter.analysis.replay",
     "sky": "edgefilter.sources.synthetic",

@@ -31,6 +31,36 @@ def flag_name(flag: Flag) -> str:
     return str(flag.name).lower()
 
 
+@dataclass(frozen=True, slots=True)
+class FlagCost:
+    """What one flagger, or all together, cost one kind of signal.
+
+    Parameters
+    ----------
+    flagger
+        Its name, or ``all``.
+    signal
+        ``pulse``, ``line`` or ``noise``.
+    sigma
+        Strength of the signal in a cell, in standard deviations; 0 for noise.
+    lost
+        Fraction of the signal-to-noise ratio that is lost; of noise, fraction of the cells that are flagged.
+    cells
+        Cells that were looked at.
+    """
+
+    flagger: str
+    signal: str
+    sigma: float
+    lost: float
+    cells: int
+
+
+def hands_of(products: tuple[str, ...]) -> int:
+    """Products that add up to the intensity."""
+    return 2 if products[:2] in (("XX", "YY"), ("AA", "BB")) else 1
+
+
 @dataclass(slots=True)
 class Cells:
     r"""Detected power of one block.
@@ -54,6 +84,8 @@ class Cells:
     tagged
         int64 ``[channel]``: cells that were tagged and are in use all the same; their bit is not in ``flags``. None
         before flagging.
+    cost
+        What flagging costs, where this block is one of those that it is measured on.
     """
 
     start: int
@@ -63,6 +95,7 @@ class Cells:
     accumulated: NDArray[np.int32]
     moment4: NDArray[np.float32] | None = None
     tagged: NDArray[np.int64] | None = None
+    cost: tuple[FlagCost, ...] = ()
 
 
 @dataclass(slots=True)

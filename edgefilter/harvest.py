@@ -16,6 +16,7 @@ from edgefilter.products.tables import (
     LedgerRow,
     PulseRow,
     SpectrumRow,
+    flag_cost_table,
     flags_table,
     ledger_table,
     pulses_table,
@@ -77,6 +78,7 @@ class Harvester:
             "pulses": pulses_table(self._provenance, block, pulses) if pulses else None,
             "spectra": spectra_table(self._provenance, block, plan.frequencies_mhz, self._spectra(done)),
             "flags": flags_table(self._provenance, block, plan.frequencies_mhz, self._flags(done)),
+            "flag_cost": flag_cost_table(self._provenance, block, done.reduced.cost) if done.reduced.cost else None,
         }
         products += [
             self._namer.table(name, done.block, date, to_parquet(table))

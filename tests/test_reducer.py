@@ -153,7 +153,7 @@ def test_pulses_are_found_and_each_block_balances(make):
 @pytest.mark.parametrize("oversampling", ["1", "4/3", "32/27"])
 def test_a_pulse_through_the_filterbank_keeps_its_time(oversampling):
     # Without flaggers: a pulse this bright and a band this narrow are at their mercy.
-    off = dict.fromkeys(("kurtosis_sigma", "channel_sigma", "cell_sigma", "time_sigma"), 0)
+    off = dict.fromkeys(("kurtosis_sigma", "power_sigma", "zero_dm_sigma", "carrier_sigma", "channel_sigma"), 0)
     channelise = {"channels": 32, "oversampling": oversampling}
     plan, recording = voltage_with({"channelise": channelise, "flag": off})
     found = []

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from edgefilter.cli import check, demo, export, forward, keys, node, plot, replay, report, run, send, store
+from edgefilter.cli import check, demo, export, flags, forward, keys, node, plot, replay, report, run, send, store
 from edgefilter.version import __version__
 
 app = typer.Typer(
@@ -24,7 +24,7 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
         raise typer.Exit
 
 
-for module in (replay, report, plot, export, run, send, check, demo, forward, keys):
+for module in (replay, report, plot, export, flags, run, send, check, demo, forward, keys):
     app.command(name=module.__name__.rsplit(".", 1)[-1])(module.command)
 for of_a_node in (node.status, node.drain, node.reload, node.upgrade):
     app.command()(of_a_node)

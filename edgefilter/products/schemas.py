@@ -79,6 +79,16 @@ FLAGS = _schema(
 )
 """One row a block and flagger: occupancy of the channels."""
 
+FLAG_COST = _schema(
+    *_START,
+    _field("flagger", pa.string(), "", "who flagged, or all together"),
+    _field("signal", pa.string(), "", "what was put in: pulse, line; or noise alone"),
+    _field("sigma", pa.float64(), "", "strength of it in a cell, in standard deviations of a cell; 0 for noise"),
+    _field("lost", pa.float64(), "", "fraction of its signal-to-noise ratio that is lost; of noise, cells flagged"),
+    _field("cells", pa.int64(), "", "cells that it was measured on"),
+)
+"""One row a flagger, signal and strength, of one block in 16: what flagging costs."""
+
 LEDGER = _schema(
     *_START,
     _field("sample_start", pa.uint64(), "", "number of the block's first sample"),
@@ -113,7 +123,16 @@ DROPPED = pa.schema(
 )
 """One row an object that a node had no room for: what the ledger says was made and the store will never hold."""
 
-SCHEMAS = MappingProxyType({"pulses": PULSES, "spectra": SPECTRA, "flags": FLAGS, "ledger": LEDGER, "dropped": DROPPED})
+SCHEMAS = MappingProxyType(
+    {
+        "pulses": PULSES,
+        "spectra": SPECTRA,
+        "flags": FLAGS,
+        "flag_cost": FLAG_COST,
+        "ledger": LEDGER,
+        "dropped": DROPPED,
+    }
+)
 """Schema of each table, as its files hold it."""
 
 PATH_COLUMNS = (

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from edgefilter.cells import FLAGGERS, Flag, flag_name
+from edgefilter.cells import FLAGGERS, Flag, FlagCost, flag_name
 from edgefilter.chunk import SampleAccount
 from edgefilter.clock import utc_us
 from edgefilter.products import Provenance
-from edgefilter.products.schemas import FLAGS, LEDGER, LOSSES, PULSES, SPECTRA, check_balance
+from edgefilter.products.schemas import FLAG_COST, FLAGS, LEDGER, LOSSES, PULSES, SPECTRA, check_balance
 
 _COMPRESSED_ROWS = 64
 
@@ -166,6 +166,12 @@ def flags_table(
         "raised": [row.raised for row in rows],
     }
     return _table(FLAGS, provenance, block, len(rows), _start(block, len(rows)) | columns)
+
+
+def flag_cost_table(provenance: Provenance, block: Block, rows: Sequence[FlagCost]) -> pa.Table:
+    """Make the table of what flagging costs."""
+    columns: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in FlagCost.__dataclass_fields__}
+    return _table(FLAG_COST, provenance, block, len(rows), _start(block, len(rows)) | columns)
 
 
 def ledger_table(provenance: Provenance, block: Block, row: LedgerRow) -> pa.Table:

@@ -1,218 +1,12 @@
-"""Interference: each flagger sets a bit of its own, none takes what is lost, none keeps memory from block to block.
-
-::
-
-    MASK ─▶ background ─▶ ZERO_DM ─▶ evidence: runs of power and of kurtosis ─▶ guard for the sky ─┬─▶ POWER, KURTOSIS
-                                          └─▶ what is left of each channel ────────────────────────┴─▶ CARRIER, CHANNEL
-
-What is flagged before the evidence does not enter it. ``docs/flagging.md`` has the reasons.
-"""
-
-from dataclasses import dataclass
+"""The stage that flags a block, and what that costs; the chain itself is in :mod:`edgefilter.stages.flagger`."""
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import norm
 
-from edgefilter.cells import Cells, Flag
-from edgefilter.config import FlagSettings
+from edgefilter.cells import Cells, Flag, hands_of
 from edgefilter.plan import Plan
-from edgefilter.stages.health import Left, judge
-from edgefilter.stages.sky import Guard
-from edgefilter.stages.thresholds import gamma_quantile, kurtosis_limits, kurtosis_sigma, power_limit
-from edgefilter.stages.zerodm import ZeroDm
+from edgefilter.stages.cost import EVERY, CostMeter
+from edgefilter.stages.flagger import Flagger
 from edgefilter.workers import Workers
-from edgefilter_kernels.combine import combine
-from edgefilter_kernels.evidence import GROUP, HIGH, LOW, RUN, SKY, evidence
-from edgefilter_kernels.intensity import LANES
-from edgefilter_kernels.quantile import channel_quantiles
-
-LEAST_TIMES = 16
-"""Fewer say nothing about a channel."""
-
-_LEAST_SPECTRA = 16  # fewer make the kurtosis estimator too wide to tell anything
-_QUANTILE_TIMES = 1024  # times that are enough for a quantile: 4 % of sigma
-_QUANTILES = np.array([0.3, 0.05])  # of the background; with it, of its scatter: interference lies above both
-_BETWEEN = float(norm.ppf(0.3) - norm.ppf(0.05))
-_MISMATCH = 1.2  # scatter over that of the radiometer equation from which on the measured one is believed
-_TIED = 0.2  # of the times that may share a value: more, and steps are too coarse for quantiles
-_RUNS = np.array([1, 2, 4, 8, 16, 32, 64])  # cells
-_KURTOSIS_RUNS = np.array([1, 4, 16, 64])  # cells
-_EVENT = 2.0  # sigma of a single cell from which on it fills a track of the sky: 2 % of noise do
-_EVENT_GROUP = 1.0  # sigma of 16 cells from which on they do: 16 % of noise do
-
-
-@dataclass(frozen=True, slots=True)
-class Background:
-    """What the intensity of each channel is without interference.
-
-    Parameters
-    ----------
-    centre, sigma
-        float64 ``[channel]``: mean and standard deviation of a cell; sigma 0 where nothing is known.
-    spectra
-        Powers of a hand in most cells, 0 if not known.
-    """
-
-    centre: NDArray[np.float64]
-    sigma: NDArray[np.float64]
-    spectra: int
-
-    @property
-    def live(self) -> NDArray[np.bool_]:
-        """Channels of which something is known."""
-        return self.sigma > 0
-
-
-class Flagger:
-    """The chain of flaggers for one band, from arrays to arrays.
-
-    Parameters
-    ----------
-    frequencies_mhz
-        float64 ``[channel]``: centres.
-    cell_seconds
-        Duration of a cell, s.
-    settings
-        Which flaggers, how eager.
-    workers
-        Threads.
-    """
-
-    def __init__(
-        self, frequencies_mhz: NDArray[np.float64], cell_seconds: float, settings: FlagSettings, workers: Workers
-    ) -> None:
-        self._settings = settings
-        self._workers = workers
-        self._masked = within(frequencies_mhz, settings.mask)
-        self._protected = within(frequencies_mhz, settings.protect)
-        self._guard = Guard(frequencies_mhz, cell_seconds, settings.sky_dm, workers)
-        self._zero_dm = ZeroDm(frequencies_mhz, cell_seconds, settings, workers)
-
-    def flag(
-        self,
-        power: NDArray[np.float32],
-        moment4: NDArray[np.float32] | None,
-        accumulated: NDArray[np.int32],
-        hands: int,
-        flags: NDArray[np.uint16],
-    ) -> None:
-        r"""Set bits of ``flags``.
-
-        Parameters
-        ----------
-        power
-            float32 ``[time, channel, product]``: the first ``hands`` products are mean \|v\|² and add up.
-        moment4
-            float32 ``[time, channel, hand]``: mean \|v\|⁴, or None.
-        accumulated
-            int32 ``[time]``: voltages in a cell, 0 if not known.
-        hands
-            Products that add up to the intensity.
-        flags
-            uint16 ``[time, channel]``, changed in place. LOST cells stay LOST and nothing else.
-        """
-        times, channels = flags.shape
-        flags[:, self._masked] |= np.where(flags[:, self._masked] & Flag.LOST, 0, Flag.MASK).astype(np.uint16)
-        background = self._background(power, accumulated, hands, flags)
-        self._zero_dm.flag(power, hands, background.centre, background.sigma, flags)
-        if moment4 is None or background.spectra < _LEAST_SPECTRA or not self._settings.kurtosis_sigma:
-            moment4 = np.zeros((times, channels, 0), np.float32)
-        marks = np.empty((times, channels), np.uint8)
-        groups = np.empty((-(-times // GROUP), channels), np.uint8)
-        moments = self._evidence(power, moment4, accumulated, hands, background, flags, marks, groups)
-        self._guard.mark(marks, groups, background.live)
-        channel = judge(
-            Left.of(moments, background.centre, background.sigma, kurtosis_sigma(max(background.spectra, 2))),
-            self._settings,
-        )
-        channel[self._protected & (channel != 0)] = Flag.TAGGED
-
-        table = _flags_of_marks(bool(self._settings.power_sigma))
-        tables = np.stack([table, np.where(table != 0, Flag.TAGGED, 0).astype(np.uint16)])
-
-        def run(start: int, stop: int) -> None:
-            combine(marks, tables, self._protected, channel, int(Flag.LOST), flags, start, stop)
-
-        self._workers.over(times, run)
-
-    def _background(
-        self, power: NDArray[np.float32], accumulated: NDArray[np.int32], hands: int, flags: NDArray[np.uint16]
-    ) -> Background:
-        channels = flags.shape[1]
-        step = int(np.clip(len(power) // _QUANTILE_TIMES, 1, 4))
-        quantiles, count = np.zeros((2, channels)), np.zeros((2, channels), np.int64)
-
-        def run(start: int, stop: int) -> None:
-            channel_quantiles(power, hands, flags, step, _QUANTILES, quantiles, count, start, stop)
-
-        self._workers.over(channels, run, align=LANES)
-        known = accumulated[accumulated > 0]
-        spectra = int(np.median(known)) if len(known) else 0
-        measured = (quantiles[0] - quantiles[1]) / _BETWEEN
-        if spectra:
-            centre = quantiles[0] / gamma_quantile(spectra * hands, float(_QUANTILES[0]))
-            expected = centre / np.sqrt(spectra * hands)
-            sigma = np.where(measured > _MISMATCH * expected, measured, expected)
-        else:
-            centre, sigma = quantiles[0] - norm.ppf(_QUANTILES[0]) * measured, measured
-            coarse = count[1] > _TIED * np.maximum(count[0], 1)
-            centre[coarse], sigma[coarse] = _plain(power[::step, coarse, :hands], flags[::step, coarse])
-        return Background(centre, np.where((count[0] >= LEAST_TIMES) & (measured > 0), sigma, 0.0), spectra)
-
-    def _evidence(
-        self,
-        power: NDArray[np.float32],
-        moment4: NDArray[np.float32],
-        accumulated: NDArray[np.int32],
-        hands: int,
-        background: Background,
-        flags: NDArray[np.uint16],
-        marks: NDArray[np.uint8],
-        groups: NDArray[np.uint8],
-    ) -> NDArray[np.float64]:
-        times, channels = flags.shape
-        spectra, live = background.spectra, background.live
-        centre = background.centre.astype(np.float32)
-        per_unit = np.where(live, 1 / np.where(live, background.sigma, 1), 0).astype(np.float32)
-        weight = np.sqrt(accumulated / spectra if spectra else np.ones(times)).astype(np.float32)
-        gain, per_sigma = np.zeros((2, times), np.float32)
-        if moment4.shape[2]:
-            for number in np.unique(accumulated[accumulated >= _LEAST_SPECTRA]).tolist():
-                here = accumulated == number
-                gain[here] = (number + 1) / (number - 1)
-                per_sigma[here] = 1 / kurtosis_sigma(number)
-        middle = np.ones(channels, np.float32)
-        runs = self._power_limits(spectra * hands)
-        kurtosis_runs = self._kurtosis_limits(spectra, moment4.shape[2])
-        moments = np.zeros((2, 4, channels))
-
-        def run(start: int, stop: int) -> None:
-            evidence(
-                power, moment4, hands, flags, centre, per_unit, weight, gain, middle, per_sigma, _RUNS, runs,
-                _KURTOSIS_RUNS, kurtosis_runs, _EVENT, _EVENT_GROUP, marks, groups,
-                moments, start, stop,
-            )  # fmt: skip
-
-        self._workers.over(channels, run, align=LANES)
-        return moments
-
-    def _power_limits(self, spectra: int) -> NDArray[np.float32]:
-        limits = np.full((2, len(_RUNS)), np.inf, np.float32)
-        # Without the flagger, runs are still looked for: they are what the guard and the channels' health go by.
-        sigma = self._settings.power_sigma or FlagSettings().power_sigma
-        limits[0] = [power_limit(spectra, window, sigma) for window in _RUNS.tolist()]
-        return limits
-
-    def _kurtosis_limits(self, spectra: int, hands: int) -> NDArray[np.float32]:
-        limits = np.full((2, len(_KURTOSIS_RUNS)), np.inf, np.float32)
-        if hands:
-            tail = float(norm.sf(self._settings.kurtosis_sigma))
-            for at, window in enumerate(_KURTOSIS_RUNS.tolist()):
-                low, high = kurtosis_limits(spectra, tail, window * hands)
-                unit = window * np.sqrt(hands) / kurtosis_sigma(spectra)
-                limits[:, at] = (high - 1) * unit, (1 - low) * unit
-        return limits
 
 
 class FlagStage:
@@ -229,7 +23,7 @@ class FlagStage:
     def __init__(self, plan: Plan, workers: Workers) -> None:
         self._plan = plan
         seconds = plan.stream.seconds(plan.samples_per_cell)
-        self._flagger = Flagger(plan.frequencies_mhz, seconds, plan.settings.flag, workers)
+        self.flagger = Flagger(plan.frequencies_mhz, seconds, plan.settings.flag, workers)
 
     def reduce(self, cells: Cells) -> None:
         """Set bits of ``cells.flags`` in place; TAGGED cells are counted in ``cells.tagged`` and stay in use.
@@ -246,43 +40,10 @@ class FlagStage:
         """
         if cells.power.shape[1] != self._plan.channels:
             raise ValueError(f"cells {cells.power.shape} have not the {self._plan.channels} channels of the plan")
-        self._flagger.flag(cells.power, cells.moment4, cells.accumulated, hands_of(cells.products), cells.flags)
+        self.flagger.flag(cells.power, cells.moment4, cells.accumulated, hands_of(cells.products), cells.flags)
         tagged = cells.flags & np.uint16(Flag.TAGGED) != 0
         cells.tagged = np.count_nonzero(tagged, axis=0).astype(np.int64)
         cells.flags &= ~np.uint16(Flag.TAGGED)
-
-
-def hands_of(products: tuple[str, ...]) -> int:
-    """Products that add up to the intensity."""
-    return 2 if products[:2] in (("XX", "YY"), ("AA", "BB")) else 1
-
-
-def within(frequencies_mhz: NDArray[np.float64], bands: tuple[tuple[float, float], ...]) -> NDArray[np.bool_]:
-    """Channels whose centre lies in one of the bands, [low, high] in MHz."""
-    found = np.zeros(len(frequencies_mhz), np.bool_)
-    for low, high in bands:
-        found |= (frequencies_mhz >= low) & (frequencies_mhz <= high)
-    return found
-
-
-def _plain(power: NDArray[np.float32], flags: NDArray[np.uint16]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation over the used cells: all that data of one or two bits have."""
-    used = flags == 0
-    value = power.sum(axis=2, dtype=np.float64)
-    count = np.maximum(used.sum(axis=0), 1)
-    mean = (value * used).sum(axis=0) / count
-    return mean, np.sqrt(((value - mean) ** 2 * used).sum(axis=0) / count)
-
-
-def _flags_of_marks(power: bool) -> NDArray[np.uint16]:
-    """Return the flags of every combination of marks.
-
-    A tone's low kurtosis is nothing that a pulse can have; the rest it can.
-    """
-    table = np.zeros(256, np.uint16)
-    for mark in range(256):
-        if mark & LOW or (mark & HIGH and not mark & SKY):
-            table[mark] |= np.uint16(Flag.KURTOSIS)
-        if power and mark & RUN and not mark & SKY:
-            table[mark] |= np.uint16(Flag.POWER)
-    return table
+        block = cells.start // self._plan.cells_per_block
+        if block % EVERY == 0:
+            cells.cost = CostMeter(self._plan, self.flagger).measure(cells, block)

@@ -8,6 +8,7 @@ from scipy.ndimage import median_filter
 
 from edgefilter.cells import Flag
 from edgefilter.config import FlagSettings
+from edgefilter.stages.thresholds import kurtosis_sigma
 from edgefilter_kernels.evidence import GROUP
 
 _QUARTILES_PER_SIGMA = 1.349
@@ -45,6 +46,8 @@ class Left:
         Cells that ``tone`` is the mean of; 0 if not known.
     tone_unit
         Standard deviation of the kurtosis of a cell.
+    physical
+        Whether it is known how many voltages a cell is made of.
     """
 
     cells: NDArray[np.float64]
@@ -54,10 +57,11 @@ class Left:
     tone: NDArray[np.float64]
     tone_cells: NDArray[np.float64]
     tone_unit: float
+    physical: bool
 
     @classmethod
     def of(
-        cls, moments: NDArray[np.float64], centre: NDArray[np.float64], sigma: NDArray[np.float64], unit: float
+        cls, moments: NDArray[np.float64], centre: NDArray[np.float64], sigma: NDArray[np.float64], spectra: int
     ) -> "Left":
         """Derive it from the moments of :func:`edgefilter_kernels.evidence.evidence` and the background."""
         cells, total, square, groups = moments[0]
@@ -75,7 +79,8 @@ class Left:
             0.5 * np.log(slow / variance),
             moments[1, 1] / np.maximum(moments[1, 0], 1),
             moments[1, 0],
-            unit,
+            kurtosis_sigma(max(spectra, 2)),
+            spectra > 0,
         )
 
 
@@ -118,8 +123,11 @@ def _tones(
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     sigma = settings.carrier_sigma
     if not left.tone_cells.any():
-        # Only the neighbours say what the scatter of noise is: one sigma more.
-        return lower_than_around(left.scatter, live, _REACH, sigma + 1, error), np.zeros(len(live), np.bool_)
+        # The scatter of a steady tone is low. Only where the number of voltages is known, this tells it from any other
+        # reason for which channels may differ; and as only neighbours say how low, it takes a sigma more.
+        low = lower_than_around(left.scatter, live, _REACH, sigma + 1, error)
+        none = np.zeros(len(live), np.bool_)
+        return (low, none) if left.physical else (none, low)
     heard = live & (left.tone_cells >= _LEAST_CELLS)
     error = 1 / np.sqrt(np.maximum(left.tone_cells, 1))
     clear = lower_than_around(left.tone, heard, _REACH, sigma, error)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefilter.cells import Cells, Flag, Rows
+from edgefilter.cells import Cells, Flag, FlagCost, Rows
 from edgefilter.plan import Plan
 from edgefilter.workers import Workers
 from edgefilter_kernels.integrate import integrate, zero_sums
@@ -30,6 +30,8 @@ class Reduced:
         under the lowest bit they have.
     raised
         int64 ``[flag, channel]``: cells of the extent that have this bit at all.
+    cost
+        What flagging costs, where it was measured.
     """
 
     rows: Rows
@@ -37,6 +39,7 @@ class Reduced:
     good: NDArray[np.int64]
     occupancy: NDArray[np.int64]
     raised: NDArray[np.int64]
+    cost: tuple[FlagCost, ...] = ()
 
 
 class Integrate:
@@ -94,7 +97,7 @@ class Integrate:
         spectrum = np.full_like(sums.total, np.nan)
         np.divide(sums.total, sums.good, out=spectrum, where=sums.good > 0)
         rows = Rows(cells.start // per_row, sums.stokes, sums.weight)
-        return Reduced(rows, spectrum, sums.good, sums.occupancy, sums.raised)
+        return Reduced(rows, spectrum, sums.good, sums.occupancy, sums.raised, cells.cost)
 
 
 def stokes_matrix(products: tuple[str, ...], stokes: str) -> NDArray[np.float64]:

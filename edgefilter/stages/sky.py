@@ -8,16 +8,18 @@ from numpy.typing import NDArray
 from edgefilter.plan import dispersion_delay
 from edgefilter.workers import Workers
 from edgefilter_kernels.evidence import ABOVE, GROUP, RUN
-from edgefilter_kernels.guard import count_tracks, find_tracks, mark_tracks
+from edgefilter_kernels.guard import count_tracks, find_tracks, keep_short, mark_tracks
 
 _SEGMENTS = 16  # of the band; a track must fill two neighbouring ones, an eighth of the band
 _LEAST_CHANNELS = 8  # of a segment; fewer are filled by chance
 _FILL = 0.75  # of a segment's channels that must have an event: a chirp that crosses half of it is no sweep
-_RATIO = 1.04  # of neighbouring dispersion measures: half of it moves a track by 1.3 channels' delay over two segments
-_WINDOW = 2  # steps about a track in which an event counts, at least
-_DOUBLINGS = 2  # at most: windows of 2 and 4 steps; wider ones would be filled by chance
+_WINDOW = 2  # steps about a track in which an event counts; wider ones would be filled by chance
+_FINEST = 2.0  # steps from channel to channel up to which single cells are asked; then the pulse is that wide itself
+_LONGEST = 1024  # steps that the slowest track takes to cross two segments: blocks are seldom longer
 _APART = 1.5  # windows that a track must take to cross two segments: else it could be at dispersion measure 0
 _AROUND = 128  # steps to either side from which follows how much is filled by chance
+_USUAL_DM = 500.0  # up to which tracks must be seen within half a block; else short runs are kept, to do no harm
+_PULSE_SECONDS = 0.1  # of the longest pulse that is kept where tracks cannot be seen
 _STEP = 2  # cells to a step where single cells are events
 
 
@@ -56,16 +58,13 @@ class Tracks:
         top = float(frequencies_mhz.max())
         delay = np.array([dispersion_delay(1.0, f, top) for f in frequencies_mhz]) / (cell_seconds * step)
         pair = 2 * delay.max() / segments  # steps per DM that a track takes to cross two segments
-        trials = [max(dm[0], _APART * _WINDOW / pair)]
-        while trials[-1] < dm[1]:
-            trials.append(max(trials[-1] * _RATIO, trials[-1] + _WINDOW / pair))
-        tracks = np.array(trials)
-        smear = tracks * delay.max() / channels
-        doublings = 1 + np.ceil(np.log2(np.maximum(smear, 1))).astype(np.int64)
-        apart = (tracks * pair >= _APART * 2.0**doublings * (1 - 1e-9)) & (doublings <= _DOUBLINGS)
-        if tracks[0] > dm[1] or not apart.any():
+        first, last = max(dm[0], _APART * _WINDOW / pair), min(dm[1], _FINEST / (delay.max() / channels))
+        if step == GROUP:
+            last = min(dm[1], _LONGEST / pair)
+        if first > last:
             return none
-        return cls(edges, np.rint(np.outer(tracks[apart], delay)).astype(np.int32), doublings[apart], step)
+        tracks = first + np.arange(int((last - first) * pair / _WINDOW) + 1) * _WINDOW / pair
+        return cls(edges, np.rint(np.outer(tracks, delay)).astype(np.int32), np.ones(len(tracks), np.int64), step)
 
     def mark(
         self,
@@ -132,9 +131,23 @@ class Guard:
     ) -> None:
         self._bright = Tracks.of(frequencies_mhz, cell_seconds, dm)
         self._faint = Tracks.of(frequencies_mhz, cell_seconds, dm, GROUP)
+        self._longest = max(1, round(_PULSE_SECONDS / cell_seconds))
+        self._sweeps = _pair_sweeps(frequencies_mhz, self._bright.edges, min(dm[1], _USUAL_DM)) / cell_seconds
         self._workers = workers
 
     def mark(self, marks: NDArray[np.uint8], groups: NDArray[np.uint8], live: NDArray[np.bool_]) -> None:
         """Set SKY in ``marks``, of which RUN and ABOVE are events, as ABOVE is of ``groups``."""
         self._bright.mark(marks, RUN | ABOVE, _STEP, live, marks, self._workers)
         self._faint.mark(groups, ABOVE, 1, live, marks, self._workers)
+        # Runs in segments that the slowest sweep does not cross in half the block cannot be told from it.
+        for segment in np.flatnonzero(self._sweeps > len(marks) / 2):
+            keep_short(marks, self._longest, int(self._bright.edges[segment]), int(self._bright.edges[segment + 1]))
+
+
+def _pair_sweeps(frequencies_mhz: NDArray[np.float64], edges: NDArray[np.int64], dm: float) -> NDArray[np.float64]:
+    """Seconds in which a sweep crosses twice the width of each segment."""
+    if frequencies_mhz.min() <= 0:
+        return np.zeros(len(edges) - 1)
+    ends = frequencies_mhz[edges[:-1]], frequencies_mhz[edges[1:] - 1]
+    low, high = np.minimum(*ends), np.maximum(*ends)
+    return np.array([2 * dispersion_delay(dm, one, two) for one, two in zip(low, high, strict=True)])

@@ -86,7 +86,7 @@ def power_limit(spectra: int, window: int, sigma: float) -> float:
     Parameters
     ----------
     spectra
-        Powers in a cell, of all hands together; 0 if it is not known, which takes a Gaussian for it.
+        Powers in a cell, of all hands together.
     window
         Cells in the run.
     sigma
@@ -97,8 +97,6 @@ def power_limit(spectra: int, window: int, sigma: float) -> float:
     float
         Sum of the cells' distances from their mean, in standard deviations of a cell.
     """
-    if spectra == 0:
-        return sigma * float(np.sqrt(window))
     shape = spectra * window
     excess = float(gamma.isf(norm.sf(sigma), shape)) / shape - 1.0
     return excess * window * float(np.sqrt(spectra))

@@ -289,3 +289,41 @@ def mark_tracks(
     if hits.shape != (len(edges) - 2, len(delays), -(-len(marks) // step)) or edges[-1] != marks.shape[1]:
         raise ValueError(f"hits {hits.shape} do not go with {len(edges) - 1} segments of marks {marks.shape}")
     _mark_tracks(hits, step, edges, delays, doublings, marks, start, stop)
+
+
+@kernel
+def _keep_short(marks: NDArray[np.uint8], longest: int, start: int, stop: int) -> None:
+    times = marks.shape[0]
+    for c in range(start, stop):
+        first = 0
+        for t in range(times + 1):
+            if t < times and marks[t, c] & np.uint8(RUN):
+                continue
+            if 0 < t - first <= longest:
+                for u in range(first, t):
+                    marks[u, c] |= np.uint8(SKY)
+            first = t + 1
+
+
+def keep_short(marks: NDArray[np.uint8], longest: int, start: int, stop: int) -> None:
+    """Mark runs of power of at most ``longest`` times as SKY, in channels ``[start, stop)``.
+
+    Where a sweep crosses too few channels within the data to be seen as a track, any short run may be one.
+
+    Parameters
+    ----------
+    marks
+        uint8 ``[time, channel]``, changed in place.
+    longest
+        Times.
+    start, stop
+        Channels to work on.
+
+    Raises
+    ------
+    ValueError
+        If marks are of another type.
+    """
+    if marks.ndim != 2 or marks.dtype != np.uint8:
+        raise ValueError(f"marks are {marks.dtype} {marks.shape}, must be uint8 [time, channel]")
+    _keep_short(marks, longest, start, stop)

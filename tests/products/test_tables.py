@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefilter.cells import FLAGGERS, Flag, flag_name
+from edgefilter.cells import FLAGGERS, Flag, FlagCost, flag_name
 from edgefilter.chunk import Loss, SampleAccount
 from edgefilter.clock import tai_ns_from_iso
 from edgefilter.errors import StoreError
@@ -23,6 +23,7 @@ from edgefilter.products.tables import (
     LedgerRow,
     PulseRow,
     SpectrumRow,
+    flag_cost_table,
     flags_table,
     ledger_table,
     pulses_table,
@@ -60,6 +61,7 @@ def all_tables() -> dict[str, pa.Table]:
         "spectra": spectra_table(
             PROVENANCE, BLOCK, FREQUENCIES, [SpectrumRow(s, numbers.astype(np.float32), numbers) for s in "IQ"]
         ),
+        "flag_cost": flag_cost_table(PROVENANCE, BLOCK, [FlagCost("power", "pulse", 3.0, 0.001, 50)]),
         "flags": flags_table(PROVENANCE, BLOCK, FREQUENCIES, [FlagRow(flag, numbers, numbers * 2) for flag in Flag]),
         "ledger": ledger_table(PROVENANCE, BLOCK, ledger_row()),
     }

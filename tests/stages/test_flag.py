@@ -120,7 +120,7 @@ def test_a_static_mask_takes_channels_by_their_centre():
 
 def test_pulsed_interference_and_a_tone_in_voltages_have_kurtosis():
     rng = np.random.default_rng(5)
-    cells = gaussian_voltages(rng, 64, 64, 64)
+    cells = gaussian_voltages(rng, 256, 64, 64)
     squares = rng.exponential(1.0, 64)
     squares[:4] *= 30
     cells.power[10, 20, 0], cells.moment4[10, 20, 0] = squares.mean(), (squares**2).mean()

@@ -57,7 +57,7 @@ def reader(store: DirectoryStore) -> StoreReader:
 
 
 def test_tables_are_listed_with_their_rows(reader: StoreReader) -> None:
-    assert reader.tables() == {"pulses": 9, "spectra": 0, "flags": 0, "ledger": 3, "dropped": 0}
+    assert reader.tables() == {"pulses": 9, "spectra": 0, "flags": 0, "flag_cost": 0, "ledger": 3, "dropped": 0}
 
 
 def test_a_table_is_sorted_by_stream_and_block_and_keeps_the_order_of_rows(reader: StoreReader) -> None:
@@ -88,7 +88,7 @@ def test_columns_and_a_condition_can_be_asked_for(reader: StoreReader) -> None:
 
 
 def test_what_cannot_be_asked_for_is_one_line(reader: StoreReader) -> None:
-    with pytest.raises(StoreError, match=r"no table 'pulse', there are pulses, spectra, flags, ledger, dropped"):
+    with pytest.raises(StoreError, match=r"there are pulses, spectra, flags, flag_cost, ledger, dropped"):
         reader.table("pulse")
     with pytest.raises(StoreError, match=r"pulses has no column 'time_of_day', it has stream, block"):
         reader.table("pulses", columns=["time_of_day"])

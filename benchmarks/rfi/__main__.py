@@ -1,0 +1,67 @@
+"""Score edgefilter's flagger, and the peers that are installed, on scenes of known truth.
+
+``python -m benchmarks.rfi`` simulates with the reporting seeds, which the thresholds have not seen.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.machine import describe
+from benchmarks.rfi.events import Grid
+from benchmarks.rfi.peers import peers
+from benchmarks.rfi.score import REPORTING, SIGMAS, TUNING, ours, report
+
+
+def show(result: dict[str, Any]) -> None:
+    table = Table(title="interference, a bin at a time")
+    head = (
+        "flagger",
+        "precision",
+        "recall",
+        "F1",
+        "hopping",
+        "false on noise",
+        "worst loss 0.5 / 3 / 30 sigma",
+        "Ms/s",
+    )
+    for name in head:
+        table.add_column(name)
+    for name, row in result.items():
+        runs = row["interference"]
+        mean = {key: sum(run[key] for run in runs) / len(runs) for key in ("precision", "recall", "f1")}
+        hopping = sum(run["recall_of"]["hopping"] for run in runs) / len(runs)
+        lost = " / ".join(f"{max(row['lost'][f'{sigma:g} sigma'].values()):.4f}" for sigma in SIGMAS)
+        numbers = [f"{value:.3f}" for value in (*mean.values(), hopping)]
+        table.add_row(name, *numbers, f"{row['false_on_noise']:.1e}", lost, f"{row['msample_per_s']:.1f}")
+    Console(width=150).print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tuning", action="store_true", help="the seeds that thresholds were chosen with")
+    parser.add_argument("--bits", type=int, choices=(0, 4, 8), default=0, help="of the voltages of a channel")
+    parser.add_argument("--times", type=int, default=4096)
+    parser.add_argument("--channels", type=int, default=1024)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/rfi.json"))
+    arguments = parser.parse_args()
+    seeds = TUNING if arguments.tuning else REPORTING
+    flaggers = {
+        "edgefilter, with moment4": ours(True),
+        "edgefilter, with moment4, 2 threads": ours(True, 2),
+        "edgefilter, power only": ours(False),
+        **peers(),
+    }
+    result = report(Grid(arguments.times, arguments.channels), flaggers, seeds, arguments.bits)
+    show(result)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    whole = {"seeds": seeds, "bits": arguments.bits, "flaggers": result, "machine": describe()}
+    arguments.out.write_text(json.dumps(whole, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

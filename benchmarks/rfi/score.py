@@ -1,0 +1,94 @@
+"""What a flagger finds, what it takes for interference, and what it costs the sky."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import edgefilter
+from benchmarks.rfi.events import KINDS, Grid, draw
+from benchmarks.rfi.scene import Scene, make
+from benchmarks.rfi.sky import SIGNALS
+from benchmarks.rfi.sky import draw as draw_sky
+
+Mask = NDArray[np.bool_]
+Flagger = Callable[[Scene], Mask]
+
+TUNING = (1, 2, 7, 100)
+"""Seeds that the thresholds were chosen with."""
+
+REPORTING = (1001, 1002, 1007, 1100)
+"""Seeds of the report: two of interference, one of the sky, one of noise."""
+
+SIGMAS = (0.5, 3.0, 30.0)
+
+
+def ours(moment4: bool, threads: int = 1, **settings: Any) -> Flagger:
+    """Make the flagger of :func:`edgefilter.flag`; what is tagged is not flagged."""
+
+    def run(scene: Scene) -> Mask:
+        flags = edgefilter.flag(
+            scene.power,
+            scene.moment4 if moment4 else None,
+            accumulated=scene.grid.accumulated,
+            sample_time=scene.grid.sample_time,
+            frequencies=scene.grid.frequencies,
+            threads=threads,
+            **settings,
+        )
+        return np.asarray(flags & ~edgefilter.FLAGS["tagged"] != 0)
+
+    return run
+
+
+def interference(scene: Scene, found: Mask) -> dict[str, Any]:
+    """Precision, recall and F1 per bin; recall of each kind."""
+    truth = scene.truth
+    both = np.count_nonzero(found & truth)
+    precision, recall = both / max(found.sum(), 1), both / truth.sum()
+    return {
+        "precision": round(float(precision), 4),
+        "recall": round(float(recall), 4),
+        "f1": round(float(2 * precision * recall / max(precision + recall, 1e-9)), 4),
+        "recall_of": {
+            kind: round(float(found[truth & (scene.kind == number)].mean()), 3) for number, kind in enumerate(KINDS)
+        },
+    }
+
+
+def losses(kinds: NDArray[np.int8], found: Mask) -> dict[str, float]:
+    """Fraction of the bins of each kind of signal that is flagged."""
+    return {name: round(float(found[kinds == number].mean()), 5) for number, name in enumerate(SIGNALS)}
+
+
+def report(grid: Grid, flaggers: dict[str, Flagger], seeds: tuple[int, ...], bits: int = 0) -> dict[str, Any]:
+    """Score flaggers on the scenes of some seeds; every flagger sees the same arrays."""
+    *rfi, sky, quiet = seeds
+    result: dict[str, Any] = {name: {"interference": [], "lost": {}} for name in flaggers}
+    for seed in rfi:
+        scene = make(grid, seed, draw(grid, seed, 0.11), bits=bits)
+        for name, flagger in flaggers.items():
+            found, seconds = _timed(flagger, scene)
+            result[name]["interference"].append(interference(scene, found))
+            result[name]["msample_per_s"] = round(found.size / seconds / 1e6, 2)
+    scene = make(grid, quiet, bits=bits)
+    for name, flagger in flaggers.items():
+        result[name]["false_on_noise"] = float(f"{flagger(scene).mean():.3g}")
+    for sigma in SIGMAS:
+        signal, kinds = draw_sky(grid, sky, sigma)
+        scene = make(grid, sky + round(10 * sigma), None, signal, bits=bits)
+        for name, flagger in flaggers.items():
+            result[name]["lost"][f"{sigma:g} sigma"] = losses(kinds, flagger(scene))
+    return result
+
+
+def _timed(flagger: Flagger, scene: Scene) -> tuple[Mask, float]:
+    flagger(scene)  # compiles
+    best = np.inf
+    for _ in range(3):
+        began = time.perf_counter()
+        found = flagger(scene)
+        best = min(best, time.perf_counter() - began)
+    return found, best

@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgefilter_kernels.evidence import SKY
+from edgefilter_kernels.guard import count_tracks, find_tracks, keep_short, mark_tracks
+from edgefilter_kernels.quantile import channel_quantiles
+from edgefilter_kernels.rise import BANDS, rise
+from edgefilter_kernels.sumthreshold import sum_threshold
+from tests.reference import flagging as reference
+
+shapes = {
+    "times": st.integers(1, 90),
+    "channels": st.integers(1, 150),
+    "hands": st.integers(1, 3),
+    "lost": st.sampled_from([0.0, 0.3, 1.0]),
+    "levels": st.sampled_from([2, 4, 100_000]),
+    "seed": st.integers(0, 1000),
+}
+
+
+def cells_of(times, channels, hands, lost, levels, seed):
+    rng = np.random.default_rng(seed)
+    power = rng.integers(-levels // 3, levels, (times, channels, hands)).astype(np.float32)
+    flags = np.where(rng.random((times, channels)) < lost, 1, 0).astype(np.uint16)
+    return power, flags, int(rng.integers(0, times + 1)), int(rng.integers(0, channels + 1))
+
+
+@settings(deadline=None, max_examples=30)
+@given(**shapes, step=st.integers(1, 4))
+def test_quantiles_are_those_of_a_sort_wherever_channels_are_cut(step, **shape):
+    power, flags, _, cut = cells_of(**shape)
+    channels, fractions = flags.shape[1], np.array([0.3, 0.05])
+    whole, pieces = np.full((2, 2, channels), np.nan)
+    count = np.zeros((2, channels), np.int64)
+    channel_quantiles(power, shape["hands"], flags, step, fractions, whole, count, 0, channels)
+    channel_quantiles(power, shape["hands"], flags, step, fractions, pieces, count, 0, cut)
+    channel_quantiles(power, shape["hands"], flags, step, fractions, pieces, count, cut, channels)
+    np.testing.assert_array_equal(whole, pieces)
+    used, intensity = flags[::step] == 0, power[::step].sum(axis=2)
+    np.testing.assert_array_equal(count[0], used.sum(axis=0))
+    for c in np.flatnonzero(used.any(axis=0)):
+        expected = [reference.quantile(intensity[used[:, c], c], p) for p in fractions]
+        np.testing.assert_allclose(whole[:, c], expected, rtol=1e-6)
+
+
+@settings(deadline=None, max_examples=30)
+@given(times=st.integers(1, 200), channels=st.integers(1, 70), seed=st.integers(0, 1000))
+def test_runs_are_those_of_the_reference_wherever_channels_are_cut(times, channels, seed):
+    rng = np.random.default_rng(seed)
+    # Quarters: sums are exact in any order.
+    values = np.round(4 * rng.normal(0, 1, (times, channels))).astype(np.float32) / 4
+    for _ in range(3):
+        first, length, c = rng.integers(times), rng.integers(1, 60), rng.integers(channels)
+        values[first : first + length, c] += np.float32(1.5)
+    windows = 2 ** np.arange(7)
+    thresholds = (3.1 * np.sqrt(windows)).astype(np.float32)
+    marks = np.zeros(values.shape, np.uint8)
+    cut = int(rng.integers(0, channels + 1))
+    sum_threshold(values, windows, thresholds, 4, marks, 0, cut)
+    sum_threshold(values, windows, thresholds, 4, marks, cut, channels)
+    for c in range(channels):
+        expected = reference.sum_threshold(values[:, c], windows.tolist(), thresholds.tolist())
+        np.testing.assert_array_equal(marks[:, c], np.where(expected, 4, 0))
+
+
+@settings(deadline=None, max_examples=30)
+@given(**shapes)
+def test_rises_are_counted_as_the_reference_does(**shape):
+    power, flags, cut, _ = cells_of(**shape)
+    times, channels = flags.shape
+    low, high = np.full(channels, 0.5, np.float32), np.full(channels, shape["levels"] / 2, np.float32)
+    high[::5] = low[::5]
+    counts = np.zeros((3, times, BANDS), np.int32)
+    rise(power, shape["hands"], flags, low, high, counts, 0, cut)
+    rise(power, shape["hands"], flags, low, high, counts, cut, times)
+    np.testing.assert_array_equal(counts, reference.rise(power.sum(axis=2), flags == 0, low, high, BANDS))
+
+
+def test_a_track_is_found_and_a_vertical_line_is_not():
+    times, channels, edges = 400, 64, np.array([0, 16, 32, 48, 64])
+    marks = np.zeros((times, channels), np.uint8)
+    at = 100 + 4 * np.arange(channels)
+    marks[at, np.arange(channels)] = 1
+    marks[50] = 1
+    live = np.ones(channels, np.bool_)
+    delays = (np.arange(channels)[None, :] * np.array([[2], [4]])).astype(np.int32)
+    doublings = np.ones(2, np.int64)
+    counts, hits = np.empty((4, 2, 200), np.uint8), np.empty((3, 2, 200), np.uint8)
+    count_tracks(marks, 1, 2, live, edges, delays, doublings, counts, 0, 4)
+    find_tracks(counts, np.full(4, 16), 0.75, 20, hits, 0, 3)
+    assert hits[:, 0].any(axis=1).all()
+    assert not hits[:, 1].any()
+    mark_tracks(hits, 2, edges, delays, doublings, marks, 0, 4)
+    assert (marks[at, np.arange(channels)] & SKY).all()
+    assert not (marks[50] & SKY).any()
+
+
+def test_short_runs_are_kept():
+    marks = np.zeros((20, 2), np.uint8)
+    marks[3:6, 0] = marks[:10, 1] = 1
+    keep_short(marks, 4, 0, 2)
+    assert (marks[3:6, 0] == 1 | SKY).all()
+    assert (marks[:10, 1] == 1).all()
+
+
+def test_arrays_that_do_not_fit_are_refused():
+    power, flags = np.ones((4, 3, 1), np.float32), np.zeros((4, 2), np.uint16)
+    with pytest.raises(ValueError, match="do not go with flags"):
+        channel_quantiles(power, 1, flags, 1, np.array([0.3]), np.zeros((1, 2)), np.zeros((2, 2), np.int64), 0, 2)
+    values, marks = np.ones((4, 2), np.float32), np.zeros((4, 2), np.uint8)
+    with pytest.raises(ValueError, match="must ascend"):
+        sum_threshold(values, np.array([2, 1]), np.ones(2, np.float32), 1, marks, 0, 2)

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+
+import edgefilter
+from edgefilter.errors import ConfigError, InputError
+
+FREQUENCIES = np.linspace(1200e6, 1600e6, 128)
+GIVEN = {"accumulated": 64, "sample_time": 0.25e-3, "frequencies": FREQUENCIES}
+
+
+def noise(times=1024, spectra=64):
+    squares = np.random.default_rng(1).exponential(1.0, (times, 128, spectra)).astype(np.float32)
+    return squares.mean(axis=2), (squares**2).mean(axis=2)
+
+
+def test_noise_is_clean_and_a_tone_has_the_bits_of_its_flaggers():
+    power, moment4 = noise()
+    assert ((edgefilter.flag(power, moment4, **GIVEN) & ~edgefilter.FLAGS["tagged"]) != 0).mean() < 1e-3
+    moment4[100:140, 40] += 4 * power[100:140, 40] * 3 + 9
+    power[100:140, 40] += 3
+    flags = edgefilter.flag(power, moment4, **GIVEN)
+    assert flags.dtype == np.uint16
+    for name in ("power", "kurtosis"):
+        assert (flags[100:140, 40] & edgefilter.FLAGS[name] > 0).mean() > 0.95
+    only = edgefilter.flag(power, moment4, **GIVEN, power_sigma=0)
+    assert not (only & edgefilter.FLAGS["power"]).any()
+
+
+def test_lost_is_not_interference_and_tells_nothing():
+    power, moment4 = noise()
+    valid = np.ones(power.shape, bool)
+    valid[50:60] = valid[:, 7] = False
+    clean = edgefilter.flag(np.where(valid, power, 0), moment4, **GIVEN, valid=valid)
+    dirty = edgefilter.flag(np.where(valid, power, 1e6), moment4, **GIVEN, valid=valid)
+    np.testing.assert_array_equal(clean, dirty)
+    assert (clean[~valid] == edgefilter.FLAGS["lost"]).all()
+    assert not (clean[valid] & edgefilter.FLAGS["lost"]).any()
+    power[20, 30] = np.nan
+    assert edgefilter.flag(power, moment4, **GIVEN)[20, 30] == edgefilter.FLAGS["lost"]
+
+
+def test_what_is_protected_is_tagged():
+    power, moment4 = noise()
+    power[100:140, 40] += 3
+    f = FREQUENCIES[40]
+    flags = edgefilter.flag(power, moment4, **GIVEN, protect=[(f - 1e6, f + 1e6)])
+    assert set(np.unique(flags[:, 40])) == {0, edgefilter.FLAGS["tagged"]}
+
+
+def test_flags_do_not_depend_on_threads_or_on_how_the_hands_lie():
+    power, moment4 = noise()
+    power[100:140, 40] += 3
+    one = edgefilter.flag(power, moment4, **GIVEN, threads=1)
+    np.testing.assert_array_equal(one, edgefilter.flag(power[:, :, None], moment4[:, :, None], **GIVEN, threads=3))
+    two = edgefilter.flag(np.stack([power, power], 2), np.stack([moment4, moment4], 2), **GIVEN)
+    assert (two[100:140, 40] & edgefilter.FLAGS["power"] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"frequencies": FREQUENCIES[1:]}, "frequencies are"),
+        ({"sample_time": 0.0}, "sample_time is 0.0"),
+        ({"valid": np.ones(3, bool)}, "valid is"),
+        ({"accumulated": [1, 2]}, "accumulated is"),
+        ({"moment4": np.ones((3, 3))}, "moment4 is"),
+    ],
+)
+def test_arrays_that_do_not_go_together_are_refused(change, told):
+    with pytest.raises(InputError, match=told):
+        edgefilter.flag(np.ones((64, 128)), **(GIVEN | change))
+
+
+def test_settings_that_cannot_be_are_refused():
+    with pytest.raises(ConfigError, match="power_sigma"):
+        edgefilter.flag(np.ones((64, 128)), **GIVEN, power_sigma=-1)
