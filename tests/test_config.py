@@ -171,3 +171,31 @@ def test_loopback_and_ipc_need_no_permission() -> None:
         assert validate(NodeConfig, {"input": {"endpoint": endpoint}}).input.endpoint == endpoint
     open_to_all = {"input": {"endpoint": "tcp://*:1", "insecure": True}}
     assert validate(NodeConfig, open_to_all).input.insecure
+
+
+@pytest.mark.parametrize(
+    ("streams", "problem"),
+    [
+        ([{"name": "a"}, {"name": "a", "endpoint": "tcp://127.0.0.1:2"}], "same name 'a'"),
+        ([{"name": "a"}, {"name": "b"}], "same endpoint"),
+        ([{"endpoint": "tcp://0.0.0.0:2"}], "other machines"),
+        ([{"rate_hz": 1e6}], "go together"),
+        ([], "at least 1"),
+    ],
+)
+def test_streams_of_a_node_must_be_distinct_and_guarded(streams: list[dict[str, object]], problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        validate(NodeConfig, {"stream": streams})
+
+
+def test_a_stream_has_its_own_endpoint_or_the_common_one() -> None:
+    config = validate(NodeConfig, {"stream": [{"name": "a"}, {"name": "b", "endpoint": "ipc:///b"}]})
+    assert [config.input_of(stream).endpoint for stream in config.stream] == [config.input.endpoint, "ipc:///b"]
+    with pytest.raises(ConfigError, match="no header"):
+        config.stream[0].stream()
+
+
+def test_the_spool_lies_beside_a_directory_store_unless_it_is_named() -> None:
+    assert validate(NodeConfig, {"store": {"path": "x/y/"}}).spool_directory == "x/y.spool"
+    assert validate(NodeConfig, {"store": {"path": "s3://bucket/x"}}).spool_directory == "spool"
+    assert validate(NodeConfig, {"spool": {"path": "q"}}).spool_directory == "q"
