@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from edgefilter.cli.options import OtherStoreOption, SetOption, overrides
-from edgefilter.cli.show import closing_lines, counters_line, settings_lines
+from edgefilter.cli.show import closing_lines, compiling_line, counters_line, settings_lines
 from edgefilter.config import NodeConfig, load
 from edgefilter.errors import EdgefilterError
 
@@ -75,6 +75,9 @@ class _Teller:
         stream = Stream.from_json(header)
         for line in settings_lines(Plan(stream, resolve(config, stream))):
             self._say(line)
+
+    def _compiling(self, kernel: str) -> None:
+        self._say(compiling_line(kernel))
 
     def _block(self, stream: str, block: int, counts: dict[str, int]) -> None:  # noqa: ARG002
         flagged = sum(count for name, count in counts.items() if name.startswith("flagged."))

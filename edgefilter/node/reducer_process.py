@@ -17,8 +17,12 @@ def main() -> int:
             while (settings := link.receive(0.5)) is None or settings["kind"] != "settings":
                 link.mark()
             from edgefilter.node.reducing import Reducing
+            from edgefilter_kernels.jit import compilations
 
-            with Reducing(link, settings) as reducing:
+            with (
+                compilations(lambda kernel: link.tell("compiling", kernel=kernel)),
+                Reducing(link, settings) as reducing,
+            ):
                 reducing.run()
         except EdgefilterError as error:
             link.tell("failed", why=str(error), error=type(error).__name__)

@@ -242,6 +242,9 @@ class Supervisor:
             self._ring_made(stream, message["header"])
         elif kind == "block" and stream is not None:
             self._block_made(child, stream, message)
+        elif kind == "compiling":
+            self.tell("compiling", kernel=message["kernel"])
+            self.log.debug("compiling", kernel=message["kernel"])
         elif kind == "finished" and stream is not None and child is stream.reducer and message["last"]:
             child.leaving = stream.finished = True
         elif kind == "retired" or (kind == "drained"):
