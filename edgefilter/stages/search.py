@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter.plan import Plan
-from edgefilter.stages.tree import SHARE_STEPS, Family, Delays, Tree
+from edgefilter.stages.tree import SHARE_STEPS, Delays, Family, Tree
 from edgefilter.stages.trials import LADDER, Group, delay_rows, groups
 from edgefilter.stages.whiten import White
 from edgefilter.workers import Workers
