@@ -289,6 +289,8 @@ class _BlockSearch:
         add_channels(window.rungs[group.rows][1], tree.edges, track.whole[None], sums)
         add_subbands(sums[0], tree.parts, np.zeros((1, sums.shape[1]), np.int64), total[None])
         total /= WHOLE
+        # Delays are rounded to steps of the share: the most of neighbours, lest noise be taken for less than it is.
+        total[:, 1:-1] = np.maximum(np.maximum(total[:, :-2], total[:, 2:]), total[:, 1:-1])
         scales = [
             _scale(total[slice(*parts)].sum(axis=0), band.stop - band.start)
             for band, parts in zip(tree.bands, tree.parts_of, strict=True)
