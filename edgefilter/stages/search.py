@@ -1,5 +1,6 @@
 """Single-pulse search: whitened blocks in, events above the threshold out."""
 
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -283,12 +284,16 @@ class _BlockSearch:
         if window.complete and group.rows in self._complete:
             return self._complete[group.rows]
         tree, steps = self._tree, -(-self.length(group.rows) // SHARE_STEPS)
-        # Channels that are summed, [part, time]. The trials of a group differ by less than one step of the share.
+        # Channels that are summed, [part, time].
         total = np.empty((len(tree.channels), steps), np.float32)
         sums = np.empty((1, len(tree.edges) - 1, steps), np.int16)
         add_channels(window.rungs[group.rows][1], tree.edges, track.whole[None], sums)
         add_subbands(sums[0], tree.parts, np.zeros((1, sums.shape[1]), np.int64), total[None])
         total /= WHOLE
+        # Trials are up to half a spread from the middle one: the most of the steps that they may mean, lest noise be
+        # taken for less than it is.
+        for _ in range(1 + math.ceil(int(track.fine.max()) / 2 / SHARE_STEPS)):
+            total[:, 1:-1] = np.maximum(np.maximum(total[:, :-2], total[:, 2:]), total[:, 1:-1])
         scales = [
             _scale(total[slice(*parts)].sum(axis=0), band.stop - band.start)
             for band, parts in zip(tree.bands, tree.parts_of, strict=True)
