@@ -4,6 +4,7 @@
 """
 
 import logging
+import os
 import random
 import signal
 import sys
@@ -18,6 +19,7 @@ from typing import Self
 from edgefilter.config import NodeConfig, SpoolSection, validate
 from edgefilter.errors import ConflictError, EdgefilterError, SpoolFullError, StoreError, UnavailableError
 from edgefilter.node.link import Link
+from edgefilter.node.logs import JSON_VARIABLE, configure
 from edgefilter.node.uploads import Pace, Patience
 from edgefilter.products import Product
 from edgefilter.products.merge import dropped_products, merge
@@ -280,6 +282,7 @@ def main() -> int:
     """Run as a child of the supervisor."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)  # the supervisor says when
+    configure(JSON_VARIABLE in os.environ)
     status = Status()
 
     def told(new: Status) -> None:
