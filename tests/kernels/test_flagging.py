@@ -109,6 +109,6 @@ def test_arrays_that_do_not_fit_are_refused():
     power, flags = np.ones((4, 3, 1), np.float32), np.zeros((4, 2), np.uint16)
     with pytest.raises(ValueError, match="do not go with flags"):
         channel_quantiles(power, 1, flags, 1, np.array([0.3]), np.zeros((1, 2)), np.zeros((2, 2), np.int64), 0, 2)
+    values, marks = np.ones((4, 2), np.float32), np.zeros((4, 2), np.uint8)
     with pytest.raises(ValueError, match="must ascend"):
-        values, marks = np.ones((4, 2), np.float32), np.zeros((4, 2), np.uint8)
         sum_threshold(values, np.array([2, 1]), np.ones(2, np.float32), 1, marks, 0, 2)
