@@ -144,10 +144,9 @@ def _mark_tracks(
         filled = False
         for s in range(len(delays)):
             wide[:] = 0
-            if g < pairs:
-                _or_shifted(hits[g, s], 0, wide[0])
-            if g > 0:
-                _or_shifted(hits[g - 1, s], 0, wide[0])
+            # The segments next to a filled pair, too: a burst may end in the middle of one.
+            for pair in range(max(g - 2, 0), min(g + 2, pairs)):
+                _or_shifted(hits[pair, s], 0, wide[0])
             if wide.max() == 0:
                 continue
             filled = True

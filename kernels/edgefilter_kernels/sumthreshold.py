@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edgefilter_kernels.intensity import LANES
 from edgefilter_kernels.jit import kernel
 
+_SPENT = 1e-6  # what is left of a sample that is marked: its sign says whether it stood out itself
 _EDGE = 0.5
 """What the first and the last sample of a run must exceed themselves: noise does it in 31 of 100 cases."""
 
@@ -57,7 +58,7 @@ def runs(
 @kernel
 def _single(values: NDArray[np.float32], limit: float, sign: float, bit: int, marks: NDArray[np.uint8]) -> bool:
     seen = np.zeros(LANES, np.uint8)
-    none, mark, spent = np.uint8(0), np.uint8(bit), np.float32(0.0)
+    none, mark, spent = np.uint8(0), np.uint8(bit), sign * np.float32(_SPENT)
     for t in range(len(values)):
         for i in range(LANES):
             over = sign * values[t, i] > limit
@@ -97,23 +98,23 @@ def _fill(
     left = np.zeros(LANES, np.int32)
     none, mark, zero, one, whole = np.uint8(0), np.uint8(bit), np.int32(0), np.int32(1), np.int32(window)
     first = window - 1
-    edge, spent, short = np.float32(_EDGE), np.float32(0.0), -sign * np.float32(1e-6)
+    edge, spent, zero_level = np.float32(_EDGE), np.float32(_SPENT), np.float32(0.0)
     for t in range(len(values) - 1, first - 1, -1):
         for i in range(LANES):
             n = whole if hits[t, i] != none else left[i] - one
             left[i] = n
             v = sign * values[t, i]
             marks[t, i] |= mark if n > zero else none
-            rest = spent if v > edge else (short if v > spent else values[t, i])
-            values[t, i] = rest if n > zero else values[t, i]
+            rest = spent if (v > edge) | (v == spent) else (-spent if v >= zero_level else v)
+            values[t, i] = sign * rest if n > zero else values[t, i]
     for t in range(first - 1, -1, -1):
         for i in range(LANES):
             n = left[i] - one
             left[i] = n
             v = sign * values[t, i]
             marks[t, i] |= mark if n > zero else none
-            rest = spent if v > edge else (short if v > spent else values[t, i])
-            values[t, i] = rest if n > zero else values[t, i]
+            rest = spent if (v > edge) | (v == spent) else (-spent if v >= zero_level else v)
+            values[t, i] = sign * rest if n > zero else values[t, i]
 
 
 @kernel
