@@ -79,7 +79,14 @@ def test_damaged_files_are_compiled_anew(tmp_path: Path) -> None:
     assert told(start(tmp_path)) == []
 
 
-def test_a_folder_that_cannot_be_written_to_costs_time_alone(tmp_path: Path) -> None:
+def test_where_nothing_can_be_written_it_costs_time_alone(
+    tmp_path: Path, kernels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = tmp_path / "file"
     place.write_text("not a folder")
-    assert told(start(place / "cache")) == ["lose_not_finite"]
+    beside = kernels / "edgefilter_kernels" / "__pycache__"
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.write_text("not a folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place))
+    for _ in range(2):
+        assert told(start(place / "cache", kernels=kernels)) == ["lose_not_finite"]
