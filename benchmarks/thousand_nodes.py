@@ -88,7 +88,7 @@ class Node:
             for dm, snr in self.dice.exponential((200.0, 2.0), (count, 2))
         ]
         account = LedgerRow(
-            number * 1000, SampleAccount(1000, 1000, {}), 640_000, 0, {Flag.CELL: 9}, 639_991, 0, 64_000, 9, count, 0
+            number * 1000, SampleAccount(1000, 1000, {}), 640_000, 0, {Flag.POWER: 9}, 639_991, 0, 64_000, 9, count, 0
         )
         power = self.dice.normal(1, 0.01, CHANNELS).astype(np.float32)
         flags = [FlagRow(flag, cells // 100, cells // 100) for flag in Flag]

@@ -240,14 +240,14 @@ def candidates_figure(pulses: "Pulses") -> Picture:
 
 
 _FLAGGER_COLOURS = {
-    "lost": "0.55", "mask": "0.8", "kurtosis": BLUE, "channel": ORANGE, "time": GREEN, "cell": PURPLE,
+    "lost": "0.55", "mask": "0.8", "zero_dm": GREEN, "kurtosis": BLUE, "power": PURPLE, "carrier": RED, "channel": ORANGE,
 }  # fmt: skip
 
 
 def _stack(axes: Axes, x: Any, share: dict[str, Any], step: Any = "mid") -> None:
     """Stack the shares of those flaggers that did anything, as percentages."""
     base = np.zeros(len(x))
-    spare = iter((RED, "#56B4E9", "#F0E442", "black"))
+    spare = iter(("#56B4E9", "#F0E442", "black"))
     for name, part in share.items():
         part = 100 * np.nan_to_num(part)
         if not part.any():
