@@ -240,7 +240,8 @@ def candidates_figure(pulses: "Pulses") -> Picture:
 
 
 _FLAGGER_COLOURS = {
-    "lost": "0.55", "mask": "0.8", "zero_dm": GREEN, "kurtosis": BLUE, "power": PURPLE, "carrier": RED, "channel": ORANGE,
+    "lost": "0.55", "mask": "0.8", "zero_dm": GREEN, "kurtosis": BLUE, "power": PURPLE, "carrier": RED,
+    "channel": ORANGE,
 }  # fmt: skip
 
 

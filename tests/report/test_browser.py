@@ -85,7 +85,7 @@ def test_a_heading_sorts_the_table_up_and_down(browser):
     assert len(browser.find_elements(By.CSS_SELECTOR, "th[aria-sort]")) == 1
 
 
-@pytest.mark.parametrize("layer", ["lost", "kurtosis"])
+@pytest.mark.parametrize("layer", ["flag-lost", "flag-kurtosis"])
 def test_a_layer_is_switched_off_and_on(browser, layer):
     box = browser.find_element(By.CSS_SELECTOR, f".layers input[value='{layer}']")
     assert shown(browser, f".plot [data-layer='{layer}']")
