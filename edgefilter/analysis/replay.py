@@ -33,7 +33,7 @@ def replay(
     threads
         Worker threads, 0 for one a core.
     **settings
-        Sections of the configuration as mappings, ``flag={"cell_sigma": 0}``, and for short ``dm=(0, 1000)`` and
+        Sections of the configuration as mappings, ``flag={"power_sigma": 0}``, and for short ``dm=(0, 1000)`` and
         ``snr=8`` of section ``pulses``. What is left open follows from the files.
 
     Returns

@@ -226,7 +226,7 @@ def test_objects_show_themselves_in_a_notebook(run):
         html = each._repr_html_()
         assert html.count("<table>") == html.count("</table>") == 1
     assert "1290" in next(iter(run.configs().values()))._repr_html_()
-    assert "&lt;b&gt;" in Configuration("<b>", {"flag": {"cell_sigma": None}})._repr_html_()
+    assert "&lt;b&gt;" in Configuration("<b>", {"flag": {"power_sigma": None}})._repr_html_()
     assert "follows from the stream" in edgefilter.config.NodeConfig()._repr_html_()
     assert repr(run).startswith("<store ")
 
