@@ -130,5 +130,8 @@ def _names() -> list[tuple[str, np.uint16]]:
 def _modulation(power: NDArray[np.float32], lost: NDArray[np.uint16]) -> NDArray[np.float64]:
     used = lost == 0
     value = np.where(used, power.sum(axis=2, dtype=np.float64), np.nan)
-    low, middle = np.nanquantile(value, (0.16, 0.5), axis=0) if used.any() else (np.zeros(1), np.ones(1))
-    return np.asarray(np.where(middle > 0, (middle - low) / np.where(middle > 0, middle, 1), 0.0))
+    known, modulation = used.any(axis=0), np.zeros(value.shape[1])
+    if known.any():
+        low, middle = np.nanquantile(value[:, known], (0.16, 0.5), axis=0)
+        modulation[known] = np.where(middle > 0, (middle - low) / np.where(middle > 0, middle, 1), 0.0)
+    return modulation

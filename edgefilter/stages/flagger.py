@@ -52,11 +52,14 @@ class Background:
         float64 ``[channel]``: mean and standard deviation of a cell; sigma 0 where nothing is known.
     spectra
         Powers of a hand in most cells, 0 if not known.
+    times
+        Cells in use of the channel that has most: few, where a recording ends or a cut-out is replayed.
     """
 
     centre: NDArray[np.float64]
     sigma: NDArray[np.float64]
     spectra: int
+    times: int
 
     @property
     def live(self) -> NDArray[np.bool_]:
@@ -121,7 +124,7 @@ class Flagger:
         marks = np.empty((times, channels), np.uint8)
         groups = np.empty((-(-times // GROUP), channels), np.uint8)
         moments = self._evidence(power, moment4, accumulated, hands, background, flags, marks, groups)
-        self._guard.mark(marks, groups, background.live)
+        self._guard.mark(marks, groups, background.live, background.times)
         channel = judge(Left.of(moments, background.centre, background.sigma, background.spectra), self._settings)
         channel[self._protected & (channel != 0)] = Flag.TAGGED
 
@@ -155,7 +158,8 @@ class Flagger:
             centre, sigma = quantiles[0] - norm.ppf(_QUANTILES[0]) * measured, measured
             coarse = count[1] > _TIED * np.maximum(count[0], 1)
             centre[coarse], sigma[coarse] = _plain(power[::step, coarse, :hands], flags[::step, coarse])
-        return Background(centre, np.where((count[0] >= LEAST_TIMES) & (measured > 0), sigma, 0.0), spectra)
+        live = (count[0] >= LEAST_TIMES) & (measured > 0)
+        return Background(centre, np.where(live, sigma, 0.0), spectra, step * int(count[0].max(initial=0)))
 
     def _evidence(
         self,

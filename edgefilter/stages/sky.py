@@ -16,7 +16,6 @@ _FILL = 0.75  # of a segment's channels that must have an event: a chirp that cr
 _WINDOW = 2  # steps about a track in which an event counts; wider ones would be filled by chance
 _FINEST = 2.0  # steps from channel to channel up to which single cells are asked; then the pulse is that wide itself
 _LONGEST = 1024  # steps that the slowest track takes to cross two segments: blocks are seldom longer
-_APART = 1.5  # windows that a track must take to cross two segments: else it could be at dispersion measure 0
 _AROUND = 128  # steps to either side from which follows how much is filled by chance
 _USUAL_DM = 500.0  # up to which tracks must be seen within half a block; else short runs are kept, to do no harm
 _PULSE_SECONDS = 0.1  # of the longest pulse that is kept where tracks cannot be seen
@@ -50,15 +49,16 @@ class Tracks:
     ) -> "Tracks":
         """Lay out the tracks of dispersion measures ``[dm[0], dm[1]]`` pc cm⁻³ whose sweep can be told from none."""
         channels = len(frequencies_mhz)
-        segments = max(_SEGMENTS, -(-channels // 255))
+        segments = max(min(_SEGMENTS, channels // _LEAST_CHANNELS), -(-channels // 255), 1)
         edges = np.array([g * channels // segments for g in range(segments + 1)], np.int64)
         none = cls(edges, np.zeros((0, channels), np.int32), np.zeros(0, np.int64), step)
-        if channels < _LEAST_CHANNELS * segments or frequencies_mhz.min() <= 0:
+        if segments < 2 or frequencies_mhz.min() <= 0 or cell_seconds > _PULSE_SECONDS:
             return none
         top = float(frequencies_mhz.max())
         delay = np.array([dispersion_delay(1.0, f, top) for f in frequencies_mhz]) / (cell_seconds * step)
         pair = 2 * delay.max() / segments  # steps per DM that a track takes to cross two segments
-        first, last = max(dm[0], _APART * _WINDOW / pair), min(dm[1], _FINEST / (delay.max() / channels))
+        # Where the lowest cannot be told from 0, what comes at once in two segments is kept, too: it may be a pulse.
+        first, last = dm[0], min(dm[1], _FINEST / (delay.max() / channels))
         if step == GROUP:
             last = min(dm[1], _LONGEST / pair)
         if first > last:
@@ -132,15 +132,16 @@ class Guard:
         self._bright = Tracks.of(frequencies_mhz, cell_seconds, dm)
         self._faint = Tracks.of(frequencies_mhz, cell_seconds, dm, GROUP)
         self._longest = max(1, round(_PULSE_SECONDS / cell_seconds))
+        self._blind = cell_seconds <= _PULSE_SECONDS and not len(self._bright.delays) + len(self._faint.delays)
         self._sweeps = _pair_sweeps(frequencies_mhz, self._bright.edges, min(dm[1], _USUAL_DM)) / cell_seconds
         self._workers = workers
 
-    def mark(self, marks: NDArray[np.uint8], groups: NDArray[np.uint8], live: NDArray[np.bool_]) -> None:
-        """Set SKY in ``marks``, of which RUN and ABOVE are events, as ABOVE is of ``groups``."""
+    def mark(self, marks: NDArray[np.uint8], groups: NDArray[np.uint8], live: NDArray[np.bool_], times: int) -> None:
+        """Set SKY in ``marks``, of which RUN and ABOVE are events, as ABOVE is of ``groups``; ``times`` have data."""
         self._bright.mark(marks, RUN | ABOVE, _STEP, live, marks, self._workers)
         self._faint.mark(groups, ABOVE, 1, live, marks, self._workers)
-        # Runs in segments that the slowest sweep does not cross in half the block cannot be told from it.
-        for segment in np.flatnonzero(self._sweeps > len(marks) / 2):
+        # Runs in segments that the slowest sweep does not cross in half the data cannot be told from it.
+        for segment in np.flatnonzero(self._blind | (self._sweeps > times / 2)):
             keep_short(marks, self._longest, int(self._bright.edges[segment]), int(self._bright.edges[segment + 1]))
 
 

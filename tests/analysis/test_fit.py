@@ -25,7 +25,7 @@ def scattered(tmp_path_factory):
     path = write_power(
         tmp_path_factory.mktemp("fit") / "scattered.fil", power.astype(np.float32), mhz[0], mhz[1] - mhz[0], 5e-4
     )
-    return edgefilter.replay(path, dm=(0, 200), flag={"power_sigma": 0}, threads=1).pulses[0].product
+    return edgefilter.replay(path, dm=(0, 200), threads=1).pulses[0].product
 
 
 @pytest.mark.parametrize("method", ["snr", "structure"])
