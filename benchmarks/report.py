@@ -127,9 +127,9 @@ class Day:
         if number % _LOSE_EVERY == 0:
             booked[Flag.LOST] += cells // 8
         if number % _SPARK_EVERY == 0:
-            booked[Flag.ZERO_DM] += cells // 100
+            booked[Flag.TIME] += cells // 100
         for place in _CARRIERS:
-            booked[Flag.CHANNEL][int(place * channels)] = cells - booked[Flag.LOST].max() - booked[Flag.ZERO_DM].max()
+            booked[Flag.CHANNEL][int(place * channels)] = cells - booked[Flag.LOST].max() - booked[Flag.TIME].max()
         low, high = (int(place * channels) for place in _BANDS)
         booked[Flag.KURTOSIS][low:high] = round(cells * 0.4 * (1 + np.sin(number / 500)) * random.uniform(0.2, 1))
         booked[Flag.CELL] += random.integers(0, 4, channels)

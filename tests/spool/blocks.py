@@ -57,7 +57,7 @@ def products(number: int, node: str = "n1", date: str = DATE) -> list[Product]:
         made.append(namer.table("pulses", number, date, to_parquet(pulses_table(PROVENANCE, block, pulses))))
     power = np.random.default_rng(number).normal(size=16).astype(np.float32)
     cells = np.full(16, 60, np.int64)
-    flags = [FlagRow(flag, cells * 0, cells * 0) for flag in (Flag.LOST, Flag.ZERO_DM)]
+    flags = [FlagRow(flag, cells * 0, cells * 0) for flag in (Flag.LOST, Flag.TIME)]
     account = LedgerRow(
         number * SAMPLES, SampleAccount(SAMPLES, SAMPLES, {}), 960, 0, {}, 900, 60, 16000, 9, len(pulses), 0
     )
