@@ -231,8 +231,8 @@ class RingFile:
         self.close()
 
 
-def create(path: Path, stream: Stream, capacity_samples: int, policy: Policy) -> bool:
-    """Make a ring's file; False if there is a file already.
+def make_ring(path: Path, stream: Stream, capacity_samples: int, policy: Policy) -> bool:
+    """Make a ring's file, without attaching to it; False if there is a file already.
 
     Raises
     ------
