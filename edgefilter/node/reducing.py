@@ -26,7 +26,7 @@ from edgefilter.engine import Engine
 from edgefilter.errors import InputError, SpoolBusyError, SpoolFullError
 from edgefilter.node.arrivals import Arrivals
 from edgefilter.node.link import Link, Message
-from edgefilter.node.ring import RingReader, RingWriter
+from edgefilter.node.ring import Policy, RingReader, make_ring
 from edgefilter.plan import Plan, resolve
 from edgefilter.products import Product
 from edgefilter.spool import Cursor, Spool
@@ -140,7 +140,7 @@ class Reducing:
         path, plan = self._settings["ring"], self._plan
         capacity = ring_samples(plan, self._input)
         if not Path(path).exists():
-            RingWriter.create(path, plan.stream, capacity, self._input.policy).close()
+            make_ring(Path(path), plan.stream, capacity, Policy(self._input.policy))
         with RingReader.attach(path, None) as ring:
             if ring.capacity < capacity:
                 raise InputError(
@@ -371,8 +371,12 @@ class Reducing:
 
     def _forget_shadow(self) -> None:
         """Free the samples that a shadow which died still holds."""
-        with suppress(InputError):
-            RingReader.attach(self._settings["ring"], _SHADOW).detach()
+        path = self._settings["ring"]
+        with RingReader.attach(path, None) as ring:
+            left = any(reader.name == _SHADOW for reader in ring.readers())
+        if left:  # attached to in vain it would be mapped in vain, which takes a second for some GB
+            with suppress(InputError):
+                RingReader.attach(path, _SHADOW).detach()
 
     def _note(self, **facts: Any) -> None:
         self._noted = self._noted | facts

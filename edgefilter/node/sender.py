@@ -1,7 +1,9 @@
 """The telescope's side of the wire: plays a source into a receiver, at its own pace or as fast as it is taken.
 
 When a receiver goes and another comes, what was on its way to the first is lost, and a PUSH socket is told nothing. So
-the sender repeats its last frames to whoever comes: the ring keeps what is new of them, and drops the rest.
+the sender repeats its last frames to whoever comes, before anything new: the ring keeps what is new of them and drops
+the rest, but a newer frame first would tell it that what was lost need not be waited for. The end is repeated like a
+frame, until it has left; what a receiver takes with it into its grave after that, nobody repeats.
 """
 
 import time
@@ -22,7 +24,7 @@ from edgefilter.sources import Source
 from edgefilter.sources.wire import MAX_PAYLOAD, pack_end, pack_frame_header, pack_stream
 
 _QUEUE_BYTES = 8 << 20  # what may wait here for the network
-_SEND_MS = 50  # how soon a wish to stop is seen while nobody takes a message
+_WAIT_MS = 50  # how soon a wish to stop is seen while nobody takes a message
 _LINGER_MS = 60_000  # how long what was sent may take to leave at the end
 _ON_ITS_WAY = 24  # most frames in the queues of both ends
 _ON_ITS_WAY_BYTES = 64 << 20  # and bytes, those of the two systems included
@@ -152,7 +154,7 @@ def _play(
         end = start + count
     if not stopped:
         end = source.samples
-    link.send(pack_end(stream, end), last=True)
+    link.finish(pack_end(stream, end))
     return SendReport(
         frames,
         samples,
@@ -206,13 +208,16 @@ class _Link:
         self._stop = stop
         self._peers: set[int] = set()
         self._greeted = self._refused = False
+        self._usable = False  # somebody has greeted and not gone
+        self._since = 0.0
+        self._tracked = False
+        self._left: zmq.MessageTracker | None = None
         self._recent: deque[bytes] = deque(maxlen=max(_ON_ITS_WAY, _ON_ITS_WAY_BYTES // (frame_bytes + _MESSAGE_BYTES)))
         self._again: deque[bytes] = deque()
         self._description = b""
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.PUSH)
         self._socket.setsockopt(zmq.SNDHWM, max(2, _QUEUE_BYTES // frame_bytes))
-        self._socket.setsockopt(zmq.SNDTIMEO, _SEND_MS)
         self._socket.setsockopt(zmq.LINGER, _LINGER_MS)
         # Queue for a receiver that is there, not for one that may come: what waits unseen may be lost unseen.
         self._socket.setsockopt(zmq.IMMEDIATE, 1)
@@ -226,7 +231,7 @@ class _Link:
             self._close(linger=False)
             raise InputError(f"cannot send to {endpoint}: {error.strerror}") from None
 
-    def send(self, message: bytes, last: bool = False) -> bool:
+    def send(self, message: bytes) -> bool:
         """Send one message; waits for a receiver that is slow, and for a while for one that is absent.
 
         The first message must be the stream's description.
@@ -241,28 +246,87 @@ class _Link:
         InputError
             If nobody receives.
         """
-        alone_since = time.monotonic()
         self._description = self._description or message
-        while True:
-            self._watch()
-            try:
-                while self._again:
-                    self._socket.send(self._again[0], copy=False)
-                    self._again.popleft()
-                self._socket.send(message, copy=False)
-                self._recent.append(message)
-                return True
-            except zmq.Again:
-                # Also who is stopped tells a slow receiver of the end, or that would wait for more.
-                if self._stop.is_set() and (not last or time.monotonic() - alone_since >= self._patience):
-                    return False
+        self._since = time.monotonic()
+        while not (self._repeat() and self._pass_on(message)):
             if self._stop.is_set():
-                continue
-            if self._peers and not self._refused:
-                alone_since = time.monotonic()
-            elif time.monotonic() - alone_since >= self._patience:
-                why = "the receiver refuses the keys" if self._refused else "nobody receives"
-                raise InputError(f"{why} at {self._endpoint}: waited {self._patience:g} s") from None
+                return False
+            self._wait()
+        self._recent.append(message)
+        return True
+
+    def finish(self, message: bytes) -> None:
+        """Send the last message, and wait until it has left.
+
+        Who was stopped tells a slow receiver of the end too, or that would wait for more, but not for ever. Who goes
+        and is not replaced once all was handed over may well have had it: that is no error.
+
+        Raises
+        ------
+        InputError
+            If nobody receives.
+        """
+        self._tracked, self._left = True, None
+        self._socket.copy_threshold = 0  # what is copied cannot be tracked
+        self._recent.append(message)
+        self._again.append(message)
+        self._since = began = time.monotonic()
+        while not (self._repeat() and self._has_left()):
+            if self._stop.is_set() and time.monotonic() - began >= self._patience:
+                return
+            try:
+                self._wait()
+            except InputError:
+                if self._left is None:
+                    raise
+                return
+
+    def _repeat(self) -> bool:
+        """Pass on what must go before anything new, as far as it is taken; True if that is all."""
+        self._watch()
+        while self._again and self._pass_on(self._again[0]):
+            self._again.popleft()
+        return not self._again
+
+    def _pass_on(self, message: bytes) -> bool:
+        # Never waits: to whoever comes meanwhile the message would go before what is repeated. And libzmq takes at
+        # least 100 ms from a loss to the next connection, so the news is never old enough to have missed both.
+        try:
+            if self._usable:
+                self._left = self._socket.send(message, zmq.NOBLOCK, copy=False, track=self._tracked)
+        except zmq.Again:
+            return False
+        return self._usable
+
+    def _has_left(self) -> bool:
+        """Say whether the last message has gone to a receiver that is there."""
+        if self._left is not None:
+            try:
+                self._left.wait(_WAIT_MS / 1000)
+            except zmq.NotDone:
+                return False
+        self._watch()  # when a receiver goes, what waits for it is thrown away, which is told first
+        return self._usable
+
+    def _wait(self) -> None:
+        """Wait until something changes, but not for long.
+
+        Raises
+        ------
+        InputError
+            If nobody receives.
+        """
+        poller = zmq.Poller()
+        poller.register(self._monitor, zmq.POLLIN)
+        if self._usable:
+            poller.register(self._socket, zmq.POLLOUT)
+        poller.poll(_WAIT_MS)
+        self._watch()
+        if self._peers and not self._refused:
+            self._since = time.monotonic()
+        elif time.monotonic() - self._since >= self._patience:
+            why = "the receiver refuses the keys" if self._refused else "nobody receives"
+            raise InputError(f"{why} at {self._endpoint}: waited {self._patience:g} s")
 
     def _watch(self) -> None:
         """Learn who has come and gone."""
@@ -271,12 +335,14 @@ class _Link:
                 self._peers.add(connection)
             elif event == monitor.CLOSED:
                 self._peers.discard(connection)
+                self._usable = self._usable and bool(self._peers)
             elif event & monitor.REFUSED:
                 self._refused = True
             elif event == monitor.GREETED:
                 if self._greeted:
                     self._again = deque([self._description, *self._recent])
-                self._greeted, self._refused = True, False
+                self._greeted = self._usable = True
+                self._refused = False
 
     def _close(self, linger: bool) -> None:
         self._socket.disable_monitor()

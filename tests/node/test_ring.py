@@ -232,7 +232,8 @@ def test_a_reader_of_the_same_name_goes_on_where_the_dead_one_was(tmp_path: Path
         assert put(writer, 100, 400).held == 400 - 60 - PAGE  # the dead one's cursor holds
         with RingReader.attach(writer.path, "reader") as next_one:
             assert next_one.cursor == 60
-            assert writer.readers()[0].alive
+            for one in (writer, next_one):
+                assert one.readers()[0].alive
             next_one.detach()
         assert writer.readers() == []
 

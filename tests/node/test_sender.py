@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from edgefilter.chunk import Chunk, Gap, Loss, clip_gaps
 from edgefilter.errors import InputError
+from edgefilter.node import monitor, sender
 from edgefilter.node.inlet import Inlet, InletSettings
 from edgefilter.node.ring import RingReader, RingWriter
 from edgefilter.node.sender import SendReport, send
@@ -188,21 +189,128 @@ def test_a_late_receiver_gets_the_header_again() -> None:
     assert kinds == [1, 1, 2, 1, 2, 1, 2, 1, 2, 3]
 
 
-def test_what_was_on_its_way_to_a_receiver_that_goes_is_repeated_to_the_next(tmp_path: Path) -> None:
+@pytest.fixture
+def noticed(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Waits, in the sender's thread, until its socket tells something that the sender does not know yet."""
+    told: list[zmq.Socket[bytes]] = []
+    watch = monitor.watch
+
+    def watched(socket: "zmq.Socket[bytes]") -> "zmq.Socket[bytes]":
+        news = watch(socket)
+        if socket.type == zmq.PUSH:
+            told.append(news)
+        return news
+
+    def wait() -> None:
+        assert told[0].poll(int(WAIT * 1000))
+
+    monkeypatch.setattr(monitor, "watch", watched)
+    return wait
+
+
+class Grave:
+    """A receiver that dies with all that it has got but one message."""
+
+    def __init__(self, **options: int) -> None:
+        self.context = zmq.Context()
+        self.socket = self.context.socket(zmq.PULL)
+        for name, value in options.items():
+            self.socket.setsockopt(getattr(zmq, name), value)
+        self.endpoint = f"tcp://127.0.0.1:{self.socket.bind_to_random_port('tcp://127.0.0.1')}"
+
+    def die(self) -> None:
+        assert self.socket.poll(int(WAIT * 1000))
+        self.context.destroy(0)
+
+
+class Calls(threading.Event):
+    """Never set; does something when it is asked for the n-th time after :meth:`arm`."""
+
+    def __init__(self, number: int, then: Callable[[], None]) -> None:
+        super().__init__()
+        self.left = 0
+        self.number, self.then = number, then
+
+    def arm(self) -> None:
+        self.left = self.number
+
+    def is_set(self) -> bool:
+        if self.left:
+            self.left -= 1
+            if not self.left:
+                self.then()
+        return False
+
+
+def test_what_was_on_its_way_to_a_receiver_that_goes_is_repeated_to_the_next(
+    tmp_path: Path, noticed: Callable[[], None]
+) -> None:
     first = Listener(tmp_path, 5000)
     second: list[Listener] = []
 
     def replace_it(start: int) -> None:
         if start == 2000:
+            until(lambda: first.inlet.counters.samples > 0)
             first.inlet.leave()
             second.append(Listener(tmp_path, 5000, endpoint=first.endpoint, ring=str(first.path)))
             first.thread.join(WAIT)
+            noticed()
 
     source = Memory(4000, watch=replace_it)
     send(source, first.endpoint, None, frame_bytes=800)
     same(second[0].ended(), source, ())
     assert second[0].inlet.counters.repeated > 0
     second[0].stop()
+
+
+def test_what_is_repeated_goes_before_what_waits(tmp_path: Path, noticed: Callable[[], None]) -> None:
+    # The next receiver gives up at once what is older than the newest sample: one new frame first, and all is lost.
+    source = Memory(4000)
+    with RingWriter.create(tmp_path / "ring", STREAM, 5000) as ring:
+        ring.place(0, source.data[:100].tobytes())
+    dying = Grave()
+    next_one: list[Listener] = []
+    # Asked again and again while a frame waits for a receiver.
+    stop = Calls(5, lambda: next_one.append(listen(tmp_path, dying.endpoint)))
+
+    def die(start: int) -> None:
+        if start == 2000:
+            dying.die()
+            noticed()
+            stop.arm()
+
+    source.watch = die
+    send(source, dying.endpoint, None, frame_bytes=800, stop=stop)
+    same(next_one[0].ended(), source, ())
+    next_one[0].stop()
+
+
+def listen(folder: Path, endpoint: str) -> Listener:
+    """Listen for a ring that is there, without patience for what comes late."""
+    return Listener(folder, 5000, endpoint=endpoint, ring=str(folder / "ring"), late_seconds=0.0)
+
+
+def test_the_end_is_repeated_like_what_comes_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Memory(6 * 131_072)
+    RingWriter.create(tmp_path / "ring", STREAM, source.samples).close()
+    dying = Grave(RCVBUF=4096, RCVHWM=1)  # so that the end is still with the sender when it dies
+    at_end = threading.Event()
+    pack = sender.pack_end
+
+    def pack_end(stream: Stream, end: int) -> bytes:
+        at_end.set()
+        return pack(stream, end)
+
+    monkeypatch.setattr(sender, "pack_end", pack_end)
+    sending = threading.Thread(target=send, args=(source, dying.endpoint, None), daemon=True)
+    sending.start()
+    assert at_end.wait(WAIT)
+    dying.die()
+    next_one = listen(tmp_path, dying.endpoint)
+    same(next_one.ended(), source, ())
+    next_one.stop()
+    sending.join(WAIT)
+    assert not sending.is_alive()
 
 
 def test_stopping_ends_the_stream_where_it_stands() -> None:

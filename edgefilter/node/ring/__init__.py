@@ -4,8 +4,8 @@
 operating system gives. docs/ring.md explains the whole, for programs that are not this one too.
 """
 
-from edgefilter.node.ring.layout import Policy
+from edgefilter.node.ring.layout import Policy, make_ring
 from edgefilter.node.ring.reader import RingReader
 from edgefilter.node.ring.writer import Placed, RingWriter
 
-__all__ = ["Placed", "Policy", "RingReader", "RingWriter"]
+__all__ = ["Placed", "Policy", "RingReader", "RingWriter", "make_ring"]

@@ -113,6 +113,7 @@ class RingFile:
     def __init__(self, path: Path, data_writable: bool, words_writable: bool) -> None:
         self.path = path
         self._data_writable = data_writable
+        self._slot: int | None = None  # which a named reader has
         try:
             self._descriptor = os.open(path, os.O_RDWR if words_writable else os.O_RDONLY)
         except OSError as error:
@@ -185,7 +186,8 @@ class RingFile:
         for slot in range(READERS):
             if name := self._name(slot):
                 cursor = self._words[CURSORS + slot]
-                alive = byte_is_locked(self._descriptor, 1 + slot)
+                # One's own lock is no obstacle to oneself, so the system does not tell of it.
+                alive = slot == self._slot or byte_is_locked(self._descriptor, 1 + slot)
                 found.append(ReaderSlot(name, None if cursor == NONE else cursor, alive))
         return found
 
@@ -229,8 +231,8 @@ class RingFile:
         self.close()
 
 
-def create(path: Path, stream: Stream, capacity_samples: int, policy: Policy) -> bool:
-    """Make a ring's file; False if there is a file already.
+def make_ring(path: Path, stream: Stream, capacity_samples: int, policy: Policy) -> bool:
+    """Make a ring's file, without attaching to it; False if there is a file already.
 
     Raises
     ------

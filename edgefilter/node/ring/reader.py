@@ -32,7 +32,6 @@ class RingReader(RingFile):
     def __init__(self, path: Path, name: str | None, start: int | None, hold: bool) -> None:
         super().__init__(path, data_writable=False, words_writable=name is not None)
         self.name = name
-        self._slot: int | None = None
         if name is not None:
             try:
                 self._register(name, start, hold)

@@ -49,8 +49,8 @@ from edgefilter.node.ring.layout import (
     Policy,
     RingFile,
     bank,
-    create,
     inside,
+    make_ring,
 )
 from edgefilter.stream import Stream
 
@@ -143,7 +143,7 @@ class RingWriter(RingFile):
             If the capacity is not positive.
         """
         policy = Policy(policy)
-        made = create(Path(path), stream, capacity_samples, policy)
+        made = make_ring(Path(path), stream, capacity_samples, policy)
         ring = cls(Path(path), slack, reach)
         if not made:
             problem = (
