@@ -50,7 +50,7 @@ class Tracks:
         if not len(self.delays):
             return self.doublings
         smear = np.abs(np.diff(self.delays, axis=1)).max(axis=1)
-        return np.maximum(self.doublings, np.ceil(np.log2(smear + 2)).astype(np.int64) - 1)
+        return np.asarray(np.maximum(self.doublings, np.ceil(np.log2(smear + 2)) - 1), np.int64)
 
     @classmethod
     def of(
