@@ -16,6 +16,7 @@ _FILL = 0.75  # of a segment's channels that must have an event: a chirp that cr
 _WINDOW = 2  # steps about a track in which an event counts; wider ones would be filled by chance
 _FINEST = 2.0  # steps from channel to channel up to which single cells are asked; then the pulse is that wide itself
 _LONGEST = 1024  # steps that the slowest track takes to cross two segments: blocks are seldom longer
+_APART = 1.5  # windows that a track of groups must take to cross two segments: else it could be at dispersion measure 0
 _AROUND = 128  # steps to either side from which follows how much is filled by chance
 _USUAL_DM = 500.0  # up to which tracks must be seen within half a block; else short runs are kept, to do no harm
 _PULSE_SECONDS = 0.1  # of the longest pulse that is kept where tracks cannot be seen
@@ -43,6 +44,14 @@ class Tracks:
     doublings: NDArray[np.int64]
     step: int
 
+    @property
+    def smeared(self) -> NDArray[np.int64]:
+        """Doublings of the window that is marked: from a channel to the next a track smears what is on it."""
+        if not len(self.delays):
+            return self.doublings
+        smear = np.abs(np.diff(self.delays, axis=1)).max(axis=1)
+        return np.asarray(np.maximum(self.doublings, np.ceil(np.log2(smear + 2)) - 1), np.int64)
+
     @classmethod
     def of(
         cls, frequencies_mhz: NDArray[np.float64], cell_seconds: float, dm: tuple[float, float], step: int = _STEP
@@ -60,7 +69,7 @@ class Tracks:
         # Where the lowest cannot be told from 0, what comes at once in two segments is kept, too: it may be a pulse.
         first, last = dm[0], min(dm[1], _FINEST / (delay.max() / channels))
         if step == GROUP:
-            last = min(dm[1], _LONGEST / pair)
+            first, last = max(first, _APART * _WINDOW / pair), min(dm[1], _LONGEST / pair)
         if first > last:
             return none
         tracks = first + np.arange(int((last - first) * pair / _WINDOW) + 1) * _WINDOW / pair
@@ -104,7 +113,7 @@ class Tracks:
             find_tracks(counts, number, _FILL, around, hits, start, stop)
 
         def mark(start: int, stop: int) -> None:
-            mark_tracks(hits, self.step, self.edges, self.delays, self.doublings, marks, start, stop)
+            mark_tracks(hits, self.step, self.edges, self.delays, self.smeared, marks, start, stop)
 
         workers.over(segments, count)
         workers.over(segments - 1, find)
@@ -131,9 +140,11 @@ class Guard:
     ) -> None:
         self._bright = Tracks.of(frequencies_mhz, cell_seconds, dm)
         self._faint = Tracks.of(frequencies_mhz, cell_seconds, dm, GROUP)
-        self._longest = max(1, round(_PULSE_SECONDS / cell_seconds))
         self._blind = cell_seconds <= _PULSE_SECONDS and not len(self._bright.delays) + len(self._faint.delays)
         self._sweeps = _pair_sweeps(frequencies_mhz, self._bright.edges, min(dm[1], _USUAL_DM)) / cell_seconds
+        # A pulse is smeared within a channel, too.
+        smear = self._sweeps / (2 * np.diff(self._bright.edges))
+        self._longest = np.maximum(np.rint(_PULSE_SECONDS / cell_seconds + smear), 1).astype(np.int64)
         self._workers = workers
 
     def mark(self, marks: NDArray[np.uint8], groups: NDArray[np.uint8], live: NDArray[np.bool_], times: int) -> None:
@@ -142,7 +153,8 @@ class Guard:
         self._faint.mark(groups, ABOVE, 1, live, marks, self._workers)
         # Runs in segments that the slowest sweep does not cross in half the data cannot be told from it.
         for segment in np.flatnonzero(self._blind | (self._sweeps > times / 2)):
-            keep_short(marks, self._longest, int(self._bright.edges[segment]), int(self._bright.edges[segment + 1]))
+            first, stop = self._bright.edges[segment : segment + 2].tolist()
+            keep_short(marks, int(self._longest[segment]), first, stop)
 
 
 def _pair_sweeps(frequencies_mhz: NDArray[np.float64], edges: NDArray[np.int64], dm: float) -> NDArray[np.float64]:

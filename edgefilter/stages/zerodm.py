@@ -13,11 +13,13 @@ from edgefilter_kernels.rise import BANDS, rise
 _PARTS = 8  # parts of the band that are asked
 _MANY = 5  # of them must have risen
 _FEW = 2  # of them may have risen shortly before and after: it must come and go at once
-_SHORTLY = 4  # cells
+_SHORTLY = 4  # cells, or fewer where the slowest sweep is quick
 _RAISED = 0.4  # of a part's channels that must exceed the level; 0.16 of noise do
 _PARTLY = 0.3, 0.2  # of a thirty-second's channels, with its neighbours and by itself, that make it worth flagging
 _LEAST_CHANNELS = 32
-_SWEEP = 16.0  # cells that the slowest sweep must take over the band: else a pulse may rise everywhere at once
+_SWEEP = 4.0  # times that which the slowest sweep must take over the band: a pulse that rises in many parts at
+# once has then risen in more than a few of them shortly before or after
+_LEAST_SWEEP = 10.0  # cells that it must take at least: else a pulse may rise everywhere at once
 
 
 class ZeroDm:
@@ -40,7 +42,8 @@ class ZeroDm:
     ) -> None:
         low, high = float(frequencies_mhz.min()), float(frequencies_mhz.max())
         sweep = dispersion_delay(settings.sky_dm[0], low, high) / cell_seconds if low > 0 else np.inf
-        self._rises = sweep >= _SWEEP
+        self._rises = sweep >= _LEAST_SWEEP
+        self._shortly = int(min(_SHORTLY, sweep / _SWEEP)) if self._rises else _SHORTLY
         self._sigma = settings.zero_dm_sigma
         self._workers = workers
 
@@ -65,13 +68,13 @@ class ZeroDm:
 
         self._workers.over(times, run)
         used = counts[0].sum(axis=1)
-        for side, wanted in ((1, self._rises), (2, True)):
+        for side, wanted, shortly in ((1, self._rises, self._shortly), (2, True, _SHORTLY)):
             if wanted:
-                at = np.flatnonzero(_sudden(counts[0], counts[side]) & (used >= _LEAST_CHANNELS))
+                at = np.flatnonzero(_sudden(counts[0], counts[side], shortly) & (used >= _LEAST_CHANNELS))
                 _mark_parts(flags, at, counts[side, at] / np.maximum(counts[0, at], 1))
 
 
-def _sudden(used: NDArray[np.int32], moved: NDArray[np.int32]) -> NDArray[np.bool_]:
+def _sudden(used: NDArray[np.int32], moved: NDArray[np.int32], shortly: int) -> NDArray[np.bool_]:
     """Find times at which many parts have moved, and shortly before and after few have."""
     parts = used.reshape(len(used), _PARTS, -1).sum(axis=2)
     number = (moved.reshape(parts.shape[0], _PARTS, -1).sum(axis=2) > _RAISED * parts).sum(axis=1)
@@ -79,7 +82,7 @@ def _sudden(used: NDArray[np.int32], moved: NDArray[np.int32]) -> NDArray[np.boo
     found = np.zeros(len(many), np.bool_)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], many, [False]]).astype(np.int8)))
     for first, stop in edges.reshape(-1, 2).tolist():
-        before, after = number[max(0, first - _SHORTLY) : first], number[stop : stop + _SHORTLY]
+        before, after = number[max(0, first - shortly) : first], number[stop : stop + shortly]
         found[first:stop] = before.min(initial=_PARTS * (first > 0)) <= _FEW and (
             after.min(initial=_PARTS * (stop < len(many))) <= _FEW
         )
