@@ -13,8 +13,9 @@ from edgefilter.report.data import Run
 from edgefilter.report.picture import Axis, Tick, axis, dm_axis, limits, path, shaded, veil
 from edgefilter.report.waterfall import TimeGrid, Waterfall
 
-COLOURS = ("#E69F00", "#D55E00", "#CC79A7", "#F0E442", "#0072B2", "#009E73", "#56B4E9")
-"""Okabe and Ito's colours (2008), which colour-blind people can tell apart, in the order that flaggers get them."""
+COLOURS = ("#E69F00", "#D55E00", "#CC79A7", "#56B4E9", "#0072B2", "#F0E442")
+"""Okabe and Ito's colours (2008), which colour-blind people can tell apart, in the order that flaggers get them; their
+green is left to what was kept."""
 LOST = "#7a7a7a"
 
 _TRACKS = 200  # dispersion tracks on a waterfall: more would hide it
