@@ -10,6 +10,9 @@ Under the policy *hold* the sender is held back and nothing is lost, so the rate
 is the highest that can be sustained. Runs of the three alternate; the result is their mean with a 95 % interval
 (Student's t), and the mean of the ratios of neighbouring runs with its interval. At last a sender paced at 90 % of the
 lower bound plays into a ring that drops the oldest: nothing may be missing and nothing overwritten.
+
+``--compare-heap`` instead alternates runs with and without :func:`~edgefilter.node.heap.keep_freed_memory` in the
+process of the inlet and says what processor time and page faults a GB costs; it writes no file.
 """
 
 import argparse
@@ -101,31 +104,35 @@ def play(endpoint: str, frame_bytes: int, rate: float, keys: str) -> None:
         print(json.dumps({"samples": frames * samples, "seconds": time.monotonic() - began}), flush=True)
 
 
-def take(path: str, endpoint: str, policy: str, keys: str) -> None:
+def take(path: str, endpoint: str, policy: str, keys: str, heap: str) -> None:
     """Run an inlet until the pipe at stdin closes; say where it listens, then what it counted."""
     curve = {"curve_key": f"{keys}/node.key_secret", "curve_clients": f"{keys}/clients"} if keys else {}
 
     def described(stream: Stream) -> None:
         RingWriter.create(path, stream, RING_BYTES // stream.sample_bytes, policy).close()
         inlet.use(path)
-        began.append(_cpu_seconds())
+        began.append(_usage())
 
-    keep_freed_memory()  # as the receiver process does
-    began: list[float] = []
-    inlet = Inlet(InletSettings("main", endpoint, **curve), described)
+    if heap:
+        keep_freed_memory()  # as the receiver process does
+    began: list[tuple[float, int]] = []
+    # Once the reader has gone the ring stays full: no use in waiting for room.
+    inlet = Inlet(InletSettings("main", endpoint, **curve), described, drain_seconds=0.5)
     print(inlet.endpoint, flush=True)
     thread = threading.Thread(target=inlet.run)
     thread.start()
     sys.stdin.read()
     inlet.drain()
     thread.join()
-    facts = {"counters": inlet.facts()["counters"], "cpu_seconds": _cpu_seconds() - began[0]}
+    (cpu, faults), (cpu_before, faults_before) = _usage(), began[0]
+    facts = {"counters": inlet.facts()["counters"], "cpu": cpu - cpu_before, "page_faults": faults - faults_before}
     print(json.dumps(facts), flush=True)
 
 
-def _cpu_seconds() -> float:
+def _usage() -> tuple[float, int]:
+    """Processor time, s, and page faults of this process so far."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
+    return usage.ru_utime + usage.ru_stime, usage.ru_minflt
 
 
 def read(path: str, seconds: float) -> None:
@@ -255,13 +262,16 @@ def finish(process: "subprocess.Popen[str]") -> Any:
 
 
 def run_inlet(
-    case: Case, folder: Path, seconds: float, policy: Policy = Policy.HOLD, rate: float = 0.0
+    case: Case, folder: Path, seconds: float, policy: Policy = Policy.HOLD, rate: float = 0.0, heap: bool = True
 ) -> dict[str, Any]:
     path = folder / "ring"
     path.unlink(missing_ok=True)
     endpoint = "tcp://127.0.0.1:*" if case.transport == "tcp" else f"ipc://{folder}/endpoint"
     keys = str(folder) if case.curve else ""
-    with part("take", path, endpoint, policy, keys) as taker, part("read", path, seconds) as reader:
+    with (
+        part("take", path, endpoint, policy, keys, "heap" if heap else "") as taker,
+        part("read", path, seconds) as reader,
+    ):
         with part("play", told(taker), case.frame_bytes, rate, keys) as sender:
             result: dict[str, Any] = json.loads(told(reader))
             sent = finish(sender)
@@ -271,7 +281,9 @@ def run_inlet(
     assert not counters["malformed"]
     assert not counters["late"]
     assert counters["repeated"] == 0
-    return result | {"sent": sent, "cpu_seconds_per_gb": taken["cpu_seconds"] / (counters["bytes"] / 1e9)}
+    gigabytes = counters["bytes"] / 1e9
+    costs = {"cpu_seconds_per_gb": taken["cpu"] / gigabytes, "page_faults_per_gb": taken["page_faults"] / gigabytes}
+    return result | costs | {"sent": sent}
 
 
 def run_sketch(case: Case, folder: Path, seconds: float, ring: bool) -> float:
@@ -343,6 +355,19 @@ def confirm(case: Case, folder: Path, rate: float, seconds: float) -> dict[str, 
     }
 
 
+def compare_heap(folder: Path, runs: int, seconds: float) -> None:
+    """Say what memory that is kept spares the inlet."""
+    costs: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+    for run in range(2 * runs):
+        heap = run % 2 == 0
+        costs[heap].append(run_inlet(Case("tcp", 1 << 20), folder, seconds, heap=heap))
+    for heap, name in ((True, "kept"), (False, "given back")):
+        cpu = min(cost["cpu_seconds_per_gb"] for cost in costs[heap])
+        faults = min(cost["page_faults_per_gb"] for cost in costs[heap])
+        rate = max(cost["rate"] for cost in costs[heap]) / 1e9
+        print(f"memory {name:10}: {cpu:.2f} s/GB, {faults:6.0f} page faults/GB, at best {rate:.2f} GB/s")
+
+
 def main() -> None:
     if sys.argv[1:2] == ["--part"]:
         run_part(sys.argv[2], sys.argv[3:])
@@ -350,6 +375,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=7, help="of each case, at least 2")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each run")
+    parser.add_argument("--compare-heap", action="store_true", help="measure what keep_freed_memory() spares")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/ingest.json"))
     arguments = parser.parse_args()
     load = os.getloadavg()[0]  # of others: what a reader must know of a result from a busy machine
@@ -359,6 +385,9 @@ def main() -> None:
         for where, owner in ((folder, "node"), (folder / "clients", "dish")):
             make_pair(where, owner)
         (folder / "clients" / "dish.key_secret").rename(folder / "dish.key_secret")
+        if arguments.compare_heap:
+            compare_heap(folder, arguments.runs, arguments.seconds)
+            return
         rows = [measure(case, folder, arguments.runs, arguments.seconds, sketches=True) for case in cases]
         others = [Case("ipc", 1 << 20), Case("tcp", 1 << 20, curve=True)]
         rows += [measure(case, folder, arguments.runs, arguments.seconds, sketches=False) for case in others]
@@ -381,8 +410,8 @@ def run_part(name: str, words: list[str]) -> None:
     match name, words:
         case "play", [endpoint, size, rate, keys]:
             play(endpoint, int(size), float(rate), keys)
-        case "take", [path, endpoint, policy, keys]:
-            take(path, endpoint, policy, keys)
+        case "take", [path, endpoint, policy, keys, heap]:
+            take(path, endpoint, policy, keys, heap)
         case "read", [path, seconds]:
             read(path, float(seconds))
         case "sketch_play", [port, size]:

@@ -41,7 +41,7 @@ def test_killed_and_hung_processes_change_nothing(tmp_path):
     assert "hung" in (tmp_path / "errors.txt").read_text()
 
 
-def test_a_killed_receiver_loses_what_was_in_flight_and_the_ledger_says_what(tmp_path):
+def test_what_was_on_its_way_to_a_killed_receiver_is_repeated(tmp_path):
     dice = random.Random(SEED)
     with Node(tmp_path) as node:
         telescope = Sending(sky(600.0), node.endpoint, 1.0, frame_bytes=FRAME)
@@ -53,16 +53,7 @@ def test_a_killed_receiver_loses_what_was_in_flight_and_the_ledger_says_what(tmp
         wait_for(lambda: node.blocks() > told + 8)  # more than are in work: samples come again
         source = sky(telescope.stop().end / 1e6)
         assert node.wait() == 0
-    got, want = contents(tmp_path / "store"), replayed(source, tmp_path)
-    rows = ledger(got, tmp_path)
-    assert sum(row["samples_expected"] for row in rows) == source.samples
-    assert sum(row["samples_received"] + row["lost_missing"] for row in rows) == source.samples
-    # No block is there twice, and those that lost nothing have the account of an undisturbed run.
-    assert sorted(row["block"] for row in rows) == list(range(-(-source.samples // BLOCK)))
-    hurt = {row["block"] for row in rows if row["lost_missing"]}
-    flags = {name for name in want if name.startswith("flags")}
-    for name in flags:
-        assert name in got or {parse(name).block, parse(name).block - 1} & hurt, name
+    assert contents(tmp_path / "store") == replayed(source, tmp_path)
 
 
 @pytest.mark.parametrize("policy", ["hold", "drop-oldest"])
