@@ -18,7 +18,7 @@ _FINEST = 2.0  # steps from channel to channel up to which single cells are aske
 _LONGEST = 1024  # steps that the slowest track takes to cross two segments: blocks are seldom longer
 _APART = 1.5  # windows that a track of groups must take to cross two segments: else it could be at dispersion measure 0
 _AROUND = 128  # steps to either side from which follows how much is filled by chance
-_USUAL_DM = 500.0  # up to which tracks must be seen within half a block; else short runs are kept, to do no harm
+_USUAL_DM = 1500.0  # up to which tracks must be seen within half a block; else short runs are kept, to do no harm
 _PULSE_SECONDS = 0.1  # of the longest pulse that is kept where tracks cannot be seen
 _STEP = 2  # cells to a step where single cells are events
 
@@ -104,16 +104,17 @@ class Tracks:
         counts = np.empty((segments, *shape), np.uint8)
         hits = np.empty((segments - 1, *shape), np.uint8)
         number = np.add.reduceat(live, self.edges[:-1]).astype(np.int64)
+        first = np.minimum.reduceat(self.delays, self.edges[:-1], axis=1)
         around = max(_AROUND * _STEP // self.step, 8)
 
         def count(start: int, stop: int) -> None:
-            count_tracks(events, bits, step, live, self.edges, self.delays, self.doublings, counts, start, stop)
+            count_tracks(events, bits, step, live, self.edges, self.delays, first, self.doublings, counts, start, stop)
 
         def find(start: int, stop: int) -> None:
-            find_tracks(counts, number, _FILL, around, hits, start, stop)
+            find_tracks(counts, first, number, _FILL, around, hits, start, stop)
 
         def mark(start: int, stop: int) -> None:
-            mark_tracks(hits, self.step, self.edges, self.delays, self.smeared, marks, start, stop)
+            mark_tracks(hits, self.step, self.edges, self.delays, first, self.smeared, marks, start, stop)
 
         workers.over(segments, count)
         workers.over(segments - 1, find)

@@ -27,8 +27,7 @@ def _add_shifted(row: NDArray[np.uint8], shift: int, total: NDArray[np.uint8]) -
 
 @kernel
 def _or_shifted(row: NDArray[np.uint8], shift: int, total: NDArray[np.uint8]) -> None:
-    times = len(row)
-    first, last = max(0, shift), min(times, times + shift)
+    first, last = max(0, shift), min(len(total), len(row) + shift)
     if first < last:
         source, target = row[first - shift : last - shift], total[first:last]
         for t in range(len(target)):
@@ -62,7 +61,8 @@ def _double(wide: NDArray[np.uint8], length: int, out: NDArray[np.uint8]) -> Non
 @kernel
 def _count_tracks(
     marks: NDArray[np.uint8], bits: int, step: int, live: NDArray[np.bool_], edges: NDArray[np.int64],
-    delays: NDArray[np.int32], doublings: NDArray[np.int64], counts: NDArray[np.uint8], start: int, stop: int,
+    delays: NDArray[np.int32], first: NDArray[np.int32], doublings: NDArray[np.int64], counts: NDArray[np.uint8],
+    start: int, stop: int,
 ) -> None:  # fmt: skip
     for g in range(start, stop):
         c0, c1 = edges[g], edges[g + 1]
@@ -80,13 +80,13 @@ def _count_tracks(
             counts[g, s] = 0
             for c in range(c0, c1):
                 if live[c]:
-                    _add_shifted(wide[c - c0], delays[s, c] + late // 2, counts[g, s])
+                    _add_shifted(wide[c - c0], delays[s, c] - first[s, g] + late // 2, counts[g, s])
 
 
 @kernel
 def _find_tracks(
-    counts: NDArray[np.uint8], number: NDArray[np.int64], fill: float, around: int, hits: NDArray[np.uint8],
-    start: int, stop: int,
+    counts: NDArray[np.uint8], first: NDArray[np.int32], number: NDArray[np.int64], fill: float, around: int,
+    hits: NDArray[np.uint8], start: int, stop: int,
 ) -> None:  # fmt: skip
     length = counts.shape[2]
     total = np.empty(length + 1, np.int64)
@@ -95,21 +95,26 @@ def _find_tracks(
         n = number[g] + number[g + 1]
         need, need_next = np.uint8(np.ceil(fill * number[g])), np.uint8(np.ceil(fill * number[g + 1]))
         for s in range(counts.shape[1]):
-            here, there, hit = counts[g, s], counts[g + 1, s], hits[g, s]
+            # Only while the track is in both segments can it be seen to fill them.
+            lag = first[s, g + 1] - first[s, g]
+            begin, end = max(0, -lag), min(length, length - lag)
+            hits[g, s] = none
+            if begin >= end or need == none or need_next == none:
+                continue
+            here, there, hit = counts[g, s, begin:end], counts[g + 1, s, begin + lag : end + lag], hits[g, s, begin:end]
             found = none
-            for t in range(length):
+            for t in range(len(hit)):
                 hit[t] = one if (here[t] >= need) & (there[t] >= need_next) else none
                 found |= hit[t]
-            if found == none or need == none or need_next == none:
-                hit[:] = none
+            if found == none:
                 continue
             total[0] = 0
-            for t in range(length):
+            for t in range(len(hit)):
                 total[t + 1] = total[t] + here[t] + there[t]
-            for t in range(length):
+            for t in range(len(hit)):
                 if hit[t]:
-                    first, last = max(0, t - around), min(length, t + around + 1)
-                    usual = (total[last] - total[first]) / (last - first)
+                    early, late = max(0, t - around), min(len(hit), t + around + 1)
+                    usual = (total[late] - total[early]) / (late - early)
                     # Where much goes on anyway, much must lie on the track: half of what could come on top.
                     hit[t] = here[t] + there[t] >= usual + 0.5 * (n - usual)
 
@@ -129,11 +134,13 @@ def _drop_crossings(run: NDArray[np.uint8], sky: NDArray[np.uint8]) -> None:
 
 @kernel
 def _mark_tracks(
-    hits: NDArray[np.uint8], step: int, edges: NDArray[np.int64], delays: NDArray[np.int32],
+    hits: NDArray[np.uint8], step: int, edges: NDArray[np.int64], delays: NDArray[np.int32], first: NDArray[np.int32],
     doublings: NDArray[np.int64], marks: NDArray[np.uint8], start: int, stop: int,
 ) -> None:  # fmt: skip
     times, pairs, length = marks.shape[0], hits.shape[0], hits.shape[2]
-    wide = np.empty((1, length), np.uint8)
+    # A step counts from when the track enters this segment; a segment before, the track may enter it before the data.
+    room = length
+    wide = np.empty((1, 3 * length), np.uint8)
     other = np.empty_like(wide)
     for g in range(start, stop):
         c0, c1 = edges[g], edges[g + 1]
@@ -146,7 +153,7 @@ def _mark_tracks(
             wide[:] = 0
             # The segments next to a filled pair, too: a burst may end in the middle of one.
             for pair in range(max(g - 2, 0), min(g + 2, pairs)):
-                _or_shifted(hits[pair, s], 0, wide[0])
+                _or_shifted(hits[pair, s], room + first[s, g] - first[s, pair], wide[0])
             if wide.max() == 0:
                 continue
             filled = True
@@ -157,7 +164,7 @@ def _mark_tracks(
                 wide, other = other, wide
                 late += 1 << d
             for c in range(c0, c1):
-                _or_shifted(wide[0], delays[s, c] - late // 2, sky[c - c0])
+                _or_shifted(wide[0], delays[s, c] - first[s, g] - room - late // 2, sky[c - c0])
         if filled:
             _gather(marks, RUN, step, c0, c1, runs)
             for c in range(c1 - c0):
@@ -175,6 +182,7 @@ def count_tracks(
     live: NDArray[np.bool_],
     edges: NDArray[np.int64],
     delays: NDArray[np.int32],
+    first: NDArray[np.int32],
     doublings: NDArray[np.int64],
     counts: NDArray[np.uint8],
     start: int,
@@ -196,10 +204,13 @@ def count_tracks(
         int64 ``[segment + 1]``: channels at which segments begin; at most 255 channels a segment.
     delays
         int32 ``[track, channel]``: by how many steps a channel is later than a common reference.
+    first
+        int32 ``[track, segment]``: the least of the delays of a segment, from which its steps count. So a track is seen
+        that has entered the band before the data begin.
     doublings
         int64 ``[track]``, never falling: an event counts within a window of ``2^doublings`` steps about the track.
     counts
-        Output, uint8 ``[segment, track, step]``; steps count from the reference.
+        Output, uint8 ``[segment, track, step]``; steps count from ``first``.
     start, stop
         Segments to work on.
 
@@ -213,15 +224,18 @@ def count_tracks(
         raise ValueError(f"tracks {delays.shape} and live {live.shape} do not go with marks {marks.shape}")
     if counts.shape != (len(edges) - 1, len(delays), -(-times // step)):
         raise ValueError(f"counts {counts.shape} do not go with {len(edges) - 1} segments of marks {marks.shape}")
+    if first.shape != (len(delays), len(edges) - 1):
+        raise ValueError(f"first {first.shape} must be {(len(delays), len(edges) - 1)}")
     if edges[0] != 0 or edges[-1] != channels or np.any(np.diff(edges) > 255):
         raise ValueError(f"segments {edges.tolist()} must cover {channels} channels, 255 at most each")
     if np.any(np.diff(doublings) < 0):
         raise ValueError("doublings must not fall")
-    _count_tracks(marks, bits, step, live, edges, delays, doublings, counts, start, stop)
+    _count_tracks(marks, bits, step, live, edges, delays, first, doublings, counts, start, stop)
 
 
 def find_tracks(
     counts: NDArray[np.uint8],
+    first: NDArray[np.int32],
     number: NDArray[np.int64],
     fill: float,
     around: int,
@@ -233,7 +247,7 @@ def find_tracks(
 
     Parameters
     ----------
-    counts
+    counts, first
         Of :func:`count_tracks`.
     number
         int64 ``[segment]``: live channels.
@@ -243,7 +257,8 @@ def find_tracks(
     around
         Steps to either side over which ``usual`` is averaged.
     hits
-        Output, uint8 ``[segment - 1, track, step]``: 1 where segments g and g + 1 are filled.
+        Output, uint8 ``[segment - 1, track, step]``: 1 where segments g and g + 1 are filled; steps count
+        from ``first`` of g.
     start, stop
         Pairs to work on.
 
@@ -254,7 +269,7 @@ def find_tracks(
     """
     if number.shape != counts.shape[:1] or hits.shape != (len(counts) - 1, *counts.shape[1:]):
         raise ValueError(f"hits {hits.shape} and number {number.shape} do not go with counts {counts.shape}")
-    _find_tracks(counts, number, fill, around, hits, start, stop)
+    _find_tracks(counts, first, number, fill, around, hits, start, stop)
 
 
 def mark_tracks(
@@ -262,6 +277,7 @@ def mark_tracks(
     step: int,
     edges: NDArray[np.int64],
     delays: NDArray[np.int32],
+    first: NDArray[np.int32],
     doublings: NDArray[np.int64],
     marks: NDArray[np.uint8],
     start: int,
@@ -273,7 +289,7 @@ def mark_tracks(
     ----------
     hits
         Of :func:`find_tracks`.
-    step, edges, delays, doublings
+    step, edges, delays, first, doublings
         As for :func:`count_tracks`.
     marks
         uint8 ``[time, channel]``, changed in place.
@@ -287,7 +303,7 @@ def mark_tracks(
     """
     if hits.shape != (len(edges) - 2, len(delays), -(-len(marks) // step)) or edges[-1] != marks.shape[1]:
         raise ValueError(f"hits {hits.shape} do not go with {len(edges) - 1} segments of marks {marks.shape}")
-    _mark_tracks(hits, step, edges, delays, doublings, marks, start, stop)
+    _mark_tracks(hits, step, edges, delays, first, doublings, marks, start, stop)
 
 
 @kernel

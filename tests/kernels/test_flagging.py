@@ -79,23 +79,29 @@ def test_rises_are_counted_as_the_reference_does(**shape):
     np.testing.assert_array_equal(counts, reference.rise(power.sum(axis=2), flags == 0, low, high, BANDS))
 
 
-def test_a_track_is_found_and_a_vertical_line_is_not():
+@pytest.mark.parametrize(("enters", "line"), [(100, 50), (-40, 350), (250, 50)])
+def test_a_track_is_found_and_a_vertical_line_is_not(enters, line):
+    """Whenever it enters the band: before the data begin, too."""
     times, channels, edges = 400, 64, np.array([0, 16, 32, 48, 64])
     marks = np.zeros((times, channels), np.uint8)
-    at = 100 + 4 * np.arange(channels)
-    marks[at, np.arange(channels)] = 1
-    marks[50] = 1
+    at = enters + 4 * np.arange(channels)
+    inside = (at >= 0) & (at < times)
+    at, on = at[inside], np.arange(channels)[inside]
+    marks[at, on] = 1
+    marks[line] = 1
     live = np.ones(channels, np.bool_)
     delays = (np.arange(channels)[None, :] * np.array([[2], [4]])).astype(np.int32)
+    first = np.minimum.reduceat(delays, edges[:-1], axis=1)
     doublings = np.ones(2, np.int64)
     counts, hits = np.empty((4, 2, 200), np.uint8), np.empty((3, 2, 200), np.uint8)
-    count_tracks(marks, 1, 2, live, edges, delays, doublings, counts, 0, 4)
-    find_tracks(counts, np.full(4, 16), 0.75, 20, hits, 0, 3)
-    assert hits[:, 0].any(axis=1).all()
+    count_tracks(marks, 1, 2, live, edges, delays, first, doublings, counts, 0, 4)
+    find_tracks(counts, first, np.full(4, 16), 0.75, 20, hits, 0, 3)
+    full = np.add.reduceat(inside, edges[:-1]) == 16
+    np.testing.assert_array_equal(hits[:, 0].any(axis=1), full[1:] & full[:-1])
     assert not hits[:, 1].any()
-    mark_tracks(hits, 2, edges, delays, doublings, marks, 0, 4)
-    assert (marks[at, np.arange(channels)] & SKY).all()
-    assert not (marks[50] & SKY).any()
+    mark_tracks(hits, 2, edges, delays, first, doublings, marks, 0, 4)
+    assert (marks[at, on] & SKY).all()
+    assert not (marks[line] & SKY).any()
 
 
 def test_short_runs_are_kept():
