@@ -17,12 +17,13 @@ BLOCK = 32 * 32 * 256
 
 
 def test_killed_and_hung_processes_change_nothing(tmp_path):
-    source = sky(7.0)
+    source = sky(5.0)
     want = replayed(source, tmp_path)
     dice = random.Random(SEED)
     faults = ["reducer", "supervisor", "hang", "forwarder", "supervisor"]
-    moments = sorted(dice.sample(range(1, 18), len(faults)))
-    with Node(tmp_path, node={"hang_seconds": 1.0}) as node:
+    moments = sorted(dice.sample(range(1, 12), len(faults)))
+    # Less, and on a busy machine a healthy process that is only slow to start counts as hung, again and again.
+    with Node(tmp_path, node={"hang_seconds": 3.0}) as node:
         telescope = Sending(source, node.endpoint, 2.0, frame_bytes=FRAME)
         for fault, moment in zip(faults, moments, strict=True):
             wait_for(lambda moment=moment: node.blocks() >= moment)
