@@ -3,13 +3,14 @@ import pytest
 
 import edgefilter
 from edgefilter.errors import ConfigError, InputError
+from edgefilter.plan import dispersion_delay
 
 FREQUENCIES = np.linspace(1200e6, 1600e6, 128)
 GIVEN = {"accumulated": 64, "sample_time": 0.25e-3, "frequencies": FREQUENCIES}
 
 
-def noise(times=1024, spectra=64):
-    squares = np.random.default_rng(1).exponential(1.0, (times, 128, spectra)).astype(np.float32)
+def noise(times=1024, spectra=64, seed=1):
+    squares = np.random.default_rng(seed).exponential(1.0, (times, 128, spectra)).astype(np.float32)
     return squares.mean(axis=2), (squares**2).mean(axis=2)
 
 
@@ -52,8 +53,49 @@ def test_flags_do_not_depend_on_threads_or_on_how_the_hands_lie():
     power[100:140, 40] += 3
     one = edgefilter.flag(power, moment4, **GIVEN, threads=1)
     np.testing.assert_array_equal(one, edgefilter.flag(power[:, :, None], moment4[:, :, None], **GIVEN, threads=3))
-    two = edgefilter.flag(np.stack([power, power], 2), np.stack([moment4, moment4], 2), **GIVEN)
+    other, other4 = noise(seed=2)
+    other[100:140, 40] += 3
+    two = edgefilter.flag(np.stack([power, other], 2), np.stack([moment4, other4], 2), **GIVEN)
     assert (two[100:140, 40] & edgefilter.FLAGS["power"] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "dm", "kept"),
+    [("transients/FRB180417.fil", (300, 600), 0.98), ("synthetic/dispersed_pulse_dm1000.fil", (0, 1500), 0.96)],
+)
+def test_the_pulses_of_recordings_keep_their_strength(data, name, dm, kept):
+    """The second one is smeared within its channels, saturated, and sweeps through three blocks."""
+    off = dict.fromkeys(("power_sigma", "zero_dm_sigma", "channel_sigma", "carrier_sigma"), 0)
+    clean, flagged = (edgefilter.replay(data / name, dm=dm, threads=1, flag=flag).pulses[0] for flag in (off, {}))
+    assert flagged.snr >= kept * clean.snr
+    assert flagged.dm == pytest.approx(clean.dm, abs=5)
+
+
+@pytest.mark.parametrize(("channels", "milliseconds"), [(96, 1.0), (256, 1.0), (16, 1.0), (128, 0.5)])
+@pytest.mark.parametrize("times", [128, 1024])
+def test_bright_pulses_are_kept_in_narrow_bands_and_short_recordings(channels, milliseconds, times):
+    mhz = np.linspace(1550, 1250, channels)
+    power = np.random.default_rng(3).gamma(2000, 1 / 2000, (times, channels))
+    delay = np.array([dispersion_delay(60.0, f, 1550.0) for f in mhz]) / (1e-3 * milliseconds)
+    pulse = abs(np.arange(times)[:, None] - 10 - delay) <= 1.5
+    flags = edgefilter.flag(
+        power * (1 + 10 / np.sqrt(2000) * pulse), accumulated=0, sample_time=1e-3 * milliseconds, frequencies=mhz * 1e6
+    )
+    assert (flags[pulse] != 0).mean() <= 0.02
+
+
+def test_a_sweep_that_entered_the_band_before_the_block_is_kept():
+    mhz = np.linspace(1600, 1200, 256)
+    power = np.random.default_rng(4).gamma(64, 1 / 64, (2048, 256))
+    delay = np.array([dispersion_delay(400.0, f, 1600.0) for f in mhz]) / 0.25e-3
+    pulse = abs(np.arange(2048)[:, None] + 500 - delay) <= 2.5
+    flags = edgefilter.flag(power * (1 + 10 / 8 * pulse), accumulated=64, sample_time=0.25e-3, frequencies=mhz * 1e6)
+    assert (flags[pulse] != 0).mean() <= 0.02
+
+
+def test_impulses_at_cells_of_a_millisecond_are_flagged():
+    found = edgefilter.replay(edgefilter.sky("power", seconds=3, seed=1, channels=256, interference="all"), threads=1)
+    assert not [pulse for pulse in found.pulses if pulse.dm < 5]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 from edgefilter.cells import Flag
 from edgefilter.config import FlagSettings
@@ -32,7 +32,7 @@ LEAST_TIMES = 16
 _LEAST_SPECTRA = 16  # fewer make the kurtosis estimator too wide to tell anything
 _QUANTILE_TIMES = 1024  # times that are enough for a quantile: 4 % of sigma
 _QUANTILES = np.array([0.3, 0.05])  # of the background; with it, of its scatter: interference lies above both
-_BETWEEN = float(norm.ppf(0.3) - norm.ppf(0.05))
+_BETWEEN = float(ndtri(0.3) - ndtri(0.05))
 _MISMATCH = 1.2  # scatter over that of the radiometer equation from which on the measured one is believed
 _SKEWED = 8  # voltages that a cell is taken to have if it is not known: a bright cell may then be chance, or a burst
 _TIED = 0.2  # of the times that may share a value: more, and steps are too coarse for quantiles
@@ -155,7 +155,7 @@ class Flagger:
             expected = centre / np.sqrt(spectra * hands)
             sigma = np.where(measured > _MISMATCH * expected, measured, expected)
         else:
-            centre, sigma = quantiles[0] - norm.ppf(_QUANTILES[0]) * measured, measured
+            centre, sigma = quantiles[0] - ndtri(_QUANTILES[0]) * measured, measured
             coarse = count[1] > _TIED * np.maximum(count[0], 1)
             centre[coarse], sigma[coarse] = _plain(power[::step, coarse, :hands], flags[::step, coarse])
         live = (count[0] >= LEAST_TIMES) & (measured > 0)
@@ -208,7 +208,7 @@ class Flagger:
     def _kurtosis_limits(self, spectra: int, hands: int) -> NDArray[np.float32]:
         limits = np.full((2, len(_KURTOSIS_RUNS)), np.inf, np.float32)
         if hands:
-            tail = float(norm.sf(self._settings.kurtosis_sigma))
+            tail = float(ndtr(-self._settings.kurtosis_sigma))
             for at, window in enumerate(_KURTOSIS_RUNS.tolist()):
                 low, high = kurtosis_limits(spectra, tail, window * hands)
                 unit = window * np.sqrt(hands) / kurtosis_sigma(spectra)

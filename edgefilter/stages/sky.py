@@ -18,7 +18,7 @@ _FINEST = 2.0  # steps from channel to channel up to which single cells are aske
 _LONGEST = 1024  # steps that the slowest track takes to cross two segments: blocks are seldom longer
 _APART = 1.5  # windows that a track of groups must take to cross two segments: else it could be at dispersion measure 0
 _AROUND = 128  # steps to either side from which follows how much is filled by chance
-_USUAL_DM = 1500.0  # up to which tracks must be seen within half a block; else short runs are kept, to do no harm
+_USUAL_DM = 750.0  # up to which tracks must be seen within half a block; else short runs are kept, to do no harm
 _PULSE_SECONDS = 0.1  # of the longest pulse that is kept where tracks cannot be seen
 _STEP = 2  # cells to a step where single cells are events
 
