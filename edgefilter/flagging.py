@@ -1,4 +1,4 @@
-"""Flagging for notebooks and comparisons: arrays in, flags out, by the very code that the daemon runs.
+"""Flagging for notebooks and comparisons: arrays in, flags out, by the very code that a node runs.
 
 >>> import numpy as np
 >>> import edgefilter

@@ -68,3 +68,21 @@ def test_pictures_of_the_documentation_are_small():
     pictures = list((ROOT / "docs" / "img").iterdir())
     assert pictures
     assert [picture.name for picture in pictures if picture.stat().st_size > 200_000] == []
+
+
+def test_files_and_commands_that_documents_name_exist():
+    places = [ROOT, ROOT / "edgefilter", ROOT / "kernels" / "edgefilter_kernels", ROOT / "docs"]
+    missing = []
+    for document in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        text = document.read_text()
+        files = re.findall(r"`((?:[a-z_]+/)+[\w.-]+\.(?:py|md|toml|json|ipynb))`", text)
+        missing += [
+            (document.name, name)
+            for name in files
+            if "NAME" not in name and not any((place / name).exists() for place in places)
+        ]
+        for module in re.findall(r"python -m ((?:benchmarks|tests)[\w.]*)", text):
+            path = ROOT / module.rstrip(".").replace(".", "/")
+            if not (path.with_suffix(".py").exists() or (path / "__main__.py").exists()):
+                missing.append((document.name, module))
+    assert not missing
