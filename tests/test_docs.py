@@ -71,7 +71,7 @@ def test_pictures_of_the_documentation_are_small():
 
 
 def test_files_and_commands_that_documents_name_exist():
-    places = [ROOT, ROOT / "edgefilter", ROOT / "kernels" / "edgefilter_kernels", ROOT / "docs"]
+    places = [ROOT, ROOT / "edgefilter", ROOT / "kernels", ROOT / "docs"]
     missing = []
     for document in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         text = document.read_text()
