@@ -6,6 +6,9 @@ the rest, but a newer frame first would tell it that what was lost need not be w
 frame, until it has left; what a receiver takes with it into its grave after that, nobody repeats.
 """
 
+import fcntl
+import struct
+import termios
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -25,6 +28,7 @@ from edgefilter.sources.wire import MAX_PAYLOAD, pack_end, pack_frame_header, pa
 
 _QUEUE_BYTES = 8 << 20  # what may wait here for the network
 _WAIT_MS = 50  # how soon a wish to stop is seen while nobody takes a message
+_READ_MS = 5  # between two looks at what the system still holds
 _LINGER_MS = 60_000  # how long what was sent may take to leave at the end
 _ON_ITS_WAY = 24  # most frames in the queues of both ends
 _ON_ITS_WAY_BYTES = 64 << 20  # and bytes, those of the two systems included
@@ -256,7 +260,7 @@ class _Link:
         return True
 
     def finish(self, message: bytes) -> None:
-        """Send the last message, and wait until it has left.
+        """Send the last message, and wait until it has left and the system holds nothing of it.
 
         Who was stopped tells a slow receiver of the end too, or that would wait for more, but not for ever. Who goes
         and is not replaced once all was handed over may well have had it: that is no error.
@@ -271,7 +275,7 @@ class _Link:
         self._recent.append(message)
         self._again.append(message)
         self._since = began = time.monotonic()
-        while not (self._repeat() and self._has_left()):
+        while not (self._repeat() and self._has_left() and self._has_been_read()):
             if self._stop.is_set() and time.monotonic() - began >= self._patience:
                 return
             try:
@@ -307,6 +311,17 @@ class _Link:
                 return False
         self._watch()  # when a receiver goes, what waits for it is thrown away, which is told first
         return self._usable
+
+    def _has_been_read(self) -> bool:
+        """Say whether receivers have read all that the system held for them.
+
+        To close earlier would lose it: libzmq takes the hang-up of an ipc connection before the data when the
+        receiver's queue is full.
+        """
+        if not any(_unread(connection) for connection in self._peers):
+            return True
+        self._monitor.poll(_READ_MS)
+        return False
 
     def _wait(self) -> None:
         """Wait until something changes, but not for long.
@@ -357,3 +372,11 @@ class _Link:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._close(linger=kind is None)
+
+
+def _unread(connection: int) -> int:
+    """Count the bytes that the system holds for the other end of a connection; 0 if it is gone."""
+    try:
+        return int(struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))[0])
+    except OSError:
+        return 0

@@ -124,6 +124,24 @@ def test_it_can_bind_for_an_inlet_that_connects(tmp_path: Path) -> None:
         same(listening.ended(), source, ())
 
 
+def test_an_ipc_sender_does_not_hang_up_on_a_full_receiver(tmp_path: Path) -> None:
+    # libzmq would take the hang-up first, and throw away what it has not read.
+    source = Memory(500)
+    endpoint = f"ipc://{tmp_path}/telescope"
+    with zmq.Context() as context, context.socket(zmq.PULL) as pull:
+        pull.setsockopt(zmq.RCVHWM, 1)
+        pull.setsockopt(zmq.RCVTIMEO, int(WAIT * 1000))
+        pull.connect(endpoint)
+        sending = threading.Thread(target=send, args=(source, endpoint, None, 80), kwargs={"bind": True}, daemon=True)
+        sending.start()
+        assert pull.recv()[6] == 1
+        sending.join(0.3)
+        assert sending.is_alive()
+        assert [pull.recv()[6] for _ in range(51)] == [2] * 50 + [3]
+        sending.join(WAIT)
+        assert not sending.is_alive()
+
+
 @given(st.lists(st.integers(0, 1000), max_size=8, unique=True), st.integers(8, 3000))
 @settings(deadline=None, max_examples=15)
 def test_frames_are_cut_around_gaps(cuts: list[int], frame_bytes: int) -> None:
