@@ -132,6 +132,7 @@ def _evidence(
     tile = np.zeros((times, LANES), np.float32)
     found = np.zeros((times, LANES), np.uint8)
     hits = np.empty((times, LANES), np.uint8)
+    left = np.empty_like(tile)
     if start < 0:  # tells the compiler that no index counts from the end
         return
     for c0 in range(start, stop, LANES):
@@ -140,11 +141,11 @@ def _evidence(
             tile[:] = 0.0
         _power_tile(flat, products, hands, flags, centre, per_unit, weight, c0, lanes, tile)
         _events(tile, above, above_group, c0, lanes, found, groups)
-        runs(tile, run_windows, run_limits, RUN, 0, found, hits)
+        runs(tile, run_windows, run_limits, RUN, 0, True, found, left, hits)
         _moments(tile, flags, found, c0, lanes, moments[0])
         if each:
             _kurtosis_tile(flat, products, moment4, each, flags, gain, middle, per_sigma, c0, lanes, tile, found)
-            runs(tile, kurtosis_windows, kurtosis_limits, HIGH, LOW, found, hits)
+            runs(tile, kurtosis_windows, kurtosis_limits, HIGH, LOW, False, found, left, hits)
             _moments(tile, flags, found, c0, lanes, moments[1])
         for t in range(times):
             for i in range(lanes):

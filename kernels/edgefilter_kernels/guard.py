@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from edgefilter_kernels.evidence import ABOVE, DIP, RUN, SKY
 from edgefilter_kernels.jit import kernel
 
-_TONES = 0.4
-"""Part of the events on a track that must have a tone's low kurtosis for it to be a chirp's: 0.15 of a pulse's have."""
+_DIPS = 0.2
+"""Part of the events on a track that may have a tone's low kurtosis by chance, generously: 0.15 of a pulse's have."""
+_DIPS_SIGMA = 3.0
+"""By how much more must, in standard deviations of that number, for the track to be a chirp's."""
 
 _COVERED = 0.6
 """Part of a run that must lie on tracks for the run to be the sky's."""
@@ -141,23 +143,19 @@ def _drop_tones(
     doublings: NDArray[np.int64], live: NDArray[np.bool_], marks: NDArray[np.uint8], start: int, stop: int,
 ) -> None:  # fmt: skip
     times = marks.shape[0]
+    event, low = np.uint8(RUN | ABOVE), np.uint8(DIP)
     for g in range(start, stop):
         for s in range(hits.shape[1]):
-            before = (1 << doublings[s]) // 2
-            cells = step << doublings[s]
-            for u in range(hits.shape[2]):
-                if hits[g, s, u] == 0:
-                    continue
+            before, cells = (1 << doublings[s]) // 2, step << doublings[s]
+            for u in np.flatnonzero(hits[g, s]):
                 events, dips = 0, 0
                 for c in range(edges[g], edges[g + 2]):
-                    if not live[c]:
-                        continue
                     begin = step * (u + delays[s, c] - first[s, g] - before)
-                    for t in range(max(begin, 0), min(begin + cells, times)):
-                        if marks[t, c] & np.uint8(RUN | ABOVE):
+                    for t in range(max(begin, 0), min(begin + cells, times) if live[c] else 0):
+                        if marks[t, c] & event:
                             events += 1
-                            dips += 1 if marks[t, c] & np.uint8(DIP) else 0
-                if dips > _TONES * events:
+                            dips += 1 if marks[t, c] & low else 0
+                if dips > _DIPS * events + _DIPS_SIGMA * np.sqrt(_DIPS * (1 - _DIPS) * events):
                     hits[g, s, u] = 0
 
 
