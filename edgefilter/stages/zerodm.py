@@ -15,7 +15,7 @@ _MANY = 5  # of them must have risen
 _FEW = 2  # of them may have risen shortly before and after: it must come and go at once
 _SHORTLY = 4  # cells, or fewer where the slowest sweep is quick
 _RAISED = 0.4  # of a part's channels that must exceed the level; 0.16 of noise do
-_PARTLY = 0.3, 0.2  # of a thirty-second's channels, with its neighbours and by itself, that make it worth flagging
+_PARTLY = 0.4, 0.3  # of a thirty-second's channels, with its neighbours and by itself, that make it worth flagging
 _LEAST_CHANNELS = 32
 _SWEEP = 4.0  # times that which the slowest sweep must take over the band: a pulse that rises in many parts at
 # once has then risen in more than a few of them shortly before or after
