@@ -206,9 +206,10 @@ def evidence(
     above
         Power of a single cell from which on it is marked ABOVE.
     above_group
-        The same for 16 times together, in their own standard deviations.
+        The same for 16 times together, in their own standard deviations; of a cell, no more than ``above`` is counted,
+        so that a single strong one does not make a group.
     marks
-        Output, uint8 ``[time, channel]``: RUN, HIGH, LOW, ABOVE.
+        Output, uint8 ``[time, channel]``: RUN, HIGH, LOW, ABOVE, DIP.
     groups
         Output, uint8 ``[⌈time / 16⌉, channel]``: ABOVE.
     moments
