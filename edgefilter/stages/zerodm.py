@@ -90,7 +90,7 @@ def _sudden(used: NDArray[np.int32], moved: NDArray[np.int32], shortly: int) -> 
 
 
 def _mark_parts(flags: NDArray[np.uint16], times: NDArray[np.int64], share: NDArray[np.float64]) -> None:
-    """Flag the parts of the band that have moved, and all of it if most have."""
+    """Flag the parts of the band that have moved."""
     channels = flags.shape[1]
     bad = (uniform_filter1d(share, 3, axis=1, mode="nearest") > _PARTLY[0]) & (share > _PARTLY[1])
     for band in range(BANDS):
