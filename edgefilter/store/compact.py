@@ -63,7 +63,7 @@ def compact(
     """
     done = Compaction()
     for table in SCHEMAS:
-        found = parts(store, table)
+        found = parts(store, f"{table}/")
         gone = _clean(store, found, now - grace)
         done.deleted += len(gone)
         for group in _groups(live(store, [part for part in found if part.name not in gone]), before, target):

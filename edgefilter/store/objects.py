@@ -217,6 +217,13 @@ class ObjectStore:
         """Give the names that begin with ``prefix``, sorted."""
         return (item.name for item in self.listing(prefix))
 
+    def folders(self, prefix: str) -> list[str]:
+        """Give the folders right below one; see :meth:`edgefilter.store.base.Store.folders`."""
+        check_name(prefix.removesuffix("/"))
+        with self._explained(prefix, "cannot list"):
+            found = obstore.list_with_delimiter(self._store, prefix)["common_prefixes"]
+        return sorted(f"{name.removesuffix('/')}/" for name in found)
+
     def delete(self, names: Sequence[str]) -> None:
         """Remove objects; see :meth:`edgefilter.store.base.Store.delete`."""
         for name in names:
