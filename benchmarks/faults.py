@@ -51,6 +51,7 @@ def disturbed(folder: Path, faults: list[str], seed: int, between: tuple[float, 
         "samples_sent": sent.samples,
         "ledger": {"expected": expected, "received": received} | {key: count for key, count in lost.items() if count},
         "store_identical": got == want,
+        "objects_that_differ": sorted(name for name in {*got, *want} if got.get(name) != want.get(name))[:20],
         "seconds": round(time.monotonic() - began, 1),
     }
 
