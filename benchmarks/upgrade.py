@@ -52,7 +52,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=10)
     parser.add_argument("--shadow", type=int, default=2, help="blocks to compare in each")
-    parser.add_argument("--speed", type=float, default=1.0, help="times real time that the telescope sends")
+    parser.add_argument(
+        "--speed", type=float, default=1.0, help="times real time that the telescope sends; 0 is as fast as it is taken"
+    )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/upgrade.json"))
     arguments = parser.parse_args()
     said: list[str] = []
@@ -61,7 +63,9 @@ def main() -> None:
         folder = Path(temporary)
         interpreters = [second_environment(folder), sys.executable]
         with Node(folder) as node:
-            telescope = Sending(sky(100_000.0), node.endpoint, arguments.speed, frame_bytes=FRAME_BYTES, patience=600.0)
+            telescope = Sending(
+                sky(100_000.0), node.endpoint, arguments.speed or None, frame_bytes=FRAME_BYTES, patience=600.0
+            )
             wait_for(lambda: node.blocks() >= 1)
             for number in range(arguments.times):
                 began = time.monotonic()
