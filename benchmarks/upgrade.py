@@ -17,7 +17,7 @@ import venv
 from pathlib import Path
 
 from benchmarks.machine import describe
-from tests.node.running import Node, Sending, contents, ledger, replayed, sky, wait_for
+from tests.node.running import Node, Sending, contents, ledger, replayed, sky, sky_until, wait_for
 
 FRAME_BYTES = 65_536
 
@@ -88,7 +88,7 @@ def main() -> None:
             "samples_sent": sent.samples,
             "samples_received": sum(row["samples_received"] for row in rows),
             "samples_expected": sum(row["samples_expected"] for row in rows),
-            "store_identical": got == replayed(sky(sent.end / 1e6), folder),
+            "store_identical": got == replayed(sky_until(sent.end), folder),
             "machine": describe(),
         }
     print(json.dumps(result, indent=1))

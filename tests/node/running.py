@@ -39,6 +39,11 @@ def sky(seconds: float, seed: int = 5) -> VoltageSky:
     return VoltageSky(seconds, seed, rate=1_000_000, centre_mhz=400, pulses=[SkyPulse(0.2, 20, 3e-3, 40)])
 
 
+def sky_until(samples: int) -> VoltageSky:
+    """Return the sky of so many samples, whatever dividing them by the rate rounds to."""
+    return sky((samples + 0.5) / 1e6)
+
+
 def tree(folder: Path, **sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Settings of a node below a folder."""
     whole = {name: dict(values) for name, values in TREE.items()}
