@@ -165,8 +165,8 @@ class StoreReader:
             found = [part for part in found if any(n in blocks for n in range(part.parsed.block, part.parsed.last + 1))]
 
         def one(part: Part) -> pa.Table:
-            table = self._part(part, schema, read, columns is not None, filter)
-            return table if blocks is None else _of_blocks(table, blocks)
+            condition = filter if blocks is None else _among(part, blocks, filter)
+            return self._part(part, schema, read, columns is not None, condition)
 
         with _explained(where):
             if filter is not None:
@@ -364,5 +364,11 @@ def _mixed(found: Sequence[Part]) -> bool:
     return any(a.stream == b.stream and b.block <= a.last and b.last != a.block for a, b in pairwise(names))
 
 
-def _of_blocks(table: pa.Table, blocks: Container[int]) -> pa.Table:
-    return table.filter(pa.array([block in blocks for block in table.column("block").to_pylist()], pa.bool_()))
+def _among(part: Part, blocks: Container[int], condition: pc.Expression | None) -> pc.Expression | None:
+    """Add to a condition that a row's block is one of these, unless all blocks of the file are."""
+    there = range(part.parsed.block, part.parsed.last + 1)
+    wanted = [block for block in there if block in blocks]
+    if len(wanted) == len(there):
+        return condition
+    among = pc.field("block").isin(wanted)
+    return among if condition is None else condition & among
