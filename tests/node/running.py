@@ -130,17 +130,20 @@ class Node:
     def call(self, command: str, say: Callable[[str], None] = lambda _: None, **arguments: Any) -> Any:
         return call(self.folder / "run" / "control.sock", command, say, **arguments)
 
+    def children(self) -> list[dict[str, Any]]:
+        """What the supervisor writes down of its children."""
+        try:
+            return list(json.loads((self.folder / "run" / "children.json").read_text())["children"])
+        except (FileNotFoundError, ValueError):
+            return []
+
+    def roles(self) -> list[str]:
+        """Roles of the children that live."""
+        return sorted(child["role"] for child in self.children())
+
     def pid(self, role: str) -> int:
         """Process of the child that has a role, once there is one."""
-
-        def find() -> list[int]:
-            try:
-                listed = json.loads((self.folder / "run" / "children.json").read_text())["children"]
-            except (FileNotFoundError, ValueError):
-                return []
-            return [child["pid"] for child in listed if child["role"] == role]
-
-        return int(wait_for(find)[-1])
+        return int(wait_for(lambda: [child["pid"] for child in self.children() if child["role"] == role])[-1])
 
     def kill(self, role: str, number: int = signal.SIGKILL) -> int:
         """Send a signal to a child; return which process that was."""

@@ -57,6 +57,20 @@ def test_what_was_on_its_way_to_a_killed_receiver_is_repeated(tmp_path):
     assert contents(tmp_path / "store") == replayed(source, tmp_path)
 
 
+def test_a_forwarder_of_an_earlier_supervisor_that_dies_while_it_drains_is_replaced(tmp_path):
+    source = sky(4.0)
+    with Node(tmp_path) as node:
+        telescope = Sending(source, node.endpoint, 1.0, frame_bytes=FRAME)
+        wait_for(lambda: "forwarder" in node.roles())
+        node.die()
+        stopped = node.kill("forwarder", signal.SIGSTOP)
+        telescope.wait()
+        wait_for(lambda: node.roles() == ["forwarder"])
+        os.kill(stopped, signal.SIGKILL)
+        assert node.wait() == 0
+    assert contents(tmp_path / "store") == replayed(source, tmp_path)
+
+
 @pytest.mark.parametrize("policy", ["hold", "drop-oldest"])
 def test_a_slow_reducer_holds_the_sender_back_or_loses_what_the_ledger_says(policy, tmp_path):
     source = sky(6.0)
