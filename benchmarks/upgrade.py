@@ -72,6 +72,7 @@ def main() -> None:
                 node.call("upgrade", said.append, python=interpreters[number % 2], shadow=arguments.shadow)
                 took.append(round(time.monotonic() - began, 1))
                 print(said[-2], f"({took[-1]} s)", flush=True)
+            load = round(os.getloadavg()[0], 1)
             told = node.blocks()
             wait_for(lambda: node.blocks() > told + 10, 600)
             sent = telescope.stop()
@@ -82,6 +83,8 @@ def main() -> None:
             "blocks_equal_in_shadow": sum("is equal" in line for line in said),
             "blocks_different_in_shadow": sum("differs" in line for line in said),
             "seconds_each": took,
+            "times_real_time": arguments.speed,
+            "load_average": load,
             "exit_status": status,
             "blocks": len(rows),
             "blocks_twice": len(rows) - len({row["block"] for row in rows}),
