@@ -16,6 +16,7 @@ from itertools import zip_longest
 
 import numpy as np
 
+from edgefilter.card import Card
 from edgefilter.cells import Rows
 from edgefilter.chunk import Chunk, Loss, SampleAccount
 from edgefilter.plan import Plan
@@ -25,7 +26,9 @@ from edgefilter.stages.flag import FlagStage
 from edgefilter.stages.integrate import Integrate, Reduced
 from edgefilter.stages.keep import Keep
 from edgefilter.stages.search import Events, Search
+from edgefilter.stages.search_card import CardSearch
 from edgefilter.stages.whiten import White, Whiten
+from edgefilter.stages.whiten_card import CardWhiten
 from edgefilter.track import Track
 from edgefilter.workers import Workers
 
@@ -90,8 +93,9 @@ class Reducer:
         self._front = front(plan, workers)
         self._flag = FlagStage(plan, workers)
         self._integrate = Integrate(plan, workers)
-        self._whiten = Whiten(plan, workers)
-        self._search = Search(plan, workers)
+        card = workers if isinstance(workers, Card) else None
+        self._whiten = CardWhiten(plan, card) if card else Whiten(plan, workers)
+        self._search = CardSearch(plan, card) if card else Search(plan, workers)
         self._cluster = Cluster(plan)
         self._keep = Keep(plan)
         rows = plan.rows_per_block

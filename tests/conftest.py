@@ -1,10 +1,17 @@
 """Fixtures that all tests share."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from edgefilter.card import Card
+from edgefilter.errors import ConfigError
+from edgefilter_kernels.cuda import raw
+from tests.emulator import emulator
+from tests.emulator.card import EmulatedCard
 
 # The same examples in every run: a red check is one that a developer can repeat.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -21,3 +28,17 @@ def data() -> Path:
     if not (path / "transients").is_dir():
         pytest.fail(f"EDGEFILTER_DATA is {folder}, which holds no transients/ folder")
     return path
+
+
+@pytest.fixture(params=["emulated", pytest.param("real", marks=pytest.mark.gpu)])
+def card(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Card:
+    """A card: one that the host emulates, and a real one where there is one."""
+    if request.param == "real":
+        try:
+            return Card(1)
+        except ConfigError as error:
+            pytest.skip(str(error))
+    if shutil.which("g++") is None:
+        pytest.skip("no g++ to compile the CUDA sources for the host with")
+    monkeypatch.setattr(raw, "launch", emulator.launch)
+    return EmulatedCard()

@@ -111,11 +111,8 @@ class Search:
         self._plan = plan
         self._workers = workers
         self._tree = Tree(plan)
-        found, delays = groups(plan, self._tree.bands), delay_rows(plan)
-        families = self._tree.families(found, delays)
-        # A fixed shuffle, so that equal shares of the families take equal time.
-        self._families = [families[i] for i in np.random.default_rng(0).permutation(len(families)).tolist()]
-        self._rungs = sorted({family.rows for family in families})
+        self._families = self._make_families()
+        self._rungs = sorted({family.rows for family in self._families})
         # Room for half of the widest boxcar on both sides, in whole time steps of every resolution.
         widest = self._rungs[-1] << (plan.settings.pulses.widths - 1)
         self._margin = _up(max(widest // 2, 1), _GRAIN)
@@ -157,13 +154,22 @@ class Search:
         before, after = -(-self.history // rows), -(-self.lookahead // rows)
         if len(near) != before + 1 + after:
             raise ValueError(f"block {block} is searched in {before} + 1 + {after} blocks, not in {len(near)}")
-        if not any(white is not None and white.share.any() for white in near):
+        if not any(white is not None and (white.complete or white.share.any()) for white in near):
             return Events.none()
-        job = _BlockSearch(self._plan, self._tree, self._margin, block)
-        latest = max(family.rows * (family.latest + job.length(family.rows)) for family in self._families)
+        latest = max(f.rows * (f.latest + _length(rows, self._margin, f.rows)) for f in self._families)
         first = before * rows - self._margin
-        window = _Window(near, (first, first + latest), self._plan, self._rungs, self._workers)
         kept = _Strongest(self._most)
+        self._search(near, (first, first + latest), block, kept)
+        return kept.all()
+
+    def _make_families(self) -> list[Family]:
+        families = self._tree.families(groups(self._plan, self._tree.bands), delay_rows(self._plan))
+        # A fixed shuffle, so that equal shares of the families take equal time.
+        return [families[i] for i in np.random.default_rng(0).permutation(len(families)).tolist()]
+
+    def _search(self, near: Sequence[White | None], span: tuple[int, int], block: int, kept: "_Strongest") -> None:
+        window = _Window(near, span, self._plan, self._rungs, self._workers)
+        job = _BlockSearch(self._plan, self._tree, self._margin, block)
 
         def run(start: int, stop: int) -> None:
             for family in self._families[start:stop]:
@@ -171,7 +177,6 @@ class Search:
                     kept.add(events)
 
         self._workers.over(len(self._families), run)
-        return kept.all()
 
 
 class _Window:
@@ -227,7 +232,7 @@ class _BlockSearch:
 
     def length(self, rung: int) -> int:
         """Time steps of dedispersed series."""
-        return 2 * (self._margin // rung) + -(-self._rows // rung)
+        return _length(self._rows, self._margin, rung)
 
     def search(self, family: Family, window: _Window) -> Iterator[Events]:
         """Yield the events of each group and band."""
@@ -320,10 +325,8 @@ def _join(parts: Sequence[NDArray[np.int8] | None], rows: int, first: int, out: 
 
 
 def _scale(total: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
-    scale = np.zeros_like(total)
     enough = total >= max(_LEAST_SHARE * channels, min(_LEAST_CHANNELS, channels / 2))
-    np.divide(1 / COUNTS, np.sqrt(total), out=scale, where=enough)
-    return scale
+    return np.where(enough, np.float32(1 / COUNTS) / np.sqrt(np.where(enough, total, 1)), np.float32(0))
 
 
 class _Strongest:
@@ -350,3 +353,8 @@ class _Strongest:
 
 def _up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
+
+
+def _length(rows: int, margin: int, rung: int) -> int:
+    # Time steps of dedispersed series.
+    return 2 * (margin // rung) + -(-rows // rung)

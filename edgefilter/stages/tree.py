@@ -73,11 +73,11 @@ class Tree:
         self.subband = np.repeat(np.arange(len(self.edges) - 1), np.diff(self.edges))
         """Sub-band of each channel."""
 
-    def families(self, found: Sequence[Group], delays: NDArray[np.float64]) -> list[Family]:
-        """Families of up to two groups."""
+    def families(self, found: Sequence[Group], delays: NDArray[np.float64], together: int = _TOGETHER) -> list[Family]:
+        """Families of up to ``together`` groups."""
         tracked = [(group, self._track(group, delays)) for group in found]
         rungs = [list(same) for _, same in groupby(tracked, key=lambda item: item[0].rows)]
-        return [Family.of(same[at : at + _TOGETHER]) for same in rungs for at in range(0, len(same), _TOGETHER)]
+        return [Family.of(same[at : at + together]) for same in rungs for at in range(0, len(same), together)]
 
     def _track(self, group: Group, delays: NDArray[np.float64]) -> Delays:
         # The highest frequency of a sub-band leads: its channels then never do.

@@ -68,10 +68,16 @@ class Whiten:
             raise ValueError(
                 f"rows [{window.start}, {window.stop}) are not a block of {rows} and a history of {self.history}"
             )
-        value, share = np.empty((channels, rows), np.int8), np.empty((channels, rows), np.int8)
+        value, share = self._whiten(window.stokes[0], window.weight)
+        return White(value, share, bool(share.min() == WHOLE))
+
+    def _whiten(
+        self, power: NDArray[np.float32], weight: NDArray[np.uint16]
+    ) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+        value, share = np.empty((2, self._plan.channels, self._plan.rows_per_block), np.int8)
 
         def run(start: int, stop: int) -> None:
-            whiten(window.stokes[0], window.weight, self._plan.cells_per_row, self.history, start, stop, value, share)
+            whiten(power, weight, self._plan.cells_per_row, self.history, start, stop, value, share)
 
-        self._workers.over(channels, run, align=16)
-        return White(value, share, bool(share.min() == WHOLE))
+        self._workers.over(self._plan.channels, run, align=16)
+        return value, share

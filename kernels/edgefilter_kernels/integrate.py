@@ -76,6 +76,22 @@ def integrate(
     ValueError
         If shapes or types do not fit together, or there is a flag that ``sums`` has no room for.
     """
+    check(power, flags, matrix, extent, sums, start, stop)
+    bits = len(sums.occupancy)
+    if _integrate(power, flags, matrix, *extent, sums, start, stop) >> bits:
+        raise ValueError(f"flags have bits beyond the {bits} that are counted")
+
+
+def check(
+    power: NDArray[np.float32],
+    flags: NDArray[np.uint16],
+    matrix: NDArray[np.float64],
+    extent: tuple[int, int],
+    sums: Sums,
+    start: int,
+    stop: int,
+) -> None:
+    """Raise ``ValueError`` if arguments of :func:`integrate` do not fit together; looks at no number in an array."""
     times, channels, products = power.shape
     planes, rows, _ = sums.stokes.shape
     bits = len(sums.occupancy)
@@ -97,8 +113,6 @@ def integrate(
     first, last = extent
     if not (0 <= start <= stop <= channels and 0 <= first <= last <= times):
         raise ValueError(f"channels [{start}, {stop}) or cells [{first}, {last}) lie outside {power.shape}")
-    if _integrate(power, flags, matrix, first, last, sums, start, stop) >> bits:
-        raise ValueError(f"flags have bits beyond the {bits} that are counted")
 
 
 @kernel

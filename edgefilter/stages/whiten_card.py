@@ -1,0 +1,33 @@
+"""Whitening on a card: rows as they are there, bytes that stay there."""
+
+from typing import Any
+
+import numpy as np
+
+from edgefilter.card import Card
+from edgefilter.plan import Plan
+from edgefilter.stages.whiten import Whiten
+from edgefilter_kernels.cuda.whiten import whiten
+
+
+class CardWhiten(Whiten):
+    """As :class:`~edgefilter.stages.whiten.Whiten`, of rows that are on a card or are brought there.
+
+    Parameters
+    ----------
+    plan
+        Layout.
+    card
+        The card.
+    """
+
+    def __init__(self, plan: Plan, card: Card) -> None:
+        super().__init__(plan, card)
+        self._card = card
+
+    def _whiten(self, power: Any, weight: Any) -> tuple[Any, Any]:
+        shape = self._plan.channels, self._plan.rows_per_block
+        value, share = self._card.empty(shape, np.int8), self._card.empty(shape, np.int8)
+        arguments = self._card.put(power), self._card.put(weight), self._plan.cells_per_row, self.history
+        whiten(*arguments, 0, shape[0], value, share)
+        return value, share

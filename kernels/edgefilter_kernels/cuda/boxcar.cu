@@ -1,0 +1,119 @@
+// Matched boxcars over dedispersed series: the twin of ../boxcar.py.
+
+#include "bulk.h"
+#include "peaks.h"
+
+constexpr int LEAST_ROWS = 256;
+constexpr int LEAST_BOXCARS = 64;
+constexpr double LEAST_SCATTER = 0.9;
+constexpr int SPAN = 4096;  // times in shared memory, twice
+
+// Whether any boxcar reaches the threshold with the least scatter it may have: almost no series does. A span of times
+// stays in shared memory while the sums double; spans overlap by the widest boxcar.
+__device__ bool may_reach(const float* line, int length, int octaves, double threshold, float (&span)[2][SPAN])
+{
+    __shared__ int any;
+    if (threadIdx.x == 0) any = 0;
+    bool mine = false;
+    for (int start = 0; start < length; start += SPAN - (1 << (octaves - 1)) + 1) {
+        int size = min(SPAN, length - start);
+        for (int t = threadIdx.x; t < size; t += SAMPLE) span[1][t] = line[start + t];
+        __syncthreads();
+        for (int octave = 0; octave < octaves; octave++) {
+            int w = 1 << octave, h = w / 2;
+            const float* narrow = span[(octave + 1) & 1];
+            float* wide = span[octave & 1];
+            float limit = (float)(threshold * sqrt((double)w) * (1.0 - 1e-6));
+            for (int t = threadIdx.x; t < size - w + 1; t += SAMPLE) {
+                float total = h ? narrow[t] + narrow[t + h] : narrow[t];
+                wide[t] = total;
+                mine = mine || total >= limit;
+            }
+            __syncthreads();
+        }
+    }
+    if (mine) atomicOr(&any, 1);
+    __syncthreads();
+    return any;
+}
+
+// The best boxcar in each cell of time of each item, appended to the peaks in no order. A block of SAMPLE threads takes
+// one item after another, so that what it keeps of a series, five times its length, is bounded by the size of the grid;
+// hundreds of blocks are under way at a time, and only one in many goes further than may_reach.
+// series is [row][part][length], scale [row of it][steps], scratch [block][5][length]. There is room for every cell.
+extern "C" __global__ void find_peaks(
+    const float* __restrict__ series, int parts, int length, const Item* items, int count,
+    const float* __restrict__ scales, int steps, int repeat, int first, int times, int octaves, double threshold,
+    int cell, float* scratch, int* filled, int* table, int room)
+{
+    __shared__ Bulk bulk;
+    __shared__ float span[2][SPAN];
+    float* line = scratch + 5LL * length * blockIdx.x;
+    float *spare[2] = {line + length, line + 2LL * length}, *best = line + 3LL * length;
+    int* wide = (int*)(line + 4LL * length);
+    Peaks peaks = {filled, table, room};
+    for (int i = blockIdx.x; i < count; i += gridDim.x) {
+        Item item = items[i];
+        const float* part = series + (long long)item.row * parts * length;
+        const float* scale = scales + (long long)item.scale * steps;
+        auto valid = [=](int t) { return scale[(first + t) / repeat] > 0.0f; };
+
+        // Add the parts, and bring level and scatter of the times that are searched to 0 and 1.
+        for (int t = threadIdx.x; t < length; t += SAMPLE) {
+            float total = 0.0f, factor = scale[t / repeat];
+            for (int p = item.part; p < item.part_stop; p++) total = fmaf(part[(long long)p * length + t], factor, total);
+            line[t] = total;
+        }
+        __syncthreads();
+        Level level = level_scatter(times, [=](int t) { return line[first + t]; }, valid, bulk);
+        if (level.count == 0) continue;
+        bool known = level.count >= LEAST_ROWS;
+        float low = known ? (float)level.level : 0.0f;
+        float factor = known ? (float)(1.0 / max(level.scatter, LEAST_SCATTER)) : 1.0f;
+        for (int t = threadIdx.x; t < length; t += SAMPLE)
+            line[t] = scale[t / repeat] > 0.0f ? (line[t] - low) * factor : 0.0f;
+        __syncthreads();
+        if (!may_reach(line, length, octaves, threshold, span)) continue;
+
+        // S/N and width of the best boxcar at each time.
+        for (int t = threadIdx.x; t < times; t += SAMPLE) {
+            best[t] = 0.0f;
+            wide[t] = 0;
+        }
+        const float* sums = line;
+        for (int octave = 0; octave < octaves; octave++) {
+            int w = 1 << octave;
+            if (octave) {
+                float* doubled = spare[octave & 1];
+                for (int t = threadIdx.x; t < length - w + 1; t += SAMPLE) doubled[t] = sums[t] + sums[t + w / 2];
+                sums = doubled;
+                __syncthreads();
+            }
+            double scatter = sqrt((double)w);
+            if (w > 1 && times >= LEAST_BOXCARS * w) {
+                Level measured = level_scatter(
+                    times / w, [=](int k) { return sums[first + k * w]; },
+                    [=](int k) { return valid(k * w) && valid(k * w + w - 1); }, bulk);
+                // One standard error less than measured: the greater of two estimates is otherwise always too great.
+                if (measured.count >= LEAST_BOXCARS)
+                    scatter = max(scatter, measured.scatter * (1.0 - sqrt(0.5 / measured.count)));
+            }
+            float to_snr = (float)(1.0 / scatter);
+            for (int t = threadIdx.x; t < times; t += SAMPLE) {
+                float snr = sums[first - w / 2 + t] * to_snr;
+                if (snr > best[t]) {
+                    best[t] = snr;
+                    wide[t] = w;
+                }
+            }
+            __syncthreads();
+        }
+        for (int k = threadIdx.x; k * cell < times; k += SAMPLE) {
+            int at = k * cell;
+            for (int t = at; t < min(k * cell + cell, times); t++)
+                if (best[t] > best[at]) at = t;
+            if (best[at] >= threshold) peaks.add(i, first + at, wide[at], best[at]);
+        }
+        __syncthreads();
+    }
+}

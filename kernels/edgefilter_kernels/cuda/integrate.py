@@ -1,0 +1,36 @@
+"""Cells to rows, and what became of every cell: the twin of :mod:`edgefilter_kernels.integrate`, bit for bit."""
+
+from typing import Any
+
+import numpy as np
+
+from edgefilter_kernels.cuda import raw
+from edgefilter_kernels.cuda.raw import namespace
+from edgefilter_kernels.integrate import Sums, check
+
+_THREADS = 128
+
+
+def integrate(power: Any, flags: Any, matrix: Any, extent: tuple[int, int], sums: Sums, start: int, stop: int) -> None:
+    """As :func:`edgefilter_kernels.integrate.integrate`: arrays on the device.
+
+    A flag that ``sums`` has no room for raises nothing, because the host would have to wait for the card to know: it
+    is counted nowhere, and the balance of the block shows that.
+    """
+    check(power, flags, matrix, extent, sums, start, stop)
+    times, channels, products = power.shape
+    planes, rows, _ = sums.stokes.shape
+    if start == stop:
+        return
+    # Sums of rows, which add up to the total in their order: less than the cells take, of which a row has many.
+    row_sum = namespace(power).empty((planes, rows, channels), np.float64)
+    tiles = -(-(stop - start) // _THREADS)
+    inside = [np.int32(n) for n in (channels, products, *extent, start, stop)]
+    cells = np.int32(times // rows)
+    arguments = (
+        power, flags, matrix, cells, *inside, np.int32(len(sums.occupancy)), sums.stokes, sums.weight, row_sum,
+        sums.good, sums.occupancy, sums.raised,
+    )  # fmt: skip
+    raw.launch("integrate.cu", "integrate_rows", (rows, tiles, planes), (_THREADS,), arguments)
+    arguments = (power, flags, matrix, row_sum, np.int32(rows), cells, *inside, sums.total)
+    raw.launch("integrate.cu", "integrate_total", (tiles, planes), (_THREADS,), arguments)

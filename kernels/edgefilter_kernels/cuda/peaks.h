@@ -1,0 +1,30 @@
+// What is searched, and what is found: tables that kernels of the search hand to each other.
+
+#pragma once
+
+struct Item {  // one series of one band
+    int row;               // of the series
+    int part, part_stop;   // parts of the band that it is the sum of
+    int scale;             // row of its factors
+    int channel, channel_stop;
+};
+
+struct Peaks {  // a table [item, time, width, bits of S/N][room] of which so many columns are filled, in no order
+    int* filled;
+    int* table;
+    int room;
+
+    __device__ int item(int at) const { return table[at]; }
+    __device__ int time(int at) const { return table[room + at]; }
+    __device__ int width(int at) const { return table[2LL * room + at]; }
+    __device__ float snr(int at) const { return __int_as_float(table[3LL * room + at]); }
+
+    __device__ void add(int item, int time, int width, float snr)
+    {
+        int at = atomicAdd(filled, 1);
+        table[at] = item;
+        table[room + at] = time;
+        table[2LL * room + at] = width;
+        table[3LL * room + at] = __float_as_int(snr);
+    }
+};

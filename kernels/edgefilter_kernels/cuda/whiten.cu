@@ -1,0 +1,149 @@
+// Channels of zero mean and unit variance: the twin of ../whiten.py, with the same single-precision sums in the same
+// order, so that both make the same bytes. The __f…_rn functions keep products and sums apart, as they are there.
+
+#include "bulk.h"
+
+constexpr float ENDLESS = 3e38f;  // beyond this nothing is finite
+constexpr float WHOLE = 64.0f;
+constexpr int LEAST_ROWS = 16;
+constexpr int TILE = 32;
+constexpr int AHEAD = 16;  // rows that a thread has asked for before it adds them
+
+// Median of about 128 evenly spaced valid values of a channel, and the square of three sigma after their MAD.
+// One block of SAMPLE threads a channel, one value a thread. The CPU makes the rows up to a multiple of eight: evened.
+// bulk is [centre, square of the reach][channel].
+extern "C" __global__ void find_bulk(
+    const float* power, const unsigned short* weight, int rows, int evened, int channels, int start, int count,
+    float unit, float* bulk)
+{
+    __shared__ Bulk shared;
+    __shared__ int found;
+    const float* x = power + start + blockIdx.x;
+    const unsigned short* w = weight + start + blockIdx.x;
+    auto valid = [=](int t) { return w[(long long)t * channels] > 0 && fabsf(x[(long long)t * channels]) < ENDLESS; };
+    int i = threadIdx.x, step = max(evened / LEAST_SAMPLE, 1), at = i * step;
+    if (at >= rows || !valid(at)) at = -1;
+    if (i == 0) found = 0;
+    __syncthreads();
+    if (at >= 0) atomicAdd(&found, 1);
+    __syncthreads();
+    int some = found;
+    if (some < LEAST_SAMPLE / 2 && step > 1) some = choose(rows, valid, shared, at);
+    float centre = 0.0f, limit = 0.0f;
+    if (some) {
+        bool has = at >= 0;
+        float mine = has ? x[(long long)at * channels] : 0.0f;
+        float root = has ? (float)sqrt((double)w[(long long)at * channels] * unit) : 0.0f;
+        centre = median(mine, has, shared);
+        float reach = (float)(REACH * median(__fmul_rn(fabsf(__fsub_rn(mine, centre)), root), has, shared));
+        limit = reach > 0.0f ? reach * reach : ENDLESS;
+    }
+    if (i == 0) {
+        bulk[blockIdx.x] = centre;
+        bulk[count + blockIdx.x] = limit;
+    }
+}
+
+// Level of a channel, counts to a unit of power (neither a number where there is no data), and whether all its shares
+// are whole. One thread a channel adds all rows in their order: the sums are those of the CPU, bit for bit. Neighbouring
+// threads read neighbouring channels, and each asks for AHEAD rows before it adds them, so that a block of rows takes
+// about the time to read it at a tenth of the memory's speed: far from what a search takes.
+// scale is [level, factor][channel].
+extern "C" __global__ void find_scale(
+    const float* power, const unsigned short* weight, int rows, int evened, int channels, int start, int count,
+    float unit, float counts, const float* bulk, float* scale, signed char* whole)
+{
+    int c = blockIdx.x * blockDim.x + threadIdx.x;
+    if (c >= count) return;
+    float centre = bulk[c], limit = bulk[count + c];
+    float kept = 0.0f, total = 0.0f, first = 0.0f, second = 0.0f, finite = 0.0f;
+    for (int t = 0; t < rows; t += AHEAD) {
+        float x[AHEAD];
+        unsigned short cells[AHEAD];
+#pragma unroll
+        for (int k = 0; k < AHEAD; k++) {
+            long long at = (long long)min(t + k, rows - 1) * channels + start + c;
+            x[k] = power[at];
+            cells[k] = t + k < rows ? weight[at] : 0;
+        }
+#pragma unroll
+        for (int k = 0; k < AHEAD; k++) {
+            float w = __fmul_rn((float)cells[k], unit), off = __fsub_rn(x[k], centre), power_of = __fmul_rn(off, off);
+            float square = __fmul_rn(power_of, w);
+            if (square <= limit && w > 0.0f) {
+                kept += 1.0f;
+                total += w;
+                first = __fadd_rn(first, __fmul_rn(off, w));
+                second += square;
+            }
+            if (power_of < ENDLESS) finite += w;
+        }
+    }
+    float level = nanf(""), factor = nanf("");
+    if (kept >= LEAST_ROWS) {
+        float mean = first / max(total, 1e-30f), about = centre + mean;
+        double scatter = sqrtf(max(__fsub_rn(second, __fmul_rn(__fmul_rn(total, mean), mean)), 0.0f) / kept);
+        if (limit < ENDLESS) scatter /= CLIPPED_SIGMA;
+        if (scatter > 1e-6 * fabsf(about)) {  // rounding of a constant channel is no scatter
+            level = about;
+            factor = (float)(counts / scatter);
+        }
+    }
+    scale[c] = level;
+    scale[count + c] = factor;
+    whole[c] = finite == evened && isfinite(level);
+}
+
+// Whiten, cut and round, and turn [time, channel] to [channel, time]. A block of TILE x 8 threads makes a tile of TILE
+// times and channels: warps read along channels and write along time, 32 bytes at a time. The rows of the tile are 36
+// bytes apart, nine words, so that a column of it lies in 32 different banks.
+extern "C" __global__ void turn(
+    const float* power, const unsigned short* weight, int rows, int channels, int start, int count, int first,
+    float unit, float most, const float* scale, const signed char* whole, signed char* value, signed char* share)
+{
+    __shared__ signed char values[TILE][TILE + 4], shares[TILE][TILE + 4];
+    int c = blockIdx.y * TILE + threadIdx.x, times = rows - first;
+    for (int k = threadIdx.y; k < TILE; k += blockDim.y) {
+        int t = blockIdx.x * TILE + k;
+        if (t < times && c < count) {
+            long long at = (long long)(first + t) * channels + start + c;
+            float w = __fmul_rn((float)weight[at], unit);
+            float x = __fmul_rn(__fsub_rn(power[at], scale[c]), scale[count + c]);
+            bool good = x < ENDLESS && x > -ENDLESS && w > 0.0f;
+            // To the nearest integer: all are positive when the fraction is cut off.
+            float rounded = good ? __fmul_rn(max(min(x, most), -most), w) : 0.0f;
+            float part = good ? max(__fmul_rn(w, WHOLE), 1.0f) : 0.0f;
+            values[k][threadIdx.x] = (signed char)((int)__fadd_rn(rounded, 128.5f) - 128);
+            shares[k][threadIdx.x] = whole[c] ? (signed char)WHOLE : (signed char)((int)__fadd_rn(part, 128.5f) - 128);
+        }
+    }
+    __syncthreads();
+    int t = blockIdx.x * TILE + threadIdx.x;
+    for (int k = threadIdx.y; k < TILE; k += blockDim.y) {
+        int channel = blockIdx.y * TILE + k;
+        if (t < times && channel < count) {
+            long long to = (long long)(start + channel) * times + t;
+            value[to] = values[threadIdx.x][k];
+            share[to] = shares[threadIdx.x][k];
+        }
+    }
+}
+
+// Add neighbouring times and keep the variance. One thread a sum; n of them in all, whole channels one after the other.
+extern "C" __global__ void halve(const signed char* value, long long n, float root, signed char* out)
+{
+    long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= n) return;
+    float total = rintf((float)(value[2 * i] + value[2 * i + 1]) * root);
+    out[i] = (signed char)max(min(total, 127.0f), -127.0f);
+}
+
+// The largest of every repeat times. One thread a result, as above.
+extern "C" __global__ void widest(const signed char* share, long long n, int repeat, signed char* out)
+{
+    long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= n) return;
+    signed char largest = 0;
+    for (int k = 0; k < repeat; k++) largest = max(largest, share[i * repeat + k]);
+    out[i] = largest;
+}

@@ -1,0 +1,68 @@
+"""The search on a card against the search on the CPU."""
+
+import numpy as np
+import pytest
+
+from edgefilter.stages.search import Search
+from edgefilter.stages.search_card import CardSearch, FamilyOnCard
+from edgefilter.stages.whiten import Whiten
+from edgefilter.stages.whiten_card import CardWhiten
+from edgefilter.workers import Workers
+from tests.reference.pulse_sky import add_pulse, around, make_plan, noise
+
+# Of the S/N: sums in another order, see tests/kernels/cuda/test_search.py.
+GUARD = 1e-5
+
+
+def whitened(whiten, plan, sky):
+    rows = plan.rows_per_block
+    return [
+        whiten.reduce(type(sky).join([sky], k * rows - whiten.history, (k + 1) * rows, sky))
+        for k in range(-(-sky.stop // rows))
+    ]
+
+
+@pytest.mark.parametrize("lost", [0.0, 0.1])
+@pytest.mark.parametrize(("channels", "rows", "dm", "block"), [(32, 256, 200, 12), (50, 512, 3000, 6)])
+def test_events_are_those_of_the_cpu(card, lost, channels, rows, dm, block):
+    plan = make_plan(channels, rows=rows, dm=(0, dm), snr=5)
+    sky = noise(plan, 16 * rows, 1)
+    rng = np.random.default_rng(1)
+    if lost:
+        sky.weight[rng.random(sky.weight.shape) < lost] = 0
+        sky.weight[block * rows + 40 : block * rows + 90] = 0
+    for row, width in ((30, 2), (200, 8)):
+        add_pulse(plan, sky, block * rows + row, dm / 2, width, 25)
+    with Workers(1) as workers:
+        there, here = Search(plan, workers), CardSearch(plan, card)
+        blocks = whitened(Whiten(plan, workers), plan, sky)
+        expected = there.reduce(around(plan, there, blocks, block), block)
+        blocks = whitened(CardWhiten(plan, card), plan, sky)
+        near = around(plan, here, blocks, block)
+        # Twice, because tables are kept.
+        for found in (here.reduce(near, block), here.reduce(near, block)):
+            assert len(found) > 50
+            assert (abs(expected.snr / 5 - 1) > GUARD).all()  # none lies in the guard band, by the choice of seeds
+            # Events of nearly the same S/N may change places.
+            order, other = (np.lexsort((one.band, one.width_rows, one.dm, one.row)) for one in (found, expected))
+            for name in ("row", "dm", "dm_step", "width_rows", "band"):
+                np.testing.assert_array_equal(getattr(found, name)[order], getattr(expected, name)[other])
+                assert getattr(found, name).dtype == getattr(expected, name).dtype
+            np.testing.assert_allclose(found.snr[order], expected.snr[other], rtol=GUARD)
+    assert len(here._families) < len(there._families)  # more at a time
+
+
+def test_blocks_without_data_have_no_events(card):
+    plan = make_plan(32, rows=256, dm=(0, 200))
+    search = CardSearch(plan, card)
+    sky = noise(plan, 256, 1)
+    sky.weight[:] = 0
+    near = around(plan, search, whitened(CardWhiten(plan, card), plan, sky), 0)
+    assert len(search.reduce(near, 0)) == 0
+
+
+def test_tracks_that_leave_the_window_are_refused(card):
+    plan = make_plan(32, rows=256, dm=(0, 200))
+    search = CardSearch(plan, card)
+    with pytest.raises(ValueError, match="the window has 256"):
+        FamilyOnCard(search._families[0], search._tree, 256, 256, card)
