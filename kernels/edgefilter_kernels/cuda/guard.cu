@@ -6,7 +6,8 @@
 
 #include "cells.h"
 
-constexpr unsigned char RUN = 1, SKY = 16;
+constexpr unsigned char RUN = 1, ABOVE = 8, SKY = 16, DIP = 32;
+constexpr double DIPS = 0.2, DIPS_SIGMA = 3.0;
 constexpr double COVERED = 0.6;
 constexpr int NEVER = -(1 << 30), THREADS = 256;
 
@@ -71,6 +72,40 @@ extern "C" __global__ void find_tracks(
         hit = here[u] + there[u] >= usual + 0.5 * (n - usual);
     }
     hits[((long long)g * tracks + s) * steps + u] = hit;
+}
+
+// Block (x, y): track x of pair start + y, hit by hit, of which there are few; its threads share the channels. Forgets
+// the track where more of its events have the low kurtosis of a tone than chance gives.
+extern "C" __global__ void drop_tones(
+    unsigned char* hits, int steps, const unsigned char* __restrict__ marks, int times, int channels, int step,
+    const long long* edges, const int* delays, const int* first, const long long* doublings, const bool* live,
+    int segments, int start)
+{
+    __shared__ int events, dips;
+    int s = blockIdx.x, g = start + blockIdx.y, before = (1 << doublings[s]) / 2, cells = step << doublings[s];
+    unsigned char* row = hits + ((long long)g * gridDim.x + s) * steps;
+    for (int u = 0; u < steps; u++) {
+        if (!row[u]) continue;  // all threads alike
+        if (threadIdx.x == 0) events = dips = 0;
+        __syncthreads();
+        int mine = 0, low = 0;
+        for (int c = (int)edges[g] + threadIdx.x; c < edges[g + 2]; c += THREADS) {
+            if (!live[c]) continue;
+            int begin = step * (u + delays[(long long)s * channels + c] - first[(long long)s * segments + g] - before);
+            for (int t = max(begin, 0); t < min(begin + cells, times); t++) {
+                unsigned char mark = marks[(long long)t * channels + c];
+                if (!(mark & (RUN | ABOVE))) continue;
+                mine++;
+                low += (mark & DIP) != 0;
+            }
+        }
+        atomicAdd(&events, mine);
+        atomicAdd(&dips, low);
+        __syncthreads();
+        bool tone = dips > DIPS * events + DIPS_SIGMA * sqrt(DIPS * (1 - DIPS) * events);
+        __syncthreads();
+        if (tone && threadIdx.x == 0) row[u] = 0;
+    }
 }
 
 // Block (x, y): track x of pair first_pair + y; its threads look for hits, 256 steps at a time, and share the channels
