@@ -236,9 +236,9 @@ class _BlockSearch:
         sums = np.empty((len(begin), len(tree.edges) - 1, self.length(family.rows) + family.spread), np.int16)
         add_channels(value, tree.edges, begin, sums)
         for (group, track), some in zip(family.groups, sums, strict=True):
-            yield self._events(group, track, some, window)
+            yield from self._events(group, track, some, window)
 
-    def _events(self, group: Group, track: Delays, sums: NDArray[np.int16], window: _Window) -> Events:
+    def _events(self, group: Group, track: Delays, sums: NDArray[np.int16], window: _Window) -> Iterator[Events]:
         tree = self._tree
         scales = self._scales(group, track, window)
         first, count = self._margin // group.rows, -(-self._rows // group.rows)
@@ -246,6 +246,8 @@ class _BlockSearch:
         found, time, width, snr = track_peaks(
             sums, tree.parts, track.fine, group.tracks, tree.parts_of, scales, boxcars
         )
+        if not len(found):
+            return
         # A boxcar of one step is centred on the middle of the step, all others between two steps.
         row = (time - first + np.where(width == 1, 0.5, 0.0)) * group.rows
         trial, number = group.tracks[found].T
@@ -254,7 +256,7 @@ class _BlockSearch:
             here = np.flatnonzero(mine & (number == band))
             start = time[here] - width[here] // 2
             mine[here] = self._breadth(band, group, track, window, (trial[here], start, width[here], snr[here]))
-        return Events(
+        yield Events(
             np.float64(self._block * self._rows) + row[mine],
             group.dm[trial[mine]],
             group.apart[found[mine]],

@@ -49,6 +49,9 @@ class Whiten:
         self._workers = workers
         self.history = max(_LEARN_ROWS - plan.rows_per_block, 0)
         """Rows before the block that are asked for."""
+        shape = plan.channels, plan.rows_per_block
+        self._whole = np.broadcast_to(np.int8(WHOLE), shape)
+        self._share = np.empty(shape, np.int8)
 
     def reduce(self, window: Rows) -> White:
         """Whiten one block.
@@ -68,10 +71,13 @@ class Whiten:
             raise ValueError(
                 f"rows [{window.start}, {window.stop}) are not a block of {rows} and a history of {self.history}"
             )
-        value, share = np.empty((channels, rows), np.int8), np.empty((channels, rows), np.int8)
+        value, share = np.empty((channels, rows), np.int8), self._share
 
         def run(start: int, stop: int) -> None:
             whiten(window.stokes[0], window.weight, self._plan.cells_per_row, self.history, start, stop, value, share)
 
         self._workers.over(channels, run, align=16)
-        return White(value, share, bool(share.min() == WHOLE))
+        if share.min() == WHOLE:
+            return White(value, self._whole, True)
+        self._share = np.empty_like(share)
+        return White(value, share, False)
