@@ -147,10 +147,9 @@ def search(plan: Plan, power: NDArray[np.uint8], threads: int) -> Searched:
         with _timed(stages, "widen, whiten"):
             wide = Rows(0, np.zeros((1, rows, plan.channels), np.float32), np.zeros((rows, plan.channels), np.uint16))
             for start in range(0, len(power), rows):
-                part = power[start : start + rows]
-                wide.stokes[0, : len(part)] = part
-                wide.weight[: len(part)] = 1
-                wide.weight[len(part) :] = 0
+                workers.over(
+                    rows, lambda first, last, part=power[start : start + rows]: _widen(part, first, last, wide)
+                )
                 white.append(whiten.reduce(wide))
         count = len(white) - before
         white += [None] * after
@@ -161,6 +160,14 @@ def search(plan: Plan, power: NDArray[np.uint8], threads: int) -> Searched:
             found = [cluster.reduce(padded[k], padded[k + 1] or Events.none(), padded[k + 2], k) for k in range(count)]
         wall, cpu = time.perf_counter() - began, time.process_time() - cpu
     return Searched([pulse for one in found for pulse in one.pulses], cpu, wall, stages)
+
+
+def _widen(part: NDArray[np.uint8], first: int, last: int, out: Rows) -> None:
+    # What is beyond the last row has no weight.
+    some = part[first:last]
+    out.stokes[0, first : first + len(some)] = some
+    out.weight[first : first + len(some)] = 1
+    out.weight[first + len(some) : last] = 0
 
 
 @contextmanager

@@ -110,6 +110,13 @@ def run(bench: Bench) -> None:
         ):
             case = f"1024 channels, 4 taps, {name}"
             bench.rate(GROUP, case, OURS, work.mhz, UNIT, lambda work=work: work.run(one))
+        # Of real samples it takes twice as many to the same bandwidth.
+        whole, real = (
+            bench.value(GROUP, f"1024 channels, 4 taps, {name}", OURS) for name in ("int8 x 2, I", "real int8 x 2, I")
+        )
+        if whole and real:
+            case = "1024 channels, 4 taps, int8 x 2, I: time of a real sample over that of a complex one"
+            bench.record(GROUP, case, OURS, whole / real / 2, "")
 
 
 @njit(nogil=True)

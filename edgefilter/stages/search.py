@@ -4,7 +4,7 @@ import math
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from edgefilter.stages.tree import SHARE_STEPS, Delays, Family, Tree
 from edgefilter.stages.trials import LADDER, Group, delay_rows, groups
 from edgefilter.stages.whiten import White
 from edgefilter.workers import Workers
-from edgefilter_kernels.boxcar import Boxcars, boxcar_peaks
+from edgefilter_kernels.boxcar import Boxcars, track_peaks
 from edgefilter_kernels.breadth import breadth
 from edgefilter_kernels.dedisperse import add_channels, add_subbands
 from edgefilter_kernels.whiten import COUNTS, WHOLE, halve, widest
@@ -163,20 +163,19 @@ class Search:
         return kept.all()
 
     def _make_families(self) -> list[Family]:
-        families = self._tree.families(groups(self._plan, self._tree.bands), delay_rows(self._plan))
-        # A fixed shuffle, so that equal shares of the families take equal time.
-        return [families[i] for i in np.random.default_rng(0).permutation(len(families)).tolist()]
+        return self._tree.families(groups(self._plan, self._tree.bands), delay_rows(self._plan))
 
     def _search(self, near: Sequence[White | None], span: tuple[int, int], block: int, kept: "_Strongest") -> None:
         window = _Window(near, span, self._plan, self._rungs, self._workers)
         job = _BlockSearch(self._plan, self._tree, self._margin, block)
+        left = iter(self._families)  # whoever is free takes the next one
 
-        def run(start: int, stop: int) -> None:
-            for family in self._families[start:stop]:
+        def run(_: int, __: int) -> None:
+            for family in left:
                 for events in job.search(family, window):
                     kept.add(events)
 
-        self._workers.over(len(self._families), run)
+        self._workers.over(self._workers.threads, run)
 
 
 class _Window:
@@ -228,7 +227,7 @@ class _BlockSearch:
         self._tree = tree
         self._margin = margin
         self._block = block
-        self._complete: dict[int, list[NDArray[np.float32]]] = {}
+        self._complete: dict[int, NDArray[np.float32]] = {}
 
     def length(self, rung: int) -> int:
         """Time steps of dedispersed series."""
@@ -242,50 +241,48 @@ class _BlockSearch:
         sums = np.empty((len(begin), len(tree.edges) - 1, self.length(family.rows) + family.spread), np.int16)
         add_channels(value, tree.edges, begin, sums)
         for (group, track), some in zip(family.groups, sums, strict=True):
-            # The DM-time plane of a group at a time: it stays in the cache and goes no further.
-            series = np.empty((len(group.dm), len(tree.parts) - 1, self.length(group.rows)), np.float32)
-            add_subbands(some, tree.parts, track.fine, series)
-            yield from self._boxcars(group, track, series, window)
+            yield from self._events(group, track, some, window)
 
-    def _boxcars(self, group: Group, track: Delays, series: NDArray[np.float32], window: _Window) -> Iterator[Events]:
+    def _events(self, group: Group, track: Delays, sums: NDArray[np.int16], window: _Window) -> Iterator[Events]:
         tree = self._tree
-        value, valid = window.rungs[group.rows]
         scales = self._scales(group, track, window)
         first, count = self._margin // group.rows, -(-self._rows // group.rows)
         boxcars = Boxcars(first, count, self._pulses.widths, self._pulses.snr, _CELL_STEPS)
-        for number, (band, parts) in enumerate(zip(tree.bands, tree.parts_of, strict=True)):
-            chosen = group.chosen[number]
-            trial, time, width, snr = boxcar_peaks(series, chosen, parts, scales[number], SHARE_STEPS, boxcars)
-            # A boxcar of one step is centred on the middle of the step, all others between two steps.
-            row = (time - first + np.where(width == 1, 0.5, 0.0)) * group.rows
-            mine = row < self._rows
-            if not mine.any():
-                continue
-            # The track of a bright pulse crosses tracks of wrong dispersion measures in a few channels.
-            channels = slice(band.start, band.stop)
-            left = breadth(
-                value[channels],
-                valid[channels],
-                SHARE_STEPS,
-                track.coarse[channels] + track.fine[:, tree.subband[channels]],
-                _PART,
-                trial,
-                time - width // 2,
-                width,
-                snr,
-            )
-            mine &= left >= _LEAST_LEFT
-            yield Events(
-                np.float64(self._block * self._rows) + row[mine],
-                group.dm[trial[mine]],
-                group.step[number][np.searchsorted(chosen, trial[mine])],
-                (width[mine] * group.rows).astype(np.int32),
-                snr[mine],
-                np.full(int(mine.sum()), number, np.int32),
-            )
+        found, time, width, snr = track_peaks(
+            sums, tree.parts, track.fine, group.tracks, tree.parts_of, scales, boxcars
+        )
+        if not len(found):
+            return
+        # A boxcar of one step is centred on the middle of the step, all others between two steps.
+        row = (time - first + np.where(width == 1, 0.5, 0.0)) * group.rows
+        trial, number = group.tracks[found].T
+        mine = row < self._rows
+        for band in np.unique(number[mine]).tolist():
+            here = np.flatnonzero(mine & (number == band))
+            start = time[here] - width[here] // 2
+            mine[here] = self._breadth(band, group, track, window, (trial[here], start, width[here], snr[here]))
+        yield Events(
+            np.float64(self._block * self._rows) + row[mine],
+            group.dm[trial[mine]],
+            group.apart[found[mine]],
+            (width[mine] * group.rows).astype(np.int32),
+            snr[mine],
+            number[mine].astype(np.int32),
+        )
 
-    def _scales(self, group: Group, track: Delays, window: _Window) -> list[NDArray[np.float32]]:
-        # Of each band; where no data are missing they are those of the time resolution.
+    def _breadth(
+        self, number: int, group: Group, track: Delays, window: _Window, boxcars: tuple[NDArray[Any], ...]
+    ) -> NDArray[np.bool_]:
+        # The track of a bright pulse crosses tracks of wrong dispersion measures in a few channels.
+        band = self._tree.bands[number]
+        channels = slice(band.start, band.stop)
+        value, valid = window.rungs[group.rows]
+        delays = track.coarse[channels] + track.fine[:, self._tree.subband[channels]]
+        left = breadth(value[channels], valid[channels], SHARE_STEPS, delays, _PART, *boxcars)
+        return np.asarray(left >= _LEAST_LEFT)
+
+    def _scales(self, group: Group, track: Delays, window: _Window) -> NDArray[np.float32]:
+        # Of each band and time; where no data are missing they are those of the time resolution.
         if window.complete and group.rows in self._complete:
             return self._complete[group.rows]
         tree, steps = self._tree, -(-self.length(group.rows) // SHARE_STEPS)
@@ -299,10 +296,11 @@ class _BlockSearch:
         # taken for less than it is.
         for _ in range(1 + math.ceil(int(track.fine.max()) / 2 / SHARE_STEPS)):
             total[:, 1:-1] = np.maximum(np.maximum(total[:, :-2], total[:, 2:]), total[:, 1:-1])
-        scales = [
+        shares = [
             _scale(total[slice(*parts)].sum(axis=0), band.stop - band.start)
             for band, parts in zip(tree.bands, tree.parts_of, strict=True)
         ]
+        scales = np.ascontiguousarray(np.repeat(shares, SHARE_STEPS, axis=1)[:, : self.length(group.rows)])
         if window.complete:
             self._complete[group.rows] = scales
         return scales

@@ -65,9 +65,8 @@ class Tree:
         self.bands = search_bands(plan)
         self.edges, self.parts = subbands(delay_rows(plan), self.bands)
         cuts = self.edges[self.parts]
-        self.parts_of = [
-            (int(np.searchsorted(cuts, band.start)), int(np.searchsorted(cuts, band.stop))) for band in self.bands
-        ]
+        self.parts_of = np.searchsorted(cuts, np.array([(band.start, band.stop) for band in self.bands]))
+        """First part of each band, and the one after its last."""
         self.channels = np.diff(cuts)
         """Channels of each part."""
         self.subband = np.repeat(np.arange(len(self.edges) - 1), np.diff(self.edges))

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -54,6 +55,21 @@ class Group:
     def middle(self) -> float:
         """Dispersion measure that the sub-band sums are made for, pc cm⁻³."""
         return float(self.dm[0] + self.dm[-1]) / 2
+
+    @cached_property
+    def _order(self) -> NDArray[np.int64]:
+        return np.argsort(np.concatenate(self.chosen), kind="stable")
+
+    @cached_property
+    def tracks(self) -> NDArray[np.int64]:
+        """All that is searched, trial after trial: int64 ``[track, 2]``, trial and band."""
+        band = np.repeat(np.arange(len(self.chosen)), [len(one) for one in self.chosen])
+        return np.stack([np.concatenate(self.chosen), band], axis=1)[self._order]
+
+    @cached_property
+    def apart(self) -> NDArray[np.float64]:
+        """Distance of each track to the next trial of its band, pc cm⁻³."""
+        return np.concatenate(self.step)[self._order]
 
 
 def delay_rows(plan: Plan) -> NDArray[np.float64]:

@@ -49,6 +49,9 @@ class Whiten:
         self._workers = workers
         self.history = max(_LEARN_ROWS - plan.rows_per_block, 0)
         """Rows before the block that are asked for."""
+        shape = plan.channels, plan.rows_per_block
+        self._whole = np.broadcast_to(np.int8(WHOLE), shape)
+        self._share: NDArray[np.int8] | None = None
 
     def reduce(self, window: Rows) -> White:
         """Whiten one block.
@@ -69,12 +72,17 @@ class Whiten:
                 f"rows [{window.start}, {window.stop}) are not a block of {rows} and a history of {self.history}"
             )
         value, share = self._whiten(window.stokes[0], window.weight)
-        return White(value, share, bool(share.min() == WHOLE))
+        if share.min() == WHOLE:
+            return White(value, self._whole, True)
+        self._share = None  # is kept by who takes it
+        return White(value, share, False)
 
     def _whiten(
         self, power: NDArray[np.float32], weight: NDArray[np.uint16]
     ) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
-        value, share = np.empty((2, self._plan.channels, self._plan.rows_per_block), np.int8)
+        value = np.empty(self._whole.shape, np.int8)
+        share = np.empty_like(value) if self._share is None else self._share
+        self._share = share
 
         def run(start: int, stop: int) -> None:
             whiten(power, weight, self._plan.cells_per_row, self.history, start, stop, value, share)

@@ -24,6 +24,7 @@ class CardWhiten(Whiten):
     def __init__(self, plan: Plan, card: Card) -> None:
         super().__init__(plan, card)
         self._card = card
+        self._whole = card.put(self._whole)
 
     def _whiten(self, power: Any, weight: Any) -> tuple[Any, Any]:
         shape = self._plan.channels, self._plan.rows_per_block

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edgefilter_kernels.dedisperse import check_subbands, sum_subbands
 from edgefilter_kernels.jit import kernel
 from edgefilter_kernels.whiten import level_scatter
 
@@ -18,6 +19,7 @@ LEAST_SCATTER = 0.9
 
 
 _SAMPLE = 128  # values that median and MAD are taken from
+_TOGETHER = 8  # trials that are dedispersed together: their series stay in the second-level cache
 
 
 class Boxcars(NamedTuple):
@@ -89,12 +91,69 @@ def boxcar_peaks(
         raise ValueError(f"scale must be float32 [{-(-length // repeat)}], is {scale.dtype} {scale.shape}")
     if not 0 <= parts[0] < parts[1] <= series.shape[1]:
         raise ValueError(f"parts {parts} are not in [0, {series.shape[1]}]")
+    _check(boxcars, length)
+    trial, time, width, snr = _peaks(series, trials, parts, np.repeat(scale, repeat)[:length], boxcars)
+    return trials[trial], time, width, snr
+
+
+def track_peaks(
+    sums: NDArray[np.int16],
+    parts: NDArray[np.int64],
+    begin: NDArray[np.int64],
+    tracks: NDArray[np.int64],
+    bands: NDArray[np.int64],
+    scale: NDArray[np.float32],
+    boxcars: Boxcars,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Dedisperse a group of trials and find the best boxcar in each cell of time, for several bands.
+
+    The same as :func:`~edgefilter_kernels.dedisperse.add_subbands` and then :func:`boxcar_peaks` for each band, in one
+    call and a few trials at a time: the DM-time plane is not kept.
+
+    Parameters
+    ----------
+    sums, parts, begin
+        See :func:`~edgefilter_kernels.dedisperse.add_subbands`.
+    tracks
+        int64 ``[track, 2]``: a trial, not falling, and the band that it is searched in.
+    bands
+        int64 ``[band, 2]``: first part, and the one after the last.
+    scale
+        float32 ``[band, time]``: factor of each time; see :func:`boxcar_peaks`. Series are as long.
+    boxcars
+        Widths, threshold and times.
+
+    Returns
+    -------
+    track, time, width, snr
+        One entry for each cell and track with a boxcar at or above the threshold, ordered by track and time.
+
+    Raises
+    ------
+    ValueError
+        If shapes, types or layout are not these, or a boxcar or a track leaves what there is.
+    """
+    if scale.dtype != np.float32 or scale.ndim != 2 or len(scale) != len(bands):
+        raise ValueError(f"scale must be float32 [{len(bands)}, time], is {scale.dtype} {scale.shape}")
+    if len(bands) and not (bands.min() >= 0 and bands.max() < len(parts) and (bands[:, 0] < bands[:, 1]).all()):
+        raise ValueError(f"bands are not of parts [0, {len(parts) - 1}]")
+    if len(tracks) and not (
+        tracks.min() >= 0
+        and (tracks.max(axis=0) < (len(begin), len(bands))).all()
+        and (np.diff(tracks[:, 0]) >= 0).all()
+    ):
+        raise ValueError(f"tracks must rise and be of {len(begin)} trials and {len(bands)} bands")
+    check_subbands(sums, parts, begin, scale.shape[1])
+    _check(boxcars, scale.shape[1])
+    track, time, width, snr = _track_peaks(sums, parts, begin, tracks, bands, scale, boxcars)
+    return track, time, width, snr
+
+
+def _check(boxcars: Boxcars, length: int) -> None:
     first, count, octaves, _, cell = boxcars
     half = (1 << octaves) // 4
     if octaves < 1 or count < 1 or cell < 1 or first < half or first + count + half > length:
         raise ValueError(f"boxcars of {octaves} octaves at [{first}, {first + count}) leave {length} times")
-    trial, time, width, snr = _peaks(series, trials, parts, np.repeat(scale, repeat)[:length], boxcars)
-    return trial, time, width, snr
 
 
 @kernel
@@ -105,46 +164,100 @@ def _peaks(
     scale: NDArray[np.float32],
     boxcars: Boxcars,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    room = 64
-    trial, time, width = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
-    snr = np.empty(room, np.float32)
-    line, sums, spare = np.empty_like(scale), np.empty_like(scale), np.empty_like(scale)
-    best, wide = np.empty(boxcars.times, np.float32), np.empty(boxcars.times, np.int32)
-    gaps = bool((scale == 0.0).any())
-    found = 0
-    for i in trials:
-        if not _normalise(series[i, parts[0] : parts[1]], scale, gaps, boxcars, spare, line):
-            continue
-        if not _may_reach(line, boxcars, sums, spare):
-            continue
-        _best(line, scale, boxcars, sums, spare, best, wide)
-        for start in range(0, boxcars.times, boxcars.cell):
-            at = start
-            for t in range(start, min(start + boxcars.cell, boxcars.times)):
-                if best[t] > best[at]:
-                    at = t
-            if best[at] >= boxcars.threshold:
-                if found == room:
-                    trial, time = np.append(trial, np.empty_like(trial)), np.append(time, np.empty_like(time))
-                    width, snr = np.append(width, np.empty_like(width)), np.append(snr, np.empty_like(snr))
-                    room *= 2
-                trial[found], time[found], width[found], snr[found] = i, boxcars.first + at, wide[at], best[at]
-                found += 1
-    return trial[:found], time[:found], width[:found], snr[:found]
+    gaps, work = bool((scale == 0.0).any()), np.empty((5, scale.size), np.float32)
+    found = _nothing()
+    for number, i in enumerate(trials):
+        _search(number, series[i, parts[0] : parts[1]], scale, gaps, boxcars, work, found)
+    track, time, width, snr = _columns(found)
+    return track, time, width, snr
 
 
 @kernel
-def _normalise(
+def _track_peaks(
+    sums: NDArray[np.int16],
+    parts: NDArray[np.int64],
+    begin: NDArray[np.int64],
+    tracks: NDArray[np.int64],
+    bands: NDArray[np.int64],
+    scale: NDArray[np.float32],
+    boxcars: Boxcars,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    trials, length = begin.shape[0], scale.shape[1]
+    work, series = np.empty((5, length), np.float32), np.empty((_TOGETHER, parts.size - 1, length), np.float32)
+    gaps = [bool((one == 0.0).any()) for one in scale]
+    found = _nothing()
+    number = 0
+    for first in range(0, trials, _TOGETHER):
+        some = begin[first : min(first + _TOGETHER, trials)]
+        sum_subbands(sums, parts, some, series)
+        while number < len(tracks) and tracks[number, 0] < first + len(some):
+            trial, band = tracks[number]
+            line = series[trial - first, bands[band, 0] : bands[band, 1]]
+            _search(number, line, scale[band], gaps[band], boxcars, work, found)
+            number += 1
+    track, time, width, snr = _columns(found)
+    return track, time, width, snr
+
+
+@kernel
+def _nothing() -> list[tuple[int, int, int, np.float32]]:
+    # An empty list whose type the compiler can tell.
+    return [(i, i, i, np.float32(i)) for i in range(0)]
+
+
+@kernel
+def _columns(
+    found: list[tuple[int, int, int, np.float32]],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    track, time, width = np.empty((3, len(found)), np.int64)
+    snr = np.empty(len(found), np.float32)
+    for i, event in enumerate(found):
+        track[i], time[i], width[i], snr[i] = event
+    return track, time, width, snr
+
+
+@kernel
+def _search(
+    number: int,
+    parts: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    gaps: bool,
+    boxcars: Boxcars,
+    work: NDArray[np.float32],
+    found: list[tuple[int, int, int, np.float32]],
+) -> None:
+    # Appends the best boxcar of each cell of a series.
+    line, sums, spare = work[0], work[1], work[2]
+    level, scatter = _add_parts(parts, scale, gaps, boxcars, spare, line)
+    if scatter == 0.0 or not (gaps or _comes_near(line, level, scatter, boxcars, sums, spare)):
+        return
+    _normalise(line, scale, gaps, level, scatter)
+    if not _may_reach(line, boxcars, sums, spare):
+        return
+    best, wide = work[3, : boxcars.times], work[4, : boxcars.times]
+    _best(line, scale, boxcars, sums, spare, best, wide)
+    for start in range(0, boxcars.times, boxcars.cell):
+        at = start
+        for t in range(start, min(start + boxcars.cell, boxcars.times)):
+            if best[t] > best[at]:
+                at = t
+        if best[at] >= boxcars.threshold:
+            found.append((number, boxcars.first + at, int(wide[at]), best[at]))
+
+
+@kernel
+def _add_parts(
     parts: NDArray[np.float32],
     scale: NDArray[np.float32],
     gaps: bool,
     boxcars: Boxcars,
     some: NDArray[np.float32],
     out: NDArray[np.float32],
-) -> bool:
-    # Adds the parts and brings level and scatter to 0 and 1; says whether there are any data.
-    out[:] = 0.0
-    for p in range(parts.shape[0]):
+) -> tuple[float, float]:
+    # Adds the parts; returns level and scatter, the latter 0 if there are no data.
+    for t in range(out.size):
+        out[t] = parts[0, t] * scale[t]
+    for p in range(1, parts.shape[0]):
         part = parts[p]
         for t in range(out.size):
             out[t] += part[t] * scale[t]
@@ -157,18 +270,71 @@ def _normalise(
                 valid += 1
         used = some[:valid]
     if used.size == 0:
-        return False
-    level, scatter = 0.0, 1.0
-    if used.size >= LEAST_ROWS:
-        level, scatter = level_scatter(used, _SAMPLE)
-        scatter = max(scatter, LEAST_SCATTER)
+        return 0.0, 0.0
+    if used.size < LEAST_ROWS:
+        return 0.0, 1.0
+    level, scatter = level_scatter(used, _SAMPLE)
+    return level, max(scatter, LEAST_SCATTER)
+
+
+@kernel
+def _normalise(line: NDArray[np.float32], scale: NDArray[np.float32], gaps: bool, level: float, scatter: float) -> None:
+    # Brings level and scatter to 0 and 1.
     low, factor = np.float32(level), np.float32(1.0 / scatter)
-    for t in range(out.size):
-        out[t] = (out[t] - low) * factor
+    for t in range(line.size):
+        line[t] = (line[t] - low) * factor
     if gaps:
-        for t in range(out.size):
-            out[t] = out[t] if scale[t] > 0.0 else np.float32(0.0)
-    return True
+        for t in range(line.size):
+            line[t] = line[t] if scale[t] > 0.0 else np.float32(0.0)
+
+
+@kernel
+def _comes_near(
+    line: NDArray[np.float32],
+    level: float,
+    scatter: float,
+    boxcars: Boxcars,
+    sums: NDArray[np.float32],
+    spare: NDArray[np.float32],
+) -> bool:
+    # Whether a boxcar may reach the threshold: few series come so near. A boxcar of width 2 w is two of width w, of
+    # which one has at least half of it: every other width tells of the next one too. The margin is for rounding: what
+    # passes is measured again.
+    limit = boxcars.threshold * scatter * (1.0 - 1e-4)
+    above = _pairs(line, np.float32(limit + level), np.float32(limit + 2 * level), sums)
+    octave = 3
+    while above == 0.0 and octave < boxcars.octaves:
+        w = 1 << octave
+        above = _quadruple(sums, w, np.float32(limit * math.sqrt(w / 2) + w * level), spare)
+        sums, spare = spare, sums
+        octave += 2
+    return bool(above > 0.0)
+
+
+@kernel
+def _pairs(line: NDArray[np.float32], one: np.float32, two: np.float32, wide: NDArray[np.float32]) -> np.float32:
+    # Sums of two times, and how many of them, and of the times, reach their limits.
+    above = np.float32(line[-1] >= one)
+    early, late = line[:-1], line[1:]
+    for t in range(early.size):
+        total = early[t] + late[t]
+        wide[t] = total
+        above += np.float32((total >= two) | (early[t] >= one))
+    return above
+
+
+@kernel
+def _quadruple(narrow: NDArray[np.float32], w: int, limit: np.float32, wide: NDArray[np.float32]) -> np.float32:
+    # Sums of w times out of sums of w / 4, and how many of them reach the limit.
+    above = np.float32(0.0)
+    h, count = w // 4, narrow.size - w + 1
+    one, two = narrow[:count], narrow[h : count + h]
+    three, four = narrow[2 * h : count + 2 * h], narrow[3 * h : count + 3 * h]
+    for t in range(count):
+        total = (one[t] + two[t]) + (three[t] + four[t])
+        wide[t] = total
+        above += np.float32(total >= limit)
+    return above
 
 
 @kernel
@@ -206,12 +372,12 @@ def _best(
     sums: NDArray[np.float32],
     spare: NDArray[np.float32],
     best: NDArray[np.float32],
-    wide: NDArray[np.int32],
+    wide: NDArray[np.float32],
 ) -> None:
     # S/N and width of the best boxcar at each time.
     first, count = boxcars.first, boxcars.times
     best[:] = 0.0
-    wide[:] = 0
+    wide[:] = 0.0
     sums[:] = line
     for octave in range(boxcars.octaves):
         w = 1 << octave
@@ -224,7 +390,7 @@ def _best(
             value = here[t] * factor
             better = value > best[t]
             best[t] = value if better else best[t]
-            wide[t] = np.int32(w) if better else wide[t]
+            wide[t] = np.float32(w) if better else wide[t]
 
 
 @kernel

@@ -81,14 +81,23 @@ def add_subbands(
     ValueError
         If shapes, types or layout are not these, or a track leaves ``sums``.
     """
-    if sums.dtype != np.int16 or out.dtype != np.float32 or not (sums.flags.c_contiguous and out.flags.c_contiguous):
-        raise ValueError("sums must be int16 and out float32, both C-contiguous")
-    if not (sums.ndim == 2 and begin.shape == (len(out), len(sums)) and out.shape[1:2] == (len(parts) - 1,)):
-        raise ValueError(f"shapes do not agree: {sums.shape}, {parts.shape}, {begin.shape}, {out.shape}")
+    if out.dtype != np.float32 or not out.flags.c_contiguous:
+        raise ValueError("out must be C-contiguous float32")
+    if out.shape[:2] != (len(begin), len(parts) - 1):
+        raise ValueError(f"shapes do not agree: {begin.shape}, {parts.shape}, {out.shape}")
+    check_subbands(sums, parts, begin, out.shape[2])
+    sum_subbands(sums, parts, begin, out)
+
+
+def check_subbands(sums: NDArray[np.int16], parts: NDArray[np.int64], begin: NDArray[np.int64], length: int) -> None:
+    """Refuse what :func:`add_subbands` cannot sum over ``length`` times."""
+    if sums.dtype != np.int16 or not sums.flags.c_contiguous:
+        raise ValueError("sums must be C-contiguous int16")
+    if not (sums.ndim == 2 and begin.shape[1:] == sums.shape[:1]):
+        raise ValueError(f"shapes do not agree: {sums.shape}, {begin.shape}")
     if not _rises(parts, len(sums), len(sums)):
         raise ValueError(f"parts must rise from 0 to {len(sums)} sub-bands")
-    _check_span(begin, out.shape[2], sums.shape[1])
-    _add_subbands(sums, parts, begin, out)
+    _check_span(begin, length, sums.shape[1])
 
 
 def _check_span(begin: NDArray[np.int64], length: int, times: int) -> None:
@@ -127,10 +136,11 @@ def _add_channels(
 
 
 @kernel
-def _add_subbands(
+def sum_subbands(
     sums: NDArray[np.int16], parts: NDArray[np.int64], begin: NDArray[np.int64], out: NDArray[np.float32]
 ) -> None:
-    trials, count, length = out.shape
+    """As :func:`add_subbands` without a check, into the first trials of ``out``."""
+    trials, (_, count, length) = begin.shape[0], out.shape
     rows, plane = sums.reshape(-1), out.reshape(-1)
     place = begin + np.arange(sums.shape[0]) * sums.shape[1]
     for stripe in range(0, length, _STRIPE):

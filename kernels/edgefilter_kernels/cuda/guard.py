@@ -85,8 +85,8 @@ def mark_tracks(
     raw.launch("guard.cu", "follow_tracks", (tracks, stop_pair - first_pair), (THREADS,), arguments)
     size = (np.int32(n) for n in (times, channels, step, steps))
     raw.launch("guard.cu", "drop_crossings", blocks_over(sky.size), (THREADS,), (marks, *size, sky))
-    arguments = (sky, np.int64(marks.size), np.int32(channels), np.int32(step), marks)
-    raw.launch("guard.cu", "set_sky", blocks_over(marks.size), (THREADS,), arguments)
+    cells = np.int64(marks.size), np.int32(channels), np.int32(step)
+    raw.launch("guard.cu", "set_sky", blocks_over(marks.size), (THREADS,), (sky, *cells, marks))
 
 
 def keep_short(marks: Any, longest: int, start: int, stop: int) -> None:
