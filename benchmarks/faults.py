@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import describe
-from tests.node.running import Node, Sending, contents, ledger, replayed, sky, wait_for
+from tests.node.running import Node, Sending, contents, ledger, replayed, sky, sky_until, wait_for
 
 FRAME_BYTES = 65_536
 
@@ -37,7 +37,7 @@ def disturbed(folder: Path, faults: list[str], seed: int, between: tuple[float, 
         wait_for(lambda: node.blocks() > told + 10, 600)
         sent = telescope.stop()
         status = node.wait()
-    source = sky(sent.end / 1e6)
+    source = sky_until(sent.end)
     got, want = contents(folder / "store"), replayed(source, folder)
     rows = ledger(got, folder)
     received = sum(row["samples_received"] for row in rows)
@@ -51,6 +51,7 @@ def disturbed(folder: Path, faults: list[str], seed: int, between: tuple[float, 
         "samples_sent": sent.samples,
         "ledger": {"expected": expected, "received": received} | {key: count for key, count in lost.items() if count},
         "store_identical": got == want,
+        "objects_that_differ": sorted(name for name in {*got, *want} if got.get(name) != want.get(name))[:20],
         "seconds": round(time.monotonic() - began, 1),
     }
 

@@ -1,15 +1,20 @@
 """How fast samples come in: ZeroMQ over TCP loopback, an inlet, the ring, and a second process that reads every byte.
 
 ``python -m benchmarks.ingest`` measures, for several sizes of frames, over TCP, over ipc and with CURVE, the rate that
-the inlet takes with everything on (checks, counters, placing, gaps), beside two sketches in the same run:
+the inlet takes with everything on (checks, counters, placing, gaps), beside two sketches in the same run, which check
+nothing, count nothing and send as many different frames from memory:
 
-* *socket*: one process sends, another one calls ``recv_into`` on one buffer;
-* *socket to ring*: ``recv_into`` straight into shared memory, a third process reads every byte. It checks nothing.
+* *socket to ring*: ``recv_into`` straight into shared memory, a third process reads every byte: the measure;
+* *socket*: the same into one buffer, which nobody reads.
 
 Under the policy *hold* the sender is held back and nothing is lost, so the rate that a sender reaches which never rests
-is the highest that can be sustained. Runs of the three alternate; the result is their mean with a 95 % interval
-(Student's t), and the mean of the ratios of neighbouring runs with its interval. At last a sender paced at 90 % of the
-lower bound plays into a ring that drops the oldest: nothing may be missing and nothing overwritten.
+is the highest that can be sustained. Runs are short and alternate, forwards and backwards, because a machine is faster
+at one moment than at the next. What counts is the median of the ratios of neighbouring runs; its 95 % interval is that
+of order statistics (the sign test's), which assumes nothing of how they are spread. At last a sender paced at 90 % of
+the lower bound plays into a ring that drops the oldest: nothing may be missing and nothing overwritten.
+
+Where others work on the same cores, ``chrt -r 1 python -m benchmarks.ingest`` keeps them out: the inlet has more
+threads to wake than the sketch, and each waits for the slice of whoever has the core. The result says how it was run.
 
 ``--compare-heap`` instead alternates runs with and without :func:`~edgefilter.node.heap.keep_freed_memory` in the
 process of the inlet and says what processor time and page faults a GB costs; it writes no file.
@@ -31,8 +36,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from math import comb
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -52,7 +58,8 @@ STREAM = Stream(
 )
 RING_BYTES = 256 << 20
 READ_BYTES = 4 << 20
-WARM_SECONDS = 0.5
+WARM_SECONDS = 0.3
+SCHEDULING = {os.SCHED_OTHER: "normal", os.SCHED_FIFO: "real time", os.SCHED_RR: "real time, round robin"}
 SENT_AHEAD = 8  # frames that a sender may have on its way
 POOL = 4 * SENT_AHEAD
 
@@ -86,8 +93,7 @@ def play(endpoint: str, frame_bytes: int, rate: float, keys: str) -> None:
         push.connect(endpoint)
         push.send(pack_stream(STREAM))
         samples = frame_bytes // STREAM.sample_bytes
-        noise = np.random.default_rng(1).bytes(frame_bytes)
-        pool = [bytearray(64) + noise for _ in range(POOL)]
+        pool = _messages(frame_bytes)
         frames, began = 0, time.monotonic()
         closed = threading.Event()
         threading.Thread(target=lambda: (sys.stdin.read(), closed.set()), daemon=True).start()
@@ -102,6 +108,12 @@ def play(endpoint: str, frame_bytes: int, rate: float, keys: str) -> None:
                 continue
             frames += 1
         print(json.dumps({"samples": frames * samples, "seconds": time.monotonic() - began}), flush=True)
+
+
+def _messages(frame_bytes: int) -> list[bytearray]:
+    """Frames to send in turn: enough that none is changed while it is on its way."""
+    noise = np.random.default_rng(1).bytes(frame_bytes)
+    return [bytearray(64) + noise for _ in range(POOL)]
 
 
 def take(path: str, endpoint: str, policy: str, keys: str, heap: str) -> None:
@@ -165,12 +177,13 @@ def read(path: str, seconds: float) -> None:
 
 
 def sketch_play(port: int, frame_bytes: int) -> None:
-    noise = np.random.default_rng(1).bytes(frame_bytes)
+    pool = _messages(frame_bytes)
     with socket.create_connection(("127.0.0.1", port)) as out:
         try:
             for frame in range(1 << 62):
-                out.sendall(struct.pack("<Q56x", frame))
-                out.sendall(noise)
+                message = pool[frame % POOL]
+                struct.pack_into("<Q", message, 0, frame)
+                out.sendall(message)
         except OSError:
             pass
 
@@ -224,7 +237,7 @@ def _sketch_ring(path: str, frame_bytes: int) -> "tuple[memoryview[int], memoryv
 
 def _exactly(incoming: socket.socket, buffer: "memoryview[int]") -> None:
     while buffer:
-        got = incoming.recv_into(buffer)
+        got = incoming.recv_into(buffer, 0, socket.MSG_WAITALL)
         if not got:
             raise SystemExit  # the sender has gone
         buffer = buffer[got:]
@@ -306,39 +319,50 @@ def run_sketch(case: Case, folder: Path, seconds: float, ring: bool) -> float:
 
 
 def interval(values: list[float]) -> dict[str, float]:
-    """Mean and 95 % interval."""
-    from scipy.stats import t as student  # here: the parts must start fast
+    """Median, and the narrowest pair of order statistics that holds it with 95 % certainty, or all of the values."""
+    values, count = sorted(values), len(values)
+    outside = below = 0
+    while below < count // 2 and 2 * (outside + comb(count, below)) <= 0.05 * 2**count:
+        outside += comb(count, below)
+        below += 1
+    low = max(0, below - 1)
+    return {"median": median(values), "low": values[low], "high": values[-1 - low], "best": values[-1]}
 
-    half = float(student.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
-    return {"mean": mean(values), "low": mean(values) - half, "high": mean(values) + half, "best": max(values)}
 
+def measure(case: Case, folder: Path, rounds: int, seconds: float) -> dict[str, Any]:
+    """Alternate the inlet with the sketches, where the case has any: they know neither ipc nor CURVE."""
+    work: list[float] = []
 
-def measure(case: Case, folder: Path, runs: int, seconds: float, sketches: bool) -> dict[str, Any]:
-    inlet, bare, slotted, work = [], [], [], []
-    for _ in range(runs):
+    def inlet() -> float:
         result = run_inlet(case, folder, seconds)
         assert result["missing"] == result["overrun"] == 0
-        inlet.append(result["rate"] / 1e9)
         work.append(result["cpu_seconds_per_gb"])
-        if sketches:
-            bare.append(run_sketch(case, folder, seconds, ring=False) / 1e9)
-            slotted.append(run_sketch(case, folder, seconds, ring=True) / 1e9)
-    row: dict[str, Any] = {"case": case.name, "gb_per_s": interval(inlet), "receiver_cpu_s_per_gb": min(work)}
-    if sketches:
-        row |= {"socket_gb_per_s": interval(bare), "socket_to_ring_gb_per_s": interval(slotted)}
-        row["over_socket"] = interval([a / b for a, b in zip(inlet, bare, strict=True)])
-        row["over_socket_to_ring"] = interval([a / b for a, b in zip(inlet, slotted, strict=True)])
+        return float(result["rate"])
+
+    ways = {"gb_per_s": inlet}
+    if case.transport == "tcp" and not case.curve:
+        ways["socket_to_ring_gb_per_s"] = lambda: run_sketch(case, folder, seconds, ring=True)
+        ways["socket_gb_per_s"] = lambda: run_sketch(case, folder, seconds, ring=False)
+    rates: dict[str, list[float]] = {way: [] for way in ways}
+    for number in range(rounds):
+        for way in list(ways) if number % 2 else reversed(ways):
+            rates[way].append(ways[way]() / 1e9)
+    row: dict[str, Any] = {"case": case.name, "rounds": rounds, "receiver_cpu_s_per_gb": min(work)}
+    row |= {way: interval(found) for way, found in rates.items()}
+    for way in list(ways)[1:]:
+        ratios = [ours / theirs for ours, theirs in zip(rates["gb_per_s"], rates[way], strict=True)]
+        row["over_" + way.removesuffix("_gb_per_s")] = interval(ratios)
     show(row)
     return row
 
 
 def show(row: dict[str, Any]) -> None:
     rate = row["gb_per_s"]
-    line = f"{row['case']:20} {rate['mean']:5.2f} GB/s [{rate['low']:.2f}, {rate['high']:.2f}]"
-    if "over_socket" in row:
-        line += f"  socket {row['socket_gb_per_s']['mean']:.2f}, to ring {row['socket_to_ring_gb_per_s']['mean']:.2f}"
-        ratio = row["over_socket_to_ring"]
-        line += f"  {row['over_socket']['mean']:.0%} and {ratio['mean']:.0%} [{ratio['low']:.0%}, {ratio['high']:.0%}]"
+    line = f"{row['case']:20} {rate['median']:5.2f} GB/s [{rate['low']:.2f}, {rate['high']:.2f}]"
+    for sketch in ("socket_to_ring", "socket"):
+        if ratio := row.get(f"over_{sketch}"):
+            line += f"  {ratio['median']:.0%} [{ratio['low']:.0%}, {ratio['high']:.0%}] of {sketch.replace('_', ' ')}"
+            line += f" ({row[f'{sketch}_gb_per_s']['median']:.2f})"
     print(line, flush=True)
 
 
@@ -373,31 +397,31 @@ def main() -> None:
         run_part(sys.argv[2], sys.argv[3:])
         return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=7, help="of each case, at least 2")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each run")
+    parser.add_argument("--rounds", type=int, default=20, help="with frames of 1 MiB; half as many otherwise")
+    parser.add_argument("--seconds", type=float, default=0.8, help="of each run")
     parser.add_argument("--compare-heap", action="store_true", help="measure what keep_freed_memory() spares")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/ingest.json"))
     arguments = parser.parse_args()
+    rounds, seconds = arguments.rounds, arguments.seconds
     load = os.getloadavg()[0]  # of others: what a reader must know of a result from a busy machine
-    cases = [Case("tcp", size << 10) for size in (64, 256, 1024, 4096)]
+    frames = Case("tcp", 1 << 20)
+    others = [Case("tcp", 1 << 20, curve=True), Case("ipc", 1 << 20), Case("tcp", 1 << 18), Case("tcp", 1 << 22)]
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="edgefilter-ingest-") as name:
         folder = Path(name)
         for where, owner in ((folder, "node"), (folder / "clients", "dish")):
             make_pair(where, owner)
         (folder / "clients" / "dish.key_secret").rename(folder / "dish.key_secret")
         if arguments.compare_heap:
-            compare_heap(folder, arguments.runs, arguments.seconds)
+            compare_heap(folder, rounds // 2, seconds)
             return
-        rows = [measure(case, folder, arguments.runs, arguments.seconds, sketches=True) for case in cases]
-        others = [Case("ipc", 1 << 20), Case("tcp", 1 << 20, curve=True)]
-        rows += [measure(case, folder, arguments.runs, arguments.seconds, sketches=False) for case in others]
-        rate = next(row for row in rows if row["case"] == cases[2].name)["gb_per_s"]
-        pace = 0.9 * max(rate["low"], rate["mean"] / 2)
-        confirmed = confirm(cases[2], folder, pace * 1e9, 2 * arguments.seconds)
+        rows = [measure(frames, folder, rounds, seconds)]
+        rows += [measure(case, folder, max(1, rounds // 2), seconds) for case in others]
+        confirmed = confirm(frames, folder, 0.9e9 * rows[0]["gb_per_s"]["low"], 5 * seconds)
     print(json.dumps(confirmed, indent=1))
     result = {
-        "runs": arguments.runs,
-        "seconds": arguments.seconds,
+        "seconds": seconds,
+        "scheduling": SCHEDULING.get(os.sched_getscheduler(0), "other"),
+        "nice": os.nice(0),
         "load_before": load,
         "rows": rows,
         "paced": confirmed,

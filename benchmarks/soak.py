@@ -6,6 +6,7 @@
 
 import argparse
 import json
+import os
 import time
 from pathlib import Path
 
@@ -53,6 +54,8 @@ def main() -> None:
         "latency_seconds": {f"p{percent}": round(done.latency(percent), 2) for percent in (50, 99, 100)},
         "lag_most_seconds_of_header": round(max(done.lags), 2),
         "private_memory": growth,
+        "nice": os.nice(0),
+        "load_average": [round(load, 1) for load in os.getloadavg()],
         "machine": describe(),
     }
     print(json.dumps(result, indent=1))

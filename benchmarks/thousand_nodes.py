@@ -1,12 +1,16 @@
 """A thousand nodes write into one store for a day: how many objects, how large, what listing and asking cost.
 
-``python -m benchmarks.thousand_nodes`` simulates the day: every node sends 144 batches of 60 blocks of 10 s, with real
-tables under real names: spectra of 64 channels, flags, ledger, and pulses at the rate given. A few nodes make theirs;
-the others' files are links to the same bytes. Listing and queries are measured, the day is compacted, and they are
-measured again. ``--batches 12`` is a twelfth of the day. ``--year`` asks for one hour of one node out of a year in
-which ten nodes have observed for an hour every day.
+``python -m benchmarks.thousand_nodes`` simulates the day: every node has sent 144 batches of 60 blocks of 10 s, with
+tables under real names: spectra of 64 channels, flags, ledger, and pulses at the rate given. What is real and what not:
 
-What 100,000 nodes would make is worked out from the counts and written beside them.
+* ``--templates`` nodes make their objects with the product code; the others' are links to the same bytes.
+* The whole day is listed and asked, in a directory store.
+* The day of ``--compacted`` nodes is compacted and cleaned. The compacted day of all is links to theirs.
+* A small part (``--swift`` nodes for two hours) goes into a real OpenStack Swift, is asked and compacted there.
+* What 100,000 nodes would make is worked out by proportion.
+
+``--year`` asks for one hour of one node out of a year in which ten nodes have observed for an hour every day: the
+objects of that day are real, those of the other days are links to them under their own names.
 """
 
 import argparse
@@ -14,8 +18,12 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +34,7 @@ from edgefilter.cells import Flag
 from edgefilter.chunk import SampleAccount
 from edgefilter.clock import tai_ns_from_utc_mjd
 from edgefilter.products import Product, Provenance
-from edgefilter.products.naming import Name, range_product
+from edgefilter.products.naming import Name, parse, range_product
 from edgefilter.products.schemas import SCHEMAS
 from edgefilter.products.tables import (
     Block,
@@ -40,10 +48,13 @@ from edgefilter.products.tables import (
     spectra_table,
     to_parquet,
 )
+from edgefilter.store.base import Store
 from edgefilter.store.compact import compact
 from edgefilter.store.connect import connect
 from edgefilter.store.query import query
 from edgefilter.store.reader import StoreReader
+from tests.servers import swift
+from tests.store.conftest import make_bucket
 
 CHANNELS, BLOCK_SECONDS, BATCH_BLOCKS, DAY = 64, 10.0, 60, 86400
 BLOCKS_A_DAY = 8640
@@ -55,7 +66,7 @@ class Node:
     """Makes the objects of one node: the pieces of a batch merged, as its spool would send them."""
 
     def __init__(self, number: int, pulses_per_hour: float) -> None:
-        self.name = f"node-{number:05d}"
+        self.name = template(number)
         self.provenance = Provenance(f"beam{number:05d}-{number:08x}", "0" * 16, "0.1.0")
         self.dice = np.random.default_rng(number)
         self.rate = pulses_per_hour * BLOCK_SECONDS / 3600
@@ -65,11 +76,10 @@ class Node:
         for block in range(batch * BATCH_BLOCKS, (batch + 1) * BATCH_BLOCKS):
             for table, rows in self.block(day, day * BLOCKS_A_DAY + block, block).items():
                 pieces.setdefault(table, []).append(rows)
-        date = (FIRST_DAY + timedelta(days=day)).date().isoformat()
         first = day * BLOCKS_A_DAY + batch * BATCH_BLOCKS
         return [
             range_product(
-                Name(table, self.name, date, self.provenance.stream),
+                Name(table, self.name, date_of(day), self.provenance.stream),
                 first,
                 first + BATCH_BLOCKS - 1,
                 to_parquet(pa.concat_tables(rows).replace_schema_metadata(SCHEMAS[table].metadata)),
@@ -102,51 +112,131 @@ class Node:
         return made
 
 
-def populate(root: Path, nodes: int, days: int, batches: int, pulses_per_hour: float, templates: int) -> None:
-    """Write the objects: ``templates`` nodes really make theirs, the others' are links to them."""
-    made = [Node(number, pulses_per_hour) for number in range(templates)]
-    for day in range(days):
+def date_of(day: int) -> str:
+    return (FIRST_DAY + timedelta(days=day)).date().isoformat()
+
+
+def template(number: int) -> str:
+    return f"node-{number:05d}"
+
+
+def link(root: Path, name: str, content: Path) -> None:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.link(content, path)
+
+
+def populate(root: Path, nodes: int, batches: int, pulses_per_hour: float, templates: int) -> list[Path]:
+    """Write a day: ``templates`` nodes really make their objects, the others' are links; return those that are real."""
+    store, real = connect(root, create=True), []
+    for node in (Node(number, pulses_per_hour) for number in range(templates)):
         for batch in range(batches):
-            for node in made:
-                for product in node.batch(day, batch):
-                    own = root / product.name
-                    own.parent.mkdir(parents=True, exist_ok=True)
-                    own.write_bytes(product.content)
-                    for number in range(int(node.name[-5:]) + templates, nodes, templates):
-                        path = root / product.name.replace(node.name, f"node-{number:05d}")
-                        path.parent.mkdir(parents=True, exist_ok=True)
-                        os.link(own, path)
+            for product in node.batch(0, batch):
+                store.put(product)
+                real.append(root / product.name)
+    spread(root, root, real, nodes, templates)
+    return real
 
 
-def timed(work: object, repeats: int = 3) -> float:
-    times = []
-    for _ in range(repeats):
+def spread(root: Path, source: Path, real: list[Path], nodes: int, templates: int) -> None:
+    """Link the objects of the first ``templates`` nodes, which lie in ``source``, for all ``nodes`` in ``root``."""
+    for path in real:
+        name = str(path.relative_to(source))
+        own = name.partition("node=")[2].partition("/")[0]
+        for number in range(int(own.removeprefix("node-")), nodes, templates):
+            if source != root or template(number) != own:
+                link(root, name.replace(f"node={own}/", f"node={template(number)}/"), path)
+
+
+def populate_year(root: Path, nodes: int, asked: int, pulses_per_hour: float) -> None:
+    """Write an hour a day of a year; only the objects of day ``asked`` hold what their names say."""
+    node, store = Node(0, pulses_per_hour), connect(root, create=True)
+    for batch in range(6):
+        for product in node.batch(asked, batch):
+            store.put(product)
+            name = parse(product.name)
+            for day in range(365):
+                moved = (day - asked) * BLOCKS_A_DAY
+                for number in range(nodes):
+                    if (day, number) != (asked, 0):
+                        there = f"{name.folder}/node={template(number)}/date={date_of(day)}/{name.stream}"
+                        link(
+                            root,
+                            f"{there}-{name.block + moved:012d}_{name.last + moved:012d}-{name.digest}.parquet",
+                            root / product.name,
+                        )
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds of a call: of the best of three if it is short."""
+    times: list[float] = []
+    while not times or (len(times) < 3 and times[0] < 1):
         began = time.perf_counter()
-        work()  # type: ignore[operator]
+        work()
         times.append(time.perf_counter() - began)
     return round(min(times), 4)
 
 
-def look(root: Path, date: str, node: str, hour: tuple[int, int]) -> dict[str, object]:
-    """Count, list and ask."""
-    store = connect(root)
+def look(store: Store, day: int, nodes: int) -> dict[str, Any]:
+    """Count, list and ask: an hour of one node by its date and blocks, and the pulses of up to 100 nodes by SQL."""
     reader = StoreReader(store)
     listed = list(store.listing())
     sizes = np.array([item.size for item in listed])
     tables = {item.name.partition("/")[0] for item in listed}
-    one_hour = (pc.field("node") == node) & (pc.field("date") == date)
-    one_hour &= (pc.field("block") >= hour[0]) & (pc.field("block") < hour[1])
+    node, date, first = template(nodes // 2), date_of(day), day * BLOCKS_A_DAY
+    hour = (pc.field("node") == node) & (pc.field("date") == date)
+    hour &= (pc.field("block") >= first) & (pc.field("block") < first + 360)
+    sql = (
+        f"SELECT block, power FROM spectra WHERE node = '{node}' AND date = '{date}' "
+        f"AND block BETWEEN {first} AND {first + 359}"
+    )
+    assert query(reader, sql).num_rows == reader.table("spectra", ["block"], hour).num_rows == 360
+    asked = min(nodes, 100)
+    some = f"SELECT node, count(*), max(snr) FROM pulses WHERE node < '{template(asked)}' GROUP BY node"
     return {
         "objects": len(sizes),
         "bytes": int(sizes.sum()),
         "median_object_bytes": int(np.median(sizes)),
         "objects_by_table": {t: sum(item.name.startswith(f"{t}/") for item in listed) for t in sorted(tables)},
-        "listing_seconds": timed(lambda: list(store.listing())),
-        "ledger_listing_seconds": timed(lambda: reader.files("ledger")),
-        "one_hour_of_one_node_seconds": timed(lambda: reader.table("spectra", ["block", "power"], one_hour)),
-        "pulses_of_all_nodes_seconds": timed(
-            lambda: query(reader, "SELECT node, count(*), max(snr) FROM pulses GROUP BY node"), 1
-        ),
+        "listing_of_all_seconds": timed(lambda: list(store.listing())),
+        "files_of_one_table_seconds": timed(lambda: reader.files("ledger")),
+        "hour_of_one_node_by_table_seconds": timed(lambda: reader.table("spectra", ["block", "power"], hour)),
+        "hour_of_one_node_by_sql_seconds": timed(lambda: query(reader, sql)),
+        f"pulses_of_{asked}_nodes_by_sql_seconds": timed(lambda: query(reader, some)),
+    }
+
+
+def compacted(store: Store) -> dict[str, Any]:
+    """Merge and clean a store; say what it took."""
+    began = time.perf_counter()
+    done = compact(store, "9999-12-31", time.time() + 10, grace=0)
+    merged = time.perf_counter()
+    cleaned = compact(store, "9999-12-31", time.time() + 10, grace=0)
+    return {
+        "merged": done.merged,
+        "made": done.made,
+        "merging_seconds": round(merged - began, 1),
+        "deleted": cleaned.deleted,
+        "cleaning_seconds": round(time.perf_counter() - merged, 1),
+        "merged_a_second": round(done.merged / (merged - began), 1),
+    }
+
+
+def upload(root: Path, folder: Path, nodes: int, stack: ExitStack) -> dict[str, Any]:
+    """Put a small day into Swift, and do there what is done with the large one."""
+    server = swift.start(folder, stack)
+    make_bucket(server, "thousand-nodes")
+    os.environ.update(server.environment())
+    store = connect("s3://thousand-nodes/day")
+    products = [Product(item.name, (root / item.name).read_bytes()) for item in connect(root).listing()]
+    began = time.perf_counter()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(store.put, products))
+    result: dict[str, Any] = {"nodes": nodes, "put_a_second": round(len(products) / (time.perf_counter() - began), 1)}
+    return result | {
+        "before_compaction": look(store, 0, nodes),
+        "compaction": compacted(store),
+        "after_compaction": look(store, 0, nodes),
     }
 
 
@@ -155,50 +245,53 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=1000)
     parser.add_argument("--batches", type=int, default=144, help="of the day; 144 are all of it")
     parser.add_argument("--pulses-per-hour", type=float, default=20.0)
-    parser.add_argument("--templates", type=int, default=4)
+    parser.add_argument("--templates", type=int, default=2)
+    parser.add_argument("--compacted", type=int, default=50, help="nodes whose day is really compacted")
+    parser.add_argument("--swift", type=int, default=10, help="nodes of two hours in Swift; 0 is without")
     parser.add_argument("--year", action="store_true", help="ten nodes for a year instead")
     parser.add_argument("--folder", type=Path, help="where; by default the folder for temporary files")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    nodes, days = (10, 365) if arguments.year else (arguments.nodes, 1)
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        root = Path(folder)
-        templates = 1 if arguments.year else arguments.templates
-        batches = 6 if arguments.year else arguments.batches
-        began = time.perf_counter()
-        populate(root, nodes, days, batches, arguments.pulses_per_hour, templates)
-        made_seconds = time.perf_counter() - began
-        day = days // 2
-        date = (FIRST_DAY + timedelta(days=day)).date().isoformat()
-        first = day * BLOCKS_A_DAY
-        hour = first, first + 360
-        before = look(root, date, f"node-{nodes // 2:05d}", hour)
-        if arguments.year:
-            finish({"nodes": nodes, "days": days, "batches_a_day": batches} | before, arguments.out, "year")
-            return
-        began = time.perf_counter()
-        done = compact(connect(root), "9999-12-31", time.time() + 10, grace=0)
-        merged_seconds = time.perf_counter() - began
-        began = time.perf_counter()
-        cleaned = compact(connect(root), "9999-12-31", time.time() + 10, grace=0)
-        clean_seconds = time.perf_counter() - began
-        after = look(root, date, f"node-{nodes // 2:05d}", hour)
-    result = {
+    with ExitStack() as stack:
+        parent = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=arguments.folder)))
+        result = year(parent, arguments) if arguments.year else thousand(parent, arguments, stack)
+    finish(result, arguments.out, "year" if arguments.year else "thousand_nodes")
+
+
+def year(parent: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    populate_year(parent / "year", 10, 182, arguments.pulses_per_hour)
+    return {"nodes": 10, "days": 365, "hours_a_day": 1} | look(connect(parent / "year"), 182, 10)
+
+
+def thousand(parent: Path, arguments: argparse.Namespace, stack: ExitStack) -> dict[str, Any]:
+    nodes, batches, templates = arguments.nodes, arguments.batches, arguments.templates
+    began = time.perf_counter()
+    real = populate(parent / "day", nodes, batches, arguments.pulses_per_hour, templates)
+    result: dict[str, Any] = {
         "nodes": nodes,
-        "days": days,
         "batches_a_day": batches,
-        "generating_seconds": round(made_seconds, 1),
-        "before_compaction": before,
-        "compaction": {"merged": done.merged, "made": done.made, "seconds": round(merged_seconds, 1)},
-        "cleaning": {"deleted": cleaned.deleted, "seconds": round(clean_seconds, 1)},
-        "after_compaction": after,
+        "nodes_that_made_their_objects": templates,
+        "generating_seconds": round(time.perf_counter() - began, 1),
+        "before_compaction": look(connect(parent / "day"), 0, nodes),
     }
-    share = batches / 144
-    result["extrapolated_to_100000_nodes"] = extrapolate(before, after, done.merged / merged_seconds, nodes, share)
-    finish(result, arguments.out, "thousand_nodes")
+    spread(parent / "part", parent / "day", real, arguments.compacted, templates)
+    part = connect(parent / "part")
+    result["nodes_really_compacted"] = arguments.compacted
+    result["compaction"] = compacted(part)
+    merged = [parent / "part" / item.name for item in part.listing()]
+    merged = [path for path in merged if int(path.parts[-3].removeprefix("node=node-")) < templates]
+    spread(parent / "after", parent / "part", merged, nodes, templates)
+    result["after_compaction"] = look(connect(parent / "after"), 0, nodes)
+    result["extrapolated_to_100000_nodes"] = extrapolate(result)
+    if arguments.swift:
+        names = [path for path in real if parse(str(path.relative_to(parent / "day"))).last < 12 * BATCH_BLOCKS]
+        spread(parent / "small", parent / "day", names, arguments.swift, templates)
+        (parent / "server").mkdir()
+        result["swift"] = upload(parent / "small", parent / "server", arguments.swift, stack)
+    return result
 
 
-def finish(result: dict[str, object], out: Path | None, name: str) -> None:
+def finish(result: dict[str, Any], out: Path | None, name: str) -> None:
     """Print and store a result."""
     result["machine"] = describe()
     print(json.dumps(result, indent=1))
@@ -207,24 +300,23 @@ def finish(result: dict[str, object], out: Path | None, name: str) -> None:
     out.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def extrapolate(
-    before: dict[str, object], after: dict[str, object], rate: float, nodes: int, share: float
-) -> dict[str, object]:
-    """Work out a day of 100,000 nodes by proportion; cut-outs are not in it.
-
-    ``share`` is the part of the day that was simulated, ``rate`` the objects a second that one core compacted.
-    """
-    times = 100_000 / nodes / share
-    objects, left = int(str(before["objects"])) * times, int(str(after["objects"])) * times * share
+def extrapolate(result: dict[str, Any]) -> dict[str, object]:
+    """Work out a day of 100,000 nodes by proportion; cut-outs are not in it."""
+    before, after = result["before_compaction"], result["after_compaction"]
+    times = 100_000 / result["nodes"]
+    day = 144 / result["batches_a_day"]  # a part of the day makes as many objects as the whole, once it is compacted
+    objects = before["objects"] * times * day
     return {
         "objects_a_day": round(objects),
         "objects_a_second": round(objects / DAY, 1),
-        "bytes_a_day": round(int(str(before["bytes"])) * times),
-        "objects_a_day_after_compaction": round(left),
-        "objects_a_year_after_compaction": round(left * 365),
-        "core_hours_of_compaction_a_day": round(objects / rate / 3600, 1),
-        "listing_requests_a_day_of_one_table": round(objects / 4 / 1000),
-        "by": "proportion to the number of nodes; a listing of S3 gives 1,000 names a request",
+        "bytes_a_day": round(before["bytes"] * times * day),
+        "objects_a_day_after_compaction": round(after["objects"] * times),
+        "objects_a_year_after_compaction": round(after["objects"] * times * 365),
+        "core_hours_of_compaction_a_day": round(objects / result["compaction"]["merged_a_second"] / 3600, 1),
+        "listing_requests_for_a_day_of_one_table": round(objects / len(before["objects_by_table"]) / 1000),
+        "listing_requests_for_one_hour_of_one_node": 102,
+        "by": "proportion to the number of nodes; a listing of S3 gives 1,000 names a request, so that of the folders "
+        "of 100,000 nodes takes 100, and then that of the node's dates and of its day one each",
     }
 
 

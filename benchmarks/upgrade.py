@@ -17,7 +17,7 @@ import venv
 from pathlib import Path
 
 from benchmarks.machine import describe
-from tests.node.running import Node, Sending, contents, ledger, replayed, sky, wait_for
+from tests.node.running import Node, Sending, contents, ledger, replayed, sky, sky_until, wait_for
 
 FRAME_BYTES = 65_536
 
@@ -52,7 +52,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=10)
     parser.add_argument("--shadow", type=int, default=2, help="blocks to compare in each")
-    parser.add_argument("--speed", type=float, default=1.0, help="times real time that the telescope sends")
+    parser.add_argument(
+        "--speed", type=float, default=1.0, help="times real time that the telescope sends; 0 is as fast as it is taken"
+    )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/upgrade.json"))
     arguments = parser.parse_args()
     said: list[str] = []
@@ -61,13 +63,16 @@ def main() -> None:
         folder = Path(temporary)
         interpreters = [second_environment(folder), sys.executable]
         with Node(folder) as node:
-            telescope = Sending(sky(100_000.0), node.endpoint, arguments.speed, frame_bytes=FRAME_BYTES, patience=600.0)
+            telescope = Sending(
+                sky(100_000.0), node.endpoint, arguments.speed or None, frame_bytes=FRAME_BYTES, patience=600.0
+            )
             wait_for(lambda: node.blocks() >= 1)
             for number in range(arguments.times):
                 began = time.monotonic()
                 node.call("upgrade", said.append, python=interpreters[number % 2], shadow=arguments.shadow)
                 took.append(round(time.monotonic() - began, 1))
                 print(said[-2], f"({took[-1]} s)", flush=True)
+            load = round(os.getloadavg()[0], 1)
             told = node.blocks()
             wait_for(lambda: node.blocks() > told + 10, 600)
             sent = telescope.stop()
@@ -78,13 +83,15 @@ def main() -> None:
             "blocks_equal_in_shadow": sum("is equal" in line for line in said),
             "blocks_different_in_shadow": sum("differs" in line for line in said),
             "seconds_each": took,
+            "times_real_time": arguments.speed,
+            "load_average": load,
             "exit_status": status,
             "blocks": len(rows),
             "blocks_twice": len(rows) - len({row["block"] for row in rows}),
             "samples_sent": sent.samples,
             "samples_received": sum(row["samples_received"] for row in rows),
             "samples_expected": sum(row["samples_expected"] for row in rows),
-            "store_identical": got == replayed(sky(sent.end / 1e6), folder),
+            "store_identical": got == replayed(sky_until(sent.end), folder),
             "machine": describe(),
         }
     print(json.dumps(result, indent=1))

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import deque
 from dataclasses import dataclass
 from typing import Self
 
@@ -16,6 +17,7 @@ from edgefilter.stages.search import Search
 from edgefilter.workers import Workers
 
 _MEASURED_BYTES = 64 << 20
+_MEASURED_BLOCKS = 2
 _WARMING_ROWS = 64  # enough to have everything compiled
 
 
@@ -91,41 +93,53 @@ def ring_samples(plan: Plan, settings: InputSection) -> int:
 
 def warm_up(plan: Plan, threads: int = 0) -> None:
     """Have all kernels that a plan needs compiled."""
-    _cpu_per_second(plan, min(plan.rows_per_block, _WARMING_ROWS), threads)
+    with Workers(threads) as workers:
+        reducer = Reducer(_shortened(plan, min(plan.rows_per_block, _WARMING_ROWS)), workers)
+        deque(reducer.feed(_noise(reducer, 0)), 0)
+        deque(reducer.finish(), 0)
 
 
 def measure_cores(plan: Plan, threads: int = 0) -> tuple[float, int]:
     """Reduce noise with a plan like this one and say how many cores the stream keeps busy.
 
-    Blocks are shortened to at most 64 MiB of raw samples so that the measurement takes seconds. The first pass, which
-    compiles, does not count.
+    Blocks are shortened to 64 MiB of raw samples so that the measurement takes seconds, but not below the sweep of the
+    highest DM, which each block's search takes along. Only what comes once blocks leave as fast as they arrive counts:
+    not the compiling, nor the first touch of memory.
 
     Returns
     -------
     needed, here
         Cores needed for real time, and cores that this process may use.
     """
-    rows = plan.rows_per_block
-    while rows > 256 and rows * plan.samples_per_row * plan.stream.sample_bytes > _MEASURED_BYTES:
+    rows, least = plan.rows_per_block, max(256, plan.sweep_rows(plan.dm_range[1]))
+    while rows > least and rows * plan.samples_per_row * plan.stream.sample_bytes > _MEASURED_BYTES:
         rows //= 2
     warm_up(plan, threads)
     return _cpu_per_second(plan, rows, threads), len(os.sched_getaffinity(0))
 
 
 def _cpu_per_second(plan: Plan, rows: int, threads: int) -> float:
-    """Reduce one block of so many rows of noise; return processor seconds per second of stream."""
-    settings = plan.settings.model_copy(update={"block": plan.settings.block.model_copy(update={"rows": rows})})
-    small = Plan(plan.stream, settings)
-    noise = np.random.default_rng(1)
+    """Reduce blocks of so many rows of noise; return processor seconds per second of stream."""
     with Workers(threads) as workers:
-        reducer = Reducer(small, workers)
-        start, stop = reducer.window(0)
-        raw = noise.integers(0, 256, (stop - start, plan.stream.sample_bytes), dtype=np.uint8)
-        if plan.stream.bits == 32:
-            raw = noise.normal(100, 10, (stop - start, plan.stream.numbers)).astype("<f4").view(np.uint8)
-        began = time.process_time()
-        for _ in reducer.feed(Chunk(start, raw)):
-            pass
-        for _ in reducer.finish():
-            pass
-        return (time.process_time() - began) / small.block_seconds
+        reducer = Reducer(_shortened(plan, rows), workers)
+        filling = reducer.latency_blocks + 1
+        raw = _noise(reducer, 0).data  # the same for each: making it must not count
+        for block in range(filling + _MEASURED_BLOCKS):
+            if block == filling:
+                began = time.process_time()
+            deque(reducer.feed(Chunk(reducer.window(block)[0], raw)), 0)
+        return (time.process_time() - began) / (_MEASURED_BLOCKS * reducer.plan.block_seconds)
+
+
+def _shortened(plan: Plan, rows: int) -> Plan:
+    settings = plan.settings.model_copy(update={"block": plan.settings.block.model_copy(update={"rows": rows})})
+    return Plan(plan.stream, settings)
+
+
+def _noise(reducer: Reducer, block: int) -> Chunk:
+    """Raw samples for a block."""
+    stream, (start, stop) = reducer.plan.stream, reducer.window(block)
+    noise = np.random.default_rng(1)
+    if stream.bits == 32:
+        return Chunk(start, noise.normal(100, 10, (stop - start, stream.numbers)).astype("<f4").view(np.uint8))
+    return Chunk(start, noise.integers(0, 256, (stop - start, stream.sample_bytes), dtype=np.uint8))

@@ -1,6 +1,6 @@
 """From what the reducer leaves of a block to the products that are stored: numbers become rows, rows become bytes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -67,13 +67,14 @@ class Harvester:
         date = utc_date(block.tai_ns)
         products: list[Product] = []
         pulses: list[PulseRow] = []
+        names: dict[int, str] = {}  # of the cut-outs, by their first rows
         for kept in done.pulses:
             row = self._pulse(kept)
-            if kept.rows is not None:
+            if kept.rows is not None and kept.rows.start not in names:
                 cutout = self._namer.cutout(done.block, date, encode(self._cutout(row, kept.rows, done.block)))
                 products.append(cutout)
-                row = self._pulse(kept, cutout.name)
-            pulses.append(row)
+                names[kept.rows.start] = cutout.name
+            pulses.append(replace(row, cutout=names[kept.rows.start]) if kept.rows is not None else row)
         tables = {
             "pulses": pulses_table(self._provenance, block, pulses) if pulses else None,
             "spectra": spectra_table(self._provenance, block, plan.frequencies_mhz, self._spectra(done)),
@@ -93,7 +94,7 @@ class Harvester:
     def _tai(self, sample: int) -> int:
         return tai_ns(self._plan.stream.epoch_tai_ns, self._plan.stream.rate, sample)
 
-    def _pulse(self, kept: Kept, cutout: str = "") -> PulseRow:
+    def _pulse(self, kept: Kept) -> PulseRow:
         plan, pulse = self._plan, kept.pulse
         sample = plan.sample_of_row(pulse.row)
         seconds = plan.stream.seconds(sample)
@@ -111,7 +112,6 @@ class Harvester:
             freq_high=pulse.freq_high,
             members=pulse.members,
             flagged=kept.unused,
-            cutout=cutout,
         )
 
     def _cutout(self, row: PulseRow, rows: Rows, block: int) -> Cutout:

@@ -23,11 +23,17 @@ DISPERSION_S_MHZ2 = 1 / 2.41e-4
 """Dispersion constant, s MHz² per pc cm⁻³: delay = constant · DM / f². The value that the field's software has agreed
 on (Manchester & Taylor 1977; kept by convention, see Kulkarni 2020, arXiv:2007.02886)."""
 
+_MARGIN_ROWS = 32
 _BLOCK_BYTES = 128 << 20
 _CHANNEL_HZ = 125e3
 _CELL_SECONDS = 0.5e-3
 _ROW_SECONDS = 0.25e-3
 _DM_DEFAULT = 3000.0
+
+
+def margin_rows(width_rows: float) -> float:
+    """Rows that a cut-out holds before a pulse of some width arrives, and after it has left the band."""
+    return max(_MARGIN_ROWS, 4 * width_rows)
 
 
 def dispersion_delay(dm: float, low_mhz: float, high_mhz: float) -> float:

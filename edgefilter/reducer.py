@@ -12,6 +12,7 @@ block, a few blocks early, yields the same products from there on (law 1).
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 
@@ -34,7 +35,7 @@ from edgefilter.workers import Workers
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A pulse, and the rows around it if it has a cut-out.
+    """A pulse, and the rows of its cut-out if it has one; pulses that share a cut-out have the same.
 
     ``unused`` is the fraction of the cells under its track that were lost or flagged.
     """
@@ -222,13 +223,12 @@ class Reducer:
         assert found is not None
         samples, reduced = item
         rows = self._rows(block - self._keep.before, block + self._keep.after + 1)
-        kept = []
-        for number, pulse in enumerate(found.pulses):
-            cutout = None
-            if number < self.plan.settings.pulses.cutouts:
-                region = self._keep.region(pulse)
-                cutout = Rows.join(rows, region.start, region.stop, reduced.rows)
-            kept.append(Kept(pulse, self._keep.unused_fraction(pulse, rows, reduced.rows), cutout))
+        wanted = self._keep.cutouts(found.pulses[: self.plan.settings.pulses.cutouts])
+        cutouts = {region: Rows.join(rows, region.start, region.stop, reduced.rows) for region in set(wanted)}
+        kept = [
+            Kept(pulse, self._keep.unused_fraction(pulse, rows, reduced.rows), cutouts[region] if region else None)
+            for pulse, region in zip_longest(found.pulses, wanted)
+        ]
         regions = [
             self._keep.region(pulse)
             for near in self._pulses.window(block - self._keep.after, block + self._keep.before + 1)

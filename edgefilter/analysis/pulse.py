@@ -99,7 +99,7 @@ class Pulse:
 
     @cached_property
     def product(self) -> "Cutout":
-        """The cut-out as it is stored.
+        """The cut-out, or its part of one that it shares with other pulses of its block.
 
         Raises
         ------
@@ -108,7 +108,7 @@ class Pulse:
         """
         if not self.row.cutout:
             raise StoreError(f"pulse {self.id} has no cut-out: its block had more candidates than pulses.cutouts keeps")
-        return self.archive.cutout(self.row.cutout)
+        return self.archive.cutout(self.row.cutout).around(self.row)
 
     @property
     def cutout(self) -> "xr.DataArray":

@@ -391,9 +391,9 @@ class Supervisor:
                 child.leaving = True
                 child.send("drain")
             await asyncio.wait({child.ended}, timeout=until - time.monotonic())
-            if child.ended.done() and not child.ended.result():
+            if child.ended.done() and child.ended.result() == 0:
                 return
-            if child.ended.done():
+            if child.ended.done():  # of one that another supervisor had started nobody knows how it ended
                 self._start_forwarder()
         if child is not None:
             self.tell("remaining", products=child.state.get("products", 0), why=child.state.get("last_error", ""))

@@ -7,7 +7,8 @@ always gives the same bytes for the same version of the HDF5 library: no times, 
 """
 
 import io
-from dataclasses import dataclass, fields
+import math
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import Any
 
@@ -15,8 +16,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefilter.clock import mjd
+from edgefilter.clock import mjd, tai_ns
 from edgefilter.errors import StoreError
+from edgefilter.plan import dispersion_delay, margin_rows
 from edgefilter.products import SCHEMA_VERSION, Provenance
 from edgefilter.products.tables import PulseRow
 
@@ -46,7 +48,7 @@ _TELESCOPE_IDS = {
 
 @dataclass(frozen=True, eq=False)
 class Cutout:
-    """Integrated power around a pulse.
+    """Integrated power around a pulse, or around several of one block that overlap.
 
     Parameters
     ----------
@@ -67,7 +69,7 @@ class Cutout:
     first_channel_mhz, channel_mhz
         Centre of channel 0 and the signed step to the next, MHz.
     pulse
-        What was found. Its ``cutout`` is not stored: the name follows from the bytes.
+        What was found, of several the strongest. Its ``cutout`` is not stored: the name follows from the bytes.
     provenance, block
         What it was made from.
     telescope, source
@@ -117,6 +119,24 @@ class Cutout:
     def frequencies_mhz(self) -> NDArray[np.float64]:
         """Centre frequencies of the channels, MHz, float64 ``[channel]``."""
         return self.first_channel_mhz + np.arange(self.data.shape[2], dtype=np.float64) * self.channel_mhz
+
+    def around(self, pulse: PulseRow) -> "Cutout":
+        """Return the part that belongs to one of the pulses in it: from before its arrival to after its sweep."""
+        low, high = float(self.frequencies_mhz.min()), float(self.frequencies_mhz.max())
+        sweep = dispersion_delay(pulse.dm, low, high) / self.row_seconds if low > 0 else 0.0
+        margin = margin_rows(pulse.width / self.row_seconds)
+        at = (pulse.sample - self.first_sample) / self.samples_per_row
+        first = min(max(math.floor(at - margin), 0), len(self.data) - 1)
+        stop = max(math.ceil(at + sweep + margin), first + 1)
+        before = first * self.samples_per_row
+        return replace(
+            self,
+            data=self.data[first:stop],
+            mask=self.mask[first:stop],
+            first_sample=self.first_sample + before,
+            tai_ns=tai_ns(self.tai_ns, self.rate, before),
+            pulse=pulse,
+        )
 
     @property
     def masked(self) -> "np.ma.MaskedArray[Any, np.dtype[np.float32]]":

@@ -6,7 +6,7 @@ of its spectra and flags (see :mod:`edgefilter.report.waterfall`) no more than a
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edgefilter.clock import NS, tai_ns_from_iso
 from edgefilter.errors import ConfigError, StoreError
+from edgefilter.products.tables import PulseRow
 from edgefilter.store.reader import StoreReader
 from edgefilter.stream import Stream
 
@@ -26,10 +27,7 @@ POINTS_SHOWN = 2000
 """Most candidates of a run on the page, the strongest."""
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_PULSES = (
-    "node", "stream", "config", "block", "tai_ns", "seconds", "dm", "dm_error", "width", "snr",
-    "freq_low", "freq_high", "members", "flagged", "cutout",
-)  # fmt: skip
+_PULSES = (*RUN_KEYS, "block", *(field.name for field in fields(PulseRow)))
 
 
 @dataclass(frozen=True, slots=True)

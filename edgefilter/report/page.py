@@ -1,7 +1,7 @@
 """Puts the page together: everything in one file of HTML that needs no network."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from edgefilter.analysis.diagnostic import diagnose
 from edgefilter.clock import utc_iso
 from edgefilter.errors import EdgefilterError
 from edgefilter.products.cutout import Cutout
+from edgefilter.products.tables import PulseRow
 from edgefilter.report.charts import LOST, PulseCharts, RunCharts, dot_size, flag_colours, pulse_charts, run_charts
 from edgefilter.report.data import Balance, Run, read_runs, strongest
 from edgefilter.report.waterfall import Waterfall, read_waterfalls
@@ -109,7 +110,9 @@ def render(reader: StoreReader, since: str | None = None, best: int = BEST) -> s
     waterfalls = read_waterfalls(reader, runs)
     cutouts: list[dict[int, Cutout]] = [{} for _ in runs]
     for at, rank in strongest(runs, best):
-        cutouts[at][rank] = reader.cutout(runs[at].pulses[rank]["cutout"])
+        pulse = runs[at].pulses[rank]
+        row = PulseRow(**{field.name: pulse[field.name] for field in fields(PulseRow)})
+        cutouts[at][rank] = reader.cutout(row.cutout).around(row)
     sections = [
         _section(number, run, waterfall, mine)
         for number, (run, waterfall, mine) in enumerate(zip(runs, waterfalls, cutouts, strict=True))

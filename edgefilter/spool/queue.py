@@ -10,17 +10,15 @@ from typing import Literal, Self
 from edgefilter.errors import SpoolBusyError, SpoolError, SpoolFullError
 from edgefilter.products import Product
 from edgefilter.products.naming import digest
-from edgefilter.products.schemas import SCHEMAS
 from edgefilter.spool.leaving import Leaving, Result
 from edgefilter.spool.manifest import Cursor, DiskFullError, Dropped, Entry, Manifest, Priority, Totals
 from edgefilter.spool.payloads import DELIVERED, DROPPED, Ballast, Payloads, full, lock
+from edgefilter.spool.ranks import least_important, row_of
 from edgefilter.spool.recovery import Recovered, recover
 
 BALLAST_BYTES = 4 << 20
 _POLL_SECONDS = 0.05
 _EVICTED_AT_ONCE = 1000
-_PRIORITIES = {"pulses": Priority.CANDIDATES, "cutouts": Priority.CANDIDATES, "spectra": Priority.SPECTRA}
-_PRIORITIES |= {"flags": Priority.SPECTRA, "extras": Priority.EXTRA}
 
 
 class Spool:
@@ -194,7 +192,7 @@ class Spool:
             if full(error):
                 raise DiskFullError from None
             raise SpoolError(f"spool {self._path}: cannot be written: {error.strerror}") from None
-        return [_entry(product, file, sealed) for product, file in zip(products, files, strict=True)]
+        return [row_of(product, file, sealed) for product, file in zip(products, files, strict=True)]
 
     def _fit(self, coming: list[Product], dropped: list[tuple[str, int, str]]) -> list[Product]:
         """Make room within the budget; return what may come of it."""
@@ -205,7 +203,7 @@ class Spool:
         if excess > 0:
             excess -= self._evict(excess, "budget")
         while excess > 0:
-            least = _least(coming)
+            least = least_important(coming)
             if least is None:
                 raise self._no_room(f"the budget of {self._budget} B is used by products that must not be dropped")
             excess -= len(least.content)
@@ -220,7 +218,7 @@ class Spool:
         self._ballast.fill()  # its space is not for what comes
         if evicted:
             return
-        least = _least(coming)
+        least = least_important(coming)
         if least is None:
             raise self._no_room("the disk is full of products that must not be dropped")
         coming.remove(least)
@@ -392,21 +390,6 @@ class Spool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _entry(product: Product, file: str, sealed: bool | None) -> Entry:
-    folder = product.name.partition("/")[0]
-    priority = _PRIORITIES.get(folder, Priority.LEDGER)
-    if sealed is None:
-        sealed = folder not in SCHEMAS
-    return Entry(0, product.name, file, len(product.content), digest(product.content), priority, sealed)
-
-
-def _least(products: Sequence[Product]) -> Product | None:
-    """Return the product that may be dropped first, None if none may."""
-    ranked = [(_PRIORITIES.get(product.name.partition("/")[0], Priority.LEDGER), product) for product in products]
-    may = [(priority, product) for priority, product in ranked if priority >= Priority.SPECTRA]
-    return max(may, key=lambda item: item[0])[1] if may else None
 
 
 def _wait(stack: contextlib.ExitStack, path: Path, seconds: float, problem: str) -> None:

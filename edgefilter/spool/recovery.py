@@ -1,7 +1,7 @@
 """What a new owner of a spool does first: remove files without rows, and rows without files."""
 
 import contextlib
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +52,9 @@ def recover(manifest: Manifest, payloads: Payloads, leaving: Leaving, locks: Pat
     ):
         if entries:
             leaving.retire(entries, mark, change)
-    orphans = _remove_orphans(payloads, leaving, locks, sizes, {row.file for row in rows})
+    known = {row.file for row in rows}
+    suspects = [file for file in sorted(sizes) if _file(file) not in known]
+    orphans = _remove_orphans(manifest, payloads, leaving, locks, suspects)
     return Recovered(tuple(orphans), tuple(entry.name for entry in lost))
 
 
@@ -66,18 +68,28 @@ def _lost(manifest: Manifest, payloads: Payloads, rows: list[Entry], sizes: dict
 
 
 def _remove_orphans(
-    payloads: Payloads, leaving: Leaving, locks: Path, files: Iterable[str], known: Container[str]
+    manifest: Manifest, payloads: Payloads, leaving: Leaving, locks: Path, suspects: Iterable[str]
 ) -> list[str]:
-    """Remove files that have no row, unless their owner lives: they are about to get theirs."""
+    """Remove files that have no row, unless their owner lives: they are about to get theirs.
+
+    An owner may have given a file its row after the rows were looked at, and then died: what counts is what there is
+    once its lock is held.
+    """
     orphans: dict[str, list[str]] = {}
-    for file in sorted(files):
-        owner = payloads.owner(file)
-        if owner and file.removesuffix(DELIVERED).removesuffix(DROPPED) not in known:
+    for file in suspects:
+        if owner := payloads.owner(file):
             orphans.setdefault(owner, []).append(file)
     removed: list[str] = []
     for owner, found in orphans.items():
         with contextlib.ExitStack() as stack:
             if owner == payloads.tag or stack.enter_context(lock(locks / owner)):
-                leaving.unlink(found)
-                removed += found
+                known = {row.file for row in manifest.entries()}
+                gone = [file for file in found if _file(file) not in known]
+                leaving.unlink(gone)
+                removed += gone
     return removed
+
+
+def _file(name: str) -> str:
+    """Name of a payload's file without the mark that it may carry."""
+    return name.removesuffix(DELIVERED).removesuffix(DROPPED)

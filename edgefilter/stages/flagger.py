@@ -33,8 +33,10 @@ _LEAST_SPECTRA = 16  # fewer make the kurtosis estimator too wide to tell anythi
 _QUANTILE_TIMES = 1024  # times that are enough for a quantile: 4 % of sigma
 _QUANTILES = np.array([0.3, 0.05])  # of the background; with it, of its scatter: interference lies above both
 _BETWEEN = float(ndtri(0.3) - ndtri(0.05))
-_MISMATCH = 1.2  # scatter over that of the radiometer equation from which on the measured one is believed
+_MISMATCH = 1.2  # scatter over that of the radiometer equation from which on it is more than noise
+_BY_CHANCE = 8.0  # what n times of noise may add to that ratio, times √n: four standard deviations
 _SKEWED = 8  # voltages that a cell is taken to have if it is not known: a bright cell may then be chance, or a burst
+_FRACTIONS = np.linspace(0.0, 0.68, 18)  # of the times that have interference: 0.7 leaves no quantile to see it by
 _TIED = 0.2  # of the times that may share a value: more, and steps are too coarse for quantiles
 _RUNS = np.array([1, 2, 4, 8, 16, 32, 64])  # cells
 _KURTOSIS_RUNS = np.array([1, 4, 16, 64])  # cells
@@ -151,9 +153,12 @@ class Flagger:
         spectra = int(np.median(known)) if len(known) else 0
         measured = (quantiles[0] - quantiles[1]) / _BETWEEN
         if spectra:
-            centre = quantiles[0] / gamma_quantile(spectra * hands, float(_QUANTILES[0]))
+            centre, sigma = _mixed(quantiles, count[0], spectra * hands)
             expected = centre / np.sqrt(spectra * hands)
-            sigma = np.where(measured > _MISMATCH * expected, measured, expected)
+            usual = centre > 0
+            if usual.any() and np.median(measured[usual] / expected[usual]) > _MISMATCH:
+                centre = quantiles[0] / gamma_quantile(spectra * hands, float(_QUANTILES[0]))
+                sigma = measured
         else:
             centre, sigma = quantiles[0] - ndtri(_QUANTILES[0]) * measured, measured
             coarse = count[1] > _TIED * np.maximum(count[0], 1)
@@ -222,6 +227,22 @@ def within(frequencies_mhz: NDArray[np.float64], bands: tuple[tuple[float, float
     for low, high in bands:
         found |= (frequencies_mhz >= low) & (frequencies_mhz <= high)
     return found
+
+
+def _mixed(
+    quantiles: NDArray[np.float64], count: NDArray[np.int64], spectra: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation of the noise, of which a part of the times shows nothing: it lies above.
+
+    Where a fraction f of the times has interference, the p quantile of all is the p / (1 - f) quantile of the noise;
+    two of them tell f. Up to 0.2 of scatter over noise, or what few times may have, f is taken to be 0.
+    """
+    high, low = (np.array([gamma_quantile(spectra, float(p / (1 - f))) for f in _FRACTIONS]) for p in _QUANTILES)
+    found = 1 - quantiles[1] / np.where(quantiles[0] > 0, quantiles[0], 1.0)
+    wider = np.maximum(_MISMATCH, 1 + _BY_CHANCE / np.sqrt(np.maximum(count, 1)))
+    often = found > wider * (1 - low[0] / high[0])
+    centre = np.where(often, quantiles[1] / np.interp(found, 1 - low / high, low), quantiles[0] / high[0])
+    return centre, centre / np.sqrt(spectra)
 
 
 def _plain(power: NDArray[np.float32], flags: NDArray[np.uint16]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

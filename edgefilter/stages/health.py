@@ -122,22 +122,26 @@ def _tones(
     left: Left, live: NDArray[np.bool_], settings: FlagSettings, error: NDArray[np.float64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     sigma = settings.carrier_sigma
+    index = np.flatnonzero(live)
+    excess = np.zeros(len(live))
+    excess[index] = left.level[index] - around(left.level[index], _NARROW)
+    bump, least = excess > _BUMP, 10 ** (settings.tone_db / 10)
     if not left.tone_cells.any():
         # The scatter of a steady tone is low. Only where the number of voltages is known, this tells it from any other
         # reason for which channels may differ; and as only neighbours say how low, it takes a sigma more.
         low = lower_than_around(left.scatter, live, _REACH, sigma + 1, error)
-        none = np.zeros(len(live), np.bool_)
-        return (low, none) if left.physical else (none, low)
+        if not left.physical:
+            return np.zeros_like(low), low
+        likely = bump & lower_than_around(left.scatter, live, _REACH, min(_LIKELY, sigma), error)
+        found = low | (likely & (excess >= np.log1p(least)))
+        return found, likely & ~found
     heard = live & (left.tone_cells >= _LEAST_CELLS)
     error = 1 / np.sqrt(np.maximum(left.tone_cells, 1))
     clear = lower_than_around(left.tone, heard, _REACH, sigma, error)
     likely = lower_than_around(left.tone, heard, _REACH, min(_LIKELY, sigma), error)
-    index = np.flatnonzero(live)
-    bump = np.zeros(len(live), np.bool_)
-    bump[index] = left.level[index] - around(left.level[index], _NARROW) > _BUMP
     # A tone of r times the noise lowers the kurtosis by (r / (1 + r))² (Nita & Gary 2010).
     root = np.sqrt(np.clip(-left.tone * left.tone_unit, 0.0, 0.999))
-    strong = root / (1 - root) >= 10 ** (settings.tone_db / 10)
+    strong = root / (1 - root) >= least
     found = clear | (likely & bump)
     return found & strong, (found & ~strong) | likely
 

@@ -7,10 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter.cells import Rows
-from edgefilter.plan import DISPERSION_S_MHZ2, Plan
+from edgefilter.plan import DISPERSION_S_MHZ2, Plan, margin_rows
 from edgefilter.stages.cluster import Pulse
-
-_MARGIN_ROWS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +23,8 @@ class Keep:
     """Where the cut-outs of pulses lie.
 
     A pulse that arrives in block k keeps rows from a margin before its arrival at the top of the band to a margin after
-    its arrival at the bottom. The margin is 32 rows or four widths of the pulse, and at most a block.
+    its arrival at the bottom. The margin is 32 rows or four widths of the pulse, and at most a block. Pulses of a block
+    whose rows overlap share one cut-out: interference that is found many times is not sent many times.
 
     Parameters
     ----------
@@ -37,7 +36,7 @@ class Keep:
         self._plan = plan
         widest = 1 << (plan.settings.pulses.widths - 1)
         # The ladder of time resolutions makes the widest boxcar up to 8 rows wider.
-        self._widest_margin = min(max(_MARGIN_ROWS, 32 * widest), plan.rows_per_block)
+        self._widest_margin = min(round(margin_rows(8 * widest)), plan.rows_per_block)
         reach = plan.sweep_rows(plan.dm_range[1]) + self._widest_margin + 1
         self.before = 1
         """Blocks before its own that a cut-out may reach into."""
@@ -45,11 +44,22 @@ class Keep:
         """Blocks after its own that a cut-out may reach into."""
 
     def region(self, pulse: Pulse) -> Region:
-        """Return the rows that the cut-out of a pulse holds."""
-        margin = min(max(_MARGIN_ROWS, 4 * pulse.width_rows), self._widest_margin)
+        """Return the rows that are kept around a pulse."""
+        margin = min(margin_rows(pulse.width_rows), self._widest_margin)
         start = max(int(np.floor(pulse.row - margin)), 0)
         stop = int(np.ceil(pulse.row + self._plan.sweep_rows(pulse.dm) + margin))
         return Region(start, stop)
+
+    def cutouts(self, pulses: Iterable[Pulse]) -> list[Region]:
+        """Return the rows that the cut-out of each pulse of a block holds; those that share one have the same."""
+        mine = [self.region(pulse) for pulse in pulses]
+        shared: list[Region] = []
+        for region in sorted(mine, key=lambda region: region.start):
+            if shared and region.start < shared[-1].stop:
+                shared[-1] = Region(shared[-1].start, max(shared[-1].stop, region.stop))
+            else:
+                shared.append(region)
+        return [next(whole for whole in shared if whole.start <= region.start < whole.stop) for region in mine]
 
     def kept_cells(self, regions: Iterable[Region], rows: Rows) -> int:
         """Count the good cells of a block that lie in at least one region."""

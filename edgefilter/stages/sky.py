@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from edgefilter.plan import dispersion_delay
 from edgefilter.workers import Workers
 from edgefilter_kernels.evidence import ABOVE, GROUP, RUN
-from edgefilter_kernels.guard import count_tracks, find_tracks, keep_short, mark_tracks
+from edgefilter_kernels.guard import count_tracks, drop_tones, find_tracks, keep_short, mark_tracks
 
 _SEGMENTS = 16  # of the band; a track must fill two neighbouring ones, an eighth of the band
 _LEAST_CHANNELS = 8  # of a segment; fewer are filled by chance
@@ -112,6 +112,7 @@ class Tracks:
 
         def find(start: int, stop: int) -> None:
             find_tracks(counts, first, number, _FILL, around, hits, start, stop)
+            drop_tones(hits, self.step, self.edges, self.delays, first, self.doublings, live, marks, start, stop)
 
         def mark(start: int, stop: int) -> None:
             mark_tracks(hits, self.step, self.edges, self.delays, first, self.smeared, marks, start, stop)

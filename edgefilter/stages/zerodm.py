@@ -15,7 +15,7 @@ _MANY = 5  # of them must have risen
 _FEW = 2  # of them may have risen shortly before and after: it must come and go at once
 _SHORTLY = 4  # cells, or fewer where the slowest sweep is quick
 _RAISED = 0.4  # of a part's channels that must exceed the level; 0.16 of noise do
-_PARTLY = 0.3, 0.2  # of a thirty-second's channels, with its neighbours and by itself, that make it worth flagging
+_PARTLY = 0.4, 0.3  # of a thirty-second's channels, with its neighbours and by itself, that make it worth flagging
 _LEAST_CHANNELS = 32
 _SWEEP = 4.0  # times that which the slowest sweep must take over the band: a pulse that rises in many parts at
 # once has then risen in more than a few of them shortly before or after
@@ -90,7 +90,7 @@ def _sudden(used: NDArray[np.int32], moved: NDArray[np.int32], shortly: int) -> 
 
 
 def _mark_parts(flags: NDArray[np.uint16], times: NDArray[np.int64], share: NDArray[np.float64]) -> None:
-    """Flag the parts of the band that have moved, and all of it if most have."""
+    """Flag the parts of the band that have moved."""
     channels = flags.shape[1]
     bad = (uniform_filter1d(share, 3, axis=1, mode="nearest") > _PARTLY[0]) & (share > _PARTLY[1])
     for band in range(BANDS):

@@ -74,6 +74,15 @@ class Store(Protocol):
             If the store cannot be read.
         """
 
+    def folders(self, prefix: str) -> list[str]:
+        """Give the folders right below one, as prefixes that end in ``/``, sorted; ``prefix`` ends in ``/`` itself.
+
+        Raises
+        ------
+        StoreError
+            If the store cannot be read.
+        """
+
     def delete(self, names: Sequence[str]) -> None:
         """Remove objects; those that are not there do not matter. For compaction alone.
 

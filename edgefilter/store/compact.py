@@ -11,6 +11,7 @@ waste work, and are kept apart by who runs them: a store has one committer.
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from edgefilter.products.merge import merge
@@ -20,6 +21,7 @@ from edgefilter.store.live import Part, live, parts, replaced_by
 
 TARGET_BYTES = 128 << 20
 GRACE_SECONDS = 3600.0
+_READERS = 8
 
 
 @dataclass(slots=True)
@@ -63,11 +65,13 @@ def compact(
     """
     done = Compaction()
     for table in SCHEMAS:
-        found = parts(store, table)
+        found = parts(store, f"{table}/")
         gone = _clean(store, found, now - grace)
         done.deleted += len(gone)
         for group in _groups(live(store, [part for part in found if part.name not in gone]), before, target):
-            product = merge([(part.name, store.get(part.name)) for part in group])
+            names = [part.name for part in group]
+            with ThreadPoolExecutor(_READERS) as pool:
+                product = merge(list(zip(names, pool.map(store.get, names), strict=True)))
             store.put(product)
             told(product.name)
             done.merged += len(group)

@@ -105,6 +105,16 @@ class DirectoryStore:
             found += [(inner / name).as_posix() for name in files if not name.startswith(".")]
         return iter(sorted(name for name in found if name.startswith(prefix)))
 
+    def folders(self, prefix: str) -> list[str]:
+        """Give the folders right below one; see :meth:`edgefilter.store.base.Store.folders`."""
+        check_name(prefix.removesuffix("/"))
+        try:
+            with os.scandir(self.path / prefix) as entries:
+                return sorted(f"{prefix}{entry.name}/" for entry in entries if entry.is_dir())
+        except OSError as error:
+            self._refuse_walk(error)
+            return []
+
     def delete(self, names: Sequence[str]) -> None:
         """Remove objects; see :meth:`edgefilter.store.base.Store.delete`."""
         for name in names:

@@ -6,7 +6,9 @@ the rest; whatever was in that listing is deleted only when every reader of that
 """
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +17,8 @@ from edgefilter.errors import StoreError
 from edgefilter.products.merge import replaces
 from edgefilter.products.naming import Name, parse
 from edgefilter.store.base import Listed, Store
+
+_READERS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +39,25 @@ class Part:
         return self.parsed.node, self.parsed.date, self.parsed.stream
 
 
-def parts(store: Store, folder: str) -> list[Part]:
-    """Return the objects in a folder by stream, block and name; files that are not ours are passed over.
+def parts(store: Store, *folders: str) -> list[Part]:
+    """Return the objects in folders by stream, block and name; files that are not ours are passed over.
+
+    Parameters
+    ----------
+    store
+        The store.
+    folders
+        Prefixes that end in ``/``, none within another.
 
     Raises
     ------
     StoreError
         If the store cannot be read.
     """
+    with ThreadPoolExecutor(_READERS) as pool:
+        listings = list(pool.map(store.listing, folders))
     found = []
-    for listed in store.listing(f"{folder}/"):
+    for listed in chain.from_iterable(listings):
         try:
             found.append(Part(parse(listed.name), listed))
         except StoreError:

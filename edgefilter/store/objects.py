@@ -13,7 +13,8 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -37,6 +38,7 @@ _BUSY = (429, 503)
 _NOT_IMPLEMENTED = 501
 _MOST_PATIENT_SECONDS = 3600.0
 _ASK_SECONDS = 5.0
+_DELETIONS = 8  # requests at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,15 +219,22 @@ class ObjectStore:
         """Give the names that begin with ``prefix``, sorted."""
         return (item.name for item in self.listing(prefix))
 
+    def folders(self, prefix: str) -> list[str]:
+        """Give the folders right below one; see :meth:`edgefilter.store.base.Store.folders`."""
+        check_name(prefix.removesuffix("/"))
+        with self._explained(prefix, "cannot list"):
+            found = obstore.list_with_delimiter(self._store, prefix)["common_prefixes"]
+        return sorted(f"{name.removesuffix('/')}/" for name in found)
+
     def delete(self, names: Sequence[str]) -> None:
         """Remove objects; see :meth:`edgefilter.store.base.Store.delete`."""
-        for name in names:
-            check_name(name)
-            with self._explained(name, "cannot delete"):
-                try:
-                    obstore.delete(self._store, name)
-                except FileNotFoundError:
-                    continue
+        with ThreadPoolExecutor(_DELETIONS) as pool:
+            list(pool.map(self._delete, names))
+
+    def _delete(self, name: str) -> None:
+        check_name(name)
+        with self._explained(name, "cannot delete"), suppress(FileNotFoundError):
+            obstore.delete(self._store, name)
 
     def files(self) -> pafs.FileSystem:
         """Return the bucket's prefix as a file system of Arrow."""

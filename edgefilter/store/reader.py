@@ -1,8 +1,9 @@
 """Reads a store back: tables, cut-outs, streams, settings, the account."""
 
 import json
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from edgefilter.products.schemas import PATH_COLUMNS, SCHEMAS
 from edgefilter.store.base import Store
 from edgefilter.store.connect import connect
 from edgefilter.store.live import Part, live, parts
+from edgefilter.store.prune import folders
 from edgefilter.stream import Stream
 
 _ACCOUNT_KEYS = ("node", "stream", "config", "code")
@@ -83,20 +85,30 @@ class StoreReader:
         StoreError
             If there is no such table.
         """
-        _schema(name)
+        full_schema(name)
         return [self._store.url(part.name) for part in self._live(name)]
 
-    def dataset(self, name: str) -> pads.Dataset:
+    def dataset(self, name: str, filter: pc.Expression | None = None) -> pads.Dataset:  # noqa: A002 - as pyarrow calls it
         """Return a table as a dataset of Arrow, which DuckDB, Polars and others read where it lies.
 
         Conditions on columns, ``node`` and ``date`` are pushed down: what cannot match is not read.
 
+        Parameters
+        ----------
+        name
+            The table.
+        filter
+            A condition that will be asked of it: folders that can hold no such row are not listed. Other rows may
+            still be in the dataset.
+
         Raises
         ------
         StoreError
-            If there is no such table.
+            If there is no such table, or the condition is not one.
         """
-        return self._dataset(_schema(name), self._live(name))
+        schema = full_schema(name)
+        with _explained(f"table {name} of {self.location}"):
+            return self._dataset(schema, self._live(name, filter))
 
     def table(
         self,
@@ -118,8 +130,8 @@ class StoreReader:
         columns
             Columns to read, all if None; ``node`` and ``date`` stand behind those of the schema.
         filter
-            Condition on rows, for example ``pyarrow.compute.field("snr") > 8``. Files whose names say that they hold no
-            such row are not opened.
+            Condition on rows, for example ``pyarrow.compute.field("snr") > 8``. Folders and files whose names say that
+            they hold no such row are not listed and not opened.
         blocks
             Numbers of the blocks to read, all if None. Files whose names say that they hold none of them are not
             opened.
@@ -135,12 +147,14 @@ class StoreReader:
         StoreError
             If there is no such table or column, the condition is not one, or a file is damaged.
         """
-        schema = _schema(name)
+        schema = full_schema(name)
         for column in columns or ():
             if column not in schema.names:
                 raise StoreError(f"table {name} has no column {column!r}, it has {', '.join(schema.names)}")
         wanted = schema if columns is None else pa.schema([schema.field(column) for column in columns], schema.metadata)
-        found = self._live(name)
+        where = f"table {name} of {self.location}"
+        with _explained(where):
+            found = self._live(name, filter)
         mixed = _mixed(found)
         # A condition may ask for columns that the answer does not show, and so may blocks and the order of rows.
         read = wanted if filter is None else schema
@@ -151,16 +165,14 @@ class StoreReader:
             found = [part for part in found if any(n in blocks for n in range(part.parsed.block, part.parsed.last + 1))]
 
         def one(part: Part) -> pa.Table:
-            table = self._part(part, schema, read, columns is not None, filter)
-            return table if blocks is None else _of_blocks(table, blocks)
+            condition = filter if blocks is None else _among(part, blocks, filter)
+            return self._part(part, schema, read, columns is not None, condition)
 
-        try:
+        with _explained(where):
             if filter is not None:
                 found = self._matching(schema, found, filter)
             with ThreadPoolExecutor(_READERS) as pool:
                 tables = list(pool.map(one, found))
-        except (pa.ArrowException, TypeError) as error:
-            raise StoreError(f"table {name} of {self.location}: {_line(error)}") from None
         if mixed and name != "dropped":
             seen: dict[tuple[str, str, str], set[tuple[object, ...]]] = {}
             pairs = zip(found, tables, strict=True)
@@ -172,7 +184,7 @@ class StoreReader:
 
     def cutouts(self) -> list[str]:
         """Names of the cut-outs, sorted by stream and block."""
-        return [part.name for part in parts(self._store, CUTOUTS)]
+        return [part.name for part in parts(self._store, f"{CUTOUTS}/")]
 
     def cutout(self, name: str) -> Cutout:
         """Read a cut-out.
@@ -202,7 +214,7 @@ class StoreReader:
             If one is damaged.
         """
         found = {}
-        for part in parts(self._store, STREAMS):
+        for part in parts(self._store, f"{STREAMS}/"):
             try:
                 stream = Stream.from_json(self._store.get(part.name))
             except InputError as error:
@@ -220,7 +232,7 @@ class StoreReader:
         StoreError
             If one is damaged.
         """
-        found = parts(self._store, CONFIGS)
+        found = parts(self._store, f"{CONFIGS}/")
         return {part.parsed.digest: json.loads(self._verified(part.name)) for part in found}
 
     def account(self) -> pa.Table:
@@ -254,8 +266,8 @@ class StoreReader:
         table = pa.Table.from_arrays(arrays, schema=pa.schema(fields, ledger.schema.metadata))
         return table.sort_by([(name, "ascending") for name in ("stream", "config", "code", "node")])
 
-    def _live(self, name: str) -> list[Part]:
-        return live(self._store, parts(self._store, name))
+    def _live(self, name: str, condition: pc.Expression | None = None) -> list[Part]:
+        return live(self._store, parts(self._store, *folders(self._store, name, full_schema(name), condition)))
 
     def _count(self, table: str) -> int:
         files = self._store.files()
@@ -313,11 +325,26 @@ class StoreReader:
         return content
 
 
-def _schema(table: str) -> pa.Schema:
+def full_schema(table: str) -> pa.Schema:
+    """Return the schema of a table with the columns that stand in its files' paths.
+
+    Raises
+    ------
+    StoreError
+        If there is no such table.
+    """
     if table not in SCHEMAS:
         raise StoreError(f"there is no table {table!r}, there are {', '.join(SCHEMAS)}")
     schema = SCHEMAS[table]
     return pa.schema([*schema, *PATH_COLUMNS], schema.metadata)
+
+
+@contextmanager
+def _explained(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, TypeError) as error:
+        raise StoreError(f"{where}: {_line(error)}") from None
 
 
 def _line(error: Exception) -> str:
@@ -337,5 +364,11 @@ def _mixed(found: Sequence[Part]) -> bool:
     return any(a.stream == b.stream and b.block <= a.last and b.last != a.block for a, b in pairwise(names))
 
 
-def _of_blocks(table: pa.Table, blocks: Container[int]) -> pa.Table:
-    return table.filter(pa.array([block in blocks for block in table.column("block").to_pylist()], pa.bool_()))
+def _among(part: Part, blocks: Container[int], condition: pc.Expression | None) -> pc.Expression | None:
+    """Add to a condition that a row's block is one of these, unless all blocks of the file are."""
+    there = range(part.parsed.block, part.parsed.last + 1)
+    wanted = [block for block in there if block in blocks]
+    if len(wanted) == len(there):
+        return condition
+    among = pc.field("block").isin(wanted)
+    return among if condition is None else condition & among

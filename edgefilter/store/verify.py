@@ -109,7 +109,7 @@ def verify(store: Store) -> Verdict:
 
 def _read(store: Store, folder: str, verdict: Verdict) -> Iterator[tuple[Part, pa.Table]]:
     """Give the live objects of a table, whole; damaged ones become problems."""
-    for part in live(store, parts(store, folder)):
+    for part in live(store, parts(store, f"{folder}/")):
         content = _content(store, part, verdict)
         if content is None:
             continue
@@ -183,7 +183,7 @@ def _dropped_blocks(names: Iterable[str]) -> set[tuple[str, str, int]]:
 
 def _others(store: Store, ledger: dict[Place, dict[int, int]], named: set[str], verdict: Verdict) -> None:
     """Check cut-outs, headers and settings, and note what is not ours."""
-    found = {folder: parts(store, folder) for folder in (CUTOUTS, STREAMS, CONFIGS)}
+    found = {folder: parts(store, f"{folder}/") for folder in (CUTOUTS, STREAMS, CONFIGS)}
     for members in found.values():
         for part in members:
             _content(store, part, verdict)

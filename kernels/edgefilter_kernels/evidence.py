@@ -12,8 +12,9 @@ from edgefilter_kernels.intensity import LANES, flatten, intensity
 from edgefilter_kernels.jit import kernel
 from edgefilter_kernels.sumthreshold import runs
 
-RUN, HIGH, LOW, ABOVE, SKY = 1, 2, 4, 8, 16
-"""Marks of a cell: in a run of power; in one of high or of low kurtosis; single cell above a level; on a sky track."""
+RUN, HIGH, LOW, ABOVE, SKY, DIP = 1, 2, 4, 8, 16, 32
+"""Marks of a cell: in a run of power; in one of high or of low kurtosis; single cell above a level; on a sky track;
+single cell whose kurtosis is a standard deviation below that of noise."""
 
 GROUP = 16
 """Neighbouring times that are added up to see faint wide pulses, and slow changes of a channel."""
@@ -39,8 +40,9 @@ def _power_tile(
 def _kurtosis_tile(
     flat: NDArray[np.float32], products: int, moment4: NDArray[np.float32], hands: int, flags: NDArray[np.uint16],
     gain: NDArray[np.float32], middle: NDArray[np.float32], per_sigma: NDArray[np.float32], c0: int, lanes: int,
-    tile: NDArray[np.float32],
+    tile: NDArray[np.float32], found: NDArray[np.uint8],
 ) -> None:  # fmt: skip
+    dip, clear = np.uint8(DIP), np.uint8(0)
     tiny, none, one = np.float32(1e-30), np.float32(0.0), np.float32(1.0)
     root = np.float32(np.sqrt(hands))
     if c0 < 0 or lanes > LANES:  # tells the compiler that no index counts from the end
@@ -62,7 +64,9 @@ def _kurtosis_tile(
                     total += estimate if square > tiny else none
                 tile[t, i] = total
         for i in range(lanes):
-            tile[t, i] = tile[t, i] * share if flags[t, c0 + i] == 0 else none
+            value = tile[t, i] * share if flags[t, c0 + i] == 0 else none
+            tile[t, i] = value
+            found[t, i] |= dip if value < -one else clear
 
 
 @kernel
@@ -108,7 +112,7 @@ def _events(
         total[:] = 0.0
         for t in range(n * GROUP, min(n * GROUP + GROUP, len(tile))):
             for i in range(LANES):
-                total[i] += tile[t, i]
+                total[i] += min(tile[t, i], level)
                 found[t, i] = event if tile[t, i] > level else none
         for i in range(lanes):
             groups[n, c0 + i] = event if total[i] > sum_level else none
@@ -128,6 +132,7 @@ def _evidence(
     tile = np.zeros((times, LANES), np.float32)
     found = np.zeros((times, LANES), np.uint8)
     hits = np.empty((times, LANES), np.uint8)
+    left = np.empty_like(tile)
     if start < 0:  # tells the compiler that no index counts from the end
         return
     for c0 in range(start, stop, LANES):
@@ -136,11 +141,11 @@ def _evidence(
             tile[:] = 0.0
         _power_tile(flat, products, hands, flags, centre, per_unit, weight, c0, lanes, tile)
         _events(tile, above, above_group, c0, lanes, found, groups)
-        runs(tile, run_windows, run_limits, RUN, 0, found, hits)
+        runs(tile, run_windows, run_limits, RUN, 0, True, found, left, hits)
         _moments(tile, flags, found, c0, lanes, moments[0])
         if each:
-            _kurtosis_tile(flat, products, moment4, each, flags, gain, middle, per_sigma, c0, lanes, tile)
-            runs(tile, kurtosis_windows, kurtosis_limits, HIGH, LOW, found, hits)
+            _kurtosis_tile(flat, products, moment4, each, flags, gain, middle, per_sigma, c0, lanes, tile, found)
+            runs(tile, kurtosis_windows, kurtosis_limits, HIGH, LOW, False, found, left, hits)
             _moments(tile, flags, found, c0, lanes, moments[1])
         for t in range(times):
             for i in range(lanes):
@@ -201,9 +206,10 @@ def evidence(
     above
         Power of a single cell from which on it is marked ABOVE.
     above_group
-        The same for 16 times together, in their own standard deviations.
+        The same for 16 times together, in their own standard deviations; of a cell, no more than ``above`` is counted,
+        so that a single strong one does not make a group.
     marks
-        Output, uint8 ``[time, channel]``: RUN, HIGH, LOW, ABOVE.
+        Output, uint8 ``[time, channel]``: RUN, HIGH, LOW, ABOVE, DIP.
     groups
         Output, uint8 ``[⌈time / 16⌉, channel]``: ABOVE.
     moments

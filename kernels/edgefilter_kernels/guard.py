@@ -8,8 +8,13 @@ Interference does that rarely: it is narrower than two segments, or arrives ever
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefilter_kernels.evidence import RUN, SKY
+from edgefilter_kernels.evidence import ABOVE, DIP, RUN, SKY
 from edgefilter_kernels.jit import kernel
+
+_DIPS = 0.2
+"""Part of the events on a track that may have a tone's low kurtosis by chance, generously: 0.15 of a pulse's have."""
+_DIPS_SIGMA = 3.0
+"""By how much more must, in standard deviations of that number, for the track to be a chirp's."""
 
 _COVERED = 0.6
 """Part of a run that must lie on tracks for the run to be the sky's."""
@@ -130,6 +135,28 @@ def _drop_crossings(run: NDArray[np.uint8], sky: NDArray[np.uint8]) -> None:
         if 0 < covered < _COVERED * (t - first):
             sky[first:t] = 0
         first, covered = t + 1, 0
+
+
+@kernel
+def _drop_tones(
+    hits: NDArray[np.uint8], step: int, edges: NDArray[np.int64], delays: NDArray[np.int32], first: NDArray[np.int32],
+    doublings: NDArray[np.int64], live: NDArray[np.bool_], marks: NDArray[np.uint8], start: int, stop: int,
+) -> None:  # fmt: skip
+    times = marks.shape[0]
+    event, low = np.uint8(RUN | ABOVE), np.uint8(DIP)
+    for g in range(start, stop):
+        for s in range(hits.shape[1]):
+            before, cells = (1 << doublings[s]) // 2, step << doublings[s]
+            for u in np.flatnonzero(hits[g, s]):
+                events, dips = 0, 0
+                for c in range(edges[g], edges[g + 2]):
+                    begin = step * (u + delays[s, c] - first[s, g] - before)
+                    for t in range(max(begin, 0), min(begin + cells, times) if live[c] else 0):
+                        if marks[t, c] & event:
+                            events += 1
+                            dips += 1 if marks[t, c] & low else 0
+                if dips > _DIPS * events + _DIPS_SIGMA * np.sqrt(_DIPS * (1 - _DIPS) * events):
+                    hits[g, s, u] = 0
 
 
 @kernel
@@ -270,6 +297,41 @@ def find_tracks(
     if number.shape != counts.shape[:1] or hits.shape != (len(counts) - 1, *counts.shape[1:]):
         raise ValueError(f"hits {hits.shape} and number {number.shape} do not go with counts {counts.shape}")
     _find_tracks(counts, first, number, fill, around, hits, start, stop)
+
+
+def drop_tones(
+    hits: NDArray[np.uint8],
+    step: int,
+    edges: NDArray[np.int64],
+    delays: NDArray[np.int32],
+    first: NDArray[np.int32],
+    doublings: NDArray[np.int64],
+    live: NDArray[np.bool_],
+    marks: NDArray[np.uint8],
+    start: int,
+    stop: int,
+) -> None:
+    """Forget tracks whose events have the low kurtosis of a tone, of pairs that begin at ``[start, stop)``.
+
+    Parameters
+    ----------
+    hits
+        Of :func:`find_tracks`, changed in place.
+    step, edges, delays, first, doublings, live
+        As for :func:`count_tracks`.
+    marks
+        uint8 ``[time, channel]``, of which RUN and ABOVE are events, and DIP is low kurtosis.
+    start, stop
+        Pairs to work on.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit together.
+    """
+    if hits.shape != (len(edges) - 2, len(delays), -(-len(marks) // step)) or edges[-1] != marks.shape[1]:
+        raise ValueError(f"hits {hits.shape} do not go with {len(edges) - 1} segments of marks {marks.shape}")
+    _drop_tones(hits, step, edges, delays, first, doublings, live, marks, start, stop)
 
 
 def mark_tracks(

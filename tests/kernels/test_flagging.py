@@ -3,8 +3,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from edgefilter_kernels.evidence import SKY
-from edgefilter_kernels.guard import count_tracks, find_tracks, keep_short, mark_tracks
+from edgefilter_kernels.evidence import DIP, RUN, SKY
+from edgefilter_kernels.guard import count_tracks, drop_tones, find_tracks, keep_short, mark_tracks
 from edgefilter_kernels.quantile import channel_quantiles
 from edgefilter_kernels.rise import BANDS, rise
 from edgefilter_kernels.sumthreshold import sum_threshold
@@ -102,6 +102,21 @@ def test_a_track_is_found_and_a_vertical_line_is_not(enters, line):
     mark_tracks(hits, 2, edges, delays, first, doublings, marks, 0, 4)
     assert (marks[at, on] & SKY).all()
     assert not (marks[line] & SKY).any()
+
+
+@pytest.mark.parametrize(("tones", "stays"), [(0.15, True), (0.6, False)])
+def test_a_track_of_tones_is_forgotten_and_one_with_what_noise_has_is_not(tones, stays):
+    times, channels = 400, 64
+    delays = (4 * np.arange(channels)[None, :]).astype(np.int32)
+    edges, first = np.array([0, 32, 64]), np.array([[0, 128]], np.int32)
+    marks = np.zeros((times, channels), np.uint8)
+    marks[50 + 4 * np.arange(channels), np.arange(channels)] = RUN
+    low = np.random.default_rng(1).random(channels) < tones
+    marks[marks != 0] |= np.where(low, DIP, 0).astype(np.uint8)
+    hits = np.zeros((1, 1, times), np.uint8)
+    hits[0, 0, 50] = 1
+    drop_tones(hits, 1, edges, delays, first, np.ones(1, np.int64), np.ones(channels, np.bool_), marks, 0, 1)
+    assert hits[0, 0, 50] == stays
 
 
 def test_short_runs_are_kept():

@@ -39,6 +39,11 @@ def sky(seconds: float, seed: int = 5) -> VoltageSky:
     return VoltageSky(seconds, seed, rate=1_000_000, centre_mhz=400, pulses=[SkyPulse(0.2, 20, 3e-3, 40)])
 
 
+def sky_until(samples: int) -> VoltageSky:
+    """Return the sky of so many samples, whatever dividing them by the rate rounds to."""
+    return sky((samples + 0.5) / 1e6)
+
+
 def tree(folder: Path, **sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Settings of a node below a folder."""
     whole = {name: dict(values) for name, values in TREE.items()}
@@ -125,17 +130,20 @@ class Node:
     def call(self, command: str, say: Callable[[str], None] = lambda _: None, **arguments: Any) -> Any:
         return call(self.folder / "run" / "control.sock", command, say, **arguments)
 
+    def children(self) -> list[dict[str, Any]]:
+        """What the supervisor writes down of its children."""
+        try:
+            return list(json.loads((self.folder / "run" / "children.json").read_text())["children"])
+        except (FileNotFoundError, ValueError):
+            return []
+
+    def roles(self) -> list[str]:
+        """Roles of the children that live."""
+        return sorted(child["role"] for child in self.children())
+
     def pid(self, role: str) -> int:
         """Process of the child that has a role, once there is one."""
-
-        def find() -> list[int]:
-            try:
-                listed = json.loads((self.folder / "run" / "children.json").read_text())["children"]
-            except (FileNotFoundError, ValueError):
-                return []
-            return [child["pid"] for child in listed if child["role"] == role]
-
-        return int(wait_for(find)[-1])
+        return int(wait_for(lambda: [child["pid"] for child in self.children() if child["role"] == role])[-1])
 
     def kill(self, role: str, number: int = signal.SIGKILL) -> int:
         """Send a signal to a child; return which process that was."""

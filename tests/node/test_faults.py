@@ -9,7 +9,7 @@ import pytest
 
 from edgefilter.node.ring import RingReader
 from edgefilter.products.naming import parse
-from tests.node.running import Node, Sending, contents, ledger, replayed, sky, wait_for
+from tests.node.running import Node, Sending, contents, ledger, replayed, sky, sky_until, wait_for
 
 SEED = 3
 FRAME = 65_536
@@ -52,7 +52,21 @@ def test_what_was_on_its_way_to_a_killed_receiver_is_repeated(tmp_path):
             wait_for(lambda killed=killed: node.pid("receiver") != killed)
         told = node.blocks()
         wait_for(lambda: node.blocks() > told + 8)  # more than are in work: samples come again
-        source = sky(telescope.stop().end / 1e6)
+        source = sky_until(telescope.stop().end)
+        assert node.wait() == 0
+    assert contents(tmp_path / "store") == replayed(source, tmp_path)
+
+
+def test_a_forwarder_of_an_earlier_supervisor_that_dies_while_it_drains_is_replaced(tmp_path):
+    source = sky(4.0)
+    with Node(tmp_path) as node:
+        telescope = Sending(source, node.endpoint, 1.0, frame_bytes=FRAME)
+        wait_for(lambda: "forwarder" in node.roles())
+        node.die()
+        stopped = node.kill("forwarder", signal.SIGSTOP)
+        telescope.wait()
+        wait_for(lambda: node.roles() == ["forwarder"])
+        os.kill(stopped, signal.SIGKILL)
         assert node.wait() == 0
     assert contents(tmp_path / "store") == replayed(source, tmp_path)
 

@@ -125,8 +125,8 @@ def test_it_can_bind_for_an_inlet_that_connects(tmp_path: Path) -> None:
 
 
 def test_an_ipc_sender_does_not_hang_up_on_a_full_receiver(tmp_path: Path) -> None:
-    # libzmq would take the hang-up first, and throw away what it has not read.
-    source = Memory(500)
+    # libzmq would take the hang-up first, and throw away what it has not read: it reads 8 KiB at a time.
+    source = Memory(4000)
     endpoint = f"ipc://{tmp_path}/telescope"
     with zmq.Context() as context, context.socket(zmq.PULL) as pull:
         pull.setsockopt(zmq.RCVHWM, 1)
@@ -137,7 +137,7 @@ def test_an_ipc_sender_does_not_hang_up_on_a_full_receiver(tmp_path: Path) -> No
         assert pull.recv()[6] == 1
         sending.join(0.3)
         assert sending.is_alive()
-        assert [pull.recv()[6] for _ in range(51)] == [2] * 50 + [3]
+        assert [pull.recv()[6] for _ in range(401)] == [2] * 400 + [3]
         sending.join(WAIT)
         assert not sending.is_alive()
 

@@ -11,7 +11,7 @@ from edgefilter.config import NodeConfig, validate
 from edgefilter.errors import EdgefilterError
 from edgefilter.plan import resolve
 from edgefilter.products.naming import parse
-from tests.node.running import Node, Sending, contents, replayed, sky, toml, tree, wait_for
+from tests.node.running import Node, Sending, contents, replayed, sky, sky_until, toml, tree, wait_for
 
 
 def interpreter(folder: Path, name: str, head: str) -> str:
@@ -63,7 +63,7 @@ def test_upgrades_in_a_row_lose_nothing_and_broken_ones_change_nothing(tmp_path)
         wait_for(lambda: node.blocks() > told + 8)  # more than are in work: samples come again
         sent = telescope.stop()
         assert node.wait() == 0
-    source = sky(sent.end / 1e6)
+    source = sky_until(sent.end)
     assert source.samples == sent.samples
     assert contents(tmp_path / "store") == replayed(source, tmp_path)
 
@@ -81,7 +81,7 @@ def test_a_new_configuration_takes_effect_at_the_block_that_is_told(tmp_path):
         (line,) = [line for line in said if "takes over" in line]
         sample = int(line.rpartition(" ")[2].rstrip(")"))
         wait_for(lambda: f"block {sample // length // 2}:" in "\n".join(node.lines))
-        source = sky(telescope.stop().end / 1e6)
+        source = sky_until(telescope.stop().end)
         assert node.wait() == 0
     before, after = replayed(source, tmp_path), replayed(source, tmp_path / "after", **longer)
     settings = resolve(validate(NodeConfig, tree(tmp_path, **longer)), source.stream)

@@ -146,6 +146,21 @@ def test_another_process_makes_the_same_bytes() -> None:
     )
 
 
+def test_a_pulse_that_shares_a_cutout_has_its_own_part() -> None:
+    whole = make(rows=3000)
+    row = replace(whole.pulse, sample=12_000 + 1000 * 100, dm=50.0, width=0.003)  # row 1000, 10 rows wide
+    part = whole.around(row)
+    sweep = 50.0 / 2.41e-4 * (1496.1**-2 - 1500.0**-2) / 3e-4  # rows
+    first, stop = 1000 - 40, int(np.ceil(1000 + sweep + 40))
+    assert part.pulse == row
+    assert np.array_equal(part.data, whole.data[first:stop])
+    assert np.array_equal(part.mask, whole.mask[first:stop])
+    assert part.seconds == pytest.approx(whole.seconds[first:stop])
+    assert part.tai_ns == TAI + round(first * 3e-4 * 1e9)
+    assert len(whole.around(replace(row, sample=0)).data) > 0  # arrives before the first row that there is
+    assert len(whole.around(replace(row, sample=12_000 + 2999 * 100)).data) == 41
+
+
 @pytest.mark.parametrize("damage", ["empty", "text", "cut", "flipped", "other"])
 def test_damage_is_one_line_that_names_the_object(damage: str) -> None:
     good = encode(make())

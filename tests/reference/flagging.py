@@ -25,8 +25,8 @@ def quantile(values, fraction):
     return value + ((fraction * len(ordered) - below) / equal - 0.5) * width
 
 
-def sum_threshold(values, windows, thresholds, edge=0.5):
-    """SumThreshold of one channel, with trimmed ends and filled gaps."""
+def sum_threshold(values, windows, thresholds):
+    """SumThreshold of one channel, with fitted ends and filled gaps."""
     values = values.astype(np.float64)
     left, marked = values.copy(), np.zeros(len(values), bool)
     for window, threshold in zip(windows, thresholds, strict=True):
@@ -36,21 +36,40 @@ def sum_threshold(values, windows, thresholds, edge=0.5):
         for t in hits:
             marked[t : t + window] = True
         left[marked] = np.minimum(left[marked], 0.0)
-    for order in (range(len(values)), reversed(range(len(values)))):
-        inside = False
-        for t in order:
-            marked[t] &= inside or values[t] > edge
-            inside = marked[t]
-    support = [_support(marked), _support(marked[::-1])[::-1]]
-    return marked | ((support[0] >= 2) & (support[1] >= 2))
+    fitted = np.zeros(len(values), bool)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], marked, [0]]).astype(int))).reshape(-1, 2)
+    for number, (first, stop) in enumerate(edges):
+        before = edges[number - 1, 1] if number else 0
+        after = edges[number + 1, 0] if number + 1 < len(edges) else len(values)
+        level = np.rint(8 * values[first:stop].mean()) / 16
+        begin, end = _best_part(values[first:stop] - min(level, 1.0))
+        grow = min(level, 2.0)
+        earlier = 0 if begin else _growth(values[before:first][::-1] - grow)
+        later = 0 if first + end < stop else _growth(values[stop:after] - grow)
+        fitted[first + begin - earlier : first + end + later] = True
+    support = [_support(fitted), _support(fitted[::-1])[::-1]]
+    return fitted | ((support[0] >= 2) & (support[1] >= 2))
+
+
+def _best_part(values):
+    """The part of the largest sum: the earliest and shortest of equal ones."""
+    parts = [(first, stop) for stop in range(1, len(values) + 1) for first in range(stop)]
+    return max(parts, key=lambda part: (values[part[0] : part[1]].sum(), -part[1], part[0]))
+
+
+def _growth(values):
+    """Samples up to the largest sum before a sum that has dropped by 2."""
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    dropped = np.flatnonzero(total < np.maximum.accumulate(total) - 2)
+    return int(np.argmax(total[: dropped[0]] if len(dropped) else total))
 
 
 def _support(marked):
-    """What lies before each sample: 1 more a mark, 2 less a gap, from 0 to 255."""
+    """What lies before each sample: 1 more a mark, 2 less a gap, from 0 to 8."""
     near, out = 0, np.zeros(len(marked), int)
     for t, mark in enumerate(marked):
         out[t] = near
-        near = max(min(near + (1 if mark else -2), 255), 0)
+        near = max(min(near + (1 if mark else -2), 8), 0)
     return out
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from edgefilter.errors import SpoolBusyError, SpoolError, SpoolFullError
 from edgefilter.products import Product
-from edgefilter.spool import Cursor, Priority, Spool, Totals
+from edgefilter.spool import Cursor, Entry, Priority, Spool, Totals
+from edgefilter.spool.manifest import Manifest
 
 LEDGER = Product("ledger/node=n1/date=2026-11-23/s-00000001-000000000000-0123456789abcdef.parquet", b"l" * 100)
 
@@ -193,6 +194,27 @@ def test_files_of_a_living_owner_are_no_orphans(path: Path) -> None:
         assert payloads(path) == written
     with Spool.open(path, role="forwarder") as other:
         assert list(other.recovered.orphans) == written
+
+
+def test_what_gets_its_row_while_another_recovers_stays_though_its_owner_dies(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dying = Spool.open(path, role="reducer")
+    entries = Manifest.entries
+
+    def entries_then_commit_and_death(self: Manifest, where: str = "", *values: object, limit: int = -1) -> list[Entry]:
+        found = entries(self, where, *values, limit=limit)
+        monkeypatch.setattr(Manifest, "entries", entries)
+        dying._manifest.commit(rows)
+        dying.close()
+        return found
+
+    rows = dying._write([LEDGER])
+    monkeypatch.setattr(Manifest, "entries", entries_then_commit_and_death)
+    with Spool.open(path, role="forwarder") as spool:
+        assert spool.recovered.orphans == spool.recovered.lost == ()
+        (entry,) = spool.pieces()
+        assert spool.read(entry) == LEDGER.content
 
 
 def test_pieces_are_replaced_by_what_they_were_merged_to(path: Path) -> None:

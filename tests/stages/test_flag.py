@@ -139,6 +139,29 @@ def test_a_carrier_that_never_goes_off_is_found_and_a_line_is_not():
     assert (np.delete(flags, 30, axis=1) != 0).mean() < 2e-3
 
 
+def test_power_alone_tells_a_carrier_from_a_line_by_its_scatter():
+    cells = gaussian_voltages(np.random.default_rng(6), 1024, 128, 32)
+    add_tone(cells, (slice(None), slice(30, 31)), 0.7)
+    cells.power[:, 80:84] *= 1.7
+    cells.moment4 = None
+    flags = flagged(voltage_plan(fine=128, spectra=32), cells)
+    assert (flags[:, 30] & Flag.CARRIER).all()
+    assert (np.delete(flags, 30, axis=1) != 0).mean() < 2e-3
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8])
+def test_what_is_on_for_most_of_the_time_is_flagged_while_it_is_on(share):
+    rng = np.random.default_rng(8)
+    cells = gaussian_voltages(rng, 1024, 64, 64)
+    on = np.repeat(np.arange(16) < 16 * share, 64)
+    gain = np.where(on, 2.0, 1.0)[:, None]
+    cells.power[:, 20] *= gain
+    cells.moment4[:, 20] *= gain**2
+    flags = flagged(voltage_plan(fine=64), cells)
+    assert (flags[on, 20] & Flag.POWER != 0).mean() > 0.98
+    assert (flags[~on, 20] != 0).mean() < 0.02
+
+
 def test_a_restless_and_a_slow_channel_are_flagged_and_a_dead_one_is_left_alone():
     rng = np.random.default_rng(6)
     power = noise(rng)

@@ -41,6 +41,10 @@ class DictStore:
     def names(self, prefix: str = "") -> Iterator[str]:
         return (item.name for item in self.listing(prefix))
 
+    def folders(self, prefix: str) -> list[str]:
+        inside = (name.removeprefix(prefix).partition("/") for name in self.names(prefix))
+        return sorted({f"{prefix}{folder}/" for folder, slash, _ in inside if slash})
+
     def delete(self, names: Sequence[str]) -> None:
         for name in names:
             self.objects.pop(name, None)
@@ -78,6 +82,9 @@ class Wrapper:
 
     def names(self, prefix: str = "") -> Iterator[str]:
         return self.inner.names(prefix)
+
+    def folders(self, prefix: str) -> list[str]:
+        return self.inner.folders(prefix)
 
     def delete(self, names: Sequence[str]) -> None:
         self.inner.delete(names)

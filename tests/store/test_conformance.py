@@ -118,3 +118,11 @@ def test_it_is_a_sorted_map_that_never_changes_a_value(any_store: Store, steps: 
             with pytest.raises(StoreError):
                 any_store.get(name)
     assert {name: any_store.get(name) for name in any_store.names()} == dict(sorted(model.items()))
+
+
+def test_folders_right_below_are_told(any_store: Store) -> None:
+    for name in (NAME, "flags/node=b/date=2026-11-24/x", "flags/node=b/date=2026-11-25/x", "flags/x"):
+        any_store.put(Product(name, b"1"))
+    assert any_store.folders("flags/") == ["flags/node=a+b_c.d/", "flags/node=b/"]
+    assert any_store.folders("flags/node=b/") == ["flags/node=b/date=2026-11-24/", "flags/node=b/date=2026-11-25/"]
+    assert any_store.folders("pulses/") == []
