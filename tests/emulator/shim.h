@@ -69,6 +69,22 @@ static T atomicOr(T* to, T value)
     return old;
 }
 
+template <class T>
+static T atomicMin(T* to, T value)
+{
+    T old = *to;
+    *to = min(old, value);
+    return old;
+}
+
+template <class T>
+static T atomicMax(T* to, T value)
+{
+    T old = *to;
+    *to = max(old, value);
+    return old;
+}
+
 static void begin()
 {
     (*kernel)();
