@@ -38,6 +38,8 @@ def _gather(
             most[i] = max(most[i], key) if good else most[i]
         rows += 1
     keys[rows : rows + 7] = _TOP
+    for i in range(lanes):
+        most[i] = max(most[i], least[i])  # of a channel without used times, too: its range is empty
     return rows
 
 
@@ -144,6 +146,7 @@ def _channel_quantiles(
                 for i in range(LANES):
                     equal[i] += one if keys[r, i] == low[i] else none
             for i in range(lanes):
+                equal[i] = min(equal[i], used[i])
                 count[1, c0 + i] = max(count[1, c0 + i], equal[i]) if q else equal[i]
                 quantiles[q, c0 + i] = _value(keys, rows, i, low[i], equal[i], fractions[q] * used[i])
 

@@ -40,6 +40,7 @@ def test_quantiles_are_those_of_a_sort_wherever_channels_are_cut(step, **shape):
     np.testing.assert_array_equal(whole, pieces)
     used, intensity = flags[::step] == 0, power[::step].sum(axis=2)
     np.testing.assert_array_equal(count[0], used.sum(axis=0))
+    assert (whole[:, ~used.any(axis=0)] == 0).all()
     for c in np.flatnonzero(used.any(axis=0)):
         expected = [reference.quantile(intensity[used[:, c], c], p) for p in fractions]
         np.testing.assert_allclose(whole[:, c], expected, rtol=1e-6)

@@ -1,0 +1,113 @@
+// What the cells of a channel say of interference: the twin of ../evidence.py.
+
+#include "runs.h"
+
+constexpr unsigned char RUN = 1, HIGH = 2, LOW = 4, ABOVE = 8;
+constexpr int GROUP = UNIT;  // times that are added up
+constexpr float TINY = 1e-30f;
+
+// Power of a cell in standard deviations, of every time of this thread's part.
+__device__ void fill_power(
+    Tile tile, const float* power, const unsigned short* flags, int channels, int products, int hands, int c, float centre,
+    float per_unit, const float* weight)
+{
+    for (int t = tile.first; t < tile.last; t++) {
+        long long cell = (long long)t * channels + c;
+        float z = (intensity(power + cell * products, hands) - centre) * (per_unit * weight[t]);
+        tile.values[t * LANES] = flags[cell] == 0 ? z : 0.0f;
+    }
+}
+
+// The same of its kurtosis.
+__device__ void fill_kurtosis(
+    Tile tile, const float* power, const float* moment4, const unsigned short* flags, int channels, int products, int hands,
+    int c, float middle, const float* gain, const float* per_sigma)
+{
+    float root = (float)sqrt((double)hands);
+    for (int t = tile.first; t < tile.last; t++) {
+        long long cell = (long long)t * channels + c;
+        float total = 0.0f;
+        for (int h = 0; h < hands; h++) {
+            float mean = power[cell * products + h], square = mean * mean;
+            if (square > TINY) total += gain[t] * (moment4[cell * hands + h] / square - 1.0f) - middle;
+        }
+        tile.values[t * LANES] = flags[cell] == 0 ? total * (per_sigma[t] / root) : 0.0f;
+    }
+}
+
+// Cells, and groups of them, that are above a level. groups is [group][channel] and begins at the channel.
+__device__ void find_events(Tile tile, float above, float above_sum, int channels, bool inside, unsigned char* groups)
+{
+    for (int first = tile.first; first < tile.last; first += GROUP) {
+        float total = 0.0f;
+        for (int t = first; t < min(first + GROUP, tile.last); t++) {
+            float value = tile.values[t * LANES];
+            total += value;
+            tile.marks[t * LANES] = value > above ? ABOVE : 0;
+        }
+        if (inside) groups[(long long)(first / GROUP) * channels] = total > above_sum ? ABOVE : 0;
+    }
+}
+
+// Adds up the cells that nothing speaks against: number, sum, squares, squared sums of groups. In single precision over
+// a group, as the CPU does, in double precision over the groups of a part and over the parts in turn: always the same.
+__device__ void add_moments(
+    Tile tile, const unsigned short* flags, int channels, int c, bool inside, double* moments)
+{
+    __shared__ double sums[4][PARTS][LANES];
+    double whole[4] = {0.0, 0.0, 0.0, 0.0};
+    for (int first = tile.first; inside && first < tile.last; first += GROUP) {
+        float number = 0.0f, sum = 0.0f, squares = 0.0f;
+        for (int t = first; t < min(first + GROUP, tile.last); t++) {
+            bool seen = tile.marks[t * LANES] & (RUN | HIGH | LOW);
+            float good = flags[(long long)t * channels + c] == 0 && !seen ? 1.0f : 0.0f;
+            float value = good * tile.values[t * LANES];
+            number += good;
+            sum += value;
+            squares += value * value;
+        }
+        whole[0] += number;
+        whole[1] += sum;
+        whole[2] += squares;
+        whole[3] += sum * sum;
+    }
+    __syncthreads();
+    for (int m = 0; m < 4; m++) sums[m][threadIdx.y][threadIdx.x] = whole[m];
+    __syncthreads();
+    int m = threadIdx.y;
+    if (m < 4 && inside) {
+        double total = 0.0;
+        for (int k = 0; k < PARTS; k++) total += sums[m][k][threadIdx.x];
+        moments[(long long)m * channels + c] = total;
+    }
+}
+
+// A block takes eight channels, from start on. power is [time][channel][product], moment4 [time][channel][each]; limits
+// are [2][count]; tile_values, found and hits [block][time][lane], where no other block looks; groups [group][channel];
+// moments [2][4][channel].
+extern "C" __global__ void evidence(
+    const float* __restrict__ power, const float* __restrict__ moment4, const unsigned short* __restrict__ flags, int times,
+    int channels, int products, int hands, int each, const float* centre, const float* per_unit, const float* weight,
+    const float* gain, const float* middle, const float* per_sigma, const long long* run_windows, const float* run_limits,
+    int runs, const long long* kurtosis_windows, const float* kurtosis_limits, int kurtosis_runs, float above,
+    float above_sum, float* tile_values, unsigned char* found, unsigned char* hits, unsigned char* marks,
+    unsigned char* groups, double* moments, int start, int stop)
+{
+    Tile tile = tile_of(tile_values, found, hits, times);
+    int channel = start + blockIdx.x * LANES + threadIdx.x, c = min(channel, stop - 1);
+    bool inside = channel < stop;  // a lane without a channel works on the last one, and writes nothing
+
+    fill_power(tile, power, flags, channels, products, hands, c, centre[c], per_unit[c], weight);
+    find_events(tile, above, above_sum, channels, inside, groups + c);
+    __syncthreads();
+    find_runs(tile, run_windows, run_limits, runs, RUN, 0);
+    add_moments(tile, flags, channels, c, inside, moments);
+    if (each) {
+        fill_kurtosis(tile, power, moment4, flags, channels, products, each, c, middle[c], gain, per_sigma);
+        __syncthreads();
+        find_runs(tile, kurtosis_windows, kurtosis_limits, kurtosis_runs, HIGH, LOW);
+        add_moments(tile, flags, channels, c, inside, moments + 4LL * channels);
+    }
+    if (inside)
+        for (int t = tile.first; t < tile.last; t++) marks[(long long)t * channels + c] = tile.marks[t * LANES];
+}

@@ -1,0 +1,149 @@
+// The guard for the sky: the twin of ../guard.py.
+//
+// Where the CPU widens rows of events by doublings, so that it may add whole rows, each thread here asks how long ago the
+// last event was: the same windows, and one table for all of them. Where the CPU lays rows of hits over a segment, each
+// hit (they are few) marks what is its own.
+
+#include "cells.h"
+
+constexpr unsigned char RUN = 1, SKY = 16;
+constexpr double COVERED = 0.6;
+constexpr int NEVER = -(1 << 30), THREADS = 256;
+
+// A block takes eight channels, thread (lane, part) a part of the steps of one. last is [channel][step]: the step of the
+// last event up to here.
+extern "C" __global__ void find_last(
+    const unsigned char* __restrict__ marks, int times, int channels, int bits, int step, int steps, int* last)
+{
+    __shared__ int ends[PARTS][LANES];
+    int c = blockIdx.x * LANES + threadIdx.x, part = (steps + PARTS - 1) / PARTS, at = NEVER;
+    int begin = min((int)threadIdx.y * part, steps), end = min(begin + part, steps);
+    int* row = last + (long long)c * steps;
+    for (int u = begin; c < channels && u < end; u++) {
+        for (int t = step * u; t < min(step * u + step, times); t++)
+            if (marks[(long long)t * channels + c] & bits) at = u;
+        row[u] = at;
+    }
+    ends[threadIdx.y][threadIdx.x] = at;
+    __syncthreads();
+    if (c >= channels) return;
+    int before = NEVER;
+    for (int k = 0; k < threadIdx.y; k++) before = max(before, ends[k][threadIdx.x]);
+    for (int u = begin; u < end && row[u] == NEVER; u++) row[u] = before;
+}
+
+// Block (x, y, z): 256 steps of track y in segment start + z; a thread takes a step, and its neighbours read what lies
+// next to it. counts is [segment][track][step], delays [track][channel], first [track][segment].
+extern "C" __global__ void count_tracks(
+    const int* __restrict__ last, int steps, int channels, const bool* live, const long long* edges, const int* delays,
+    const int* first, const long long* doublings, int segments, unsigned char* counts, int start)
+{
+    int u = blockIdx.x * blockDim.x + threadIdx.x, s = blockIdx.y, g = start + blockIdx.z;
+    if (u >= steps) return;
+    int window = 1 << doublings[s], from = u + (window - 1) / 2 - first[(long long)s * segments + g], count = 0;
+    for (int c = (int)edges[g]; c < edges[g + 1]; c++) {
+        int at = from + delays[(long long)s * channels + c];
+        if (live[c] && at >= 0 && at < steps) count += at - last[(long long)c * steps + at] < window;
+    }
+    counts[((long long)g * gridDim.y + s) * steps + u] = count;
+}
+
+// Block (x, y, z): 256 steps of track y in the pair of segments start + z and the next. hits is [pair][track][step].
+extern "C" __global__ void find_tracks(
+    const unsigned char* __restrict__ counts, const int* first, const long long* number, int segments, int steps,
+    double fill, int around, unsigned char* hits, int start)
+{
+    int u = blockIdx.x * blockDim.x + threadIdx.x, s = blockIdx.y, g = start + blockIdx.z, tracks = gridDim.y;
+    if (u >= steps) return;
+    int lag = first[(long long)s * segments + g + 1] - first[(long long)s * segments + g];
+    int begin = max(0, -lag), end = min(steps, steps - lag);
+    int need = (int)ceil(fill * number[g]), need_next = (int)ceil(fill * number[g + 1]);
+    const unsigned char* here = counts + ((long long)g * tracks + s) * steps;
+    const unsigned char* there = here + (long long)tracks * steps + lag;
+    // Only while the track is in both segments can it be seen to fill them.
+    bool hit = u >= begin && u < end && need && need_next && here[u] >= need && there[u] >= need_next;
+    if (hit) {
+        // Where much goes on anyway, much must lie on the track. Few get here: no sums for those who do not.
+        long long total = 0, n = number[g] + number[g + 1];
+        int early = max(begin, u - around), late = min(end, u + around + 1);
+        for (int t = early; t < late; t++) total += here[t] + there[t];
+        double usual = (double)total / (late - early);
+        hit = here[u] + there[u] >= usual + 0.5 * (n - usual);
+    }
+    hits[((long long)g * tracks + s) * steps + u] = hit;
+}
+
+// Block (x, y): track x of pair first_pair + y; its threads look for hits, 256 steps at a time, and share the channels
+// of each hit that they find. sky is [step][channel], 0 or 1: whoever writes, writes 1.
+extern "C" __global__ void follow_tracks(
+    const unsigned char* __restrict__ hits, int steps, int channels, const long long* edges, const int* delays,
+    const int* first, const long long* doublings, int segments, int first_pair, int start, int stop, unsigned char* sky)
+{
+    __shared__ int found, list[THREADS];
+    int s = blockIdx.x, pair = first_pair + blockIdx.y, half = 1 << doublings[s];
+    const unsigned char* row = hits + ((long long)pair * gridDim.x + s) * steps;
+    // The segments next to a filled pair, too: a burst may end in the middle of one.
+    int g0 = max(pair - 1, start), g1 = min(pair + 3, stop);
+    for (int base = 0; base < steps; base += THREADS) {
+        int u = base + threadIdx.x;
+        __syncthreads();
+        if (threadIdx.x == 0) found = 0;
+        __syncthreads();
+        if (u < steps && row[u]) list[atomicAdd(&found, 1)] = u;
+        __syncthreads();
+        for (int k = 0; k < found; k++)
+            for (int g = g0; g < g1; g++) {
+                int lag = first[(long long)s * segments + g] - first[(long long)s * segments + pair];
+                // As far as the rows reach in which the CPU keeps what lies before and after the data.
+                if (list[k] + lag < -steps || list[k] + lag >= 2 * steps) continue;
+                int most = min(2 * half, 2 * steps - list[k] - lag);
+                for (int c = (int)edges[g] + threadIdx.x; c < edges[g + 1]; c += THREADS) {
+                    int at = list[k] + delays[(long long)s * channels + c] - first[(long long)s * segments + pair] - half + 1;
+                    for (int i = max(0, -at); i < min(most, steps - at); i++) sky[(long long)(at + i) * channels + c] = 1;
+                }
+            }
+    }
+}
+
+// Whether a channel has a run of power within a step.
+__device__ inline bool runs(const unsigned char* marks, int times, int channels, int step, int u, int c)
+{
+    for (int t = step * u; t < min(step * u + step, times); t++)
+        if (marks[(long long)t * channels + c] & RUN) return true;
+    return false;
+}
+
+// Forgets a track where it merely crosses a run that goes on for longer: then the run is not the pulse's. A thread takes
+// a step of a channel, and goes on if a run begins there; runs do not touch, so that no two threads write the same.
+extern "C" __global__ void drop_crossings(
+    const unsigned char* __restrict__ marks, int times, int channels, int step, int steps, unsigned char* sky)
+{
+    long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    int c = (int)(i % channels), u = (int)(i / channels), end = u, covered = 0;
+    if (u >= steps || (u > 0 && runs(marks, times, channels, step, u - 1, c))) return;
+    for (; end < steps && runs(marks, times, channels, step, end, c); end++) covered += sky[(long long)end * channels + c];
+    if (covered > 0 && covered < COVERED * (end - u))
+        for (int t = u; t < end; t++) sky[(long long)t * channels + c] = 0;
+}
+
+// A thread takes a cell.
+extern "C" __global__ void set_sky(
+    const unsigned char* __restrict__ sky, long long cells, int channels, int step, unsigned char* marks)
+{
+    long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < cells && sky[i / channels / step * channels + i % channels]) marks[i] |= SKY;
+}
+
+// A thread takes a cell of width channels from start on, and goes on if a run begins there; no further than a run may
+// reach that is kept.
+extern "C" __global__ void keep_short(
+    unsigned char* marks, int times, int channels, long long longest, int start, int width)
+{
+    long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    int first = (int)(i / width), end = first;
+    unsigned char* column = marks + start + i % width;
+    if (first >= times || (first > 0 && column[(first - 1LL) * channels] & RUN)) return;
+    while (end < times && end - first <= longest && column[(long long)end * channels] & RUN) end++;
+    if (end - first <= longest)
+        for (int t = first; t < end; t++) column[(long long)t * channels] |= SKY;
+}
