@@ -2,14 +2,14 @@
 
 #include "runs.h"
 
-constexpr unsigned char RUN = 1, HIGH = 2, LOW = 4, ABOVE = 8;
+constexpr unsigned char RUN = 1, HIGH = 2, LOW = 4, ABOVE = 8, DIP = 32;
 constexpr int GROUP = UNIT;  // times that are added up
 constexpr float TINY = 1e-30f;
 
 // Power of a cell in standard deviations, of every time of this thread's part.
 __device__ void fill_power(
-    Tile tile, const float* power, const unsigned short* flags, int channels, int products, int hands, int c, float centre,
-    float per_unit, const float* weight)
+    Tile tile, const float* power, const unsigned short* flags, int channels, int products, int hands, int c,
+    float centre, float per_unit, const float* weight)
 {
     for (int t = tile.first; t < tile.last; t++) {
         long long cell = (long long)t * channels + c;
@@ -18,10 +18,10 @@ __device__ void fill_power(
     }
 }
 
-// The same of its kurtosis.
+// The same of its kurtosis; says which cells have a low one.
 __device__ void fill_kurtosis(
-    Tile tile, const float* power, const float* moment4, const unsigned short* flags, int channels, int products, int hands,
-    int c, float middle, const float* gain, const float* per_sigma)
+    Tile tile, const float* power, const float* moment4, const unsigned short* flags, int channels, int products,
+    int hands, int c, float middle, const float* gain, const float* per_sigma)
 {
     float root = (float)sqrt((double)hands);
     for (int t = tile.first; t < tile.last; t++) {
@@ -31,7 +31,9 @@ __device__ void fill_kurtosis(
             float mean = power[cell * products + h], square = mean * mean;
             if (square > TINY) total += gain[t] * (moment4[cell * hands + h] / square - 1.0f) - middle;
         }
-        tile.values[t * LANES] = flags[cell] == 0 ? total * (per_sigma[t] / root) : 0.0f;
+        float value = flags[cell] == 0 ? total * (per_sigma[t] / root) : 0.0f;
+        tile.values[t * LANES] = value;
+        if (value < -1.0f) tile.marks[t * LANES] |= DIP;
     }
 }
 
@@ -42,7 +44,7 @@ __device__ void find_events(Tile tile, float above, float above_sum, int channel
         float total = 0.0f;
         for (int t = first; t < min(first + GROUP, tile.last); t++) {
             float value = tile.values[t * LANES];
-            total += value;
+            total += min(value, above);
             tile.marks[t * LANES] = value > above ? ABOVE : 0;
         }
         if (inside) groups[(long long)(first / GROUP) * channels] = total > above_sum ? ABOVE : 0;
@@ -83,29 +85,28 @@ __device__ void add_moments(
 }
 
 // A block takes eight channels, from start on. power is [time][channel][product], moment4 [time][channel][each]; limits
-// are [2][count]; tile_values, found and hits [block][time][lane], where no other block looks; groups [group][channel];
-// moments [2][4][channel].
+// are [2][count], groups [group][channel], moments [2][4][channel]; tile_values and tile_marks are scratch.
 extern "C" __global__ void evidence(
-    const float* __restrict__ power, const float* __restrict__ moment4, const unsigned short* __restrict__ flags, int times,
-    int channels, int products, int hands, int each, const float* centre, const float* per_unit, const float* weight,
-    const float* gain, const float* middle, const float* per_sigma, const long long* run_windows, const float* run_limits,
-    int runs, const long long* kurtosis_windows, const float* kurtosis_limits, int kurtosis_runs, float above,
-    float above_sum, float* tile_values, unsigned char* found, unsigned char* hits, unsigned char* marks,
-    unsigned char* groups, double* moments, int start, int stop)
+    const float* __restrict__ power, const float* __restrict__ moment4, const unsigned short* __restrict__ flags,
+    int times, int channels, int products, int hands, int each, const float* centre, const float* per_unit,
+    const float* weight, const float* gain, const float* middle, const float* per_sigma, const long long* run_windows,
+    const float* run_limits, int runs, const long long* kurtosis_windows, const float* kurtosis_limits,
+    int kurtosis_runs, float above, float above_sum, float* tile_values, unsigned char* tile_marks,
+    unsigned char* marks, unsigned char* groups, double* moments, int start, int stop)
 {
-    Tile tile = tile_of(tile_values, found, hits, times);
+    Tile tile = tile_of(tile_values, tile_marks, times);
     int channel = start + blockIdx.x * LANES + threadIdx.x, c = min(channel, stop - 1);
     bool inside = channel < stop;  // a lane without a channel works on the last one, and writes nothing
 
     fill_power(tile, power, flags, channels, products, hands, c, centre[c], per_unit[c], weight);
     find_events(tile, above, above_sum, channels, inside, groups + c);
     __syncthreads();
-    find_runs(tile, run_windows, run_limits, runs, RUN, 0);
+    find_runs(tile, run_windows, run_limits, runs, RUN, 0, true);
     add_moments(tile, flags, channels, c, inside, moments);
     if (each) {
         fill_kurtosis(tile, power, moment4, flags, channels, products, each, c, middle[c], gain, per_sigma);
         __syncthreads();
-        find_runs(tile, kurtosis_windows, kurtosis_limits, kurtosis_runs, HIGH, LOW);
+        find_runs(tile, kurtosis_windows, kurtosis_limits, kurtosis_runs, HIGH, LOW, false);
         add_moments(tile, flags, channels, c, inside, moments + 4LL * channels);
     }
     if (inside)

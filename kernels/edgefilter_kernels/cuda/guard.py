@@ -11,6 +11,14 @@ from edgefilter_kernels.cuda.cells import BLOCK, THREADS, blocks_of, blocks_over
 from edgefilter_kernels.cuda.raw import launch, namespace
 
 
+def _steps(hits: Any, step: int, edges: Any, delays: Any, marks: Any) -> int:
+    """Return the steps of hits, if they go with the rest."""
+    times, channels = marks.shape
+    if hits.shape != (len(edges) - 2, len(delays), -(-times // step)) or delays.shape[1] != channels:
+        raise ValueError(f"hits {hits.shape} do not go with {len(edges) - 1} segments of marks {marks.shape}")
+    return int(hits.shape[2])
+
+
 def count_tracks(
     marks: Any, bits: int, step: int, live: Any, edges: Any, delays: Any, first: Any, doublings: Any, counts: Any,
     start: int, stop: int,
@@ -51,13 +59,27 @@ def find_tracks(
         launch("guard.cu", "find_tracks", (*blocks_over(steps), tracks, stop - start), (THREADS,), arguments)
 
 
+def drop_tones(
+    hits: Any, step: int, edges: Any, delays: Any, first: Any, doublings: Any, live: Any, marks: Any, start: int,
+    stop: int,
+) -> None:  # fmt: skip
+    """As :func:`edgefilter_kernels.guard.drop_tones`: arrays on the device."""
+    steps = _steps(hits, step, edges, delays, marks)
+    times, channels = marks.shape
+    if start < stop and len(delays) and steps:
+        size = (np.int32(n) for n in (steps, times, channels, step))
+        arguments = (
+            hits, *size, edges, delays, first, doublings, np.int32(len(edges) - 1), live, marks, np.int32(start)
+        )  # fmt: skip
+        launch("guard.cu", "drop_tones", (len(delays), stop - start), (THREADS,), arguments)
+
+
 def mark_tracks(
     hits: Any, step: int, edges: Any, delays: Any, first: Any, doublings: Any, marks: Any, start: int, stop: int
 ) -> None:
     """As :func:`edgefilter_kernels.guard.mark_tracks`: arrays on the device."""
-    (pairs, tracks, steps), (times, channels) = hits.shape, marks.shape
-    if (pairs, tracks, steps) != (len(edges) - 2, len(delays), -(-times // step)) or delays.shape[1] != channels:
-        raise ValueError(f"hits {hits.shape} do not go with {len(edges) - 1} segments of marks {marks.shape}")
+    steps = _steps(hits, step, edges, delays, marks)
+    (times, channels), pairs, tracks = marks.shape, len(hits), len(delays)
     first_pair, stop_pair = max(start - 2, 0), min(stop + 1, pairs)
     if start >= stop or first_pair >= stop_pair or not tracks or not steps:
         return

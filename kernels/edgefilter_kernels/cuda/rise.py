@@ -20,5 +20,9 @@ def rise(power: Any, hands: int, flags: Any, low: Any, high: Any, counts: Any, s
     if start < stop:
         size = (np.int32(n) for n in (times, channels, products, hands))
         launch(
-            "rise.cu", "rise", (stop - start,), (_SHARES, BANDS), (power, flags, low, high, *size, counts, np.int32(start))
+            "rise.cu",
+            "rise",
+            (stop - start,),
+            (_SHARES, BANDS),
+            (power, flags, low, high, *size, counts, np.int32(start)),
         )

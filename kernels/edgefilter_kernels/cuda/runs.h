@@ -1,29 +1,34 @@
 // Runs of time that stand out: the twin of the tile in ../sumthreshold.py, step by step.
 //
 // Thread (lane, part) has a part of the times of one channel, so that the steps that go along time take a 32nd of the
-// time: what one carries over from the times before its own, it makes out from the ends of the other parts. Integers and
-// flags are those that the CPU finds; a sum slides from the first window of a part, and differs by rounding.
+// time: what one needs to know of the times before its own, it makes out from what the other parts have found. Marks
+// are those that the CPU finds; a sum slides from the first window of a part, and differs by rounding.
 
 #pragma once
 
 #include "cells.h"
 
-constexpr float SPENT = 1e-6f;  // what is left of a sample that is marked: its sign says whether it stood out itself
-constexpr float EDGE = 0.5f;    // what the first and the last sample of a run must exceed themselves
+constexpr float SHARE = 0.5f;   // of a run's mean level, that its ends must exceed
+constexpr float EDGE = 1.0f;    // what suffices in any case
+constexpr float GROW = 2.0f;    // what suffices for samples beyond the windows
+constexpr float DROP = 2.0f;    // by how much the sum above that level may fall before a run that grows is at its end
+constexpr float STEPS = 16.0f;  // levels of edges are multiples of 1/16: no rounding of a mean decides
+constexpr int LONGEST_GAP = 4;  // samples that may be missing in a run
 constexpr int UNIT = 16;        // a part is whole groups of as many times
 
 // One channel of a tile of eight; arrays are [time][lane], and begin at the lane.
 struct Tile {
-    float* values;
+    float *values, *left;  // as they are; what no shorter window has marked
     unsigned char *marks, *hits;
     int times, first, last;  // of all; of this thread's part, [first, last)
 };
 
-__device__ inline Tile tile_of(float* values, unsigned char* marks, unsigned char* hits, int times)
+// The tile of a block in scratch of [2][block][time][lane] floats and [2][block][time][lane] bytes.
+__device__ inline Tile tile_of(float* values, unsigned char* marks, int times)
 {
-    long long at = (long long)blockIdx.x * times * LANES + threadIdx.x;
+    long long at = (long long)blockIdx.x * times * LANES + threadIdx.x, all = (long long)gridDim.x * times * LANES;
     int part = (times + PARTS * UNIT - 1) / (PARTS * UNIT) * UNIT, first = min((int)threadIdx.y * part, times);
-    return {values + at, marks + at, hits + at, times, first, min(first + part, times)};
+    return {values + at, values + all + at, marks + at, marks + all + at, times, first, min(first + part, times)};
 }
 
 // Whether a thread of the block has something; the block's threads wait for each other.
@@ -42,9 +47,9 @@ __device__ inline bool mark_single(Tile tile, float limit, float sign, unsigned 
 {
     bool any = false;
     for (int t = tile.first; t < tile.last; t++)
-        if (sign * tile.values[t * LANES] > limit) {
+        if (sign * tile.left[t * LANES] > limit) {
             tile.marks[t * LANES] |= bit;
-            tile.values[t * LANES] = sign * SPENT;
+            tile.left[t * LANES] = 0.0f;
             any = true;
         }
     return any;
@@ -57,13 +62,13 @@ __device__ inline bool find_sums(Tile tile, int window, float limit, float sign)
     float total = 0.0f;
     int begin = max(tile.first, window - 1);
     if (begin >= tile.last) return false;
-    for (int t = begin - window + 1; t < begin; t++) total += tile.values[t * LANES];
+    for (int t = begin - window + 1; t < begin; t++) total += tile.left[t * LANES];
     for (int t = begin; t < tile.last; t++) {
-        float sum = total + tile.values[t * LANES];
+        float sum = total + tile.left[t * LANES];
         bool over = sign * sum > limit;
         tile.hits[t * LANES] = over;
         any |= over;
-        total = sum - tile.values[(t - window + 1) * LANES];
+        total = sum - tile.left[(t - window + 1) * LANES];
     }
     return any;
 }
@@ -71,56 +76,84 @@ __device__ inline bool find_sums(Tile tile, int window, float limit, float sign)
 // Marks all that lies in a window that is over the limit: from the last one that reaches into this part backwards.
 __device__ inline void fill(Tile tile, int window, float sign, unsigned char bit)
 {
-    int left = 0;
+    int ahead = 0;
     for (int t = min(tile.last + window - 1, tile.times) - 1; t >= tile.first; t--) {
-        left = t >= window - 1 && tile.hits[t * LANES] ? window : left - 1;
-        if (left <= 0 || t >= tile.last) continue;
-        float value = sign * tile.values[t * LANES];
+        ahead = t >= window - 1 && tile.hits[t * LANES] ? window : ahead - 1;
+        if (ahead <= 0 || t >= tile.last) continue;
         tile.marks[t * LANES] |= bit;
-        tile.values[t * LANES] = sign * (value > EDGE || value == SPENT ? SPENT : value >= 0.0f ? -SPENT : value);
+        tile.left[t * LANES] = sign * min(sign * tile.left[t * LANES], 0.0f);
     }
 }
 
-// A walk along the times of the part, in either direction.
-__device__ inline int along(const Tile& tile, bool forward, int n) { return forward ? tile.first + n : tile.last - 1 - n; }
-
-// Takes from one end of a run the samples that do not stand out themselves.
-__device__ inline void trim_end(Tile tile, bool forward, float sign, unsigned char bit)
+// How far a run goes on from first on: to where its sum above edge is largest before it drops.
+__device__ inline int growth(Tile tile, float sign, unsigned char bit, int first, int stop, int step, float edge)
 {
-    constexpr int PASSED = 2;  // a marked sample that does not stand out is what the one before it is
-    __shared__ int ends[PARTS][LANES];
-    int count = tile.last - tile.first, end = PASSED, inside = 0;
-    for (int n = count - 1; n >= 0 && end == PASSED; n--) {
-        int t = along(tile, forward, n);
-        if (!(tile.marks[t * LANES] & bit)) end = 0;
-        else if (!(sign * tile.values[t * LANES] < 0.0f)) end = 1;
+    float best = 0.0f, total = 0.0f;
+    int end = first;
+    for (int t = first; t != stop; t += step) {
+        total += sign * tile.values[t * LANES] - edge;
+        if (total < best - DROP || tile.marks[t * LANES] & bit) break;
+        if (total > best) {
+            best = total;
+            end = t + step;
+        }
     }
-    __syncthreads();
-    ends[threadIdx.y][threadIdx.x] = end;
-    __syncthreads();
-    for (int k = threadIdx.y; k != (forward ? 0 : PARTS - 1);) {
-        k += forward ? -1 : 1;
-        if (ends[k][threadIdx.x] == PASSED) continue;
-        inside = ends[k][threadIdx.x];
-        break;
-    }
-    for (int n = 0; n < count; n++) {
-        int t = along(tile, forward, n);
-        bool here = tile.marks[t * LANES] & bit;
-        inside = here && (inside || !(sign * tile.values[t * LANES] < 0.0f));
-        if (here && !inside) tile.marks[t * LANES] &= ~bit;
-    }
+    return end - first;
 }
 
-// A walk that goes up by one in a run and down by two outside, between 0 and 255: what any number of steps of it do.
+// Says in hits where the run that begins at begin lies: where its sum above the level of an edge is largest.
+__device__ inline void fit_run(Tile tile, float sign, unsigned char bit, bool grow, int begin)
+{
+    int stop = begin;
+    float sum = 0.0f;
+    for (; stop < tile.times && tile.marks[stop * LANES] & bit; stop++) sum += sign * tile.values[stop * LANES];
+    float level = rintf(STEPS * SHARE * sum / (float)(stop - begin)) / STEPS, edge = min(level, EDGE);
+    float best = 0.0f, total = 0.0f;
+    int first = begin, last = begin, start = begin;
+    for (int t = begin; t < stop; t++) {
+        total += sign * tile.values[t * LANES] - edge;
+        if (total <= 0.0f) {
+            total = 0.0f;
+            start = t + 1;
+        } else if (total > best) {
+            best = total;
+            first = start;
+            last = t + 1;
+        }
+    }
+    if (grow) {
+        edge = min(level, GROW);
+        first += growth(tile, sign, bit, first - 1, -1, -1, edge);
+        last += growth(tile, sign, bit, last, tile.times, 1, edge);
+    }
+    for (int t = first; t < last; t++) tile.hits[t * LANES] = bit;
+}
+
+// Lets every run begin and end where its sum above the level of an edge is largest. A thread takes the runs that begin
+// in its part, to wherever they end; where two of them grow into each other, both write the same.
+__device__ inline void fit(Tile tile, float sign, unsigned char bit, bool grow)
+{
+    for (int t = tile.first; t < tile.last; t++) tile.hits[t * LANES] = 0;
+    __syncthreads();
+    for (int t = tile.first; t < tile.last; t++)
+        if (tile.marks[t * LANES] & bit && (t == 0 || !(tile.marks[(t - 1) * LANES] & bit)))
+            fit_run(tile, sign, bit, grow, t);
+    __syncthreads();
+    for (int t = tile.first; t < tile.last; t++)
+        tile.marks[t * LANES] = (tile.marks[t * LANES] & ~bit) | tile.hits[t * LANES];
+}
+
+constexpr int FURTHEST = 2 * LONGEST_GAP;
+
+// A walk that goes up by one in a run and down by two outside, not below 0: what any number of steps of it do.
 struct Walk {
     int by, least, most;
     __device__ void step(bool up)
     {
         int d = up ? 1 : -2;
         by += d;
-        least = min(max(least + d, 0), 255);
-        most = min(max(most + d, 0), 255);
+        least = min(max(least + d, 0), FURTHEST);
+        most = min(max(most + d, 0), FURTHEST);
     }
     __device__ int from(int near) const { return min(max(near + by, least), most); }
 };
@@ -129,8 +162,11 @@ struct Walk {
 __device__ inline int walked(Tile tile, bool forward, unsigned char bit)
 {
     __shared__ Walk walks[PARTS][LANES];
-    Walk walk = {0, 0, 255};
-    for (int n = 0; n < tile.last - tile.first; n++) walk.step(tile.marks[along(tile, forward, n) * LANES] & bit);
+    Walk walk = {0, 0, FURTHEST};
+    for (int n = 0; n < tile.last - tile.first; n++) {
+        int t = forward ? tile.first + n : tile.last - 1 - n;
+        walk.step(tile.marks[t * LANES] & bit);
+    }
     __syncthreads();
     walks[threadIdx.y][threadIdx.x] = walk;
     __syncthreads();
@@ -145,20 +181,23 @@ __device__ inline void close_gaps(Tile tile, unsigned char bit)
     int before = walked(tile, true, bit), after = walked(tile, false, bit);
     for (int t = tile.first; t < tile.last; t++) {
         tile.hits[t * LANES] = before;
-        before = min(max(before + (tile.marks[t * LANES] & bit ? 1 : -2), 0), 255);
+        before = min(max(before + (tile.marks[t * LANES] & bit ? 1 : -2), 0), FURTHEST);
     }
     for (int t = tile.last - 1; t >= tile.first; t--) {
         bool gap = tile.hits[t * LANES] >= 2 && after >= 2;
-        after = min(max(after + (tile.marks[t * LANES] & bit ? 1 : -2), 0), 255);
+        after = min(max(after + (tile.marks[t * LANES] & bit ? 1 : -2), 0), FURTHEST);
         if (gap) tile.marks[t * LANES] |= bit;
     }
 }
 
 // Marks the runs of a channel on both sides of 0: as runs of ../sumthreshold.py does. limits is [2][count].
 __device__ inline void find_runs(
-    Tile tile, const long long* windows, const float* limits, int count, unsigned char high_bit, unsigned char low_bit)
+    Tile tile, const long long* windows, const float* limits, int count, unsigned char high_bit, unsigned char low_bit,
+    bool grow)
 {
     const float INFINITE = __int_as_float(0x7f800000);
+    for (int t = tile.first; t < tile.last; t++) tile.left[t * LANES] = tile.values[t * LANES];
+    __syncthreads();
     for (int side = 0; side < 2; side++) {
         float sign = side ? -1.0f : 1.0f;
         unsigned char bit = side ? low_bit : high_bit;
@@ -176,9 +215,7 @@ __device__ inline void find_runs(
             __syncthreads();
         }
         if (!found) continue;
-        trim_end(tile, true, sign, bit);
-        __syncthreads();
-        trim_end(tile, false, sign, bit);
+        fit(tile, sign, bit, grow);
         __syncthreads();
         close_gaps(tile, bit);
         __syncthreads();

@@ -12,10 +12,10 @@ from edgefilter_kernels.cuda.cells import BLOCK, LANES, blocks_of
 from edgefilter_kernels.cuda.raw import launch, namespace
 
 
-def scratch(values: Any, blocks: int, times: int) -> tuple[Any, Any, Any]:
-    """Room for the tiles of so many blocks: float32 and twice uint8 ``[block, time, lane]``, not initialised."""
-    xp, shape = namespace(values), (blocks, times, LANES)
-    return xp.empty(shape, np.float32), xp.empty(shape, np.uint8), xp.empty(shape, np.uint8)
+def scratch(values: Any, blocks: int, times: int) -> tuple[Any, Any]:
+    """Room for the tiles of so many blocks: float32 and uint8 ``[2, block, time, lane]``, not initialised."""
+    xp, shape = namespace(values), (2, blocks, times, LANES)
+    return xp.empty(shape, np.float32), xp.empty(shape, np.uint8)
 
 
 def sum_threshold(values: Any, windows: Any, thresholds: Any, bit: int, marks: Any, start: int, stop: int) -> None:

@@ -48,12 +48,12 @@ def test_quantiles(card, shape, step, few_bits):
     channels, fractions = shape[1], np.array([0.3, 0.05])
     expected, count = np.zeros((2, channels)), np.zeros((2, channels), np.int64)
     cpu_quantile.channel_quantiles(power, hands, flags, step, fractions, expected, count, 0, channels)
-    out, number = card(np.full((2, channels), np.nan)), card(np.full((2, channels), -1))
-    on_card = card(power), hands, card(flags), step, card(fractions), out, number
+    out, number = card.put(np.full((2, channels), np.nan)), card.put(np.full((2, channels), -1))
+    on_card = card.put(power), hands, card.put(flags), step, card.put(fractions), out, number
     in_pieces(lambda a, b: quantile.channel_quantiles(*on_card, a, b), channels, 2 * channels // 3)
-    np.testing.assert_array_equal(card.back(number), count)
+    np.testing.assert_array_equal(card.get(number), count)
     # Values are exact; between tied ones is interpolated in double precision.
-    np.testing.assert_allclose(card.back(out), expected, rtol=1e-13, atol=1e-13)
+    np.testing.assert_allclose(card.get(out), expected, rtol=1e-13, atol=1e-13)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -65,10 +65,10 @@ def test_rises(card, shape):
     high[::7] = low[::7]
     expected = np.zeros((3, times, 32), np.int32)
     cpu_rise.rise(power, hands, flags, low, high, expected, 0, times)
-    counts = card(np.full((3, times, 32), -1, np.int32))
-    on_card = card(power), hands, card(flags), card(low), card(high), counts
+    counts = card.put(np.full((3, times, 32), -1, np.int32))
+    on_card = card.put(power), hands, card.put(flags), card.put(low), card.put(high), counts
     in_pieces(lambda a, b: rise.rise(*on_card, a, b), times, times // 3)
-    np.testing.assert_array_equal(card.back(counts), expected)
+    np.testing.assert_array_equal(card.get(counts), expected)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -79,11 +79,11 @@ def test_flags_of_marks(card, shape):
     which, channel = rng.random(channels) < 0.5, (rng.random(channels) < 0.2) * np.uint16(64)
     flags = rng.integers(0, 3, (times, channels)).astype(np.uint16)
     given = marks, tables.astype(np.uint16), which, channel
-    ours = card(flags)
+    ours = card.put(flags)
     cpu_combine.combine(*given, 1, flags, 0, times)
-    on_card = *(card(array) for array in given), 1, ours
+    on_card = *(card.put(array) for array in given), 1, ours
     in_pieces(lambda a, b: combine.combine(*on_card, a, b), times, times // 2)
-    np.testing.assert_array_equal(card.back(ours), flags)
+    np.testing.assert_array_equal(card.get(ours), flags)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -100,16 +100,16 @@ def test_runs(card, shape, exact):
     if exact:  # quarters: sums are exact in any order
         values = np.round(4 * values) / 4
     else:
-        nudge_apart(values, windows, thresholds)
+        assert_apart(values, windows, thresholds)
     expected = rng.integers(0, 4, values.shape).astype(np.uint8)
-    marks = card(expected)
+    marks = card.put(expected)
     cpu_sumthreshold.sum_threshold(values, windows, thresholds, 4, expected, 0, channels)
-    on_card = card(values), card(windows), card(thresholds), 4, marks
+    on_card = card.put(values), card.put(windows), card.put(thresholds), 4, marks
     in_pieces(lambda a, b: sumthreshold.sum_threshold(*on_card, a, b), channels, channels // 3)
-    np.testing.assert_array_equal(card.back(marks), expected)
+    np.testing.assert_array_equal(card.get(marks), expected)
 
 
-def nudge_apart(values, windows, thresholds):
+def assert_apart(values, windows, thresholds):
     """No sum within rounding of its threshold: what happens there is not the same."""
     for window, threshold in zip(windows, thresholds, strict=True):
         total = np.cumsum(np.pad(values.astype(float), ((1, 0), (0, 0))), axis=0)
@@ -144,11 +144,11 @@ def test_evidence(card, shape, kurtosis):
         groups = np.full((-(-times // 16), channels), 255, np.uint8)
         return np.full(flags.shape, 255, np.uint8), groups, np.zeros((2, 4, channels))
 
-    expected, ours = outputs(), [card(array) for array in outputs()]
+    expected, ours = outputs(), [card.put(array) for array in outputs()]
     cpu_evidence.evidence(*given, *expected, 0, channels)
-    on_card = *(card(a) if isinstance(a, np.ndarray) else a for a in given), *ours
+    on_card = *(card.put(a) if isinstance(a, np.ndarray) else a for a in given), *ours
     in_pieces(lambda a, b: evidence.evidence(*on_card, a, b), channels, channels // 3)
-    marks, groups, moments = (card.back(array) for array in ours)
+    marks, groups, moments = (card.get(array) for array in ours)
     np.testing.assert_array_equal(marks, expected[0])
     np.testing.assert_array_equal(groups, expected[1])
     # Squares of values of about 1, summed in single precision over 16 times.
@@ -166,40 +166,48 @@ def test_tracks(card, times, channels, step):
     for s, enters in ((0, times // 2), (2, 100), (3, -20), (4, 10)):
         at = enters + step * delays[s]
         on = (at >= 0) & (at < times)
-        marks[at[on], np.flatnonzero(on)] |= 1
+        marks[at[on], np.flatnonzero(on)] |= cpu_evidence.RUN | (cpu_evidence.DIP if s == 2 else 0)
     marks[50:90, channels // 2] |= 1
+    marks |= (rng.random(marks.shape) < 0.15) * np.uint8(cpu_evidence.DIP)
     live = rng.random(channels) < 0.9
     live[: edges[1]] = times != 333  # a segment without a channel that lives
     first = np.minimum.reduceat(delays, edges[:-1], axis=1)
     number = np.add.reduceat(live, edges[:-1]).astype(np.int64)
     steps, tables = -(-times // step), (edges, delays, first, doublings)
     counts, hits = np.full((4, 5, steps), 255, np.uint8), np.full((3, 5, steps), 255, np.uint8)
-    ours, our_counts, our_hits = card(marks), card(counts), card(hits)
+    ours, our_counts, our_hits = card.put(marks), card.put(counts), card.put(hits)
     cpu_guard.count_tracks(marks, 9, step, live, *tables, counts, 0, 4)
     cpu_guard.find_tracks(counts, first, number, 0.75, 20, hits, 0, 3)
-    cpu_guard.mark_tracks(hits, step, *tables, marks, 0, 4)
-    edges, delays, first, doublings = on_card = [card(table) for table in tables]
-    alive, many = card(live), card(number)
+    clean = hits.copy()
+    cpu_guard.drop_tones(clean, step, *tables, live, marks, 0, 3)
+    cpu_guard.mark_tracks(clean, step, *tables, marks, 0, 4)
+    edges, delays, first, doublings = on_card = [card.put(table) for table in tables]
+    alive, many = card.put(live), card.put(number)
     in_pieces(lambda a, b: guard.count_tracks(ours, 9, step, alive, *on_card, our_counts, a, b), 4, 1)
-    np.testing.assert_array_equal(card.back(our_counts), counts)
+    np.testing.assert_array_equal(card.get(our_counts), counts)
     in_pieces(lambda a, b: guard.find_tracks(our_counts, first, many, 0.75, 20, our_hits, a, b), 3, 2)
-    np.testing.assert_array_equal(card.back(our_hits), hits)
+    np.testing.assert_array_equal(card.get(our_hits), hits)
+    in_pieces(lambda a, b: guard.drop_tones(our_hits, step, *on_card, alive, ours, a, b), 3, 1)
+    np.testing.assert_array_equal(card.get(our_hits), clean)
     in_pieces(lambda a, b: guard.mark_tracks(our_hits, step, *on_card, ours, a, b), 4, 3)
-    np.testing.assert_array_equal(card.back(ours), marks)
-    assert times < 100 or (marks & cpu_evidence.SKY).any()
+    np.testing.assert_array_equal(card.get(ours), marks)
+    if times > 1:
+        assert clean.any()
+        assert (clean < hits).any()
+        assert (marks & cpu_evidence.SKY).any()
 
 
 @pytest.mark.parametrize("longest", [1, 4])
 def test_short_runs(card, longest):
     marks = (np.random.default_rng(3).random((200, 19)) < 0.6).astype(np.uint8)
-    ours = card(marks)
+    ours = card.put(marks)
     cpu_guard.keep_short(marks, longest, 2, 15)
     in_pieces(lambda a, b: guard.keep_short(ours, longest, 2 + a, 2 + b), 13, 5)
-    np.testing.assert_array_equal(card.back(ours), marks)
+    np.testing.assert_array_equal(card.get(ours), marks)
 
 
 def test_arrays_that_do_not_fit_are_refused(card):
-    power, flags = card(np.ones((4, 3, 1), np.float32)), card(np.zeros((4, 2), np.uint16))
+    power, flags = card.put(np.ones((4, 3, 1), np.float32)), card.put(np.zeros((4, 2), np.uint16))
     with pytest.raises(ValueError, match="do not go with flags"):
         rise.rise(power, 1, flags, power, power, power, 0, 2)
     with pytest.raises(ValueError, match="must be uint8"):
