@@ -40,5 +40,5 @@ def card(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Car
             pytest.skip(str(error))
     if shutil.which("g++") is None:
         pytest.skip("no g++ to compile the CUDA sources for the host with")
-    monkeypatch.setattr(raw, "launch", emulator.launch)
+    monkeypatch.setattr(raw, "module", emulator.module)
     return EmulatedCard()

@@ -253,3 +253,22 @@ def test_the_ledger_books_every_cell_of_the_stream_once(tmp_path):
                 (tmp_path / "row.parquet").write_bytes(content)
                 cells += pq.ParquetFile(tmp_path / "row.parquet").read()["cells"][0].as_py()
     assert cells == recording.samples * plan.channels
+
+
+def test_a_card_finds_the_same_pulses(card):
+    plan, recording = power()
+    expected = pulses_of(plan, recording, Workers(1))
+    assert len(expected) >= 5
+    # The card sums in another order.
+    np.testing.assert_allclose(pulses_of(plan, recording, card), expected, rtol=1e-5)
+
+
+def pulses_of(plan: Plan, recording: Recording, workers: Workers) -> list[tuple[float, ...]]:
+    with workers:
+        reducer = Reducer(plan, workers)
+        done = []
+        while reducer.next_raw * plan.samples_per_block < recording.samples:
+            done += reducer.feed(recording.read(*reducer.window(reducer.next_raw)))
+        done += reducer.finish()
+    found = [(block.block, kept.pulse) for block in done for kept in block.pulses]
+    return [(block, pulse.row, pulse.dm, pulse.width_rows, pulse.snr) for block, pulse in found]

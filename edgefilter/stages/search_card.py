@@ -27,6 +27,9 @@ from edgefilter_kernels.cuda.raw import namespace
 from edgefilter_kernels.cuda.whiten import halve, widest
 from edgefilter_kernels.whiten import WHOLE
 
+GUARD = 1e-5
+"""Relative to the threshold: a S/N that is no further from it may lie on the other side on the CPU."""
+
 _SERIES_BYTES = 1 << 28  # of DM-time plane that are in the card's memory at a time
 
 
@@ -39,11 +42,17 @@ class CardSearch(Search):
         Layout.
     card
         The card.
+
+    Attributes
+    ----------
+    guarded
+        Decisions so far that fell within :data:`GUARD` of the threshold: those that the CPU may have made otherwise.
     """
 
     def __init__(self, plan: Plan, card: Card) -> None:
         super().__init__(plan, card)
         self._card = card
+        self.guarded = 0
         self._on_card: list[FamilyOnCard] = []
 
     def _make_families(self) -> list[Family]:
@@ -62,11 +71,14 @@ class CardSearch(Search):
         for family, on_card in zip(self._families, self._on_card, strict=True):
             rung = family.rows
             first = self._margin // rung
-            boxcars = Boxcars(first, -(-rows // rung), pulses.widths, pulses.snr, on_cpu._CELL_STEPS)
+            least = pulses.snr * (1 - GUARD)
+            boxcars = Boxcars(first, -(-rows // rung), pulses.widths, least, on_cpu._CELL_STEPS)
             peaks = on_card.search(*rungs[rung], complete, boxcars, on_cpu._PART)
             # A boxcar of one step is centred on the middle of the step, all others between two steps.
             row = (peaks.time - first + np.where(peaks.width == 1, 0.5, 0.0)) * rung
             mine = (row < rows) & (peaks.left >= on_cpu._LEAST_LEFT)
+            self.guarded += int(np.count_nonzero(mine & (abs(peaks.snr / pulses.snr - 1) <= GUARD)))
+            mine &= peaks.snr >= pulses.snr
             item = peaks.item[mine]
             kept.add(
                 Events(

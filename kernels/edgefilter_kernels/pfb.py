@@ -63,9 +63,17 @@ def pfb(
     ValueError
         If the arrays do not fit each other.
     """
+    channels = expect_cells(bank, raw, valid, power, moment4, count)
+    if work is None:
+        work = make_scratch(bank, len(valid) // len(power), channels, power.shape[2])
+    _pfb(bank, raw.reshape(-1), channels, valid, power, moment4, count, work)
+
+
+def expect_cells(bank: Bank, raw: Any, valid: Any, power: Any, moment4: Any, count: Any) -> int:
+    """Return how many raw channels there are; raise ValueError if the arrays of :func:`pfb` do not fit each other."""
     times, _, products = power.shape
     n, hands = bank.channels, bank.hands
-    channels = _raw_channels(bank, raw, len(valid))
+    channels = raw_channels(bank, raw, len(valid))
     _expect("power", power, np.float32, (times, channels * n, products))
     _expect("moment4", moment4, np.float32, (times, channels * n, hands))
     _expect("count", count, np.int32, (times,))
@@ -74,12 +82,10 @@ def pfb(
         raise ValueError(f"{hands} hands and {products} products, must be 1 and 1, 2 and 2 or 2 and 4")
     if not times or not len(valid) or len(valid) % times:
         raise ValueError(f"{len(valid)} spectra in {times} cells, must be whole cells")
-    if work is None:
-        work = make_scratch(bank, len(valid) // times, channels, products)
-    _pfb(bank, raw.reshape(-1), channels, valid, power, moment4, count, work)
+    return channels
 
 
-def _raw_channels(bank: Bank, raw: NDArray[np.uint8], spectra: int) -> int:
+def raw_channels(bank: Bank, raw: Any, spectra: int) -> int:
     """Return how many raw channels there are; raise ValueError if ``raw`` is not what so many spectra are made of."""
     pairs = (spectra - 1) * bank.hop + bank.coefficients.shape[1] * bank.channels
     numbers = bank.hands * bank.components
@@ -88,7 +94,7 @@ def _raw_channels(bank: Bank, raw: NDArray[np.uint8], spectra: int) -> int:
     return channels
 
 
-def _expect(name: str, array: NDArray[Any], dtype: type[np.generic], shape: tuple[int, ...]) -> None:
+def _expect(name: str, array: Any, dtype: type[np.generic], shape: tuple[int, ...]) -> None:
     if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous:
         expected = f"C-contiguous {np.dtype(dtype)} {shape}"
         raise ValueError(f"{name} is {array.dtype} {array.shape}, must be {expected}")
@@ -121,7 +127,7 @@ def voltages(bank: Bank, raw: NDArray[np.uint8], spectra: int, first: int = 0) -
     ValueError
         If ``raw`` does not fit.
     """
-    channels = _raw_channels(bank, raw, spectra)
+    channels = raw_channels(bank, raw, spectra)
     out = np.empty((spectra, channels * bank.channels, bank.hands), np.complex64)
     phase = np.exp(-2j * np.pi * np.arange(bank.channels) / bank.channels).astype(np.complex64)
     _voltages(bank, raw.reshape(-1), channels, first, phase, out, make_scratch(bank, spectra, channels, bank.hands))

@@ -7,7 +7,7 @@ from edgefilter.workers import Workers
 
 
 class EmulatedCard(Card):
-    """As ``Card``, without CuPy; ``raw.launch`` must be the emulator's."""
+    """As ``Card``, without CuPy; ``raw.module`` must be the emulator's."""
 
     def __init__(self):
         Workers.__init__(self, 1)

@@ -16,6 +16,12 @@ struct Dim3 {
     int x, y, z;
 };
 
+struct float2 {
+    float x, y;
+};
+
+static float2 make_float2(float x, float y) { return {x, y}; }
+
 static Dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 #define __global__
@@ -73,7 +79,7 @@ template <class T>
 static T atomicMin(T* to, T value)
 {
     T old = *to;
-    *to = std::min(old, value);
+    *to = min(old, value);
     return old;
 }
 
@@ -81,7 +87,7 @@ template <class T>
 static T atomicMax(T* to, T value)
 {
     T old = *to;
-    *to = std::max(old, value);
+    *to = max(old, value);
     return old;
 }
 

@@ -4,14 +4,11 @@ import numpy as np
 import pytest
 
 from edgefilter.stages.search import Search
-from edgefilter.stages.search_card import CardSearch, FamilyOnCard
+from edgefilter.stages.search_card import GUARD, CardSearch, FamilyOnCard
 from edgefilter.stages.whiten import Whiten
 from edgefilter.stages.whiten_card import CardWhiten
 from edgefilter.workers import Workers
 from tests.reference.pulse_sky import add_pulse, around, make_plan, noise
-
-# Of the S/N: sums in another order, see tests/kernels/cuda/test_search.py.
-GUARD = 1e-5
 
 
 def whitened(whiten, plan, sky):
@@ -49,7 +46,28 @@ def test_events_are_those_of_the_cpu(card, lost, channels, rows, dm, block):
                 np.testing.assert_array_equal(getattr(found, name)[order], getattr(expected, name)[other])
                 assert getattr(found, name).dtype == getattr(expected, name).dtype
             np.testing.assert_allclose(found.snr[order], expected.snr[other], rtol=GUARD)
+    assert here.guarded == 0
     assert len(here._families) < len(there._families)  # more at a time
+
+
+def test_a_decision_near_the_threshold_is_counted(card):
+    plan = make_plan(32, rows=256, dm=(0, 200), snr=5)
+    sky = noise(plan, 4096, 1)
+    add_pulse(plan, sky, 12 * 256 + 30, 100, 2, 25)
+    blocks = whitened(CardWhiten(plan, card), plan, sky)
+
+    def search(snr):
+        plan = make_plan(32, rows=256, dm=(0, 200), snr=snr)
+        stage = CardSearch(plan, card)
+        return stage.reduce(around(plan, stage, blocks, 12), 12), stage.guarded
+
+    events, guarded = search(5.0)
+    assert guarded == 0
+    weakest = float(events.snr[5])
+    for threshold, number in ((weakest * (1 - GUARD / 2), 6), (weakest * (1 + GUARD / 2), 5)):
+        events, guarded = search(threshold)
+        assert len(events) == number
+        assert guarded == 1
 
 
 def test_blocks_without_data_have_no_events(card):

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edgefilter_kernels.boxcar import Boxcars
-from edgefilter_kernels.cuda import raw
-from edgefilter_kernels.cuda.raw import namespace
+from edgefilter_kernels.cuda.raw import launch, namespace
 
 _THREADS = 256  # as SAMPLE in bulk.h
 _BLOCKS = 660  # five for each of the 132 processors of an H100: that many fit with their shared memory …
@@ -87,5 +86,5 @@ def find_peaks(series: Any, items: Any, scales: Any, repeat: int, boxcars: Boxca
             series, np.int32(series.shape[1]), np.int32(length), items, np.int32(len(items)), scales, *where,
             np.float64(threshold), np.int32(cell), scratch, filled, table, np.int32(table.shape[1]),
         )  # fmt: skip
-        raw.launch("boxcar.cu", "find_peaks", (blocks,), (_THREADS,), arguments)
+        launch("boxcar.cu", "find_peaks", (blocks,), (_THREADS,), arguments)
     return Found(filled, table)

@@ -4,9 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from edgefilter_kernels.cuda import raw
 from edgefilter_kernels.cuda.boxcar import Found
-from edgefilter_kernels.cuda.raw import namespace
+from edgefilter_kernels.cuda.raw import launch, namespace
 
 _THREADS = 128
 _BLOCKS = 1056  # eight for each of the 132 processors of an H100
@@ -48,5 +47,5 @@ def breadths(power: Any, share: Any, repeat: int, track: Any, part: float, items
             power, np.int32(power.shape[1]), share, np.int32(share.shape[1]), np.int32(repeat), track,
             np.int32(track.shape[1]), items, np.float64(part), found.filled, found.table, np.int32(room), scratch, left,
         )  # fmt: skip
-        raw.launch("breadth.cu", "breadth", (blocks,), (_THREADS,), arguments)
+        launch("breadth.cu", "breadth", (blocks,), (_THREADS,), arguments)
     return left

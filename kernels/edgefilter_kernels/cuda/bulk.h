@@ -1,8 +1,6 @@
 // Where the bulk of many values lies: medians of a sample, found by one block of SAMPLE threads, and level and scatter
 // of what lies around them. The same formulas as in ../whiten.py.
 
-#pragma once
-
 constexpr int SAMPLE = 256;         // threads of a block, and room for the values that a median is taken from
 constexpr int LEAST_SAMPLE = 128;   // values that a median is taken from at least, if there are as many
 constexpr double REACH = 3.0 * 1.482602218505602;  // three sigma, of a MAD

@@ -2,8 +2,8 @@
 
 #pragma once
 
-// A block takes few channels, so that a band of a thousand keeps all processors busy: eight floats are the 32 bytes that
-// memory hands out at once. Thread (lane, part) works on one channel.
+// A block takes few channels, so that a band of a thousand keeps all processors busy: eight floats are the 32 bytes
+// that memory hands out at once. Thread (lane, part) works on one channel.
 constexpr int LANES = 8, PARTS = 32;
 
 // Sum of the first hands of the products of a cell.

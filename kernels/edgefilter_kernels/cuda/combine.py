@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from edgefilter_kernels.cuda import raw
 from edgefilter_kernels.cuda.cells import THREADS, blocks_over
+from edgefilter_kernels.cuda.raw import launch
 
 
 def combine(marks: Any, tables: Any, which: Any, channel: Any, lost: int, flags: Any, start: int, stop: int) -> None:
@@ -19,4 +19,4 @@ def combine(marks: Any, tables: Any, which: Any, channel: Any, lost: int, flags:
     if cells:
         size = np.int32(lost), flags, np.int64(start * channels), np.int64(cells)
         arguments = (marks, tables, which, channel, np.int32(channels), *size)
-        raw.launch("combine.cu", "combine", blocks_over(cells), (THREADS,), arguments)
+        launch("combine.cu", "combine", blocks_over(cells), (THREADS,), arguments)

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgefilter_kernels.cuda import raw
-from edgefilter_kernels.cuda.raw import namespace
+from edgefilter_kernels.cuda.raw import launch, namespace
 
 _THREADS = 256
 _EACH = 4  # sums a thread, as in dedisperse.cu
@@ -42,7 +41,7 @@ def add_along(kernel: str, rows: Any, edges: Any, place: Any, out: Any) -> None:
     if out.size:
         grid = (-(-length // (_THREADS * _EACH)), sums, tracks)
         arguments = (rows, edges, place, np.int32(place.shape[1]), np.int32(length), out)
-        raw.launch("dedisperse.cu", kernel, grid, (_THREADS,), arguments)
+        launch("dedisperse.cu", kernel, grid, (_THREADS,), arguments)
 
 
 def _fits(rows: Any, edges: Any, begin: Any, out: Any) -> None:

@@ -8,8 +8,8 @@ constexpr float TINY = 1e-30f;
 
 // Power of a cell in standard deviations, of every time of this thread's part.
 __device__ void fill_power(
-    Tile tile, const float* power, const unsigned short* flags, int channels, int products, int hands, int c, float centre,
-    float per_unit, const float* weight)
+    Tile tile, const float* power, const unsigned short* flags, int channels, int products, int hands, int c,
+    float centre, float per_unit, const float* weight)
 {
     for (int t = tile.first; t < tile.last; t++) {
         long long cell = (long long)t * channels + c;
@@ -18,10 +18,10 @@ __device__ void fill_power(
     }
 }
 
-// The same of its kurtosis; and which cells have one that is low.
+// The same of its kurtosis; says which cells have a low one.
 __device__ void fill_kurtosis(
-    Tile tile, const float* power, const float* moment4, const unsigned short* flags, int channels, int products, int hands,
-    int c, float middle, const float* gain, const float* per_sigma)
+    Tile tile, const float* power, const float* moment4, const unsigned short* flags, int channels, int products,
+    int hands, int c, float middle, const float* gain, const float* per_sigma)
 {
     float root = (float)sqrt((double)hands);
     for (int t = tile.first; t < tile.last; t++) {
@@ -85,17 +85,16 @@ __device__ void add_moments(
 }
 
 // A block takes eight channels, from start on. power is [time][channel][product], moment4 [time][channel][each]; limits
-// are [2][count]; tile_values, left, found and hits [block][time][lane], where no other block looks; groups [group][channel];
-// moments [2][4][channel].
+// are [2][count], groups [group][channel], moments [2][4][channel]; tile_values and tile_marks are scratch.
 extern "C" __global__ void evidence(
-    const float* __restrict__ power, const float* __restrict__ moment4, const unsigned short* __restrict__ flags, int times,
-    int channels, int products, int hands, int each, const float* centre, const float* per_unit, const float* weight,
-    const float* gain, const float* middle, const float* per_sigma, const long long* run_windows, const float* run_limits,
-    int runs, const long long* kurtosis_windows, const float* kurtosis_limits, int kurtosis_runs, float above,
-    float above_sum, float* tile_values, float* left, unsigned char* found, unsigned char* hits, unsigned char* marks,
-    unsigned char* groups, double* moments, int start, int stop)
+    const float* __restrict__ power, const float* __restrict__ moment4, const unsigned short* __restrict__ flags,
+    int times, int channels, int products, int hands, int each, const float* centre, const float* per_unit,
+    const float* weight, const float* gain, const float* middle, const float* per_sigma, const long long* run_windows,
+    const float* run_limits, int runs, const long long* kurtosis_windows, const float* kurtosis_limits,
+    int kurtosis_runs, float above, float above_sum, float* tile_values, unsigned char* tile_marks,
+    unsigned char* marks, unsigned char* groups, double* moments, int start, int stop)
 {
-    Tile tile = tile_of(tile_values, left, found, hits, times);
+    Tile tile = tile_of(tile_values, tile_marks, times);
     int channel = start + blockIdx.x * LANES + threadIdx.x, c = min(channel, stop - 1);
     bool inside = channel < stop;  // a lane without a channel works on the last one, and writes nothing
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from edgefilter_kernels.cuda import raw
 from edgefilter_kernels.cuda.cells import BLOCK, blocks_of
+from edgefilter_kernels.cuda.raw import launch
 from edgefilter_kernels.cuda.sumthreshold import scratch
 from edgefilter_kernels.evidence import GROUP
 from edgefilter_kernels.intensity import flatten
@@ -44,4 +44,4 @@ def evidence(
         np.float32(above_group * np.sqrt(GROUP)), *scratch(power, *grid, times), marks, groups, moments,
         np.int32(start), np.int32(stop),
     )  # fmt: skip
-    raw.launch("evidence.cu", "evidence", grid, BLOCK, arguments)
+    launch("evidence.cu", "evidence", grid, BLOCK, arguments)

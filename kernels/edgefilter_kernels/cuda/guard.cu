@@ -1,18 +1,17 @@
 // The guard for the sky: the twin of ../guard.py.
 //
-// Where the CPU widens rows of events by doublings, so that it may add whole rows, each thread here asks how long ago the
-// last event was: the same windows, and one table for all of them. Where the CPU lays rows of hits over a segment, each
-// hit (they are few) marks what is its own.
+// Where the CPU widens rows of events by doublings, so that it may add whole rows, each thread here asks how long ago
+// the last event was: the same windows, and one table for all of them. Where the CPU lays rows of hits over a segment,
+// each hit (they are few) marks what is its own.
 
 #include "cells.h"
 
 constexpr unsigned char RUN = 1, ABOVE = 8, SKY = 16, DIP = 32;
-constexpr double DIPS = 0.2, DIPS_SIGMA = 3.0;
-constexpr double COVERED = 0.6;
+constexpr double COVERED = 0.6, DIPS = 0.2, DIPS_SIGMA = 3.0;
 constexpr int NEVER = -(1 << 30), THREADS = 256;
 
-// A block takes eight channels, thread (lane, part) a part of the steps of one. last is [channel][step]: the step of the
-// last event up to here.
+// A block takes eight channels, thread (lane, part) a part of the steps of one. last is [channel][step]: the step of
+// the last event up to here.
 extern "C" __global__ void find_last(
     const unsigned char* __restrict__ marks, int times, int channels, int bits, int step, int steps, int* last)
 {
@@ -74,37 +73,50 @@ extern "C" __global__ void find_tracks(
     hits[((long long)g * tracks + s) * steps + u] = hit;
 }
 
-// Block (x, y): track x of pair start + y, hit by hit, of which there are few; its threads share the channels. Forgets
-// the track where more of its events have the low kurtosis of a tone than chance gives.
-extern "C" __global__ void drop_tones(
-    unsigned char* hits, int steps, const unsigned char* __restrict__ marks, int times, int channels, int step,
-    const long long* edges, const int* delays, const int* first, const long long* doublings, const bool* live,
-    int segments, int start)
+// Lists the hits among 256 steps of a track, in any order.
+__device__ inline void gather_hits(const unsigned char* row, int base, int steps, int* list, int& found)
 {
-    __shared__ int events, dips;
+    int u = base + threadIdx.x;
+    __syncthreads();
+    if (threadIdx.x == 0) found = 0;
+    __syncthreads();
+    if (u < steps && row[u]) list[atomicAdd(&found, 1)] = u;
+    __syncthreads();
+}
+
+// Block (x, y): track x of the pair of segments start + y and the next; its threads look for hits, 256 steps at a time,
+// and share the channels of each hit that they find.
+extern "C" __global__ void drop_tones(
+    unsigned char* hits, int steps, int times, int channels, int step, const long long* edges, const int* delays,
+    const int* first, const long long* doublings, int segments, const bool* live,
+    const unsigned char* __restrict__ marks, int start)
+{
+    __shared__ int list[THREADS], found, events, dips;
     int s = blockIdx.x, g = start + blockIdx.y, before = (1 << doublings[s]) / 2, cells = step << doublings[s];
     unsigned char* row = hits + ((long long)g * gridDim.x + s) * steps;
-    for (int u = 0; u < steps; u++) {
-        if (!row[u]) continue;  // all threads alike
-        if (threadIdx.x == 0) events = dips = 0;
-        __syncthreads();
-        int mine = 0, low = 0;
-        for (int c = (int)edges[g] + threadIdx.x; c < edges[g + 2]; c += THREADS) {
-            if (!live[c]) continue;
-            int begin = step * (u + delays[(long long)s * channels + c] - first[(long long)s * segments + g] - before);
-            for (int t = max(begin, 0); t < min(begin + cells, times); t++) {
-                unsigned char mark = marks[(long long)t * channels + c];
-                if (!(mark & (RUN | ABOVE))) continue;
-                mine++;
-                low += (mark & DIP) != 0;
+    for (int base = 0; base < steps; base += THREADS) {
+        gather_hits(row, base, steps, list, found);
+        for (int k = 0; k < found; k++) {
+            __syncthreads();
+            if (threadIdx.x == 0) events = dips = 0;
+            __syncthreads();
+            int some = 0, low = 0;
+            for (int c = (int)edges[g] + threadIdx.x; c < edges[g + 2]; c += THREADS) {
+                if (!live[c]) continue;
+                int lag = delays[(long long)s * channels + c] - first[(long long)s * segments + g];
+                int begin = step * (list[k] + lag - before);
+                for (int t = max(begin, 0); t < min(begin + cells, times); t++) {
+                    unsigned char mark = marks[(long long)t * channels + c];
+                    some += (mark & (RUN | ABOVE)) != 0;
+                    low += (mark & (RUN | ABOVE)) && (mark & DIP);
+                }
             }
+            atomicAdd(&events, some);
+            atomicAdd(&dips, low);
+            __syncthreads();
+            double chance = DIPS * events + DIPS_SIGMA * sqrt(DIPS * (1 - DIPS) * events);
+            if (threadIdx.x == 0 && dips > chance) row[list[k]] = 0;
         }
-        atomicAdd(&events, mine);
-        atomicAdd(&dips, low);
-        __syncthreads();
-        bool tone = dips > DIPS * events + DIPS_SIGMA * sqrt(DIPS * (1 - DIPS) * events);
-        __syncthreads();
-        if (tone && threadIdx.x == 0) row[u] = 0;
     }
 }
 
@@ -114,27 +126,24 @@ extern "C" __global__ void follow_tracks(
     const unsigned char* __restrict__ hits, int steps, int channels, const long long* edges, const int* delays,
     const int* first, const long long* doublings, int segments, int first_pair, int start, int stop, unsigned char* sky)
 {
-    __shared__ int found, list[THREADS];
+    __shared__ int list[THREADS], found;
     int s = blockIdx.x, pair = first_pair + blockIdx.y, half = 1 << doublings[s];
     const unsigned char* row = hits + ((long long)pair * gridDim.x + s) * steps;
+    const int *delay = delays + (long long)s * channels, *enters = first + (long long)s * segments;
     // The segments next to a filled pair, too: a burst may end in the middle of one.
     int g0 = max(pair - 1, start), g1 = min(pair + 3, stop);
     for (int base = 0; base < steps; base += THREADS) {
-        int u = base + threadIdx.x;
-        __syncthreads();
-        if (threadIdx.x == 0) found = 0;
-        __syncthreads();
-        if (u < steps && row[u]) list[atomicAdd(&found, 1)] = u;
-        __syncthreads();
+        gather_hits(row, base, steps, list, found);
         for (int k = 0; k < found; k++)
             for (int g = g0; g < g1; g++) {
-                int lag = first[(long long)s * segments + g] - first[(long long)s * segments + pair];
+                int lag = enters[g] - enters[pair];
                 // As far as the rows reach in which the CPU keeps what lies before and after the data.
                 if (list[k] + lag < -steps || list[k] + lag >= 2 * steps) continue;
                 int most = min(2 * half, 2 * steps - list[k] - lag);
                 for (int c = (int)edges[g] + threadIdx.x; c < edges[g + 1]; c += THREADS) {
-                    int at = list[k] + delays[(long long)s * channels + c] - first[(long long)s * segments + pair] - half + 1;
-                    for (int i = max(0, -at); i < min(most, steps - at); i++) sky[(long long)(at + i) * channels + c] = 1;
+                    int at = list[k] + delay[c] - enters[pair] - half + 1;
+                    for (int i = max(0, -at); i < min(most, steps - at); i++)
+                        sky[(long long)(at + i) * channels + c] = 1;
                 }
             }
     }
@@ -148,15 +157,16 @@ __device__ inline bool runs(const unsigned char* marks, int times, int channels,
     return false;
 }
 
-// Forgets a track where it merely crosses a run that goes on for longer: then the run is not the pulse's. A thread takes
-// a step of a channel, and goes on if a run begins there; runs do not touch, so that no two threads write the same.
+// Forgets a track where it merely crosses a run that goes on for longer: then the run is not the pulse's. A thread
+// takes a step of a channel, and goes on if a run begins there; runs do not touch: no two threads write the same.
 extern "C" __global__ void drop_crossings(
     const unsigned char* __restrict__ marks, int times, int channels, int step, int steps, unsigned char* sky)
 {
     long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     int c = (int)(i % channels), u = (int)(i / channels), end = u, covered = 0;
     if (u >= steps || (u > 0 && runs(marks, times, channels, step, u - 1, c))) return;
-    for (; end < steps && runs(marks, times, channels, step, end, c); end++) covered += sky[(long long)end * channels + c];
+    for (; end < steps && runs(marks, times, channels, step, end, c); end++)
+        covered += sky[(long long)end * channels + c];
     if (covered > 0 && covered < COVERED * (end - u))
         for (int t = u; t < end; t++) sky[(long long)t * channels + c] = 0;
 }

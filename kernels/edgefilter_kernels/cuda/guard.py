@@ -7,8 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from edgefilter_kernels.cuda import raw
 from edgefilter_kernels.cuda.cells import BLOCK, THREADS, blocks_of, blocks_over
+from edgefilter_kernels.cuda.raw import launch, namespace
+
+
+def _steps(hits: Any, step: int, edges: Any, delays: Any, marks: Any) -> int:
+    """Return the steps of hits, if they go with the rest."""
+    times, channels = marks.shape
+    if hits.shape != (len(edges) - 2, len(delays), -(-times // step)) or delays.shape[1] != channels:
+        raise ValueError(f"hits {hits.shape} do not go with {len(edges) - 1} segments of marks {marks.shape}")
+    return int(hits.shape[2])
 
 
 def count_tracks(
@@ -26,14 +34,14 @@ def count_tracks(
         raise ValueError(f"first {first.shape} must be {(tracks, segments)}")
     if start >= stop or not tracks or not steps:
         return
-    last = raw.namespace(marks).empty((channels, steps), np.int32)
+    last = namespace(marks).empty((channels, steps), np.int32)
     size = (np.int32(n) for n in (times, channels, bits, step, steps))
-    raw.launch("guard.cu", "find_last", blocks_of(channels), BLOCK, (marks, *size, last))
+    launch("guard.cu", "find_last", blocks_of(channels), BLOCK, (marks, *size, last))
     arguments = (
         last, np.int32(steps), np.int32(channels), live, edges, delays, first, doublings, np.int32(segments), counts,
         np.int32(start),
     )  # fmt: skip
-    raw.launch("guard.cu", "count_tracks", (*blocks_over(steps), tracks, stop - start), (THREADS,), arguments)
+    launch("guard.cu", "count_tracks", (*blocks_over(steps), tracks, stop - start), (THREADS,), arguments)
 
 
 def find_tracks(
@@ -48,7 +56,7 @@ def find_tracks(
             counts, first, number, np.int32(segments), np.int32(steps), np.float64(fill), np.int32(around), hits,
             np.int32(start),
         )  # fmt: skip
-        raw.launch("guard.cu", "find_tracks", (*blocks_over(steps), tracks, stop - start), (THREADS,), arguments)
+        launch("guard.cu", "find_tracks", (*blocks_over(steps), tracks, stop - start), (THREADS,), arguments)
 
 
 def drop_tones(
@@ -56,37 +64,35 @@ def drop_tones(
     stop: int,
 ) -> None:  # fmt: skip
     """As :func:`edgefilter_kernels.guard.drop_tones`: arrays on the device."""
-    (pairs, tracks, steps), (times, channels) = hits.shape, marks.shape
-    if (pairs, tracks, steps) != (len(edges) - 2, len(delays), -(-times // step)) or delays.shape[1] != channels:
-        raise ValueError(f"hits {hits.shape} do not go with {len(edges) - 1} segments of marks {marks.shape}")
-    if start < stop and tracks and steps:
+    steps = _steps(hits, step, edges, delays, marks)
+    times, channels = marks.shape
+    if start < stop and len(delays) and steps:
+        size = (np.int32(n) for n in (steps, times, channels, step))
         arguments = (
-            hits, np.int32(steps), marks, np.int32(times), np.int32(channels), np.int32(step), edges, delays, first,
-            doublings, live, np.int32(pairs + 1), np.int32(start),
+            hits, *size, edges, delays, first, doublings, np.int32(len(edges) - 1), live, marks, np.int32(start)
         )  # fmt: skip
-        raw.launch("guard.cu", "drop_tones", (tracks, stop - start), (THREADS,), arguments)
+        launch("guard.cu", "drop_tones", (len(delays), stop - start), (THREADS,), arguments)
 
 
 def mark_tracks(
     hits: Any, step: int, edges: Any, delays: Any, first: Any, doublings: Any, marks: Any, start: int, stop: int
 ) -> None:
     """As :func:`edgefilter_kernels.guard.mark_tracks`: arrays on the device."""
-    (pairs, tracks, steps), (times, channels) = hits.shape, marks.shape
-    if (pairs, tracks, steps) != (len(edges) - 2, len(delays), -(-times // step)) or delays.shape[1] != channels:
-        raise ValueError(f"hits {hits.shape} do not go with {len(edges) - 1} segments of marks {marks.shape}")
+    steps = _steps(hits, step, edges, delays, marks)
+    (times, channels), pairs, tracks = marks.shape, len(hits), len(delays)
     first_pair, stop_pair = max(start - 2, 0), min(stop + 1, pairs)
     if start >= stop or first_pair >= stop_pair or not tracks or not steps:
         return
-    sky = raw.namespace(marks).zeros((steps, channels), np.uint8)
+    sky = namespace(marks).zeros((steps, channels), np.uint8)
     arguments = (
         hits, np.int32(steps), np.int32(channels), edges, delays, first, doublings, np.int32(pairs + 1),
         np.int32(first_pair), np.int32(start), np.int32(stop), sky,
     )  # fmt: skip
-    raw.launch("guard.cu", "follow_tracks", (tracks, stop_pair - first_pair), (THREADS,), arguments)
+    launch("guard.cu", "follow_tracks", (tracks, stop_pair - first_pair), (THREADS,), arguments)
     size = (np.int32(n) for n in (times, channels, step, steps))
-    raw.launch("guard.cu", "drop_crossings", blocks_over(sky.size), (THREADS,), (marks, *size, sky))
+    launch("guard.cu", "drop_crossings", blocks_over(sky.size), (THREADS,), (marks, *size, sky))
     cells = np.int64(marks.size), np.int32(channels), np.int32(step)
-    raw.launch("guard.cu", "set_sky", blocks_over(marks.size), (THREADS,), (sky, *cells, marks))
+    launch("guard.cu", "set_sky", blocks_over(marks.size), (THREADS,), (sky, *cells, marks))
 
 
 def keep_short(marks: Any, longest: int, start: int, stop: int) -> None:
@@ -97,4 +103,4 @@ def keep_short(marks: Any, longest: int, start: int, stop: int) -> None:
     cells = times * max(stop - start, 0)
     if cells:
         size = (np.int32(times), np.int32(channels), np.int64(longest), np.int32(start), np.int32(stop - start))
-        raw.launch("guard.cu", "keep_short", blocks_over(cells), (THREADS,), (marks, *size))
+        launch("guard.cu", "keep_short", blocks_over(cells), (THREADS,), (marks, *size))

@@ -4,8 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from edgefilter_kernels.cuda import raw
-from edgefilter_kernels.cuda.raw import namespace
+from edgefilter_kernels.cuda.raw import launch, namespace
 from edgefilter_kernels.integrate import Sums, check
 
 _THREADS = 128
@@ -31,6 +30,6 @@ def integrate(power: Any, flags: Any, matrix: Any, extent: tuple[int, int], sums
         power, flags, matrix, cells, *inside, np.int32(len(sums.occupancy)), sums.stokes, sums.weight, row_sum,
         sums.good, sums.occupancy, sums.raised,
     )  # fmt: skip
-    raw.launch("integrate.cu", "integrate_rows", (rows, tiles, planes), (_THREADS,), arguments)
+    launch("integrate.cu", "integrate_rows", (rows, tiles, planes), (_THREADS,), arguments)
     arguments = (power, flags, matrix, row_sum, np.int32(rows), cells, *inside, sums.total)
-    raw.launch("integrate.cu", "integrate_total", (tiles, planes), (_THREADS,), arguments)
+    launch("integrate.cu", "integrate_total", (tiles, planes), (_THREADS,), arguments)

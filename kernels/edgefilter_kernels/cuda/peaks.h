@@ -1,7 +1,5 @@
 // What is searched, and what is found: tables that kernels of the search hand to each other.
 
-#pragma once
-
 struct Item {  // one series of one band
     int row;               // of the series
     int part, part_stop;   // parts of the band that it is the sum of

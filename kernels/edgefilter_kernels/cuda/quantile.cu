@@ -116,7 +116,8 @@ extern "C" __global__ void channel_quantiles(
         if (part == 0 && c < stop) {
             equal = found.count[lane];
             ties = used ? max(ties, equal) : 0;
-            double value = interpolate(chosen, position, equal, found.below[lane], found.before[lane], found.after[lane]);
+            before = found.before[lane];
+            double value = interpolate(chosen, position, equal, found.below[lane], before, found.after[lane]);
             quantiles[(long long)q * channels + c] = used ? value : 0.0;
             count[c] = used;
             count[channels + c] = ties;

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from edgefilter_kernels.cuda import raw
 from edgefilter_kernels.cuda.cells import BLOCK, blocks_of
+from edgefilter_kernels.cuda.raw import launch, namespace
 from edgefilter_kernels.intensity import flatten
 
 
@@ -23,9 +23,9 @@ def channel_quantiles(
     grid = blocks_of(stop - start)
     if not grid[0]:
         return
-    keys = raw.namespace(power).empty((*grid, -(-times // step), BLOCK[0]), np.int32)
+    keys = namespace(power).empty((*grid, -(-times // step), BLOCK[0]), np.int32)
     arguments = (
         power, flags, *(np.int32(n) for n in (times, channels, products, hands, step)), fractions,
         np.int32(len(fractions)), keys, quantiles, count, np.int32(start), np.int32(stop),
     )  # fmt: skip
-    raw.launch("quantile.cu", "channel_quantiles", grid, BLOCK, arguments)
+    launch("quantile.cu", "channel_quantiles", grid, BLOCK, arguments)

@@ -40,7 +40,8 @@ def launch(
     defines
         Macros of this variant.
     """
-    _module(source, tuple(sorted((defines or {}).items()))).get_function(name)(grid, block, args, shared_mem=shared)
+    function = module(source, tuple(sorted((defines or {}).items()))).get_function(name)
+    function(grid, block, args, shared_mem=shared)
 
 
 def namespace(array: Any) -> ModuleType:
@@ -53,8 +54,20 @@ def namespace(array: Any) -> ModuleType:
 
 
 def text(source: str) -> str:
-    """Return a source with the files that it includes in place: what is compiled is what a cache of it is named by."""
-    return _INCLUDE.sub(lambda found: text(found[1]), (_HERE / source).read_text(encoding="utf-8"))
+    """Return a source with the files that it includes in place, each once.
+
+    A cache of what is compiled is named by this text, so that it is stale as soon as any of the files changes.
+    """
+    seen: set[str] = set()
+
+    def put_in(name: str) -> str:
+        if name in seen:
+            return ""
+        seen.add(name)
+        code = (_HERE / name).read_text(encoding="utf-8").replace("#pragma once\n", "")
+        return _INCLUDE.sub(lambda found: put_in(found[1]), code)
+
+    return put_in(source)
 
 
 def sources() -> list[str]:
@@ -63,7 +76,8 @@ def sources() -> list[str]:
 
 
 @functools.cache
-def _module(source: str, defines: tuple[tuple[str, int | str], ...]) -> Any:
+def module(source: str, defines: tuple[tuple[str, int | str], ...]) -> Any:
+    """Compile a source for the card that is there, or return what was compiled before."""
     import cupy
 
     return cupy.RawModule(code=text(source), options=(*OPTIONS, *(f"-D{name}={value}" for name, value in defines)))

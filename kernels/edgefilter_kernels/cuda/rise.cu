@@ -4,7 +4,7 @@
 
 constexpr int BANDS = 32, SHARES = 8;  // eight threads a band: they read neighbouring floats
 
-// A block takes one time, 32 · 8 threads; thread (share, band) every eighth channel of a band. counts is [3][times][band].
+// A block takes one time, thread (share, band) every eighth channel of a band. counts is [3][times][band].
 extern "C" __global__ void rise(
     const float* __restrict__ power, const unsigned short* __restrict__ flags, const float* __restrict__ low,
     const float* __restrict__ high, int times, int channels, int products, int hands, int* counts, int start)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from edgefilter_kernels.cuda import raw
+from edgefilter_kernels.cuda.raw import launch
 from edgefilter_kernels.intensity import flatten
 from edgefilter_kernels.rise import BANDS
 
@@ -19,7 +19,7 @@ def rise(power: Any, hands: int, flags: Any, low: Any, high: Any, counts: Any, s
         raise ValueError(f"levels {low.shape} and counts {counts.shape} do not go with cells {power.shape}")
     if start < stop:
         size = (np.int32(n) for n in (times, channels, products, hands))
-        raw.launch(
+        launch(
             "rise.cu",
             "rise",
             (stop - start,),

@@ -1,33 +1,34 @@
 // Runs of time that stand out: the twin of the tile in ../sumthreshold.py, step by step.
 //
 // Thread (lane, part) has a part of the times of one channel, so that the steps that go along time take a 32nd of the
-// time: what one carries over from the times before its own, it makes out from the ends of the other parts. Integers and
-// flags are those that the CPU finds; a sum slides from the first window of a part, and differs by rounding.
+// time: what one needs to know of the times before its own, it makes out from what the other parts have found. Marks
+// are those that the CPU finds; a sum slides from the first window of a part, and differs by rounding.
 
 #pragma once
 
 #include "cells.h"
 
-constexpr float SHARE = 0.5f;  // of a run's mean level, that its ends must exceed
-constexpr float EDGE = 1.0f;   // what suffices in any case, sigma
-constexpr float GROW = 2.0f;   // what suffices for samples beyond the windows, sigma
-constexpr float DROP = 2.0f;   // by how much the sum above that may fall before a run that grows is at its end, sigma
-constexpr float STEPS = 16.0f; // levels of edges are multiples of 1/16 sigma
-constexpr int MOST = 8;        // twice the samples that may be missing in a run
+constexpr float SHARE = 0.5f;   // of a run's mean level, that its ends must exceed
+constexpr float EDGE = 1.0f;    // what suffices in any case
+constexpr float GROW = 2.0f;    // what suffices for samples beyond the windows
+constexpr float DROP = 2.0f;    // by how much the sum above that level may fall before a run that grows is at its end
+constexpr float STEPS = 16.0f;  // levels of edges are multiples of 1/16: no rounding of a mean decides
+constexpr int LONGEST_GAP = 4;  // samples that may be missing in a run
 constexpr int UNIT = 16;        // a part is whole groups of as many times
 
 // One channel of a tile of eight; arrays are [time][lane], and begin at the lane.
 struct Tile {
-    float *values, *left;  // left: what shorter windows have not marked
+    float *values, *left;  // as they are; what no shorter window has marked
     unsigned char *marks, *hits;
     int times, first, last;  // of all; of this thread's part, [first, last)
 };
 
-__device__ inline Tile tile_of(float* values, float* left, unsigned char* marks, unsigned char* hits, int times)
+// The tile of a block in scratch of [2][block][time][lane] floats and [2][block][time][lane] bytes.
+__device__ inline Tile tile_of(float* values, unsigned char* marks, int times)
 {
-    long long at = (long long)blockIdx.x * times * LANES + threadIdx.x;
+    long long at = (long long)blockIdx.x * times * LANES + threadIdx.x, all = (long long)gridDim.x * times * LANES;
     int part = (times + PARTS * UNIT - 1) / (PARTS * UNIT) * UNIT, first = min((int)threadIdx.y * part, times);
-    return {values + at, left + at, marks + at, hits + at, times, first, min(first + part, times)};
+    return {values + at, values + all + at, marks + at, marks + all + at, times, first, min(first + part, times)};
 }
 
 // Whether a thread of the block has something; the block's threads wait for each other.
@@ -75,21 +76,21 @@ __device__ inline bool find_sums(Tile tile, int window, float limit, float sign)
 // Marks all that lies in a window that is over the limit: from the last one that reaches into this part backwards.
 __device__ inline void fill(Tile tile, int window, float sign, unsigned char bit)
 {
-    int left = 0;
+    int ahead = 0;
     for (int t = min(tile.last + window - 1, tile.times) - 1; t >= tile.first; t--) {
-        left = t >= window - 1 && tile.hits[t * LANES] ? window : left - 1;
-        if (left <= 0 || t >= tile.last) continue;
+        ahead = t >= window - 1 && tile.hits[t * LANES] ? window : ahead - 1;
+        if (ahead <= 0 || t >= tile.last) continue;
         tile.marks[t * LANES] |= bit;
         tile.left[t * LANES] = sign * min(sign * tile.left[t * LANES], 0.0f);
     }
 }
 
-// How far a run goes on from first on: to where its sum above the edge is largest before it drops, or another run is.
-__device__ inline int growth(const Tile& tile, int first, int step, float sign, unsigned char bit, float edge)
+// How far a run goes on from first on: to where its sum above edge is largest before it drops.
+__device__ inline int growth(Tile tile, float sign, unsigned char bit, int first, int stop, int step, float edge)
 {
     float best = 0.0f, total = 0.0f;
     int end = first;
-    for (int t = first; t >= 0 && t < tile.times; t += step) {
+    for (int t = first; t != stop; t += step) {
         total += sign * tile.values[t * LANES] - edge;
         if (total < best - DROP || tile.marks[t * LANES] & bit) break;
         if (total > best) {
@@ -100,55 +101,59 @@ __device__ inline int growth(const Tile& tile, int first, int step, float sign, 
     return end - first;
 }
 
-// Lets every run begin and end where its sum above the level of an edge is largest. A thread takes the runs that begin in
-// its part, and leaves them in hits: marks stay what they are until all have seen them.
+// Says in hits where the run that begins at begin lies: where its sum above the level of an edge is largest.
+__device__ inline void fit_run(Tile tile, float sign, unsigned char bit, bool grow, int begin)
+{
+    int stop = begin;
+    float sum = 0.0f;
+    for (; stop < tile.times && tile.marks[stop * LANES] & bit; stop++) sum += sign * tile.values[stop * LANES];
+    float level = rintf(STEPS * SHARE * sum / (float)(stop - begin)) / STEPS, edge = min(level, EDGE);
+    float best = 0.0f, total = 0.0f;
+    int first = begin, last = begin, start = begin;
+    for (int t = begin; t < stop; t++) {
+        total += sign * tile.values[t * LANES] - edge;
+        if (total <= 0.0f) {
+            total = 0.0f;
+            start = t + 1;
+        } else if (total > best) {
+            best = total;
+            first = start;
+            last = t + 1;
+        }
+    }
+    if (grow) {
+        edge = min(level, GROW);
+        first += growth(tile, sign, bit, first - 1, -1, -1, edge);
+        last += growth(tile, sign, bit, last, tile.times, 1, edge);
+    }
+    for (int t = first; t < last; t++) tile.hits[t * LANES] = bit;
+}
+
+// Lets every run begin and end where its sum above the level of an edge is largest. A thread takes the runs that begin
+// in its part, to wherever they end; where two of them grow into each other, both write the same.
 __device__ inline void fit(Tile tile, float sign, unsigned char bit, bool grow)
 {
     for (int t = tile.first; t < tile.last; t++) tile.hits[t * LANES] = 0;
     __syncthreads();
-    for (int first = tile.first; first < tile.last; first++) {
-        if (!(tile.marks[first * LANES] & bit) || (first > 0 && tile.marks[(first - 1) * LANES] & bit)) continue;
-        int stop = first;
-        float sum = 0.0f;
-        for (; stop < tile.times && tile.marks[stop * LANES] & bit; stop++) sum += sign * tile.values[stop * LANES];
-        float level = rintf(STEPS * SHARE * sum / (float)(stop - first)) / STEPS;
-        int start = first, from = first, to = first;
-        float best = 0.0f, total = 0.0f;
-        for (int t = first; t < stop; t++) {
-            total += sign * tile.values[t * LANES] - min(level, EDGE);
-            if (total <= 0.0f) {
-                total = 0.0f;
-                start = t + 1;
-            } else if (total > best) {
-                best = total;
-                from = start;
-                to = t + 1;
-            }
-        }
-        if (grow) {
-            int back = growth(tile, from - 1, -1, sign, bit, min(level, GROW));
-            to += growth(tile, to, 1, sign, bit, min(level, GROW));
-            from += back;
-        }
-        for (int t = from; t < to; t++) tile.hits[t * LANES] = bit;
-    }
+    for (int t = tile.first; t < tile.last; t++)
+        if (tile.marks[t * LANES] & bit && (t == 0 || !(tile.marks[(t - 1) * LANES] & bit)))
+            fit_run(tile, sign, bit, grow, t);
     __syncthreads();
     for (int t = tile.first; t < tile.last; t++)
         tile.marks[t * LANES] = (tile.marks[t * LANES] & ~bit) | tile.hits[t * LANES];
 }
 
-// A walk along the times of the part, in either direction.
-__device__ inline int along(const Tile& tile, bool forward, int n) { return forward ? tile.first + n : tile.last - 1 - n; }
+constexpr int FURTHEST = 2 * LONGEST_GAP;
 
-// A walk that goes up by one in a run and down by two outside, between 0 and 8: what any number of steps of it do.
+// A walk that goes up by one in a run and down by two outside, not below 0: what any number of steps of it do.
 struct Walk {
     int by, least, most;
     __device__ void step(bool up)
     {
         int d = up ? 1 : -2;
         by += d;
-        least = min(max(least + d, 0), MOST);
-        most = min(max(most + d, 0), MOST);
+        least = min(max(least + d, 0), FURTHEST);
+        most = min(max(most + d, 0), FURTHEST);
     }
     __device__ int from(int near) const { return min(max(near + by, least), most); }
 };
@@ -157,8 +162,11 @@ struct Walk {
 __device__ inline int walked(Tile tile, bool forward, unsigned char bit)
 {
     __shared__ Walk walks[PARTS][LANES];
-    Walk walk = {0, 0, MOST};
-    for (int n = 0; n < tile.last - tile.first; n++) walk.step(tile.marks[along(tile, forward, n) * LANES] & bit);
+    Walk walk = {0, 0, FURTHEST};
+    for (int n = 0; n < tile.last - tile.first; n++) {
+        int t = forward ? tile.first + n : tile.last - 1 - n;
+        walk.step(tile.marks[t * LANES] & bit);
+    }
     __syncthreads();
     walks[threadIdx.y][threadIdx.x] = walk;
     __syncthreads();
@@ -173,11 +181,11 @@ __device__ inline void close_gaps(Tile tile, unsigned char bit)
     int before = walked(tile, true, bit), after = walked(tile, false, bit);
     for (int t = tile.first; t < tile.last; t++) {
         tile.hits[t * LANES] = before;
-        before = min(max(before + (tile.marks[t * LANES] & bit ? 1 : -2), 0), MOST);
+        before = min(max(before + (tile.marks[t * LANES] & bit ? 1 : -2), 0), FURTHEST);
     }
     for (int t = tile.last - 1; t >= tile.first; t--) {
         bool gap = tile.hits[t * LANES] >= 2 && after >= 2;
-        after = min(max(after + (tile.marks[t * LANES] & bit ? 1 : -2), 0), MOST);
+        after = min(max(after + (tile.marks[t * LANES] & bit ? 1 : -2), 0), FURTHEST);
         if (gap) tile.marks[t * LANES] |= bit;
     }
 }
@@ -187,9 +195,9 @@ __device__ inline void find_runs(
     Tile tile, const long long* windows, const float* limits, int count, unsigned char high_bit, unsigned char low_bit,
     bool grow)
 {
+    const float INFINITE = __int_as_float(0x7f800000);
     for (int t = tile.first; t < tile.last; t++) tile.left[t * LANES] = tile.values[t * LANES];
     __syncthreads();
-    const float INFINITE = __int_as_float(0x7f800000);
     for (int side = 0; side < 2; side++) {
         float sign = side ? -1.0f : 1.0f;
         unsigned char bit = side ? low_bit : high_bit;

@@ -2,14 +2,13 @@
 
 #include "runs.h"
 
-// A block takes eight channels, from start on; values and marks are [time][channel], tile, left, found and hits
-// [block][time][lane], where no other block looks. limits is [2][count].
+// A block takes eight channels, from start on; values and marks are [time][channel], limits [2][count], tile_values and
+// tile_marks scratch.
 extern "C" __global__ void sum_threshold(
     const float* __restrict__ values, const long long* windows, const float* limits, int count, int bit,
-    unsigned char* marks, int times, int channels, float* tile_values, float* left, unsigned char* found,
-    unsigned char* hits, int start, int stop)
+    unsigned char* marks, int times, int channels, float* tile_values, unsigned char* tile_marks, int start, int stop)
 {
-    Tile tile = tile_of(tile_values, left, found, hits, times);
+    Tile tile = tile_of(tile_values, tile_marks, times);
     int c = start + blockIdx.x * LANES + threadIdx.x;
     for (int t = tile.first; t < tile.last; t++) {
         tile.values[t * LANES] = c < stop ? values[(long long)t * channels + c] : 0.0f;

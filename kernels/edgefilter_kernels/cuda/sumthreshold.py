@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from edgefilter_kernels.cuda import raw
 from edgefilter_kernels.cuda.cells import BLOCK, LANES, blocks_of
+from edgefilter_kernels.cuda.raw import launch, namespace
 
 
-def scratch(values: Any, blocks: int, times: int) -> tuple[Any, Any, Any, Any]:
-    """Room for the tiles of so many blocks: twice float32 and twice uint8 ``[block, time, lane]``, not initialised."""
-    xp, shape = raw.namespace(values), (blocks, times, LANES)
-    return tuple(xp.empty(shape, kind) for kind in (np.float32, np.float32, np.uint8, np.uint8))
+def scratch(values: Any, blocks: int, times: int) -> tuple[Any, Any]:
+    """Room for the tiles of so many blocks: float32 and uint8 ``[2, block, time, lane]``, not initialised."""
+    xp, shape = namespace(values), (2, blocks, times, LANES)
+    return xp.empty(shape, np.float32), xp.empty(shape, np.uint8)
 
 
 def sum_threshold(values: Any, windows: Any, thresholds: Any, bit: int, marks: Any, start: int, stop: int) -> None:
@@ -31,10 +31,10 @@ def sum_threshold(values: Any, windows: Any, thresholds: Any, bit: int, marks: A
     grid = blocks_of(stop - start)
     if not grid[0]:
         return
-    limits = raw.namespace(values).full((2, len(thresholds)), np.inf, np.float32)
+    limits = namespace(values).full((2, len(thresholds)), np.inf, np.float32)
     limits[0] = thresholds
     arguments = (
         values, windows, limits, np.int32(len(windows)), np.int32(bit), marks, np.int32(times), np.int32(channels),
         *scratch(values, *grid, times), np.int32(start), np.int32(stop),
     )  # fmt: skip
-    raw.launch("sumthreshold.cu", "sum_threshold", grid, BLOCK, arguments)
+    launch("sumthreshold.cu", "sum_threshold", grid, BLOCK, arguments)

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgefilter_kernels.cuda import raw
-from edgefilter_kernels.cuda.raw import namespace
+from edgefilter_kernels.cuda.raw import launch, namespace
 from edgefilter_kernels.whiten import COUNTS, LIMIT_SIGMA
 
 _REACH = 3.0 * 1.482602218505602
@@ -55,28 +54,26 @@ def whiten(power: Any, weight: Any, full: int, first: int, start: int, stop: int
     size = [np.int32(n) for n in (rows, rows + -times % 8, channels, start, count)]
     unit = np.float32(1 / full)
     cells = (power, weight, *size, unit)
-    raw.launch("whiten.cu", "find_bulk", (count,), (_SAMPLE,), (*cells, bulk))
+    launch("whiten.cu", "find_bulk", (count,), (_SAMPLE,), (*cells, bulk))
     # Few threads a block, so that all processors take part.
     arguments = (*cells, np.float32(COUNTS), bulk, scale, whole)
-    raw.launch("whiten.cu", "find_scale", (-(-count // _TILE),), (_TILE,), arguments)
+    launch("whiten.cu", "find_scale", (-(-count // _TILE),), (_TILE,), arguments)
     size[1:2] = []
     arguments = (
         power, weight, *size, np.int32(first), unit, np.float32(COUNTS * LIMIT_SIGMA), scale, whole, value, share
     )  # fmt: skip
-    raw.launch("whiten.cu", "turn", (-(-times // _TILE), -(-count // _TILE)), (_TILE, 8), arguments)
+    launch("whiten.cu", "turn", (-(-times // _TILE), -(-count // _TILE)), (_TILE, 8), arguments)
 
 
 def halve(value: Any, out: Any) -> None:
     """As :func:`edgefilter_kernels.whiten.halve`: arrays on the device, C-contiguous."""
     if out.size:
         root = np.float32(np.sqrt(0.5))
-        raw.launch(
-            "whiten.cu", "halve", (-(-out.size // _THREADS),), (_THREADS,), (value, np.int64(out.size), root, out)
-        )
+        launch("whiten.cu", "halve", (-(-out.size // _THREADS),), (_THREADS,), (value, np.int64(out.size), root, out))
 
 
 def widest(share: Any, repeat: int, out: Any) -> None:
     """As :func:`edgefilter_kernels.whiten.widest`: arrays on the device, C-contiguous."""
     if out.size:
         arguments = (share, np.int64(out.size), np.int32(repeat), out)
-        raw.launch("whiten.cu", "widest", (-(-out.size // _THREADS),), (_THREADS,), arguments)
+        launch("whiten.cu", "widest", (-(-out.size // _THREADS),), (_THREADS,), arguments)

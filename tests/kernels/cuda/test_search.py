@@ -12,9 +12,8 @@ from edgefilter_kernels.cuda import whiten as card_whiten
 from tests.reference import dedisperse as reference_dedisperse
 from tests.reference import whiten as reference_whiten
 
-# S/N: sums in another order. Level and scatter of a series are those of up to thousands of values, summed here in
-# double precision and there in single precision in runs of 1024, eight or more at a time: at most 128 roundings, of
-# 6e-8 each.
+# S/N: sums in another order. Level and scatter of a series come from up to thousands of values, summed in double
+# precision here and in single there, in runs of 1024, eight or more at a time: 128 roundings of 6e-8 at most.
 SNR = 1e-5
 
 

@@ -1,0 +1,45 @@
+"""Every kernel of the CPU has a twin for a card, which is called in the same way."""
+
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import edgefilter_kernels
+from edgefilter_kernels import cuda
+
+# How the CPU's kernels are made: vector code and Numba; what makes a bank; what is within another kernel on a card.
+WITHOUT = {"jit", "lanes", "fft", "noise", "rows", "shadow", "intensity"}
+NAMES = sorted(module.name for module in pkgutil.iter_modules(edgefilter_kernels.__path__) if not module.ispkg)
+
+
+def functions(name):
+    module = importlib.import_module(name)
+    return {
+        key: getattr(value, "py_func", value)
+        for key, value in vars(module).items()
+        if not key.startswith("_") and callable(value) and getattr(value, "__module__", "") == name
+        if not inspect.isclass(value)
+    }
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - WITHOUT))
+def test_signatures_are_the_same(name):
+    there, here = functions(f"edgefilter_kernels.{name}"), functions(f"edgefilter_kernels.cuda.{name}")
+    assert set(there) & set(here)
+    for key in set(there) & set(here):
+        assert list(inspect.signature(here[key]).parameters) == list(inspect.signature(there[key]).parameters), key
+
+
+def test_all_is_imported_without_cupy():
+    names = [f"edgefilter_kernels.cuda.{module.name}" for module in pkgutil.iter_modules(cuda.__path__)]
+    code = f"import sys; sys.modules['cupy'] = None; import edgefilter.engine, {', '.join(names)}"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_nothing_that_flags_is_without_a_twin():
+    for name in ("quantile", "rise", "evidence", "guard", "combine"):
+        assert functions(f"edgefilter_kernels.{name}").keys() <= functions(f"edgefilter_kernels.cuda.{name}").keys()
