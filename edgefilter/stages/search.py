@@ -95,7 +95,7 @@ class Events:
 
 
 class Search:
-    """Finds dispersed pulses that arrive at the top of the band within a block.
+    """Finds dispersed pulses that arrive at the top of the band within a block; one block at a time.
 
     The events of block k depend on whitened rows ``[k R - history, (k + 1) R + lookahead)``.
 
@@ -119,6 +119,7 @@ class Search:
         self.history = self._margin
         self.lookahead = plan.sweep_rows(plan.dm_range[1]) + self._margin + 1
         self._most = EVENTS_PER_CANDIDATE * plan.settings.pulses.candidates
+        self._room = np.empty((2, 0, 0), np.int8)  # of the window: kept, for what is new must be cleared first
 
     @property
     def trials(self) -> int:
@@ -166,7 +167,11 @@ class Search:
         return self._tree.families(groups(self._plan, self._tree.bands), delay_rows(self._plan))
 
     def _search(self, near: Sequence[White | None], span: tuple[int, int], block: int, kept: "_Strongest") -> None:
-        window = _Window(near, span, self._plan, self._rungs, self._workers)
+        # The slack at the end takes up the rounding of delays.
+        shape = 2, self._plan.channels, _up(span[1] - span[0], _GRAIN) + _GRAIN
+        if self._room.shape != shape:
+            self._room = np.empty(shape, np.int8)
+        window = _Window(near, self._plan.rows_per_block, span[0], self._room, self._rungs, self._workers)
         job = _BlockSearch(self._plan, self._tree, self._margin, block)
         left = iter(self._families)  # whoever is free takes the next one
 
@@ -186,25 +191,29 @@ class _Window:
     """
 
     def __init__(
-        self, near: Sequence[White | None], span: tuple[int, int], plan: Plan, rungs: Sequence[int], workers: Workers
+        self,
+        near: Sequence[White | None],
+        rows: int,
+        first: int,
+        room: NDArray[np.int8],
+        rungs: Sequence[int],
+        workers: Workers,
     ) -> None:
-        rows = plan.rows_per_block
-        # The slack at the end takes up the rounding of delays.
-        length = _up(span[1] - span[0], _GRAIN) + _GRAIN
-        value, share = np.empty((2, plan.channels, length), np.int8)
-        valid = np.empty((plan.channels, length // SHARE_STEPS), np.int8)
+        value, share = room
+        channels, length = value.shape
+        valid = np.empty((channels, length // SHARE_STEPS), np.int8)
         self.complete = all(white is not None and white.complete for white in near)
         self.rungs = {}
 
         def join(start: int, stop: int) -> None:
-            _join([white.value if white else None for white in near], rows, span[0], value[start:stop], start)
+            _join([white.value if white else None for white in near], rows, first, value[start:stop], start)
             if self.complete:
                 valid[start:stop] = WHOLE
             else:
-                _join([white.share if white else None for white in near], rows, span[0], share[start:stop], start)
+                _join([white.share if white else None for white in near], rows, first, share[start:stop], start)
                 widest(share[start:stop], SHARE_STEPS, valid[start:stop])
 
-        workers.over(plan.channels, join)
+        workers.over(channels, join)
         rung = 1
         while True:
             if rung in rungs:

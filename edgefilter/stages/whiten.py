@@ -1,5 +1,6 @@
 """Whitening: rows in, channels of zero mean and unit variance out, as the search sums them."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from edgefilter_kernels.whiten import WHOLE, whiten
 
 _LEARN_ROWS = 2048
 """Least number of rows that the level and scatter of a channel are learnt from."""
+_PAGE = 2 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class Whiten:
     def _whiten(
         self, power: NDArray[np.float32], weight: NDArray[np.uint16]
     ) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
-        value = np.empty(self._whole.shape, np.int8)
+        value = _on_large_pages(self._whole.shape)
         share = np.empty_like(value) if self._share is None else self._share
         self._share = share
 
@@ -89,3 +91,12 @@ class Whiten:
 
         self._workers.over(self._plan.channels, run, align=16)
         return value, share
+
+
+def _on_large_pages(shape: tuple[int, int]) -> NDArray[np.int8]:
+    # Each block has new values: mapped in pages of 4 KiB, threads would wait for each other at every one of them.
+    # NumPy asks Linux for pages of 2 MiB from 4 MiB on.
+    size = math.prod(shape)
+    room = np.empty(size + _PAGE, np.int8)
+    start = -room.ctypes.data % _PAGE
+    return room[start : start + size].reshape(shape)

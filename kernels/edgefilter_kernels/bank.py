@@ -24,7 +24,9 @@ _BATCH_SAMPLES = 2048  # samples of a batch of interleaved raw channels
 _GROUP_BYTES = 4 << 20  # filtered spectra of a batch of a group of raw channels
 _PAGE = 2 << 20
 _LINE = 64
+_MOST_BYTES = 4 << 20  # of a batch of least length, beyond which it is a shorter one
 _LEAST_BATCH = 8  # spectra: the first taps - 1 rows of a batch are unpacked twice
+_FOUR = 4  # spectra, which the filter makes together
 
 
 def prototype(channels: int, taps: int, window: str, complex_samples: bool) -> NDArray[np.float64]:
@@ -211,10 +213,11 @@ def make_scratch(bank: Bank, spectra: int, channels: int, products: int) -> Scra
     row_bytes = 2 * width * 4 * bank.hands
     # Raw channels are interleaved: rows of a batch are read once for each of them, from the cache if they are few.
     most = _BATCH_BYTES // row_bytes if channels == 1 else _BATCH_SAMPLES // n
-    batch = min(spectra, FLUSH, max(most, taps, _LEAST_BATCH))
+    least = _FOUR if taps <= _FOUR and row_bytes * _LEAST_BATCH > _MOST_BYTES else _LEAST_BATCH
+    batch = min(spectra, FLUSH, max(most, taps, least))
     group = min(channels, max(1, _GROUP_BYTES // (row_bytes * batch)))
-    # The filter makes four spectra at a time; where they are oversampled, only the first of them is meant.
-    room = -(-batch // 4) * 4 if bank.hop == n else batch + 3
+    # Of the four spectra that the filter makes together, only the first is meant where they are oversampled.
+    room = -(-batch // _FOUR) * _FOUR if bank.hop == n else batch + 3
     strip, voltage, partial, total = _zeros(
         (((room + taps - 1) * STRIDE,), np.float32),
         ((group, room, bank.hands, 2, width + PAD), np.float32),

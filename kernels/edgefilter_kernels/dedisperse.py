@@ -101,8 +101,15 @@ def check_subbands(sums: NDArray[np.int16], parts: NDArray[np.int64], begin: NDA
 
 
 def _check_span(begin: NDArray[np.int64], length: int, times: int) -> None:
-    if begin.size and not 0 <= begin.min() <= begin.max() <= times - length:
-        raise ValueError(f"tracks span [{begin.min()}, {begin.max() + length}), there are times [0, {times})")
+    first, last = _extent(begin)
+    if begin.size and not 0 <= first <= last <= times - length:
+        raise ValueError(f"tracks span [{first}, {last + length}), there are times [0, {times})")
+
+
+@kernel
+def _extent(begin: NDArray[np.int64]) -> tuple[int, int]:
+    # NumPy takes longer than this, and holds the interpreter.
+    return (int(begin.min()), int(begin.max())) if begin.size else (0, 0)
 
 
 @kernel

@@ -267,3 +267,20 @@ def _make_fir(taps: int, add: bool) -> Callable[..., None]:
 
 
 fir_4, fir_4_add, fir_1, fir_1_add = (_make_fir(taps, add) for taps in (4, 1) for add in (False, True))
+
+
+@vector_code
+def power_4(
+    builder: Any, voltage: Any, first: Any, spectrum: Any, part: Any, square: Any, fourth: Any, at: Any
+) -> None:
+    """Add squares of eight numbers of four spectra in turn, and the squares of these, to sums that are loaded once."""
+    total, total4 = load(builder, square, at), load(builder, fourth, at)
+    for k in range(4):
+        place = builder.add(at_step(builder, first, spectrum, k), at)
+        numbers = load(builder, voltage, place), load(builder, voltage, builder.add(place, part))
+        real, imag = (builder.fmul(number, number, flags=_FLAGS) for number in numbers)
+        power = builder.fadd(real, imag, flags=_FLAGS)
+        total = builder.fadd(total, power)
+        total4 = builder.fadd(total4, builder.fmul(power, power, flags=_FLAGS), flags=_FLAGS)
+    store(builder, total, square, at)
+    store(builder, total4, fourth, at)

@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgefilter_kernels import lanes
 from edgefilter_kernels.bank import FLUSH, Bank, Scratch, make_scratch
 from edgefilter_kernels.fft import fft, untangle
 from edgefilter_kernels.jit import kernel
 from edgefilter_kernels.rows import filter_spectra
 
+_TOGETHER = 65536  # numbers of a hand that are transformed before they are detected: half of a usual L2 cache
 _COLUMNS = 8  # runs of output channels that are written side by side
 
 
@@ -150,8 +152,8 @@ def _voltages(
         turns = (first + k) * bank.hop % n
         for c in range(channels):
             filter_spectra(bank, raw, channels, k, 1, c, 1, work)
-            _transform(bank, valid, work.voltage[0])
             for h in range(bank.hands):
+                _transform(bank, valid, work.voltage[0], h)
                 for b in range(blocks):
                     for i in range(n // blocks):
                         channel, at = b + blocks * i, bank.starts[b] + i
@@ -185,8 +187,7 @@ def _pfb(
                 if now.any():
                     filter_spectra(bank, raw, channels, t * spectra + k, len(now), c, some, work)
                     for g in range(some):
-                        _transform(bank, now, work.voltage[g])
-                        _detect(work.voltage[g], len(now), work.partial[g])
+                        _detect(bank, now, work.voltage[g], work.partial[g])
                 added += len(now)
                 if added + batch > FLUSH:
                     _flush(work)
@@ -196,40 +197,66 @@ def _pfb(
 
 
 @kernel
-def _transform(bank: Bank, valid: NDArray[np.bool_], voltage: NDArray[np.float32]) -> None:
-    n = bank.channels
-    for k in range(len(valid)):
-        for h in range(bank.hands):
-            real, imag = voltage[k, h, 0, :n], voltage[k, h, 1, :n]
-            if valid[k]:
-                fft(real, imag, bank.twiddle)
-                if bank.components == 1:
-                    untangle(real, imag, bank.turn)
-            else:
-                real[:] = 0
-                imag[:] = 0
+def _detect(bank: Bank, valid: NDArray[np.bool_], voltage: NDArray[np.float32], partial: NDArray[np.float32]) -> None:
+    """Transform spectra, and add their products and the fourth powers behind them to ``partial``.
+
+    Each hand is detected while it is in the cache, of many channels a spectrum at a time.
+    """
+    n, hands = bank.channels, bank.hands
+    products = len(partial) - hands
+    some = max(_TOGETHER // n, 1)
+    for first in range(0, len(valid), some):
+        last = min(first + some, len(valid))
+        few = voltage[first:last]
+        for h in range(hands):
+            _transform(bank, valid[first:last], few, h)
+            _add_power(few, h, partial[h], partial[products + h])
+        if products > hands:
+            _add_cross(few, partial[2], partial[3])
 
 
 @kernel
-def _detect(voltage: NDArray[np.float32], spectra: int, partial: NDArray[np.float32]) -> None:
-    """Add the products of spectra, and the fourth powers behind them, to ``partial``."""
-    hands, n = voltage.shape[1], partial.shape[1]
-    products = len(partial) - hands
-    for k in range(spectra):
-        for h in range(hands):
-            real, imag = voltage[k, h, 0, :n], voltage[k, h, 1, :n]
-            square, fourth = partial[h], partial[products + h]
-            for j in range(n):
-                power = real[j] * real[j] + imag[j] * imag[j]
-                square[j] += power
-                fourth[j] += power * power
-        if products > hands:
-            x_real, x_imag = voltage[k, 0, 0, :n], voltage[k, 0, 1, :n]
-            y_real, y_imag = voltage[k, 1, 0, :n], voltage[k, 1, 1, :n]
-            real, imag = partial[2], partial[3]
-            for j in range(n):
-                real[j] += x_real[j] * y_real[j] + x_imag[j] * y_imag[j]
-                imag[j] += x_imag[j] * y_real[j] - x_real[j] * y_imag[j]
+def _transform(bank: Bank, valid: NDArray[np.bool_], voltage: NDArray[np.float32], hand: int) -> None:
+    """Transform spectra of a hand in place; one that is not valid becomes zeros."""
+    n = bank.channels
+    for k in range(len(valid)):
+        real, imag = voltage[k, hand, 0, :n], voltage[k, hand, 1, :n]
+        if valid[k]:
+            fft(real, imag, bank.twiddle)
+            if bank.components == 1:
+                untangle(real, imag, bank.turn)
+        else:
+            real[:] = 0
+            imag[:] = 0
+
+
+@kernel
+def _add_power(
+    voltage: NDArray[np.float32], hand: int, square: NDArray[np.float32], fourth: NDArray[np.float32]
+) -> None:
+    n, spectra = len(square), len(voltage)
+    spectrum, both, part = voltage.strides[0] // 4, voltage.strides[1] // 4, voltage.strides[2] // 4
+    fours = spectra // 4 if n >= lanes.LANES else 0
+    for k in range(fours):
+        for j in range(0, n, lanes.LANES):
+            lanes.power_4(voltage, 4 * k * spectrum + hand * both, spectrum, part, square, fourth, j)
+    for k in range(4 * fours, spectra):
+        real, imag = voltage[k, hand, 0, :n], voltage[k, hand, 1, :n]
+        for j in range(n):
+            power = real[j] * real[j] + imag[j] * imag[j]
+            square[j] += power
+            fourth[j] += power * power
+
+
+@kernel
+def _add_cross(voltage: NDArray[np.float32], real: NDArray[np.float32], imag: NDArray[np.float32]) -> None:
+    n = len(real)
+    for k in range(len(voltage)):
+        x_real, x_imag = voltage[k, 0, 0, :n], voltage[k, 0, 1, :n]
+        y_real, y_imag = voltage[k, 1, 0, :n], voltage[k, 1, 1, :n]
+        for j in range(n):
+            real[j] += x_real[j] * y_real[j] + x_imag[j] * y_imag[j]
+            imag[j] += x_imag[j] * y_real[j] - x_real[j] * y_imag[j]
 
 
 @kernel

@@ -181,9 +181,14 @@ def _whiten(
     bulk, sums = np.zeros((2, count), np.float32), np.zeros((5, count), np.float32)
     _find_bulk(power, weight, start, unit[0], bulk)
     flat_bulk, flat_sums = bulk.reshape(-1), sums.reshape(-1)
-    for t in range(power.shape[0]):
+    together = power.shape[0] // LANES * LANES
+    for t in range(0, together, LANES):
         for c in range(0, count, LANES):
-            _accumulate(flat, cells, t * channels + start + c, unit, flat_bulk, flat_sums, c, count)
+            at = t * channels + start + c
+            _accumulate_rows(flat, cells, at, channels, unit, flat_bulk, flat_sums, c, count)
+    for t in range(together, power.shape[0]):
+        for c in range(0, count, LANES):
+            _accumulate(flat, cells, t * channels + start + c, channels, unit, flat_bulk, flat_sums, c, count)
     # Level and counts to a unit of power; not a number where there is no data.
     scale = np.full((2, count), np.float32(np.nan))
     for c in range(count):
@@ -255,20 +260,38 @@ def _find_bulk(
         bulk[0, c], bulk[1, c] = centre, reach * reach if reach > 0.0 else np.float32(_ENDLESS)
 
 
-@vector_code
-def _accumulate(b: Any, power: Any, cells: Any, at: Any, unit: Any, bulk: Any, sums: Any, c: Any, count: Any) -> None:
-    # Number, weight, sum and sum of squares of the offsets in reach, the last three weighted; eight channels.
-    nothing, one = constant(b, 0).real, constant(b, 1).real
-    w = _weights(b, cells, at, unit)
-    off = b.fsub(load(b, power, at), load(b, bulk, c))
-    square = b.fmul(b.fmul(off, off), w)
-    inside = b.and_(b.fcmp_ordered("<=", square, load(b, bulk, b.add(c, count))), b.fcmp_ordered(">", w, nothing))
-    for number, term in enumerate((one, w, b.fmul(off, w), square)):
-        place = at_step(b, c, count, number)
-        store(b, b.fadd(load(b, sums, place), b.select(inside, term, nothing)), sums, place)
-    place = at_step(b, c, count, 4)
-    finite = b.fcmp_ordered("<", b.fmul(off, off), constant(b, _ENDLESS).real)
-    store(b, b.fadd(load(b, sums, place), b.select(finite, w, nothing)), sums, place)
+def _make_accumulate(rows: int) -> Callable[..., None]:
+    """Sum number, weight, offset and square of the offsets in reach, the last two weighted, of eight channels.
+
+    The last sum is the weight of all that is finite. Sums are loaded once for all of the rows, which are added in turn.
+    """
+
+    @vector_code
+    def accumulate(
+        b: Any, power: Any, cells: Any, at: Any, step: Any, unit: Any, bulk: Any, sums: Any, c: Any, count: Any
+    ) -> None:
+        nothing, one, endless = (constant(b, x).real for x in (0, 1, _ENDLESS))
+        centre, reach = load(b, bulk, c), load(b, bulk, b.add(c, count))
+        places = [at_step(b, c, count, number) for number in range(5)]
+        totals = [load(b, sums, place) for place in places]
+        for row in range(rows):
+            place = at_step(b, at, step, row)
+            w = _weights(b, cells, place, unit)
+            off = b.fsub(load(b, power, place), centre)
+            distance = b.fmul(off, off)
+            square = b.fmul(distance, w)
+            inside = b.and_(b.fcmp_ordered("<=", square, reach), b.fcmp_ordered(">", w, nothing))
+            finite = b.fcmp_ordered("<", distance, endless)
+            for number, term in enumerate((one, w, b.fmul(off, w), square, w)):
+                part = b.select(inside if number < 4 else finite, term, nothing)
+                totals[number] = b.fadd(totals[number], part)
+        for total, place in zip(totals, places, strict=True):
+            store(b, total, sums, place)
+
+    return accumulate
+
+
+_accumulate, _accumulate_rows = _make_accumulate(1), _make_accumulate(LANES)
 
 
 def _weights(b: Any, cells: Any, at: Any, unit: Any) -> Any:
