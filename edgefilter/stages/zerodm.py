@@ -59,7 +59,7 @@ class ZeroDm:
         times, channels = flags.shape
         if not self._sigma or channels < _LEAST_CHANNELS:
             return
-        counts = np.zeros((3, times, BANDS), np.int32)
+        counts = np.empty((3, times, BANDS), np.int32)
         low = (centre - self._sigma * sigma).astype(np.float32)
         high = (centre + self._sigma * sigma).astype(np.float32)
 

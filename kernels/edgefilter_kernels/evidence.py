@@ -8,7 +8,7 @@ takes a pulse that brightens and fades over the run for interference.
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefilter_kernels.intensity import LANES, fetch, flatten, intensity, masked
+from edgefilter_kernels.intensity import LANES, flatten, intensity, masked
 from edgefilter_kernels.jit import kernel
 from edgefilter_kernels.sumthreshold import runs
 
@@ -33,8 +33,6 @@ def _power_tile(
         return
     for t in range(len(tile)):
         share = weight[t]
-        fetch(flat, t, c0 * products, lanes * products)
-        fetch(flags, t, c0, lanes)
         intensity(flat, t, products, hands, c0, lanes, tile, t)
         for i in range(lanes):
             z = (tile[t, i] - centre[c0 + i]) * (per_unit[c0 + i] * share)
@@ -56,8 +54,6 @@ def _kurtosis_tile(
         return
     for t in range(len(tile)):
         share, factor = per_sigma[t] / root, gain[t]
-        fetch(flat, t, c0 * products, lanes * products)
-        fetch(moment4, t, c0 * hands, lanes * hands)
         if products == 1:
             for i in range(lanes):
                 square = flat[t, c0 + i] * flat[t, c0 + i]

@@ -1,20 +1,12 @@
 """Intensity of cells, and what every flagging kernel asks of its arrays."""
 
-from typing import Any
-
 import numpy as np
-from llvmlite import ir
-from numba.core import cgutils
 from numpy.typing import NDArray
 
 from edgefilter_kernels.jit import kernel
-from edgefilter_kernels.lanes import vector_code
 
 LANES = 64
 """Channels that are worked on together, a few vector registers; results do not depend on it."""
-
-_LINE = 64  # bytes that memory gives at once
-_AHEAD = 16  # times
 
 
 @kernel
@@ -25,29 +17,6 @@ def masked(condition: bool) -> int:
     bytes as ``out |= mark & masked(condition)`` does.
     """
     return -np.int64(condition)
-
-
-@vector_code
-def _fetch(builder: Any, rows: Any, at: Any) -> None:
-    byte = ir.IntType(8).as_pointer()
-    number = ir.IntType(32)
-    kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-    prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-    place = builder.bitcast(builder.gep(rows, [at]), byte)
-    builder.call(prefetch, [place, ir.Constant(number, 0), ir.Constant(number, 3), ir.Constant(number, 1)])
-
-
-@kernel
-def fetch(rows: NDArray[Any], t: int, first: int, count: int) -> None:
-    """Ask for numbers ``[first, first + count)`` of a row a few times ahead: no processor guesses such strides.
-
-    Reading takes xx of the time with it.
-    """
-    ahead = t + _AHEAD
-    if ahead < len(rows):
-        start = ahead * rows.shape[1] + first
-        for i in range(0, count, _LINE // rows.itemsize):
-            _fetch(rows, start + i)
 
 
 @kernel
