@@ -123,9 +123,7 @@ def _widen(window: int, left: NDArray[Any], hits: NDArray[np.uint8]) -> None:
 
 
 @kernel
-def _fill(
-    values: NDArray[np.float32], side: int, bit: int, marks: NDArray[np.uint8], hits: NDArray[np.uint8]
-) -> None:
+def _fill(values: NDArray[np.float32], side: int, bit: int, marks: NDArray[np.uint8], hits: NDArray[np.uint8]) -> None:
     """Mark all that lies in a window that is over the limit, and let it count 0 from now on."""
     mark, miss, zero = np.uint8(bit), np.uint8(0), np.int32(0)
     number, found, inside = values.view(np.int32).reshape(-1), marks.reshape(-1), hits.reshape(-1)
