@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
-
 _PIECES = 4  # a thread: some pieces take longer than others, and whoever is done takes the next
 
 

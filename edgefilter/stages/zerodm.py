@@ -76,7 +76,7 @@ class ZeroDm:
 
 
 def _parts(counts: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Add up sub-bands to parts of the band: whole columns at a time, which is much faster than a few neighbours are."""
+    """Add up sub-bands to parts of the band, whole columns at a time: neighbours would be summed one by one."""
     each = BANDS // _PARTS
     return np.asarray(sum(counts[:, k::each] for k in range(each)), np.int32)
 

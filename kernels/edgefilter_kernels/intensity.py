@@ -16,7 +16,7 @@ def masked(condition: bool) -> int:
     ``out |= mark if condition else 0`` becomes a store under a mask, which takes AMD's processors six times as long for
     bytes as ``out |= mark & masked(condition)`` does.
     """
-    return -np.int64(condition)
+    return -int(condition)
 
 
 @kernel

@@ -218,8 +218,8 @@ def _growth(
 def _close(bit: int, marks: NDArray[np.uint8], support: NDArray[np.uint8]) -> None:
     """Fill gaps inside a run: those that have twice their length of it on either side, and two samples at least.
 
-    What is near grows by one with a sample of the run, to 8, and falls by two without: a gap is no longer than 4. It is as many
-    bits of a byte: a sixth of the time that numbers of 32 bits take.
+    What is near grows by one with a sample of the run, to 8, and falls by two without: a gap is no longer than 4. It is
+    as many bits of a byte.
     """
     near = np.zeros(LANES, np.uint8)
     none, mark, one, two = np.uint8(0), np.uint8(bit), np.uint8(1), np.uint8(2)
