@@ -25,6 +25,8 @@ from edgefilter.workers import Workers
 FLAGS = MappingProxyType({flag_name(flag): np.uint16(flag) for flag in Flag})
 """The bit of each flag. ``tagged`` does not blank: a cell is good where ``flags & ~FLAGS["tagged"]`` is 0."""
 
+_ROWS = 64  # times that are looked at together, so that they stay in the cache
+
 
 def flag(
     power: ArrayLike,
@@ -85,21 +87,28 @@ def flag(
     if not (np.isfinite(sample_time) and sample_time > 0):
         raise InputError(f"sample_time is {sample_time}, must be above 0 s")
     fourth = _same("moment4", moment4, cells)
-    there = np.isfinite(cells).all(axis=2)
-    if fourth is not None:
-        there &= np.isfinite(fourth).all(axis=2)
-    if valid is not None:
-        given = np.asarray(valid, np.bool_)
-        if given.shape != there.shape:
-            raise InputError(f"valid is {given.shape}, must be {there.shape}")
-        there &= given
+    given = None if valid is None else np.asarray(valid, np.bool_)
+    if given is not None and given.shape != cells.shape[:2]:
+        raise InputError(f"valid is {given.shape}, must be {cells.shape[:2]}")
     numbers = np.asarray(accumulated)
     if numbers.shape not in ((), cells.shape[:1]) or (numbers < 0).any():
         raise InputError(f"accumulated is {numbers.shape}, must be one number or one for each of {len(cells)} times")
     counts = np.ascontiguousarray(np.broadcast_to(numbers, cells.shape[:1]), np.int32)
     wanted = _settings(protect, settings)
-    flags = np.where(there, 0, Flag.LOST).astype(np.uint16)
+    flags = np.empty(cells.shape[:2], np.uint16)
+
+    def find_lost(start: int, stop: int) -> None:
+        for at in range(start, stop, _ROWS):
+            rows = slice(at, min(at + _ROWS, stop))
+            lost = ~np.isfinite(cells[rows]).all(axis=2)
+            if fourth is not None:
+                lost |= ~np.isfinite(fourth[rows]).all(axis=2)
+            if given is not None:
+                lost |= ~given[rows]
+            np.multiply(lost, np.uint16(Flag.LOST), out=flags[rows])
+
     with Workers(threads) as workers:
+        workers.over(len(flags), find_lost)
         Flagger(mhz, sample_time, wanted, workers).flag(cells, fourth, counts, cells.shape[2], flags)
     return flags
 

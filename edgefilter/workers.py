@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
+_PIECES = 4  # a thread: some pieces take longer than others, and whoever is done takes the next
+
 
 class Workers:
     """Runs a function over ranges of an axis, one thread a core.
@@ -28,7 +30,7 @@ class Workers:
             if count:
                 run(0, count)
             return
-        step = -(-count // self.threads)
+        step = -(-count // (self.threads * _PIECES))
         step = -(-step // align) * align
         futures = [self._pool.submit(run, at, min(at + step, count)) for at in range(0, count, step)]
         for future in futures:

@@ -33,7 +33,8 @@ def _peak(sums: np.ndarray, factor: np.ndarray, rounds: int) -> None:
 
 
 @njit(nogil=True, fastmath={"reassoc"})
-def _read(values: np.ndarray) -> float:
+def read(values: np.ndarray) -> float:
+    """Add up float32 numbers, which takes as long as reading them."""
     total = np.float32(0)
     for i in range(len(values)):
         total += values[i]
@@ -57,7 +58,7 @@ def _adds(rows: np.ndarray, out: np.ndarray, rounds: int) -> None:
 def run(bench: Bench) -> None:
     source, target = np.ones(_BYTES // 4, np.float32), np.zeros(_BYTES // 4, np.float32)
     bench.rate(GROUP, "memory", "copy (bytes read)", _BYTES / 1e9, "GB/s", lambda: np.copyto(target, source))
-    bench.rate(GROUP, "memory", "read", _BYTES / 1e9, "GB/s", lambda: _read(source))
+    bench.rate(GROUP, "memory", "read", _BYTES / 1e9, "GB/s", lambda: read(source))
     rounds, flops = 100_000, 2.0 * _CHAINS * _UNROLL * LANES
     sums, factor = np.zeros(_CHAINS * LANES, np.float32), np.full(LANES, 0.5, np.float32)
     bench.rate(

@@ -5,19 +5,22 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.harness import Bench
 from benchmarks.rfi.scene import Scene
 from benchmarks.rfi.score import Flagger, Mask
 
 
-def peers() -> dict[str, Flagger]:
-    """Return those that are here, by name."""
-    found: dict[str, Flagger] = {
-        "MAD per channel, 5 sigma": lambda scene: _mad(scene.power),
-    }
-    if find_spec("aoflagger"):
-        found["AOFlagger, generic default"] = _aoflagger
-    if find_spec("iqrm"):
-        found["IQRM of the standard deviation, whole block"] = _iqrm
+def peers(bench: Bench | None = None) -> dict[str, Flagger]:
+    """Return those that are here, by name; a bench is told of the others."""
+    found: dict[str, Flagger] = {"MAD per channel, 5 sigma": lambda scene: _mad(scene.power)}
+    for module, name, flagger in (
+        ("aoflagger", "AOFlagger, generic default", _aoflagger),
+        ("iqrm", "IQRM of the standard deviation, whole block", _iqrm),
+    ):
+        if find_spec(module):
+            found[name] = flagger
+        elif bench:
+            bench.skip(name, f"pip install {module}")
     return found
 
 

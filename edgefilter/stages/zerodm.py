@@ -59,7 +59,7 @@ class ZeroDm:
         times, channels = flags.shape
         if not self._sigma or channels < _LEAST_CHANNELS:
             return
-        counts = np.zeros((3, times, BANDS), np.int32)
+        counts = np.empty((3, times, BANDS), np.int32)
         low = (centre - self._sigma * sigma).astype(np.float32)
         high = (centre + self._sigma * sigma).astype(np.float32)
 
@@ -67,17 +67,23 @@ class ZeroDm:
             rise(power, hands, flags, low, high, counts, start, stop)
 
         self._workers.over(times, run)
-        used = counts[0].sum(axis=1)
+        parts = _parts(counts[0])
+        used = parts.sum(axis=1)
         for side, wanted, shortly in ((1, self._rises, self._shortly), (2, True, _SHORTLY)):
             if wanted:
-                at = np.flatnonzero(_sudden(counts[0], counts[side], shortly) & (used >= _LEAST_CHANNELS))
+                at = np.flatnonzero(_sudden(parts, _parts(counts[side]), shortly) & (used >= _LEAST_CHANNELS))
                 _mark_parts(flags, at, counts[side, at] / np.maximum(counts[0, at], 1))
 
 
+def _parts(counts: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Add up sub-bands to parts of the band, whole columns at a time: neighbours would be summed one by one."""
+    each = BANDS // _PARTS
+    return np.asarray(sum(counts[:, k::each] for k in range(each)), np.int32)
+
+
 def _sudden(used: NDArray[np.int32], moved: NDArray[np.int32], shortly: int) -> NDArray[np.bool_]:
-    """Find times at which many parts have moved, and shortly before and after few have."""
-    parts = used.reshape(len(used), _PARTS, -1).sum(axis=2)
-    number = (moved.reshape(parts.shape[0], _PARTS, -1).sum(axis=2) > _RAISED * parts).sum(axis=1)
+    """Find times at which many parts have moved, and shortly before and after few have; both are ``[time, part]``."""
+    number = np.count_nonzero(moved > _RAISED * used, axis=1)
     many = number >= _MANY
     found = np.zeros(len(many), np.bool_)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], many, [False]]).astype(np.int8)))

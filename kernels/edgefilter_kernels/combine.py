@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from edgefilter_kernels.intensity import masked
 from edgefilter_kernels.jit import kernel
 
 
@@ -15,9 +16,10 @@ def _combine(
         return
     gone, none = np.uint16(lost), np.uint16(0)
     for t in range(start, stop):
-        for c in range(flags.shape[1]):
-            found = tables[np.uint8(which[c]), marks[t, c]] | channel[c]
-            flags[t, c] |= none if flags[t, c] & gone else found
+        row, mark = flags[t], marks[t]
+        for c in range(len(row)):
+            found = tables[np.uint8(which[c]), mark[c]] | channel[c]
+            row[c] |= found & masked((row[c] & gone) == none)
 
 
 def combine(

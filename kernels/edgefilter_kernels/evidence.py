@@ -8,13 +8,15 @@ takes a pulse that brightens and fades over the run for interference.
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefilter_kernels.intensity import LANES, flatten, intensity
+from edgefilter_kernels.intensity import LANES, flatten, intensity, masked
 from edgefilter_kernels.jit import kernel
 from edgefilter_kernels.sumthreshold import runs
 
 RUN, HIGH, LOW, ABOVE, SKY, DIP = 1, 2, 4, 8, 16, 32
 """Marks of a cell: in a run of power; in one of high or of low kurtosis; single cell above a level; on a sky track;
 single cell whose kurtosis is a standard deviation below that of noise."""
+
+_UNUSED = 64  # a cell that is flagged, while a tile is worked on: the flags are read once
 
 GROUP = 16
 """Neighbouring times that are added up to see faint wide pulses, and slow changes of a channel."""
@@ -24,8 +26,9 @@ GROUP = 16
 def _power_tile(
     flat: NDArray[np.float32], products: int, hands: int, flags: NDArray[np.uint16], centre: NDArray[np.float32],
     per_unit: NDArray[np.float32], weight: NDArray[np.float32], c0: int, lanes: int, tile: NDArray[np.float32],
+    found: NDArray[np.uint8],
 ) -> None:  # fmt: skip
-    none = np.float32(0.0)
+    none, unused = np.float32(0.0), np.uint8(_UNUSED)
     if c0 < 0 or lanes > LANES:  # tells the compiler that no index counts from the end
         return
     for t in range(len(tile)):
@@ -33,16 +36,18 @@ def _power_tile(
         intensity(flat, t, products, hands, c0, lanes, tile, t)
         for i in range(lanes):
             z = (tile[t, i] - centre[c0 + i]) * (per_unit[c0 + i] * share)
-            tile[t, i] = z if flags[t, c0 + i] == 0 else none
+            used = flags[t, c0 + i] == 0
+            tile[t, i] = z if used else none
+            found[t, i] = unused & masked(not used)
 
 
 @kernel
 def _kurtosis_tile(
-    flat: NDArray[np.float32], products: int, moment4: NDArray[np.float32], hands: int, flags: NDArray[np.uint16],
+    flat: NDArray[np.float32], products: int, moment4: NDArray[np.float32], hands: int,
     gain: NDArray[np.float32], middle: NDArray[np.float32], per_sigma: NDArray[np.float32], c0: int, lanes: int,
     tile: NDArray[np.float32], found: NDArray[np.uint8],
 ) -> None:  # fmt: skip
-    dip, clear = np.uint8(DIP), np.uint8(0)
+    dip, clear, unused = np.uint8(DIP), np.uint8(0), np.uint8(_UNUSED)
     tiny, none, one = np.float32(1e-30), np.float32(0.0), np.float32(1.0)
     root = np.float32(np.sqrt(hands))
     if c0 < 0 or lanes > LANES:  # tells the compiler that no index counts from the end
@@ -64,15 +69,14 @@ def _kurtosis_tile(
                     total += estimate if square > tiny else none
                 tile[t, i] = total
         for i in range(lanes):
-            value = tile[t, i] * share if flags[t, c0 + i] == 0 else none
+            value = tile[t, i] * share if (found[t, i] & unused) == clear else none
             tile[t, i] = value
-            found[t, i] |= dip if value < -one else clear
+            found[t, i] |= dip & masked(value < -one)
 
 
 @kernel
 def _moments(
-    tile: NDArray[np.float32], flags: NDArray[np.uint16], marks: NDArray[np.uint8], c0: int, lanes: int,
-    moments: NDArray[np.float64],
+    tile: NDArray[np.float32], marks: NDArray[np.uint8], c0: int, lanes: int, moments: NDArray[np.float64],
 ) -> None:  # fmt: skip
     """Add up the cells that nothing speaks against."""
     some = np.zeros((3, LANES), np.float32)
@@ -80,13 +84,13 @@ def _moments(
     times = len(tile)
     if c0 < 0 or lanes > LANES:  # tells the compiler that no index counts from the end
         return
-    seen = np.uint8(RUN | HIGH | LOW)
+    seen = np.uint8(RUN | HIGH | LOW | _UNUSED)
     one, none = np.float32(1.0), np.float32(0.0)
     for first in range(0, times, GROUP):
         some[:] = none
         for t in range(first, min(first + GROUP, times)):
             for i in range(lanes):
-                good = one if (flags[t, c0 + i] == 0) & ((marks[t, i] & seen) == 0) else none
+                good = one if (marks[t, i] & seen) == 0 else none
                 value = good * tile[t, i]
                 some[0, i] += good
                 some[1, i] += value
@@ -113,7 +117,7 @@ def _events(
         for t in range(n * GROUP, min(n * GROUP + GROUP, len(tile))):
             for i in range(LANES):
                 total[i] += min(tile[t, i], level)
-                found[t, i] = event if tile[t, i] > level else none
+                found[t, i] |= event & masked(tile[t, i] > level)
         for i in range(lanes):
             groups[n, c0 + i] = event if total[i] > sum_level else none
 
@@ -133,23 +137,24 @@ def _evidence(
     found = np.zeros((times, LANES), np.uint8)
     hits = np.empty((times, LANES), np.uint8)
     left = np.empty_like(tile)
+    known = np.uint8(255 - _UNUSED)
     if start < 0:  # tells the compiler that no index counts from the end
         return
     for c0 in range(start, stop, LANES):
         lanes = min(LANES, stop - c0)
         if lanes < LANES:
             tile[:] = 0.0
-        _power_tile(flat, products, hands, flags, centre, per_unit, weight, c0, lanes, tile)
+        _power_tile(flat, products, hands, flags, centre, per_unit, weight, c0, lanes, tile, found)
         _events(tile, above, above_group, c0, lanes, found, groups)
         runs(tile, run_windows, run_limits, RUN, 0, True, found, left, hits)
-        _moments(tile, flags, found, c0, lanes, moments[0])
+        _moments(tile, found, c0, lanes, moments[0])
         if each:
-            _kurtosis_tile(flat, products, moment4, each, flags, gain, middle, per_sigma, c0, lanes, tile, found)
+            _kurtosis_tile(flat, products, moment4, each, gain, middle, per_sigma, c0, lanes, tile, found)
             runs(tile, kurtosis_windows, kurtosis_limits, HIGH, LOW, False, found, left, hits)
-            _moments(tile, flags, found, c0, lanes, moments[1])
+            _moments(tile, found, c0, lanes, moments[1])
         for t in range(times):
             for i in range(lanes):
-                marks[t, c0 + i] = found[t, i]
+                marks[t, c0 + i] = found[t, i] & known
 
 
 def evidence(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter_kernels.evidence import ABOVE, DIP, RUN, SKY
+from edgefilter_kernels.intensity import masked
 from edgefilter_kernels.jit import kernel
 
 _DIPS = 0.2
@@ -18,6 +19,7 @@ _DIPS_SIGMA = 3.0
 
 _COVERED = 0.6
 """Part of a run that must lie on tracks for the run to be the sky's."""
+_TURN = 64  # steps that are turned together: time and channels both stay in the L1 cache
 
 
 @kernel
@@ -42,17 +44,20 @@ def _or_shifted(row: NDArray[np.uint8], shift: int, total: NDArray[np.uint8]) ->
 @kernel
 def _gather(marks: NDArray[np.uint8], bits: int, step: int, c0: int, c1: int, events: NDArray[np.uint8]) -> None:
     """Turn events so that time is contiguous, ``step`` times to one."""
-    if c0 < 0:  # tells the compiler that no index counts from the end
-        return
     times = marks.shape[0]
-    for first in range(0, events.shape[1], 64):
-        last = min(first + 64, events.shape[1])
-        for c in range(c0, c1):
-            for u in range(first, last):
-                found = np.uint8(0)
-                for t in range(step * u, min(step * u + step, times)):
-                    found |= marks[t, c]
-                events[c - c0, u] = np.uint8(1) if found & np.uint8(bits) else np.uint8(0)
+    wanted, none, one = np.uint8(bits), np.uint8(0), np.uint8(1)
+    tile = np.empty((_TURN, c1 - c0), np.uint8)
+    for first in range(0, events.shape[1], _TURN):
+        count = min(_TURN, events.shape[1] - first)
+        tile[:count] = none
+        for t in range(step * first, min(step * (first + count), times)):
+            row, found = marks[t, c0:c1], tile[t // step - first]
+            for c in range(len(found)):
+                found[c] |= row[c]
+        for c in range(c1 - c0):
+            event = events[c, first : first + count]
+            for u in range(len(event)):
+                event[u] = one & masked((tile[u, c] & wanted) != none)
 
 
 @kernel
@@ -160,11 +165,28 @@ def _drop_tones(
 
 
 @kernel
+def _mark(sky: NDArray[np.uint8], step: int, c0: int, c1: int, marks: NDArray[np.uint8]) -> None:
+    """Turn the sky back so that channels are contiguous, and mark it."""
+    times, mark, none = marks.shape[0], np.uint8(SKY), np.uint8(0)
+    tile = np.empty((_TURN, c1 - c0), np.uint8)
+    for first in range(0, sky.shape[1], _TURN):
+        count = min(_TURN, sky.shape[1] - first)
+        for c in range(c1 - c0):
+            track = sky[c, first : first + count]
+            for u in range(len(track)):
+                tile[u, c] = track[u]
+        for t in range(step * first, min(step * (first + count), times)):
+            row, found = marks[t, c0:c1], tile[t // step - first]
+            for c in range(len(found)):
+                row[c] |= mark & masked(found[c] != none)
+
+
+@kernel
 def _mark_tracks(
     hits: NDArray[np.uint8], step: int, edges: NDArray[np.int64], delays: NDArray[np.int32], first: NDArray[np.int32],
     doublings: NDArray[np.int64], marks: NDArray[np.uint8], start: int, stop: int,
 ) -> None:  # fmt: skip
-    times, pairs, length = marks.shape[0], hits.shape[0], hits.shape[2]
+    pairs, length = hits.shape[0], hits.shape[2]
     # A step counts from when the track enters this segment; a segment before, the track may enter it before the data.
     room = length
     wide = np.empty((1, 3 * length), np.uint8)
@@ -196,10 +218,7 @@ def _mark_tracks(
             _gather(marks, RUN, step, c0, c1, runs)
             for c in range(c1 - c0):
                 _drop_crossings(runs[c], sky[c])
-            for t in range(times):
-                u = t // step
-                for c in range(c0, c1):
-                    marks[t, c] |= np.uint8(SKY) if sky[c - c0, u] else np.uint8(0)
+            _mark(sky, step, c0, c1, marks)
 
 
 def count_tracks(

@@ -10,6 +10,16 @@ LANES = 64
 
 
 @kernel
+def masked(condition: bool) -> int:
+    """All bits where a condition holds, none where it does not.
+
+    ``out |= mark if condition else 0`` becomes a store under a mask, which takes AMD's processors six times as long for
+    bytes as ``out |= mark & masked(condition)`` does.
+    """
+    return -int(condition)
+
+
+@kernel
 def intensity(
     flat: NDArray[np.float32], t: int, products: int, hands: int, first: int, count: int, out: NDArray[np.float32],
     row: int,

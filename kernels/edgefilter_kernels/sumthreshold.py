@@ -6,10 +6,12 @@ strong one does not drag its surroundings along, and the faint flanks of a stron
 of channels at a time, data in the cache.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefilter_kernels.intensity import LANES
+from edgefilter_kernels.intensity import LANES, masked
 from edgefilter_kernels.jit import kernel
 
 _SHARE = 0.5
@@ -22,8 +24,6 @@ _DROP = 2.0
 """By how much the sum above that level may fall, sigma, before a run that grows is at its end."""
 _STEPS = 16.0
 """Levels of edges are multiples of 1/16 sigma: no rounding of a mean decides."""
-_LONGEST_GAP = 4
-"""Samples that may be missing in a run: what is off for longer is off."""
 
 
 @kernel
@@ -61,7 +61,11 @@ def runs(
             if windows[j] == 1:
                 found |= _single(left, limit, sign, bit, marks)
             elif _sums(left, windows[j], limit, sign, hits):
-                _fill(left, windows[j], sign, bit, marks, hits)
+                if windows[j] < 256:  # bytes are counted four times as fast as words
+                    _widen(windows[j], np.zeros(LANES, np.uint8), hits)
+                else:
+                    _widen(windows[j], np.zeros(LANES, np.uint32), hits)
+                _fill(left, side, bit, marks, hits)
                 found = True
         if found:
             _fit(values, sign, bit, grow, marks, hits)
@@ -92,6 +96,7 @@ def _sums(values: NDArray[np.float32], window: int, limit: float, sign: float, h
     for t in range(first):
         for i in range(LANES):
             total[i] += values[t, i]
+            hits[t, i] = none
     for t in range(first, len(values)):
         old = t - first
         for i in range(LANES):
@@ -104,27 +109,29 @@ def _sums(values: NDArray[np.float32], window: int, limit: float, sign: float, h
 
 
 @kernel
-def _fill(
-    values: NDArray[np.float32], window: int, sign: float, bit: int, marks: NDArray[np.uint8], hits: NDArray[np.uint8]
-) -> None:
-    """Mark all that lies in a window that is over the limit: from its end backwards in time."""
-    left = np.zeros(LANES, np.int32)
-    none, mark, zero, one, whole = np.uint8(0), np.uint8(bit), np.int32(0), np.int32(1), np.int32(window)
-    first, nothing = window - 1, np.float32(0.0)
-    for t in range(len(values) - 1, first - 1, -1):
+def _widen(window: int, left: NDArray[Any], hits: NDArray[np.uint8]) -> None:
+    """Turn the ends of windows into all that lies in them, 255 each; ``left`` is 0, of a type that holds ``window``."""
+    none, whole, inside = left.dtype.type(0), left.dtype.type(window), np.uint8(255)
+    one, miss = left.dtype.type(1), np.uint8(0)
+    for back in range(len(hits)):
+        row = hits[len(hits) - 1 - back]
         for i in range(LANES):
-            n = whole if hits[t, i] != none else left[i] - one
+            less = left.dtype.type(left[i] - one) if left[i] != none else none
+            n = whole if row[i] != miss else less
             left[i] = n
-            marks[t, i] |= mark if n > zero else none
-            rest = sign * min(sign * values[t, i], nothing)
-            values[t, i] = rest if n > zero else values[t, i]
-    for t in range(first - 1, -1, -1):
-        for i in range(LANES):
-            n = left[i] - one
-            left[i] = n
-            marks[t, i] |= mark if n > zero else none
-            rest = sign * min(sign * values[t, i], nothing)
-            values[t, i] = rest if n > zero else values[t, i]
+            row[i] = inside if n != none else miss
+
+
+@kernel
+def _fill(values: NDArray[np.float32], side: int, bit: int, marks: NDArray[np.uint8], hits: NDArray[np.uint8]) -> None:
+    """Mark all that lies in a window that is over the limit, and let it count 0 from now on."""
+    mark, miss, zero = np.uint8(bit), np.uint8(0), np.int32(0)
+    number, found, inside = values.view(np.int32).reshape(-1), marks.reshape(-1), hits.reshape(-1)
+    flip = np.int32(-side << 31)  # bits of a float: of the side that is looked at are those that are above 0 then
+    for i in range(len(inside)):
+        found[i] |= mark & inside[i]
+    for i in range(len(inside)):
+        number[i] &= ~masked(((number[i] ^ flip) > zero) & (inside[i] != miss))
 
 
 @kernel
@@ -133,22 +140,25 @@ def _fit(
 ) -> None:
     """Let every run begin and end where its sum above the level of an edge is largest."""
     times = len(values)
-    begin, before = np.full(LANES, -1, np.int64), np.zeros(LANES, np.int64)
+    begin, before = np.zeros(LANES, np.int64), np.zeros(LANES, np.int64)
+    inside, outside = np.zeros(LANES, np.uint8), np.zeros(LANES, np.uint8)
     mark, none = np.uint8(bit), np.uint8(0)
     keep = np.uint8(255 - bit)
     fitted[:] = none
     for t in range(times + 1):
+        row = marks[t] if t < times else outside
         change = none
         for i in range(LANES):
-            here = marks[t, i] & mark if t < times else none
-            change |= here ^ (mark if begin[i] >= 0 else none)
+            change |= (row[i] ^ inside[i]) & mark
         if change == none:
             continue
         for i in range(LANES):
-            here = t < times and marks[t, i] & mark != none
-            if here and begin[i] < 0:
+            if (row[i] ^ inside[i]) & mark == none:
+                continue
+            inside[i] ^= mark
+            if inside[i] != none:
                 begin[i] = t
-            elif not here and begin[i] >= 0:
+            else:
                 level = _level(values, sign, i, begin[i], t)
                 first, stop = _best_part(values, sign, i, begin[i], t, min(level, np.float32(_EDGE)))
                 if grow:
@@ -157,7 +167,7 @@ def _fit(
                     stop += _growth(values, sign, bit, marks, i, stop, times, 1, edge)
                 for u in range(first, stop):
                     fitted[u, i] = mark
-                begin[i], before[i] = -1, t
+                before[i] = t
     for t in range(times):
         for i in range(LANES):
             marks[t, i] = (marks[t, i] & keep) | fitted[t, i]
@@ -206,21 +216,28 @@ def _growth(
 
 @kernel
 def _close(bit: int, marks: NDArray[np.uint8], support: NDArray[np.uint8]) -> None:
-    """Fill gaps inside a run: those that have twice their length of it on either side, and two samples at least."""
-    near = np.zeros(LANES, np.int32)
-    none, mark = np.uint8(0), np.uint8(bit)
-    gain, loss, zero, enough = np.int32(1), np.int32(-2), np.int32(0), np.int32(2)
-    most = np.int32(2 * _LONGEST_GAP)
+    """Fill gaps inside a run: those that have twice their length of it on either side, and two samples at least.
+
+    What is near grows by one with a sample of the run, to 8, and falls by two without: a gap is no longer than 4. It is
+    as many bits of a byte.
+    """
+    near = np.zeros(LANES, np.uint8)
+    none, mark, one, two = np.uint8(0), np.uint8(bit), np.uint8(1), np.uint8(2)
     for t in range(len(marks)):
+        row, behind = marks[t], support[t]
         for i in range(LANES):
-            support[t, i] = near[i]
-            near[i] = max(min(near[i] + (gain if marks[t, i] & mark else loss), most), zero)
-    near[:] = zero
-    for t in range(len(marks) - 1, -1, -1):
+            n = near[i]
+            behind[i] = n
+            more, less = (n << one) | one, n >> two
+            near[i] = less ^ ((more ^ less) & masked((row[i] & mark) != none))
+    near[:] = none
+    for back in range(len(marks)):
+        row, behind = marks[len(marks) - 1 - back], support[len(marks) - 1 - back]
         for i in range(LANES):
-            fill = (support[t, i] >= enough) & (near[i] >= enough)
-            near[i] = max(min(near[i] + (gain if marks[t, i] & mark else loss), most), zero)
-            marks[t, i] |= mark if fill else none
+            n = near[i]
+            more, less = (n << one) | one, n >> two
+            near[i] = less ^ ((more ^ less) & masked((row[i] & mark) != none))
+            row[i] |= mark & masked((behind[i] & n & two) != none)
 
 
 @kernel

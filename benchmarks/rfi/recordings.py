@@ -1,0 +1,163 @@
+"""Recorded interference, flagged, as pictures: ``python -m benchmarks.rfi.recordings FOLDER``.
+
+``FOLDER`` holds ``transients/`` and ``rfi/`` of the sample data. Interferometers' products are seconds long and have no
+sweeps. Where there are no times to compare, spectra of several antennas take their place.
+"""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import hdf5plugin  # noqa: F401  reads what is bitshuffled
+import numpy as np
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy.ndimage import median_filter
+
+import edgefilter
+from edgefilter.config import NodeConfig, validate
+from edgefilter.sources.files import open_files
+from edgefilter.whatif import compare
+
+_SMOOTH = 65  # channels of the running median: wider than any transmitter here but the FM band's stations together
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What was recorded, made even, and what is flagged of it.
+
+    Parameters
+    ----------
+    name, rows
+        Of the picture; what its vertical axis counts.
+    mhz
+        float64 ``[channel]``.
+    level
+        float32 ``[row, channel]``: power over its usual level.
+    flags
+        uint16 ``[row, channel]`` of :func:`edgefilter.flag`.
+    peer
+        bool ``[row, channel]``: flags that came with the data, if any did.
+    """
+
+    name: str
+    rows: str
+    mhz: NDArray[np.float64]
+    level: NDArray[np.float32]
+    flags: NDArray[np.uint16]
+    peer: NDArray[np.bool_] | None = None
+
+    @property
+    def bad(self) -> NDArray[np.bool_]:
+        """What is flagged and not merely tagged."""
+        return np.asarray(self.flags & ~edgefilter.FLAGS["tagged"] != 0)
+
+
+def hera_autos(folder: Path) -> Recording:
+    """26 antennas, 2 polarisations, 2 times of HERA: each of the 104 spectra is a row."""
+    with h5py.File(folder / "rfi/hera_2459122_autos.uvh5") as file:
+        values = np.moveaxis(file["Data/visdata"][:, 0].real, 2, 1)
+        hertz, seconds = file["Header/freq_array"][0], float(file["Header/integration_time"][0])
+    return _even("hera_autos", values.reshape(-1, len(hertz)), hertz, seconds)
+
+
+def hera(folder: Path) -> Recording:
+    """Two autocorrelations of HERA over 60 times, one after the other, with the flags of its pipeline."""
+    with h5py.File(folder / "rfi/hera_2458116.uvh5") as file:
+        first, second = file["Header/ant_1_array"][:], file["Header/ant_2_array"][:]
+        values, peer = np.abs(file["Data/visdata"][:, 0, :, 0]), file["Data/flags"][:, 0, :, 0]
+        hertz, seconds = file["Header/freq_array"][0], float(file["Header/integration_time"][0])
+    blocks = [np.flatnonzero((first == antenna) & (second == antenna)) for antenna in np.unique(first)]
+    return _steady("hera", values, blocks, hertz, seconds, peer)
+
+
+def mwa(folder: Path) -> Recording:
+    """Noise of MWA after the sky is subtracted: 27 times, mean of all baselines."""
+    with h5py.File(folder / "rfi/mwa_1061313128_ssins.h5") as file:
+        values, hertz = file["Data/metric_array"][:, :, 0], file["Header/freq_array"][:]
+        days = np.unique(file["Header/time_array"][:])
+    return _steady("mwa", values, [np.arange(len(values))], hertz, float(np.diff(days).min()) * 86400)
+
+
+def parkes(folder: Path) -> Recording:
+    """2 s of the Crab pulsar's field in 8 bits, with a peer's mask of whole channels."""
+    with h5py.File(folder / "rfi/parkes_uwl_crab_8bit_mask.h5") as file:
+        bad = file["chan_mask"][:].astype(np.bool_)
+    source = open_files([folder / "transients/parkes_uwl_crab_8bit.fil"])
+    try:
+        case = compare(source, validate(NodeConfig, {}), (), 0, 1)[0]
+    finally:
+        source.close()
+    middle = np.median(case.intensity, axis=0)
+    level = case.intensity / np.where(middle > 0, middle, 1)
+    return Recording("parkes", "cell", case.plan.frequencies_mhz, level, case.flags, np.broadcast_to(bad, level.shape))
+
+
+def _even(name: str, values: NDArray[np.float64], hertz: NDArray[np.float64], seconds: float) -> Recording:
+    """Flag spectra that are no times of each other: each is made even by a running median of its channels."""
+    there = np.isfinite(values) & (values > 0)
+    usual = median_filter(np.where(there, values, 0), (1, _SMOOTH))
+    level = np.where(there & (usual > 0), values / np.where(usual > 0, usual, 1), np.nan).astype(np.float32)
+    flags = edgefilter.flag(level, accumulated=0, sample_time=seconds, frequencies=hertz, threads=1)
+    return Recording(name, "spectrum", hertz / 1e6, level, flags)
+
+
+def _steady(
+    name: str, values: NDArray[np.float64], blocks: list[NDArray[np.int64]], hertz: NDArray[np.float64],
+    seconds: float, peer: NDArray[np.bool_] | None = None,
+) -> Recording:  # fmt: skip
+    """Flag blocks of times, each on its own."""
+    levels, flags = [], []
+    for block in blocks:
+        power = np.where(values[block] > 0, values[block], np.nan).astype(np.float32)
+        levels.append(power / np.nanmedian(power, axis=0))
+        flags.append(edgefilter.flag(power, accumulated=0, sample_time=seconds, frequencies=hertz, threads=1))
+    theirs = None if peer is None else peer[np.concatenate(blocks)]
+    return Recording(name, "time", hertz / 1e6, np.concatenate(levels), np.concatenate(flags), theirs)
+
+
+def draw(recording: Recording, path: Path) -> None:
+    """Draw levels, flags, and flags that came with the data, side by side."""
+    masks = {"edgefilter": recording.bad}
+    if recording.peer is not None:
+        masks["came with the data"] = recording.peer
+    figure = Figure(figsize=(3.6 * (1 + len(masks)), 3.4), layout="constrained")
+    axes = figure.subplots(1, 1 + len(masks), sharex=True, sharey=True)
+    extent = (float(recording.mhz[0]), float(recording.mhz[-1]), float(len(recording.level)), 0.0)
+    spread = np.nanquantile(recording.level, (0.05, 0.98))
+    axes[0].imshow(recording.level, aspect="auto", extent=extent, vmin=spread[0], vmax=spread[1], cmap="Greys")
+    axes[0].set(title="power over its usual level", xlabel="MHz", ylabel=recording.rows)
+    for axis, (name, mask) in zip(axes[1:], masks.items(), strict=True):
+        axis.imshow(mask, aspect="auto", extent=extent, cmap=ListedColormap(["#ffffff", "#d55e00"]), vmin=0, vmax=1)
+        axis.set(title=f"{name}: {100 * mask.mean():.1f} %", xlabel="MHz")
+    figure.savefig(path, dpi=72, pil_kwargs={"optimize": True})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("docs/img"))
+    arguments = parser.parse_args()
+    for make in (parkes, mwa, hera, hera_autos):
+        recording = make(arguments.folder)
+        path = arguments.out / f"flags_{recording.name}.png"
+        draw(recording, path)
+        each = {
+            name: f"{100 * (recording.flags & bit != 0).mean():.2f}"
+            for name, bit in edgefilter.FLAGS.items()
+            if (recording.flags & bit).any()
+        }
+        print(f"{path}: {100 * recording.bad.mean():.2f} % flagged; by flagger, %: {each}")
+        if recording.peer is not None:
+            ours, theirs = recording.bad, recording.peer
+            print(
+                f"  came with the data {100 * theirs.mean():.2f} %, of which {100 * ours[theirs].mean():.1f} % flagged"
+            )
+            whole = ours.mean(axis=0) > 0.5
+            print(f"  {np.count_nonzero(whole)} channels flagged for more than half")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""How fast the parts of the flagging are, beside NumPy and SciPy, and beside reading the same bytes once."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from unittest import mock
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter1d
+
+from benchmarks.harness import OURS, Bench
+from benchmarks.kernels.limits import read
+from benchmarks.rfi.events import Grid, draw
+from benchmarks.rfi.peers import peers
+from benchmarks.rfi.scene import Scene, make
+from benchmarks.rfi.score import TUNING, ours
+from edgefilter.stages import flagger, sky, zerodm
+from edgefilter.workers import Workers
+from edgefilter_kernels.intensity import LANES
+from edgefilter_kernels.sumthreshold import sum_threshold
+
+GROUP = "flagging"
+UNIT = "Msample/s"
+MEMORY, READ = "memory", "memory gives these bytes"
+_BYTES = 256 << 20  # more than any cache holds
+_WINDOWS = np.array([1, 2, 4, 8, 16, 32, 64])
+
+
+@dataclass
+class _Calls:
+    """The calls that the chain makes of its kernels, to be made again."""
+
+    made: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def kept(self, *places: tuple[Any, str]) -> Iterator[None]:
+        """While this lasts, keep a copy of the arguments of functions of these modules and names."""
+        with contextlib.ExitStack() as stack:
+            for module, name in places:
+                stack.enter_context(mock.patch.object(module, name, self._watched(name, getattr(module, name))))
+            yield
+
+    def _watched(self, name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(*arguments: Any) -> Any:
+            copies = tuple(a.copy() if isinstance(a, np.ndarray) else a for a in arguments)
+            self.made.setdefault(name, []).append(copies)
+            return work(*arguments)
+
+        return watched
+
+    def again(self, name: str, work: Callable[..., Any], workers: Workers, align: int = 1) -> Callable[[], None]:
+        """Return what makes all those calls again, by workers."""
+
+        def run() -> None:
+            for *arguments, _, stop in self.made[name]:
+                workers.over(stop, lambda first, last, a=arguments: work(*a, first, last), align)  # type: ignore[misc]
+
+        return run
+
+
+def run(bench: Bench) -> None:
+    grid = Grid(4096, 1024)
+    seed = TUNING[0]
+    scene = make(grid, seed, draw(grid, seed, 0.11))
+    places = {
+        "channel_quantiles": (flagger, LANES), "rise": (zerodm, 1), "evidence": (flagger, LANES),
+        "count_tracks": (sky, 1), "find_tracks": (sky, 1), "drop_tones": (sky, 1), "mark_tracks": (sky, 1),
+        "combine": (flagger, 1),
+    }  # fmt: skip
+    for moment4 in (False, True):
+        calls = _Calls()
+        with calls.kept(*((module, name) for name, (module, _) in places.items())):
+            ours(moment4)(scene)
+        _parts(bench, scene, moment4, calls, places)
+    _sum_threshold(bench, scene)
+    _chain(bench, scene)
+
+
+def _parts(bench: Bench, scene: Scene, moment4: bool, calls: _Calls, places: dict[str, tuple[Any, int]]) -> None:
+    power, flags = scene.power, np.zeros(scene.power.shape, np.uint16)
+    marks = flags.astype(np.uint8)
+    plain: dict[str, Callable[[], object]] = {
+        "channel_quantiles": lambda: np.quantile(power[::4], (0.05, 0.3), axis=0),
+        "rise": lambda: [power > 1.1, power < 0.9],
+        "combine": lambda: flags | np.take(np.zeros(256, np.uint16), marks),
+    }
+    touched: dict[str, tuple[NDArray[Any], ...]] = {
+        "channel_quantiles": (power[::4], flags[::4]), "rise": (power, flags), "combine": (marks, flags),
+        "evidence": (power, flags, scene.moment4) if moment4 else (power, flags), "count_tracks": (marks,),
+        "mark_tracks": (marks,),
+    }  # fmt: skip
+    for name, (module, align) in places.items():
+        if moment4 and name != "evidence":
+            continue
+        case = f"{name}, with moment4" if moment4 else name
+        for threads in (1, 2):
+            with Workers(threads) as workers:
+                work = calls.again(name, getattr(module, name), workers, align)
+                bench.rate(GROUP, case, OURS, power.size / 1e6, UNIT, work, threads)
+        if name in plain and not moment4:
+            bench.rate(GROUP, case, "NumPy", power.size / 1e6, UNIT, plain[name])
+        if name in touched:
+            _read(bench, case, touched[name], power.size)
+
+
+def _sum_threshold(bench: Bench, scene: Scene) -> None:
+    values = ((scene.power - 1) * np.sqrt(scene.grid.accumulated)).astype(np.float32)
+    limits = (5.0 * np.sqrt(_WINDOWS)).astype(np.float32)
+    marks = np.zeros(values.shape, np.uint8)
+    case = f"sum_threshold, {len(_WINDOWS)} windows"
+
+    def plain() -> None:
+        found = np.zeros(values.shape, np.bool_)
+        for window, limit in zip(_WINDOWS.tolist(), limits.tolist(), strict=True):
+            left = np.where(found, 0, values)
+            over = uniform_filter1d(left, window, axis=0) * window > limit
+            found |= uniform_filter1d(over.astype(np.float32), window, axis=0) > 0
+
+    for threads in (1, 2):
+        with Workers(threads) as workers:
+            bench.rate(
+                GROUP, case, OURS, values.size / 1e6, UNIT,
+                lambda: workers.over(
+                    values.shape[1], lambda a, b: sum_threshold(values, _WINDOWS, limits, 1, marks, a, b), LANES
+                ),
+                threads,
+            )  # fmt: skip
+    bench.rate(GROUP, case, "SciPy", values.size / 1e6, UNIT, plain)
+    _read(bench, case, (values,), values.size)
+
+
+def _chain(bench: Bench, scene: Scene) -> None:
+    count = scene.power.size / 1e6
+    for moment4, case in ((False, "whole chain, power"), (True, "whole chain, with moment4")):
+        for threads in (1, 2):
+            bench.rate(GROUP, case, OURS, count, UNIT, lambda: ours(moment4, threads)(scene), threads)  # noqa: B023
+        for name, peer in peers(bench).items():
+            bench.rate(GROUP, case, name, count, UNIT, lambda: peer(scene))  # noqa: B023
+        _read(bench, case, (scene.power, scene.moment4) if moment4 else (scene.power,), scene.power.size)
+
+
+def _read(bench: Bench, case: str, arrays: tuple[NDArray[Any], ...], samples: int) -> None:
+    """Record how fast memory gives what a kernel has to read; ``ours / this`` is then our share of read bandwidth."""
+    memory = bench.value(GROUP, MEMORY, "read")
+    if memory is None:
+        source = np.ones(_BYTES // 4, np.float32)
+        memory = bench.rate(GROUP, MEMORY, "read", _BYTES / 1e6, "MB/s", lambda: read(source))
+    bench.record(GROUP, case, READ, memory * samples / sum(array.nbytes for array in arrays), UNIT)
