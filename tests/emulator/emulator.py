@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from edgefilter_kernels.cuda import raw
+from tests.emulator.card import OnCard
 
 _SHIM = Path(__file__).parent / "shim.h"
 _KERNEL = re.compile(r'extern "C" __global__ void (\w+)\(([^)]*)\)')
@@ -65,7 +66,11 @@ class _Module:
         size[: len(grid)], size[3 : 3 + len(block)] = grid, block
         held = []
         for kind, value in zip(self._kinds[name], args, strict=True):
-            assert value.flags.c_contiguous if kind.endswith("*") else value.dtype == _TYPES[kind]
+            if kind.endswith("*"):
+                assert isinstance(value, OnCard)
+                assert value.flags.c_contiguous
+            else:
+                assert value.dtype == _TYPES[kind]
             held.append(np.asarray(value))
         pointers = (ctypes.c_void_p * len(held))(*(value.ctypes.data for value in held))
         getattr(self._library, f"run_{name}")(size.ctypes.data_as(ctypes.c_void_p), pointers)

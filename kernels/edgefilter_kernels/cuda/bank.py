@@ -54,7 +54,7 @@ def make_scratch(bank: Bank, spectra: int, channels: int, products: int) -> Scra
     partial = xp.empty((cells, -(-spectra // FLUSH), products + hands, group * n), np.float32)
     turn, phase = (xp.asarray(np.exp(-1j * np.pi * f * np.arange(n) / n), np.complex64) for f in (1, 2))
     plan = None
-    if xp is not np:
+    if xp.__name__ == "cupy":
         from cupy.cuda import cufft
 
         plan = cufft.Plan1d(n, cufft.CUFFT_C2C, voltage.size // n)
