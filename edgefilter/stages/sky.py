@@ -21,7 +21,8 @@ _APART = 1.5  # windows that a track of groups must take to cross two segments: 
 _AROUND = 128  # steps to either side from which follows how much is filled by chance
 _USUAL_DM = 750.0  # up to which tracks must be seen within half a block; else short runs are kept, to do no harm
 _PULSE_SECONDS = 0.1  # of the longest pulse that is kept where tracks cannot be seen
-_STEP = 2  # cells to a step where single cells are events
+STEP = 2
+"""Cells to a step where single cells are events."""
 
 
 class Tables(NamedTuple):
@@ -73,7 +74,7 @@ class Tracks:
 
     @classmethod
     def of(
-        cls, frequencies_mhz: NDArray[np.float64], cell_seconds: float, dm: tuple[float, float], step: int = _STEP
+        cls, frequencies_mhz: NDArray[np.float64], cell_seconds: float, dm: tuple[float, float], step: int = STEP
     ) -> "Tracks":
         """Lay out the tracks of dispersion measures ``[dm[0], dm[1]]`` pc cm⁻³ whose sweep can be told from none."""
         channels = len(frequencies_mhz)
@@ -136,7 +137,7 @@ class Tracks:
         counting, finding, dropping, marking = map(
             workers.kernel, (count_tracks, find_tracks, drop_tones, mark_tracks)
         )
-        around = max(_AROUND * _STEP // self.step, 8)
+        around = max(_AROUND * STEP // self.step, 8)
 
         def count(start: int, stop: int) -> None:
             counting(events, bits, step, alive, edges, delays, first, doublings, counts, start, stop)
@@ -185,7 +186,7 @@ class Guard:
     def mark(self, marks: NDArray[np.uint8], groups: NDArray[np.uint8], live: NDArray[np.bool_], times: int) -> None:
         """Set SKY in ``marks``, of which RUN and ABOVE are events, as ABOVE is of ``groups``; ``times`` have data."""
         bright, faint = self._tables
-        self._bright.mark(bright, marks, RUN | ABOVE, _STEP, live, marks, self._workers)
+        self._bright.mark(bright, marks, RUN | ABOVE, STEP, live, marks, self._workers)
         self._faint.mark(faint, groups, ABOVE, 1, live, marks, self._workers)
         # Runs in segments that the slowest sweep does not cross in half the data cannot be told from it.
         for segment in np.flatnonzero(self._blind | (self._sweeps > times / 2)):
