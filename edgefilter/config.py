@@ -22,7 +22,6 @@ from edgefilter.errors import ConfigError
 from edgefilter.html import facts
 from edgefilter.stream import Encoding, Kind, Stream
 
-
 Backend = Literal["auto", "cpu", "gpu"]
 
 

@@ -76,7 +76,9 @@ class Channelise:
         self._flags = workers.empty((times, channels), np.uint16)
         self._scratch: SimpleQueue[Scratch] = SimpleQueue()
         for _ in range(workers.threads):
-            self._scratch.put(workers.kernel(make_scratch)(self._bank, plan.spectra_per_cell, stream.channels, len(self.products)))
+            self._scratch.put(
+                workers.kernel(make_scratch)(self._bank, plan.spectra_per_cell, stream.channels, len(self.products))
+            )
 
     def reduce(self, raw: Chunk) -> Cells:
         """Make the cells of a block.

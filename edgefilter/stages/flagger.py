@@ -8,6 +8,7 @@
 What is flagged before the evidence does not enter it. ``docs/flagging.md`` has the reasons.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,8 +92,8 @@ class Flagger:
         self.workers = workers
         self._masked = workers.put(np.flatnonzero(within(frequencies_mhz, settings.mask)))
         self._protected = within(frequencies_mhz, settings.protect)
-        self._evidence_of, self._combine = workers.kernel(evidence), workers.kernel(combine)
-        self._channel_quantiles = workers.kernel(channel_quantiles)
+        self._channel_quantiles, self._combine = workers.kernel(channel_quantiles), workers.kernel(combine)
+        self._evidence_in: Callable[..., None] = workers.kernel(evidence)
         self._guard = Guard(frequencies_mhz, cell_seconds, settings.sky_dm, workers)
         self._zero_dm = ZeroDm(frequencies_mhz, cell_seconds, settings, workers)
 
@@ -209,7 +210,7 @@ class Flagger:
         moments = self.workers.zeros((2, 4, channels), np.float64)
 
         def run(start: int, stop: int) -> None:
-            self._evidence_of(
+            self._evidence_in(
                 power, moment4, hands, flags, *tables, _EVENT, _EVENT_GROUP, marks, groups, moments, start, stop
             )
 

@@ -132,22 +132,19 @@ class Tracks:
         counts = workers.empty((segments, *shape), np.uint8)
         hits = workers.empty((segments - 1, *shape), np.uint8)
         number = workers.put(np.add.reduceat(live, self.edges[:-1]).astype(np.int64))
-        alive = workers.put(live)
+        alive, kernel = workers.put(live), workers.kernel
         edges, delays, doublings, smeared, first = tables
-        counting, finding, dropping, marking = map(
-            workers.kernel, (count_tracks, find_tracks, drop_tones, mark_tracks)
-        )
         around = max(_AROUND * STEP // self.step, 8)
 
         def count(start: int, stop: int) -> None:
-            counting(events, bits, step, alive, edges, delays, first, doublings, counts, start, stop)
+            kernel(count_tracks)(events, bits, step, alive, edges, delays, first, doublings, counts, start, stop)
 
         def find(start: int, stop: int) -> None:
-            finding(counts, first, number, _FILL, around, hits, start, stop)
-            dropping(hits, self.step, edges, delays, first, doublings, alive, marks, start, stop)
+            kernel(find_tracks)(counts, first, number, _FILL, around, hits, start, stop)
+            kernel(drop_tones)(hits, self.step, edges, delays, first, doublings, alive, marks, start, stop)
 
         def mark(start: int, stop: int) -> None:
-            marking(hits, self.step, edges, delays, first, smeared, marks, start, stop)
+            kernel(mark_tracks)(hits, self.step, edges, delays, first, smeared, marks, start, stop)
 
         workers.over(segments, count)
         workers.over(segments - 1, find)

@@ -14,6 +14,8 @@ from edgefilter_kernels.cuda import raw
 from tests.emulator.card import OnCard
 
 _SHIM = Path(__file__).parent / "shim.h"
+# Fortified, a jump from fiber to fiber is taken for an error.
+_OPTIONS = ("-O2", "-w", "-shared", "-fPIC", "-std=c++17", "-U_FORTIFY_SOURCE")
 _KERNEL = re.compile(r'extern "C" __global__ void (\w+)\(([^)]*)\)')
 _TYPES = {
     "int": np.int32,
@@ -53,8 +55,7 @@ class _Module:
             self._kinds[name] = kinds
         stem = Path(_folder().name) / hashlib.sha256("\n".join(code).encode()).hexdigest()
         stem.with_suffix(".cpp").write_text("\n".join(code))
-        command = ["g++", "-O2", "-w", "-U_FORTIFY_SOURCE", "-shared", "-fPIC", "-std=c++17", "-o", f"{stem}.so", f"{stem}.cpp"]
-        subprocess.run(command, check=True)
+        subprocess.run(["g++", *_OPTIONS, "-o", f"{stem}.so", f"{stem}.cpp"], check=True)
         self._library = ctypes.CDLL(f"{stem}.so")
 
     def get_function(self, name):

@@ -8,7 +8,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-
 OPTIONS = ("-std=c++17",)
 """Of the compiler: products and sums may become one instruction, as on the CPU; nothing else is rearranged."""
 
