@@ -19,7 +19,7 @@ from benchmarks.search import make_plan
 from edgefilter.card import Card
 from edgefilter.cells import Rows
 from edgefilter.chunk import Chunk
-from edgefilter.config import NodeConfig, validate
+from edgefilter.config import NodeConfig, Reduction, validate
 from edgefilter.errors import ConfigError
 from edgefilter.plan import Plan, resolve
 from edgefilter.reducer import Reducer
@@ -47,6 +47,8 @@ class Sizes:
     times: int = 4096
     search_rows: int = 4096
     chain_rows: int = 1024
+    bands: int = 4
+    dm: tuple[float, float] = (0.0, 1000.0)
 
 
 @dataclass(frozen=True)
@@ -150,18 +152,17 @@ def _flag(bench: Bench, device: Device, sizes: Sizes) -> None:
 
 def _search(bench: Bench, device: Device, sizes: Sizes) -> None:
     """Blocks of noise that are where the search is; each of them is searched in the same blocks around it."""
-    plan, workers = make_plan(4), device.workers
-    settings = plan.settings.model_copy(
-        update={"block": plan.settings.block.model_copy(update={"rows": sizes.search_rows})}
-    )
-    plan = Plan(plan.stream, settings)
+    stream, tree, workers = make_plan().stream, make_plan().settings.model_dump(), device.workers
+    tree["block"]["rows"] = sizes.search_rows
+    tree["pulses"] |= {"bands": sizes.bands, "dm": sizes.dm}
+    plan = Plan(stream, validate(Reduction, tree))
     whiten = CardWhiten(plan, workers) if isinstance(workers, Card) else Whiten(plan, workers)
     search = CardSearch(plan, workers) if isinstance(workers, Card) else Search(plan, workers)
     rows = whiten.history + plan.rows_per_block
     noise = np.random.default_rng(1).normal(96, 16, (1, rows, plan.channels)).astype(np.float32)
     white = whiten.reduce(Rows(0, noise, np.ones(noise.shape[1:], np.uint16)))
     around = 1 + sum(-(-depth // plan.rows_per_block) for depth in (search.history, search.lookahead))
-    case, real = f"search, {search.trials} trials, 4 bands", plan.block_seconds
+    case, real = f"search, {search.trials} trials, {sizes.bands} bands", plan.block_seconds
     bench.rate(
         GROUP, case, device.who, real, "x real time", lambda: search.reduce([white] * around, 0), workers.threads + 1
     )
@@ -174,7 +175,7 @@ def _chain(bench: Bench, device: Device, sizes: Sizes) -> None:
         "chain", Kind.VOLTAGE, 0, Fraction(300_000_000), 1, 1.35e9, hertz, ("X", "Y"), 8, Encoding.SIGNED, True
     )
     tree = {
-        "channelise": {"channels": sizes.channels}, "detect": {"spectra": 64}, "pulses": {"dm": [0, 1000]},
+        "channelise": {"channels": sizes.channels}, "detect": {"spectra": 64}, "pulses": {"dm": sizes.dm},
         "block": {"rows": sizes.chain_rows},
     }  # fmt: skip
     plan = Plan(stream, resolve(validate(NodeConfig, tree), stream))
@@ -187,7 +188,7 @@ def _chain(bench: Bench, device: Device, sizes: Sizes) -> None:
 
     while not block():
         pass
-    case = f"whole chain, {sizes.channels} channels, DM 0 to 1000, from the host's memory"
+    case = f"whole chain, {sizes.channels} channels, DM {sizes.dm[0]:g} to {sizes.dm[1]:g}, from the host's memory"
     amount = plan.samples_per_block / 1e6
     bench.rate(GROUP, case, device.who, amount, UNIT, block, device.workers.threads + 1)
 

@@ -119,10 +119,7 @@ class Bench:
 
     def write(self, path: Path, beside: Mapping[str, str] | None = None) -> None:
         """Write everything as JSON; ``beside`` the processor, what else it was measured on."""
-        content = {
-            "machine": describe() | dict(beside or {}),
-            "skipped": self.skipped,
-            "results": [asdict(item) for item in self.results],
-        }
+        results = [asdict(item) for item in self.results]
+        content = {"machine": describe() | dict(beside or {}), "skipped": self.skipped, "results": results}
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content, indent=1) + "\n")

@@ -7,7 +7,9 @@ from benchmarks.harness import Bench
 from edgefilter.errors import ConfigError
 from edgefilter.workers import Workers
 
-SMALL = gpu.Sizes(copied=1 << 16, samples=1 << 14, channels=64, times=128, search_rows=256, chain_rows=64)
+SMALL = gpu.Sizes(
+    copied=1 << 16, samples=1 << 14, channels=64, times=128, search_rows=256, chain_rows=64, bands=1, dm=(0.0, 20.0)
+)
 
 
 def test_everything_is_measured(card):
