@@ -7,7 +7,7 @@ ask for what has been measured before with :meth:`Bench.value`. What is quoted i
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -117,8 +117,9 @@ class Bench:
                     table.add_row(case, result.who, str(result.threads), f"{result.rate:.4g}", result.unit, ratio)
             yield table
 
-    def write(self, path: Path) -> None:
-        """Write everything as JSON."""
-        content = {"machine": describe(), "skipped": self.skipped, "results": [asdict(item) for item in self.results]}
+    def write(self, path: Path, beside: Mapping[str, str] | None = None) -> None:
+        """Write everything as JSON; ``beside`` the processor, what else it was measured on."""
+        results = [asdict(item) for item in self.results]
+        content = {"machine": describe() | dict(beside or {}), "skipped": self.skipped, "results": results}
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content, indent=1) + "\n")

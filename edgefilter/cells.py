@@ -1,9 +1,9 @@
 """What flows between detection and the products: time-channel cells, and the rows they are integrated to."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from enum import IntFlag
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,6 +96,12 @@ class Cells:
     moment4: NDArray[np.float32] | None = None
     tagged: NDArray[np.int64] | None = None
     cost: tuple[FlagCost, ...] = ()
+
+    def moved(self, move: Callable[[Any], Any]) -> Self:
+        """Return them with each array of all cells where ``move`` takes it."""
+        fourth = None if self.moment4 is None else move(self.moment4)
+        arrays = {"power": move(self.power), "flags": move(self.flags), "accumulated": move(self.accumulated)}
+        return replace(self, **arrays, moment4=fourth)
 
 
 @dataclass(slots=True)

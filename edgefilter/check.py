@@ -8,6 +8,7 @@ from typing import Self
 
 import numpy as np
 
+from edgefilter.backend import Compute
 from edgefilter.chunk import Chunk
 from edgefilter.config import InputSection
 from edgefilter.errors import ConfigError
@@ -91,9 +92,9 @@ def ring_samples(plan: Plan, settings: InputSection) -> int:
     return wanted
 
 
-def warm_up(plan: Plan, threads: int = 0) -> None:
+def warm_up(plan: Plan, compute: Compute) -> None:
     """Have all kernels that a plan needs compiled."""
-    with Workers(threads) as workers:
+    with compute.workers(plan) as workers:
         reducer = Reducer(_shortened(plan, min(plan.rows_per_block, _WARMING_ROWS)), workers)
         deque(reducer.feed(_noise(reducer, 0)), 0)
         deque(reducer.finish(), 0)
@@ -114,7 +115,7 @@ def measure_cores(plan: Plan, threads: int = 0) -> tuple[float, int]:
     rows, least = plan.rows_per_block, max(256, plan.sweep_rows(plan.dm_range[1]))
     while rows > least and rows * plan.samples_per_row * plan.stream.sample_bytes > _MEASURED_BYTES:
         rows //= 2
-    warm_up(plan, threads)
+    warm_up(plan, Compute(threads=threads))
     return _cpu_per_second(plan, rows, threads), len(os.sched_getaffinity(0))
 
 

@@ -22,6 +22,8 @@ from edgefilter.errors import ConfigError
 from edgefilter.html import facts
 from edgefilter.stream import Encoding, Kind, Stream
 
+Backend = Literal["auto", "cpu", "gpu"]
+
 
 class Section(BaseModel):
     """A table of the configuration file: frozen, and no key that it does not know."""
@@ -162,6 +164,8 @@ class NodeSection(Section):
     """Part of the path of every product."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     """Worker threads; 0 is one a core."""
+    backend: Backend = "cpu"
+    """What reduces: the processor, or an NVIDIA card, which rounds otherwise; auto takes a card if it can."""
     run_directory: str | None = None
     """Sockets, state and rings, best in memory (tmpfs); if not given the service manager's, or a folder of the node's
     name below /dev/shm."""

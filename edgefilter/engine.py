@@ -1,11 +1,14 @@
 """The one engine behind all doors: raw windows in, products kept."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from edgefilter.backend import Compute
 from edgefilter.chunk import Chunk
+from edgefilter.errors import CardError
 from edgefilter.harvest import Harvester
 from edgefilter.plan import Plan
 from edgefilter.products import Product
@@ -15,7 +18,6 @@ from edgefilter.reducer import ReducedBlock, Reducer
 from edgefilter.store.base import Store
 from edgefilter.tally import Tally
 from edgefilter.version import __version__
-from edgefilter.workers import Workers
 
 Keep = Callable[[Sequence[Product], int, Tally], None]
 """Keeps products durably: those of a block, the first block whose products are not kept then, and the block's sums."""
@@ -53,12 +55,19 @@ class Engine:
         Where products go, block by block; the stream's header and the settings go there first.
     node
         Name of the node.
-    threads
-        Worker threads, 0 for one a core.
+    compute
+        What reduces.
     first_block, stream_block
         As :class:`~edgefilter.reducer.Reducer` takes them.
     tally
         Sums to go on with.
+
+    Attributes
+    ----------
+    reducer
+        Says which window is fed next: after a card has failed, one that was fed before.
+    ended
+        Whether all is reduced and kept: once :meth:`finish` has been called and no card failed on the way.
     """
 
     def __init__(
@@ -66,15 +75,21 @@ class Engine:
         plan: Plan,
         keep: Keep,
         node: str,
-        threads: int = 0,
+        compute: Compute = Compute(),  # noqa: B008 - frozen
         first_block: int = 0,
         stream_block: int = 0,
         tally: Tally | None = None,
     ) -> None:
-        self._workers = Workers(threads)
+        self._plan = plan
+        self._compute = compute
         self._keep_products = keep
         self._harvester = Harvester(plan, node, __version__)
-        self.reducer = Reducer(plan, self._workers, first_block, stream_block)
+        self._next = max(first_block, stream_block)
+        self._stream_block = stream_block
+        self.ended = False
+        self._workers = compute.workers(plan)
+        with self._while_it_works():
+            self.reducer = Reducer(plan, self._workers, first_block, stream_block)
         self.tally = Tally() if tally is None else tally
         keep((stream_product(plan.stream), config_product(plan.settings)), max(first_block, stream_block), Tally())
 
@@ -83,11 +98,41 @@ class Engine:
 
         ``intact`` is what :meth:`~edgefilter.reducer.Reducer.feed` takes.
         """
-        return [self._keep(done) for done in self.reducer.feed(raw, intact)]
+        return self._kept(self.reducer.feed(raw, intact))
 
     def finish(self) -> list[ReducedSummary]:
-        """Reduce what is left when no window follows."""
-        return [self._keep(done) for done in self.reducer.finish()]
+        """Reduce what is left when no window follows; if :attr:`ended` is not set then, some do."""
+        self.ended = True
+        return self._kept(self.reducer.finish())
+
+    def _kept(self, blocks: Iterable[ReducedBlock]) -> list[ReducedSummary]:
+        kept: list[ReducedSummary] = []
+        with self._while_it_works():
+            for done in blocks:
+                kept.append(self._keep(done))
+                self._next = done.block + 1
+        return kept
+
+    @contextmanager
+    def _while_it_works(self) -> Iterator[None]:
+        """Where a card fails, have the processor begin at the first block whose products are not kept (law 1).
+
+        Raises
+        ------
+        CardError
+            If nothing is to take the card's place.
+        """
+        try:
+            yield
+        except self._workers.failures as error:
+            why = f"the card has failed: {type(error).__name__}: {' '.join(str(error).split())}"
+            if self._compute.backend != "auto" or not self._compute.falls_back:
+                raise CardError(why) from error
+            failed = self._workers
+            self._workers = self._compute.processor(f"from block {self._next} on: {why}")
+            self.reducer = Reducer(self._plan, self._workers, self._next, self._stream_block)
+            self.ended = False
+            failed.close()
 
     def _keep(self, done: ReducedBlock) -> ReducedSummary:
         harvest = self._harvester.harvest(done)

@@ -4,6 +4,7 @@
 
     EdgefilterError                 shown as one line; the program ends with exit status 1
     ├── ConfigError                 a setting: where it stands, its value, what it must be
+    ├── CardError                   a card that failed while it worked; the processor can go on
     ├── InputError                  samples that cannot be taken in
     │   ├── FormatError             a file: its path, what is wrong, what was expected
     │   └── SequenceError           files that do not belong to one stream
@@ -27,6 +28,10 @@ class EdgefilterError(Exception):
 
 class ConfigError(EdgefilterError):
     """A setting that cannot be: the message names its key, its value and its bound."""
+
+
+class CardError(EdgefilterError):
+    """A card that failed while it worked."""
 
 
 class InputError(EdgefilterError):

@@ -121,6 +121,11 @@ class Reducer:
         return max(self._search_after + 2, self._keep.after)
 
     @property
+    def guarded(self) -> int:
+        """Decisions of a card's search so far that are so near to the threshold that the processor may differ."""
+        return self._search.guarded
+
+    @property
     def next_raw(self) -> int:
         """Number of the block that :meth:`feed` takes next."""
         return self._reduced.next

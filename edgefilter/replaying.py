@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from edgefilter.backend import Compute
 from edgefilter.config import Reduction
 from edgefilter.engine import Engine, into
 from edgefilter.plan import Plan, resolve
@@ -24,8 +25,8 @@ class Replay:
         Directory of the store, made if it is not there, its ``file://`` URL, or ``s3://BUCKET/PREFIX``.
     node
         Name that the products' paths carry.
-    threads
-        Worker threads, 0 for one a core.
+    compute
+        What reduces.
 
     Raises
     ------
@@ -36,20 +37,30 @@ class Replay:
     """
 
     def __init__(
-        self, source: Source, settings: Reduction, store: str | Path, node: str = "node", threads: int = 0
+        self,
+        source: Source,
+        settings: Reduction,
+        store: str | Path,
+        node: str = "node",
+        compute: Compute = Compute(),  # noqa: B008 - frozen
     ) -> None:
         self._source = source
-        self._threads = threads
+        self._compute = compute
         self.plan = Plan(source.stream, resolve(settings, source.stream, source.samples))
         self._store = connect(store, create=True)
         self._node = node
         self.tally = Tally()
+        self.guarded = 0
+        """As of the reducer, once all is reduced."""
 
     def run(self) -> Iterator[int]:
         """Reduce all; yield, after each block, the number of samples that are done."""
-        with Engine(self.plan, into(self._store), self._node, self._threads, tally=self.tally) as engine:
-            while engine.reducer.next_raw * self.plan.samples_per_block < self._source.samples:
+        with Engine(self.plan, into(self._store), self._node, self._compute, tally=self.tally) as engine:
+            while not engine.ended:
                 start, stop = engine.reducer.window(engine.reducer.next_raw)
-                engine.feed(self._source.read(start, stop))
-                yield min(stop, self._source.samples)
-            engine.finish()
+                if engine.reducer.next_raw * self.plan.samples_per_block < self._source.samples:
+                    engine.feed(self._source.read(start, stop))
+                    yield min(stop, self._source.samples)
+                else:
+                    engine.finish()
+            self.guarded = engine.reducer.guarded

@@ -1,10 +1,15 @@
-"""A few threads for kernels that release the GIL."""
+"""A few threads for kernels that release the GIL, and memory for the arrays that they work on."""
 
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 _PIECES = 4  # a thread: some pieces take longer than others, and whoever is done takes the next
 
@@ -14,11 +19,21 @@ class Workers:
 
     What is computed must not depend on where the ranges are cut: results are the same for any number of threads.
 
+    A :class:`~edgefilter.card.Card` may take its place. So a stage asks here for kernels, and for arrays that they
+    take; with threads, these are the kernel and the array themselves.
+
     Parameters
     ----------
     threads
         Number of threads; 0 is one a core that this process may use.
+
+    Attributes
+    ----------
+    failures
+        Exceptions that say that the device has failed, and not the work; none for threads.
     """
+
+    failures: tuple[type[Exception], ...] = ()
 
     def __init__(self, threads: int = 0) -> None:
         self.threads = threads or len(os.sched_getaffinity(0))
@@ -35,6 +50,30 @@ class Workers:
         futures = [self._pool.submit(run, at, min(at + step, count)) for at in range(0, count, step)]
         for future in futures:
             future.result()
+
+    def kernel(self, function: Function) -> Function:
+        """Return what does the work of a kernel here."""
+        return function
+
+    def empty(self, shape: tuple[int, ...], kind: DTypeLike) -> Any:
+        """Return an array for kernels that holds anything."""
+        return np.empty(shape, kind)
+
+    def zeros(self, shape: int | tuple[int, ...], kind: DTypeLike = np.float64) -> Any:
+        """Return an array for kernels that holds zeros."""
+        return np.zeros(shape, kind)
+
+    def put(self, array: Any) -> Any:
+        """Return an array as kernels take it; itself, if they take it."""
+        return array
+
+    def upload(self, samples: Any) -> Any:
+        """As :meth:`put`, of a block's samples: what is returned is good until the next call."""
+        return samples
+
+    def get(self, array: Any) -> Any:
+        """Return an array of kernels as a NumPy one, when all that it comes from has been computed."""
+        return array
 
     def close(self) -> None:
         """End the threads."""

@@ -35,7 +35,7 @@ def card(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Car
     """A card: one that the host emulates, and a real one where there is one."""
     if request.param == "real":
         try:
-            return Card(1)
+            return Card()
         except ConfigError as error:
             pytest.skip(str(error))
     if shutil.which("g++") is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgefilter.analysis.archive import Archive
+from edgefilter.backend import Compute
 from edgefilter.config import Reduction, validate
 from edgefilter.replaying import Replay
 from edgefilter.sources import Source
@@ -71,7 +72,7 @@ def replay(
     temporary = tempfile.mkdtemp(prefix="edgefilter-") if store is None else None
     where = str(store or temporary)
     try:
-        for _ in Replay(source, reduction, where, threads=threads).run():
+        for _ in Replay(source, reduction, where, compute=Compute(threads=threads)).run():
             pass
         return Archive(reader.open_store(where), temporary)
     except BaseException:

@@ -21,6 +21,8 @@ def command(
 ) -> None:
     """Explain a configuration: rates, block length, history, memory, latency, cores."""
     # Imported here, because numba and scipy take seconds that --help need not wait.
+    from edgefilter.backend import Compute
+    from edgefilter.card_memory import card_memory
     from edgefilter.check import Facts, measure_cores, ring_samples
     from edgefilter.plan import Plan, resolve
     from edgefilter.sources.files import open_files
@@ -57,10 +59,20 @@ def command(
         ("latency", f"{facts.latency_seconds:.4g} s from the arrival of a pulse to its product at the latest"),
         ("settings", plan.settings.digest()),
     ]
+    if settings.node.backend != "cpu":
+        needed = card_memory(plan)
+        parts = ", ".join(f"{name} {size(part)}" for name, part in needed.items() if part)
+        rows.append(("card's memory", f"{size(sum(needed.values()))}: {parts}"))
     for name, value in rows:
         table.add_row(name, value)
     console = Console()
+
+    def tell(_: str, line: str) -> None:
+        console.print(f"reduces on: {line}", markup=False, highlight=False, soft_wrap=True)
+
     console.print(table)
+    if settings.node.backend != "cpu":
+        Compute(settings.node.backend, settings.node.threads, tell).workers(plan).close()
     if measure:
         need, here = measure_cores(plan, settings.node.threads)
         verdict = "enough" if need <= here else "too few"

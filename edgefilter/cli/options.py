@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from edgefilter.config import Backend
 from edgefilter.errors import ConfigError
 
 
@@ -22,6 +23,9 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting, such as pulses.widths=7.")
 ]
 ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="Worker threads; 0 is one a core.")]
+BackendOption = Annotated[
+    Backend | None, typer.Option("--backend", help="What reduces; auto takes an NVIDIA card if it can.  [default: cpu]")
+]
 ReportOption = Annotated[bool, typer.Option("--report/--no-report", help="End by writing STORE-report.html.")]
 
 

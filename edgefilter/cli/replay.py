@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from edgefilter.cli.options import ReportOption, SetOption, StoreOption, ThreadsOption, overrides
+from edgefilter.cli.options import BackendOption, ReportOption, SetOption, StoreOption, ThreadsOption, overrides
 from edgefilter.cli.report import report_beside
 from edgefilter.cli.show import candidates_table, closing_lines, compiling_line, settings_lines
 from edgefilter.config import NodeConfig, load, validate
@@ -26,10 +26,12 @@ def command(
     snr: Annotated[float | None, typer.Option(metavar="MIN", help="Threshold in S/N.  [default: 7]")] = None,
     assignments: SetOption = None,
     threads: ThreadsOption = 0,
+    backend: BackendOption = None,
     report: ReportOption = True,
 ) -> None:
     """Reduce recorded files: SIGPROC, PSRFITS search mode, FBH5, GUPPI RAW, PSRDADA, VDIF."""
     # Imported here, because numba and scipy take seconds that --help need not wait.
+    from edgefilter.backend import Compute
     from edgefilter.replaying import Replay
     from edgefilter.sources.files import open_files
     from edgefilter_kernels.jit import compilations
@@ -41,7 +43,12 @@ def command(
     try:
         for warning in source.warnings:
             notes.print(f"edgefilter: warning: {warning}", markup=False, highlight=False, soft_wrap=True)
-        replay = Replay(source, settings, store, node=settings.node.name, threads=threads or settings.node.threads)
+
+        def tell(_: str, line: str) -> None:
+            notes.print(f"reducing on: {line}", markup=False, highlight=False, soft_wrap=True)
+
+        compute = Compute(backend or settings.node.backend, threads or settings.node.threads, tell)
+        replay = Replay(source, settings, store, settings.node.name, compute)
         for line in settings_lines(replay.plan):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         bar = Progress(
@@ -67,6 +74,9 @@ def command(
         console.print(candidates_table(replay.tally, replay.plan))
         for line in closing_lines(replay.tally, store):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
+        if replay.guarded:
+            near = f"{replay.guarded} events are so near to the threshold that the processor may decide otherwise"
+            console.print(near, highlight=False, soft_wrap=True)
         if report:
             console.print(report_beside(store), markup=False, highlight=False, soft_wrap=True)
     finally:

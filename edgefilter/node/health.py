@@ -175,6 +175,8 @@ def _of_streams(streams: list[Message]) -> Iterator[Metric]:
     for name, text in _GAUGES.items():
         values = [((stream["name"],), stream[name]) for stream in streams if stream[name] is not None]
         yield _metric(name, text, values, "stream")
+    backends = [((stream["name"], stream["backend"]), 1) for stream in streams if stream["backend"]]
+    yield _metric("backend", "What reduces: 1 for cpu or gpu.", backends, "stream", "backend")
     for name in _ARRIVED:
         rates = _of_each(streams, "rates", name)
         yield _metric(f"received_{name}_per_second", f"Rate of arrival of {name} over some seconds.", rates, "stream")

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from edgefilter.backend import Compute
 from edgefilter.check import Facts, ring_samples, warm_up
 from edgefilter.clock import NS, tai_ns, tai_ns_from_utc_mjd
 from edgefilter.config import NodeConfig, validate
@@ -70,6 +71,9 @@ class Reducing:
         self._sums: Counter[str] = Counter()
         self._arrivals = Arrivals()
         self._reader: RingReader | None = None
+        # The ring keeps nothing for a shadow that looks back: if its card fails, it does.
+        node = self._config.node
+        self._compute = Compute(node.backend, node.threads, self._tell_backend, falls_back=not self._shadow)
         self._noted: Message = {"ready": False, "phase": "waiting", "shadow": self._shadow, "reason": ""}
         now = time.time()
         self._tai_ahead_ns = tai_ns_from_utc_mjd(40587 + int(now // 86400), now % 86400) - round(now * NS)
@@ -91,7 +95,7 @@ class Reducing:
         self._note(phase="warming", header=stream.to_json(), stream=stream.id)
         self._note(code=__version__, settings=plan.settings.digest(), node=self._config.node.name)
         if self._shadow:
-            warm_up(plan, self._config.node.threads)
+            warm_up(plan, self._compute)
         else:
             self._open_spool()
             self._forget_shadow()
@@ -194,11 +198,11 @@ class Reducing:
     # --- block by block
 
     def _reduce(self, first: int) -> None:
-        plan, node = self._plan, self._config.node
+        plan = self._plan
         self._first = first
         stream_block = plan.block_of_sample(first)
         next_block = self._shadow_start(stream_block) if self._shadow else self._start(stream_block)
-        with Engine(plan, self._keep, node.name, node.threads, next_block, stream_block) as engine:
+        with Engine(plan, self._keep, self._config.node.name, self._compute, next_block, stream_block) as engine:
             self._engine = engine
             self._note(
                 phase="reducing",
@@ -207,9 +211,9 @@ class Reducing:
                 latency_seconds=(engine.reducer.latency_blocks + 1) * plan.block_seconds,
             )
             self._link.tell("ready", settings=plan.settings.digest(), state=self.state())
-            while self._feed_next():
-                pass
-            engine.finish()
+            while not engine.ended:
+                if not self._feed_next():
+                    engine.finish()
 
     def _start(self, stream_block: int) -> int:
         """First block that is not committed."""
@@ -271,6 +275,10 @@ class Reducing:
             self._kept.append(item)
         self._note(ready=True, next_sample=next_block * self._length)
         self._tell_block(item)
+
+    def _tell_backend(self, backend: str, line: str) -> None:
+        self._note(backend=backend)
+        self._link.tell("backend", backend=backend, line=line)
 
     def _commit_header(self) -> None:
         assert self._header is not None

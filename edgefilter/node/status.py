@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _SHOWN = (
     "stream", "settings", "code", "lag_seconds", "behind_sky_seconds", "ring_seconds", "ring_capacity_seconds",
-    "latency_seconds", "next_sample",
+    "latency_seconds", "next_sample", "backend",
 )  # fmt: skip
 
 

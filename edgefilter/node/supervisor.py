@@ -242,6 +242,8 @@ class Supervisor:
             self._ring_made(stream, message["header"])
         elif kind == "block" and stream is not None:
             self._block_made(child, stream, message)
+        elif kind == "backend":
+            self.log.info("backend", child=child.name, backend=message["backend"], line=message["line"])
         elif kind == "compiling":
             self.tell("compiling", kernel=message["kernel"])
             self.log.debug("compiling", kernel=message["kernel"])

@@ -148,7 +148,7 @@ class Upgrades:
             else:
                 keys = [f"{name}.{key}" for key in after if before[key] != after[key] and key not in _LIVE]
             for key in keys:
-                if key not in ("node.threads", "node.name"):
+                if key not in ("node.threads", "node.backend", "node.name"):
                     say(f"{key} takes effect when the node starts anew")
 
     def _note(self, new: NodeConfig) -> None:
@@ -304,4 +304,4 @@ class Upgrades:
 def _same_work(old: NodeConfig, new: NodeConfig) -> bool:
     science = set(Reduction.model_fields)
     same = old.model_dump(include=science) == new.model_dump(include=science)
-    return same and (old.node.threads, old.node.name) == (new.node.threads, new.node.name)
+    return same and all(getattr(old.node, key) == getattr(new.node, key) for key in ("threads", "backend", "name"))

@@ -56,7 +56,7 @@ class Channelise:
         self.lookahead = 0
         hands = len(stream.products)
         self.products = _PRODUCTS if settings.detect.stokes == "IQUV" else _PRODUCTS[:hands]
-        self._bank = make_bank(
+        bank = make_bank(
             filter_,
             plan.fine_channels,
             stream.bits,
@@ -65,16 +65,20 @@ class Channelise:
             stream.complex_samples,
             plan.samples_per_spectrum,
         )
+        self._bank = bank._replace(coefficients=workers.put(bank.coefficients))
         self._plan = plan
         self._workers = workers
+        self._pfb, self._lose_not_finite = workers.kernel(pfb), workers.kernel(lose_not_finite)
         times, channels = plan.cells_per_block, plan.channels
-        self._power = np.empty((times, channels, len(self.products)), np.float32)
-        self._moment4 = np.empty((times, channels, hands), np.float32)
-        self._accumulated = np.empty(times, np.int32)
-        self._flags = np.empty((times, channels), np.uint16)
+        self._power = workers.empty((times, channels, len(self.products)), np.float32)
+        self._moment4 = workers.empty((times, channels, hands), np.float32)
+        self._accumulated = workers.empty((times,), np.int32)
+        self._flags = workers.empty((times, channels), np.uint16)
         self._scratch: SimpleQueue[Scratch] = SimpleQueue()
         for _ in range(workers.threads):
-            self._scratch.put(make_scratch(self._bank, plan.spectra_per_cell, stream.channels, len(self.products)))
+            self._scratch.put(
+                workers.kernel(make_scratch)(self._bank, plan.spectra_per_cell, stream.channels, len(self.products))
+            )
 
     def reduce(self, raw: Chunk) -> Cells:
         """Make the cells of a block.
@@ -99,15 +103,15 @@ class Channelise:
         block = expect_block(raw, plan, self.history)
         times, spectra = plan.cells_per_block, plan.spectra_per_cell
         power, moment4, accumulated, flags = self._power, self._moment4, self._accumulated, self._flags
-        valid = _complete(raw, times * spectra, plan)
+        data, valid = self._workers.upload(raw.data), self._workers.put(_complete(raw, times * spectra, plan))
         flags[:] = 0
 
         def run(start: int, stop: int) -> None:
             first, last = start * plan.samples_per_cell, stop * plan.samples_per_cell + self.history
             work = self._scratch.get()
-            pfb(
+            self._pfb(
                 self._bank,
-                raw.data[first:last],
+                data[first:last],
                 valid[start * spectra : stop * spectra],
                 power[start:stop],
                 moment4[start:stop],
@@ -116,13 +120,13 @@ class Channelise:
             )
             self._scratch.put(work)
             if plan.stream.encoding is Encoding.FLOAT:
-                lose_not_finite(power[start:stop], flags[start:stop], int(Flag.LOST))
-                lose_not_finite(moment4[start:stop], flags[start:stop], int(Flag.LOST))
+                self._lose_not_finite(power[start:stop], flags[start:stop], int(Flag.LOST))
+                self._lose_not_finite(moment4[start:stop], flags[start:stop], int(Flag.LOST))
 
         self._workers.over(times, run)
         few = 2 * accumulated < spectra
         accumulated[few] = 0
-        flags[few] = Flag.LOST
+        flags[few] = int(Flag.LOST)
         if plan.stream.encoding is Encoding.FLOAT or few.any():
             lost = flags != 0
             power[lost] = 0

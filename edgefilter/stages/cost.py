@@ -46,7 +46,7 @@ class CostMeter:
         Parameters
         ----------
         cells
-            The block, flagged.
+            The block, flagged; not on a card.
         block
             Its number, from which the places of the signals follow.
         """
@@ -92,9 +92,7 @@ class CostMeter:
         gain = (1 + sigma * relative * shape).astype(np.float32)[:, :, None]
         power = np.ascontiguousarray(cells.power[:, :, :hands] * gain)
         moment4 = None if cells.moment4 is None else cells.moment4 * gain * gain
-        flags = lost.copy()
-        self._flagger.flag(power, moment4, cells.accumulated, hands, flags)
-        return flags
+        return self._flagged(power, moment4, cells.accumulated, hands, lost.copy())
 
     def _noise(self, cells: Cells, random: np.random.Generator) -> list[FlagCost]:
         known = cells.accumulated[cells.accumulated > 0]
@@ -103,9 +101,22 @@ class CostMeter:
         # Gamma noise; its kurtosis would need the voltages, so that only power's flaggers are asked.
         shape = spectra or 64
         power = random.gamma(shape, 1 / shape, (times, len(self._mhz), 1)).astype(np.float32)
-        flags = np.zeros(power.shape[:2], np.uint16)
-        self._flagger.flag(power, None, np.full(times, spectra, np.int32), 1, flags)
+        none = np.zeros(power.shape[:2], np.uint16)
+        flags = self._flagged(power, None, np.full(times, spectra, np.int32), 1, none)
         return [FlagCost(name, "noise", 0.0, float((flags & bits != 0).mean()), flags.size) for name, bits in _names()]
+
+    def _flagged(
+        self,
+        power: NDArray[np.float32],
+        moment4: NDArray[np.float32] | None,
+        accumulated: NDArray[np.int32],
+        hands: int,
+        flags: NDArray[np.uint16],
+    ) -> NDArray[np.uint16]:
+        workers = self._flagger.workers
+        there, fourth = workers.put(flags), None if moment4 is None else workers.put(moment4)
+        self._flagger.flag(workers.put(power), fourth, workers.put(accumulated), hands, there)
+        return np.asarray(workers.get(there), np.uint16)
 
 
 def _compare(

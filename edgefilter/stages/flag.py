@@ -22,6 +22,7 @@ class FlagStage:
 
     def __init__(self, plan: Plan, workers: Workers) -> None:
         self._plan = plan
+        self._workers = workers
         seconds = plan.stream.seconds(plan.samples_per_cell)
         self.flagger = Flagger(plan.frequencies_mhz, seconds, plan.settings.flag, workers)
 
@@ -42,8 +43,8 @@ class FlagStage:
             raise ValueError(f"cells {cells.power.shape} have not the {self._plan.channels} channels of the plan")
         self.flagger.flag(cells.power, cells.moment4, cells.accumulated, hands_of(cells.products), cells.flags)
         tagged = cells.flags & np.uint16(Flag.TAGGED) != 0
-        cells.tagged = np.count_nonzero(tagged, axis=0).astype(np.int64)
+        cells.tagged = self._workers.get(np.count_nonzero(tagged, axis=0)).astype(np.int64)
         cells.flags &= ~np.uint16(Flag.TAGGED)
         block = cells.start // self._plan.cells_per_block
         if block % EVERY == 0:
-            cells.cost = CostMeter(self._plan, self.flagger).measure(cells, block)
+            cells.cost = CostMeter(self._plan, self.flagger).measure(cells.moved(self._workers.get), block)

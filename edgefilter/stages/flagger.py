@@ -8,6 +8,7 @@
 What is flagged before the evidence does not enter it. ``docs/flagging.md`` has the reasons.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,16 +82,18 @@ class Flagger:
     settings
         Which flaggers, how eager.
     workers
-        Threads.
+        Threads, or the card that the arrays are on.
     """
 
     def __init__(
         self, frequencies_mhz: NDArray[np.float64], cell_seconds: float, settings: FlagSettings, workers: Workers
     ) -> None:
         self._settings = settings
-        self._workers = workers
-        self._masked = within(frequencies_mhz, settings.mask)
+        self.workers = workers
+        self._masked = workers.put(np.flatnonzero(within(frequencies_mhz, settings.mask)))
         self._protected = within(frequencies_mhz, settings.protect)
+        self._channel_quantiles, self._combine = workers.kernel(channel_quantiles), workers.kernel(combine)
+        self._evidence_in: Callable[..., None] = workers.kernel(evidence)
         self._guard = Guard(frequencies_mhz, cell_seconds, settings.sky_dm, workers)
         self._zero_dm = ZeroDm(frequencies_mhz, cell_seconds, settings, workers)
 
@@ -118,37 +121,43 @@ class Flagger:
             uint16 ``[time, channel]``, changed in place. LOST cells stay LOST and nothing else.
         """
         times, channels = flags.shape
-        flags[:, self._masked] |= np.where(flags[:, self._masked] & Flag.LOST, 0, Flag.MASK).astype(np.uint16)
+        if self._masked.size:
+            lost = flags[:, self._masked] & np.uint16(Flag.LOST) != 0
+            flags[:, self._masked] |= np.where(lost, np.uint16(0), np.uint16(Flag.MASK))
+        put, accumulated = self.workers.put, self.workers.get(accumulated)
         background = self._background(power, accumulated, hands, flags)
         self._zero_dm.flag(power, hands, background.centre, background.sigma, flags)
         if moment4 is None or background.spectra < _LEAST_SPECTRA or not self._settings.kurtosis_sigma:
-            moment4 = np.zeros((times, channels, 0), np.float32)
-        marks = np.empty((times, channels), np.uint8)
-        groups = np.empty((-(-times // GROUP), channels), np.uint8)
+            moment4 = self.workers.empty((times, channels, 0), np.float32)
+        marks = self.workers.empty((times, channels), np.uint8)
+        groups = self.workers.empty((-(-times // GROUP), channels), np.uint8)
         moments = self._evidence(power, moment4, accumulated, hands, background, flags, marks, groups)
         self._guard.mark(marks, groups, background.live, background.times)
         channel = judge(Left.of(moments, background.centre, background.sigma, background.spectra), self._settings)
         channel[self._protected & (channel != 0)] = Flag.TAGGED
 
         table = _flags_of_marks(bool(self._settings.power_sigma))
-        tables = np.stack([table, np.where(table != 0, Flag.TAGGED, 0).astype(np.uint16)])
+        tables = put(np.stack([table, np.where(table != 0, Flag.TAGGED, 0).astype(np.uint16)]))
+        protected, whole = put(self._protected), put(channel)
 
         def run(start: int, stop: int) -> None:
-            combine(marks, tables, self._protected, channel, int(Flag.LOST), flags, start, stop)
+            self._combine(marks, tables, protected, whole, int(Flag.LOST), flags, start, stop)
 
-        self._workers.over(times, run)
+        self.workers.over(times, run)
 
     def _background(
         self, power: NDArray[np.float32], accumulated: NDArray[np.int32], hands: int, flags: NDArray[np.uint16]
     ) -> Background:
         channels = flags.shape[1]
         step = int(np.clip(len(power) // _QUANTILE_TIMES, 1, 4))
-        quantiles, count = np.zeros((2, channels)), np.zeros((2, channels), np.int64)
+        found = self.workers.zeros((2, channels), np.float64), self.workers.zeros((2, channels), np.int64)
+        fractions = self.workers.put(_QUANTILES)
 
         def run(start: int, stop: int) -> None:
-            channel_quantiles(power, hands, flags, step, _QUANTILES, quantiles, count, start, stop)
+            self._channel_quantiles(power, hands, flags, step, fractions, *found, start, stop)
 
-        self._workers.over(channels, run, align=LANES)
+        self.workers.over(channels, run, align=LANES)
+        quantiles, count = map(self.workers.get, found)
         known = accumulated[accumulated > 0]
         spectra = int(np.median(known)) if len(known) else 0
         measured = (quantiles[0] - quantiles[1]) / _BETWEEN
@@ -162,7 +171,9 @@ class Flagger:
         else:
             centre, sigma = quantiles[0] - ndtri(_QUANTILES[0]) * measured, measured
             coarse = count[1] > _TIED * np.maximum(count[0], 1)
-            centre[coarse], sigma[coarse] = _plain(power[::step, coarse, :hands], flags[::step, coarse])
+            if coarse.any():
+                some = self.workers.get(power[::step]), self.workers.get(flags[::step])
+                centre[coarse], sigma[coarse] = _plain(some[0][:, coarse, :hands], some[1][:, coarse])
         live = (count[0] >= LEAST_TIMES) & (measured > 0)
         return Background(centre, np.where(live, sigma, 0.0), spectra, step * int(count[0].max(initial=0)))
 
@@ -189,19 +200,22 @@ class Flagger:
                 gain[here] = (number + 1) / (number - 1)
                 per_sigma[here] = 1 / kurtosis_sigma(number)
         middle = np.ones(channels, np.float32)
-        runs = self._power_limits(spectra * hands)
-        kurtosis_runs = self._kurtosis_limits(spectra, moment4.shape[2])
-        moments = np.zeros((2, 4, channels))
+        limits = (
+            _RUNS,
+            self._power_limits(spectra * hands),
+            _KURTOSIS_RUNS,
+            self._kurtosis_limits(spectra, moment4.shape[2]),
+        )
+        tables = [self.workers.put(table) for table in (centre, per_unit, weight, gain, middle, per_sigma, *limits)]
+        moments = self.workers.zeros((2, 4, channels), np.float64)
 
         def run(start: int, stop: int) -> None:
-            evidence(
-                power, moment4, hands, flags, centre, per_unit, weight, gain, middle, per_sigma, _RUNS, runs,
-                _KURTOSIS_RUNS, kurtosis_runs, _EVENT, _EVENT_GROUP, marks, groups,
-                moments, start, stop,
-            )  # fmt: skip
+            self._evidence_in(
+                power, moment4, hands, flags, *tables, _EVENT, _EVENT_GROUP, marks, groups, moments, start, stop
+            )
 
-        self._workers.over(channels, run, align=LANES)
-        return moments
+        self.workers.over(channels, run, align=LANES)
+        return np.asarray(self.workers.get(moments))
 
     def _power_limits(self, spectra: int) -> NDArray[np.float32]:
         limits = np.full((2, len(_RUNS)), np.inf, np.float32)

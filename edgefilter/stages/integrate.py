@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from edgefilter.cells import Cells, Flag, FlagCost, Rows
 from edgefilter.plan import Plan
 from edgefilter.workers import Workers
-from edgefilter_kernels.integrate import integrate, zero_sums
+from edgefilter_kernels.integrate import Sums, integrate, zero_sums
 
 
 @dataclass(slots=True)
@@ -60,6 +60,7 @@ class Integrate:
     def __init__(self, plan: Plan, workers: Workers) -> None:
         self._plan = plan
         self._workers = workers
+        self._integrate = workers.kernel(integrate)
 
     def reduce(self, cells: Cells, first_cell: int = 0, last_cell: int | None = None) -> Reduced:
         """Integrate one block.
@@ -84,14 +85,15 @@ class Integrate:
                 f"cells {cells.power.shape} from {cells.start} are not whole rows of {per_row} cells "
                 f"of {self._plan.channels} channels"
             )
-        matrix = stokes_matrix(cells.products, self._plan.settings.detect.stokes)
+        matrix = self._workers.put(stokes_matrix(cells.products, self._plan.settings.detect.stokes))
         last = times if last_cell is None else last_cell
-        sums = zero_sums(len(matrix), times // per_row, channels, len(Flag))
+        sums = zero_sums(len(matrix), times // per_row, channels, len(Flag), self._workers.zeros)
 
         def run(start: int, stop: int) -> None:
-            integrate(cells.power, cells.flags, matrix, (first_cell, last), sums, start, stop)
+            self._integrate(cells.power, cells.flags, matrix, (first_cell, last), sums, start, stop)
 
         self._workers.over(channels, run, align=16)
+        sums = Sums(*map(self._workers.get, sums))
         if cells.tagged is not None:
             sums.raised[list(Flag).index(Flag.TAGGED)] = cells.tagged
         spectrum = np.full_like(sums.total, np.nan)

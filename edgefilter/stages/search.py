@@ -107,6 +107,9 @@ class Search:
         Threads; they do not change the result.
     """
 
+    guarded = 0
+    """Decisions so far that another device may have made otherwise; none here, where they are those to go by."""
+
     def __init__(self, plan: Plan, workers: Workers) -> None:
         self._plan = plan
         self._workers = workers

@@ -30,7 +30,8 @@ from edgefilter_kernels.whiten import WHOLE
 GUARD = 1e-5
 """Relative to the threshold: a S/N that is no further from it may lie on the other side on the CPU."""
 
-_SERIES_BYTES = 1 << 28  # of DM-time plane that are in the card's memory at a time
+SERIES_BYTES = 1 << 28
+"""Of DM-time plane that are in the card's memory at a time."""
 
 
 class CardSearch(Search):
@@ -60,7 +61,7 @@ class CardSearch(Search):
         found = groups(self._plan, self._tree.bands)
         trial = 4 * self._plan.rows_per_block * (len(self._tree.parts) - 1)
         most = max(len(group.dm) for group in found)
-        return self._tree.families(found, delay_rows(self._plan), max(_SERIES_BYTES // (trial * most), 1))
+        return self._tree.families(found, delay_rows(self._plan), max(SERIES_BYTES // (trial * most), 1))
 
     def _search(self, near: Sequence[White | None], span: tuple[int, int], block: int, kept: on_cpu._Strongest) -> None:
         pulses, rows = self._plan.settings.pulses, self._plan.rows_per_block

@@ -1,6 +1,7 @@
 """Dispersion tracks that the guard asks for: what comes from the sky arrives later at lower frequencies."""
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,26 @@ _APART = 1.5  # windows that a track of groups must take to cross two segments: 
 _AROUND = 128  # steps to either side from which follows how much is filled by chance
 _USUAL_DM = 750.0  # up to which tracks must be seen within half a block; else short runs are kept, to do no harm
 _PULSE_SECONDS = 0.1  # of the longest pulse that is kept where tracks cannot be seen
-_STEP = 2  # cells to a step where single cells are events
+STEP = 2
+"""Cells to a step where single cells are events."""
+
+
+class Tables(NamedTuple):
+    """What kernels look up of the tracks of a band, where they can; made once.
+
+    Parameters
+    ----------
+    edges, delays, doublings, smeared
+        As of :class:`Tracks`.
+    first
+        int32 ``[track, segment]``: least delay.
+    """
+
+    edges: Any
+    delays: Any
+    doublings: Any
+    smeared: Any
+    first: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +74,7 @@ class Tracks:
 
     @classmethod
     def of(
-        cls, frequencies_mhz: NDArray[np.float64], cell_seconds: float, dm: tuple[float, float], step: int = _STEP
+        cls, frequencies_mhz: NDArray[np.float64], cell_seconds: float, dm: tuple[float, float], step: int = STEP
     ) -> "Tracks":
         """Lay out the tracks of dispersion measures ``[dm[0], dm[1]]`` pc cm⁻³ whose sweep can be told from none."""
         channels = len(frequencies_mhz)
@@ -75,8 +95,14 @@ class Tracks:
         tracks = first + np.arange(int((last - first) * pair / _WINDOW) + 1) * _WINDOW / pair
         return cls(edges, np.rint(np.outer(tracks, delay)).astype(np.int32), np.ones(len(tracks), np.int64), step)
 
+    def tables(self, workers: Workers) -> Tables:
+        """Return the tables as kernels take them."""
+        first = np.minimum.reduceat(self.delays, self.edges[:-1], axis=1)
+        return Tables(*map(workers.put, (self.edges, self.delays, self.doublings, self.smeared, first)))
+
     def mark(
         self,
+        tables: Tables,
         events: NDArray[np.uint8],
         bits: int,
         step: int,
@@ -88,6 +114,8 @@ class Tracks:
 
         Parameters
         ----------
+        tables
+            Of :meth:`tables`, of the same workers.
         events, bits, step
             uint8 ``[time, channel]``, what of it is an event, and how many of its times make a step.
         live
@@ -101,21 +129,22 @@ class Tracks:
         if not tracks:
             return
         shape = (tracks, -(-len(events) // step))
-        counts = np.empty((segments, *shape), np.uint8)
-        hits = np.empty((segments - 1, *shape), np.uint8)
-        number = np.add.reduceat(live, self.edges[:-1]).astype(np.int64)
-        first = np.minimum.reduceat(self.delays, self.edges[:-1], axis=1)
-        around = max(_AROUND * _STEP // self.step, 8)
+        counts = workers.empty((segments, *shape), np.uint8)
+        hits = workers.empty((segments - 1, *shape), np.uint8)
+        number = workers.put(np.add.reduceat(live, self.edges[:-1]).astype(np.int64))
+        alive, kernel = workers.put(live), workers.kernel
+        edges, delays, doublings, smeared, first = tables
+        around = max(_AROUND * STEP // self.step, 8)
 
         def count(start: int, stop: int) -> None:
-            count_tracks(events, bits, step, live, self.edges, self.delays, first, self.doublings, counts, start, stop)
+            kernel(count_tracks)(events, bits, step, alive, edges, delays, first, doublings, counts, start, stop)
 
         def find(start: int, stop: int) -> None:
-            find_tracks(counts, first, number, _FILL, around, hits, start, stop)
-            drop_tones(hits, self.step, self.edges, self.delays, first, self.doublings, live, marks, start, stop)
+            kernel(find_tracks)(counts, first, number, _FILL, around, hits, start, stop)
+            kernel(drop_tones)(hits, self.step, edges, delays, first, doublings, alive, marks, start, stop)
 
         def mark(start: int, stop: int) -> None:
-            mark_tracks(hits, self.step, self.edges, self.delays, first, self.smeared, marks, start, stop)
+            kernel(mark_tracks)(hits, self.step, edges, delays, first, smeared, marks, start, stop)
 
         workers.over(segments, count)
         workers.over(segments - 1, find)
@@ -147,16 +176,19 @@ class Guard:
         # A pulse is smeared within a channel, too.
         smear = self._sweeps / (2 * np.diff(self._bright.edges))
         self._longest = np.maximum(np.rint(_PULSE_SECONDS / cell_seconds + smear), 1).astype(np.int64)
+        self._tables = self._bright.tables(workers), self._faint.tables(workers)
+        self._keep_short = workers.kernel(keep_short)
         self._workers = workers
 
     def mark(self, marks: NDArray[np.uint8], groups: NDArray[np.uint8], live: NDArray[np.bool_], times: int) -> None:
         """Set SKY in ``marks``, of which RUN and ABOVE are events, as ABOVE is of ``groups``; ``times`` have data."""
-        self._bright.mark(marks, RUN | ABOVE, _STEP, live, marks, self._workers)
-        self._faint.mark(groups, ABOVE, 1, live, marks, self._workers)
+        bright, faint = self._tables
+        self._bright.mark(bright, marks, RUN | ABOVE, STEP, live, marks, self._workers)
+        self._faint.mark(faint, groups, ABOVE, 1, live, marks, self._workers)
         # Runs in segments that the slowest sweep does not cross in half the data cannot be told from it.
         for segment in np.flatnonzero(self._blind | (self._sweeps > times / 2)):
             first, stop = self._bright.edges[segment : segment + 2].tolist()
-            keep_short(marks, int(self._longest[segment]), first, stop)
+            self._keep_short(marks, int(self._longest[segment]), first, stop)
 
 
 def _pair_sweeps(frequencies_mhz: NDArray[np.float64], edges: NDArray[np.int64], dm: float) -> NDArray[np.float64]:

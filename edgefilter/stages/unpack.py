@@ -36,6 +36,7 @@ class Unpack:
         self.products = plan.stream.products
         self._plan = plan
         self._workers = workers
+        self._unpack, self._lose_not_finite = workers.kernel(unpack), workers.kernel(lose_not_finite)
 
     def reduce(self, raw: Chunk) -> Cells:
         """Make the cells of a block.
@@ -58,20 +59,21 @@ class Unpack:
         block = expect_block(raw, self._plan, self.history)
         stream = self._plan.stream
         times = len(raw.data)
-        power = np.empty((times, stream.channels, len(stream.products)), np.float32)
-        flags = np.zeros((times, stream.channels), np.uint16)
+        data = self._workers.upload(raw.data)
+        power = self._workers.empty((times, stream.channels, len(stream.products)), np.float32)
+        flags = self._workers.zeros((times, stream.channels), np.uint16)
 
         def run(start: int, stop: int) -> None:
-            unpack(raw.data[start:stop], stream.bits, str(stream.encoding), power[start:stop])
+            self._unpack(data[start:stop], stream.bits, str(stream.encoding), power[start:stop])
             if stream.encoding is Encoding.FLOAT:
-                lose_not_finite(power[start:stop], flags[start:stop], int(Flag.LOST))
+                self._lose_not_finite(power[start:stop], flags[start:stop], int(Flag.LOST))
 
         self._workers.over(times, run)
         for gap in raw.gaps:
             lost = slice(gap.start - raw.start, gap.stop - raw.start)
             power[lost] = 0
-            flags[lost] = Flag.LOST
-        return Cells(block * times, power, flags, self.products, np.zeros(times, np.int32))
+            flags[lost] = int(Flag.LOST)
+        return Cells(block * times, power, flags, self.products, self._workers.zeros(times, np.int32))
 
 
 def expect_block(raw: Chunk, plan: Plan, history: int) -> int:

@@ -46,6 +46,7 @@ class ZeroDm:
         self._shortly = int(min(_SHORTLY, sweep / _SWEEP)) if self._rises else _SHORTLY
         self._sigma = settings.zero_dm_sigma
         self._workers = workers
+        self._rise = workers.kernel(rise)
 
     def flag(
         self,
@@ -59,20 +60,21 @@ class ZeroDm:
         times, channels = flags.shape
         if not self._sigma or channels < _LEAST_CHANNELS:
             return
-        counts = np.empty((3, times, BANDS), np.int32)
-        low = (centre - self._sigma * sigma).astype(np.float32)
-        high = (centre + self._sigma * sigma).astype(np.float32)
+        found = self._workers.zeros((3, times, BANDS), np.int32)
+        low = self._workers.put((centre - self._sigma * sigma).astype(np.float32))
+        high = self._workers.put((centre + self._sigma * sigma).astype(np.float32))
 
         def run(start: int, stop: int) -> None:
-            rise(power, hands, flags, low, high, counts, start, stop)
+            self._rise(power, hands, flags, low, high, found, start, stop)
 
         self._workers.over(times, run)
+        counts = self._workers.get(found)
         parts = _parts(counts[0])
         used = parts.sum(axis=1)
         for side, wanted, shortly in ((1, self._rises, self._shortly), (2, True, _SHORTLY)):
             if wanted:
                 at = np.flatnonzero(_sudden(parts, _parts(counts[side]), shortly) & (used >= _LEAST_CHANNELS))
-                _mark_parts(flags, at, counts[side, at] / np.maximum(counts[0, at], 1))
+                _mark_parts(flags, self._workers, at, counts[side, at] / np.maximum(counts[0, at], 1))
 
 
 def _parts(counts: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -95,11 +97,15 @@ def _sudden(used: NDArray[np.int32], moved: NDArray[np.int32], shortly: int) -> 
     return found
 
 
-def _mark_parts(flags: NDArray[np.uint16], times: NDArray[np.int64], share: NDArray[np.float64]) -> None:
+def _mark_parts(
+    flags: NDArray[np.uint16], workers: Workers, times: NDArray[np.int64], share: NDArray[np.float64]
+) -> None:
     """Flag the parts of the band that have moved."""
     channels = flags.shape[1]
     bad = (uniform_filter1d(share, 3, axis=1, mode="nearest") > _PARTLY[0]) & (share > _PARTLY[1])
     for band in range(BANDS):
         here = slice(band * channels // BANDS, (band + 1) * channels // BANDS)
-        found = flags[times[bad[:, band]], here]
-        flags[times[bad[:, band]], here] = found | np.where(found & Flag.LOST, 0, Flag.ZERO_DM).astype(np.uint16)
+        if bad[:, band].any():
+            at = workers.put(times[bad[:, band]])
+            lost = flags[at, here] & np.uint16(Flag.LOST) != 0
+            flags[at, here] |= np.where(lost, np.uint16(0), np.uint16(Flag.ZERO_DM))

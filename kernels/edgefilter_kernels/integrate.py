@@ -1,6 +1,7 @@
 """Integrate time-channel cells to rows, and count what became of every cell."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,15 +34,15 @@ class Sums(NamedTuple):
     raised: NDArray[np.int64]
 
 
-def zero_sums(planes: int, rows: int, channels: int, bits: int) -> Sums:
-    """Return sums of nothing yet, for so many Stokes parameters, rows, channels and flags."""
+def zero_sums(planes: int, rows: int, channels: int, bits: int, zeros: Callable[..., Any] = np.zeros) -> Sums:
+    """Return sums of nothing yet, for so many Stokes parameters, rows, channels and flags; ``zeros`` makes arrays."""
     return Sums(
-        np.zeros((planes, rows, channels), np.float32),
-        np.zeros((rows, channels), np.uint16),
-        np.zeros((planes, channels)),
-        np.zeros(channels, np.int64),
-        np.zeros((bits, channels), np.int64),
-        np.zeros((bits, channels), np.int64),
+        zeros((planes, rows, channels), np.float32),
+        zeros((rows, channels), np.uint16),
+        zeros((planes, channels), np.float64),
+        zeros(channels, np.int64),
+        zeros((bits, channels), np.int64),
+        zeros((bits, channels), np.int64),
     )
 
 

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 import edgefilter
+from edgefilter import backend
+from edgefilter.errors import ConfigError
+from tests.sources.recorded import sigproc
 
 
 def pulses(store: Path) -> list[dict]:
@@ -120,3 +123,19 @@ def test_wrong_settings_are_told_in_one_line(program, tmp_path, words, told):
     assert status == 1
     assert len(err.strip().splitlines()) == 1
     assert told in err
+
+
+def test_where_there_is_no_card_auto_says_so_and_gpu_ends(program, monkeypatch, tmp_path):
+    def none():
+        raise ConfigError("no card: there is none")
+
+    monkeypatch.setattr(backend, "Card", none)
+    path = tmp_path / "noise.fil"
+    sigproc(path, np.random.default_rng(3).integers(90, 110, (600, 1, 64), np.uint8), 8, tsamp=1e-3)
+    status, _, err = program("replay", path, "--store", tmp_path / "auto", "--backend", "auto", "--no-report")
+    assert status == 0
+    assert "reducing on: processor" in err
+    assert "no card: there is none" in err
+    status, _, err = program("replay", path, "--store", tmp_path / "gpu", "--backend", "gpu", "--no-report")
+    assert status == 1
+    assert err.strip() == "edgefilter: backend gpu: no card: there is none"

@@ -1,10 +1,12 @@
 // Just enough of CUDA for a host compiler: blocks run one after the other, the threads of a block as fibers that change
 // places at every barrier.
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <vector>
 
@@ -29,17 +31,22 @@ static Dim3 threadIdx, blockIdx, blockDim, gridDim;
 #define __shared__ static
 #define __restrict__
 
+// Contexts begin a fiber; jumps change places, because they ask the system for nothing.
 struct Fiber {
     ucontext_t context;
-    std::vector<char> stack;
-    bool done;
+    jmp_buf place;
+    std::vector<char> stack = std::vector<char>(1 << 16);
+    bool started = false, done = false;
 };
 
-static ucontext_t scheduler;
+static jmp_buf scheduler;
 static Fiber* running;
 static const std::function<void()>* kernel;
 
-static void __syncthreads() { swapcontext(&running->context, &scheduler); }
+static void __syncthreads()
+{
+    if (!_setjmp(running->place)) _longjmp(scheduler, 1);
+}
 
 static float __int_as_float(int bits)
 {
@@ -93,35 +100,44 @@ static T atomicMax(T* to, T value)
 
 static void begin()
 {
-    (*kernel)();
-    running->done = true;
-    swapcontext(&running->context, &scheduler);
+    for (;;) {
+        (*kernel)();
+        running->done = true;
+        __syncthreads();
+    }
+}
+
+static void go_on(Fiber& fiber)
+{
+    running = &fiber;
+    if (_setjmp(scheduler)) return;
+    if (fiber.started) _longjmp(fiber.place, 1);
+    fiber.started = true;
+    getcontext(&fiber.context);
+    fiber.context.uc_stack.ss_sp = fiber.stack.data();
+    fiber.context.uc_stack.ss_size = fiber.stack.size();
+    makecontext(&fiber.context, begin, 0);
+    setcontext(&fiber.context);
 }
 
 static void run(const int* grid, const int* block, const std::function<void()>& body)
 {
+    static std::deque<Fiber> fibers;
     kernel = &body;
     gridDim = {grid[0], grid[1], grid[2]};
     blockDim = {block[0], block[1], block[2]};
-    std::vector<Fiber> fibers(block[0] * block[1] * block[2]);
-    for (Fiber& fiber : fibers) fiber.stack.resize(1 << 16);
+    size_t threads = block[0] * block[1] * block[2];
+    while (fibers.size() < threads) fibers.emplace_back();
     for (long long number = 0; number < 1LL * grid[0] * grid[1] * grid[2]; number++) {
         blockIdx = {(int)(number % grid[0]), (int)(number / grid[0] % grid[1]), (int)(number / grid[0] / grid[1])};
-        for (Fiber& fiber : fibers) {
-            getcontext(&fiber.context);
-            fiber.context.uc_stack.ss_sp = fiber.stack.data();
-            fiber.context.uc_stack.ss_size = fiber.stack.size();
-            makecontext(&fiber.context, begin, 0);
-            fiber.done = false;
-        }
+        for (size_t i = 0; i < threads; i++) fibers[i].done = false;
         for (bool left = true; left;) {
             left = false;
-            for (size_t i = 0; i < fibers.size(); i++) {
+            for (size_t i = 0; i < threads; i++) {
                 if (fibers[i].done) continue;
-                running = &fibers[i];
                 threadIdx = {(int)i % block[0], (int)i / block[0] % block[1], (int)i / block[0] / block[1]};
-                swapcontext(&scheduler, &running->context);
-                left = left || !running->done;
+                go_on(fibers[i]);
+                left = left || !fibers[i].done;
             }
         }
     }

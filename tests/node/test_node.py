@@ -64,6 +64,7 @@ def health(port: int) -> None:
         'restarts_total{role="reducer"} 0.0',
         'latency_seconds_bucket{le="+Inf",stream="high"}',
         "spool_bytes",
+        'backend{backend="cpu",stream="high"} 1.0',
     ):
         assert f"edgefilter_{name}" in metrics
     with pytest.raises(urllib.error.HTTPError, match="404"):

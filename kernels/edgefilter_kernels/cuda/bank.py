@@ -11,7 +11,7 @@ import numpy as np
 from edgefilter_kernels.bank import FLUSH, Bank
 from edgefilter_kernels.cuda.raw import namespace
 
-_BATCH_BYTES = 32 << 20
+BATCH_BYTES = 32 << 20
 """Filtered spectra of a batch: they are written once, transformed in place and read once, and what is in the second
 level of cache in between (50 MB of an H100) does not go through the memory. Measure before changing it."""
 
@@ -54,7 +54,7 @@ def make_scratch(bank: Bank, spectra: int, channels: int, products: int) -> Scra
     partial = xp.empty((cells, -(-spectra // FLUSH), products + hands, group * n), np.float32)
     turn, phase = (xp.asarray(np.exp(-1j * np.pi * f * np.arange(n) / n), np.complex64) for f in (1, 2))
     plan = None
-    if xp is not np:
+    if xp.__name__ == "cupy":
         from cupy.cuda import cufft
 
         plan = cufft.Plan1d(n, cufft.CUFFT_C2C, voltage.size // n)
@@ -64,8 +64,8 @@ def make_scratch(bank: Bank, spectra: int, channels: int, products: int) -> Scra
 def batch(bank: Bank, spectra: int, channels: int) -> tuple[int, int, int]:
     """Return cells, spectra of each, and raw channels that go through a filterbank at a time."""
     row = 8 * bank.channels * bank.hands
-    group = min(channels, max(1, _BATCH_BYTES // (row * min(spectra, FLUSH))))
-    fit = max(_BATCH_BYTES // (row * group), 1)
+    group = min(channels, max(1, BATCH_BYTES // (row * min(spectra, FLUSH))))
+    fit = max(BATCH_BYTES // (row * group), 1)
     if fit >= spectra:
         return fit // spectra, spectra, group
     return 1, min(max(fit // FLUSH, 1) * FLUSH, spectra), group

@@ -13,7 +13,8 @@ from edgefilter_kernels.cuda.raw import launch, namespace
 
 _THREADS = 256  # as SAMPLE in bulk.h
 _BLOCKS = 660  # five for each of the 132 processors of an H100: that many fit with their shared memory …
-_SCRATCH_BYTES = 1 << 28  # … unless their series, five arrays each, take more than this
+SCRATCH_BYTES = 1 << 28
+"""… unless their series, five arrays each, take more than this."""
 
 
 class Found(NamedTuple):
@@ -79,7 +80,7 @@ def find_peaks(series: Any, items: Any, scales: Any, repeat: int, boxcars: Boxca
     xp = namespace(series)
     filled, table = xp.zeros(1, np.int32), xp.empty((4, len(items) * -(-times // cell)), np.int32)
     if len(items):
-        blocks = max(min(len(items), _BLOCKS, _SCRATCH_BYTES // (20 * length)), 1)
+        blocks = max(min(len(items), _BLOCKS, SCRATCH_BYTES // (20 * length)), 1)
         scratch = xp.empty((blocks, 5, length), np.float32)
         where = [np.int32(n) for n in (steps, repeat, first, times, octaves)]
         arguments = (

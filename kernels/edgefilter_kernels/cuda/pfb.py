@@ -74,14 +74,18 @@ def _transformed(bank: Bank, raw: Any, first: int, spectra: int, channels: tuple
     some[:] = fft.fft(some)
 
 
-def _launch(bank: Bank, work: Scratch, name: str, threads: int, arguments: tuple[Any, ...]) -> None:
+def variant(bank: Bank, products: int) -> dict[str, int]:
+    """Return what is fixed when the source is compiled."""
     _, taps, width = bank.coefficients.shape
-    products = work.partial.shape[2] - bank.hands
-    defines = {
+    return {
         "FINE": bank.channels, "HOP": bank.hop, "TAPS": taps, "WIDTH": width, "HANDS": bank.hands,
         "COMPONENTS": bank.components, "PRODUCTS": products, "BITS": bank.bits, "FLIP": bank.flip, "BIAS": bank.bias,
         "FLUSH": FLUSH,
     }  # fmt: skip
+
+
+def _launch(bank: Bank, work: Scratch, name: str, threads: int, arguments: tuple[Any, ...]) -> None:
+    defines = variant(bank, work.partial.shape[2] - bank.hands)
     # Counts are int in the kernels.
     exact = tuple(np.int32(one) if isinstance(one, int) else one for one in arguments)
     launch("pfb.cu", name, (-(-threads // _THREADS),), (_THREADS,), exact, defines=defines)

@@ -2,12 +2,11 @@
 
 import functools
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-
-import numpy as np
 
 OPTIONS = ("-std=c++17",)
 """Of the compiler: products and sums may become one instruction, as on the CPU; nothing else is rearranged."""
@@ -45,12 +44,8 @@ def launch(
 
 
 def namespace(array: Any) -> ModuleType:
-    """Return the module whose arrays these are: ``cupy`` for those on a device, otherwise ``numpy``."""
-    if isinstance(array, np.ndarray):
-        return np
-    import cupy
-
-    return cupy  # type: ignore[no-any-return]
+    """Return the module whose arrays these are: ``cupy`` for those on a device."""
+    return sys.modules[type(array).__module__.partition(".")[0]]
 
 
 def text(source: str) -> str:

@@ -136,7 +136,7 @@ def test_batches_change_no_bit(card, monkeypatch, times, spectra, coarse, batch,
     bank, raw = bank_and_raw(rng, coarse, 16, 2, 4, (8, "signed"), True, times * spectra)
     valid = rng.random(times * spectra) < 0.9
     whole = assert_same_cells(card, bank, raw, valid, times, coarse, 4)
-    monkeypatch.setattr(card_bank, "_BATCH_BYTES", batch)
+    monkeypatch.setattr(card_bank, "BATCH_BYTES", batch)
     assert card_bank.batch(bank, spectra, coarse) == sizes
     parts = assert_same_cells(card, bank, raw, valid, times, coarse, 4)
     for one, other in zip(whole, parts, strict=True):

@@ -1,0 +1,216 @@
+"""``python -m benchmarks.gpu``: a card beside its own limits, plain CuPy, and the processor.
+
+Rates of channelising, flagging and the chain are MHz of dual-polarisation bandwidth that keep up with real time. What
+has no card measures nothing, says so, and leaves no result.
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness import OURS, Bench
+from benchmarks.kernels.channeliser import UNIT, Work
+from benchmarks.search import make_plan
+from edgefilter.card import Card
+from edgefilter.cells import Rows
+from edgefilter.chunk import Chunk
+from edgefilter.config import NodeConfig, Reduction, validate
+from edgefilter.errors import ConfigError
+from edgefilter.plan import Plan, resolve
+from edgefilter.reducer import Reducer
+from edgefilter.stages.flagger import Flagger
+from edgefilter.stages.search import Search
+from edgefilter.stages.search_card import CardSearch
+from edgefilter.stages.whiten import Whiten
+from edgefilter.stages.whiten_card import CardWhiten
+from edgefilter.stream import Encoding, Kind, Stream
+from edgefilter.workers import Workers
+from edgefilter_kernels.bank import make_scratch
+from edgefilter_kernels.cuda.raw import namespace
+from edgefilter_kernels.pfb import pfb
+
+GROUP = "card"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured: what fills an H100."""
+
+    copied: int = 1 << 30
+    samples: int = 1 << 26
+    channels: int = 1024
+    times: int = 4096
+    search_rows: int = 4096
+    chain_rows: int = 1024
+    bands: int = 4
+    dm: tuple[float, float] = (0.0, 1000.0)
+
+
+@dataclass(frozen=True)
+class Device:
+    """A card or the processor, and what to call it."""
+
+    who: str
+    workers: Workers
+
+    def timed(self, bench: Bench, case: str, amount: float, unit: str, work: Callable[[], Any]) -> None:
+        """Measure by the clock, until what ``work`` returns has been computed."""
+        bench.rate(GROUP, case, self.who, amount, unit, lambda: self.workers.get(work()), self.workers.threads + 1)
+
+
+def measure(bench: Bench, card: Card, processor: Workers, sizes: Sizes) -> None:
+    """Measure everything."""
+    here, there = Device(OURS, card), Device("processor", processor)
+    _limits(bench, here, sizes)
+    for device in (here, there):
+        _channelise(bench, device, sizes)
+        _flag(bench, device, sizes)
+        _search(bench, device, sizes)
+        _chain(bench, device, sizes)
+
+
+def _limits(bench: Bench, card: Device, sizes: Sizes) -> None:
+    """Memory of the card, the bus, cuFFT alone, and a filterbank of CuPy's own functions."""
+    there, other = (card.workers.zeros(sizes.copied // 4, np.float32) for _ in range(2))
+
+    def copy() -> Any:
+        other[:] = there
+        return other[:1]
+
+    limit = Device("limit", card.workers)
+    limit.timed(bench, "memory, bytes read and written", 2 * there.nbytes / 1e9, "GB/s", copy)
+    host = np.ones(sizes.copied // 4, np.uint8)
+    limit.timed(bench, "bus, to the card", host.nbytes / 1e9, "GB/s", lambda: card.workers.upload(host)[:1])
+    xp, n = namespace(there), sizes.channels
+    voltage = card.workers.zeros((2 * sizes.samples // n, n), np.complex64)
+    case = f"channelise, {n} channels, 4 taps, int8 x 2"
+    limit.timed(bench, case, sizes.samples / 1e6, UNIT, lambda: xp.fft.fft(voltage)[:1, :1])
+    work = Work(n, 4, samples=sizes.samples)
+    raw, window = card.workers.put(work.raw.view(np.int8)), card.workers.put(work.filter.astype(np.float32))
+
+    def plain() -> Any:
+        rows = raw.reshape(-1, n, 2, 2).astype(np.float32)
+        taps = window.reshape(work.taps, n, 1, 1)
+        count = len(rows) - work.taps + 1
+        filtered = sum(taps[t] * rows[t : t + count] for t in range(work.taps))
+        spectra = xp.fft.fft(filtered[..., 0] + 1j * filtered[..., 1], axis=1)
+        power = spectra.real**2 + spectra.imag**2
+        cells = power[: work.cells * work.spectra].reshape(work.cells, work.spectra, n, 2)
+        return cells.mean(axis=1)[:1], (cells * cells).mean(axis=1)[:1]
+
+    Device("plain CuPy", card.workers).timed(bench, case, work.mhz, UNIT, lambda: plain()[1])
+
+
+def _channelise(bench: Bench, device: Device, sizes: Sizes) -> None:
+    """Voltages that are where the kernel is."""
+    work, workers = Work(sizes.channels, 4, samples=sizes.samples), device.workers
+    bank = work.bank._replace(coefficients=workers.put(work.bank.coefficients))
+    scratch = [workers.kernel(make_scratch)(bank, work.spectra, 1, 2) for _ in range(workers.threads)]
+    arrays = [workers.put(array) for array in (work.raw, work.valid, work.power, work.moment4, work.count)]
+    raw, valid, power, moment4, count = arrays
+    overlap = (work.taps - 1) * work.channels
+    kernel = workers.kernel(pfb)
+
+    def run() -> Any:
+        free = list(scratch)
+
+        def part(start: int, stop: int) -> None:
+            first, last = start * work.spectra, stop * work.spectra
+            kernel(
+                bank, raw[first * work.step : last * work.step + overlap], valid[first:last], power[start:stop],
+                moment4[start:stop], count[start:stop], free.pop(),
+            )  # fmt: skip
+
+        workers.over(work.cells, part)
+        return count
+
+    device.timed(bench, f"channelise, {sizes.channels} channels, 4 taps, int8 x 2", work.mhz, UNIT, run)
+
+
+def _flag(bench: Bench, device: Device, sizes: Sizes) -> None:
+    spectra, workers = 64, device.workers
+    shape, rng = (sizes.times, sizes.channels, 2), np.random.default_rng(1)
+    power = rng.gamma(spectra, 1 / spectra, shape).astype(np.float32)
+    moment4 = (2 * power**2).astype(np.float32)
+    cells = [workers.put(array) for array in (power, moment4, np.full(sizes.times, spectra, np.int32))]
+    megahertz = np.linspace(1200, 1500, sizes.channels)
+    flagger = Flagger(megahertz, 0.25e-3, validate(NodeConfig, {}).flag, workers)
+
+    def run() -> Any:
+        flags = workers.zeros(shape[:2], np.uint16)
+        flagger.flag(cells[0], cells[1], cells[2], 2, flags)
+        return flags
+
+    amount = sizes.times * sizes.channels * spectra / 1e6
+    device.timed(bench, f"flag, {sizes.channels} channels, cells of {spectra} spectra", amount, UNIT, run)
+
+
+def _search(bench: Bench, device: Device, sizes: Sizes) -> None:
+    """Blocks of noise that are where the search is; each of them is searched in the same blocks around it."""
+    stream, tree, workers = make_plan().stream, make_plan().settings.model_dump(), device.workers
+    tree["block"]["rows"] = sizes.search_rows
+    tree["pulses"] |= {"bands": sizes.bands, "dm": sizes.dm}
+    plan = Plan(stream, validate(Reduction, tree))
+    whiten = CardWhiten(plan, workers) if isinstance(workers, Card) else Whiten(plan, workers)
+    search = CardSearch(plan, workers) if isinstance(workers, Card) else Search(plan, workers)
+    rows = whiten.history + plan.rows_per_block
+    noise = np.random.default_rng(1).normal(96, 16, (1, rows, plan.channels)).astype(np.float32)
+    white = whiten.reduce(Rows(0, noise, np.ones(noise.shape[1:], np.uint16)))
+    around = 1 + sum(-(-depth // plan.rows_per_block) for depth in (search.history, search.lookahead))
+    case, real = f"search, {search.trials} trials, {sizes.bands} bands", plan.block_seconds
+    bench.rate(
+        GROUP, case, device.who, real, "x real time", lambda: search.reduce([white] * around, 0), workers.threads + 1
+    )
+
+
+def _chain(bench: Bench, device: Device, sizes: Sizes) -> None:
+    """Voltages in the host's memory to events, block by block, once the windows are full."""
+    hertz = 300e6
+    stream = Stream(
+        "chain", Kind.VOLTAGE, 0, Fraction(300_000_000), 1, 1.35e9, hertz, ("X", "Y"), 8, Encoding.SIGNED, True
+    )
+    tree = {
+        "channelise": {"channels": sizes.channels}, "detect": {"spectra": 64}, "pulses": {"dm": sizes.dm},
+        "block": {"rows": sizes.chain_rows},
+    }  # fmt: skip
+    plan = Plan(stream, resolve(validate(NodeConfig, tree), stream))
+    reducer = Reducer(plan, device.workers)
+    start, stop = reducer.window(0)
+    noise = np.random.default_rng(1).integers(0, 256, (stop - start, 4), np.uint8)
+
+    def block() -> list[Any]:
+        return list(reducer.feed(Chunk(reducer.window(reducer.next_raw)[0], noise)))
+
+    while not block():
+        pass
+    case = f"whole chain, {sizes.channels} channels, DM {sizes.dm[0]:g} to {sizes.dm[1]:g}, from the host's memory"
+    amount = plan.samples_per_block / 1e6
+    bench.rate(GROUP, case, device.who, amount, UNIT, block, device.workers.threads + 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=2.0, help="that each measurement is repeated at least")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/gpu.json"))
+    arguments = parser.parse_args()
+    try:
+        card = Card()
+    except ConfigError as error:
+        print(f"nothing is measured: {error}")
+        return
+    bench = Bench(arguments.seconds)
+    bench.console.print(f"{card.name}, {card.memory / 1e9:.3g} GB free", highlight=False)
+    with Workers() as processor, card:
+        measure(bench, card, processor, Sizes())
+    for table in bench.tables():
+        bench.console.print(table)
+    bench.write(arguments.out, {"card": card.name})
+
+
+if __name__ == "__main__":
+    main()

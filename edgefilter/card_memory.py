@@ -1,0 +1,70 @@
+"""How much of a card's memory a stream takes: reckoned from its plan, so that it is known before the first block."""
+
+from edgefilter.plan import Plan
+from edgefilter.stages.search import Search
+from edgefilter.stages.search_card import SERIES_BYTES
+from edgefilter.stages.sky import STEP, Tracks
+from edgefilter.stages.tree import Tree
+from edgefilter.stages.trials import groups
+from edgefilter.stages.whiten import Whiten
+from edgefilter.workers import Workers
+from edgefilter_kernels.bank import FLUSH
+from edgefilter_kernels.cuda.bank import BATCH_BYTES
+from edgefilter_kernels.cuda.boxcar import SCRATCH_BYTES
+from edgefilter_kernels.evidence import GROUP
+
+_CONTEXT = 600 << 20  # CUDA's own, and the compiled kernels
+_SPARE = 1.25  # CuPy's pool cuts its memory into pieces that do not always fit the next array
+
+
+def card_memory(plan: Plan) -> dict[str, int]:
+    """Return bytes of a card's memory that a reduction takes, by what takes them.
+
+    They are the arrays that the stages hold at once, a quarter more for what the pool of memory leaves unused, and
+    what CUDA needs itself.
+    """
+    cells, rows, channels = plan.cells_per_block, plan.rows_per_block, plan.channels
+    hands, products = _products(plan)
+    with Workers(1) as workers:
+        whiten, search = Whiten(plan, workers), Search(plan, workers)
+    tree = Tree(plan)
+    trials = [len(group.dm) for group in groups(plan, tree.bands)]
+    blocks = 1 + sum(-(-depth // rows) for depth in (search.history, search.lookahead))
+    window = search.history + rows + search.lookahead
+    spectrum = 8 * plan.fine_channels * hands
+    parts = {
+        "samples": (plan.samples_per_block + plan.filter_samples) * plan.stream.sample_bytes,
+        # One block in 16 is flagged again, in a copy.
+        "cells": 2 * cells * channels * (4 * products + 4 * hands * plan.voltage + 2),
+        # What is transformed, as much again for cuFFT, and sums of it, which are more if few spectra make a cell.
+        "filterbank": 4 * max(BATCH_BYTES, spectrum * min(plan.spectra_per_cell, FLUSH)) * plan.voltage,
+        "flagging": _flagging(plan),
+        # Stokes parameters, the same in double precision, and weights.
+        "rows": rows * channels * (12 * products + 2),
+        # Power and weights; values and shares of the blocks around, and of the window, with its coarser copies.
+        "whitening": channels * (6 * (whiten.history + rows) + 2 * blocks * rows + 4 * window),
+        # Delays of trials.
+        "tables": 8 * channels * sum(trials),
+        # Series, the sums that they are made of, and boxcars.
+        "search": 2 * max(SERIES_BYTES, 4 * (len(tree.parts) - 1) * rows * max(trials)) + SCRATCH_BYTES,
+    }
+    return {name: int(_SPARE * size) for name, size in parts.items()} | {"CUDA": _CONTEXT}
+
+
+def _products(plan: Plan) -> tuple[int, int]:
+    hands = len(plan.stream.products)
+    if plan.voltage:
+        return hands, 2 * hands if plan.settings.detect.stokes == "IQUV" else hands
+    return 1, hands
+
+
+def _flagging(plan: Plan) -> int:
+    cells, channels, seconds = plan.cells_per_block, plan.channels, plan.stream.seconds(plan.samples_per_cell)
+    most = 0
+    for step in (STEP, GROUP):
+        tracks = Tracks.of(plan.frequencies_mhz, seconds, plan.settings.flag.sky_dm, step)
+        # Counts and hits of each segment, and delays.
+        each = 2 * (len(tracks.edges) - 1) * -(-cells // step) + 4 * channels
+        most = max(most, len(tracks.delays) * each)
+    # Levels and marks of each cell; then marks, the last event before, and order statistics.
+    return cells * channels * (10 + 1 + 4 + 4) + most
