@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import median_filter
 from scipy.special import ndtr, ndtri
 
 from edgefilter.cells import Flag
@@ -36,9 +35,7 @@ _QUANTILES = np.array([0.3, 0.05])  # of the background; with it, of its scatter
 _BETWEEN = float(ndtri(0.3) - ndtri(0.05))
 _MISMATCH = 1.2  # scatter over that of the radiometer equation from which on it is more than noise
 _BY_CHANCE = 8.0  # what n times of noise may add to that ratio, times √n: four standard deviations
-_SCATTER_ERROR = 1.84  # of the measured scatter, relative, times √n: of a normal distribution's two quantiles
-_SAME = 3.0  # standard errors up to which a channel scatters as its neighbours do
-_NEIGHBOURS = 16  # to either side
+_VOLTAGES = 8 * 2 ** np.arange(15)  # that a cell may be of; for more, the distribution is normal
 _SKEWED = 8  # voltages that a cell is taken to have if it is not known: a bright cell may then be chance, or a burst
 _FRACTIONS = np.linspace(0.0, 0.68, 18)  # of the times that have interference: 0.7 leaves no quantile to see it by
 _TIED = 0.2  # of the times that may share a value: more, and steps are too coarse for quantiles
@@ -164,8 +161,7 @@ class Flagger:
                 centre = quantiles[0] / gamma_quantile(spectra * hands, float(_QUANTILES[0]))
                 sigma = measured
         else:
-            sigma = _pooled(measured, quantiles[0], count[0])
-            centre = quantiles[0] - ndtri(_QUANTILES[0]) * sigma
+            centre, sigma = _skewed(quantiles[0], measured)
             coarse = count[1] > _TIED * np.maximum(count[0], 1)
             centre[coarse], sigma[coarse] = _plain(power[::step, coarse, :hands], flags[::step, coarse])
         live = (count[0] >= LEAST_TIMES) & (measured > 0)
@@ -234,17 +230,24 @@ def within(frequencies_mhz: NDArray[np.float64], bands: tuple[tuple[float, float
     return found
 
 
-def _pooled(
-    measured: NDArray[np.float64], level: NDArray[np.float64], count: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Take the neighbours' scatter over level for channels whose own does not differ: it is known much better.
+def _skewed(
+    level: NDArray[np.float64], scatter: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean and sigma of cells of which the 30 % quantile and the scatter below it are known.
 
-    A scatter that is a tenth too small, as one of 1024 times may be, gives a channel a hundred false flags.
+    Power is skewed: below its mean it scatters less than above. By how much follows from scatter over level, if the
+    level has no offset; with one, cells seem to be of more voltages, and at worst the answer is that of the normal
+    distribution.
     """
-    ratio = measured / np.where(level > 0, level, 1)
-    usual = median_filter(ratio, 2 * _NEIGHBOURS + 1, mode="nearest")
-    same = np.abs(ratio - usual) <= _SAME * usual * _SCATTER_ERROR / np.sqrt(np.maximum(count, 1))
-    return np.where(same & (level > 0) & (measured > 0), usual * level, measured)
+    high, low = np.array(
+        [[gamma_quantile(number, quantile) for number in _VOLTAGES.tolist()] for quantile in _QUANTILES.tolist()]
+    )
+    ratio = (high - low) / high / _BETWEEN
+    here = np.divide(scatter, level, out=np.zeros_like(level), where=level > 0)
+    centre = level / np.interp(here, ratio[::-1], high[::-1])
+    sigma = centre * np.interp(here, ratio[::-1], 1 / np.sqrt(_VOLTAGES[::-1]))
+    skewed = here > ratio[-1]
+    return np.where(skewed, centre, level - ndtri(_QUANTILES[0]) * scatter), np.where(skewed, sigma, scatter)
 
 
 def _mixed(
