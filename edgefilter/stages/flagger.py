@@ -201,7 +201,7 @@ class Flagger:
                 moments, start, stop,
             )  # fmt: skip
 
-        self._workers.over(channels, run, align=LANES)
+        self._workers.over(channels, run, align=LANES, pieces=4)
         return moments
 
     def _power_limits(self, spectra: int) -> NDArray[np.float32]:

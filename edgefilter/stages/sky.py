@@ -117,9 +117,9 @@ class Tracks:
         def mark(start: int, stop: int) -> None:
             mark_tracks(hits, self.step, self.edges, self.delays, first, self.smeared, marks, start, stop)
 
-        workers.over(segments, count)
-        workers.over(segments - 1, find)
-        workers.over(segments, mark)
+        workers.over(segments, count, pieces=4)
+        workers.over(segments - 1, find, pieces=4)
+        workers.over(segments, mark, pieces=4)
 
 
 class Guard:
