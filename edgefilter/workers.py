@@ -11,8 +11,6 @@ from numpy.typing import DTypeLike
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_PIECES = 4  # a thread: some pieces take longer than others, and whoever is done takes the next
-
 
 class Workers:
     """Runs a function over ranges of an axis, one thread a core.
@@ -39,13 +37,16 @@ class Workers:
         self.threads = threads or len(os.sched_getaffinity(0))
         self._pool = ThreadPoolExecutor(self.threads, "worker") if self.threads > 1 else None
 
-    def over(self, count: int, run: Callable[[int, int], None], align: int = 1) -> None:
-        """Call ``run(start, stop)`` for ranges that cover ``[0, count)`` and are cut at multiples of ``align``."""
+    def over(self, count: int, run: Callable[[int, int], None], align: int = 1, pieces: int = 1) -> None:
+        """Call ``run(start, stop)`` for ranges that cover ``[0, count)`` and are cut at multiples of ``align``.
+
+        There are ``pieces`` of them a thread: more than one where some take longer, and cutting costs little.
+        """
         if self._pool is None or count <= align:
             if count:
                 run(0, count)
             return
-        step = -(-count // (self.threads * _PIECES))
+        step = -(-count // (self.threads * pieces))
         step = -(-step // align) * align
         futures = [self._pool.submit(run, at, min(at + step, count)) for at in range(0, count, step)]
         for future in futures:

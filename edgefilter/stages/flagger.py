@@ -36,6 +36,7 @@ _QUANTILES = np.array([0.3, 0.05])  # of the background; with it, of its scatter
 _BETWEEN = float(ndtri(0.3) - ndtri(0.05))
 _MISMATCH = 1.2  # scatter over that of the radiometer equation from which on it is more than noise
 _BY_CHANCE = 8.0  # what n times of noise may add to that ratio, times √n: four standard deviations
+_VOLTAGES = 8 * 2 ** np.arange(15)  # that a cell may be of; for more, the distribution is normal
 _SKEWED = 8  # voltages that a cell is taken to have if it is not known: a bright cell may then be chance, or a burst
 _FRACTIONS = np.linspace(0.0, 0.68, 18)  # of the times that have interference: 0.7 leaves no quantile to see it by
 _TIED = 0.2  # of the times that may share a value: more, and steps are too coarse for quantiles
@@ -169,7 +170,7 @@ class Flagger:
                 centre = quantiles[0] / gamma_quantile(spectra * hands, float(_QUANTILES[0]))
                 sigma = measured
         else:
-            centre, sigma = quantiles[0] - ndtri(_QUANTILES[0]) * measured, measured
+            centre, sigma = _skewed(quantiles[0], measured)
             coarse = count[1] > _TIED * np.maximum(count[0], 1)
             if coarse.any():
                 some = self.workers.get(power[::step]), self.workers.get(flags[::step])
@@ -214,7 +215,7 @@ class Flagger:
                 power, moment4, hands, flags, *tables, _EVENT, _EVENT_GROUP, marks, groups, moments, start, stop
             )
 
-        self.workers.over(channels, run, align=LANES)
+        self.workers.over(channels, run, align=LANES, pieces=4)
         return np.asarray(self.workers.get(moments))
 
     def _power_limits(self, spectra: int) -> NDArray[np.float32]:
@@ -241,6 +242,26 @@ def within(frequencies_mhz: NDArray[np.float64], bands: tuple[tuple[float, float
     for low, high in bands:
         found |= (frequencies_mhz >= low) & (frequencies_mhz <= high)
     return found
+
+
+def _skewed(
+    level: NDArray[np.float64], scatter: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean and sigma of cells of which the 30 % quantile and the scatter below it are known.
+
+    Power is skewed: below its mean it scatters less than above. By how much follows from scatter over level, if the
+    level has no offset; with one, cells seem to be of more voltages, and at worst the answer is that of the normal
+    distribution.
+    """
+    high, low = np.array(
+        [[gamma_quantile(number, quantile) for number in _VOLTAGES.tolist()] for quantile in _QUANTILES.tolist()]
+    )
+    ratio = (high - low) / high / _BETWEEN
+    here = np.divide(scatter, level, out=np.zeros_like(level), where=level > 0)
+    centre = level / np.interp(here, ratio[::-1], high[::-1])
+    sigma = centre * np.interp(here, ratio[::-1], 1 / np.sqrt(_VOLTAGES[::-1]))
+    skewed = here > ratio[-1]
+    return np.where(skewed, centre, level - ndtri(_QUANTILES[0]) * scatter), np.where(skewed, sigma, scatter)
 
 
 def _mixed(

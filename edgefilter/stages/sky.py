@@ -146,9 +146,9 @@ class Tracks:
         def mark(start: int, stop: int) -> None:
             kernel(mark_tracks)(hits, self.step, edges, delays, first, smeared, marks, start, stop)
 
-        workers.over(segments, count)
-        workers.over(segments - 1, find)
-        workers.over(segments, mark)
+        workers.over(segments, count, pieces=4)
+        workers.over(segments - 1, find, pieces=4)
+        workers.over(segments, mark, pieces=4)
 
 
 class Guard:
