@@ -47,7 +47,7 @@ import zmq
 from benchmarks.machine import describe
 from edgefilter.chunk import Loss
 from edgefilter.node.curve import load_pair, load_public, make_pair
-from edgefilter.node.heap import keep_freed_memory
+from edgefilter.node.heap import environment_of_copies, keep_freed_memory
 from edgefilter.node.inlet import Inlet, InletSettings
 from edgefilter.node.ring import Policy, RingReader, RingWriter
 from edgefilter.sources.wire import pack_frame_header, pack_stream
@@ -253,6 +253,7 @@ def part(*arguments: object) -> "Iterator[subprocess.Popen[str]]":
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        env=os.environ | (environment_of_copies() if arguments[0] == "take" else {}),  # as the supervisor does
     )
     try:
         yield process

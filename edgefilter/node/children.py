@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from edgefilter.errors import EdgefilterError
+from edgefilter.node.heap import environment_of_copies
 from edgefilter.node.link import LINK_VARIABLE, NAME_VARIABLE, STDERR_VARIABLE, Message, encode, reachable
 
 _LINE_BYTES = 1 << 22
@@ -199,9 +200,14 @@ class Children:
                 stderr=errors,
                 pass_fds=(stderr,),
                 start_new_session=True,  # Ctrl-C is the supervisor's to answer
-                env=os.environ
-                | self._environment
-                | {LINK_VARIABLE: str(self.socket_path), NAME_VARIABLE: name, STDERR_VARIABLE: str(stderr)},
+                env={
+                    **os.environ,
+                    **(environment_of_copies() if role == "receiver" else {}),
+                    **self._environment,
+                    LINK_VARIABLE: str(self.socket_path),
+                    NAME_VARIABLE: name,
+                    STDERR_VARIABLE: str(stderr),
+                },
             )
         except OSError as error:
             raise ChildError(f"{python}: cannot be started: {error.strerror}") from None
