@@ -8,9 +8,9 @@ from edgefilter.backend import Compute
 from edgefilter.card_memory import card_memory
 from edgefilter.engine import Engine
 from edgefilter.errors import CardError, ConfigError
-from edgefilter.sources.synthetic import PowerSky, SkyPulse
+from edgefilter.sources.synthetic import SkyPulse, VoltageSky
 from tests.emulator.card import EmulatedCard
-from tests.test_reducer import POWER, Recording, power, recorded
+from tests.test_reducer import VOLTAGE, Recording, power, recorded
 
 
 class LostError(RuntimeError):
@@ -59,9 +59,9 @@ def reduce(compute, plan, recording):
 
 
 def small():
-    pulses = [SkyPulse(0.1, 20, 3e-3, 25), SkyPulse(0.4, 30, 3e-3, 25)]
-    sky = PowerSky(0.9, 3, channels=32, bandwidth_mhz=128, pulses=pulses)
-    return recorded(sky, POWER | {"block": {"rows": 128}})
+    """Voltages, of which a card makes other bytes: its transform rounds otherwise."""
+    sky = VoltageSky(1.2, 4, rate=1_000_000, centre_mhz=400, pulses=[SkyPulse(0.13, 20, 2e-3, 30)])
+    return recorded(sky, VOLTAGE)
 
 
 def test_auto_goes_on_with_the_processor_where_the_card_fails(emulated):
@@ -70,7 +70,7 @@ def test_auto_goes_on_with_the_processor_where_the_card_fails(emulated):
     emulated(EmulatedCard())
     on_card = reduce(Compute("gpu", 1), plan, recording)
     on_processor = reduce(Compute("cpu", 1), plan, recording)
-    fails_at = 4
+    fails_at = 6
     emulated(FailingCard(fails_at))
     found = reduce(Compute("auto", 1, lambda *what: told.append(what)), plan, recording)
     assert [what for what, _ in told] == ["gpu", "cpu"]
@@ -78,6 +78,7 @@ def test_auto_goes_on_with_the_processor_where_the_card_fails(emulated):
     assert 0 < first <= fails_at
     assert "LostError: cudaErrorDeviceUnavailable: all is lost" in told[1][1]
     # Blocks that the card has made are the card's, all others the processor's, byte for byte.
+    assert all(on_card[block] != on_processor[block] for block in (0, max(on_processor)))
     assert found == {block: (on_card if block < first else on_processor)[block] for block in on_processor}
 
 

@@ -8,7 +8,7 @@ from edgefilter.errors import ConfigError
 from edgefilter.workers import Workers
 
 SMALL = gpu.Sizes(
-    copied=1 << 16, samples=1 << 14, channels=64, times=128, search_rows=256, chain_rows=64, bands=1, dm=(0.0, 20.0)
+    copied=1 << 16, samples=1 << 14, channels=64, times=128, search_rows=256, chain_rows=16, bands=1, dm=(0.0, 20.0)
 )
 
 

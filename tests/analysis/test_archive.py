@@ -11,6 +11,7 @@ from astropy.time import Time
 
 import edgefilter
 from edgefilter.analysis.archive import Archive, Configuration
+from edgefilter.backend import Compute
 from edgefilter.clock import to_time
 from edgefilter.errors import ConfigError, StoreError
 from edgefilter.products.schemas import SCHEMAS
@@ -194,7 +195,7 @@ def test_rows_of_the_same_block_from_two_nodes_count_once(tmp_path):
         from edgefilter.replaying import Replay
 
         settings = Reduction.model_validate({"pulses": {"dm": (0, 100)}, "block": {"rows": 1024}})
-        for _ in Replay(make_sky(), settings, tmp_path, node=node, threads=1).run():
+        for _ in Replay(make_sky(), settings, tmp_path, node=node, compute=Compute(threads=1)).run():
             pass
     store = edgefilter.open_store(tmp_path)
     assert store.tables()["pulses"] == 2 * len(store.pulses)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from edgefilter.backend import Compute
 from edgefilter.config import NodeConfig, validate
 from edgefilter.errors import EdgefilterError
 from edgefilter.node.control import call
@@ -83,7 +84,7 @@ def ledger(objects: dict[str, bytes], folder: Path) -> list[dict[str, Any]]:
 def replayed(source: Any, folder: Path, **sections: dict[str, Any]) -> dict[str, bytes]:
     """What an undisturbed reduction leaves in a store."""
     settings = validate(NodeConfig, tree(folder, **sections))
-    for _ in Replay(source, settings, folder / "replayed", threads=1).run():
+    for _ in Replay(source, settings, folder / "replayed", compute=Compute(threads=1)).run():
         pass
     return contents(folder / "replayed")
 
