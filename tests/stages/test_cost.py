@@ -22,6 +22,8 @@ def block(seed=1, times=2048, voltages=VOLTAGES):
 class Greedy:
     """Takes every cell of more than 5 sigma for interference, as a flagger without a guard does."""
 
+    workers = Workers(1)
+
     def flag(self, power, moment4, accumulated, hands, flags):
         excess = (power[:, :, :hands].sum(axis=2) / hands - 1) * np.sqrt(VOLTAGES * hands)
         flags[excess > 5] |= np.uint16(Flag.POWER)
