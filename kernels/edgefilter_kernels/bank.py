@@ -14,10 +14,12 @@ FLUSH = 256
 """Most spectra that are added up in float32 before the sum goes to float64."""
 STRIP = 128
 """Columns that are unpacked and filtered at a time: they stay in the L1 cache."""
+WIDE_STRIP = 512
+"""Columns of each piece of a long transform, of which a batch is short: longer runs come faster out of memory."""
 PAD = 16
 """Numbers between rows: rows a power of two apart would share few sets of the L1 cache."""
-STRIDE = STRIP + PAD
-"""Numbers from row to row of a strip."""
+STRIDE = WIDE_STRIP + PAD
+"""Numbers from row to row of a strip, whatever its width: the filter is faster where it is a constant."""
 
 _BATCH_BYTES = 256 << 10  # filtered spectra of a batch: what stays in a usual L2 cache
 _BATCH_SAMPLES = 2048  # samples of a batch of interleaved raw channels
@@ -218,9 +220,11 @@ def make_scratch(bank: Bank, spectra: int, channels: int, products: int) -> Scra
     group = min(channels, max(1, _GROUP_BYTES // (row_bytes * batch)))
     # Of the four spectra that the filter makes together, only the first is meant where they are oversampled.
     room = -(-batch // _FOUR) * _FOUR if bank.hop == n else batch + 3
+    # Wide strips of one plane lie beside those of the next one, also in the sets of the L2 cache.
+    pad = PAD if n <= fft.PIECE else WIDE_STRIP + PAD
     strip, voltage, partial, total = _zeros(
         (((room + taps - 1) * STRIDE,), np.float32),
-        ((group, room, bank.hands, 2, width + PAD), np.float32),
+        ((group, room, bank.hands, 2, width + pad), np.float32),
         ((group, sums, n), np.float32),
         ((group, sums, n), np.float64),
     )

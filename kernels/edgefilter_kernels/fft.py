@@ -26,6 +26,8 @@ from edgefilter_kernels.jit import kernel
 from edgefilter_kernels.lanes import LANES, Pointers, at_step, constant, dft, index, transpose, vector_code
 
 _BLOCK = LANES * LANES
+PIECE = 4096
+"""Numbers of a long transform that are finished on their own, after passes over all of it: 32 KiB."""
 _PART = 1024  # numbers of a transform that are finished before the next ones are touched: 8 KiB
 
 
@@ -190,6 +192,55 @@ def fft(real: NDArray[np.float32], imag: NDArray[np.float32], twiddle: NDArray[n
     twiddle
         :func:`twiddles` of N.
     """
+    fft_columns(real, imag, twiddle, 0, len(real))
+    for start in range(0, len(real), PIECE):
+        fft_piece(real, imag, twiddle, start)
+
+
+@kernel
+def fft_columns(
+    real: NDArray[np.float32], imag: NDArray[np.float32], twiddle: NDArray[np.float32], first: int, last: int
+) -> None:
+    """Cut a transform into pieces of :data:`PIECE`: numbers ``[first, last)`` of each piece. Shorter ones are one.
+
+    Parameters
+    ----------
+    real, imag, twiddle
+        As :func:`fft` takes them.
+    first, last
+        Multiples of 8.
+    """
+    n = len(real)
+    cos, sin = twiddle[0], twiddle[1]
+    last = min(last, PIECE)
+    size, by = n, LANES
+    if n > PIECE and _is_odd_power(n):
+        size = n // 2
+        for row in range(0, size, PIECE):
+            for at in range(row + first, row + last, LANES):
+                _radix2(real, imag, at, size, cos, sin, by + at, 0)
+        by += size
+    while size > PIECE:
+        quarter = size // 4
+        for begin in range(0, n, size):
+            for row in range(0, quarter, PIECE):
+                for at in range(row + first, row + last, LANES):
+                    _radix4(real, imag, begin + at, quarter, cos, sin, by + at, quarter)
+        by += 3 * quarter
+        size = quarter
+
+
+@kernel
+def fft_piece(real: NDArray[np.float32], imag: NDArray[np.float32], twiddle: NDArray[np.float32], start: int) -> None:
+    """Transform the piece from ``start`` on, after :func:`fft_columns` of all columns.
+
+    Parameters
+    ----------
+    real, imag, twiddle
+        As :func:`fft` takes them.
+    start
+        A multiple of :data:`PIECE`.
+    """
     n = len(real)
     cos, sin = twiddle[0], twiddle[1]
     if n < LANES:
@@ -201,25 +252,25 @@ def fft(real: NDArray[np.float32], imag: NDArray[np.float32], twiddle: NDArray[n
     elif n == 4 * LANES:
         _short4(real, imag, 0)
     else:
-        _by_blocks(real, imag, cos, sin)
+        _by_blocks(real, imag, cos, sin, start)
 
 
 @kernel
 def _by_blocks(
-    real: NDArray[np.float32], imag: NDArray[np.float32], cos: NDArray[np.float32], sin: NDArray[np.float32]
+    real: NDArray[np.float32], imag: NDArray[np.float32], cos: NDArray[np.float32], sin: NDArray[np.float32], start: int
 ) -> None:
-    n = len(real)
-    first, size = LANES, n
-    if n > _BLOCK and _is_odd_power(n):
-        size = n // 2
+    whole = min(len(real), PIECE)
+    size = whole
+    if size > _BLOCK and _is_odd_power(size):
+        size //= 2
         for at in range(0, size, LANES):
-            _radix2(real, imag, at, size, cos, sin, first + at, 0)
-        first += size
+            _radix2(real, imag, at, size, cos, sin, LANES + at, 0)
+    by = len(cos) - (size - _BLOCK)  # three quarters of each size above a block
     part = min(size, _PART)
-    for start in range(0, n, part):
-        _passes(real, imag, start, part, size, cos, sin, first)
-        for at in range(start, start + part, _BLOCK):
-            _block(real, imag, at)
+    for at in range(start, start + whole, part):
+        _passes(real, imag, at, part, size, cos, sin, by)
+        for block in range(at, at + part, _BLOCK):
+            _block(real, imag, block)
 
 
 @kernel

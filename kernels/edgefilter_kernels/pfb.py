@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from edgefilter_kernels import lanes
 from edgefilter_kernels.bank import FLUSH, Bank, Scratch, make_scratch
-from edgefilter_kernels.fft import fft, untangle
+from edgefilter_kernels.fft import PIECE, fft_columns, fft_piece, untangle
 from edgefilter_kernels.jit import kernel
-from edgefilter_kernels.rows import filter_spectra
+from edgefilter_kernels.rows import filter_columns, strip_width
 
 _TOGETHER = 65536  # numbers of a hand that are transformed before they are detected: half of a usual L2 cache
 _COLUMNS = 8  # runs of output channels that are written side by side
@@ -151,9 +151,9 @@ def _voltages(
     for k in range(len(out)):
         turns = (first + k) * bank.hop % n
         for c in range(channels):
-            filter_spectra(bank, raw, channels, k, 1, c, 1, work)
+            _filter(bank, raw, channels, k, 1, c, 1, work)
             for h in range(bank.hands):
-                _transform(bank, valid, work.voltage[0], h)
+                _transform(bank, valid, work.voltage[0], h, 0, n)
                 for b in range(blocks):
                     for i in range(n // blocks):
                         channel, at = b + blocks * i, bank.starts[b] + i
@@ -180,20 +180,49 @@ def _pfb(
         for c in range(0, channels, group):
             some = min(group, channels - c)
             work.partial[:] = 0
-            work.total[:] = 0
+            if spectra > FLUSH:
+                work.total[:] = 0
             added = 0
             for k in range(0, spectra, batch):
                 now = here[k : min(k + batch, spectra)]
                 if now.any():
-                    filter_spectra(bank, raw, channels, t * spectra + k, len(now), c, some, work)
+                    _filter(bank, raw, channels, t * spectra + k, len(now), c, some, work)
                     for g in range(some):
                         _detect(bank, now, work.voltage[g], work.partial[g])
                 added += len(now)
-                if added + batch > FLUSH:
+                if added + batch > FLUSH and spectra > FLUSH:
                     _flush(work)
                     added = 0
-            _flush(work)
-            _write(bank, work.total[:some], 1 / max(count[t], 1), c, power[t], moment4[t])
+            scale = 1 / max(count[t], 1)
+            if spectra > FLUSH:
+                _flush(work)
+                _write(bank, work.total[:some], scale, c, power[t], moment4[t])
+            else:
+                _write(bank, work.partial[:some], scale, c, power[t], moment4[t])
+
+
+@kernel
+def _filter(
+    bank: Bank,
+    raw: NDArray[np.uint8],
+    channels: int,
+    first: int,
+    spectra: int,
+    channel: int,
+    group: int,
+    work: Scratch,
+) -> None:
+    """Filter spectra, and begin their transforms while the columns that this takes are in the cache."""
+    n = bank.channels
+    width = strip_width(n)
+    for column in range(0, min(n, PIECE), width):
+        for g in range(group):
+            for h in range(bank.hands):
+                out = work.voltage[g, :, h]
+                filter_columns(bank, raw, channels, first, spectra, channel + g, h, column, work.strip, out)
+                if n > PIECE:
+                    for k in range(spectra):
+                        fft_columns(out[k, 0, :n], out[k, 1, :n], bank.twiddle, column, column + width)
 
 
 @kernel
@@ -204,44 +233,54 @@ def _detect(bank: Bank, valid: NDArray[np.bool_], voltage: NDArray[np.float32], 
     """
     n, hands = bank.channels, bank.hands
     products = len(partial) - hands
-    some = max(_TOGETHER // n, 1)
-    for first in range(0, len(valid), some):
-        last = min(first + some, len(valid))
-        few = voltage[first:last]
-        for h in range(hands):
-            _transform(bank, valid[first:last], few, h)
-            _add_power(few, h, partial[h], partial[products + h])
-        if products > hands:
-            _add_cross(few, partial[2], partial[3])
+    # Real input is untangled before it is detected, which takes all of a transform.
+    part = min(n, PIECE) if bank.components == 2 else n
+    some = max(_TOGETHER // part, 1)
+    for start in range(0, n, part):
+        for first in range(0, len(valid), some):
+            last = min(first + some, len(valid))
+            few, stop = voltage[first:last], start + part
+            for h in range(hands):
+                _transform(bank, valid[first:last], few, h, start, stop)
+                _add_power(few, h, start, partial[h, start:stop], partial[products + h, start:stop])
+            if products > hands:
+                _add_cross(few, start, partial[2, start:stop], partial[3, start:stop])
 
 
 @kernel
-def _transform(bank: Bank, valid: NDArray[np.bool_], voltage: NDArray[np.float32], hand: int) -> None:
-    """Transform spectra of a hand in place; one that is not valid becomes zeros."""
+def _transform(
+    bank: Bank, valid: NDArray[np.bool_], voltage: NDArray[np.float32], hand: int, start: int, stop: int
+) -> None:
+    """Finish pieces of the transforms of a hand; where a spectrum is not valid they become zeros."""
     n = bank.channels
     for k in range(len(valid)):
         real, imag = voltage[k, hand, 0, :n], voltage[k, hand, 1, :n]
         if valid[k]:
-            fft(real, imag, bank.twiddle)
+            for at in range(start, stop, PIECE):
+                fft_piece(real, imag, bank.twiddle, at)
             if bank.components == 1:
                 untangle(real, imag, bank.turn)
         else:
-            real[:] = 0
-            imag[:] = 0
+            real[start:stop] = 0
+            imag[start:stop] = 0
 
 
 @kernel
 def _add_power(
-    voltage: NDArray[np.float32], hand: int, square: NDArray[np.float32], fourth: NDArray[np.float32]
+    voltage: NDArray[np.float32],
+    hand: int,
+    start: int,
+    square: NDArray[np.float32],
+    fourth: NDArray[np.float32],
 ) -> None:
     n, spectra = len(square), len(voltage)
     spectrum, both, part = voltage.strides[0] // 4, voltage.strides[1] // 4, voltage.strides[2] // 4
     fours = spectra // 4 if n >= lanes.LANES else 0
     for k in range(fours):
         for j in range(0, n, lanes.LANES):
-            lanes.power_4(voltage, 4 * k * spectrum + hand * both, spectrum, part, square, fourth, j)
+            lanes.power_4(voltage, 4 * k * spectrum + hand * both + start, spectrum, part, square, fourth, j)
     for k in range(4 * fours, spectra):
-        real, imag = voltage[k, hand, 0, :n], voltage[k, hand, 1, :n]
+        real, imag = voltage[k, hand, 0, start : start + n], voltage[k, hand, 1, start : start + n]
         for j in range(n):
             power = real[j] * real[j] + imag[j] * imag[j]
             square[j] += power
@@ -249,11 +288,11 @@ def _add_power(
 
 
 @kernel
-def _add_cross(voltage: NDArray[np.float32], real: NDArray[np.float32], imag: NDArray[np.float32]) -> None:
-    n = len(real)
+def _add_cross(voltage: NDArray[np.float32], start: int, real: NDArray[np.float32], imag: NDArray[np.float32]) -> None:
+    n, stop = len(real), start + len(real)
     for k in range(len(voltage)):
-        x_real, x_imag = voltage[k, 0, 0, :n], voltage[k, 0, 1, :n]
-        y_real, y_imag = voltage[k, 1, 0, :n], voltage[k, 1, 1, :n]
+        x_real, x_imag = voltage[k, 0, 0, start:stop], voltage[k, 0, 1, start:stop]
+        y_real, y_imag = voltage[k, 1, 0, start:stop], voltage[k, 1, 1, start:stop]
         for j in range(n):
             real[j] += x_real[j] * y_real[j] + x_imag[j] * y_imag[j]
             imag[j] += x_imag[j] * y_real[j] - x_real[j] * y_imag[j]
@@ -276,15 +315,23 @@ def _write(
     power: NDArray[np.float32],
     moment4: NDArray[np.float32],
 ) -> None:
-    """Put the sums of a cell in order: a transpose, of which a few columns at a time are written."""
-    n, products, blocks = bank.channels, power.shape[1], len(bank.starts)
-    block = n // blocks
+    """Put the sums of a cell in order."""
+    n, products = bank.channels, power.shape[1]
     for g in range(len(total)):
-        for q in range(0, block, _COLUMNS):
-            for b in range(blocks):
-                for i in range(q, min(q + _COLUMNS, block)):
-                    to = (channel + g) * n + ((b + blocks * i + bank.middle) & (n - 1))  # n is a power of two
-                    for p in range(products):
-                        power[to, p] = total[g, p, bank.starts[b] + i] * scale
-                    for p in range(bank.hands):
-                        moment4[to, p] = total[g, products + p, bank.starts[b] + i] * scale
+        start, stop = (channel + g) * n, (channel + g + 1) * n
+        for p in range(products):
+            _write_plane(bank, total[g, p], scale, power[start:stop], p)
+        for p in range(bank.hands):
+            _write_plane(bank, total[g, products + p], scale, moment4[start:stop], p)
+
+
+@kernel
+def _write_plane(bank: Bank, total: NDArray[np.float64], scale: float, out: NDArray[np.float32], plane: int) -> None:
+    """Put one plane in order: transpose it, a few columns at a time."""
+    n, blocks, planes = bank.channels, len(bank.starts), out.shape[1]
+    block, flat = n // blocks, out.reshape(-1)
+    for q in range(0, block, _COLUMNS):
+        for b in range(blocks):
+            at, to = bank.starts[b] + q, b + blocks * q + bank.middle
+            for i in range(min(_COLUMNS, block - q)):
+                flat[((to + blocks * i) & (n - 1)) * planes + plane] = total[at + i] * scale  # n is a power of two
