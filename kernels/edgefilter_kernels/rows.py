@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter_kernels import lanes
-from edgefilter_kernels.bank import STRIDE, STRIP, WIDE_STRIP, Bank, Scratch
+from edgefilter_kernels.bank import STRIDE, STRIP, WIDE_STRIP, Bank
 from edgefilter_kernels.fft import PIECE
 from edgefilter_kernels.jit import kernel
 
@@ -18,26 +18,6 @@ from edgefilter_kernels.jit import kernel
 def strip_width(channels: int) -> int:
     """Columns that are filtered at a time."""
     return STRIP if channels <= PIECE else WIDE_STRIP
-
-
-@kernel
-def filter_spectra(
-    bank: Bank,
-    raw: NDArray[np.uint8],
-    channels: int,
-    first: int,
-    spectra: int,
-    channel: int,
-    group: int,
-    work: Scratch,
-) -> None:
-    """Weight and add the rows of spectra ``[first, first + spectra)`` of a group of raw channels."""
-    for column in range(0, min(bank.channels, PIECE), strip_width(bank.channels)):
-        for g in range(group):
-            for h in range(bank.hands):
-                filter_columns(
-                    bank, raw, channels, first, spectra, channel + g, h, column, work.strip, work.voltage[g, :, h]
-                )
 
 
 @kernel
@@ -53,7 +33,10 @@ def filter_columns(
     strip: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
-    """As :func:`filter_spectra`, but only the strip from ``column`` on of each piece of a transform, of one hand."""
+    """Weight and add rows of spectra ``[first, first + spectra)`` of a hand of a raw channel.
+
+    Of each piece of a transform, these are the columns of one strip, from ``column`` on.
+    """
     columns = min(strip_width(bank.channels), bank.channels - column)
     for part in range(2):
         if bank.components == 2:

@@ -118,6 +118,27 @@ def test_cells_longer_than_a_batch_and_many_raw_channels_agree_with_the_referenc
     np.testing.assert_allclose(moment4, moment4_, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("fine", "coarse", "complex_samples", "hop"),
+    [(8192, 1, True, 6144), (16384, 1, False, 32768), (32768, 2, True, 32768), (65536, 1, True, 65536)],
+)
+def test_long_transforms_which_are_finished_piece_by_piece_agree_with_the_reference(
+    fine: int, coarse: int, complex_samples: bool, hop: int
+) -> None:
+    rng = np.random.default_rng(4)
+    spectra, step = 6, fine if complex_samples else 2 * fine
+    samples = (spectra - 1) * hop + 2 * step
+    values = rng.integers(-128, 128, (samples, coarse, 2, 2 if complex_samples else 1), np.int8)
+    voltage = values[..., 0] + 1j * values[..., 1] if complex_samples else values[..., 0].astype(float)
+    valid = np.array([True, True, False, True, True, True])
+    filter_ = prototype(fine, 2, "hamming", complex_samples)
+    raw = values.reshape(samples, -1).view(np.uint8)
+    power, moment4, _ = run(raw, valid, filter_, (1, coarse, fine, 2), (8, "signed"), complex_samples, 4, hop)
+    power_, moment4_, _ = reference(voltage, filter_, fine, valid, 1, hop)
+    np.testing.assert_allclose(power, power_, rtol=2e-5, atol=1e-5 * power_.max())
+    np.testing.assert_allclose(moment4, moment4_, rtol=2e-5, atol=1e-5 * moment4_.max())
+
+
 @pytest.mark.parametrize("window", ["hamming", "hann", "boxcar", "kaiser"])
 @pytest.mark.parametrize(("fine", "taps"), [(2, 4), (16, 1), (64, 5)])
 def test_the_prototype_is_the_windowed_sinc_of_scipy(window: str, fine: int, taps: int) -> None:
