@@ -218,7 +218,7 @@ def make_scratch(bank: Bank, spectra: int, channels: int, products: int) -> Scra
     group = min(channels, max(1, _GROUP_BYTES // (row_bytes * batch)))
     # Of the four spectra that the filter makes together, only the first is meant where they are oversampled.
     room = -(-batch // _FOUR) * _FOUR if bank.hop == n else batch + 3
-    strip, voltage, partial, total = _zeros(
+    strip, voltage, partial, total = zeros(
         (((room + taps - 1) * STRIDE,), np.float32),
         ((group, room, bank.hands, 2, width + PAD), np.float32),
         ((group, sums, n), np.float32),
@@ -227,7 +227,7 @@ def make_scratch(bank: Bank, spectra: int, channels: int, products: int) -> Scra
     return Scratch(batch, strip, voltage, partial, total)
 
 
-def _zeros(*arrays: tuple[tuple[int, ...], type[np.generic]]) -> list[NDArray[Any]]:
+def zeros(*arrays: tuple[tuple[int, ...], type[np.generic]]) -> list[NDArray[Any]]:
     """Allocate arrays of zeros together, at the start of a page of 2 MiB.
 
     NumPy asks Linux for pages of that size from 4 MiB on. They make the filterbank a fifth faster: its rows lie on more

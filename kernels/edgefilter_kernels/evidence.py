@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgefilter_kernels.intensity import LANES, flatten, intensity
 from edgefilter_kernels.jit import kernel
-from edgefilter_kernels.planes import add_moments, fetch, level_row, scale_row, spread_row
+from edgefilter_kernels.planes import add_moments, fetch, level_row, scale_row, scratch, spread_row
 from edgefilter_kernels.sumthreshold import runs
 
 RUN, HIGH, LOW, ABOVE, SKY, DIP = 1, 2, 4, 8, 16, 32
@@ -18,7 +18,7 @@ RUN, HIGH, LOW, ABOVE, SKY, DIP = 1, 2, 4, 8, 16, 32
 single cell whose kurtosis is a standard deviation below that of noise."""
 
 _RUN, _HIGH, _LOW, _ABOVE, _DIP, _UNUSED, _OUT = range(7)  # planes of a tile; two that are scratch begin at the last
-_AHEAD = 8  # times that are asked of memory before they are needed
+_AHEAD = 4  # times that are asked of memory before they are needed
 GROUP = 16
 """Neighbouring times that are added up to see faint wide pulses, and slow changes of a channel."""
 
@@ -37,12 +37,11 @@ def _power_tile(
     usual[:lanes], unit[:lanes] = centre[c0 : c0 + lanes], per_unit[c0 : c0 + lanes]
     flat_flags, row = flags.reshape(-1), np.ones(LANES, np.uint16)
     total = np.empty(LANES, np.float32)
-    lines, flag_lines = -(-products * lanes // 16), -(-lanes // 32)
     for n in range(len(groups)):
         total[:] = np.float32(0.0)
         for t in range(n * GROUP, min(n * GROUP + GROUP, len(tile))):
-            fetch(flat, (t + _AHEAD) * flat.shape[1] + products * c0, lines)
-            fetch(flags, (t + _AHEAD) * flags.shape[1] + c0, flag_lines)
+            fetch(flat, (t + _AHEAD) * flat.shape[1] + products * c0, products * lanes)
+            fetch(flags, (t + _AHEAD) * flags.shape[1] + c0, lanes)
             intensity(flat, t, products, hands, c0, lanes, tile, t)
             if lanes == LANES:
                 level_row(
@@ -66,10 +65,9 @@ def _kurtosis_tile(
     root = np.float32(np.sqrt(hands))
     if c0 < 0 or lanes > LANES:  # tells the compiler that no index counts from the end
         return
-    lines, more_lines = -(-products * lanes // 16), -(-hands * lanes // 16)
     for t in range(len(tile)):
-        fetch(flat, (t + _AHEAD) * flat.shape[1] + products * c0, lines)
-        fetch(moment4, (t + _AHEAD) * moment4.shape[1] + hands * c0, more_lines)
+        fetch(flat, (t + _AHEAD) * flat.shape[1] + products * c0, products * lanes)
+        fetch(moment4, (t + _AHEAD) * moment4.shape[1] + hands * c0, hands * lanes)
         factor = gain[t]
         if products == 1:
             for i in range(lanes):
@@ -132,12 +130,12 @@ def _evidence(
     gain: NDArray[np.float32], middle: NDArray[np.float32], per_sigma: NDArray[np.float32],
     run_windows: NDArray[np.int64], run_limits: NDArray[np.float32],
     kurtosis_windows: NDArray[np.int64], kurtosis_limits: NDArray[np.float32], above: float, above_group: float,
-    marks: NDArray[np.uint8], groups: NDArray[np.uint8], moments: NDArray[np.float64], start: int, stop: int,
+    marks: NDArray[np.uint8], groups: NDArray[np.uint8], moments: NDArray[np.float64],
+    tiles: NDArray[np.float32], planes: NDArray[np.uint64], start: int, stop: int,
 ) -> None:  # fmt: skip
     times, channels = flags.shape
     products, each = flat.shape[1] // channels, moment4.shape[1] // channels
-    tile, left = np.zeros((2, times, LANES), np.float32)
-    planes = np.empty((8, times), np.uint64)
+    tile, left = tiles[0], tiles[1]
     unused, out = planes[_UNUSED], planes[_OUT]
     if start < 0:  # tells the compiler that no index counts from the end
         return
@@ -250,5 +248,5 @@ def evidence(
     _evidence(
         flat, moment4.reshape(times, -1), hands, flags, centre, per_unit, weight, gain, middle, per_sigma,
         run_windows, run_limits, kurtosis_windows, kurtosis_limits, above, above_group, marks, groups, moments,
-        start, stop,
+        *scratch(times), start, stop,
     )  # fmt: skip

@@ -7,13 +7,17 @@ As in :mod:`edgefilter_kernels.lanes`, LLVM makes of 64 numbers as many register
 nothing is checked.
 """
 
+import threading
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
+from edgefilter_kernels.bank import zeros
 from edgefilter_kernels.lanes import at_step, index, vector_code
 
 WIDTH = 64
@@ -23,6 +27,21 @@ _CONTRACT = ("contract",)
 _FLOAT, _BYTE, _HALF, _WORD = ir.FloatType(), ir.IntType(8), ir.IntType(16), ir.IntType(64)
 _FLOATS, _BYTES, _HALVES, _BITS = (ir.VectorType(kind, WIDTH) for kind in (_FLOAT, _BYTE, _HALF, ir.IntType(1)))
 _ZEROS = ir.Constant(_FLOATS, [0.0] * WIDTH)
+
+
+_kept = threading.local()
+
+
+def scratch(times: int) -> tuple[NDArray[np.float32], NDArray[np.uint64]]:
+    """Return room for two tiles, float32 ``[2, time, 64]``, and their planes, uint64 ``[8, time]``; it holds anything.
+
+    Each thread keeps its own from call to call: pages that are new cost as much as what is done with them here, and
+    threads wait for each other to get them.
+    """
+    if getattr(_kept, "times", 0) != times:
+        _kept.tiles, _kept.planes = zeros(((2, times, WIDTH), np.float32), ((8, times), np.uint64))
+        _kept.times = times
+    return _kept.tiles, _kept.planes
 
 
 def _all(builder: Any, value: Any) -> Any:
@@ -77,21 +96,17 @@ def first_bit(_: Any, word: Any) -> Any:
 
 
 @vector_code
-def fetch(builder: Any, array: Any, at: Any, lines: Any) -> None:
-    """Ask for a few lines of cache from number ``at`` on, wherever that is.
+def fetch(builder: Any, array: Any, at: Any, count: Any) -> None:
+    """Ask memory for numbers ``[at, at + count)``, wherever these are.
 
     Rows of a tile lie on as many pages as there are times: the processor does not guess where the next one is.
     """
-    prefetch = cgutils.get_or_insert_function(
-        builder.module,
-        ir.FunctionType(ir.VoidType(), [_BYTE.as_pointer(), *[ir.IntType(32)] * 3]),
-        "llvm.prefetch.p0",
-    )
-    start = builder.bitcast(builder.gep(array, [at]), _BYTE.as_pointer())
+    kind = ir.FunctionType(ir.VoidType(), [_BYTE.as_pointer(), *[ir.IntType(32)] * 3])
+    prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    first, stop = (builder.ptrtoint(builder.gep(array, [place]), _WORD) for place in (at, builder.add(at, count)))
     read, keep, data = (ir.Constant(ir.IntType(32), number) for number in (0, 3, 1))
-    with cgutils.for_range(builder, lines) as loop:
-        place = builder.gep(start, [at_step(builder, index(0), loop.index, 64)])
-        builder.call(prefetch, [place, read, keep, data])
+    with cgutils.for_range_slice(builder, builder.and_(first, index(-64)), stop, index(64)) as (line, _):
+        builder.call(prefetch, [builder.inttoptr(line, _BYTE.as_pointer()), read, keep, data])
 
 
 @vector_code

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from edgefilter_kernels.intensity import LANES
 from edgefilter_kernels.jit import kernel
 from edgefilter_kernels.planes import (
-    clear_above, clear_below, first_bit, single_above, single_below, spread_row, sums_above, sums_below,
+    clear_above, clear_below, first_bit, scratch, single_above, single_below, spread_row, sums_above,
+    sums_below,
 )  # fmt: skip
 
 _Count = tuple[np.uint64, np.uint64, np.uint64, np.uint64, np.uint64, np.uint64, np.uint64, np.uint64]
@@ -218,11 +219,11 @@ def _close(marks: NDArray[np.uint64], behind: NDArray[np.uint64], closed: NDArra
 @kernel
 def _sum_threshold(
     values: NDArray[np.float32], windows: NDArray[np.int64], thresholds: NDArray[np.float32], bit: int,
-    marks: NDArray[np.uint8], start: int, stop: int,
+    marks: NDArray[np.uint8], tiles: NDArray[np.float32], planes: NDArray[np.uint64], start: int, stop: int,
 ) -> None:  # fmt: skip
     times = values.shape[0]
-    tile, left = np.zeros((2, times, LANES), np.float32)
-    planes = np.empty((4, times), np.uint64)
+    tile, left = tiles[0], tiles[1]
+    tile[:] = np.float32(0.0)
     limits = np.full((2, len(thresholds)), np.float32(np.inf))
     limits[0] = thresholds
     row = np.empty(LANES, np.uint8)
@@ -233,7 +234,7 @@ def _sum_threshold(
         for t in range(times):
             for i in range(lanes):
                 tile[t, i] = values[t, c0 + i]
-        runs(tile, windows, limits, True, planes[:2], left, planes[2:])
+        runs(tile, windows, limits, True, planes[:2], left, planes[2:4])
         for t in range(times):
             if planes[0, t] != np.uint64(0):
                 spread_row((planes[0, t],), (bit,), row, 0)
@@ -279,4 +280,4 @@ def sum_threshold(
         raise ValueError("values and thresholds must be float32 and marks uint8")
     if np.any(np.diff(windows) <= 0) or np.any(windows < 1):
         raise ValueError(f"windows {windows.tolist()} must ascend from 1 or more")
-    _sum_threshold(values, windows, thresholds, bit, marks, start, stop)
+    _sum_threshold(values, windows, thresholds, bit, marks, *scratch(len(values)), start, stop)
