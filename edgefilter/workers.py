@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -48,7 +48,14 @@ class Workers:
             return
         step = -(-count // (self.threads * pieces))
         step = -(-step // align) * align
-        futures = [self._pool.submit(run, at, min(at + step, count)) for at in range(0, count, step)]
+        starts = iter(range(0, count, step))
+
+        def work() -> None:
+            for at in starts:  # one iterator for all threads: whoever is free takes what is next
+                run(at, min(at + step, count))
+
+        futures = [self._pool.submit(work) for _ in range(min(self.threads, -(-count // step)))]
+        wait(futures)  # all of them, also if one fails: none works on the arrays when this returns
         for future in futures:
             future.result()
 

@@ -84,7 +84,7 @@ class Tracks:
         if segments < 2 or frequencies_mhz.min() <= 0 or cell_seconds > _PULSE_SECONDS:
             return none
         top = float(frequencies_mhz.max())
-        delay = np.array([dispersion_delay(1.0, f, top) for f in frequencies_mhz]) / (cell_seconds * step)
+        delay = np.array([dispersion_delay(1.0, f, top) for f in frequencies_mhz.tolist()]) / (cell_seconds * step)
         pair = 2 * delay.max() / segments  # steps per DM that a track takes to cross two segments
         # Where the lowest cannot be told from 0, what comes at once in two segments is kept, too: it may be a pulse.
         first, last = dm[0], min(dm[1], _FINEST / (delay.max() / channels))

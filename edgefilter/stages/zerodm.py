@@ -103,9 +103,10 @@ def _mark_parts(
     """Flag the parts of the band that have moved."""
     channels = flags.shape[1]
     bad = (uniform_filter1d(share, 3, axis=1, mode="nearest") > _PARTLY[0]) & (share > _PARTLY[1])
-    for band in range(BANDS):
-        here = slice(band * channels // BANDS, (band + 1) * channels // BANDS)
-        if bad[:, band].any():
-            at = workers.put(times[bad[:, band]])
-            lost = flags[at, here] & np.uint16(Flag.LOST) != 0
-            flags[at, here] |= np.where(lost, np.uint16(0), np.uint16(Flag.ZERO_DM))
+    some = bad.any(axis=1)
+    if some.any():
+        edges = np.array([band * channels // BANDS for band in range(BANDS + 1)])
+        at, here = workers.put(times[some]), workers.put(np.repeat(bad[some], np.diff(edges), axis=1))
+        rows = flags[at]
+        lost = rows & np.uint16(Flag.LOST) != 0
+        flags[at] = rows | np.where(here & ~lost, np.uint16(Flag.ZERO_DM), np.uint16(0))
