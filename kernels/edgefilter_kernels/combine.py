@@ -58,7 +58,7 @@ def _combine(
 ) -> None:  # fmt: skip
     if start < 0:  # tells the compiler that no index counts from the end
         return
-    times, channels = flags.shape
+    channels = flags.shape[1]
     wanted = 0  # marks that make a difference: few do, and few of their combinations make a flag
     for bit in range(8):
         for mark in range(256):

@@ -155,7 +155,9 @@ def _evidence(
             _kurtosis_tile(
                 flat, products, moment4, each, gain, middle, per_sigma, c0, lanes, tile, unused, planes[_DIP]
             )  # fmt: skip
-            runs(tile, kurtosis_windows, kurtosis_limits, False, planes[_HIGH : _HIGH + 2], left, planes[_OUT : _OUT + 2])
+            runs(
+                tile, kurtosis_windows, kurtosis_limits, False, planes[_HIGH : _HIGH + 2], left, planes[_OUT : _OUT + 2]
+            )
             for t in range(times):
                 out[t] = unused[t] | planes[_RUN, t] | planes[_HIGH, t] | planes[_LOW, t]
             _moments(tile, out, c0, lanes, moments[1])

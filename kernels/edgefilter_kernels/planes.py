@@ -86,7 +86,7 @@ def _set(builder: Any, word: Any, plane: Any, t: Any) -> None:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def first_bit(_: Any, word: Any) -> Any:
+def first_bit(_: Any, word: Any) -> Any:  # noqa: ARG001
     """Return the place of the lowest bit of a word that is not 0."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001

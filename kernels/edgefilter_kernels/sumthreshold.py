@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from edgefilter_kernels.intensity import LANES
 from edgefilter_kernels.jit import kernel
 from edgefilter_kernels.planes import (
-    clear_above, clear_below, first_bit, scratch, single_above, single_below, spread_row, sums_above,
+    clear_above,
+    clear_below,
+    first_bit,
+    scratch,
+    single_above,
+    single_below,
+    spread_row,
+    sums_above,
     sums_below,
 )  # fmt: skip
 
@@ -88,7 +95,8 @@ def _over(
             single_above(values, times, limit, values, room[0])
         else:
             single_below(values, times, limit, values, room[0])
-        return room[0]
+        ends: NDArray[np.uint64] = room[0]
+        return ends
     if side == 0:
         sums_above(values, times, window, limit, room[0])
     else:
@@ -106,7 +114,8 @@ def _over(
         other[times - step :] = now[times - step :]
         now, other = other, now
         reach += step
-    return now
+    inside: NDArray[np.uint64] = now
+    return inside
 
 
 @kernel
