@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Result = TypeVar("Result")
 
 
 class Workers:
@@ -58,6 +59,13 @@ class Workers:
         wait(futures)  # all of them, also if one fails: none works on the arrays when this returns
         for future in futures:
             future.result()
+
+    def beside(self, work: Callable[[], Result]) -> Callable[[], Result]:
+        """Start work of another kind beside what follows; return what waits for its result."""
+        if self._pool is None:
+            result = work()
+            return lambda: result
+        return self._pool.submit(work).result
 
     def kernel(self, function: Function) -> Function:
         """Return what does the work of a kernel here."""

@@ -70,7 +70,7 @@ class ZeroDm:
         self._workers.over(times, run)
         counts = self._workers.get(found)
         parts = _parts(counts[0])
-        used = parts.sum(axis=1)
+        used = parts.sum(axis=0)
         for side, wanted, shortly in ((1, self._rises, self._shortly), (2, True, _SHORTLY)):
             if wanted:
                 at = np.flatnonzero(_sudden(parts, _parts(counts[side]), shortly) & (used >= _LEAST_CHANNELS))
@@ -78,14 +78,14 @@ class ZeroDm:
 
 
 def _parts(counts: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Add up sub-bands to parts of the band, whole columns at a time: neighbours would be summed one by one."""
-    each = BANDS // _PARTS
-    return np.asarray(sum(counts[:, k::each] for k in range(each)), np.int32)
+    """Add up sub-bands to parts of the band, int32 ``[part, time]``: whole rows are added, never neighbours."""
+    bands = np.ascontiguousarray(counts.T).reshape(_PARTS, BANDS // _PARTS, -1)
+    return np.asarray(bands.sum(axis=1, dtype=np.int32))
 
 
 def _sudden(used: NDArray[np.int32], moved: NDArray[np.int32], shortly: int) -> NDArray[np.bool_]:
-    """Find times at which many parts have moved, and shortly before and after few have; both are ``[time, part]``."""
-    number = np.count_nonzero(moved > _RAISED * used, axis=1)
+    """Find times at which many parts have moved, and shortly before and after few have; both are ``[part, time]``."""
+    number = np.count_nonzero(moved > _RAISED * used, axis=0)
     many = number >= _MANY
     found = np.zeros(len(many), np.bool_)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], many, [False]]).astype(np.int8)))
