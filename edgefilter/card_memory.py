@@ -65,6 +65,6 @@ def _flagging(plan: Plan) -> int:
         tracks = Tracks.of(plan.frequencies_mhz, seconds, plan.settings.flag.sky_dm, step)
         # Counts and hits of each segment, and delays.
         each = 2 * (len(tracks.edges) - 1) * -(-cells // step) + 4 * channels
-        most = max(most, len(tracks.delays) * each)
+        most += len(tracks.delays) * each
     # Levels and marks of each cell; then marks, the last event before, and order statistics.
     return cells * channels * (10 + 1 + 4 + 4) + most

@@ -100,12 +100,13 @@ def flag(
     def find_lost(start: int, stop: int) -> None:
         for at in range(start, stop, _ROWS):
             rows = slice(at, min(at + _ROWS, stop))
-            lost = ~np.isfinite(cells[rows]).all(axis=2)
+            good = np.isfinite(cells[rows])
             if fourth is not None:
-                lost |= ~np.isfinite(fourth[rows]).all(axis=2)
+                good &= np.isfinite(fourth[rows])
             if given is not None:
-                lost |= ~given[rows]
-            np.multiply(lost, np.uint16(Flag.LOST), out=flags[rows])
+                good &= given[rows, :, None]
+            # Mostly none is lost, which is quickly said.
+            flags[rows] = 0 if good.all() else np.where(good.all(axis=2), np.uint16(0), np.uint16(Flag.LOST))
 
     with Workers(threads) as workers:
         workers.over(len(flags), find_lost)

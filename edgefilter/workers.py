@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Result = TypeVar("Result")
 
 
 class Workers:
@@ -48,9 +49,23 @@ class Workers:
             return
         step = -(-count // (self.threads * pieces))
         step = -(-step // align) * align
-        futures = [self._pool.submit(run, at, min(at + step, count)) for at in range(0, count, step)]
+        starts = iter(range(0, count, step))
+
+        def work() -> None:
+            for at in starts:  # one iterator for all threads: whoever is free takes what is next
+                run(at, min(at + step, count))
+
+        futures = [self._pool.submit(work) for _ in range(min(self.threads, -(-count // step)))]
+        wait(futures)  # all of them, also if one fails: none works on the arrays when this returns
         for future in futures:
             future.result()
+
+    def beside(self, work: Callable[[], Result]) -> Callable[[], Result]:
+        """Start work of another kind beside what follows; return what waits for its result."""
+        if self._pool is None:
+            result = work()
+            return lambda: result
+        return self._pool.submit(work).result
 
     def kernel(self, function: Function) -> Function:
         """Return what does the work of a kernel here."""

@@ -133,8 +133,10 @@ class Flagger:
         marks = self.workers.empty((times, channels), np.uint8)
         groups = self.workers.empty((-(-times // GROUP), channels), np.uint8)
         moments = self._evidence(power, moment4, accumulated, hands, background, flags, marks, groups)
+        left = Left.of(moments, background.centre, background.sigma, background.spectra)
+        judged = self.workers.beside(lambda: judge(left, self._settings))
         self._guard.mark(marks, groups, background.live, background.times)
-        channel = judge(Left.of(moments, background.centre, background.sigma, background.spectra), self._settings)
+        channel = judged()
         channel[self._protected & (channel != 0)] = Flag.TAGGED
 
         table = _flags_of_marks(bool(self._settings.power_sigma))

@@ -13,6 +13,7 @@ from edgefilter_kernels.evidence import GROUP
 
 _QUARTILES_PER_SIGMA = 1.349
 _SIGMA_PER_MAD = 1.4826
+_HALF = 0.5
 LEAST_CHANNELS = 16
 """Fewer say nothing about each other."""
 
@@ -182,23 +183,38 @@ def iqrm(
     votes = np.zeros(len(index), np.int64)
     pairs: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
     for lag in _lags(min(radius, len(index) // 2)):
-        at = np.arange(max(0, lag), min(len(index), len(index) + lag))
-        difference = here[at] - here[at - lag]
-        low, middle, high = np.percentile(difference, (25, 50, 75))
-        width = np.maximum((high - low) / _QUARTILES_PER_SIGMA, np.hypot(noise[at], noise[at - lag]))
-        found = at[difference - middle > sigma * width]
-        pairs.append((found, found - lag))
-        votes[found] += 1
+        difference, least = here[lag:] - here[:-lag], np.hypot(noise[lag:], noise[:-lag])
+        ordered = np.sort(difference)
+        # The other way round, all differences have the other sign.
+        for change, sorted_, shift in ((difference, ordered, lag), (-difference, -ordered[::-1], 0)):
+            low, middle, high = _quartiles(sorted_)
+            width = np.maximum((high - low) / _QUARTILES_PER_SIGMA, least)
+            found = np.flatnonzero(change - middle > sigma * width) + shift
+            pairs.append((found, found + lag - 2 * shift))
+            votes[found] += 1
     for found, voter in pairs:
         bad[index[found[votes[voter] < votes[found]]]] = True
     return bad
 
 
+def _quartiles(ordered: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Quartiles of values in order, as :func:`numpy.percentile` has them: it takes ten times as long to get ready."""
+
+    def at(place: float) -> float:
+        low, part = int(place), place % 1
+        first, next_ = float(ordered[low]), float(ordered[min(low + 1, len(ordered) - 1)])
+        step = next_ - first
+        return next_ - step * (1 - part) if part >= _HALF else first + step * part
+
+    last = len(ordered) - 1
+    return at(0.25 * last), at(0.5 * last), at(0.75 * last)
+
+
 def _lags(radius: int) -> list[int]:
-    """Lags of either sign, in steps that grow by half."""
+    """Lags in steps that grow by half."""
     lags, lag = [], 1
     while lag <= radius:
-        lags += [lag, -lag]
+        lags.append(lag)
         lag = max(lag + 1, 3 * lag // 2)
     return lags
 

@@ -1,6 +1,8 @@
 """Dispersion tracks that the guard asks for: what comes from the sky arrives later at lower frequencies."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +25,9 @@ _USUAL_DM = 750.0  # up to which tracks must be seen within half a block; else s
 _PULSE_SECONDS = 0.1  # of the longest pulse that is kept where tracks cannot be seen
 STEP = 2
 """Cells to a step where single cells are events."""
+
+
+Step = Callable[[int, int], None]
 
 
 class Tables(NamedTuple):
@@ -77,30 +82,14 @@ class Tracks:
         cls, frequencies_mhz: NDArray[np.float64], cell_seconds: float, dm: tuple[float, float], step: int = STEP
     ) -> "Tracks":
         """Lay out the tracks of dispersion measures ``[dm[0], dm[1]]`` pc cm⁻³ whose sweep can be told from none."""
-        channels = len(frequencies_mhz)
-        segments = max(min(_SEGMENTS, channels // _LEAST_CHANNELS), -(-channels // 255), 1)
-        edges = np.array([g * channels // segments for g in range(segments + 1)], np.int64)
-        none = cls(edges, np.zeros((0, channels), np.int32), np.zeros(0, np.int64), step)
-        if segments < 2 or frequencies_mhz.min() <= 0 or cell_seconds > _PULSE_SECONDS:
-            return none
-        top = float(frequencies_mhz.max())
-        delay = np.array([dispersion_delay(1.0, f, top) for f in frequencies_mhz]) / (cell_seconds * step)
-        pair = 2 * delay.max() / segments  # steps per DM that a track takes to cross two segments
-        # Where the lowest cannot be told from 0, what comes at once in two segments is kept, too: it may be a pulse.
-        first, last = dm[0], min(dm[1], _FINEST / (delay.max() / channels))
-        if step == GROUP:
-            first, last = max(first, _APART * _WINDOW / pair), min(dm[1], _LONGEST / pair)
-        if first > last:
-            return none
-        tracks = first + np.arange(int((last - first) * pair / _WINDOW) + 1) * _WINDOW / pair
-        return cls(edges, np.rint(np.outer(tracks, delay)).astype(np.int32), np.ones(len(tracks), np.int64), step)
+        return _lay_out(frequencies_mhz.tobytes(), cell_seconds, dm, step)
 
     def tables(self, workers: Workers) -> Tables:
         """Return the tables as kernels take them."""
         first = np.minimum.reduceat(self.delays, self.edges[:-1], axis=1)
         return Tables(*map(workers.put, (self.edges, self.delays, self.doublings, self.smeared, first)))
 
-    def mark(
+    def steps(
         self,
         tables: Tables,
         events: NDArray[np.uint8],
@@ -109,8 +98,10 @@ class Tracks:
         live: NDArray[np.bool_],
         marks: NDArray[np.uint8],
         workers: Workers,
-    ) -> None:
-        """Mark what lies on a filled track as SKY; see :mod:`edgefilter_kernels.guard`.
+    ) -> tuple[Step, ...]:
+        """Return what marks all on a filled track as SKY, one after another; see :mod:`edgefilter_kernels.guard`.
+
+        Each works on a range of segments, when what is before it is done for all of them.
 
         Parameters
         ----------
@@ -123,11 +114,11 @@ class Tracks:
         marks
             uint8 ``[cell, channel]``, changed in place; may be ``events``.
         workers
-            Threads over segments.
+            What the arrays are of.
         """
         tracks, segments = len(self.delays), len(self.edges) - 1
         if not tracks:
-            return
+            return ()
         shape = (tracks, -(-len(events) // step))
         counts = workers.empty((segments, *shape), np.uint8)
         hits = workers.empty((segments - 1, *shape), np.uint8)
@@ -140,15 +131,37 @@ class Tracks:
             kernel(count_tracks)(events, bits, step, alive, edges, delays, first, doublings, counts, start, stop)
 
         def find(start: int, stop: int) -> None:
-            kernel(find_tracks)(counts, first, number, _FILL, around, hits, start, stop)
-            kernel(drop_tones)(hits, self.step, edges, delays, first, doublings, alive, marks, start, stop)
+            pairs = start, min(stop, segments - 1)
+            kernel(find_tracks)(counts, first, number, _FILL, around, hits, *pairs)
+            kernel(drop_tones)(hits, self.step, edges, delays, first, doublings, alive, marks, *pairs)
 
         def mark(start: int, stop: int) -> None:
             kernel(mark_tracks)(hits, self.step, edges, delays, first, smeared, marks, start, stop)
 
-        workers.over(segments, count, pieces=4)
-        workers.over(segments - 1, find, pieces=4)
-        workers.over(segments, mark, pieces=4)
+        return count, find, mark
+
+
+@lru_cache(maxsize=4)
+def _lay_out(frequencies: bytes, cell_seconds: float, dm: tuple[float, float], step: int) -> Tracks:
+    """Lay tracks out; those of the bands that were asked for last are kept."""
+    frequencies_mhz = np.frombuffer(frequencies)
+    channels = len(frequencies_mhz)
+    segments = max(min(_SEGMENTS, channels // _LEAST_CHANNELS), -(-channels // 255), 1)
+    edges = np.array([g * channels // segments for g in range(segments + 1)], np.int64)
+    none = Tracks(edges, np.zeros((0, channels), np.int32), np.zeros(0, np.int64), step)
+    if segments < 2 or frequencies_mhz.min() <= 0 or cell_seconds > _PULSE_SECONDS:
+        return none
+    top = float(frequencies_mhz.max())
+    delay = np.array([dispersion_delay(1.0, f, top) for f in frequencies_mhz.tolist()]) / (cell_seconds * step)
+    pair = 2 * delay.max() / segments  # steps per DM that a track takes to cross two segments
+    # Where the lowest cannot be told from 0, what comes at once in two segments is kept, too: it may be a pulse.
+    first, last = dm[0], min(dm[1], _FINEST / (delay.max() / channels))
+    if step == GROUP:
+        first, last = max(first, _APART * _WINDOW / pair), min(dm[1], _LONGEST / pair)
+    if first > last:
+        return none
+    tracks = first + np.arange(int((last - first) * pair / _WINDOW) + 1) * _WINDOW / pair
+    return Tracks(edges, np.rint(np.outer(tracks, delay)).astype(np.int32), np.ones(len(tracks), np.int64), step)
 
 
 class Guard:
@@ -183,8 +196,18 @@ class Guard:
     def mark(self, marks: NDArray[np.uint8], groups: NDArray[np.uint8], live: NDArray[np.bool_], times: int) -> None:
         """Set SKY in ``marks``, of which RUN and ABOVE are events, as ABOVE is of ``groups``; ``times`` have data."""
         bright, faint = self._tables
-        self._bright.mark(bright, marks, RUN | ABOVE, STEP, live, marks, self._workers)
-        self._faint.mark(faint, groups, ABOVE, 1, live, marks, self._workers)
+        sets = (
+            self._bright.steps(bright, marks, RUN | ABOVE, STEP, live, marks, self._workers),
+            self._faint.steps(faint, groups, ABOVE, 1, live, marks, self._workers),
+        )
+        # No step sees what another of the other set has marked.
+        for steps in zip(*(some for some in sets if some), strict=True):
+
+            def run(start: int, stop: int, steps: tuple[Step, ...] = steps) -> None:
+                for step in steps:
+                    step(start, stop)
+
+            self._workers.over(len(self._bright.edges) - 1, run, pieces=4)
         # Runs in segments that the slowest sweep does not cross in half the data cannot be told from it.
         for segment in np.flatnonzero(self._blind | (self._sweeps > times / 2)):
             first, stop = self._bright.edges[segment : segment + 2].tolist()

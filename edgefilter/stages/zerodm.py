@@ -70,7 +70,7 @@ class ZeroDm:
         self._workers.over(times, run)
         counts = self._workers.get(found)
         parts = _parts(counts[0])
-        used = parts.sum(axis=1)
+        used = parts.sum(axis=0)
         for side, wanted, shortly in ((1, self._rises, self._shortly), (2, True, _SHORTLY)):
             if wanted:
                 at = np.flatnonzero(_sudden(parts, _parts(counts[side]), shortly) & (used >= _LEAST_CHANNELS))
@@ -78,14 +78,14 @@ class ZeroDm:
 
 
 def _parts(counts: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Add up sub-bands to parts of the band, whole columns at a time: neighbours would be summed one by one."""
-    each = BANDS // _PARTS
-    return np.asarray(sum(counts[:, k::each] for k in range(each)), np.int32)
+    """Add up sub-bands to parts of the band, int32 ``[part, time]``: whole rows are added, never neighbours."""
+    bands = np.ascontiguousarray(counts.T).reshape(_PARTS, BANDS // _PARTS, -1)
+    return np.asarray(bands.sum(axis=1, dtype=np.int32))
 
 
 def _sudden(used: NDArray[np.int32], moved: NDArray[np.int32], shortly: int) -> NDArray[np.bool_]:
-    """Find times at which many parts have moved, and shortly before and after few have; both are ``[time, part]``."""
-    number = np.count_nonzero(moved > _RAISED * used, axis=1)
+    """Find times at which many parts have moved, and shortly before and after few have; both are ``[part, time]``."""
+    number = np.count_nonzero(moved > _RAISED * used, axis=0)
     many = number >= _MANY
     found = np.zeros(len(many), np.bool_)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], many, [False]]).astype(np.int8)))
@@ -103,9 +103,10 @@ def _mark_parts(
     """Flag the parts of the band that have moved."""
     channels = flags.shape[1]
     bad = (uniform_filter1d(share, 3, axis=1, mode="nearest") > _PARTLY[0]) & (share > _PARTLY[1])
-    for band in range(BANDS):
-        here = slice(band * channels // BANDS, (band + 1) * channels // BANDS)
-        if bad[:, band].any():
-            at = workers.put(times[bad[:, band]])
-            lost = flags[at, here] & np.uint16(Flag.LOST) != 0
-            flags[at, here] |= np.where(lost, np.uint16(0), np.uint16(Flag.ZERO_DM))
+    some = bad.any(axis=1)
+    if some.any():
+        edges = np.array([band * channels // BANDS for band in range(BANDS + 1)])
+        at, here = workers.put(times[some]), workers.put(np.repeat(bad[some], np.diff(edges), axis=1))
+        rows = flags[at]
+        lost = rows & np.uint16(Flag.LOST) != 0
+        flags[at] = rows | np.where(here & ~lost, np.uint16(Flag.ZERO_DM), np.uint16(0))

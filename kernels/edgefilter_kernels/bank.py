@@ -222,7 +222,7 @@ def make_scratch(bank: Bank, spectra: int, channels: int, products: int) -> Scra
     room = -(-batch // _FOUR) * _FOUR if bank.hop == n else batch + 3
     # Wide strips of one plane lie beside those of the next one, also in the sets of the L2 cache.
     pad = PAD if n <= fft.PIECE else WIDE_STRIP + PAD
-    strip, voltage, partial, total = _zeros(
+    strip, voltage, partial, total = zeros(
         (((room + taps - 1) * STRIDE,), np.float32),
         ((group, room, bank.hands, 2, width + pad), np.float32),
         ((group, sums, n), np.float32),
@@ -231,7 +231,7 @@ def make_scratch(bank: Bank, spectra: int, channels: int, products: int) -> Scra
     return Scratch(batch, strip, voltage, partial, total)
 
 
-def _zeros(*arrays: tuple[tuple[int, ...], type[np.generic]]) -> list[NDArray[Any]]:
+def zeros(*arrays: tuple[tuple[int, ...], type[np.generic]]) -> list[NDArray[Any]]:
     """Allocate arrays of zeros together, at the start of a page of 2 MiB.
 
     NumPy asks Linux for pages of that size from 4 MiB on. They make the filterbank a fifth faster: its rows lie on more

@@ -8,16 +8,17 @@ takes a pulse that brightens and fades over the run for interference.
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefilter_kernels.intensity import LANES, flatten, intensity, masked
+from edgefilter_kernels.intensity import LANES, flatten, intensity
 from edgefilter_kernels.jit import kernel
+from edgefilter_kernels.planes import add_moments, fetch, level_row, scale_row, scratch, spread_row
 from edgefilter_kernels.sumthreshold import runs
 
 RUN, HIGH, LOW, ABOVE, SKY, DIP = 1, 2, 4, 8, 16, 32
 """Marks of a cell: in a run of power; in one of high or of low kurtosis; single cell above a level; on a sky track;
 single cell whose kurtosis is a standard deviation below that of noise."""
 
-_UNUSED = 64  # a cell that is flagged, while a tile is worked on: the flags are read once
-
+_RUN, _HIGH, _LOW, _ABOVE, _DIP, _UNUSED, _OUT = range(7)  # planes of a tile; two that are scratch begin at the last
+_AHEAD = 4  # times that are asked of memory before they are needed
 GROUP = 16
 """Neighbouring times that are added up to see faint wide pulses, and slow changes of a channel."""
 
@@ -25,35 +26,49 @@ GROUP = 16
 @kernel
 def _power_tile(
     flat: NDArray[np.float32], products: int, hands: int, flags: NDArray[np.uint16], centre: NDArray[np.float32],
-    per_unit: NDArray[np.float32], weight: NDArray[np.float32], c0: int, lanes: int, tile: NDArray[np.float32],
-    found: NDArray[np.uint8],
+    per_unit: NDArray[np.float32], weight: NDArray[np.float32], above: float, above_group: float, c0: int, lanes: int,
+    tile: NDArray[np.float32], unused: NDArray[np.uint64], events: NDArray[np.uint64], groups: NDArray[np.uint8],
 ) -> None:  # fmt: skip
-    none, unused = np.float32(0.0), np.uint8(_UNUSED)
+    level, sum_level = np.float32(above), np.float32(above_group * np.sqrt(GROUP))
+    none, event = np.uint8(0), np.uint8(ABOVE)
     if c0 < 0 or lanes > LANES:  # tells the compiler that no index counts from the end
         return
-    for t in range(len(tile)):
-        share = weight[t]
-        intensity(flat, t, products, hands, c0, lanes, tile, t)
+    usual, unit = np.zeros((2, LANES), np.float32)
+    usual[:lanes], unit[:lanes] = centre[c0 : c0 + lanes], per_unit[c0 : c0 + lanes]
+    flat_flags, row = flags.reshape(-1), np.ones(LANES, np.uint16)
+    total = np.empty(LANES, np.float32)
+    for n in range(len(groups)):
+        total[:] = np.float32(0.0)
+        for t in range(n * GROUP, min(n * GROUP + GROUP, len(tile))):
+            fetch(flat, (t + _AHEAD) * flat.shape[1] + products * c0, products * lanes)
+            fetch(flags, (t + _AHEAD) * flags.shape[1] + c0, lanes)
+            intensity(flat, t, products, hands, c0, lanes, tile, t)
+            if lanes == LANES:
+                level_row(
+                    tile, t, flat_flags, t * flags.shape[1] + c0, usual, unit, weight[t], level, total, unused, events
+                )  # fmt: skip
+            else:
+                for i in range(lanes):
+                    row[i] = flags[t, c0 + i]
+                level_row(tile, t, row, 0, usual, unit, weight[t], level, total, unused, events)
         for i in range(lanes):
-            z = (tile[t, i] - centre[c0 + i]) * (per_unit[c0 + i] * share)
-            used = flags[t, c0 + i] == 0
-            tile[t, i] = z if used else none
-            found[t, i] = unused & masked(not used)
+            groups[n, c0 + i] = event if total[i] > sum_level else none
 
 
 @kernel
 def _kurtosis_tile(
     flat: NDArray[np.float32], products: int, moment4: NDArray[np.float32], hands: int,
     gain: NDArray[np.float32], middle: NDArray[np.float32], per_sigma: NDArray[np.float32], c0: int, lanes: int,
-    tile: NDArray[np.float32], found: NDArray[np.uint8],
+    tile: NDArray[np.float32], unused: NDArray[np.uint64], dips: NDArray[np.uint64],
 ) -> None:  # fmt: skip
-    dip, clear, unused = np.uint8(DIP), np.uint8(0), np.uint8(_UNUSED)
     tiny, none, one = np.float32(1e-30), np.float32(0.0), np.float32(1.0)
     root = np.float32(np.sqrt(hands))
     if c0 < 0 or lanes > LANES:  # tells the compiler that no index counts from the end
         return
     for t in range(len(tile)):
-        share, factor = per_sigma[t] / root, gain[t]
+        fetch(flat, (t + _AHEAD) * flat.shape[1] + products * c0, products * lanes)
+        fetch(moment4, (t + _AHEAD) * moment4.shape[1] + hands * c0, hands * lanes)
+        factor = gain[t]
         if products == 1:
             for i in range(lanes):
                 square = flat[t, c0 + i] * flat[t, c0 + i]
@@ -68,15 +83,12 @@ def _kurtosis_tile(
                     estimate = factor * (moment4[t, hands * (c0 + i) + h] / max(square, tiny) - one) - middle[c0 + i]
                     total += estimate if square > tiny else none
                 tile[t, i] = total
-        for i in range(lanes):
-            value = tile[t, i] * share if (found[t, i] & unused) == clear else none
-            tile[t, i] = value
-            found[t, i] |= dip & masked(value < -one)
+        scale_row(tile, t, per_sigma[t] / root, unused, dips)
 
 
 @kernel
 def _moments(
-    tile: NDArray[np.float32], marks: NDArray[np.uint8], c0: int, lanes: int, moments: NDArray[np.float64],
+    tile: NDArray[np.float32], out: NDArray[np.uint64], c0: int, lanes: int, moments: NDArray[np.float64],
 ) -> None:  # fmt: skip
     """Add up the cells that nothing speaks against."""
     some = np.zeros((3, LANES), np.float32)
@@ -84,18 +96,9 @@ def _moments(
     times = len(tile)
     if c0 < 0 or lanes > LANES:  # tells the compiler that no index counts from the end
         return
-    seen = np.uint8(RUN | HIGH | LOW | _UNUSED)
-    one, none = np.float32(1.0), np.float32(0.0)
     for first in range(0, times, GROUP):
-        some[:] = none
-        for t in range(first, min(first + GROUP, times)):
-            for i in range(lanes):
-                good = one if (marks[t, i] & seen) == 0 else none
-                value = good * tile[t, i]
-                some[0, i] += good
-                some[1, i] += value
-                some[2, i] += value * value
-        for i in range(lanes):
+        add_moments(tile, first, min(first + GROUP, times), out, some)
+        for i in range(LANES):
             for m in range(3):
                 whole[m, i] += some[m, i]
             whole[3, i] += some[1, i] * some[1, i]
@@ -105,21 +108,19 @@ def _moments(
 
 
 @kernel
-def _events(
-    tile: NDArray[np.float32], above: float, above_group: float, c0: int, lanes: int, found: NDArray[np.uint8],
-    groups: NDArray[np.uint8],
-) -> None:  # fmt: skip
-    none, event = np.uint8(0), np.uint8(ABOVE)
-    level, sum_level = np.float32(above), np.float32(above_group * np.sqrt(GROUP))
-    total = np.empty(LANES, np.float32)
-    for n in range(len(groups)):
-        total[:] = 0.0
-        for t in range(n * GROUP, min(n * GROUP + GROUP, len(tile))):
-            for i in range(LANES):
-                total[i] += min(tile[t, i], level)
-                found[t, i] |= event & masked(tile[t, i] > level)
-        for i in range(lanes):
-            groups[n, c0 + i] = event if total[i] > sum_level else none
+def _write(planes: NDArray[np.uint64], each: int, c0: int, lanes: int, marks: NDArray[np.uint8]) -> None:
+    """Write the marks of all planes."""
+    row, flat, none = np.empty(LANES, np.uint8), marks.reshape(-1), np.uint64(0)
+    for t in range(marks.shape[0]):
+        words = planes[_RUN, t], planes[_ABOVE, t], none, none, none
+        if each:
+            words = planes[_RUN, t], planes[_ABOVE, t], planes[_HIGH, t], planes[_LOW, t], planes[_DIP, t]
+        if lanes == LANES:
+            spread_row(words, (RUN, ABOVE, HIGH, LOW, DIP), flat, t * marks.shape[1] + c0)
+        else:
+            spread_row(words, (RUN, ABOVE, HIGH, LOW, DIP), row, 0)
+            for i in range(lanes):
+                marks[t, c0 + i] = row[i]
 
 
 @kernel
@@ -129,32 +130,38 @@ def _evidence(
     gain: NDArray[np.float32], middle: NDArray[np.float32], per_sigma: NDArray[np.float32],
     run_windows: NDArray[np.int64], run_limits: NDArray[np.float32],
     kurtosis_windows: NDArray[np.int64], kurtosis_limits: NDArray[np.float32], above: float, above_group: float,
-    marks: NDArray[np.uint8], groups: NDArray[np.uint8], moments: NDArray[np.float64], start: int, stop: int,
+    marks: NDArray[np.uint8], groups: NDArray[np.uint8], moments: NDArray[np.float64],
+    tiles: NDArray[np.float32], planes: NDArray[np.uint64], start: int, stop: int,
 ) -> None:  # fmt: skip
     times, channels = flags.shape
     products, each = flat.shape[1] // channels, moment4.shape[1] // channels
-    tile = np.zeros((times, LANES), np.float32)
-    found = np.zeros((times, LANES), np.uint8)
-    hits = np.empty((times, LANES), np.uint8)
-    left = np.empty_like(tile)
-    known = np.uint8(255 - _UNUSED)
+    tile, left = tiles[0], tiles[1]
+    unused, out = planes[_UNUSED], planes[_OUT]
     if start < 0:  # tells the compiler that no index counts from the end
         return
     for c0 in range(start, stop, LANES):
         lanes = min(LANES, stop - c0)
         if lanes < LANES:
-            tile[:] = 0.0
-        _power_tile(flat, products, hands, flags, centre, per_unit, weight, c0, lanes, tile, found)
-        _events(tile, above, above_group, c0, lanes, found, groups)
-        runs(tile, run_windows, run_limits, RUN, 0, True, found, left, hits)
-        _moments(tile, found, c0, lanes, moments[0])
-        if each:
-            _kurtosis_tile(flat, products, moment4, each, gain, middle, per_sigma, c0, lanes, tile, found)
-            runs(tile, kurtosis_windows, kurtosis_limits, HIGH, LOW, False, found, left, hits)
-            _moments(tile, found, c0, lanes, moments[1])
+            tile[:] = np.float32(0.0)
+        _power_tile(
+            flat, products, hands, flags, centre, per_unit, weight, above, above_group, c0, lanes, tile, unused,
+            planes[_ABOVE], groups,
+        )  # fmt: skip
+        runs(tile, run_windows, run_limits, True, planes[_RUN : _RUN + 2], left, planes[_OUT : _OUT + 2])
         for t in range(times):
-            for i in range(lanes):
-                marks[t, c0 + i] = found[t, i] & known
+            out[t] = unused[t] | planes[_RUN, t]
+        _moments(tile, out, c0, lanes, moments[0])
+        if each:
+            _kurtosis_tile(
+                flat, products, moment4, each, gain, middle, per_sigma, c0, lanes, tile, unused, planes[_DIP]
+            )  # fmt: skip
+            runs(
+                tile, kurtosis_windows, kurtosis_limits, False, planes[_HIGH : _HIGH + 2], left, planes[_OUT : _OUT + 2]
+            )
+            for t in range(times):
+                out[t] = unused[t] | planes[_RUN, t] | planes[_HIGH, t] | planes[_LOW, t]
+            _moments(tile, out, c0, lanes, moments[1])
+        _write(planes, each, c0, lanes, marks)
 
 
 def evidence(
@@ -243,5 +250,5 @@ def evidence(
     _evidence(
         flat, moment4.reshape(times, -1), hands, flags, centre, per_unit, weight, gain, middle, per_sigma,
         run_windows, run_limits, kurtosis_windows, kurtosis_limits, above, above_group, marks, groups, moments,
-        start, stop,
+        *scratch(times), start, stop,
     )  # fmt: skip

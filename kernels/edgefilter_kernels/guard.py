@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter_kernels.evidence import ABOVE, DIP, RUN, SKY
-from edgefilter_kernels.intensity import masked
 from edgefilter_kernels.jit import kernel
+from edgefilter_kernels.turned import ROOM, count, gather, scatter, turned, widen
 
 _DIPS = 0.2
 """Part of the events on a track that may have a tone's low kurtosis by chance, generously: 0.15 of a pulse's have."""
@@ -19,17 +19,6 @@ _DIPS_SIGMA = 3.0
 
 _COVERED = 0.6
 """Part of a run that must lie on tracks for the run to be the sky's."""
-_TURN = 64  # steps that are turned together: time and channels both stay in the L1 cache
-
-
-@kernel
-def _add_shifted(row: NDArray[np.uint8], shift: int, total: NDArray[np.uint8]) -> None:
-    times = len(row)
-    first, last = max(0, -shift), min(times, times - shift)
-    if first < last:
-        source, target = row[first + shift : last + shift], total[first:last]
-        for t in range(len(target)):
-            target[t] += source[t]
 
 
 @kernel
@@ -42,30 +31,11 @@ def _or_shifted(row: NDArray[np.uint8], shift: int, total: NDArray[np.uint8]) ->
 
 
 @kernel
-def _gather(marks: NDArray[np.uint8], bits: int, step: int, c0: int, c1: int, events: NDArray[np.uint8]) -> None:
-    """Turn events so that time is contiguous, ``step`` times to one."""
-    times = marks.shape[0]
-    wanted, none, one = np.uint8(bits), np.uint8(0), np.uint8(1)
-    tile = np.empty((_TURN, c1 - c0), np.uint8)
-    for first in range(0, events.shape[1], _TURN):
-        count = min(_TURN, events.shape[1] - first)
-        tile[:count] = none
-        for t in range(step * first, min(step * (first + count), times)):
-            row, found = marks[t, c0:c1], tile[t // step - first]
-            for c in range(len(found)):
-                found[c] |= row[c]
-        for c in range(c1 - c0):
-            event = events[c, first : first + count]
-            for u in range(len(event)):
-                event[u] = one & masked((tile[u, c] & wanted) != none)
-
-
-@kernel
-def _double(wide: NDArray[np.uint8], length: int, out: NDArray[np.uint8]) -> None:
-    """Windows of twice the length: those that end here or ``length`` earlier."""
-    out[:] = wide
-    for c in range(len(wide)):
-        _or_shifted(wide[c], length, out[c])
+def _any(row: NDArray[np.uint8]) -> bool:
+    found = np.uint8(0)
+    for t in range(len(row)):
+        found |= row[t]
+    return bool(found != np.uint8(0))
 
 
 @kernel
@@ -74,23 +44,27 @@ def _count_tracks(
     delays: NDArray[np.int32], first: NDArray[np.int32], doublings: NDArray[np.int64], counts: NDArray[np.uint8],
     start: int, stop: int,
 ) -> None:  # fmt: skip
+    tracks, steps, most = len(delays), counts.shape[2], np.diff(edges).max()
+    wide, other = turned(most, steps), turned(most, steps)
     for g in range(start, stop):
-        c0, c1 = edges[g], edges[g + 1]
-        wide = np.empty((c1 - c0, counts.shape[2]), np.uint8)
-        other = np.empty_like(wide)
-        _gather(marks, bits, step, c0, c1, wide)
-        have, late = 0, 0
-        for s in range(len(delays)):
+        rows = np.flatnonzero(live[edges[g] : edges[g + 1]])
+        shifts = np.empty((tracks, len(rows)), np.int32)
+        gather(marks, bits, step, edges[g], edges[g + 1], wide)
+        have, late, s = 0, 0, 0
+        while s < tracks:
             while have < doublings[s]:
                 length = 1 << have
-                _double(wide, length, other)
+                widen(wide, steps, length, other)
                 wide, other = other, wide
                 late += length
                 have += 1
-            counts[g, s] = 0
-            for c in range(c0, c1):
-                if live[c]:
-                    _add_shifted(wide[c - c0], delays[s, c] - first[s, g] + late // 2, counts[g, s])
+            same = s
+            while same < tracks and doublings[same] <= have:
+                for i in range(len(rows)):
+                    shifts[same, i] = delays[same, edges[g] + rows[i]] - first[same, g] + late // 2
+                same += 1
+            count(wide, rows, shifts[s:same], counts[g, s:same])
+            s = same
 
 
 @kernel
@@ -131,15 +105,26 @@ def _find_tracks(
 
 @kernel
 def _drop_crossings(run: NDArray[np.uint8], sky: NDArray[np.uint8]) -> None:
-    """Forget a track where it merely crosses a run that goes on for longer: then the run is not the pulse's."""
-    first, covered = 0, 0
-    for t in range(len(run) + 1):
-        if t < len(run) and run[t]:
-            covered += sky[t]
-            continue
-        if 0 < covered < _COVERED * (t - first):
-            sky[first:t] = 0
-        first, covered = t + 1, 0
+    """Forget a track where it merely crosses a run that goes on for longer: then the run is not the pulse's.
+
+    Both end and begin with 0.
+    """
+    t, none = 0, np.uint8(0)
+    eights = sky.view(np.uint64)
+    while t < len(sky):
+        if t % 8 == 0 and eights[t // 8] == np.uint64(0):
+            t += 8
+        elif sky[t] & run[t] == none:
+            t += 1
+        else:
+            first, covered = t, 0
+            while run[first - 1]:
+                first -= 1
+            while run[t]:
+                covered += sky[t]
+                t += 1
+            if covered < _COVERED * (t - first):
+                sky[first:t] = none
 
 
 @kernel
@@ -152,6 +137,8 @@ def _drop_tones(
     for g in range(start, stop):
         for s in range(hits.shape[1]):
             before, cells = (1 << doublings[s]) // 2, step << doublings[s]
+            if not _any(hits[g, s]):
+                continue
             for u in np.flatnonzero(hits[g, s]):
                 events, dips = 0, 0
                 for c in range(edges[g], edges[g + 2]):
@@ -165,60 +152,48 @@ def _drop_tones(
 
 
 @kernel
-def _mark(sky: NDArray[np.uint8], step: int, c0: int, c1: int, marks: NDArray[np.uint8]) -> None:
-    """Turn the sky back so that channels are contiguous, and mark it."""
-    times, mark, none = marks.shape[0], np.uint8(SKY), np.uint8(0)
-    tile = np.empty((_TURN, c1 - c0), np.uint8)
-    for first in range(0, sky.shape[1], _TURN):
-        count = min(_TURN, sky.shape[1] - first)
-        for c in range(c1 - c0):
-            track = sky[c, first : first + count]
-            for u in range(len(track)):
-                tile[u, c] = track[u]
-        for t in range(step * first, min(step * (first + count), times)):
-            row, found = marks[t, c0:c1], tile[t // step - first]
-            for c in range(len(found)):
-                row[c] |= mark & masked(found[c] != none)
-
-
-@kernel
 def _mark_tracks(
     hits: NDArray[np.uint8], step: int, edges: NDArray[np.int64], delays: NDArray[np.int32], first: NDArray[np.int32],
     doublings: NDArray[np.int64], marks: NDArray[np.uint8], start: int, stop: int,
 ) -> None:  # fmt: skip
-    pairs, length = hits.shape[0], hits.shape[2]
+    pairs, length, most = hits.shape[0], hits.shape[2], np.diff(edges).max()
     # A step counts from when the track enters this segment; a segment before, the track may enter it before the data.
     room = length
-    wide = np.empty((1, 3 * length), np.uint8)
+    wide = np.empty((1, 3 * length + 2 * ROOM), np.uint8)
     other = np.empty_like(wide)
+    sky, runs = turned(most, length), turned(most, length)
     for g in range(start, stop):
         c0, c1 = edges[g], edges[g + 1]
         if c0 < 0:  # tells the compiler that no index counts from the end
             return
-        sky = np.zeros((c1 - c0, length), np.uint8)
-        runs = np.empty_like(sky)
         filled = False
         for s in range(len(delays)):
-            wide[:] = 0
             # The segments next to a filled pair, too: a burst may end in the middle of one.
-            for pair in range(max(g - 2, 0), min(g + 2, pairs)):
-                _or_shifted(hits[pair, s], room + first[s, g] - first[s, pair], wide[0])
-            if wide.max() == 0:
+            near = range(max(g - 2, 0), min(g + 2, pairs))
+            some = False
+            for pair in near:
+                some |= _any(hits[pair, s])
+            if not some:
                 continue
+            wide[:] = 0
+            for pair in near:
+                _or_shifted(hits[pair, s], ROOM + room + first[s, g] - first[s, pair], wide[0])
             filled = True
             # One doubling more than for the events: what is near an event belongs to it.
             late = 0
             for d in range(doublings[s] + 1):
-                _double(wide, 1 << d, other)
+                widen(wide, 3 * length, 1 << d, other)
                 wide, other = other, wide
                 late += 1 << d
             for c in range(c0, c1):
-                _or_shifted(wide[0], delays[s, c] - first[s, g] - room - late // 2, sky[c - c0])
+                shift = delays[s, c] - first[s, g] - room - late // 2
+                _or_shifted(wide[0, ROOM : ROOM + 3 * length], shift, sky[c - c0, ROOM : ROOM + length])
         if filled:
-            _gather(marks, RUN, step, c0, c1, runs)
+            gather(marks, RUN, step, c0, c1, runs)
             for c in range(c1 - c0):
                 _drop_crossings(runs[c], sky[c])
-            _mark(sky, step, c0, c1, marks)
+            scatter(sky, step, c0, c1, SKY, marks)
+            sky[:] = 0
 
 
 def count_tracks(

@@ -6,13 +6,24 @@ strong one does not drag its surroundings along, and the faint flanks of a stron
 of channels at a time, data in the cache.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefilter_kernels.intensity import LANES, masked
+from edgefilter_kernels.intensity import LANES
 from edgefilter_kernels.jit import kernel
+from edgefilter_kernels.planes import (
+    clear_above,
+    clear_below,
+    first_bit,
+    scratch,
+    single_above,
+    single_below,
+    spread_row,
+    sums_above,
+    sums_below,
+)  # fmt: skip
+
+_Count = tuple[np.uint64, np.uint64, np.uint64, np.uint64, np.uint64, np.uint64, np.uint64, np.uint64]
 
 _SHARE = 0.5
 """Of a run's mean level, that its ends must exceed: half way between the run and nothing is the likeliest edge."""
@@ -28,10 +39,10 @@ _STEPS = 16.0
 
 @kernel
 def runs(
-    values: NDArray[np.float32], windows: NDArray[np.int64], limits: NDArray[np.float32], high_bit: int, low_bit: int,
-    grow: bool, marks: NDArray[np.uint8], left: NDArray[np.float32], hits: NDArray[np.uint8],
+    values: NDArray[np.float32], windows: NDArray[np.int64], limits: NDArray[np.float32], grow: bool,
+    found: NDArray[np.uint64], left: NDArray[np.float32], room: NDArray[np.uint64],
 ) -> None:  # fmt: skip
-    """Mark the runs of one tile of :data:`LANES` channels, on both sides of 0; see :func:`sum_threshold`.
+    """Find the runs of one tile of :data:`LANES` channels, on both sides of 0; see :func:`sum_threshold`.
 
     Parameters
     ----------
@@ -41,136 +52,101 @@ def runs(
         int64 ``[window]``, ascending.
     limits
         float32 ``[2, window]``: the sum must exceed the first, or fall below minus the second; infinite for never.
-    high_bit, low_bit
-        What to set in ``marks``.
     grow
         Whether runs may go on beyond the windows.
-    marks
-        uint8 ``[time, lane]``, changed in place.
-    left, hits
-        float32 and uint8 ``[time, lane]``, scratch.
+    found
+        Output, uint64 ``[2, time]``: a plane of bits a side, see :mod:`edgefilter_kernels.planes`.
+    left, room
+        float32 ``[time, lane]`` and uint64 ``[2, time]``, scratch.
     """
     left[:] = values
     for side in range(2):
-        sign, bit = np.float32(1 - 2 * side), high_bit if side == 0 else low_bit
-        found = False
+        mine, none = found[side], np.uint64(0)
+        mine[:] = none
+        some = False
         for j in range(len(windows)):
             limit = limits[side, j]
             if windows[j] > len(values) or limit == np.inf:
                 continue
-            if windows[j] == 1:
-                found |= _single(left, limit, sign, bit, marks)
-            elif _sums(left, windows[j], limit, sign, hits):
-                if windows[j] < 256:  # bytes are counted four times as fast as words
-                    _widen(windows[j], np.zeros(LANES, np.uint8), hits)
-                else:
-                    _widen(windows[j], np.zeros(LANES, np.uint32), hits)
-                _fill(left, side, bit, marks, hits)
-                found = True
-        if found:
-            _fit(values, sign, bit, grow, marks, hits)
-            _close(bit, marks, hits)
+            inside = _over(left, windows[j], limit, side, room)
+            any_ = none
+            for t in range(len(mine)):
+                mine[t] |= inside[t]
+                any_ |= inside[t]
+            if any_ != none:
+                some = True
+                if windows[j] > 1 and side == 0:
+                    clear_above(left, len(values), inside)
+                elif windows[j] > 1:
+                    clear_below(left, len(values), inside)
+        if some:
+            _fit(values, np.float32(1 - 2 * side), grow, mine, room[0])
+            _close(room[0], room[1], mine)
 
 
 @kernel
-def _single(values: NDArray[np.float32], limit: float, sign: float, bit: int, marks: NDArray[np.uint8]) -> bool:
-    seen = np.zeros(LANES, np.uint8)
-    none, mark, spent = np.uint8(0), np.uint8(bit), np.float32(0.0)
-    for t in range(len(values)):
-        for i in range(LANES):
-            over = sign * values[t, i] > limit
-            found = mark if over else none
-            marks[t, i] |= found
-            seen[i] |= found
-            values[t, i] = spent if over else values[t, i]
-    return bool(seen.max() != 0)
-
-
-@kernel
-def _sums(values: NDArray[np.float32], window: int, limit: float, sign: float, hits: NDArray[np.uint8]) -> bool:
-    """Say at the end of which windows the sum is over the limit."""
-    total = np.zeros(LANES, np.float32)
-    seen = np.zeros(LANES, np.uint8)
-    none, hit = np.uint8(0), np.uint8(1)
-    first = window - 1
-    for t in range(first):
-        for i in range(LANES):
-            total[i] += values[t, i]
-            hits[t, i] = none
-    for t in range(first, len(values)):
-        old = t - first
-        for i in range(LANES):
-            s = total[i] + values[t, i]
-            over = hit if sign * s > limit else none
-            hits[t, i] = over
-            seen[i] |= over
-            total[i] = s - values[old, i]
-    return bool(seen.max() != 0)
-
-
-@kernel
-def _widen(window: int, left: NDArray[Any], hits: NDArray[np.uint8]) -> None:
-    """Turn the ends of windows into all that lies in them, 255 each; ``left`` is 0, of a type that holds ``window``."""
-    none, whole, inside = left.dtype.type(0), left.dtype.type(window), np.uint8(255)
-    one, miss = left.dtype.type(1), np.uint8(0)
-    for back in range(len(hits)):
-        row = hits[len(hits) - 1 - back]
-        for i in range(LANES):
-            less = left.dtype.type(left[i] - one) if left[i] != none else none
-            n = whole if row[i] != miss else less
-            left[i] = n
-            row[i] = inside if n != none else miss
-
-
-@kernel
-def _fill(values: NDArray[np.float32], side: int, bit: int, marks: NDArray[np.uint8], hits: NDArray[np.uint8]) -> None:
-    """Mark all that lies in a window that is over the limit, and let it count 0 from now on."""
-    mark, miss, zero = np.uint8(bit), np.uint8(0), np.int32(0)
-    number, found, inside = values.view(np.int32).reshape(-1), marks.reshape(-1), hits.reshape(-1)
-    flip = np.int32(-side << 31)  # bits of a float: of the side that is looked at are those that are above 0 then
-    for i in range(len(inside)):
-        found[i] |= mark & inside[i]
-    for i in range(len(inside)):
-        number[i] &= ~masked(((number[i] ^ flip) > zero) & (inside[i] != miss))
+def _over(
+    values: NDArray[np.float32], window: int, limit: np.float32, side: int, room: NDArray[np.uint64]
+) -> NDArray[np.uint64]:
+    """Return the plane of what lies in a window whose sum is over the limit; single values count 0 from now on."""
+    times = len(values)
+    if window == 1:
+        if side == 0:
+            single_above(values, times, limit, values, room[0])
+        else:
+            single_below(values, times, limit, values, room[0])
+        ends: NDArray[np.uint64] = room[0]
+        return ends
+    if side == 0:
+        sums_above(values, times, window, limit, room[0])
+    else:
+        sums_below(values, times, window, limit, room[0])
+    any_ = np.uint64(0)
+    for t in range(times):
+        any_ |= room[0, t]
+    # From ends of windows to all that lies in them, by doubling.
+    now, other = room[0], room[1]
+    reach = 1
+    while any_ and reach < window:
+        step = min(reach, window - reach)
+        for t in range(times - step):
+            other[t] = now[t] | now[t + step]
+        other[times - step :] = now[times - step :]
+        now, other = other, now
+        reach += step
+    inside: NDArray[np.uint64] = now
+    return inside
 
 
 @kernel
 def _fit(
-    values: NDArray[np.float32], sign: float, bit: int, grow: bool, marks: NDArray[np.uint8], fitted: NDArray[np.uint8]
+    values: NDArray[np.float32], sign: float, grow: bool, marks: NDArray[np.uint64], fitted: NDArray[np.uint64]
 ) -> None:
     """Let every run begin and end where its sum above the level of an edge is largest."""
     times = len(values)
     begin, before = np.zeros(LANES, np.int64), np.zeros(LANES, np.int64)
-    inside, outside = np.zeros(LANES, np.uint8), np.zeros(LANES, np.uint8)
-    mark, none = np.uint8(bit), np.uint8(0)
-    keep = np.uint8(255 - bit)
+    one, inside, none = np.uint64(1), np.uint64(0), np.uint64(0)
     fitted[:] = none
     for t in range(times + 1):
-        row = marks[t] if t < times else outside
-        change = none
-        for i in range(LANES):
-            change |= (row[i] ^ inside[i]) & mark
-        if change == none:
-            continue
-        for i in range(LANES):
-            if (row[i] ^ inside[i]) & mark == none:
-                continue
-            inside[i] ^= mark
-            if inside[i] != none:
+        row = marks[t] if t < times else none
+        change = row ^ inside
+        while change != none:
+            i = first_bit(change)
+            lane = one << np.uint64(i)
+            change ^= lane
+            if row & lane != none:
                 begin[i] = t
-            else:
-                level = _level(values, sign, i, begin[i], t)
-                first, stop = _best_part(values, sign, i, begin[i], t, min(level, np.float32(_EDGE)))
-                if grow:
-                    edge = min(level, np.float32(_GROW))
-                    first += _growth(values, sign, bit, marks, i, first - 1, before[i] - 1, -1, edge)
-                    stop += _growth(values, sign, bit, marks, i, stop, times, 1, edge)
-                for u in range(first, stop):
-                    fitted[u, i] = mark
-                before[i] = t
-    for t in range(times):
-        for i in range(LANES):
-            marks[t, i] = (marks[t, i] & keep) | fitted[t, i]
+                continue
+            level = _level(values, sign, i, begin[i], t)
+            first, stop = _best_part(values, sign, i, begin[i], t, min(level, np.float32(_EDGE)))
+            if grow:
+                edge = min(level, np.float32(_GROW))
+                first += _growth(values, sign, lane, marks, i, first - 1, before[i] - 1, -1, edge)
+                stop += _growth(values, sign, lane, marks, i, stop, times, 1, edge)
+            for u in range(first, stop):
+                fitted[u] |= lane
+            before[i] = t
+        inside = row
 
 
 @kernel
@@ -199,15 +175,15 @@ def _best_part(values: NDArray[np.float32], sign: float, i: int, first: int, sto
 
 @kernel
 def _growth(
-    values: NDArray[np.float32], sign: float, bit: int, marks: NDArray[np.uint8], i: int, first: int, stop: int,
+    values: NDArray[np.float32], sign: float, lane: np.uint64, marks: NDArray[np.uint64], i: int, first: int, stop: int,
     step: int, edge: float,
 ) -> int:  # fmt: skip
     """Say how far a run goes on from ``first`` on: to where its sum above ``edge`` is largest before it drops."""
-    mark, none = np.uint8(bit), np.uint8(0)
+    none = np.uint64(0)
     best, total, end = np.float32(0.0), np.float32(0.0), first
     for t in range(first, stop, step):
         total += sign * values[t, i] - edge
-        if total < best - np.float32(_DROP) or marks[t, i] & mark != none:
+        if total < best - np.float32(_DROP) or marks[t] & lane != none:
             break
         if total > best:
             best, end = total, t + step
@@ -215,43 +191,51 @@ def _growth(
 
 
 @kernel
-def _close(bit: int, marks: NDArray[np.uint8], support: NDArray[np.uint8]) -> None:
+def _near(row: np.uint64, near: _Count) -> _Count:
+    """Count, to 8 for each lane, how much of a run is near: one more with a sample of it, two less without.
+
+    A count is as many bits of the eight words.
+    """
+    a, b, c, d, e, f, g, h = near
+    out = ~row
+    return (
+        row | (out & c), (row & a) | (out & d), (row & b) | (out & e), (row & c) | (out & f), (row & d) | (out & g),
+        (row & e) | (out & h), row & f, row & g,
+    )  # fmt: skip
+
+
+@kernel
+def _close(marks: NDArray[np.uint64], behind: NDArray[np.uint64], closed: NDArray[np.uint64]) -> None:
     """Fill gaps inside a run: those that have twice their length of it on either side, and two samples at least.
 
-    What is near grows by one with a sample of the run, to 8, and falls by two without: a gap is no longer than 4. It is
-    as many bits of a byte.
+    A gap is no longer than 4: no more than 8 is counted.
     """
-    near = np.zeros(LANES, np.uint8)
-    none, mark, one, two = np.uint8(0), np.uint8(bit), np.uint8(1), np.uint8(2)
+    none = np.uint64(0)
+    nothing = (none, none, none, none, none, none, none, none)
+    near = nothing
     for t in range(len(marks)):
-        row, behind = marks[t], support[t]
-        for i in range(LANES):
-            n = near[i]
-            behind[i] = n
-            more, less = (n << one) | one, n >> two
-            near[i] = less ^ ((more ^ less) & masked((row[i] & mark) != none))
-    near[:] = none
+        behind[t] = near[1]
+        if marks[t] | near[0] != none:
+            near = _near(marks[t], near)
+    near = nothing
     for back in range(len(marks)):
-        row, behind = marks[len(marks) - 1 - back], support[len(marks) - 1 - back]
-        for i in range(LANES):
-            n = near[i]
-            more, less = (n << one) | one, n >> two
-            near[i] = less ^ ((more ^ less) & masked((row[i] & mark) != none))
-            row[i] |= mark & masked((behind[i] & n & two) != none)
+        t = len(marks) - 1 - back
+        closed[t] = marks[t] | (behind[t] & near[1])
+        if marks[t] | near[0] != none:
+            near = _near(marks[t], near)
 
 
 @kernel
 def _sum_threshold(
     values: NDArray[np.float32], windows: NDArray[np.int64], thresholds: NDArray[np.float32], bit: int,
-    marks: NDArray[np.uint8], start: int, stop: int,
+    marks: NDArray[np.uint8], tiles: NDArray[np.float32], planes: NDArray[np.uint64], start: int, stop: int,
 ) -> None:  # fmt: skip
     times = values.shape[0]
-    tile = np.zeros((times, LANES), np.float32)
-    found = np.zeros((times, LANES), np.uint8)
-    hits = np.empty((times, LANES), np.uint8)
-    left = np.empty_like(tile)
+    tile, left = tiles[0], tiles[1]
+    tile[:] = np.float32(0.0)
     limits = np.full((2, len(thresholds)), np.float32(np.inf))
     limits[0] = thresholds
+    row = np.empty(LANES, np.uint8)
     if start < 0:  # tells the compiler that no index counts from the end
         return
     for c0 in range(start, stop, LANES):
@@ -259,11 +243,12 @@ def _sum_threshold(
         for t in range(times):
             for i in range(lanes):
                 tile[t, i] = values[t, c0 + i]
-                found[t, i] = 0
-        runs(tile, windows, limits, bit, 0, True, found, left, hits)
+        runs(tile, windows, limits, True, planes[:2], left, planes[2:4])
         for t in range(times):
-            for i in range(lanes):
-                marks[t, c0 + i] |= found[t, i]
+            if planes[0, t] != np.uint64(0):
+                spread_row((planes[0, t],), (bit,), row, 0)
+                for i in range(lanes):
+                    marks[t, c0 + i] |= row[i]
 
 
 def sum_threshold(
@@ -304,4 +289,4 @@ def sum_threshold(
         raise ValueError("values and thresholds must be float32 and marks uint8")
     if np.any(np.diff(windows) <= 0) or np.any(windows < 1):
         raise ValueError(f"windows {windows.tolist()} must ascend from 1 or more")
-    _sum_threshold(values, windows, thresholds, bit, marks, start, stop)
+    _sum_threshold(values, windows, thresholds, bit, marks, *scratch(len(values)), start, stop)

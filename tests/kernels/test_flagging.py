@@ -43,7 +43,7 @@ def test_quantiles_are_those_of_a_sort_wherever_channels_are_cut(step, **shape):
     assert (whole[:, ~used.any(axis=0)] == 0).all()
     for c in np.flatnonzero(used.any(axis=0)):
         expected = [reference.quantile(intensity[used[:, c], c], p) for p in fractions]
-        np.testing.assert_allclose(whole[:, c], expected, rtol=1e-6)
+        np.testing.assert_allclose(whole[:, c], expected, rtol=1e-6, atol=1e-12)  # what is left of ties at 0
 
 
 @settings(deadline=None, max_examples=30)
