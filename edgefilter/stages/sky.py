@@ -19,7 +19,7 @@ _FINEST = 2.0  # steps from channel to channel up to which single cells are aske
 _LONGEST = 1024  # steps that the slowest track takes to cross two segments: blocks are seldom longer
 _APART = 1.5  # windows that a track of groups must take to cross two segments: else it could be at dispersion measure 0
 _AROUND = 128  # steps to either side from which follows how much is filled by chance
-_USUAL_DM = 750.0  # up to which tracks must be seen within half a block; else short runs are kept, to do no harm
+_USUAL_DM = 750.0  # up to which tracks must be seen; where the block is too short for it, short runs are kept
 _PULSE_SECONDS = 0.1  # of the longest pulse that is kept where tracks cannot be seen
 STEP = 2
 """Cells to a step where single cells are events."""
@@ -172,10 +172,14 @@ class Guard:
         self._bright = Tracks.of(frequencies_mhz, cell_seconds, dm)
         self._faint = Tracks.of(frequencies_mhz, cell_seconds, dm, GROUP)
         self._blind = cell_seconds <= _PULSE_SECONDS and not len(self._bright.delays) + len(self._faint.delays)
-        self._sweeps = _pair_sweeps(frequencies_mhz, self._bright.edges, min(dm[1], _USUAL_DM)) / cell_seconds
+        edges, usual = self._bright.edges, min(dm[1], _USUAL_DM)
+        delay = _delays(frequencies_mhz, usual) / cell_seconds
+        self._slow = _pair_sweeps(delay, edges)
         # A pulse is smeared within a channel, too.
-        smear = self._sweeps / (2 * np.diff(self._bright.edges))
-        self._longest = np.maximum(np.rint(_PULSE_SECONDS / cell_seconds + smear), 1).astype(np.int64)
+        smear = self._slow / (2 * np.diff(edges))
+        longest = np.maximum(np.rint(_PULSE_SECONDS / cell_seconds + smear), 1).astype(np.int64)
+        self._longest = np.repeat(longest, np.diff(edges))
+        self._since, self._until = _cut_sweeps(delay, edges)
         self._tables = self._bright.tables(workers), self._faint.tables(workers)
         self._keep_short = workers.kernel(keep_short)
         self._workers = workers
@@ -185,16 +189,40 @@ class Guard:
         bright, faint = self._tables
         self._bright.mark(bright, marks, RUN | ABOVE, STEP, live, marks, self._workers)
         self._faint.mark(faint, groups, ABOVE, 1, live, marks, self._workers)
-        # Runs in segments that the slowest sweep does not cross in half the data cannot be told from it.
-        for segment in np.flatnonzero(self._blind | (self._sweeps > times / 2)):
-            first, stop = self._bright.edges[segment : segment + 2].tolist()
-            self._keep_short(marks, int(self._longest[segment]), first, stop)
+        # Runs in segments that the slowest sweep does not cross in half the data cannot be told from it, nor can those
+        # in the first and last of the band where the block's edge cuts it.
+        early, late = self._since.copy(), len(marks) - self._until
+        slow = self._blind | (self._slow > times / 2)
+        early[np.repeat(slow, np.diff(self._bright.edges))] = len(marks)
+        tables = [self._workers.put(table) for table in (self._longest, early, late)]
+        kept = np.flatnonzero((early > 0) | (late < len(marks)))
+        for some in np.split(kept, np.flatnonzero(np.diff(kept) > 1) + 1):
+            if len(some):
+                self._keep_short(marks, *tables, int(some[0]), int(some[-1]) + 1)
 
 
-def _pair_sweeps(frequencies_mhz: NDArray[np.float64], edges: NDArray[np.int64], dm: float) -> NDArray[np.float64]:
-    """Seconds in which a sweep crosses twice the width of each segment."""
+def _delays(frequencies_mhz: NDArray[np.float64], dm: float) -> NDArray[np.float64]:
+    """Seconds by which channels are later than the highest."""
     if frequencies_mhz.min() <= 0:
-        return np.zeros(len(edges) - 1)
-    ends = frequencies_mhz[edges[:-1]], frequencies_mhz[edges[1:] - 1]
-    low, high = np.minimum(*ends), np.maximum(*ends)
-    return np.array([2 * dispersion_delay(dm, one, two) for one, two in zip(low, high, strict=True)])
+        return np.zeros(len(frequencies_mhz))
+    top = float(frequencies_mhz.max())
+    return np.array([dispersion_delay(dm, f, top) for f in frequencies_mhz])
+
+
+def _pair_sweeps(delay: NDArray[np.float64], edges: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Twice the time that a sweep takes from the first to the last channel of each segment."""
+    return 2 * np.abs(delay[edges[1:] - 1] - delay[edges[:-1]])
+
+
+def _cut_sweeps(delay: NDArray[np.float64], edges: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Times from the beginning of the data, and before its end, up to which a sweep is seen in less than two segments.
+
+    They are int64 ``[channel]``; 0 but in the two segments at which it leaves the band, and enters it.
+    """
+    since, until = np.zeros((2, len(delay)), np.int64)
+    if len(edges) > 2:
+        pairs = slice(edges[0], edges[2]), slice(edges[-3], edges[-1])
+        top, bottom = sorted(pairs, key=lambda pair: float(delay[pair].min()))
+        since[bottom] = np.rint(delay[bottom] - delay[bottom].min())
+        until[top] = np.rint(delay[top].max() - delay[top])
+    return since, until

@@ -388,21 +388,38 @@ def mark_tracks(
 
 
 @kernel
-def _keep_short(marks: NDArray[np.uint8], longest: int, start: int, stop: int) -> None:
-    times = marks.shape[0]
+def _keep_short(
+    marks: NDArray[np.uint8], longest: NDArray[np.int64], early: NDArray[np.int64], late: NDArray[np.int64],
+    start: int, stop: int,
+) -> None:  # fmt: skip
+    times, run = marks.shape[0], np.uint8(RUN)
     for c in range(start, stop):
-        first = 0
-        for t in range(times + 1):
-            if t < times and marks[t, c] & np.uint8(RUN):
+        t = 0
+        while t < times:
+            if early[c] <= t < late[c] - longest[c]:
+                # What begins from here to there is not kept; what has begun before and lasts until then, neither.
+                t = late[c] - longest[c]
+                while 0 < t < times and marks[t - 1, c] & run and marks[t, c] & run:
+                    t += 1
                 continue
-            if 0 < t - first <= longest:
+            first = t
+            while t < times and marks[t, c] & run:
+                t += 1
+            if 0 < t - first <= longest[c] and (first < early[c] or t > late[c]):
                 for u in range(first, t):
                     marks[u, c] |= np.uint8(SKY)
-            first = t + 1
+            t += 1
 
 
-def keep_short(marks: NDArray[np.uint8], longest: int, start: int, stop: int) -> None:
-    """Mark runs of power of at most ``longest`` times as SKY, in channels ``[start, stop)``.
+def keep_short(
+    marks: NDArray[np.uint8],
+    longest: NDArray[np.int64],
+    early: NDArray[np.int64],
+    late: NDArray[np.int64],
+    start: int,
+    stop: int,
+) -> None:
+    """Mark short runs of power as SKY, in channels ``[start, stop)``.
 
     Where a sweep crosses too few channels within the data to be seen as a track, any short run may be one.
 
@@ -411,15 +428,19 @@ def keep_short(marks: NDArray[np.uint8], longest: int, start: int, stop: int) ->
     marks
         uint8 ``[time, channel]``, changed in place.
     longest
-        Times.
+        int64 ``[channel]``: times that a run may have.
+    early, late
+        int64 ``[channel]``: a run is marked if it begins before time ``early`` or ends after time ``late``.
     start, stop
         Channels to work on.
 
     Raises
     ------
     ValueError
-        If marks are of another type.
+        If shapes or types do not fit together.
     """
     if marks.ndim != 2 or marks.dtype != np.uint8:
         raise ValueError(f"marks are {marks.dtype} {marks.shape}, must be uint8 [time, channel]")
-    _keep_short(marks, longest, start, stop)
+    if not longest.shape == early.shape == late.shape == marks.shape[1:]:
+        raise ValueError(f"longest {longest.shape} and times do not go with marks {marks.shape}")
+    _keep_short(marks, longest, early, late, start, stop)
