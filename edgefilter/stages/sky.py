@@ -189,16 +189,34 @@ class Guard:
         bright, faint = self._tables
         self._bright.mark(bright, marks, RUN | ABOVE, STEP, live, marks, self._workers)
         self._faint.mark(faint, groups, ABOVE, 1, live, marks, self._workers)
-        # Runs in segments that the slowest sweep does not cross in half the data cannot be told from it, nor can those
-        # in the first and last of the band where the block's edge cuts it.
-        early, late = self._since.copy(), len(marks) - self._until
-        slow = self._blind | (self._slow > times / 2)
-        early[np.repeat(slow, np.diff(self._bright.edges))] = len(marks)
+        # Runs in segments that the slowest sweep does not cross in half the data cannot be told from it.
+        slow = np.repeat(self._blind | (self._slow > times / 2), np.diff(self._bright.edges))
+        early = np.where(slow, len(marks), 0)
+        late = np.full(len(early), len(marks))
+        if len(marks) > max(self._since.max(), self._until.max()):
+            early = np.maximum(early, self._filled(marks, RUN, self._since, live))
+            late -= self._filled(marks[::-1], RUN, self._until, live)
         tables = [self._workers.put(table) for table in (self._longest, early, late)]
         kept = np.flatnonzero((early > 0) | (late < len(marks)))
         for some in np.split(kept, np.flatnonzero(np.diff(kept) > 1) + 1):
             if len(some):
                 self._keep_short(marks, *tables, int(some[0]), int(some[-1]) + 1)
+
+    def _filled(
+        self, marks: NDArray[np.uint8], bits: int, until: NDArray[np.int64], live: NDArray[np.bool_]
+    ) -> NDArray[np.int64]:
+        """Return ``until`` where most of the channels from the band's edge on have events by then, else 0."""
+        near = np.flatnonzero(until)
+        if not len(near):
+            return until
+        part = marks[: until.max(), near[0] : near[-1] + 1] & np.uint8(bits) != 0
+        in_time = np.arange(len(part))[:, None] < until[near[0] : near[-1] + 1]
+        seen = self._workers.get((part & self._workers.put(in_time)).any(axis=0))
+        inward = near[np.argsort(-until[near], kind="stable")]
+        count, of = np.cumsum([seen[inward - near[0]] & live[inward], live[inward]], axis=1)
+        kept = np.zeros_like(until)
+        kept[inward] = np.where(count >= _FILL * of, until[inward], 0)
+        return kept
 
 
 def _delays(frequencies_mhz: NDArray[np.float64], dm: float) -> NDArray[np.float64]:
