@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from edgefilter.plan import dispersion_delay
 from edgefilter.workers import Workers
+from edgefilter_kernels.cut import mark_cut
 from edgefilter_kernels.evidence import ABOVE, GROUP, RUN
 from edgefilter_kernels.guard import count_tracks, drop_tones, find_tracks, keep_short, mark_tracks
 
@@ -19,7 +20,9 @@ _FINEST = 2.0  # steps from channel to channel up to which single cells are aske
 _LONGEST = 1024  # steps that the slowest track takes to cross two segments: blocks are seldom longer
 _APART = 1.5  # windows that a track of groups must take to cross two segments: else it could be at dispersion measure 0
 _AROUND = 128  # steps to either side from which follows how much is filled by chance
-_USUAL_DM = 750.0  # up to which tracks must be seen; where the block is too short for it, short runs are kept
+_USUAL_DM = 750.0  # up to which tracks must be seen within half a block; else short runs are kept, to do no harm
+_REACH = 4  # cells by which runs may be off a track that the block's end cuts, or a step
+_CUT_SEGMENTS = 3  # through which such a track is followed: then it fills two
 _PULSE_SECONDS = 0.1  # of the longest pulse that is kept where tracks cannot be seen
 STEP = 2
 """Cells to a step where single cells are events."""
@@ -150,6 +153,23 @@ class Tracks:
         workers.over(segments - 1, find, pieces=4)
         workers.over(segments, mark, pieces=4)
 
+    def mark_cut(
+        self,
+        tables: Tables,
+        live: NDArray[np.bool_],
+        longest: NDArray[np.int64],
+        marks: NDArray[np.uint8],
+        workers: Workers,
+    ) -> None:
+        """Mark runs of up to ``longest`` cells that lie on a track which an end of the data cuts as SKY; all in cells.
+
+        Other arguments are those of :meth:`mark`.
+        """
+        channels = len(live)
+        most = _CUT_SEGMENTS * int(np.diff(self.edges).max())
+        kernel, given = workers.kernel(mark_cut), (workers.put(live), workers.put(longest), tables.delays)
+        kernel(marks, self.step, max(_REACH, self.step), most, *given, 0, channels)
+
 
 class Guard:
     """Keeps what comes from the sky: bright pulses by their single cells, faint wide ones by groups of 16.
@@ -172,14 +192,11 @@ class Guard:
         self._bright = Tracks.of(frequencies_mhz, cell_seconds, dm)
         self._faint = Tracks.of(frequencies_mhz, cell_seconds, dm, GROUP)
         self._blind = cell_seconds <= _PULSE_SECONDS and not len(self._bright.delays) + len(self._faint.delays)
-        edges, usual = self._bright.edges, min(dm[1], _USUAL_DM)
-        delay = _delays(frequencies_mhz, usual) / cell_seconds
-        self._slow = _pair_sweeps(delay, edges)
+        self._sweeps = _pair_sweeps(frequencies_mhz, self._bright.edges, min(dm[1], _USUAL_DM)) / cell_seconds
         # A pulse is smeared within a channel, too.
-        smear = self._slow / (2 * np.diff(edges))
-        longest = np.maximum(np.rint(_PULSE_SECONDS / cell_seconds + smear), 1).astype(np.int64)
-        self._longest = np.repeat(longest, np.diff(edges))
-        self._since, self._until = _cut_sweeps(delay, edges)
+        smear = self._sweeps / (2 * np.diff(self._bright.edges))
+        self._longest = np.maximum(np.rint(_PULSE_SECONDS / cell_seconds + smear), 1).astype(np.int64)
+        self._longest_of = np.repeat(self._longest, np.diff(self._bright.edges))
         self._tables = self._bright.tables(workers), self._faint.tables(workers)
         self._keep_short = workers.kernel(keep_short)
         self._workers = workers
@@ -189,58 +206,18 @@ class Guard:
         bright, faint = self._tables
         self._bright.mark(bright, marks, RUN | ABOVE, STEP, live, marks, self._workers)
         self._faint.mark(faint, groups, ABOVE, 1, live, marks, self._workers)
+        self._bright.mark_cut(bright, live, self._longest_of, marks, self._workers)
+        self._faint.mark_cut(faint, live, self._longest_of, marks, self._workers)
         # Runs in segments that the slowest sweep does not cross in half the data cannot be told from it.
-        slow = np.repeat(self._blind | (self._slow > times / 2), np.diff(self._bright.edges))
-        early = np.where(slow, len(marks), 0)
-        late = np.full(len(early), len(marks))
-        if len(marks) > max(self._since.max(), self._until.max()):
-            early = np.maximum(early, self._filled(marks, RUN, self._since, live))
-            late -= self._filled(marks[::-1], RUN, self._until, live)
-        tables = [self._workers.put(table) for table in (self._longest, early, late)]
-        kept = np.flatnonzero((early > 0) | (late < len(marks)))
-        for some in np.split(kept, np.flatnonzero(np.diff(kept) > 1) + 1):
-            if len(some):
-                self._keep_short(marks, *tables, int(some[0]), int(some[-1]) + 1)
-
-    def _filled(
-        self, marks: NDArray[np.uint8], bits: int, until: NDArray[np.int64], live: NDArray[np.bool_]
-    ) -> NDArray[np.int64]:
-        """Return ``until`` where most of the channels from the band's edge on have events by then, else 0."""
-        near = np.flatnonzero(until)
-        if not len(near):
-            return until
-        part = marks[: until.max(), near[0] : near[-1] + 1] & np.uint8(bits) != 0
-        in_time = np.arange(len(part))[:, None] < until[near[0] : near[-1] + 1]
-        seen = self._workers.get((part & self._workers.put(in_time)).any(axis=0))
-        inward = near[np.argsort(-until[near], kind="stable")]
-        count, of = np.cumsum([seen[inward - near[0]] & live[inward], live[inward]], axis=1)
-        kept = np.zeros_like(until)
-        kept[inward] = np.where(count >= _FILL * of, until[inward], 0)
-        return kept
+        for segment in np.flatnonzero(self._blind | (self._sweeps > times / 2)):
+            first, stop = self._bright.edges[segment : segment + 2].tolist()
+            self._keep_short(marks, int(self._longest[segment]), first, stop)
 
 
-def _delays(frequencies_mhz: NDArray[np.float64], dm: float) -> NDArray[np.float64]:
-    """Seconds by which channels are later than the highest."""
+def _pair_sweeps(frequencies_mhz: NDArray[np.float64], edges: NDArray[np.int64], dm: float) -> NDArray[np.float64]:
+    """Seconds in which a sweep crosses twice the width of each segment."""
     if frequencies_mhz.min() <= 0:
-        return np.zeros(len(frequencies_mhz))
-    top = float(frequencies_mhz.max())
-    return np.array([dispersion_delay(dm, f, top) for f in frequencies_mhz])
-
-
-def _pair_sweeps(delay: NDArray[np.float64], edges: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Twice the time that a sweep takes from the first to the last channel of each segment."""
-    return 2 * np.abs(delay[edges[1:] - 1] - delay[edges[:-1]])
-
-
-def _cut_sweeps(delay: NDArray[np.float64], edges: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Times from the beginning of the data, and before its end, up to which a sweep is seen in less than two segments.
-
-    They are int64 ``[channel]``; 0 but in the two segments at which it leaves the band, and enters it.
-    """
-    since, until = np.zeros((2, len(delay)), np.int64)
-    if len(edges) > 2:
-        pairs = slice(edges[0], edges[2]), slice(edges[-3], edges[-1])
-        top, bottom = sorted(pairs, key=lambda pair: float(delay[pair].min()))
-        since[bottom] = np.rint(delay[bottom] - delay[bottom].min())
-        until[top] = np.rint(delay[top].max() - delay[top])
-    return since, until
+        return np.zeros(len(edges) - 1)
+    ends = frequencies_mhz[edges[:-1]], frequencies_mhz[edges[1:] - 1]
+    low, high = np.minimum(*ends), np.maximum(*ends)
+    return np.array([2 * dispersion_delay(dm, one, two) for one, two in zip(low, high, strict=True)])

@@ -12,9 +12,9 @@ from edgefilter_kernels.evidence import ABOVE, DIP, RUN, SKY
 from edgefilter_kernels.intensity import masked
 from edgefilter_kernels.jit import kernel
 
-_DIPS = 0.2
+DIPS = 0.2
 """Part of the events on a track that may have a tone's low kurtosis by chance, generously: 0.15 of a pulse's have."""
-_DIPS_SIGMA = 3.0
+DIPS_SIGMA = 3.0
 """By how much more must, in standard deviations of that number, for the track to be a chirp's."""
 
 _COVERED = 0.6
@@ -160,7 +160,7 @@ def _drop_tones(
                         if marks[t, c] & event:
                             events += 1
                             dips += 1 if marks[t, c] & low else 0
-                if dips > _DIPS * events + _DIPS_SIGMA * np.sqrt(_DIPS * (1 - _DIPS) * events):
+                if dips > DIPS * events + DIPS_SIGMA * np.sqrt(DIPS * (1 - DIPS) * events):
                     hits[g, s, u] = 0
 
 
@@ -388,38 +388,21 @@ def mark_tracks(
 
 
 @kernel
-def _keep_short(
-    marks: NDArray[np.uint8], longest: NDArray[np.int64], early: NDArray[np.int64], late: NDArray[np.int64],
-    start: int, stop: int,
-) -> None:  # fmt: skip
-    times, run = marks.shape[0], np.uint8(RUN)
+def _keep_short(marks: NDArray[np.uint8], longest: int, start: int, stop: int) -> None:
+    times = marks.shape[0]
     for c in range(start, stop):
-        t = 0
-        while t < times:
-            if early[c] <= t < late[c] - longest[c]:
-                # What begins from here to there is not kept; what has begun before and lasts until then, neither.
-                t = late[c] - longest[c]
-                while 0 < t < times and marks[t - 1, c] & run and marks[t, c] & run:
-                    t += 1
+        first = 0
+        for t in range(times + 1):
+            if t < times and marks[t, c] & np.uint8(RUN):
                 continue
-            first = t
-            while t < times and marks[t, c] & run:
-                t += 1
-            if 0 < t - first <= longest[c] and (first < early[c] or t > late[c]):
+            if 0 < t - first <= longest:
                 for u in range(first, t):
                     marks[u, c] |= np.uint8(SKY)
-            t += 1
+            first = t + 1
 
 
-def keep_short(
-    marks: NDArray[np.uint8],
-    longest: NDArray[np.int64],
-    early: NDArray[np.int64],
-    late: NDArray[np.int64],
-    start: int,
-    stop: int,
-) -> None:
-    """Mark short runs of power as SKY, in channels ``[start, stop)``.
+def keep_short(marks: NDArray[np.uint8], longest: int, start: int, stop: int) -> None:
+    """Mark runs of power of at most ``longest`` times as SKY, in channels ``[start, stop)``.
 
     Where a sweep crosses too few channels within the data to be seen as a track, any short run may be one.
 
@@ -428,19 +411,15 @@ def keep_short(
     marks
         uint8 ``[time, channel]``, changed in place.
     longest
-        int64 ``[channel]``: times that a run may have.
-    early, late
-        int64 ``[channel]``: a run is marked if it begins before time ``early`` or ends after time ``late``.
+        Times.
     start, stop
         Channels to work on.
 
     Raises
     ------
     ValueError
-        If shapes or types do not fit together.
+        If marks are of another type.
     """
     if marks.ndim != 2 or marks.dtype != np.uint8:
         raise ValueError(f"marks are {marks.dtype} {marks.shape}, must be uint8 [time, channel]")
-    if not longest.shape == early.shape == late.shape == marks.shape[1:]:
-        raise ValueError(f"longest {longest.shape} and times do not go with marks {marks.shape}")
-    _keep_short(marks, longest, early, late, start, stop)
+    _keep_short(marks, longest, start, stop)

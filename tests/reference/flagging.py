@@ -84,11 +84,3 @@ def rise(intensity, used, low, high, bands):
         counts[1, :, band] = (good & (intensity[:, here] > high[here])).sum(axis=1)
         counts[2, :, band] = (good & (intensity[:, here] < low[here])).sum(axis=1)
     return counts
-
-
-def short_runs(marked, longest, early, late):
-    """Samples of runs of at most ``longest`` that begin before ``early`` or end after ``late``."""
-    kept, ends = np.zeros(len(marked), bool), np.flatnonzero(np.diff(np.r_[False, marked, False].astype(int)))
-    for first, stop in ends.reshape(-1, 2):
-        kept[first:stop] = stop - first <= longest and (first < early or stop > late)
-    return kept

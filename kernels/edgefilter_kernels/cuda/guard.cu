@@ -182,14 +182,13 @@ extern "C" __global__ void set_sky(
 // A thread takes a cell of width channels from start on, and goes on if a run begins there; no further than a run may
 // reach that is kept.
 extern "C" __global__ void keep_short(
-    unsigned char* marks, int times, int channels, const long long* longest, const long long* early,
-    const long long* late, int start, int width)
+    unsigned char* marks, int times, int channels, long long longest, int start, int width)
 {
     long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-    int first = (int)(i / width), end = first, c = start + (int)(i % width);
-    unsigned char* column = marks + c;
+    int first = (int)(i / width), end = first;
+    unsigned char* column = marks + start + i % width;
     if (first >= times || (first > 0 && column[(first - 1LL) * channels] & RUN)) return;
-    while (end < times && end - first <= longest[c] && column[(long long)end * channels] & RUN) end++;
-    if (end - first <= longest[c] && (first < early[c] || end > late[c]))
+    while (end < times && end - first <= longest && column[(long long)end * channels] & RUN) end++;
+    if (end - first <= longest)
         for (int t = first; t < end; t++) column[(long long)t * channels] |= SKY;
 }

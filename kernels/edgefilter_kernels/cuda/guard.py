@@ -95,15 +95,12 @@ def mark_tracks(
     launch("guard.cu", "set_sky", blocks_over(marks.size), (THREADS,), (sky, *cells, marks))
 
 
-def keep_short(marks: Any, longest: Any, early: Any, late: Any, start: int, stop: int) -> None:
+def keep_short(marks: Any, longest: int, start: int, stop: int) -> None:
     """As :func:`edgefilter_kernels.guard.keep_short`: arrays on the device."""
     if marks.ndim != 2 or marks.dtype != np.uint8:
         raise ValueError(f"marks are {marks.dtype} {marks.shape}, must be uint8 [time, channel]")
-    if not longest.shape == early.shape == late.shape == marks.shape[1:]:
-        raise ValueError(f"longest {longest.shape} and times do not go with marks {marks.shape}")
     times, channels = marks.shape
     cells = times * max(stop - start, 0)
     if cells:
-        size = np.int32(start), np.int32(stop - start)
-        bounds = np.int32(times), np.int32(channels), longest, early, late
-        launch("guard.cu", "keep_short", blocks_over(cells), (THREADS,), (marks, *bounds, *size))
+        size = (np.int32(times), np.int32(channels), np.int64(longest), np.int32(start), np.int32(stop - start))
+        launch("guard.cu", "keep_short", blocks_over(cells), (THREADS,), (marks, *size))
