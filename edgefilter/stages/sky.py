@@ -21,7 +21,8 @@ _LONGEST = 1024  # steps that the slowest track takes to cross two segments: blo
 _APART = 1.5  # windows that a track of groups must take to cross two segments: else it could be at dispersion measure 0
 _AROUND = 128  # steps to either side from which follows how much is filled by chance
 _USUAL_DM = 750.0  # up to which tracks must be seen within half a block; else short runs are kept, to do no harm
-_REACH = 4  # cells by which runs may be off a track that the block's end cuts, or a step
+_REACH = 6  # cells by which runs may be off a track that the block's end cuts, or a step
+_SLACK = 24  # cells before the cut in which a faint one may have no run yet
 _CUT_SEGMENTS = 3  # through which such a track is followed: then it fills two
 _PULSE_SECONDS = 0.1  # of the longest pulse that is kept where tracks cannot be seen
 STEP = 2
@@ -168,7 +169,7 @@ class Tracks:
         channels = len(live)
         most = _CUT_SEGMENTS * int(np.diff(self.edges).max())
         kernel, given = workers.kernel(mark_cut), (workers.put(live), workers.put(longest), tables.delays)
-        kernel(marks, self.step, max(_REACH, self.step), most, *given, 0, channels)
+        kernel(marks, self.step, max(_REACH, self.step), _SLACK, most, *given, 0, channels)
 
 
 class Guard:

@@ -89,8 +89,8 @@ def _follow(
 
 @kernel
 def _mark_cut(
-    marks: NDArray[np.uint8], step: int, reach: int, most: int, live: NDArray[np.bool_], longest: NDArray[np.int64],
-    delays: NDArray[np.int32], start: int, stop: int,
+    marks: NDArray[np.uint8], step: int, reach: int, slack: int, most: int, live: NDArray[np.bool_],
+    longest: NDArray[np.int64], delays: NDArray[np.int32], start: int, stop: int,
 ) -> None:  # fmt: skip
     times, channels = marks.shape
     if not len(delays):
@@ -105,10 +105,10 @@ def _mark_cut(
             if not live[c] or not 0 <= beyond < channels:
                 continue
             widest = step * abs(delays[-1, beyond] - delays[-1, c])
-            begin = _last_run(marks, side, c, times - widest - reach, longest[c])
+            begin = _last_run(marks, side, c, times - widest - slack, longest[c])
             for s in range(len(delays) if begin >= 0 else 0):
                 # In the next channel it would begin when the data have ended.
-                if begin + step * abs(delays[s, beyond] - delays[s, c]) + reach >= times and _follow(
+                if begin + step * abs(delays[s, beyond] - delays[s, c]) + slack >= times and _follow(
                     marks, side, step, reach, most, live, longest, delays[s], c, begin, inward, False
                 ):
                     _follow(marks, side, step, reach, most, live, longest, delays[s], c, begin, inward, True)
@@ -118,6 +118,7 @@ def mark_cut(
     marks: NDArray[np.uint8],
     step: int,
     reach: int,
+    slack: int,
     most: int,
     live: NDArray[np.bool_],
     longest: NDArray[np.int64],
@@ -135,6 +136,8 @@ def mark_cut(
         Times of a step of ``delays``.
     reach
         Times by which a run may be off the track.
+    slack
+        Times before the cut in which a faint sweep may have no run yet.
     most
         Channels that a track is followed through.
     live
@@ -156,4 +159,4 @@ def mark_cut(
         raise ValueError(f"marks are {marks.dtype} {marks.shape}, must be uint8 [time, channel]")
     if not live.shape == longest.shape == delays.shape[1:] == marks.shape[1:]:
         raise ValueError(f"tracks {delays.shape} and live {live.shape} do not go with marks {marks.shape}")
-    _mark_cut(marks, step, reach, most, live, longest, delays, start, stop)
+    _mark_cut(marks, step, reach, slack, most, live, longest, delays, start, stop)
