@@ -14,7 +14,7 @@ from edgefilter_kernels.guard import count_tracks, drop_tones, find_tracks, keep
 
 _SEGMENTS = 16  # of the band; a track must fill two neighbouring ones, an eighth of the band
 _LEAST_CHANNELS = 8  # of a segment; fewer are filled by chance
-_FILL = 0.75  # of a segment's channels that must have an event: a chirp that crosses half of it is no sweep
+_FILL = 0.67  # of a segment's channels that must have an event: a chirp that crosses half of it is no sweep
 _WINDOW = 2  # steps about a track in which an event counts; wider ones would be filled by chance
 _FINEST = 2.0  # steps from channel to channel up to which single cells are asked; then the pulse is that wide itself
 _LONGEST = 1024  # steps that the slowest track takes to cross two segments: blocks are seldom longer
