@@ -17,6 +17,7 @@ from scipy.special import ndtr, ndtri
 
 from edgefilter.cells import Flag
 from edgefilter.config import FlagSettings
+from edgefilter.stages.clipped import unclipped
 from edgefilter.stages.health import Left, judge
 from edgefilter.stages.sky import Guard
 from edgefilter.stages.thresholds import gamma_quantile, kurtosis_limits, kurtosis_sigma, power_limit
@@ -130,6 +131,8 @@ class Flagger:
         self._zero_dm.flag(power, hands, background.centre, background.sigma, flags)
         if moment4 is None or background.spectra < _LEAST_SPECTRA or not self._settings.kurtosis_sigma:
             moment4 = self.workers.empty((times, channels, 0), np.float32)
+        else:
+            moment4 = unclipped(power, moment4, accumulated, flags, background.centre, background.sigma, self.workers)
         marks = self.workers.empty((times, channels), np.uint8)
         groups = self.workers.empty((-(-times // GROUP), channels), np.uint8)
         moments = self._evidence(power, moment4, accumulated, hands, background, flags, marks, groups)

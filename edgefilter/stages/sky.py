@@ -10,18 +10,22 @@ from numpy.typing import NDArray
 
 from edgefilter.plan import dispersion_delay
 from edgefilter.workers import Workers
+from edgefilter_kernels.cut import mark_cut
 from edgefilter_kernels.evidence import ABOVE, GROUP, RUN
 from edgefilter_kernels.guard import count_tracks, drop_tones, find_tracks, keep_short, mark_tracks
 
 _SEGMENTS = 16  # of the band; a track must fill two neighbouring ones, an eighth of the band
 _LEAST_CHANNELS = 8  # of a segment; fewer are filled by chance
-_FILL = 0.75  # of a segment's channels that must have an event: a chirp that crosses half of it is no sweep
+_FILL = 0.67  # of a segment's channels that must have an event: a chirp that crosses half of it is no sweep
 _WINDOW = 2  # steps about a track in which an event counts; wider ones would be filled by chance
 _FINEST = 2.0  # steps from channel to channel up to which single cells are asked; then the pulse is that wide itself
 _LONGEST = 1024  # steps that the slowest track takes to cross two segments: blocks are seldom longer
 _APART = 1.5  # windows that a track of groups must take to cross two segments: else it could be at dispersion measure 0
 _AROUND = 128  # steps to either side from which follows how much is filled by chance
 _USUAL_DM = 750.0  # up to which tracks must be seen within half a block; else short runs are kept, to do no harm
+_REACH = 6  # cells by which runs may be off a track that the block's end cuts, or a step
+_SLACK = 24  # cells before the cut in which a faint one may have no run yet
+_CUT_SEGMENTS = 3  # through which such a track is followed: then it fills two
 _PULSE_SECONDS = 0.1  # of the longest pulse that is kept where tracks cannot be seen
 STEP = 2
 """Cells to a step where single cells are events."""
@@ -140,6 +144,23 @@ class Tracks:
 
         return count, find, mark
 
+    def mark_cut(
+        self,
+        tables: Tables,
+        live: NDArray[np.bool_],
+        longest: NDArray[np.int64],
+        marks: NDArray[np.uint8],
+        workers: Workers,
+    ) -> None:
+        """Mark runs of up to ``longest`` cells that lie on a track which an end of the data cuts as SKY; all in cells.
+
+        Other arguments are those of :meth:`steps`.
+        """
+        channels = len(live)
+        most = _CUT_SEGMENTS * int(np.diff(self.edges).max())
+        kernel, given = workers.kernel(mark_cut), (workers.put(live), workers.put(longest), tables.delays)
+        kernel(marks, self.step, max(_REACH, self.step), _SLACK, most, *given, 0, channels)
+
 
 @lru_cache(maxsize=4)
 def _lay_out(frequencies: bytes, cell_seconds: float, dm: tuple[float, float], step: int) -> Tracks:
@@ -189,6 +210,7 @@ class Guard:
         # A pulse is smeared within a channel, too.
         smear = self._sweeps / (2 * np.diff(self._bright.edges))
         self._longest = np.maximum(np.rint(_PULSE_SECONDS / cell_seconds + smear), 1).astype(np.int64)
+        self._longest_of = np.repeat(self._longest, np.diff(self._bright.edges))
         self._tables = self._bright.tables(workers), self._faint.tables(workers)
         self._keep_short = workers.kernel(keep_short)
         self._workers = workers
@@ -208,6 +230,8 @@ class Guard:
                     step(start, stop)
 
             self._workers.over(len(self._bright.edges) - 1, run, pieces=4)
+        self._bright.mark_cut(bright, live, self._longest_of, marks, self._workers)
+        self._faint.mark_cut(faint, live, self._longest_of, marks, self._workers)
         # Runs in segments that the slowest sweep does not cross in half the data cannot be told from it.
         for segment in np.flatnonzero(self._blind | (self._sweeps > times / 2)):
             first, stop = self._bright.edges[segment : segment + 2].tolist()

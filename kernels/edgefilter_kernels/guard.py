@@ -12,9 +12,9 @@ from edgefilter_kernels.evidence import ABOVE, DIP, RUN, SKY
 from edgefilter_kernels.jit import kernel
 from edgefilter_kernels.turned import ROOM, count, gather, scatter, turned, widen
 
-_DIPS = 0.2
+DIPS = 0.2
 """Part of the events on a track that may have a tone's low kurtosis by chance, generously: 0.15 of a pulse's have."""
-_DIPS_SIGMA = 3.0
+DIPS_SIGMA = 3.0
 """By how much more must, in standard deviations of that number, for the track to be a chirp's."""
 
 _COVERED = 0.6
@@ -147,7 +147,7 @@ def _drop_tones(
                         if marks[t, c] & event:
                             events += 1
                             dips += 1 if marks[t, c] & low else 0
-                if dips > _DIPS * events + _DIPS_SIGMA * np.sqrt(_DIPS * (1 - _DIPS) * events):
+                if dips > DIPS * events + DIPS_SIGMA * np.sqrt(DIPS * (1 - DIPS) * events):
                     hits[g, s, u] = 0
 
 

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from edgefilter_kernels.cut import mark_cut
 from edgefilter_kernels.evidence import DIP, RUN, SKY
 from edgefilter_kernels.guard import count_tracks, drop_tones, find_tracks, keep_short, mark_tracks
 from edgefilter_kernels.quantile import channel_quantiles
@@ -120,6 +121,48 @@ def test_a_track_of_tones_is_forgotten_and_one_with_what_noise_has_is_not(tones,
     assert hits[0, 0, 50] == stays
 
 
+def cut(marks, delay, reach=3, slack=6, longest=12):
+    """What the kernel marks, and what the reference does, of one track."""
+    expected = reference.cut_tracks(marks, delay, reach, slack, longest)
+    channels = marks.shape[1]
+    given = np.ones(channels, np.bool_), np.full(channels, longest), np.asarray(delay, np.int32)[None]
+    mark_cut(marks, 1, reach, slack, channels, *given, 0, channels)
+    return marks & SKY != 0, expected
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    enters=st.integers(-200, 200),
+    width=st.integers(1, 16),
+    slope=st.integers(0, 6),
+    order=st.sampled_from([1, -1]),
+    noise=st.sampled_from([0.0, 0.02, 0.1]),
+    missing=st.sampled_from([0.0, 0.2]),
+    seed=st.integers(0, 1000),
+)
+def test_cut_tracks_are_those_of_the_reference(enters, width, slope, order, noise, missing, seed):
+    times, channels, rng = 150, 24, np.random.default_rng(seed)
+    delay = (slope * np.arange(channels))[::order]
+    marks = (rng.random((times, channels)) < noise).astype(np.uint8) * np.uint8(RUN)
+    for c in np.flatnonzero(rng.random(channels) >= missing):
+        marks[slice(*np.clip([enters + delay[c], enters + delay[c] + width], 0, times)), c] |= RUN
+    found, expected = cut(marks, delay)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("enters", [90, -90])
+def test_a_sweep_that_an_end_cuts_is_kept_and_what_comes_at_once_is_not(order, enters):
+    times, channels = 120, 40
+    delay = (4 * np.arange(channels))[::order]
+    sweep, burst = np.zeros((2, times, channels), np.uint8)
+    for c in range(channels):
+        sweep[slice(*np.clip([enters + delay[c], enters + delay[c] + 3], 0, times)), c] = RUN
+    burst[-10:] = burst[:10] = RUN
+    assert (cut(sweep, delay)[0] == (sweep & RUN != 0)).all()
+    assert not cut(burst, delay)[0].any()
+
+
 def test_short_runs_are_kept():
     marks = np.zeros((20, 2), np.uint8)
     marks[3:6, 0] = marks[:10, 1] = 1
@@ -133,5 +176,9 @@ def test_arrays_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="do not go with flags"):
         channel_quantiles(power, 1, flags, 1, np.array([0.3]), np.zeros((1, 2)), np.zeros((2, 2), np.int64), 0, 2)
     values, marks = np.ones((4, 2), np.float32), np.zeros((4, 2), np.uint8)
+    with pytest.raises(ValueError, match="do not go with marks"):
+        mark_cut(marks, 1, 1, 1, 1, np.ones(3, np.bool_), np.ones(2, int), np.zeros((1, 2), np.int32), 0, 2)
+    with pytest.raises(ValueError, match="must be uint8"):
+        mark_cut(values, 1, 1, 1, 1, np.ones(2, np.bool_), np.ones(2, int), np.zeros((1, 2), np.int32), 0, 2)
     with pytest.raises(ValueError, match="must ascend"):
         sum_threshold(values, np.array([2, 1]), np.ones(2, np.float32), 1, marks, 0, 2)

@@ -84,3 +84,40 @@ def rise(intensity, used, low, high, bands):
         counts[1, :, band] = (good & (intensity[:, here] > high[here])).sum(axis=1)
         counts[2, :, band] = (good & (intensity[:, here] < low[here])).sum(axis=1)
     return counts
+
+
+def cut_tracks(marks, delay, reach, slack, longest):
+    """Short runs that follow one track from where the end of the data cuts it, or, turned round, its start."""
+    whole = np.zeros(marks.shape, bool)
+    for turned in (1, -1):
+        # Turned so that the end of the data cuts, and channels so that the track goes downwards.
+        channel = np.argsort(turned * delay, kind="stable") if delay[0] != delay[-1] else np.arange(len(delay))[::turned]
+        run, late = marks[::turned, channel] != 0, turned * delay[channel]
+        for c in range(len(late) - 1):
+            found = _cut_track(run, late, c, reach, slack, longest)
+            for first, stop, at in found:
+                whole[::turned][first:stop, channel[at]] = True
+    return whole
+
+
+def _cut_track(run, late, c, reach, slack, longest):
+    times, gap = len(run), late[c + 1] - late[c]
+    last = _runs(run[:, c])[-1:]
+    if not last or last[0][1] <= times - gap - slack or last[0][1] - last[0][0] > longest:
+        return []
+    begin, found = last[0][0], []
+    for at in range(c, -1, -1):
+        near = [r for r in _runs(run[:, at]) if abs(r[0] - begin + late[c] - late[at]) <= reach and r[1] - r[0] <= longest]
+        found.append((*near[0], at) if near else None)
+        if found[-3:] == [None] * 3:
+            break
+    whole = at == 0 and found[-1] is not None
+    good = [one for one in found if one is not None]
+    seen = max(k for k, one in enumerate(found) if one is not None) + 1
+    enough = len(good) >= (2 if whole else 8) and len(good) >= 0.75 * seen
+    swept = late[c] - late[good[-1][2]]
+    return good if enough and swept >= 4 * reach and begin + gap + slack >= times else []
+
+
+def _runs(marked):
+    return np.flatnonzero(np.diff(np.r_[False, marked, False].astype(int))).reshape(-1, 2).tolist()

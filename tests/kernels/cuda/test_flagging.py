@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from edgefilter_kernels import combine as cpu_combine
+from edgefilter_kernels import cut as cpu_cut
 from edgefilter_kernels import evidence as cpu_evidence
 from edgefilter_kernels import guard as cpu_guard
 from edgefilter_kernels import quantile as cpu_quantile
 from edgefilter_kernels import rise as cpu_rise
 from edgefilter_kernels import sumthreshold as cpu_sumthreshold
-from edgefilter_kernels.cuda import combine, evidence, guard, quantile, rise, sumthreshold
+from edgefilter_kernels.cuda import combine, cut, evidence, guard, quantile, rise, sumthreshold
 
 ROUNDING = 2e-6
 """Of a sum of up to 64 numbers of about 1 in single precision, which slides over as many again on the CPU."""
@@ -197,6 +198,26 @@ def test_tracks(card, times, channels, step):
         assert (marks & cpu_evidence.SKY).any()
 
 
+@pytest.mark.parametrize(("times", "channels", "tracks"), [(1, 16, 3), (300, 70, 3), (150, 40, 0)])
+@pytest.mark.parametrize("order", [1, -1])
+def test_tracks_that_are_cut(card, times, channels, tracks, order):
+    rng = np.random.default_rng(times)
+    delays = (np.arange(channels)[::order] * np.array([[1], [2], [4]])).astype(np.int32)[:tracks]
+    marks = (rng.random((times, channels)) < 0.02).astype(np.uint8)
+    marks |= (rng.random(marks.shape) < 0.15) * np.uint8(cpu_evidence.DIP)
+    for s, enters in ((1, times - 90), (2, -200)) if tracks else ():
+        for c in range(channels):
+            at = enters + 2 * delays[s, c] + rng.integers(3)
+            marks[max(at, 0) : max(at + 5, 0), c] |= cpu_evidence.RUN
+    live = rng.random(channels) < 0.9
+    given = live, np.full(channels, 9), delays
+    ours, on_card = card.put(marks), [card.put(array) for array in given]
+    cpu_cut.mark_cut(marks, 2, 4, 8, 60, *given, 0, channels)
+    in_pieces(lambda a, b: cut.mark_cut(ours, 2, 4, 8, 60, *on_card, a, b), channels, channels // 3)
+    np.testing.assert_array_equal(card.get(ours), marks)
+    assert (marks & cpu_evidence.SKY).any() == (times > 1 and tracks > 0)
+
+
 @pytest.mark.parametrize("longest", [1, 4])
 def test_short_runs(card, longest):
     marks = (np.random.default_rng(3).random((200, 19)) < 0.6).astype(np.uint8)
@@ -212,3 +233,5 @@ def test_arrays_that_do_not_fit_are_refused(card):
         rise.rise(power, 1, flags, power, power, power, 0, 2)
     with pytest.raises(ValueError, match="must be uint8"):
         guard.keep_short(flags, 1, 0, 2)
+    with pytest.raises(ValueError, match="do not go with marks"):
+        cut.mark_cut(card.put(np.zeros((4, 2), np.uint8)), 1, 1, 1, 1, power, power, power, 0, 2)

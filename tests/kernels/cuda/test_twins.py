@@ -41,5 +41,5 @@ def test_all_is_imported_without_cupy():
 
 
 def test_nothing_that_flags_is_without_a_twin():
-    for name in ("quantile", "rise", "evidence", "guard", "combine"):
+    for name in ("quantile", "rise", "evidence", "guard", "cut", "combine"):
         assert functions(f"edgefilter_kernels.{name}").keys() <= functions(f"edgefilter_kernels.cuda.{name}").keys()

@@ -1,0 +1,134 @@
+"""Voltages of few bits: what clipping does to the kurtosis of noise, and how it is undone.
+
+Rounding to whole steps leaves the kurtosis as it is, as long as the noise is a step or more. Clipping lowers it, the
+more the brighter the noise is: with 4 bits and an rms of a third of the range to 0.963, and to 0.5 in a pulse of four times
+that power, which then looks like a tone. How much brighter than noise a cell is, is known, and noise itself tells how
+near it is to the range, so the expected kurtosis of each cell is known too. Scatter falls with it, so that
+the ratio of the two is as good as the kurtosis of voltages that were not clipped.
+"""
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from edgefilter.stages.health import around
+from edgefilter.stages.thresholds import kurtosis_sigma
+from edgefilter.workers import Workers
+
+_ROWS = 128  # times of a block that tell the kurtosis of noise
+_REACH = 32  # channels to either side that have the same range
+_LEAST = 16  # cells of a channel that say something about it
+_NEAR = 1.0  # sigma about the background within which a cell is noise: faint interference changes little
+_BIAS = 0.1  # of a cell's standard deviation, that kurtosis must be low by: what is less leaves the flags as they are
+_TOLD_APART = 0.5  # kurtosis of noise below which it says nothing: that of 2 bits is 0.55, that of 1 bit is 0
+_FLOOR = 0.2  # of what is expected; from there on noise and tone are both at the range's end at all times
+_TOGETHER = 64  # times that are worked on together, so that they stay in the cache
+
+
+@cache
+def clip_curve() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    r"""Return power and kurtosis of clipped complex Gaussian voltages.
+
+    Of a Gaussian clipped at s standard deviations, the second and the fourth moment are incomplete gamma functions; of
+    two independent parts of such, :math:`\langle|v|^4\rangle/\langle|v|^2\rangle^2 - 1 = m_4 / (2 m_2^2) - 1/2`.
+
+    Returns
+    -------
+    tuple
+        float64: ascending power, of which 1 is that of both parts at the range's end, and the falling kurtosis.
+    """
+    s = np.geomspace(8.0, 0.05, 400)
+    inside, density = 2 * ndtr(s) - 1, np.exp(-(s**2) / 2) / np.sqrt(2 * np.pi)
+    second = inside - 2 * s * density + (1 - inside) * s**2
+    fourth = 3 * inside - 2 * density * (s**3 + 3 * s) + (1 - inside) * s**4
+    return second / s**2, fourth / (2 * second**2) - 0.5
+
+
+def unclipped(
+    power: NDArray[np.float32],
+    moment4: NDArray[np.float32],
+    accumulated: NDArray[np.int32],
+    flags: NDArray[np.uint16],
+    centre: NDArray[np.float64],
+    sigma: NDArray[np.float64],
+    workers: Workers,
+) -> NDArray[np.float32]:
+    r"""Return ``moment4`` as it would be of voltages that were not clipped; itself, if noise shows no clipping.
+
+    Parameters
+    ----------
+    power, moment4
+        float32 ``[time, channel, hand]``: mean of \|v\|² and of \|v\|⁴; of power there may be further products.
+    accumulated
+        int32 ``[time]``: voltages in a cell.
+    flags
+        uint16 ``[time, channel]``; a cell is used where it is 0.
+    centre, sigma
+        float64 ``[channel]``: background of the intensity; nothing is known of a channel where sigma is 0.
+    workers
+        Threads over times. A card's arrays are worked on here and taken back.
+
+    Returns
+    -------
+    ndarray
+        As ``moment4``; of no hand, if kurtosis says nothing.
+    """
+    hands = moment4.shape[2]
+    rows = slice(None, None, max(len(power) // _ROWS, 1))
+    some, fourth, used = (np.asarray(workers.get(a[rows])) for a in (power[:, :, :hands], moment4, flags))
+    noise = _of_noise(some, fourth, accumulated[rows], used == 0, centre, sigma)
+    known = np.isfinite(noise)
+    usual = int(np.median(accumulated[accumulated > 0]))
+    middle = float(np.median(noise[known])) if known.any() else 1.0
+    if middle > 1 - _BIAS * kurtosis_sigma(usual):
+        return moment4
+    if middle < _TOLD_APART:
+        return workers.empty((*moment4.shape[:2], 0), np.float32)  # type: ignore[no-any-return]
+    curve = clip_curve()
+    share = np.zeros(len(centre))
+    level = around(centre[known], _REACH)
+    share[known] = np.interp(around(noise[known], _REACH), curve[1][::-1], curve[0][::-1]) / level * hands
+    return _undone(power, moment4, share.astype(np.float32), workers)
+
+
+def _of_noise(
+    power: NDArray[np.float32],
+    moment4: NDArray[np.float32],
+    accumulated: NDArray[np.int32],
+    used: NDArray[np.bool_],
+    centre: NDArray[np.float64],
+    sigma: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Mean kurtosis of the cells of each channel that are as bright as noise; nan where there are too few."""
+    several = accumulated > 1
+    good = used & several[:, None] & (abs(power.sum(axis=2) - centre) < _NEAR * sigma)
+    number = np.where(several, accumulated, 2)[:, None]
+    square = np.maximum(power.astype(np.float64) ** 2, 1e-30)
+    kurtosis = (number + 1) / (number - 1) * (moment4 / square - 1).mean(axis=2)
+    count = np.count_nonzero(good, axis=0)
+    mean = np.sum(kurtosis, axis=0, where=good) / np.maximum(count, 1)
+    return np.where(count >= _LEAST, mean, np.nan)
+
+
+def _undone(
+    power: NDArray[np.float32], moment4: NDArray[np.float32], share: NDArray[np.float32], workers: Workers
+) -> NDArray[np.float32]:
+    """Divide the kurtosis of each cell by that of clipped noise of its power, whose ``share`` is of the range's."""
+    hands = moment4.shape[2]
+    here, fourth = np.asarray(workers.get(power)), np.asarray(workers.get(moment4))
+    found = np.empty_like(fourth)
+    powers, kurtosis = clip_curve()
+
+    def run(start: int, stop: int) -> None:
+        for at in range(start, stop, _TOGETHER):
+            rows = slice(at, min(at + _TOGETHER, stop))
+            cells = here[rows, :, :hands]
+            square = np.maximum(cells * cells, np.float32(1e-30))
+            expected = np.interp(cells * share[:, None], powers, kurtosis).astype(np.float32)
+            expected = np.maximum(expected, np.float32(_FLOOR))
+            found[rows] = square * (1 + (fourth[rows] / square - 1) / expected)
+
+    workers.over(len(found), run)
+    return workers.put(found)  # type: ignore[no-any-return]
