@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgefilter.backend import Compute
+from edgefilter.chunk import Chunk
 from edgefilter.config import Reduction
 from edgefilter.engine import Engine, into
 from edgefilter.plan import Plan, resolve
@@ -57,10 +58,13 @@ class Replay:
         """Reduce all; yield, after each block, the number of samples that are done."""
         with Engine(self.plan, into(self._store), self._node, self._compute, tally=self.tally) as engine:
             while not engine.ended:
-                start, stop = engine.reducer.window(engine.reducer.next_raw)
-                if engine.reducer.next_raw * self.plan.samples_per_block < self._source.samples:
-                    engine.feed(self._source.read(start, stop))
-                    yield min(stop, self._source.samples)
-                else:
+                raw = engine.window(self._read)
+                if raw is None:
                     engine.finish()
+                else:
+                    engine.feed(raw, ahead=self._read)
+                    yield min(raw.stop, self._source.samples)
             self.guarded = engine.reducer.guarded
+
+    def _read(self, start: int, stop: int) -> Chunk | None:
+        return self._source.read(start, stop) if stop - self.plan.samples_per_block < self._source.samples else None

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from edgefilter_kernels.cuda import raw
-from tests.emulator.card import OnCard
+from tests.emulator.card import OnCard, here
 
 _SHIM = Path(__file__).parent / "shim.h"
 # Fortified, a jump from fiber to fiber is taken for an error.
@@ -70,6 +70,7 @@ class _Module:
             if kind.endswith("*"):
                 assert isinstance(value, OnCard)
                 assert value.flags.c_contiguous
+                here(value)
             else:
                 assert value.dtype == _TYPES[kind]
             held.append(np.asarray(value))
