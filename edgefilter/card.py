@@ -70,6 +70,10 @@ class Card(Workers):
         self._cupy = cupy
         self._up, self._down = Upward(cupy, empty_pinned), Downward(cupy, empty_pinned)
 
+    def limit(self, size: int) -> None:
+        """Let arrays take so many bytes and no more: what asks for more fails as where the memory is full."""
+        self._cupy.get_default_memory_pool().set_limit(size=size)
+
     def kernel(self, function: Function) -> Function:
         """Return the twin of a kernel."""
         module = importlib.import_module(function.__module__.replace("edgefilter_kernels", "edgefilter_kernels.cuda"))
@@ -87,6 +91,10 @@ class Card(Workers):
     def put(self, array: Any) -> Any:
         """Return a C-contiguous array on the card; itself, if it is one."""
         return self._cupy.ascontiguousarray(self._cupy.asarray(array))
+
+    def part(self, array: Any) -> Any:
+        """Return a copy, so that the rest takes no room any more."""
+        return array.copy()
 
     def fill(self, array: Any, where: Any, value: int) -> None:
         """Set elements of an array without waiting, and without a list of them."""
@@ -114,6 +122,7 @@ class Card(Workers):
         self._up.close()
         self._down.close()
         with suppress(*self.failures):  # as of a card that is lost
+            self.limit(0)  # none
             self._cupy.get_default_memory_pool().free_all_blocks()
             self._cupy.get_default_pinned_memory_pool().free_all_blocks()
 

@@ -15,7 +15,6 @@ from edgefilter.products import Product
 from edgefilter.products.naming import config_product, stream_product
 from edgefilter.products.tables import PulseRow
 from edgefilter.reducer import ReducedBlock, Reducer
-from edgefilter.store.base import Store
 from edgefilter.tally import Tally
 from edgefilter.version import __version__
 
@@ -25,16 +24,6 @@ Keep = Callable[[Sequence[Product], int, Tally], None]
 
 Read = Callable[[int, int], Chunk | None]
 """Reads raw samples ``[start, stop)`` without waiting; None where they are not there, or nothing is."""
-
-
-def into(store: Store) -> Keep:
-    """Keep products in a store, each by itself: where no cursor is needed."""
-
-    def keep(products: Sequence[Product], _block: int, _tally: Tally) -> None:
-        for product in products:
-            store.put(product)
-
-    return keep
 
 
 @dataclass(frozen=True, slots=True)

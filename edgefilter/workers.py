@@ -71,6 +71,10 @@ class Workers:
         """Return an array as kernels take it; itself, if they take it."""
         return array
 
+    def part(self, array: Any) -> Any:
+        """Return a part of an array of kernels that is to outlive the rest."""
+        return array
+
     def fill(self, array: Any, where: Any, value: int) -> None:
         """Set elements of an array of kernels; ``where`` is boolean, of its leading axes."""
         array[where] = value

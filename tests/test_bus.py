@@ -14,7 +14,7 @@ from edgefilter.engine import Engine
 from edgefilter.sources.synthetic import VoltageSky
 from tests.emulator import streams
 from tests.emulator.card import CUPY, EmulatedCard
-from tests.emulator.streams import Race
+from tests.emulator.streams import RaceError
 from tests.test_reducer import VOLTAGE, power, recorded
 
 
@@ -89,13 +89,13 @@ def test_a_guard_that_is_missing_is_noticed(card, monkeypatch, guard):
     """Each of them is needed: without it, something was used by two, or arrives as something else."""
     windows = [window(number) for number in range(7)]
     monkeypatch.setattr(*GUARDS[guard], nothing)
-    with pytest.raises((Race, AssertionError)):
+    with pytest.raises((RaceError, AssertionError)):
         np.testing.assert_array_equal(through(card, windows), windows)
 
 
 def test_memory_that_comes_back_is_kept_so_long(card, monkeypatch):
     monkeypatch.setattr(Downward, "_under_way", property(lambda _: (), nothing), raising=False)
-    with pytest.raises(Race, match="let go of"):
+    with pytest.raises(RaceError, match="let go of"):
         through(card, [window(1)])
 
 

@@ -83,7 +83,7 @@ class Integrate:
         Returns
         -------
         Rows
-            As kernels take them.
+            As kernels take them, of the first Stokes parameter.
         Callable
             Waits for what remains of the block, on the host.
 
@@ -109,7 +109,8 @@ class Integrate:
         self._workers.over(channels, run, align=16)
         start = cells.start // per_row
         fetched, tagged, cost = self._workers.fetch(sums), cells.tagged, cells.cost
-        return Rows(start, sums.stokes, sums.weight), lambda: _reduced(Sums(*fetched()), start, tagged, cost)
+        intensity = sums.stokes if len(matrix) == 1 else self._workers.part(sums.stokes[:1])
+        return Rows(start, intensity, sums.weight), lambda: _reduced(Sums(*fetched()), start, tagged, cost)
 
 
 def _reduced(sums: Sums, start: int, tagged: NDArray[np.int64] | None, cost: tuple[FlagCost, ...]) -> Reduced:

@@ -30,6 +30,9 @@ class OnCard(np.ndarray):
         DEVICE.timeline.use(self)
         super().__setitem__(key, value)
 
+    def copy(self):
+        return there(np.array(here(self)))
+
     def set(self, array, stream):
         assert type(array) is np.ndarray
         assert (array.shape, array.dtype) == (self.shape, self.dtype)
@@ -63,22 +66,28 @@ class Device:
     """Memory that is taken, at most and now, and streams."""
 
     def __init__(self):
-        self.taken, self.most, self.timeline = {}, 0, Timeline()
+        self.taken, self.now, self.most, self.limit = {}, 0, 0, 0
+        self.timeline = Timeline()
 
     def take(self, array):
         memory = owner(array)
         if id(memory) not in self.taken:
             self.taken[id(memory)] = memory.nbytes
             weakref.finalize(memory, self.give_back, id(memory))
+            self.now += memory.nbytes
             self.most = max(self.most, self.now)
+            if self.now > self.limit > 0:
+                raise MemoryError(f"{self.now} bytes are taken, {self.limit} were planned")
 
     def give_back(self, key):
-        self.taken.pop(key, None)
+        self.now -= self.taken.pop(key)
         self.timeline.used.pop(key, None)
 
-    @property
-    def now(self):
-        return sum(self.taken.values())
+    def set_limit(self, size):
+        self.limit = size
+
+    def free_all_blocks(self):
+        pass
 
 
 DEVICE = Device()
@@ -116,7 +125,8 @@ class EmulatedCard(Card):
         global DEVICE
         DEVICE = Device()
         CUPY.cuda = DEVICE.timeline.cuda
-        self.device, self.failures = DEVICE, ()
+        CUPY.get_default_memory_pool = CUPY.get_default_pinned_memory_pool = lambda: self.device
+        self.device = DEVICE
         self.name, self.memory = "emulated card", 1 << 40
         self._begin(CUPY, lambda shape, kind: np.full(shape, 99, kind))
 
@@ -127,7 +137,3 @@ class EmulatedCard(Card):
         assert isinstance(array, OnCard)
         self.device.timeline.current.synchronize()
         return np.array(array)
-
-    def close(self):
-        self._up.close()
-        self._down.close()

@@ -2,9 +2,9 @@
 
 The current stream computes at once. What is queued on another one is done when something waits for it, with what its
 memory holds then: who reads too early finds nothing, who overwrites too early sends the wrong thing. Other mistakes
-would still go unseen, and are told as a `Race`: memory of the card that is written while the current stream may yet
-read it, or read before the current stream has written it; memory that is let go of while it is copied; and pinned
-memory that the host changes before it knows that it was read.
+would still go unseen, and raise `RaceError`: memory of the card that is written while the current stream may yet read
+it, or read before the current stream has written it; memory that is let go of while it is copied; and pinned memory
+that the host changes before it knows that it was read.
 """
 
 import functools
@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 
 
-class Race(AssertionError):
+class RaceError(AssertionError):
     """Something was used by two at a time."""
 
 
@@ -51,7 +51,7 @@ class Timeline:
             if of is not stream and not (stream is self.current and step <= at):
                 left.append((of, step, pinned, held))
             elif not np.array_equal(pinned, held):
-                raise Race("pinned memory was overwritten while it was read")
+                raise RaceError("pinned memory was overwritten while it was read")
         self.sent = left
 
 
@@ -108,7 +108,7 @@ class Stream:
         def copy():
             array, last = memory.array(), timeline.used.get(memory.key, 0)
             if max(known, self.knows) < last:
-                raise Race("memory of the card is written while the current stream uses it")
+                raise RaceError("memory of the card is written while the current stream uses it")
             array[...] = pinned
             timeline.sent.append((self, timeline.current.put, pinned, pinned.copy()))
 
@@ -121,7 +121,7 @@ class Stream:
 
         def copy():
             if max(known, self.knows) < last:
-                raise Race("memory of the card is read before the current stream has written it")
+                raise RaceError("memory of the card is read before the current stream has written it")
             pinned[...] = memory.array()
 
         self.queue.append(copy)
@@ -163,7 +163,7 @@ class Memory:
     def array(self):
         memory = self._memory()
         if memory is None:
-            raise Race("memory of the card was let go of while it was copied")
+            raise RaceError("memory of the card was let go of while it was copied")
         shape, kind, offset = self._layout
         return np.ndarray(shape, kind, memory, offset)
 
