@@ -35,8 +35,7 @@ class Upward:
     """
 
     def __init__(self, cupy: Any, empty_pinned: Callable[..., Any]) -> None:
-        # A thread begins with the first device, whichever its maker uses.
-        self._pool = ThreadPoolExecutor(_THREADS, "bus", initializer=cupy.cuda.Device().use)
+        self._pool = ThreadPoolExecutor(_THREADS, "bus")
         self._rooms = deque(_Room(cupy, empty_pinned, self._pool) for _ in range(ROOMS))
 
     def stage(self, samples: Any) -> None:
@@ -73,6 +72,7 @@ class _Room:
         self._cupy, self._empty_pinned, self._pool = cupy, empty_pinned, pool
         # One that blocks would wait for all that the current stream computes, and be waited for.
         self._stream = cupy.cuda.Stream(non_blocking=True)
+        self._device = cupy.cuda.Device()  # the current one
         self._pinned: Any = None
         self._there: Any = None
         self._pieces: list[Future[None]] = []
@@ -91,6 +91,7 @@ class _Room:
         self._pieces = [self._pool.submit(self._copy, samples, part) for part in parts]
 
     def _copy(self, samples: Any, part: slice) -> None:
+        self._device.use()  # a thread begins with the first device
         self._pinned[part] = samples[part]
         self._there[part].set(self._pinned[part], stream=self._stream)
 

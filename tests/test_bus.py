@@ -1,5 +1,6 @@
 """Windows go to a card and arrays come back while it computes; whoever does not wait for the other is found out."""
 
+import inspect
 import shutil
 
 import numpy as np
@@ -70,6 +71,26 @@ def test_the_same_array_with_other_samples_is_copied_again(card):
     for number in (2, 3, 4):
         samples[:] = window(number)
         np.testing.assert_array_equal(card.get(card.upload(samples)), samples)
+
+
+def test_cupy_takes_what_is_asked_of_it():
+    """The emulator takes the same; what CuPy's functions do can only be seen on a card."""
+    cupy = pytest.importorskip("cupy")
+    import cupyx
+
+    for function, arguments in (
+        (cupy.ndarray.get, ("stream=None", "out=None", "blocking=True")),
+        (cupy.ndarray.set, ("arr", "stream=None")),
+        (cupy.cuda.Stream.__init__, ("non_blocking=False",)),
+        (cupy.cuda.Event.__doc__, ("disable_timing",)),
+        (cupy.cuda.MemoryPool.set_limit, ("size=None",)),
+        (cupy.cuda.Device.use, ("self",)),
+    ):
+        told = function if isinstance(function, str) else function.__doc__
+        assert all(one in told for one in arguments), told
+    assert list(inspect.signature(cupyx.empty_pinned).parameters)[:2] == ["shape", "dtype"]
+    assert "where" in inspect.signature(cupy.copyto).parameters
+    assert {"order", "shape"} <= inspect.signature(cupy.zeros_like).parameters.keys()
 
 
 def nothing(*_):
