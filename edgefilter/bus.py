@@ -18,9 +18,11 @@ from typing import Any
 
 ROOMS = 2
 """Windows that are on the card at a time: one is computed, the next one comes."""
-PIECE_BYTES = 8 << 20
+PIECE_BYTES = 4 << 20
 """Of a window that are copied at a time: the bus takes one while the host copies the next into pinned memory."""
-_THREADS = 4  # one thread copies 10 GB/s, the bus takes several times as much
+_THREADS = 6
+"""One copies about 10 GB/s, the bus takes several times as much. Each waits until the bus has taken its piece, so that
+what a block sends meanwhile, tables of a few kilobytes, has no more than so many pieces before it."""
 
 
 class Upward:
@@ -50,7 +52,7 @@ class Upward:
             room.fill(samples)
 
     def take(self, samples: Any) -> Any:
-        """Return a window on the card; what is queued from now on finds it there. Good until the next but one comes.
+        """Return a window on the card, when it is there. Good until the next but one comes.
 
         The host's samples have been read when this returns.
         """
@@ -78,8 +80,7 @@ class _Room:
         self._pieces: list[Future[None]] = []
 
     def fill(self, samples: Any) -> None:
-        self._wait_for_pieces()
-        self._stream.synchronize()  # the bus reads nothing of the pinned memory any more
+        self._wait_for_pieces()  # the bus reads nothing of the pinned memory any more
         if self._pinned is None or self._pinned.shape != samples.shape:
             self._pinned = self._empty_pinned(samples.shape, samples.dtype)
             self._there = self._cupy.empty(samples.shape, samples.dtype)
@@ -94,10 +95,10 @@ class _Room:
         self._device.use()  # a thread begins with the first device
         self._pinned[part] = samples[part]
         self._there[part].set(self._pinned[part], stream=self._stream)
+        _now(self._cupy, self._stream).synchronize()
 
     def take(self) -> Any:
-        self._wait_for_pieces()  # they are queued then
-        self._cupy.cuda.get_current_stream().wait_event(_now(self._cupy, self._stream))
+        self._wait_for_pieces()  # they are on the card then, for all that is queued from now on
         self.samples = None
         return self._there
 
@@ -156,5 +157,5 @@ class Downward:
 
 
 def _now(cupy: Any, stream: Any) -> Any:
-    """Return an event of what has been queued on a stream so far."""
-    return stream.record(cupy.cuda.Event(disable_timing=True))
+    """Return an event of what has been queued on a stream so far; who waits for it sleeps."""
+    return stream.record(cupy.cuda.Event(block=True, disable_timing=True))

@@ -82,7 +82,7 @@ def test_cupy_takes_what_is_asked_of_it():
         (cupy.ndarray.get, ("stream=None", "out=None", "blocking=True")),
         (cupy.ndarray.set, ("arr", "stream=None")),
         (cupy.cuda.Stream.__init__, ("non_blocking=False",)),
-        (cupy.cuda.Event.__doc__, ("disable_timing",)),
+        (cupy.cuda.Event.__doc__, ("block", "disable_timing")),
         (cupy.cuda.MemoryPool.set_limit, ("size=None",)),
         (cupy.cuda.Device.use, ("self",)),
     ):
@@ -98,18 +98,25 @@ def nothing(*_):
 
 
 GUARDS = {
-    "pinned memory is written when the bus has read it": (streams.Stream, "synchronize"),
-    "samples are sent when what computes has read those before": (streams.Stream, "wait_event"),
-    "what computes waits for the samples": (streams.Current, "wait_event"),
-    "the host waits for what comes back": (streams.Event, "synchronize"),
+    "samples go where what computes has read those before": ("up", "wait_event"),
+    "samples are there, and pinned memory is read, when a piece is done": ("up", "synchronize"),
+    "what comes back has been computed": ("down", "wait_event"),
+    "what comes back has come": ("down", "synchronize"),
 }
 
 
 @pytest.mark.parametrize("guard", GUARDS)
 def test_a_guard_that_is_missing_is_noticed(card, monkeypatch, guard):
-    """Each of them is needed: without it, something was used by two, or arrives as something else."""
+    """Each of them is needed: without it, something is used by two, or arrives as something else."""
     windows = [window(number) for number in range(7)]
-    monkeypatch.setattr(*GUARDS[guard], nothing)
+    way, how = GUARDS[guard]
+    deaf = [room._stream for room in card._up._rooms] if way == "up" else [card._down._stream]
+    if how == "wait_event":
+        for stream in deaf:
+            monkeypatch.setattr(stream, how, nothing)
+    else:
+        whole = streams.Event.synchronize
+        monkeypatch.setattr(streams.Event, how, lambda event: None if event.stream in deaf else whole(event))
     with pytest.raises((RaceError, AssertionError)):
         np.testing.assert_array_equal(through(card, windows), windows)
 

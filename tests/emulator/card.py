@@ -104,6 +104,7 @@ def here(value):
 def there(value):
     if isinstance(value, np.ndarray):
         DEVICE.take(value)
+        DEVICE.timeline.use(value)
         return value.view(OnCard)
     return type(value)(map(there, value)) if type(value) in (tuple, list) else value
 

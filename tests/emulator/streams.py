@@ -8,6 +8,7 @@ that the host changes before it knows that it was read.
 """
 
 import functools
+import threading
 import weakref
 from collections import deque
 from types import SimpleNamespace
@@ -29,6 +30,7 @@ class Timeline:
     """
 
     def __init__(self):
+        self.lock = threading.RLock()
         self.current = Current(self)
         self.used = {}  # memory that the current stream has used: its last step that did
         self.known = 0  # last step of the current stream that the host knows to be done
@@ -56,13 +58,15 @@ class Timeline:
 
 
 class Event:
-    def __init__(self, timeline, disable_timing):
+    def __init__(self, timeline, block, disable_timing):
+        assert block  # or it takes a core to wait
         assert disable_timing  # it costs, and nobody asks for it
         self.timeline = timeline
 
     def synchronize(self):
-        self.stream.reach(self.at)
-        self.timeline.host_knows(self.stream, self.at)
+        with self.timeline.lock:
+            self.stream.reach(self.at)
+            self.timeline.host_knows(self.stream, self.at)
 
 
 class Stream:
@@ -77,6 +81,10 @@ class Stream:
     def put(self):
         return self.done + len(self.queue)
 
+    def add(self, work):
+        with self.timeline.lock:
+            self.queue.append(work)
+
     def reach(self, at):
         while self.done < at:
             work = self.queue.popleft()
@@ -84,7 +92,8 @@ class Stream:
             work()
 
     def record(self, event):
-        event.stream, event.at = self, self.put
+        with self.timeline.lock:
+            event.stream, event.at = self, self.put
         return event
 
     def wait_event(self, event):
@@ -95,11 +104,7 @@ class Stream:
             if stream is self.timeline.current:
                 self.knows = max(self.knows, at)
 
-        self.queue.append(wait)
-
-    def synchronize(self):
-        self.reach(self.put)
-        self.timeline.host_knows(self, self.put)
+        self.add(wait)
 
     def send(self, pinned, there):
         """Copy pinned memory to the card."""
@@ -112,7 +117,7 @@ class Stream:
             array[...] = pinned
             timeline.sent.append((self, timeline.current.put, pinned, pinned.copy()))
 
-        self.queue.append(copy)
+        self.add(copy)
 
     def bring(self, there, pinned):
         """Copy memory of the card to pinned memory, as the current stream has left it."""
@@ -124,7 +129,7 @@ class Stream:
                 raise RaceError("memory of the card is read before the current stream has written it")
             pinned[...] = memory.array()
 
-        self.queue.append(copy)
+        self.add(copy)
 
 
 class Current(Stream):
@@ -142,9 +147,6 @@ class Current(Stream):
         event.stream, event.at = self, self.put
         self.put += 1
         return event
-
-    def wait_event(self, event):
-        event.stream.reach(event.at)
 
     def synchronize(self):
         self.put += 1
