@@ -35,6 +35,7 @@ from edgefilter_kernels.cuda.raw import namespace
 from edgefilter_kernels.pfb import pfb
 
 GROUP = "card"
+BUS = "bus, from the host's memory to the card"
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,21 @@ class Device:
         bench.rate(GROUP, case, self.who, amount, unit, lambda: self.workers.get(work()), self.workers.threads + 1)
 
 
+class Windows:
+    """The same samples again and again; a card knows a window by its array, so each is another one."""
+
+    def __init__(self, samples: Any, workers: Workers) -> None:
+        self._samples, self._workers = samples, workers
+        self._next = samples[:]
+
+    def take(self) -> Any:
+        """Return a window, the next of which is under way already, as the engine has it."""
+        now, self._next = self._next, self._samples[:]
+        self._workers.stage(now)
+        self._workers.stage(self._next)
+        return now
+
+
 def measure(bench: Bench, card: Card, processor: Workers, sizes: Sizes) -> None:
     """Measure everything."""
     here, there = Device(OURS, card), Device("processor", processor)
@@ -84,8 +100,9 @@ def _limits(bench: Bench, card: Device, sizes: Sizes) -> None:
 
     limit = Device("limit", card.workers)
     limit.timed(bench, "memory, bytes read and written", 2 * there.nbytes / 1e9, "GB/s", copy)
-    host = np.ones(sizes.copied // 4, np.uint8)
-    limit.timed(bench, "bus, to the card", host.nbytes / 1e9, "GB/s", lambda: card.workers.upload(host)[:1])
+    windows = Windows(np.ones((sizes.copied // 16, 4), np.uint8), card.workers)
+    size = sizes.copied // 4 / 1e9
+    limit.timed(bench, BUS, size, "GB/s", lambda: card.workers.upload(windows.take())[:1])
     xp, n = namespace(there), sizes.channels
     voltage = card.workers.zeros((2 * sizes.samples // n, n), np.complex64)
     case = f"channelise, {n} channels, 4 taps, int8 x 2"
@@ -183,14 +200,22 @@ def _chain(bench: Bench, device: Device, sizes: Sizes) -> None:
     start, stop = reducer.window(0)
     noise = np.random.default_rng(1).integers(0, 256, (stop - start, 4), np.uint8)
 
-    def block() -> list[Any]:
-        return list(reducer.feed(Chunk(reducer.window(reducer.next_raw)[0], noise)))
+    windows, threads = Windows(noise, device.workers), device.workers.threads + 1
 
-    while not block():
+    def block(samples: Any) -> list[Any]:
+        return list(reducer.feed(Chunk(reducer.window(reducer.next_raw)[0], samples)))
+
+    while not block(windows.take()):
         pass
     case = f"whole chain, {sizes.channels} channels, DM {sizes.dm[0]:g} to {sizes.dm[1]:g}, from the host's memory"
     amount = plan.samples_per_block / 1e6
-    bench.rate(GROUP, case, device.who, amount, UNIT, block, device.workers.threads + 1)
+    bench.rate(GROUP, case, device.who, amount, UNIT, lambda: block(windows.take()), threads)
+    if isinstance(device.workers, Card):
+        bus = bench.value(GROUP, BUS, "limit", threads)
+        assert bus is not None
+        bench.record(GROUP, case, "limit", bus * 1e9 / noise.nbytes * amount, UNIT, threads)
+        alone = case.replace("whole chain", "whole chain without overlap")
+        bench.rate(GROUP, alone, device.who, amount, UNIT, lambda: block(noise), threads)
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edgefilter.card import Card
-from edgefilter.card_memory import card_memory
+from edgefilter.card_memory import CONTEXT, card_memory
 from edgefilter.config import Backend
 from edgefilter.errors import ConfigError
 from edgefilter.plan import Plan
@@ -54,7 +54,8 @@ class Compute:
             return self.processor("as asked for")
         try:
             card = Card()
-            needed = sum(card_memory(plan).values())
+            parts = card_memory(plan)
+            needed = sum(parts.values())
             if needed > card.memory:
                 card.close()
                 raise ConfigError(
@@ -65,6 +66,7 @@ class Compute:
             if self.backend == "gpu":
                 raise ConfigError(f"backend gpu: {error}") from None
             return self.processor(str(error))
+        card.limit(needed - parts[CONTEXT])
         self.tell(CARD, f"{card.name}, {needed / 1e9:.3g} of {card.memory / 1e9:.3g} GB of its memory")
         return card
 

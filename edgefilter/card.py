@@ -2,12 +2,14 @@
 
 import ctypes
 import importlib
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from edgefilter.bus import Downward, Upward
 from edgefilter.errors import ConfigError
 from edgefilter.workers import Function, Workers
 
@@ -35,6 +37,7 @@ class Card(Workers):
 
     name: str
     memory: int
+    ahead = True
 
     def __init__(self) -> None:
         try:
@@ -43,6 +46,7 @@ class Card(Workers):
             raise ConfigError(f"no card: there is no NVIDIA driver ({_DRIVER})") from None
         try:
             import cupy
+            import cupyx
             from cupy.cuda import cufft
         except (ImportError, RuntimeError) as error:
             raise ConfigError(f"no CuPy to use a card with: {_line(error)}") from error
@@ -52,7 +56,7 @@ class Card(Workers):
             self.memory = int(runtime.memGetInfo()[0])
         except runtime.CUDARuntimeError as error:
             raise ConfigError(f"no card: {_line(error)}") from error
-        super().__init__(1)
+        self._begin(cupy, cupyx.empty_pinned)
         self.failures = (
             cupy.cuda.memory.OutOfMemoryError,
             runtime.CUDARuntimeError,
@@ -60,9 +64,15 @@ class Card(Workers):
             cufft.CuFFTError,
             cupy.cuda.compiler.CompileException,
         )
+
+    def _begin(self, cupy: Any, empty_pinned: Callable[..., Any]) -> None:
+        super().__init__(1)
         self._cupy = cupy
-        self._pinned: Any = None
-        self._samples: Any = None
+        self._up, self._down = Upward(cupy, empty_pinned), Downward(cupy, empty_pinned)
+
+    def limit(self, size: int) -> None:
+        """Let arrays take so many bytes and no more: what asks for more fails as where the memory is full."""
+        self._cupy.get_default_memory_pool().set_limit(size=size)
 
     def kernel(self, function: Function) -> Function:
         """Return the twin of a kernel."""
@@ -82,17 +92,25 @@ class Card(Workers):
         """Return a C-contiguous array on the card; itself, if it is one."""
         return self._cupy.ascontiguousarray(self._cupy.asarray(array))
 
-    def upload(self, samples: Any) -> Any:
-        """As :meth:`put`, through memory that is pinned once: the bus is twice as fast from there."""
-        if self._pinned is None or self._pinned.shape != samples.shape:
-            import cupyx
+    def part(self, array: Any) -> Any:
+        """Return a copy, so that the rest takes no room any more."""
+        return array.copy()
 
-            self._pinned = cupyx.empty_pinned(samples.shape, samples.dtype)
-            self._samples = self._cupy.empty(samples.shape, samples.dtype)
-        self._cupy.cuda.get_current_stream().synchronize()  # nothing still reads what is overwritten now
-        self._pinned[:] = samples
-        self._samples.set(self._pinned)
-        return self._samples
+    def fill(self, array: Any, where: Any, value: int) -> None:
+        """Set elements of an array without waiting, and without a list of them."""
+        self._cupy.copyto(array, value, where=where.reshape(where.shape + (1,) * (array.ndim - where.ndim)))
+
+    def stage(self, samples: Any) -> None:
+        """Begin to copy samples to the card, beside what it computes; see :mod:`edgefilter.bus`."""
+        self._up.stage(samples)
+
+    def upload(self, samples: Any) -> Any:
+        """Return samples on the card, copied now if they were not staged; those of the host are needed no longer."""
+        return self._up.take(samples)
+
+    def fetch(self, arrays: Sequence[Any]) -> Callable[[], tuple[Any, ...]]:
+        """Begin to bring arrays back, beside what is computed next; what is returned waits for them."""
+        return self._down.fetch(arrays)
 
     def get(self, array: Any) -> Any:
         """Return an array of the card as a NumPy one, when all that it comes from has been computed."""
@@ -101,8 +119,10 @@ class Card(Workers):
     def close(self) -> None:
         """Give the memory back that is no longer used."""
         super().close()
-        self._pinned = self._samples = None
+        self._up.close()
+        self._down.close()
         with suppress(*self.failures):  # as of a card that is lost
+            self.limit(0)  # none
             self._cupy.get_default_memory_pool().free_all_blocks()
             self._cupy.get_default_pinned_memory_pool().free_all_blocks()
 

@@ -1,5 +1,6 @@
 """How much of a card's memory a stream takes: reckoned from its plan, so that it is known before the first block."""
 
+from edgefilter.bus import ROOMS
 from edgefilter.plan import Plan
 from edgefilter.stages.search import Search
 from edgefilter.stages.search_card import SERIES_BYTES
@@ -9,11 +10,14 @@ from edgefilter.stages.trials import groups
 from edgefilter.stages.whiten import Whiten
 from edgefilter.workers import Workers
 from edgefilter_kernels.bank import FLUSH
+from edgefilter_kernels.cuda import boxcar, breadth
 from edgefilter_kernels.cuda.bank import BATCH_BYTES
-from edgefilter_kernels.cuda.boxcar import SCRATCH_BYTES
 from edgefilter_kernels.evidence import GROUP
 
-_CONTEXT = 600 << 20  # CUDA's own, and the compiled kernels
+CONTEXT = "CUDA"
+"""What is CUDA's own, and no array."""
+
+_CONTEXT_BYTES = 600 << 20  # with the compiled kernels
 _SPARE = 1.25  # CuPy's pool cuts its memory into pieces that do not always fit the next array
 
 
@@ -33,7 +37,8 @@ def card_memory(plan: Plan) -> dict[str, int]:
     window = search.history + rows + search.lookahead
     spectrum = 8 * plan.fine_channels * hands
     parts = {
-        "samples": (plan.samples_per_block + plan.filter_samples) * plan.stream.sample_bytes,
+        # One window is computed, the next one comes.
+        "samples": ROOMS * (plan.samples_per_block + plan.filter_samples) * plan.stream.sample_bytes,
         # One block in 16 is flagged again, in a copy.
         "cells": 2 * cells * channels * (4 * products + 4 * hands * plan.voltage + 2),
         # What is transformed, as much again for cuFFT, and sums of it, which are more if few spectra make a cell.
@@ -41,14 +46,17 @@ def card_memory(plan: Plan) -> dict[str, int]:
         "flagging": _flagging(plan),
         # Stokes parameters, the same in double precision, and weights.
         "rows": rows * channels * (12 * products + 2),
-        # Power and weights; values and shares of the blocks around, and of the window, with its coarser copies.
-        "whitening": channels * (6 * (whiten.history + rows) + 2 * blocks * rows + 4 * window),
+        # Power and weights, block by block and joined; values and shares of the blocks around, and of the window, with
+        # its coarser copies.
+        "whitening": channels * (12 * (whiten.history + rows) + 2 * blocks * rows + 4 * window),
         # Delays of trials.
         "tables": 8 * channels * sum(trials),
-        # Series, the sums that they are made of, and boxcars.
-        "search": 2 * max(SERIES_BYTES, 4 * (len(tree.parts) - 1) * rows * max(trials)) + SCRATCH_BYTES,
+        # Series, the sums that they are made of, and where the launches that look at them work.
+        "search": 2 * max(SERIES_BYTES, 4 * (len(tree.parts) - 1) * rows * max(trials))
+        + boxcar.SCRATCH_BYTES
+        + breadth.SCRATCH_BYTES,
     }
-    return {name: int(_SPARE * size) for name, size in parts.items()} | {"CUDA": _CONTEXT}
+    return {name: int(_SPARE * size) for name, size in parts.items()} | {CONTEXT: _CONTEXT_BYTES}
 
 
 def _products(plan: Plan) -> tuple[int, int]:

@@ -132,10 +132,11 @@ class Rows:
     def join(cls, parts: Sequence[Self | None], start: int, stop: int, like: Self) -> Self:
         """Rows ``[start, stop)`` out of consecutive parts; what no part holds has weight 0.
 
-        ``like`` gives the number of Stokes planes and channels.
+        ``like`` gives the number of Stokes planes and channels, and where arrays are.
         """
-        stokes = np.zeros((like.stokes.shape[0], stop - start, like.stokes.shape[2]), np.float32)
-        weight = np.zeros((stop - start, like.weight.shape[1]), np.uint16)
+        # Of NumPy's or of a card's: where `like` is.
+        stokes = np.zeros_like(like.stokes, order="C", shape=(len(like.stokes), stop - start, like.stokes.shape[2]))
+        weight = np.zeros_like(like.weight, order="C", shape=(stop - start, like.weight.shape[1]))
         for part in parts:
             if part is None:
                 continue

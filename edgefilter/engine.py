@@ -1,21 +1,20 @@
 """The one engine behind all doors: raw windows in, products kept."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from edgefilter.backend import Compute
 from edgefilter.chunk import Chunk
-from edgefilter.errors import CardError
+from edgefilter.errors import CardError, EdgefilterError
 from edgefilter.harvest import Harvester
 from edgefilter.plan import Plan
 from edgefilter.products import Product
 from edgefilter.products.naming import config_product, stream_product
 from edgefilter.products.tables import PulseRow
 from edgefilter.reducer import ReducedBlock, Reducer
-from edgefilter.store.base import Store
 from edgefilter.tally import Tally
 from edgefilter.version import __version__
 
@@ -23,14 +22,8 @@ Keep = Callable[[Sequence[Product], int, Tally], None]
 """Keeps products durably: those of a block, the first block whose products are not kept then, and the block's sums."""
 
 
-def into(store: Store) -> Keep:
-    """Keep products in a store, each by itself: where no cursor is needed."""
-
-    def keep(products: Sequence[Product], _block: int, _tally: Tally) -> None:
-        for product in products:
-            store.put(product)
-
-    return keep
+Read = Callable[[int, int], Chunk | None]
+"""Reads raw samples ``[start, stop)`` without waiting; None where they are not there, or nothing is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +79,7 @@ class Engine:
         self._harvester = Harvester(plan, node, __version__)
         self._next = max(first_block, stream_block)
         self._stream_block = stream_block
+        self._early: Chunk | None = None
         self.ended = False
         self._workers = compute.workers(plan)
         with self._while_it_works():
@@ -93,12 +87,34 @@ class Engine:
         self.tally = Tally() if tally is None else tally
         keep((stream_product(plan.stream), config_product(plan.settings)), max(first_block, stream_block), Tally())
 
-    def feed(self, raw: Chunk, intact: Callable[[], bool] = lambda: True) -> list[ReducedSummary]:
+    def window(self, read: Read) -> Chunk | None:
+        """Read the window that is to be fed next; the one that was read ahead, if it is that."""
+        early, self._early = self._early, None
+        wanted = self.reducer.window(self.reducer.next_raw)
+        return early if early is not None and (early.start, early.stop) == wanted else read(*wanted)
+
+    def feed(
+        self, raw: Chunk, intact: Callable[[], bool] = lambda: True, ahead: Read = lambda _start, _stop: None
+    ) -> list[ReducedSummary]:
         """Reduce the next window; return the blocks whose products are kept thereafter.
 
-        ``intact`` is what :meth:`~edgefilter.reducer.Reducer.feed` takes.
+        Parameters
+        ----------
+        raw, intact
+            As :meth:`~edgefilter.reducer.Reducer.feed` takes them.
+        ahead
+            Reads the window after this one, if it is there: a card takes it while it reduces this one.
         """
-        return self._kept(self.reducer.feed(raw, intact))
+        return self._kept(self._reduced(raw, intact, ahead))
+
+    def _reduced(self, raw: Chunk, intact: Callable[[], bool], ahead: Read) -> Iterator[ReducedBlock]:
+        if self._workers.ahead:
+            self._workers.stage(raw.data)
+            with suppress(EdgefilterError):  # will come again when it is that window's turn
+                self._early = ahead(*self.reducer.window(self.reducer.next_raw + 1))
+            if self._early is not None:
+                self._workers.stage(self._early.data)
+        yield from self.reducer.feed(raw, intact)
 
     def finish(self) -> list[ReducedSummary]:
         """Reduce what is left when no window follows; if :attr:`ended` is not set then, some do."""

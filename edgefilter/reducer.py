@@ -104,6 +104,7 @@ class Reducer:
         self._search_after = -(-self._search.lookahead // rows)
         begin = max(stream_block, first_block - self.history_blocks)
         self._reduced: Track[tuple[SampleAccount, Reduced]] = Track(begin)
+        self._near: Track[Rows] = Track(begin)  # as kernels take them: what whitening looks back to
         self._white: Track[White] = Track(begin)
         self._events: Track[Events] = Track(begin)
         self._pulses: Track[Pulses] = Track(begin)
@@ -156,18 +157,23 @@ class Reducer:
             raise ValueError(f"chunk [{raw.start}, {raw.stop}) is not the window {self.window(block)} of block {block}")
         length = self.plan.samples_per_block
         samples = raw.account(block * length, (block + 1) * length)
-        cells = self._front.reduce(raw)
-        self._flag.reduce(cells)
-        reduced = self._integrate.reduce(cells, *self._extent(raw, block))
+        rows, rest = self._integrated(raw, block)
         if intact():
-            self._reduced.append((samples, reduced))
-            self._white.append(self._whitened(block, reduced.rows))
+            self._near.append(rows)
+            self._white.append(self._whitened(block, rows))
+            self._search_on()
+            self._reduced.append((samples, rest()))  # comes from a card meanwhile
             yield from self._advance()
 
     def finish(self) -> Iterator[ReducedBlock]:
         """Say that no block follows; yield what is left."""
         self._ended = True
         yield from self._advance()
+
+    def _integrated(self, raw: Chunk, block: int) -> tuple[Rows, Callable[[], Reduced]]:
+        cells = self._front.reduce(raw)
+        self._flag.reduce(cells)
+        return self._integrate.begin(cells, *self._extent(raw, block))
 
     def _extent(self, raw: Chunk, block: int) -> tuple[int, int]:
         """Cells of the block all of whose samples belong to the stream, as a range."""
@@ -184,11 +190,14 @@ class Reducer:
         last_cell = max(first_cell, (last - start) // cell)
         return first_cell, last_cell
 
-    def _advance(self) -> Iterator[ReducedBlock]:
-        while self._has(self._reduced.next, self._events.next + self._search_after) and (
-            self._events.next < self._reduced.next
+    def _search_on(self) -> None:
+        while self._has(self._white.next, self._events.next + self._search_after) and (
+            self._events.next < self._white.next
         ):
             self._events.append(self._find(self._events.next))
+
+    def _advance(self) -> Iterator[ReducedBlock]:
+        self._search_on()
         while self._has(self._events.next, self._pulses.next + 1) and self._pulses.next < self._events.next:
             block = self._pulses.next
             here = self._events.get(block)
@@ -219,7 +228,7 @@ class Reducer:
     def _whitened(self, block: int, here: Rows) -> White:
         if not self._white_before:
             return self._whiten.reduce(here)
-        near = self._rows(block - self._white_before, block + 1)
+        near = self._near.window(block - self._white_before, block + 1)
         return self._whiten.reduce(Rows.join(near, here.start - self._whiten.history, here.stop, here))
 
     def _complete(self, block: int) -> ReducedBlock:
@@ -249,7 +258,8 @@ class Reducer:
         self._events.drop_before(min(self._pulses.next - 1, self._next))
         self._pulses.drop_before(self._next - self._keep.after)
         self._white.drop_before(self._events.next - self._search_before)
-        self._reduced.drop_before(min(self._white.next - self._white_before, self._next - self._keep.before))
+        self._near.drop_before(self._white.next - self._white_before)
+        self._reduced.drop_before(self._next - self._keep.before)
 
 
 def cells_in(block: ReducedBlock) -> int:

@@ -1,13 +1,16 @@
 """Recorded samples through the same engine as live ones."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edgefilter.backend import Compute
+from edgefilter.chunk import Chunk
 from edgefilter.config import Reduction
-from edgefilter.engine import Engine, into
+from edgefilter.engine import Engine
 from edgefilter.plan import Plan, resolve
+from edgefilter.products import Product
 from edgefilter.sources import Source
+from edgefilter.store.base import Store
 from edgefilter.store.connect import connect
 from edgefilter.tally import Tally
 
@@ -22,7 +25,7 @@ class Replay:
     settings
         Settings; what they leave open follows from the source.
     store
-        Directory of the store, made if it is not there, its ``file://`` URL, or ``s3://BUCKET/PREFIX``.
+        Directory of the store, made when there is something to keep, its ``file://`` URL, or ``s3://BUCKET/PREFIX``.
     node
         Name that the products' paths carry.
     compute
@@ -32,8 +35,6 @@ class Replay:
     ------
     ConfigError
         If the settings do not go with the source.
-    StoreError
-        If the store cannot be written.
     """
 
     def __init__(
@@ -47,20 +48,38 @@ class Replay:
         self._source = source
         self._compute = compute
         self.plan = Plan(source.stream, resolve(settings, source.stream, source.samples))
-        self._store = connect(store, create=True)
+        self._where = store
+        self._store: Store | None = None
         self._node = node
         self.tally = Tally()
         self.guarded = 0
         """As of the reducer, once all is reduced."""
 
     def run(self) -> Iterator[int]:
-        """Reduce all; yield, after each block, the number of samples that are done."""
-        with Engine(self.plan, into(self._store), self._node, self._compute, tally=self.tally) as engine:
+        """Reduce all; yield, after each block, the number of samples that are done.
+
+        Raises
+        ------
+        ConfigError
+            If what is to reduce cannot be had; no store is made then.
+        StoreError
+            If the store cannot be written.
+        """
+        with Engine(self.plan, self._keep, self._node, self._compute, tally=self.tally) as engine:
             while not engine.ended:
-                start, stop = engine.reducer.window(engine.reducer.next_raw)
-                if engine.reducer.next_raw * self.plan.samples_per_block < self._source.samples:
-                    engine.feed(self._source.read(start, stop))
-                    yield min(stop, self._source.samples)
-                else:
+                raw = engine.window(self._read)
+                if raw is None:
                     engine.finish()
+                else:
+                    engine.feed(raw, ahead=self._read)
+                    yield min(raw.stop, self._source.samples)
             self.guarded = engine.reducer.guarded
+
+    def _keep(self, products: Sequence[Product], _block: int, _tally: Tally) -> None:
+        if self._store is None:
+            self._store = connect(self._where, create=True)
+        for product in products:
+            self._store.put(product)
+
+    def _read(self, start: int, stop: int) -> Chunk | None:
+        return self._source.read(start, stop) if stop - self.plan.samples_per_block < self._source.samples else None

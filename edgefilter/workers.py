@@ -1,7 +1,7 @@
 """A few threads for kernels that release the GIL, and memory for the arrays that they work on."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -30,9 +30,12 @@ class Workers:
     ----------
     failures
         Exceptions that say that the device has failed, and not the work; none for threads.
+    ahead
+        Whether :meth:`stage` takes a window while the one before is reduced, so that it pays to read it early.
     """
 
     failures: tuple[type[Exception], ...] = ()
+    ahead = False
 
     def __init__(self, threads: int = 0) -> None:
         self.threads = threads or len(os.sched_getaffinity(0))
@@ -83,9 +86,24 @@ class Workers:
         """Return an array as kernels take it; itself, if they take it."""
         return array
 
+    def part(self, array: Any) -> Any:
+        """Return a part of an array of kernels that is to outlive the rest."""
+        return array
+
+    def fill(self, array: Any, where: Any, value: int) -> None:
+        """Set elements of an array of kernels; ``where`` is boolean, of its leading axes."""
+        array[where] = value
+
+    def stage(self, samples: Any) -> None:
+        """Begin what :meth:`upload` of these samples is to do, which must stay as they are until then."""
+
     def upload(self, samples: Any) -> Any:
         """As :meth:`put`, of a block's samples: what is returned is good until the next call."""
         return samples
+
+    def fetch(self, arrays: Sequence[Any]) -> Callable[[], tuple[Any, ...]]:
+        """As :meth:`get`, of arrays that nothing changes any more; what is returned waits for them."""
+        return lambda: tuple(arrays)
 
     def get(self, array: Any) -> Any:
         """Return an array of kernels as a NumPy one, when all that it comes from has been computed."""

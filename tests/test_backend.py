@@ -1,16 +1,20 @@
 """A card or the processor: what is chosen, and what happens where a card fails."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from edgefilter import backend
 from edgefilter.backend import Compute
 from edgefilter.card_memory import card_memory
+from edgefilter.chunk import Gap, Loss
 from edgefilter.engine import Engine
 from edgefilter.errors import CardError, ConfigError
 from edgefilter.sources.synthetic import SkyPulse, VoltageSky
+from edgefilter.stages.cost import EVERY
 from tests.emulator.card import EmulatedCard
-from tests.test_reducer import VOLTAGE, Recording, power, recorded
+from tests.test_reducer import VOLTAGE, power, recorded
 
 
 class LostError(RuntimeError):
@@ -49,12 +53,16 @@ def reduce(compute, plan, recording):
             assert next_block - 1 == len(kept)
             kept[next_block - 1] = {product.name: product.content for product in products}
 
+    def read(start, stop):
+        return recording.read(start, stop) if stop - plan.samples_per_block < recording.samples else None
+
     with Engine(plan, keep, "node", compute) as engine:
         while not engine.ended:
-            if engine.reducer.next_raw * plan.samples_per_block < recording.samples:
-                engine.feed(recording.read(*engine.reducer.window(engine.reducer.next_raw)))
-            else:
+            raw = engine.window(read)
+            if raw is None:
                 engine.finish()
+            else:
+                engine.feed(raw, ahead=read)
     return kept
 
 
@@ -138,24 +146,43 @@ def test_a_card_too_small_for_the_stream_is_refused(emulated):
         assert workers is not card
 
 
-def test_the_plan_covers_what_the_stages_hold(emulated, monkeypatch):
-    """Arrays that the stages ask the card for, at their largest; those within a kernel are not seen here."""
-    plan, recording = power()
+def test_memory_is_planned_and_does_not_grow(emulated):
+    """With losses, pulses, and blocks that are flagged twice: all that is taken, within kernels too."""
+    sky = VoltageSky(2.0, 4, rate=1_000_000, centre_mhz=400, pulses=[SkyPulse(at, 20, 2e-3, 30) for at in (0.1, 1.9)])
+    tree = VOLTAGE | {"channelise": {"channels": 16}, "detect": {"spectra": 16, "stokes": "IQUV"}}
+    plan, recording = recorded(sky, tree)
+    length = plan.samples_per_block
+    # The same losses in what is compared: shares of blocks that are not whole are kept while windows reach to them.
+    lost = [(at * length - 2000, at * length + 9000) for at in (2, 24, 28, 42, 46)]
+    lost += [(at * length, (at + 2) * length) for at in (29, 47)]
+    recording = replace(recording, gaps=tuple(Gap(*where, Loss.MISSING) for where in sorted(lost)))
     card = EmulatedCard()
     emulated(card)
-    asked = []
-    for name in ("empty", "zeros", "put"):
-        make = getattr(EmulatedCard, name)
-        monkeypatch.setattr(card, name, lambda *what, make=make: asked.append(make(card, *what)) or asked[-1])
-    taken = []
-    feed = Recording.read
+    most = []
 
-    def read(self, start, stop):
-        taken.append(sum(array.nbytes for array in {id(one): one for one in asked}.values()))
-        asked.clear()
-        return feed(self, start, stop)
+    def read(start, stop):
+        return recording.read(start, stop) if stop - length < recording.samples else None
 
-    monkeypatch.setattr(Recording, "read", read)
-    reduce(Compute("gpu", 1), plan, recording)
-    assert 0 < max(taken) < sum(card_memory(plan).values())
-    assert all(np.array(list(card_memory(plan).values())) >= 0)
+    with Engine(plan, lambda *_: None, "node", Compute("gpu")) as engine:
+        while (raw := engine.window(read)) is not None:
+            card.device.most = card.device.now
+            engine.feed(raw, ahead=read)
+            most.append(card.device.most)
+        engine.finish()
+    full = engine.reducer.history_blocks + engine.reducer.latency_blocks  # of blocks that windows reach to
+    assert len(most) > full + 2 * EVERY
+    assert max(most[full + EVERY :]) <= max(most[full : full + EVERY])
+    planned = card_memory(plan)
+    assert max(most) < sum(planned.values()) - planned["CUDA"]
+    assert all(size >= 0 for size in planned.values())
+
+
+def test_a_card_is_held_to_what_was_planned(emulated):
+    plan, _ = power()
+    card = EmulatedCard()
+    emulated(card)
+    planned = card_memory(plan)
+    with Compute("gpu").workers(plan):
+        assert card.device.limit == sum(planned.values()) - planned["CUDA"]
+        with pytest.raises(MemoryError):
+            card.zeros(card.device.limit + 1, np.int8)

@@ -10,6 +10,7 @@ from edgefilter.workers import Workers
 SMALL = gpu.Sizes(
     copied=1 << 16, samples=1 << 14, channels=64, times=128, search_rows=256, chain_rows=16, bands=1, dm=(0.0, 20.0)
 )
+WITHOUT_OVERLAP = "whole chain without overlap", "edgefilter"
 
 
 def test_everything_is_measured(card):
@@ -20,8 +21,9 @@ def test_everything_is_measured(card):
     for case in ("channelise", "flag", "search", "whole chain"):
         assert rates[case, "edgefilter"] > 0
         assert rates[case, "processor"] > 0
-    for limit in (("memory", "limit"), ("bus", "limit"), ("channelise", "limit"), ("channelise", "plain CuPy")):
-        assert rates[limit] > 0
+    limits = ("memory", "bus", "channelise", "whole chain")
+    for beside in (*((case, "limit") for case in limits), ("channelise", "plain CuPy"), WITHOUT_OVERLAP):
+        assert rates[beside] > 0
 
 
 def test_without_a_card_nothing_is_left(monkeypatch, capsys, tmp_path):

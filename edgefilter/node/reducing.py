@@ -21,6 +21,7 @@ from typing import Any, Self
 
 from edgefilter.backend import Compute
 from edgefilter.check import Facts, ring_samples, warm_up
+from edgefilter.chunk import Chunk
 from edgefilter.clock import NS, tai_ns, tai_ns_from_utc_mjd
 from edgefilter.config import NodeConfig, validate
 from edgefilter.engine import Engine
@@ -241,15 +242,24 @@ class Reducing:
         assert self._reader is not None
         reducer, reader = self._engine.reducer, self._reader
         block = reducer.next_raw
-        start, stop = reducer.window(block)
+        _, stop = reducer.window(block)
         reader.release(self._release_point())
         if not reader.wait_until_ready(stop, _POLL_SECONDS):
             return True
         if reader.last is not None and reader.last <= block * self._length:
             return False
-        chunk = reader.read(start, stop)
-        self._engine.feed(chunk, lambda: reader.still_valid(chunk))
+        chunk = self._engine.window(reader.read)
+        assert chunk is not None
+        self._engine.feed(chunk, lambda: reader.still_valid(chunk), self._read_ahead)
         return True
+
+    def _read_ahead(self, start: int, stop: int) -> Chunk | None:
+        """Read a window that is ready and that the ring will not overwrite: nothing is held back for a shadow."""
+        reader = self._reader
+        assert reader is not None
+        if self._shadow or stop > reader.final or (reader.last is not None and reader.last <= stop - self._length):
+            return None
+        return reader.read(start, stop)
 
     def _release_point(self) -> int:
         """First sample that this process, or the next one after its death, has to read."""

@@ -124,13 +124,13 @@ class Channelise:
                 self._lose_not_finite(moment4[start:stop], flags[start:stop], int(Flag.LOST))
 
         self._workers.over(times, run)
-        few = 2 * accumulated < spectra
-        accumulated[few] = 0
-        flags[few] = int(Flag.LOST)
+        few, fill = 2 * accumulated < spectra, self._workers.fill
+        fill(accumulated, few, 0)
+        fill(flags, few, int(Flag.LOST))
         if plan.stream.encoding is Encoding.FLOAT or few.any():
             lost = flags != 0
-            power[lost] = 0
-            moment4[lost] = 0
+            fill(power, lost, 0)
+            fill(moment4, lost, 0)
         return Cells(block * times, power, flags, self.products, accumulated, moment4)
 
 

@@ -1,5 +1,6 @@
 """From cells to rows: the mean over good cells, Stokes parameters, and the account of every cell."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,6 +64,12 @@ class Integrate:
         self._integrate = workers.kernel(integrate)
 
     def reduce(self, cells: Cells, first_cell: int = 0, last_cell: int | None = None) -> Reduced:
+        """As :meth:`begin`, and wait."""
+        return self.begin(cells, first_cell, last_cell)[1]()
+
+    def begin(
+        self, cells: Cells, first_cell: int = 0, last_cell: int | None = None
+    ) -> tuple[Rows, Callable[[], Reduced]]:
         """Integrate one block.
 
         Parameters
@@ -72,6 +79,13 @@ class Integrate:
         first_cell, last_cell
             Cells ``[first_cell, last_cell)``, counted from the block's first, lie within the stream; only these are
             accounted for. The others must be LOST.
+
+        Returns
+        -------
+        Rows
+            As kernels take them, of the first Stokes parameter.
+        Callable
+            Waits for what remains of the block, on the host.
 
         Raises
         ------
@@ -93,13 +107,19 @@ class Integrate:
             self._integrate(cells.power, cells.flags, matrix, (first_cell, last), sums, start, stop)
 
         self._workers.over(channels, run, align=16)
-        sums = Sums(*map(self._workers.get, sums))
-        if cells.tagged is not None:
-            sums.raised[list(Flag).index(Flag.TAGGED)] = cells.tagged
-        spectrum = np.full_like(sums.total, np.nan)
-        np.divide(sums.total, sums.good, out=spectrum, where=sums.good > 0)
-        rows = Rows(cells.start // per_row, sums.stokes, sums.weight)
-        return Reduced(rows, spectrum, sums.good, sums.occupancy, sums.raised, cells.cost)
+        start = cells.start // per_row
+        fetched, tagged, cost = self._workers.fetch(sums), cells.tagged, cells.cost
+        intensity = sums.stokes if len(matrix) == 1 else self._workers.part(sums.stokes[:1])
+        return Rows(start, intensity, sums.weight), lambda: _reduced(Sums(*fetched()), start, tagged, cost)
+
+
+def _reduced(sums: Sums, start: int, tagged: NDArray[np.int64] | None, cost: tuple[FlagCost, ...]) -> Reduced:
+    if tagged is not None:
+        sums.raised[list(Flag).index(Flag.TAGGED)] = tagged
+    spectrum = np.full_like(sums.total, np.nan)
+    np.divide(sums.total, sums.good, out=spectrum, where=sums.good > 0)
+    rows = Rows(start, sums.stokes, sums.weight)
+    return Reduced(rows, spectrum, sums.good, sums.occupancy, sums.raised, cost)
 
 
 def stokes_matrix(products: tuple[str, ...], stokes: str) -> NDArray[np.float64]:

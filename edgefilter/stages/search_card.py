@@ -33,6 +33,8 @@ GUARD = 1e-5
 SERIES_BYTES = 1 << 28
 """Of DM-time plane that are in the card's memory at a time."""
 
+_MOST_TRIALS = 65535  # in a launch: CUDA's limit of a grid's third axis
+
 
 class CardSearch(Search):
     """As :class:`~edgefilter.stages.search.Search`, of whitened blocks that are on a card.
@@ -61,7 +63,8 @@ class CardSearch(Search):
         found = groups(self._plan, self._tree.bands)
         trial = 4 * self._plan.rows_per_block * (len(self._tree.parts) - 1)
         most = max(len(group.dm) for group in found)
-        return self._tree.families(found, delay_rows(self._plan), max(SERIES_BYTES // (trial * most), 1))
+        together = min(SERIES_BYTES // trial, _MOST_TRIALS)
+        return self._tree.families(found, delay_rows(self._plan), max(together // most, 1))
 
     def _search(self, near: Sequence[White | None], span: tuple[int, int], block: int, kept: on_cpu._Strongest) -> None:
         pulses, rows = self._plan.settings.pulses, self._plan.rows_per_block

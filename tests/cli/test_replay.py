@@ -139,3 +139,4 @@ def test_where_there_is_no_card_auto_says_so_and_gpu_ends(program, monkeypatch, 
     status, _, err = program("replay", path, "--store", tmp_path / "gpu", "--backend", "gpu", "--no-report")
     assert status == 1
     assert err.strip() == "edgefilter: backend gpu: no card: there is none"
+    assert not (tmp_path / "gpu").exists()

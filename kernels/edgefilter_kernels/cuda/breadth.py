@@ -8,7 +8,9 @@ from edgefilter_kernels.cuda.boxcar import Found
 from edgefilter_kernels.cuda.raw import launch, namespace
 
 _THREADS = 128
-_BLOCKS = 1056  # eight for each of the 132 processors of an H100
+_BLOCKS = 1056  # eight for each of the 132 processors of an H100 …
+SCRATCH_BYTES = 1 << 26
+"""… unless their channels, two numbers each, take more than this."""
 
 
 def breadth(
@@ -41,7 +43,7 @@ def breadths(power: Any, share: Any, repeat: int, track: Any, part: float, items
     room = found.table.shape[1]
     left = xp.empty(room, np.float64)
     if room:
-        blocks = min(room, _BLOCKS)
+        blocks = max(min(room, _BLOCKS, SCRATCH_BYTES // (8 * track.shape[1])), 1)
         scratch = xp.empty((blocks, 2, track.shape[1]), np.float32)
         arguments = (
             power, np.int32(power.shape[1]), share, np.int32(share.shape[1]), np.int32(repeat), track,

@@ -139,6 +139,26 @@ def test_peaks_are_those_of_the_cpu(card, count, octaves, gaps):
     np.testing.assert_allclose(here[3], there[3], rtol=SNR)
 
 
+def test_a_pulse_that_only_the_widest_boxcars_see_is_found_wherever_it_is(card):
+    """A look at the doubled sums decides which series are measured at all: there, nothing narrower helps."""
+    rng = np.random.default_rng(5)
+    count, octaves, width = 9000, 10, 512
+    room = (1 << octaves) // 4
+    starts = [0, 1500, 1800, 2040, 3000, 3600, 4000, 5000, 6100, 8400]
+    series = rng.normal(size=(len(starts), 1, count + 2 * room)).astype(np.float32)
+    for line, start in zip(series[:, 0], starts, strict=True):
+        line[room + start : room + start + width] += 9 / np.sqrt(width)
+    scale, trials = np.ones(-(-series.shape[2] // 8), np.float32), np.arange(len(starts))
+    boxcars = boxcar.Boxcars(room, count, octaves, 7.0, 32)
+    there = boxcar.boxcar_peaks(series, trials, (0, 1), scale, 8, boxcars)
+    found = card_boxcar.boxcar_peaks(card.put(series), card.put(trials), (0, 1), card.put(scale), 8, boxcars)
+    assert set(there[0].tolist()) == set(trials.tolist())
+    assert there[2].min() >= 256
+    assert (abs(there[3] / 7.0 - 1) > SNR).all()
+    for one, other in zip(found[:3], there[:3], strict=True):
+        np.testing.assert_array_equal(card.get(one), other)
+
+
 def test_a_series_without_data_is_silent_and_every_cell_of_a_loud_one_is_reported(card):
     series = np.random.default_rng(0).normal(size=(3, 1, 4200)).astype(np.float32)
     series[:, :, 8::32] += 100
