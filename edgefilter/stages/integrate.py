@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from edgefilter.cells import Cells, Flag, FlagCost, Rows
 from edgefilter.plan import Plan
 from edgefilter.workers import Workers
-from edgefilter_kernels.integrate import Sums, integrate, zero_sums
+from edgefilter_kernels.integrate import Sums, account, integrate, zero_sums
 
 
 @dataclass(slots=True)
@@ -54,7 +54,7 @@ class Integrate:
     plan
         The layout.
     workers
-        Threads over channels.
+        Threads over time.
     """
 
     def __init__(self, plan: Plan, workers: Workers) -> None:
@@ -87,13 +87,14 @@ class Integrate:
             )
         matrix = self._workers.put(stokes_matrix(cells.products, self._plan.settings.detect.stokes))
         last = times if last_cell is None else last_cell
-        sums = zero_sums(len(matrix), times // per_row, channels, len(Flag), self._workers.zeros)
+        make = self._workers.zeros, self._workers.empty
+        sums = zero_sums(len(matrix), times // per_row, channels, len(Flag), *make)
 
         def run(start: int, stop: int) -> None:
             self._integrate(cells.power, cells.flags, matrix, (first_cell, last), sums, start, stop)
 
-        self._workers.over(channels, run, align=16)
-        sums = Sums(*map(self._workers.get, sums))
+        self._workers.over(len(sums.total), run)
+        sums = account(Sums(*map(self._workers.get, sums)))
         if cells.tagged is not None:
             sums.raised[list(Flag).index(Flag.TAGGED)] = cells.tagged
         spectrum = np.full_like(sums.total, np.nan)
