@@ -192,7 +192,7 @@ def _add_row(
     row: int,
     start: int,
     row_sum: NDArray[np.float64],
-) -> int:
+) -> np.uint16:
     """Integrate as many channels of a row, from ``start`` on, as ``row_sum`` has room for."""
     _, channels, products = power.shape
     planes, rows, _ = sums.stokes.shape
