@@ -4,7 +4,7 @@ import numpy as np
 
 from benchmarks.harness import OURS, Bench
 from edgefilter.workers import Workers
-from edgefilter_kernels.integrate import integrate, zero_sums
+from edgefilter_kernels.integrate import account, integrate, zero_sums
 
 GROUP = "integrate"
 TIMES, CHANNELS, FLAGS = 4096, 1024, 6
@@ -24,8 +24,9 @@ def run(bench: Bench) -> None:
         def ours(workers: Workers, power=power, flags=flags, matrix=matrix) -> None:  # type: ignore[no-untyped-def]
             sums = zero_sums(len(matrix), TIMES, CHANNELS, FLAGS)
             workers.over(
-                CHANNELS, lambda start, stop: integrate(power, flags, matrix, (0, TIMES), sums, start, stop), align=16
+                len(sums.total), lambda start, stop: integrate(power, flags, matrix, (0, TIMES), sums, start, stop)
             )
+            account(sums)
 
         def plain(power=power, flags=flags, matrix=matrix) -> None:  # type: ignore[no-untyped-def]
             used = flags == 0

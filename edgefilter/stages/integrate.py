@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from edgefilter.cells import Cells, Flag, FlagCost, Rows
 from edgefilter.plan import Plan
 from edgefilter.workers import Workers
-from edgefilter_kernels.integrate import Sums, integrate, zero_sums
+from edgefilter_kernels.integrate import Sums, account, integrate, zero_sums
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ class Integrate:
     plan
         The layout.
     workers
-        Threads over channels.
+        Threads over time.
     """
 
     def __init__(self, plan: Plan, workers: Workers) -> None:
@@ -101,16 +101,17 @@ class Integrate:
             )
         matrix = self._workers.put(stokes_matrix(cells.products, self._plan.settings.detect.stokes))
         last = times if last_cell is None else last_cell
-        sums = zero_sums(len(matrix), times // per_row, channels, len(Flag), self._workers.zeros)
+        make = self._workers.zeros, self._workers.empty
+        sums = zero_sums(len(matrix), times // per_row, channels, len(Flag), *make)
 
         def run(start: int, stop: int) -> None:
             self._integrate(cells.power, cells.flags, matrix, (first_cell, last), sums, start, stop)
 
-        self._workers.over(channels, run, align=16)
+        self._workers.over(len(sums.total), run)
         start = cells.start // per_row
         fetched, tagged, cost = self._workers.fetch(sums), cells.tagged, cells.cost
         intensity = sums.stokes if len(matrix) == 1 else self._workers.part(sums.stokes[:1])
-        return Rows(start, intensity, sums.weight), lambda: _reduced(Sums(*fetched()), start, tagged, cost)
+        return Rows(start, intensity, sums.weight), lambda: _reduced(account(Sums(*fetched())), start, tagged, cost)
 
 
 def _reduced(sums: Sums, start: int, tagged: NDArray[np.int64] | None, cost: tuple[FlagCost, ...]) -> Reduced:

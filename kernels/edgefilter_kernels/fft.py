@@ -322,9 +322,23 @@ def untangle(real: NDArray[np.float32], imag: NDArray[np.float32], turn: NDArray
     turn
         :func:`turns` of N.
     """
-    n = len(real)
+    untangle_first(real, imag, turn)
+    low = _run(len(real))
+    while low < len(real):
+        for i in range(0, low // 2, LANES):
+            _untangle_lanes(real, imag, low + i, 2 * low - LANES - i, turn[0], turn[1])
+        low *= 2
+
+
+@kernel
+def untangle_first(real: NDArray[np.float32], imag: NDArray[np.float32], turn: NDArray[np.float32]) -> None:
+    """As :func:`untangle`, but only the first run of positions: 64, or all if they are fewer."""
+    run = _run(len(real))
     real[0], imag[0] = real[0] + imag[0], 0
-    run = _run(n)
+    if run == _BLOCK:  # the middle one comes out twice, and the same
+        for i in range(0, run // 2, LANES):
+            _untangle_lanes(real, imag, 1 + i, run - LANES - i, turn[0], turn[1])
+        return
     for i in range(1, run // 2 + 1):
         j = run - i
         even_re, even_im = real[i] + real[j], imag[i] - imag[j]
@@ -333,8 +347,3 @@ def untangle(real: NDArray[np.float32], imag: NDArray[np.float32], turn: NDArray
         half = np.float32(0.5)
         real[j], imag[j] = half * (even_re - re), half * (im - even_im)
         real[i], imag[i] = half * (even_re + re), half * (even_im + im)
-    low = run
-    while low < n:
-        for i in range(0, low // 2, LANES):
-            _untangle_lanes(real, imag, low + i, 2 * low - LANES - i, turn[0], turn[1])
-        low *= 2

@@ -1,5 +1,10 @@
-"""Integrate time-channel cells to rows, and count what became of every cell."""
+"""Integrate time-channel cells to rows, and count what became of every cell.
 
+Rows are cut into at most :data:`PARTS` parts, whatever the number of threads. A thread takes whole parts, and so reads
+memory from one end to the other; each part has an account of its own. :func:`account` adds these up in their order.
+"""
+
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,9 +13,14 @@ from numpy.typing import NDArray
 
 from edgefilter_kernels.jit import kernel
 
+PARTS = 16
+"""Most parts that rows are cut into: more threads than this have nothing to do."""
+
+_TILE = 256  # channels
+
 
 class Sums(NamedTuple):
-    """What :func:`integrate` writes. All but ``stokes`` must be zero before.
+    """What :func:`integrate` writes. All but ``stokes`` and ``weight`` must be zero before.
 
     Parameters
     ----------
@@ -19,11 +29,11 @@ class Sums(NamedTuple):
     weight
         uint16 ``[row, channel]``: how many they are.
     total
-        float64 ``[stokes, channel]``: sum over the used cells.
+        float64 ``[part, stokes, channel]``: sum over the used cells.
     good
-        int64 ``[channel]``: used cells.
+        int64 ``[part, channel]``: used cells.
     occupancy, raised
-        int64 ``[bit, channel]``: cells whose lowest set bit this is, and cells that have this bit set.
+        int64 ``[part, bit, channel]``: cells whose lowest set bit this is, and cells that have this bit set.
     """
 
     stokes: NDArray[np.float32]
@@ -34,16 +44,38 @@ class Sums(NamedTuple):
     raised: NDArray[np.int64]
 
 
-def zero_sums(planes: int, rows: int, channels: int, bits: int, zeros: Callable[..., Any] = np.zeros) -> Sums:
-    """Return sums of nothing yet, for so many Stokes parameters, rows, channels and flags; ``zeros`` makes arrays."""
+@kernel
+def rows_of_part(rows: int) -> int:
+    """Return how many rows a part has; the last one may have fewer."""
+    return -(-rows // PARTS)
+
+
+def zero_sums(
+    planes: int,
+    rows: int,
+    channels: int,
+    bits: int,
+    zeros: Callable[..., Any] = np.zeros,
+    empty: Callable[..., Any] = np.empty,
+) -> Sums:
+    """Return sums of nothing yet, for so many Stokes parameters, rows, channels and flags.
+
+    ``zeros`` and ``empty`` make arrays.
+    """
+    parts = -(-rows // rows_of_part(rows))
     return Sums(
-        zeros((planes, rows, channels), np.float32),
-        zeros((rows, channels), np.uint16),
-        zeros((planes, channels), np.float64),
-        zeros(channels, np.int64),
-        zeros((bits, channels), np.int64),
-        zeros((bits, channels), np.int64),
+        empty((planes, rows, channels), np.float32),
+        empty((rows, channels), np.uint16),
+        zeros((parts, planes, channels), np.float64),
+        zeros((parts, channels), np.int64),
+        zeros((parts, bits, channels), np.int64),
+        zeros((parts, bits, channels), np.int64),
     )
+
+
+def account(sums: Sums) -> Sums:
+    """Add up the parts in their order: ``total``, ``good``, ``occupancy`` and ``raised`` lose their first axis."""
+    return Sums(sums.stokes, sums.weight, *(functools.reduce(np.add, parts) for parts in sums[2:]))
 
 
 def integrate(
@@ -55,7 +87,7 @@ def integrate(
     start: int,
     stop: int,
 ) -> None:
-    """Integrate channels ``[start, stop)``; sums run in order of time, so any cut of the channels gives the same bits.
+    """Integrate parts ``[start, stop)`` of the rows.
 
     Parameters
     ----------
@@ -70,7 +102,7 @@ def integrate(
     sums
         Output.
     start, stop
-        Channels to work on.
+        Parts to work on, of ``len(sums.total)``.
 
     Raises
     ------
@@ -78,7 +110,7 @@ def integrate(
         If shapes or types do not fit together, or there is a flag that ``sums`` has no room for.
     """
     check(power, flags, matrix, extent, sums, start, stop)
-    bits = len(sums.occupancy)
+    bits = sums.occupancy.shape[1]
     if _integrate(power, flags, matrix, *extent, sums, start, stop) >> bits:
         raise ValueError(f"flags have bits beyond the {bits} that are counted")
 
@@ -95,7 +127,7 @@ def check(
     """Raise ``ValueError`` if arguments of :func:`integrate` do not fit together; looks at no number in an array."""
     times, channels, products = power.shape
     planes, rows, _ = sums.stokes.shape
-    bits = len(sums.occupancy)
+    parts, bits, _ = sums.occupancy.shape
     fits = (
         power.dtype == np.float32
         and flags.dtype == np.uint16
@@ -103,17 +135,17 @@ def check(
         and matrix.shape == (planes, products)
         and sums.stokes.shape == (planes, rows, channels)
         and sums.weight.shape == (rows, channels)
-        and sums.total.shape == (planes, channels)
-        and sums.good.shape == (channels,)
-        and sums.occupancy.shape == sums.raised.shape == (bits, channels)
+        and sums.total.shape == (parts, planes, channels)
+        and sums.good.shape == (parts, channels)
+        and sums.occupancy.shape == sums.raised.shape == (parts, bits, channels)
     )
-    if not fits or rows == 0 or times % rows:
+    if not fits or rows == 0 or times % rows or parts != -(-rows // rows_of_part(rows)):
         raise ValueError(f"cells {power.shape} with flags {flags.shape} do not integrate to rows {sums.stokes.shape}")
     if not (power.flags.c_contiguous and flags.flags.c_contiguous):
         raise ValueError("cells must be C-contiguous")
     first, last = extent
-    if not (0 <= start <= stop <= channels and 0 <= first <= last <= times):
-        raise ValueError(f"channels [{start}, {stop}) or cells [{first}, {last}) lie outside {power.shape}")
+    if not (0 <= start <= stop <= parts and 0 <= first <= last <= times):
+        raise ValueError(f"parts [{start}, {stop}) of {parts} or cells [{first}, {last}) of {times} lie outside")
 
 
 @kernel
@@ -128,42 +160,69 @@ def _integrate(
     stop: int,
 ) -> int:
     """Return the flags that were seen, in one number."""
-    products = power.shape[2]
-    planes, rows, _ = sums.stokes.shape
-    cells = len(power) // rows
-    row_sum = np.zeros((planes, stop - start))
-    good = sums.good[start:stop]
+    _, rows, channels = sums.stokes.shape
+    cells, some = len(power) // rows, rows_of_part(rows)
+    # What is read but once goes through a sum that stays in the L1 cache; else whole rows are read in one go.
+    width = _TILE if cells == 1 else channels
+    row_sum = np.empty((len(matrix), min(width, channels)))
     seen = np.uint16(0)
-    for row in range(rows):
-        row_sum[:] = 0.0
-        weight = sums.weight[row, start:stop]
-        whole = first <= row * cells and (row + 1) * cells <= last
-        for t in range(row * cells, (row + 1) * cells):
-            flag = flags[t, start:stop]
-            here = power[t].reshape(-1)[start * products : stop * products]
-            any_flag = np.uint16(0)
-            for c in range(len(flag)):
-                weight[c] += flag[c] == 0
-                any_flag |= flag[c]
-            for s in range(planes):
-                _add(here, flag, matrix[s], row_sum[s])
-            if first <= t < last:
-                if any_flag:
-                    _count(flag, start, sums.occupancy, sums.raised)
-                if not whole:
-                    good += flag == 0
-                    for s in range(planes):
-                        _add(here, flag, matrix[s], sums.total[s, start:stop])
-            seen |= any_flag
-        if whole:
-            good += weight
-        for s in range(planes):
-            mean, total, added = sums.stokes[s, row, start:stop], sums.total[s, start:stop], row_sum[s]
-            for c in range(len(weight)):
-                mean[c] = added[c] / max(weight[c], 1)
-            if whole:
-                total += added
+    for part in range(start, stop):
+        stop_row = min((part + 1) * some, rows)
+        for row in range(part * some, stop_row):
+            for c in range(0, channels, width):
+                seen |= _add_row(power, flags, matrix, first, last, sums, part, row, c, row_sum)
+        # Each cell of the extent that is not good has been counted by its lowest flag.
+        counted = max(min(stop_row * cells, last) - max(part * some * cells, first), 0)
+        good, occupancy = sums.good[part], sums.occupancy[part]
+        good += counted
+        for bit in range(len(occupancy)):
+            good -= occupancy[bit]
     return int(seen)
+
+
+@kernel
+def _add_row(
+    power: NDArray[np.float32],
+    flags: NDArray[np.uint16],
+    matrix: NDArray[np.float64],
+    first: int,
+    last: int,
+    sums: Sums,
+    part: int,
+    row: int,
+    start: int,
+    row_sum: NDArray[np.float64],
+) -> np.uint16:
+    """Integrate as many channels of a row, from ``start`` on, as ``row_sum`` has room for."""
+    _, channels, products = power.shape
+    planes, rows, _ = sums.stokes.shape
+    cells, stop = len(power) // rows, min(start + row_sum.shape[1], channels)
+    weight = sums.weight[row, start:stop]
+    whole = first <= row * cells and (row + 1) * cells <= last
+    seen = np.uint16(0)
+    row_sum[:] = 0.0
+    weight[:] = 0
+    for t in range(row * cells, (row + 1) * cells):
+        flag, here = flags[t, start:stop], power[t].reshape(-1)[start * products : stop * products]
+        any_flag = np.uint16(0)
+        for c in range(len(flag)):
+            weight[c] += flag[c] == 0
+            any_flag |= flag[c]
+        for s in range(planes):
+            _add(here, flag, matrix[s], row_sum[s])
+        if first <= t < last:
+            if any_flag:
+                _count(flag, start, sums.occupancy[part], sums.raised[part])
+            if not whole:
+                for s in range(planes):
+                    _add(here, flag, matrix[s], sums.total[part, s, start:stop])
+        seen |= any_flag
+    for s in range(planes):
+        mean, total, added = sums.stokes[s, row, start:stop], sums.total[part, s, start:stop], row_sum[s]
+        for c in range(len(mean)):
+            mean[c] = added[c] if cells == 1 else added[c] / max(weight[c], 1)
+            total[c] += added[c] if whole else 0.0
+    return seen
 
 
 @kernel
@@ -196,13 +255,20 @@ def _add(
 @kernel
 def _count(flag: NDArray[np.uint16], start: int, occupancy: NDArray[np.int64], raised: NDArray[np.int64]) -> None:
     """Count the flags of one time."""
-    bits = len(occupancy)
+    counted = (1 << len(occupancy)) - 1
     for c in range(len(flag)):
-        if flag[c]:
-            booked = False
-            for bit in range(bits):
-                if flag[c] >> bit & 1:
-                    raised[bit, start + c] += 1
-                    if not booked:
-                        occupancy[bit, start + c] += 1
-                        booked = True
+        left = flag[c] & counted
+        lowest = True
+        while left:
+            bit = _position(left & -left)
+            raised[bit, start + c] += 1
+            if lowest:
+                occupancy[bit, start + c] += 1
+                lowest = False
+            left &= left - 1
+
+
+@kernel
+def _position(bit: int) -> int:
+    """Return which of 16 bits the only one is that is set, without a branch that could be guessed wrong."""
+    return (bit & 0xAAAA != 0) * 1 + (bit & 0xCCCC != 0) * 2 + (bit & 0xF0F0 != 0) * 4 + (bit & 0xFF00 != 0) * 8

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefilter_kernels.integrate import integrate, zero_sums
+from edgefilter_kernels.integrate import account, integrate, zero_sums
 from tests.reference.integrate import integrate as reference
 
 BITS = 6
@@ -15,7 +15,7 @@ def outputs(planes, rows, channels):
 
 @settings(deadline=None, max_examples=40)
 @given(
-    rows=st.integers(1, 4),
+    rows=st.integers(1, 40),
     cells=st.integers(1, 5),
     channels=st.integers(1, 9),
     products=st.integers(1, 4),
@@ -23,9 +23,7 @@ def outputs(planes, rows, channels):
     seed=st.integers(0, 1000),
     data=st.data(),
 )
-def test_the_kernel_equals_the_reference_wherever_channels_are_cut(
-    rows, cells, channels, products, flagged, seed, data
-):
+def test_the_kernel_equals_the_reference_wherever_time_is_cut(rows, cells, channels, products, flagged, seed, data):
     rng = np.random.default_rng(seed)
     times = rows * cells
     power = rng.normal(10, 3, (times, channels, products)).astype(np.float32)
@@ -34,26 +32,26 @@ def test_the_kernel_equals_the_reference_wherever_channels_are_cut(
     matrix = rng.integers(-2, 3, (products, products)).astype(np.float64)
     first = data.draw(st.integers(0, times))
     last = data.draw(st.integers(first, times))
-    cut = data.draw(st.integers(0, channels))
-
     whole, pieces = outputs(products, rows, channels), outputs(products, rows, channels)
-    integrate(power, flags, matrix, (first, last), whole, 0, channels)
+    parts = len(whole.total)
+    cut = data.draw(st.integers(0, parts))
+    integrate(power, flags, matrix, (first, last), whole, 0, parts)
+    integrate(power, flags, matrix, (first, last), pieces, cut, parts)
     integrate(power, flags, matrix, (first, last), pieces, 0, cut)
-    integrate(power, flags, matrix, (first, last), pieces, cut, channels)
 
     for one, other in zip(whole, pieces, strict=True):
         np.testing.assert_array_equal(one, other)
-    for one, plain in zip(whole, reference(power, flags, matrix, rows, first, last, BITS), strict=True):
+    for one, plain in zip(account(whole), reference(power, flags, matrix, rows, first, last, BITS), strict=True):
         np.testing.assert_allclose(one, plain, rtol=1e-6, atol=1e-5)
 
 
 def test_arrays_that_do_not_fit_are_refused():
     power, flags, matrix = np.ones((4, 3, 1), np.float32), np.zeros((4, 3), np.uint16), np.ones((1, 1))
     with pytest.raises(ValueError, match="do not integrate"):
-        integrate(power, flags, matrix, (0, 4), outputs(1, 3, 3), 0, 3)
+        integrate(power, flags, matrix, (0, 4), outputs(1, 3, 3), 0, 1)
     with pytest.raises(ValueError, match="lie outside"):
-        integrate(power, flags, matrix, (0, 5), outputs(1, 2, 3), 0, 3)
+        integrate(power, flags, matrix, (0, 5), outputs(1, 2, 3), 0, 2)
     with pytest.raises(ValueError, match="contiguous"):
-        integrate(power[:, ::-1], flags, matrix, (0, 4), outputs(1, 2, 3), 0, 3)
+        integrate(power[:, ::-1], flags, matrix, (0, 4), outputs(1, 2, 3), 0, 2)
     with pytest.raises(ValueError, match="bits beyond"):
-        integrate(power, flags + np.uint16(64), matrix, (0, 4), outputs(1, 2, 3), 0, 3)
+        integrate(power, flags + np.uint16(64), matrix, (0, 4), outputs(1, 2, 3), 0, 2)

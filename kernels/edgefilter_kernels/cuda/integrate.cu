@@ -13,17 +13,18 @@ __device__ double add_cell(const float* power, const double* factors, int produc
     return total;
 }
 
-// Grid: rows, channels [start, stop), Stokes parameters; one thread adds the cells of a row, and neighbours read
+// Grid: rows from first_row on, channels, Stokes parameters; one thread adds the cells of a row, and neighbours read
 // neighbouring channels. The threads of the first parameter also count: integers, so their order does not matter.
-// power is [time][channel][product], row_sum [stokes][row][channel].
+// power is [time][channel][product], row_sum [stokes][row][channel]; a part has so many rows, and counts of its own.
 extern "C" __global__ void integrate_rows(
     const float* __restrict__ power, const unsigned short* __restrict__ flags, const double* __restrict__ matrix,
-    int cells, int channels, int products, int first, int last, int start, int stop, int bits, float* stokes,
-    unsigned short* weight, double* row_sum, unsigned long long* good, unsigned long long* occupancy,
+    int rows, int cells, int part_rows, int channels, int products, int first, int last, int first_row, int bits,
+    float* stokes, unsigned short* weight, double* row_sum, unsigned long long* good, unsigned long long* occupancy,
     unsigned long long* raised)
 {
-    int c = start + blockIdx.y * blockDim.x + threadIdx.x, row = blockIdx.x, plane = blockIdx.z;
-    if (c >= stop) return;
+    int c = blockIdx.y * blockDim.x + threadIdx.x, row = first_row + blockIdx.x, plane = blockIdx.z;
+    if (c >= channels) return;
+    long long part = row / part_rows;
     double total = 0.0;
     int used = 0, counted = 0;
     for (int t = row * cells; t < (row + 1) * cells; t++) {
@@ -38,32 +39,34 @@ extern "C" __global__ void integrate_rows(
             bool booked = false;
             for (int bit = 0; bit < bits; bit++)
                 if (flag >> bit & 1) {
-                    atomicAdd(&raised[(long long)bit * channels + c], 1ULL);
-                    if (!booked) atomicAdd(&occupancy[(long long)bit * channels + c], 1ULL);
+                    long long to = (part * bits + bit) * channels + c;
+                    atomicAdd(&raised[to], 1ULL);
+                    if (!booked) atomicAdd(&occupancy[to], 1ULL);
                     booked = true;
                 }
         }
     }
-    long long to = (long long)row * channels + c, plane_size = (long long)gridDim.x * channels;
+    long long to = (long long)row * channels + c, plane_size = (long long)rows * channels;
     stokes[plane * plane_size + to] = (float)(total / max(used, 1));
     row_sum[plane * plane_size + to] = total;
     if (plane == 0) {
         weight[to] = (unsigned short)used;
-        if (counted) atomicAdd(&good[c], (unsigned long long)counted);
+        if (counted) atomicAdd(&good[part * channels + c], (unsigned long long)counted);
     }
 }
 
-// Grid: channels [start, stop), Stokes parameters; one thread adds the rows of a channel in their order, and the cells
-// of rows that are counted in part.
+// Grid: parts from first_part on, channels, Stokes parameters; one thread adds the rows of a part in their order, and
+// the cells of rows that are counted in part. total is [part][stokes][channel].
 extern "C" __global__ void integrate_total(
     const float* __restrict__ power, const unsigned short* __restrict__ flags, const double* __restrict__ matrix,
-    const double* __restrict__ row_sum, int rows, int cells, int channels, int products, int first, int last, int start,
-    int stop, double* total)
+    const double* __restrict__ row_sum, int rows, int cells, int part_rows, int channels, int products, int first,
+    int last, int first_part, double* total)
 {
-    int c = start + blockIdx.x * blockDim.x + threadIdx.x, plane = blockIdx.y;
-    if (c >= stop) return;
-    double sum = total[plane * channels + c];
-    for (int row = 0; row < rows; row++)
+    int c = blockIdx.y * blockDim.x + threadIdx.x, part = first_part + blockIdx.x, plane = blockIdx.z;
+    if (c >= channels) return;
+    long long to = ((long long)part * gridDim.z + plane) * channels + c;
+    double sum = total[to];
+    for (int row = part * part_rows; row < min((part + 1) * part_rows, rows); row++)
         if (first <= row * cells && (row + 1) * cells <= last) {
             sum += row_sum[((long long)plane * rows + row) * channels + c];
         } else {
@@ -72,5 +75,5 @@ extern "C" __global__ void integrate_total(
                 if (flags[at] == 0) sum = add_cell(power + at * products, matrix + plane * products, products, sum);
             }
         }
-    total[plane * channels + c] = sum;
+    total[to] = sum;
 }

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from edgefilter_kernels.cuda.raw import launch, namespace
-from edgefilter_kernels.integrate import Sums, check
+from edgefilter_kernels.integrate import Sums, check, rows_of_part
 
 _THREADS = 128
 
@@ -23,13 +23,14 @@ def integrate(power: Any, flags: Any, matrix: Any, extent: tuple[int, int], sums
         return
     # Sums of rows, which add up to the total in their order: less than the cells take, of which a row has many.
     row_sum = namespace(power).empty((planes, rows, channels), np.float64)
-    tiles = -(-(stop - start) // _THREADS)
-    inside = [np.int32(n) for n in (channels, products, *extent, start, stop)]
-    cells = np.int32(times // rows)
+    tiles, some = -(-channels // _THREADS), rows_of_part.py_func(rows)
+    first_row, last_row = start * some, min(stop * some, rows)
+    cells = times // rows
+    size = [np.int32(n) for n in (rows, cells, some, channels, products, *extent)]
     arguments = (
-        power, flags, matrix, cells, *inside, np.int32(len(sums.occupancy)), sums.stokes, sums.weight, row_sum,
-        sums.good, sums.occupancy, sums.raised,
+        power, flags, matrix, *size, np.int32(first_row), np.int32(sums.occupancy.shape[1]), sums.stokes, sums.weight,
+        row_sum, sums.good, sums.occupancy, sums.raised,
     )  # fmt: skip
-    launch("integrate.cu", "integrate_rows", (rows, tiles, planes), (_THREADS,), arguments)
-    arguments = (power, flags, matrix, row_sum, np.int32(rows), cells, *inside, sums.total)
-    launch("integrate.cu", "integrate_total", (tiles, planes), (_THREADS,), arguments)
+    launch("integrate.cu", "integrate_rows", (last_row - first_row, tiles, planes), (_THREADS,), arguments)
+    arguments = (power, flags, matrix, row_sum, *size, np.int32(start), sums.total)
+    launch("integrate.cu", "integrate_total", (stop - start, tiles, planes), (_THREADS,), arguments)
