@@ -25,7 +25,7 @@ from edgefilter.workers import Workers
 FLAGS = MappingProxyType({flag_name(flag): np.uint16(flag) for flag in Flag})
 """The bit of each flag. ``tagged`` does not blank: a cell is good where ``flags & ~FLAGS["tagged"]`` is 0."""
 
-_ROWS = 64  # times that are looked at together, so that they stay in the cache
+_ROWS = 256  # times that are looked at together: more fall out of the cache, fewer let threads wait for each other
 
 
 def flag(

@@ -16,6 +16,7 @@ from benchmarks.rfi.events import Grid, draw
 from benchmarks.rfi.peers import peers
 from benchmarks.rfi.scene import Scene, make
 from benchmarks.rfi.score import TUNING, ours
+from edgefilter.config import FlagSettings
 from edgefilter.stages import flagger, sky, zerodm
 from edgefilter.workers import Workers
 from edgefilter_kernels.intensity import LANES
@@ -76,6 +77,7 @@ def run(bench: Bench) -> None:
         _parts(bench, scene, moment4, calls, places)
     _sum_threshold(bench, scene)
     _chain(bench, scene)
+    _blocks(bench, scene)
 
 
 def _parts(bench: Bench, scene: Scene, moment4: bool, calls: _Calls, places: dict[str, tuple[Any, int]]) -> None:
@@ -139,6 +141,23 @@ def _chain(bench: Bench, scene: Scene) -> None:
         for name, peer in peers(bench).items():
             bench.rate(GROUP, case, name, count, UNIT, lambda: peer(scene))  # noqa: B023
         _read(bench, case, (scene.power, scene.moment4) if moment4 else (scene.power,), scene.power.size)
+
+
+def _blocks(bench: Bench, scene: Scene) -> None:
+    """Time block after block, as a node flags them: threads and room are kept."""
+    power, moment4 = scene.power[:, :, None], scene.moment4[:, :, None]
+    accumulated = np.full(len(power), scene.grid.accumulated, np.int32)
+    flags = np.zeros(scene.power.shape, np.uint16)
+    for fourth, case in ((None, "block after block, power"), (moment4, "block after block, with moment4")):
+        for threads in (1, 2):
+            with Workers(threads) as workers:
+                chain = flagger.Flagger(scene.grid.frequencies / 1e6, scene.grid.sample_time, FlagSettings(), workers)
+
+                def work() -> None:
+                    flags[:] = 0
+                    chain.flag(power, fourth, accumulated, 1, flags)  # noqa: B023
+
+                bench.rate(GROUP, case, OURS, flags.size / 1e6, UNIT, work, threads)
 
 
 def _read(bench: Bench, case: str, arrays: tuple[NDArray[Any], ...], samples: int) -> None:

@@ -39,10 +39,8 @@ class Tables(NamedTuple):
 
     Parameters
     ----------
-    edges, delays, doublings, smeared
+    edges, delays, doublings, smeared, first
         As of :class:`Tracks`.
-    first
-        int32 ``[track, segment]``: least delay.
     """
 
     edges: Any
@@ -64,6 +62,10 @@ class Tracks:
         int32 ``[track, channel]``, in steps.
     doublings
         int64 ``[track]``: of the window about it.
+    smeared
+        int64 ``[track]``: doublings of the window that is marked: from channel to channel a track smears what is on it.
+    first
+        int32 ``[track, segment]``: least delay.
     step
         Cells of a step.
     """
@@ -71,15 +73,9 @@ class Tracks:
     edges: NDArray[np.int64]
     delays: NDArray[np.int32]
     doublings: NDArray[np.int64]
+    smeared: NDArray[np.int64]
+    first: NDArray[np.int32]
     step: int
-
-    @property
-    def smeared(self) -> NDArray[np.int64]:
-        """Doublings of the window that is marked: from a channel to the next a track smears what is on it."""
-        if not len(self.delays):
-            return self.doublings
-        smear = np.abs(np.diff(self.delays, axis=1)).max(axis=1)
-        return np.asarray(np.maximum(self.doublings, np.ceil(np.log2(smear + 2)) - 1), np.int64)
 
     @classmethod
     def of(
@@ -90,8 +86,7 @@ class Tracks:
 
     def tables(self, workers: Workers) -> Tables:
         """Return the tables as kernels take them."""
-        first = np.minimum.reduceat(self.delays, self.edges[:-1], axis=1)
-        return Tables(*map(workers.put, (self.edges, self.delays, self.doublings, self.smeared, first)))
+        return Tables(*map(workers.put, (self.edges, self.delays, self.doublings, self.smeared, self.first)))
 
     def steps(
         self,
@@ -169,7 +164,8 @@ def _lay_out(frequencies: bytes, cell_seconds: float, dm: tuple[float, float], s
     channels = len(frequencies_mhz)
     segments = max(min(_SEGMENTS, channels // _LEAST_CHANNELS), -(-channels // 255), 1)
     edges = np.array([g * channels // segments for g in range(segments + 1)], np.int64)
-    none = Tracks(edges, np.zeros((0, channels), np.int32), np.zeros(0, np.int64), step)
+    number = np.zeros(0, np.int64)
+    none = Tracks(edges, np.zeros((0, channels), np.int32), number, number, np.zeros((0, segments), np.int32), step)
     if segments < 2 or frequencies_mhz.min() <= 0 or cell_seconds > _PULSE_SECONDS:
         return none
     top = float(frequencies_mhz.max())
@@ -182,7 +178,10 @@ def _lay_out(frequencies: bytes, cell_seconds: float, dm: tuple[float, float], s
     if first > last:
         return none
     tracks = first + np.arange(int((last - first) * pair / _WINDOW) + 1) * _WINDOW / pair
-    return Tracks(edges, np.rint(np.outer(tracks, delay)).astype(np.int32), np.ones(len(tracks), np.int64), step)
+    delays = np.rint(np.outer(tracks, delay)).astype(np.int32)
+    smear, doublings = np.abs(np.diff(delays, axis=1)).max(axis=1), np.ones(len(tracks), np.int64)
+    smeared = np.maximum(doublings, np.ceil(np.log2(smear + 2)) - 1).astype(np.int64)
+    return Tracks(edges, delays, doublings, smeared, np.minimum.reduceat(delays, edges[:-1], axis=1), step)
 
 
 class Guard:

@@ -87,14 +87,14 @@ def _sudden(used: NDArray[np.int32], moved: NDArray[np.int32], shortly: int) -> 
     """Find times at which many parts have moved, and shortly before and after few have; both are ``[part, time]``."""
     number = np.count_nonzero(moved > _RAISED * used, axis=0)
     many = number >= _MANY
-    found = np.zeros(len(many), np.bool_)
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], many, [False]]).astype(np.int8)))
-    for first, stop in edges.reshape(-1, 2).tolist():
-        before, after = number[max(0, first - shortly) : first], number[stop : stop + shortly]
-        found[first:stop] = before.min(initial=_PARTS * (first > 0)) <= _FEW and (
-            after.min(initial=_PARTS * (stop < len(many))) <= _FEW
-        )
-    return found
+    times = len(many)
+    first, stop = np.flatnonzero(np.diff(np.concatenate([[False], many, [False]]).astype(np.int8))).reshape(-1, 2).T
+    quiet = np.concatenate([[0], np.cumsum(number <= _FEW)])
+    before = (quiet[first] > quiet[np.maximum(first - shortly, 0)]) | (first == 0)
+    after = (quiet[np.minimum(stop + shortly, times)] > quiet[stop]) | (stop == times)
+    turn = np.zeros(times + 1, np.int8)
+    turn[first[before & after]], turn[stop[before & after]] = 1, -1
+    return np.cumsum(turn[:times]) > 0
 
 
 def _mark_parts(

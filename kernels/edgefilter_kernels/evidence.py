@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgefilter_kernels.intensity import LANES, flatten, intensity
 from edgefilter_kernels.jit import kernel
-from edgefilter_kernels.planes import add_moments, fetch, level_row, scale_row, scratch, spread_row
+from edgefilter_kernels.planes import AHEAD, add_moments, fetch, level_row, scale_row, scratch, spread_row
 from edgefilter_kernels.sumthreshold import runs
 
 RUN, HIGH, LOW, ABOVE, SKY, DIP = 1, 2, 4, 8, 16, 32
@@ -18,7 +18,6 @@ RUN, HIGH, LOW, ABOVE, SKY, DIP = 1, 2, 4, 8, 16, 32
 single cell whose kurtosis is a standard deviation below that of noise."""
 
 _RUN, _HIGH, _LOW, _ABOVE, _DIP, _UNUSED, _OUT = range(7)  # planes of a tile; two that are scratch begin at the last
-_AHEAD = 4  # times that are asked of memory before they are needed
 GROUP = 16
 """Neighbouring times that are added up to see faint wide pulses, and slow changes of a channel."""
 
@@ -40,8 +39,8 @@ def _power_tile(
     for n in range(len(groups)):
         total[:] = np.float32(0.0)
         for t in range(n * GROUP, min(n * GROUP + GROUP, len(tile))):
-            fetch(flat, (t + _AHEAD) * flat.shape[1] + products * c0, products * lanes)
-            fetch(flags, (t + _AHEAD) * flags.shape[1] + c0, lanes)
+            fetch(flat, (t + AHEAD) * flat.shape[1] + products * c0, products * lanes)
+            fetch(flags, (t + AHEAD) * flags.shape[1] + c0, lanes)
             intensity(flat, t, products, hands, c0, lanes, tile, t)
             if lanes == LANES:
                 level_row(
@@ -66,8 +65,8 @@ def _kurtosis_tile(
     if c0 < 0 or lanes > LANES:  # tells the compiler that no index counts from the end
         return
     for t in range(len(tile)):
-        fetch(flat, (t + _AHEAD) * flat.shape[1] + products * c0, products * lanes)
-        fetch(moment4, (t + _AHEAD) * moment4.shape[1] + hands * c0, hands * lanes)
+        fetch(flat, (t + AHEAD) * flat.shape[1] + products * c0, products * lanes)
+        fetch(moment4, (t + AHEAD) * moment4.shape[1] + hands * c0, hands * lanes)
         factor = gain[t]
         if products == 1:
             for i in range(lanes):

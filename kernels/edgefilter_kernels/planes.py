@@ -22,6 +22,8 @@ from edgefilter_kernels.lanes import at_step, index, vector_code
 
 WIDTH = 64
 """Channels of a tile: as many as a word has bits."""
+AHEAD = 4
+"""Times that are asked of memory before they are needed: more rows a page apart push each other out of the cache."""
 
 _CONTRACT = ("contract",)
 _FLOAT, _BYTE, _HALF, _WORD = ir.FloatType(), ir.IntType(8), ir.IntType(16), ir.IntType(64)

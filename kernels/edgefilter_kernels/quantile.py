@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 
 from edgefilter_kernels.intensity import LANES, flatten, intensity
 from edgefilter_kernels.jit import kernel
-from edgefilter_kernels.planes import fetch
+from edgefilter_kernels.planes import AHEAD, fetch
 
 _TOP = np.int32(0x7FFFFFFF)
-_AHEAD = 4  # times that are asked of memory before they are needed
 
 
 @kernel
@@ -30,8 +29,8 @@ def _gather(
     most[:] = -_TOP
     one, none = np.int32(1), np.int32(0)
     for t in range(0, len(flat), step):
-        fetch(flat, (t + _AHEAD * step) * flat.shape[1] + products * c0, products * lanes)
-        fetch(flags, (t + _AHEAD * step) * flags.shape[1] + c0, lanes)
+        fetch(flat, (t + AHEAD * step) * flat.shape[1] + products * c0, products * lanes)
+        fetch(flags, (t + AHEAD * step) * flags.shape[1] + c0, lanes)
         intensity(flat, t, products, hands, c0, lanes, value, 0)
         for i in range(lanes):
             good = flags[t, c0 + i] == 0

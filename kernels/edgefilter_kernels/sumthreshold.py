@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from edgefilter_kernels.intensity import LANES
 from edgefilter_kernels.jit import kernel
 from edgefilter_kernels.planes import (
+    AHEAD,
     clear_above,
     clear_below,
+    fetch,
     first_bit,
     scratch,
     single_above,
@@ -241,14 +243,17 @@ def _sum_threshold(
     for c0 in range(start, stop, LANES):
         lanes = min(LANES, stop - c0)
         for t in range(times):
-            for i in range(lanes):
-                tile[t, i] = values[t, c0 + i]
+            fetch(values, (t + AHEAD) * values.shape[1] + c0, lanes)
+            source, target = values[t, c0 : c0 + lanes], tile[t]
+            for i in range(len(source)):
+                target[i] = source[i]
         runs(tile, windows, limits, True, planes[:2], left, planes[2:4])
         for t in range(times):
             if planes[0, t] != np.uint64(0):
                 spread_row((planes[0, t],), (bit,), row, 0)
-                for i in range(lanes):
-                    marks[t, c0 + i] |= row[i]
+                found = marks[t, c0 : c0 + lanes]
+                for i in range(len(found)):
+                    found[i] |= row[i]
 
 
 def sum_threshold(

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from edgefilter_kernels.combine import combine
 from edgefilter_kernels.cut import mark_cut
 from edgefilter_kernels.evidence import DIP, RUN, SKY
 from edgefilter_kernels.guard import count_tracks, drop_tones, find_tracks, keep_short, mark_tracks
@@ -79,6 +80,26 @@ def test_rises_are_counted_as_the_reference_does(**shape):
     rise(power, shape["hands"], flags, low, high, counts, 0, cut)
     rise(power, shape["hands"], flags, low, high, counts, cut, times)
     np.testing.assert_array_equal(counts, reference.rise(power.sum(axis=2), flags == 0, low, high, BANDS))
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    times=st.integers(1, 20), channels=st.integers(1, 200), filled=st.sampled_from([0.0, 0.05, 1.0]),
+    seed=st.integers(0, 1000),
+)  # fmt: skip
+def test_marks_become_what_the_tables_say(times, channels, filled, seed):
+    rng = np.random.default_rng(seed)
+    tables = np.where(rng.random((2, 256)) < filled, rng.integers(0, 1 << 16, (2, 256)), 0).astype(np.uint16)
+    marks = np.where(rng.random((times, channels)) < filled, rng.integers(0, 256, (times, channels)), 0).astype(
+        np.uint8
+    )
+    which, whole = rng.random(channels) < 0.3, np.where(rng.random(channels) < 0.1, 32, 0).astype(np.uint16)
+    flags = rng.integers(0, 3, (times, channels)).astype(np.uint16)
+    found = tables[which.astype(int), marks] | whole
+    expected, cut = np.where(flags & 1, flags, flags | found), int(rng.integers(0, times + 1))
+    combine(marks, tables, which, whole, 1, flags, 0, cut)
+    combine(marks, tables, which, whole, 1, flags, cut, times)
+    np.testing.assert_array_equal(flags, expected)
 
 
 @pytest.mark.parametrize(("enters", "line"), [(100, 50), (-40, 350), (250, 50)])
