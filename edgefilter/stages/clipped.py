@@ -17,7 +17,8 @@ from edgefilter.stages.health import around
 from edgefilter.stages.thresholds import kurtosis_sigma
 from edgefilter.workers import Workers
 
-_ROWS = 128  # times of a block that tell the kurtosis of noise
+_CELLS = 1 << 17  # of a block that tell the kurtosis of noise
+_COARSE = 0.08  # of what clipping takes of the kurtosis, that 4 bits take in addition by their steps
 _REACH = 32  # channels to either side that have the same range
 _LEAST = 16  # cells of a channel that say something about it
 _NEAR = 1.0  # sigma about the background within which a cell is noise: faint interference changes little
@@ -28,22 +29,34 @@ _TOGETHER = 64  # times that are worked on together, so that they stay in the ca
 
 
 @cache
-def clip_curve() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def clip_curve(spectra: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     r"""Return power and kurtosis of clipped complex Gaussian voltages.
 
-    Of a Gaussian clipped at s standard deviations, the second and the fourth moment are incomplete gamma functions; of
-    two independent parts of such, :math:`\langle|v|^4\rangle/\langle|v|^2\rangle^2 - 1 = m_4 / (2 m_2^2) - 1/2`.
+    Moments of a Gaussian clipped at s standard deviations are incomplete gamma functions, and those of
+    :math:`y = |v|^2` follow from those of two independent parts. The mean of the estimator of Nita & Gary (2010, MNRAS 406,
+    L60), which for Gaussian voltages is the kurtosis :math:`\kappa = \langle y^2\rangle / \langle y\rangle^2 - 1`,
+    differs from it by a term in 1/M else, here to first order.
+
+    Parameters
+    ----------
+    spectra
+        Voltages in a cell, M, at least 2.
 
     Returns
     -------
     tuple
-        float64: ascending power, of which 1 is that of both parts at the range's end, and the falling kurtosis.
+        float64: ascending power, of which 1 is that of both parts at the range's end, and the falling mean kurtosis.
     """
     s = np.geomspace(8.0, 0.05, 400)
-    inside, density = 2 * ndtr(s) - 1, np.exp(-(s**2) / 2) / np.sqrt(2 * np.pi)
-    second = inside - 2 * s * density + (1 - inside) * s**2
-    fourth = 3 * inside - 2 * density * (s**3 + 3 * s) + (1 - inside) * s**4
-    return second / s**2, fourth / (2 * second**2) - 0.5
+    inside, density = 2 * ndtr(s) - 1, 2 * np.exp(-(s**2) / 2) / np.sqrt(2 * np.pi)
+    second = inside - density * s + (1 - inside) * s**2
+    fourth = 3 * inside - density * (s**3 + 3 * s) + (1 - inside) * s**4
+    sixth = 15 * inside - density * (s**5 + 5 * s**3 + 15 * s) + (1 - inside) * s**6
+    square = 2 * fourth + 2 * second**2
+    kurtosis = square / (2 * second) ** 2 - 1
+    covariance = (2 * sixth + 6 * fourth * second) / (square * 2 * second) - 1
+    bias = (1 + kurtosis) * (3 * kurtosis - 2 * covariance) / spectra
+    return second / s**2, (spectra + 1) / (spectra - 1) * (kurtosis + bias)
 
 
 def unclipped(
@@ -76,7 +89,7 @@ def unclipped(
         As ``moment4``; of no hand, if kurtosis says nothing.
     """
     hands = moment4.shape[2]
-    rows = slice(None, None, max(len(power) // _ROWS, 1))
+    rows = slice(None, None, max(flags.size // _CELLS, 1))
     some, fourth, used = (np.asarray(workers.get(a[rows])) for a in (power[:, :, :hands], moment4, flags))
     noise = _of_noise(some, fourth, accumulated[rows], used == 0, centre, sigma)
     known = np.isfinite(noise)
@@ -86,11 +99,12 @@ def unclipped(
         return moment4
     if middle < _TOLD_APART:
         return workers.empty((*moment4.shape[:2], 0), np.float32)  # type: ignore[no-any-return]
-    curve = clip_curve()
+    powers, kurtosis = clip_curve(usual)
+    curve = powers, kurtosis * (1 - _COARSE * (1 - kurtosis))
     share = np.zeros(len(centre))
     level = around(centre[known], _REACH)
     share[known] = np.interp(around(noise[known], _REACH), curve[1][::-1], curve[0][::-1]) / level * hands
-    return _undone(power, moment4, share.astype(np.float32), workers)
+    return _undone(power, moment4, share.astype(np.float32), curve, workers)
 
 
 def _of_noise(
@@ -113,20 +127,20 @@ def _of_noise(
 
 
 def _undone(
-    power: NDArray[np.float32], moment4: NDArray[np.float32], share: NDArray[np.float32], workers: Workers
-) -> NDArray[np.float32]:
+    power: NDArray[np.float32], moment4: NDArray[np.float32], share: NDArray[np.float32],
+    curve: tuple[NDArray[np.float64], NDArray[np.float64]], workers: Workers,
+) -> NDArray[np.float32]:  # fmt: skip
     """Divide the kurtosis of each cell by that of clipped noise of its power, whose ``share`` is of the range's."""
     hands = moment4.shape[2]
     here, fourth = np.asarray(workers.get(power)), np.asarray(workers.get(moment4))
     found = np.empty_like(fourth)
-    powers, kurtosis = clip_curve()
 
     def run(start: int, stop: int) -> None:
         for at in range(start, stop, _TOGETHER):
             rows = slice(at, min(at + _TOGETHER, stop))
             cells = here[rows, :, :hands]
             square = np.maximum(cells * cells, np.float32(1e-30))
-            expected = np.interp(cells * share[:, None], powers, kurtosis).astype(np.float32)
+            expected = np.interp(cells * share[:, None], *curve).astype(np.float32)
             expected = np.maximum(expected, np.float32(_FLOOR))
             found[rows] = square * (1 + (fourth[rows] / square - 1) / expected)
 
