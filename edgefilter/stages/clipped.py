@@ -1,10 +1,10 @@
 """Voltages of few bits: what clipping does to the kurtosis of noise, and how it is undone.
 
 Rounding to whole steps leaves the kurtosis as it is, as long as the noise is a step or more. Clipping lowers it, the
-more the brighter the noise is: with 4 bits and an rms of a third of the range to 0.963, and to 0.5 in a pulse of four times
-that power, which then looks like a tone. How much brighter than noise a cell is, is known, and noise itself tells how
-near it is to the range, so the expected kurtosis of each cell is known too. Scatter falls with it, so that
-the ratio of the two is as good as the kurtosis of voltages that were not clipped.
+more the brighter the noise is: with 4 bits and an rms of a third of the range to 0.963, and to 0.5 in a pulse of four
+times that power, which then looks like a tone. How much brighter than noise a cell is, is known, and noise itself tells
+how near it is to the range, so what kurtosis each cell should have is known too. Scatter falls with it, so that the
+ratio of the two is as good as the kurtosis of voltages that were not clipped.
 """
 
 from functools import cache
@@ -17,33 +17,47 @@ from edgefilter.stages.health import around
 from edgefilter.stages.thresholds import kurtosis_sigma
 from edgefilter.workers import Workers
 
-_ROWS = 128  # times of a block that tell the kurtosis of noise
+_CELLS = 1 << 17  # of a block that tell the kurtosis of noise
+_COARSE = 0.08  # of what clipping takes of the kurtosis, that 4 bits take in addition by their steps
 _REACH = 32  # channels to either side that have the same range
 _LEAST = 16  # cells of a channel that say something about it
 _NEAR = 1.0  # sigma about the background within which a cell is noise: faint interference changes little
 _BIAS = 0.1  # of a cell's standard deviation, that kurtosis must be low by: what is less leaves the flags as they are
 _TOLD_APART = 0.5  # kurtosis of noise below which it says nothing: that of 2 bits is 0.55, that of 1 bit is 0
 _FLOOR = 0.2  # of what is expected; from there on noise and tone are both at the range's end at all times
-_TOGETHER = 64  # times that are worked on together, so that they stay in the cache
+_STEPS = 4096  # of power up to the range, in which what is expected is looked up
+_TOGETHER = 16  # times that are worked on together, so that they stay in the cache
 
 
 @cache
-def clip_curve() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def clip_curve(spectra: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     r"""Return power and kurtosis of clipped complex Gaussian voltages.
 
-    Of a Gaussian clipped at s standard deviations, the second and the fourth moment are incomplete gamma functions; of
-    two independent parts of such, :math:`\langle|v|^4\rangle/\langle|v|^2\rangle^2 - 1 = m_4 / (2 m_2^2) - 1/2`.
+    Moments of a Gaussian clipped at s standard deviations are incomplete gamma functions, and those of
+    :math:`y = |v|^2` follow from those of two independent parts. The mean of the estimator of Nita & Gary (2010,
+    MNRAS 406, L60) is the kurtosis :math:`\kappa = \langle y^2\rangle / \langle y\rangle^2 - 1` if voltages are
+    Gaussian; else they differ by a term in 1/M, which is here to first order.
+
+    Parameters
+    ----------
+    spectra
+        Voltages in a cell, M, at least 2.
 
     Returns
     -------
     tuple
-        float64: ascending power, of which 1 is that of both parts at the range's end, and the falling kurtosis.
+        float64: ascending power, of which 1 is that of both parts at the range's end, and the falling mean kurtosis.
     """
     s = np.geomspace(8.0, 0.05, 400)
-    inside, density = 2 * ndtr(s) - 1, np.exp(-(s**2) / 2) / np.sqrt(2 * np.pi)
-    second = inside - 2 * s * density + (1 - inside) * s**2
-    fourth = 3 * inside - 2 * density * (s**3 + 3 * s) + (1 - inside) * s**4
-    return second / s**2, fourth / (2 * second**2) - 0.5
+    inside, density = 2 * ndtr(s) - 1, 2 * np.exp(-(s**2) / 2) / np.sqrt(2 * np.pi)
+    second = inside - density * s + (1 - inside) * s**2
+    fourth = 3 * inside - density * (s**3 + 3 * s) + (1 - inside) * s**4
+    sixth = 15 * inside - density * (s**5 + 5 * s**3 + 15 * s) + (1 - inside) * s**6
+    square = 2 * fourth + 2 * second**2
+    kurtosis = square / (2 * second) ** 2 - 1
+    covariance = (2 * sixth + 6 * fourth * second) / (square * 2 * second) - 1
+    bias = (1 + kurtosis) * (3 * kurtosis - 2 * covariance) / spectra
+    return second / s**2, (spectra + 1) / (spectra - 1) * (kurtosis + bias)
 
 
 def unclipped(
@@ -76,7 +90,7 @@ def unclipped(
         As ``moment4``; of no hand, if kurtosis says nothing.
     """
     hands = moment4.shape[2]
-    rows = slice(None, None, max(len(power) // _ROWS, 1))
+    rows = slice(None, None, max(flags.size // _CELLS, 1))
     some, fourth, used = (np.asarray(workers.get(a[rows])) for a in (power[:, :, :hands], moment4, flags))
     noise = _of_noise(some, fourth, accumulated[rows], used == 0, centre, sigma)
     known = np.isfinite(noise)
@@ -86,11 +100,13 @@ def unclipped(
         return moment4
     if middle < _TOLD_APART:
         return workers.empty((*moment4.shape[:2], 0), np.float32)  # type: ignore[no-any-return]
-    curve = clip_curve()
+    powers, kurtosis = clip_curve(usual)
+    expected = np.maximum(kurtosis * (1 - _COARSE * (1 - kurtosis)), _FLOOR)
     share = np.zeros(len(centre))
     level = around(centre[known], _REACH)
-    share[known] = np.interp(around(noise[known], _REACH), curve[1][::-1], curve[0][::-1]) / level * hands
-    return _undone(power, moment4, share.astype(np.float32), workers)
+    share[known] = np.interp(around(noise[known], _REACH), kurtosis[::-1], powers[::-1]) / level * hands
+    table = 1 / np.interp((np.arange(_STEPS) + 0.5) / _STEPS, powers, expected)
+    return _undone(power, moment4, (_STEPS * share).astype(np.float32), table.astype(np.float32), workers)
 
 
 def _of_noise(
@@ -113,22 +129,22 @@ def _of_noise(
 
 
 def _undone(
-    power: NDArray[np.float32], moment4: NDArray[np.float32], share: NDArray[np.float32], workers: Workers
-) -> NDArray[np.float32]:
-    """Divide the kurtosis of each cell by that of clipped noise of its power, whose ``share`` is of the range's."""
+    power: NDArray[np.float32], moment4: NDArray[np.float32], steps: NDArray[np.float32], table: NDArray[np.float32],
+    workers: Workers,
+) -> NDArray[np.float32]:  # fmt: skip
+    """Multiply the kurtosis of each cell by what a table has for its power, in ``steps`` per unit."""
     hands = moment4.shape[2]
     here, fourth = np.asarray(workers.get(power)), np.asarray(workers.get(moment4))
     found = np.empty_like(fourth)
-    powers, kurtosis = clip_curve()
 
     def run(start: int, stop: int) -> None:
         for at in range(start, stop, _TOGETHER):
             rows = slice(at, min(at + _TOGETHER, stop))
             cells = here[rows, :, :hands]
-            square = np.maximum(cells * cells, np.float32(1e-30))
-            expected = np.interp(cells * share[:, None], powers, kurtosis).astype(np.float32)
-            expected = np.maximum(expected, np.float32(_FLOOR))
-            found[rows] = square * (1 + (fourth[rows] / square - 1) / expected)
+            with np.errstate(invalid="ignore"):  # lost cells hold anything
+                step = (cells * steps[:, None]).astype(np.intp)
+            square = cells * cells
+            found[rows] = square + (fourth[rows] - square) * table.take(step, mode="clip")
 
     workers.over(len(found), run)
     return workers.put(found)  # type: ignore[no-any-return]

@@ -26,7 +26,7 @@ SWEPT = 4
 @kernel
 def _is_run(marks: NDArray[np.uint8], side: int, at: int, c: int) -> bool:
     times = marks.shape[0]
-    return 0 <= at < times and marks[at if side == 0 else times - 1 - at, c] & np.uint8(RUN) != 0
+    return 0 <= at < times and bool(marks[at if side == 0 else times - 1 - at, c] & np.uint8(RUN))
 
 
 @kernel
@@ -45,7 +45,7 @@ def _last_run(marks: NDArray[np.uint8], side: int, c: int, since: int, longest: 
 
 @kernel
 def _run_near(marks: NDArray[np.uint8], side: int, c: int, at: int, reach: int, longest: int) -> tuple[int, int]:
-    """Find a run of at most ``longest`` that begins within ``reach`` of ``at``: its begin and end, or none of length 0."""
+    """Begin and end of a run of at most ``longest`` that begins within ``reach`` of ``at``; equal if there is none."""
     for first in range(max(at - reach, 0), min(at + reach + 1, marks.shape[0])):
         if _is_run(marks, side, first, c) and not _is_run(marks, side, first - 1, c):
             stop = first + 1

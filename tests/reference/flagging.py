@@ -91,7 +91,8 @@ def cut_tracks(marks, delay, reach, slack, longest):
     whole = np.zeros(marks.shape, bool)
     for turned in (1, -1):
         # Turned so that the end of the data cuts, and channels so that the track goes downwards.
-        channel = np.argsort(turned * delay, kind="stable") if delay[0] != delay[-1] else np.arange(len(delay))[::turned]
+        even = delay[0] == delay[-1]
+        channel = np.arange(len(delay))[::turned] if even else np.argsort(turned * delay, kind="stable")
         run, late = marks[::turned, channel] != 0, turned * delay[channel]
         for c in range(len(late) - 1):
             found = _cut_track(run, late, c, reach, slack, longest)
@@ -107,7 +108,11 @@ def _cut_track(run, late, c, reach, slack, longest):
         return []
     begin, found = last[0][0], []
     for at in range(c, -1, -1):
-        near = [r for r in _runs(run[:, at]) if abs(r[0] - begin + late[c] - late[at]) <= reach and r[1] - r[0] <= longest]
+        near = [
+            (first, stop)
+            for first, stop in _runs(run[:, at])
+            if abs(first - begin + late[c] - late[at]) <= reach and stop - first <= longest
+        ]
         found.append((*near[0], at) if near else None)
         if found[-3:] == [None] * 3:
             break
