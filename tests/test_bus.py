@@ -1,7 +1,9 @@
 """Windows go to a card and arrays come back while it computes; whoever does not wait for the other is found out."""
 
+import functools
 import inspect
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,8 +26,12 @@ def window(number, rows=40):
 
 
 def through(card, windows):
-    """Windows as a card finds them when it has computed with them, as a reducer takes them: the next one is staged."""
+    """Windows as a card finds them when it has computed with them, as a reducer takes them: the next one is staged.
+
+    The first one that is staged is given up.
+    """
     found, wait = [], None
+    card.stage(window(99))
     for at, samples in enumerate(windows):
         for near in windows[at : at + 2]:
             card.stage(near)
@@ -41,9 +47,34 @@ def through(card, windows):
     return found
 
 
+class LazyPool:
+    """Threads that work as late as they may: when someone waits for a piece, and on the forgotten ones at the end."""
+
+    def __init__(self, *_):
+        self.left = []
+
+    def submit(self, work, *arguments):
+        piece = SimpleNamespace(run=functools.partial(work, *arguments))
+        piece.result = functools.partial(self.result, piece)
+        self.left.append(piece)
+        return piece
+
+    def result(self, piece):
+        if piece in self.left:
+            last = piece is self.left[-1]
+            self.left.remove(piece)
+            piece.run()
+            while last and self.left:
+                self.left.pop(0).run()
+
+    def shutdown(self):
+        pass
+
+
 @pytest.fixture
 def card(monkeypatch):
     monkeypatch.setattr(bus, "PIECE_BYTES", 64)
+    monkeypatch.setattr(bus, "ThreadPoolExecutor", LazyPool)
     with EmulatedCard() as made:
         yield made
 
@@ -102,16 +133,27 @@ GUARDS = {
     "samples are there, and pinned memory is read, when a piece is done": ("up", "synchronize"),
     "what comes back has been computed": ("down", "wait_event"),
     "what comes back has come": ("down", "synchronize"),
+    "a window waits for the threads of the one before": ("fill", "_wait_for_pieces"),
+    "a block waits for the threads of its window": ("take", "_wait_for_pieces"),
 }
 
 
 @pytest.mark.parametrize("guard", GUARDS)
 def test_a_guard_that_is_missing_is_noticed(card, monkeypatch, guard):
     """Each of them is needed: without it, something is used by two, or arrives as something else."""
-    windows = [window(number) for number in range(7)]
+    windows = [window(number) for number in range(8)]  # the last one goes where the first one was
     way, how = GUARDS[guard]
     deaf = [room._stream for room in card._up._rooms] if way == "up" else [card._down._stream]
-    if how == "wait_event":
+    if how == "_wait_for_pieces":
+        whole = getattr(bus._Room, way)
+
+        def without(room, *samples):
+            with monkeypatch.context() as here:
+                here.setattr(room, how, nothing)
+                return whole(room, *samples)
+
+        monkeypatch.setattr(bus._Room, way, without)
+    elif how == "wait_event":
         for stream in deaf:
             monkeypatch.setattr(stream, how, nothing)
     else:
