@@ -1,6 +1,5 @@
 // Just enough of CUDA for a host compiler: blocks run one after the other, the threads of a block as fibers that change
-// places at every barrier. The first and the last of the threads take turns in going first, and so do blocks: where a
-// barrier is missing, or blocks depend on each other, one order of the two shows it.
+// places at every barrier.
 #include <setjmp.h>
 #include <ucontext.h>
 
@@ -16,7 +15,7 @@ using std::max;
 using std::min;
 
 struct Dim3 {
-    unsigned x, y, z;
+    int x, y, z;
 };
 
 struct float2 {
@@ -125,24 +124,18 @@ static void run(const int* grid, const int* block, const std::function<void()>& 
 {
     static std::deque<Fiber> fibers;
     kernel = &body;
-    gridDim = {unsigned(grid[0]), unsigned(grid[1]), unsigned(grid[2])};
-    blockDim = {unsigned(block[0]), unsigned(block[1]), unsigned(block[2])};
+    gridDim = {grid[0], grid[1], grid[2]};
+    blockDim = {block[0], block[1], block[2]};
     size_t threads = block[0] * block[1] * block[2];
     while (fibers.size() < threads) fibers.emplace_back();
-    static bool last_block_first = false, last_first = false;
-    last_block_first = !last_block_first;
-    long long blocks = 1LL * grid[0] * grid[1] * grid[2];
-    for (long long block_of = 0; block_of < blocks; block_of++) {
-        long long number = last_block_first ? blocks - 1 - block_of : block_of;
-        bool backward = last_first = !last_first;
-        blockIdx = {unsigned(number % grid[0]), unsigned(number / grid[0] % grid[1]), unsigned(number / grid[0] / grid[1])};
+    for (long long number = 0; number < 1LL * grid[0] * grid[1] * grid[2]; number++) {
+        blockIdx = {(int)(number % grid[0]), (int)(number / grid[0] % grid[1]), (int)(number / grid[0] / grid[1])};
         for (size_t i = 0; i < threads; i++) fibers[i].done = false;
-        for (bool left = true; left; backward = !backward) {
+        for (bool left = true; left;) {
             left = false;
-            for (size_t n = 0; n < threads; n++) {
-                size_t i = backward ? threads - 1 - n : n;
+            for (size_t i = 0; i < threads; i++) {
                 if (fibers[i].done) continue;
-                threadIdx = {unsigned(i % block[0]), unsigned(i / block[0] % block[1]), unsigned(i / block[0] / block[1])};
+                threadIdx = {(int)i % block[0], (int)i / block[0] % block[1], (int)i / block[0] / block[1]};
                 go_on(fibers[i]);
                 left = left || !fibers[i].done;
             }
