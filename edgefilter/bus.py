@@ -80,6 +80,7 @@ class _Room:
         self._pieces: list[Future[None]] = []
 
     def fill(self, samples: Any) -> None:
+        self.samples = None
         self._wait_for_pieces()  # the bus reads nothing of the pinned memory any more
         if self._pinned is None or self._pinned.shape != samples.shape:
             self._pinned = self._empty_pinned(samples.shape, samples.dtype)

@@ -54,9 +54,9 @@ class Card(Workers):
         try:
             self.name = runtime.getDeviceProperties(runtime.getDevice())["name"].decode()
             self.memory = int(runtime.memGetInfo()[0])
+            self._begin(cupy, cupyx.empty_pinned)
         except runtime.CUDARuntimeError as error:
             raise ConfigError(f"no card: {_line(error)}") from error
-        self._begin(cupy, cupyx.empty_pinned)
         self.failures = (
             cupy.cuda.memory.OutOfMemoryError,
             runtime.CUDARuntimeError,

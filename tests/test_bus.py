@@ -1,7 +1,9 @@
 """Windows go to a card and arrays come back while it computes; whoever does not wait for the other is found out."""
 
+import functools
 import inspect
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from edgefilter.bus import Downward, Upward
 from edgefilter.engine import Engine
 from edgefilter.sources.synthetic import VoltageSky
 from tests.emulator import streams
-from tests.emulator.card import CUPY, EmulatedCard
+from tests.emulator.card import EmulatedCard
 from tests.emulator.streams import RaceError
 from tests.test_reducer import VOLTAGE, power, recorded
 
@@ -24,8 +26,12 @@ def window(number, rows=40):
 
 
 def through(card, windows):
-    """Windows as a card finds them when it has computed with them, as a reducer takes them: the next one is staged."""
+    """Windows as a card finds them when it has computed with them, as a reducer takes them: the next one is staged.
+
+    The first one that is staged is given up.
+    """
     found, wait = [], None
+    card.stage(window(99))
     for at, samples in enumerate(windows):
         for near in windows[at : at + 2]:
             card.stage(near)
@@ -34,24 +40,56 @@ def through(card, windows):
         del there
         wait = card.fetch((computed,))
         del computed
-        other = CUPY.zeros((40, 4), np.uint8)  # where memory was let go of
+        other = card.zeros(samples.shape, np.uint8)  # where memory was let go of
         other += np.uint8(7)
         found.append(wait()[0].copy() - np.uint8(1))
     card.get(other)  # the host knows now of all that was sent
     return found
 
 
+class LazyPool:
+    """Threads that work as late as they may: when someone waits for a piece, and on the forgotten ones at the end."""
+
+    def __init__(self, *_):
+        self.left = []
+
+    def submit(self, work, *arguments):
+        piece = SimpleNamespace(run=functools.partial(work, *arguments))
+        piece.result = functools.partial(self.result, piece)
+        self.left.append(piece)
+        return piece
+
+    def result(self, piece):
+        if piece in self.left:
+            last = piece is self.left[-1]
+            self.left.remove(piece)
+            piece.run()
+            while last and self.left:
+                self.left.pop(0).run()
+
+    def shutdown(self):
+        pass
+
+
 @pytest.fixture
-def card(monkeypatch):
+def late(monkeypatch):
     monkeypatch.setattr(bus, "PIECE_BYTES", 64)
+    monkeypatch.setattr(bus, "ThreadPoolExecutor", LazyPool)
     with EmulatedCard() as made:
         yield made
 
 
-def test_windows_arrive_as_they_are(card):
+@pytest.mark.parametrize("rows", [40, 1 << 20])
+def test_windows_arrive_as_they_are(card, rows):
+    windows = [window(number, rows) for number in range(7)]
+    with card:
+        for samples, found in zip(windows, through(card, windows), strict=True):
+            np.testing.assert_array_equal(found, samples)
+
+
+def test_windows_arrive_however_late_the_threads_are(late):
     windows = [window(number) for number in range(7)]
-    for samples, found in zip(windows, through(card, windows), strict=True):
-        np.testing.assert_array_equal(found, samples)
+    np.testing.assert_array_equal(through(late, windows), windows)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 3)), min_size=1, max_size=12))
@@ -68,9 +106,10 @@ def test_whatever_was_staged_what_is_taken_is_there(steps):
 
 def test_the_same_array_with_other_samples_is_copied_again(card):
     samples = window(1)
-    for number in (2, 3, 4):
-        samples[:] = window(number)
-        np.testing.assert_array_equal(card.get(card.upload(samples)), samples)
+    with card:
+        for number in (2, 3, 4):
+            samples[:] = window(number)
+            np.testing.assert_array_equal(card.get(card.upload(samples)), samples)
 
 
 def test_cupy_takes_what_is_asked_of_it():
@@ -102,29 +141,40 @@ GUARDS = {
     "samples are there, and pinned memory is read, when a piece is done": ("up", "synchronize"),
     "what comes back has been computed": ("down", "wait_event"),
     "what comes back has come": ("down", "synchronize"),
+    "a window waits for the threads of the one before": ("fill", "_wait_for_pieces"),
+    "a block waits for the threads of its window": ("take", "_wait_for_pieces"),
 }
 
 
 @pytest.mark.parametrize("guard", GUARDS)
-def test_a_guard_that_is_missing_is_noticed(card, monkeypatch, guard):
+def test_a_guard_that_is_missing_is_noticed(late, monkeypatch, guard):
     """Each of them is needed: without it, something is used by two, or arrives as something else."""
-    windows = [window(number) for number in range(7)]
+    windows = [window(number) for number in range(8)]  # the last one goes where the first one was
     way, how = GUARDS[guard]
-    deaf = [room._stream for room in card._up._rooms] if way == "up" else [card._down._stream]
-    if how == "wait_event":
+    deaf = [room._stream for room in late._up._rooms] if way == "up" else [late._down._stream]
+    if how == "_wait_for_pieces":
+        whole = getattr(bus._Room, way)
+
+        def without(room, *samples):
+            with monkeypatch.context() as here:
+                here.setattr(room, how, nothing)
+                return whole(room, *samples)
+
+        monkeypatch.setattr(bus._Room, way, without)
+    elif how == "wait_event":
         for stream in deaf:
             monkeypatch.setattr(stream, how, nothing)
     else:
         whole = streams.Event.synchronize
         monkeypatch.setattr(streams.Event, how, lambda event: None if event.stream in deaf else whole(event))
     with pytest.raises((RaceError, AssertionError)):
-        np.testing.assert_array_equal(through(card, windows), windows)
+        np.testing.assert_array_equal(through(late, windows), windows)
 
 
-def test_memory_that_comes_back_is_kept_so_long(card, monkeypatch):
+def test_memory_that_comes_back_is_kept_so_long(late, monkeypatch):
     monkeypatch.setattr(Downward, "_under_way", property(lambda _: (), nothing), raising=False)
     with pytest.raises(RaceError, match="let go of"):
-        through(card, [window(1)])
+        through(late, [window(1)])
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ to compile the CUDA sources for the host with")

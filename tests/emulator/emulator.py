@@ -17,8 +17,6 @@ _SHIM = Path(__file__).parent / "shim.h"
 # Fortified, a jump from fiber to fiber is taken for an error.
 _OPTIONS = ("-O2", "-w", "-shared", "-fPIC", "-std=c++17", "-U_FORTIFY_SOURCE")
 _KERNEL = re.compile(r'extern "C" __global__ void (\w+)\(([^)]*)\)')
-_MOST_BLOCKS = 65535  # along the second and the third axis
-_MOST_THREADS = 256  # for which there are registers, however many the compiler takes
 _TYPES = {
     "int": np.int32,
     "long long": np.int64,
@@ -67,8 +65,6 @@ class _Module:
         assert shared_mem == 0
         size = np.ones(6, np.int32)
         size[: len(grid)], size[3 : 3 + len(block)] = grid, block
-        assert size[1:3].max() <= _MOST_BLOCKS
-        assert size[3:].prod() <= _MOST_THREADS
         held = []
         for kind, value in zip(self._kinds[name], args, strict=True):
             if kind.endswith("*"):

@@ -1,6 +1,5 @@
 // Just enough of CUDA for a host compiler: blocks run one after the other, the threads of a block as fibers that change
-// places at every barrier. The first and the last of the threads take turns in going first, and so do blocks: where a
-// barrier is missing, or blocks depend on each other, one order of the two shows it.
+// places at every barrier.
 #include <setjmp.h>
 #include <ucontext.h>
 
@@ -129,18 +128,12 @@ static void run(const int* grid, const int* block, const std::function<void()>& 
     blockDim = {block[0], block[1], block[2]};
     size_t threads = block[0] * block[1] * block[2];
     while (fibers.size() < threads) fibers.emplace_back();
-    static bool last_block_first = false, last_first = false;
-    last_block_first = !last_block_first;
-    long long blocks = 1LL * grid[0] * grid[1] * grid[2];
-    for (long long block_of = 0; block_of < blocks; block_of++) {
-        long long number = last_block_first ? blocks - 1 - block_of : block_of;
-        bool backward = last_first = !last_first;
+    for (long long number = 0; number < 1LL * grid[0] * grid[1] * grid[2]; number++) {
         blockIdx = {(int)(number % grid[0]), (int)(number / grid[0] % grid[1]), (int)(number / grid[0] / grid[1])};
         for (size_t i = 0; i < threads; i++) fibers[i].done = false;
-        for (bool left = true; left; backward = !backward) {
+        for (bool left = true; left;) {
             left = false;
-            for (size_t n = 0; n < threads; n++) {
-                size_t i = backward ? threads - 1 - n : n;
+            for (size_t i = 0; i < threads; i++) {
                 if (fibers[i].done) continue;
                 threadIdx = {(int)i % block[0], (int)i / block[0] % block[1], (int)i / block[0] / block[1]};
                 go_on(fibers[i]);

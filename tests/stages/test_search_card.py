@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from edgefilter.stages import search_card
 from edgefilter.stages.search import Search
 from edgefilter.stages.search_card import GUARD, CardSearch, FamilyOnCard
 from edgefilter.stages.whiten import Whiten
@@ -48,6 +49,22 @@ def test_events_are_those_of_the_cpu(card, lost, channels, rows, dm, block):
             np.testing.assert_allclose(found.snr[order], expected.snr[other], rtol=GUARD)
     assert here.guarded == 0
     assert len(here._families) < len(there._families)  # more at a time
+
+
+def test_more_trials_than_a_launch_can_take_are_searched_in_several(card, monkeypatch):
+    plan = make_plan(32, rows=256, dm=(0, 200), snr=5)
+    sky = noise(plan, 4096, 1)
+    add_pulse(plan, sky, 12 * 256 + 30, 100, 2, 25)
+    blocks = whitened(CardWhiten(plan, card), plan, sky)
+    found, families = [], []
+    for most in (search_card._MOST_TRIALS, 1):
+        monkeypatch.setattr(search_card, "_MOST_TRIALS", most)
+        stage = CardSearch(plan, card)
+        found.append(stage.reduce(around(plan, stage, blocks, 12), 12))
+        families.append(len(stage._families))
+    assert families[0] < families[1]
+    for name in ("row", "dm", "snr"):
+        np.testing.assert_array_equal(getattr(found[0], name), getattr(found[1], name))
 
 
 def test_a_decision_near_the_threshold_is_counted(card):
