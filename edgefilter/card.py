@@ -33,6 +33,7 @@ class Card(Workers):
         If there is no card, or no CuPy to use it with.
     """
 
+    backend = "gpu"
     name: str
     memory: int
 

@@ -50,8 +50,6 @@ class Replay:
         self._store = connect(store, create=True)
         self._node = node
         self.tally = Tally()
-        self.guarded = 0
-        """As of the reducer, once all is reduced."""
 
     def run(self) -> Iterator[int]:
         """Reduce all; yield, after each block, the number of samples that are done."""
@@ -63,4 +61,3 @@ class Replay:
                     yield min(stop, self._source.samples)
                 else:
                     engine.finish()
-            self.guarded = engine.reducer.guarded

@@ -27,10 +27,13 @@ class Workers:
 
     Attributes
     ----------
+    backend
+        What reduces, as the ledger calls it.
     failures
         Exceptions that say that the device has failed, and not the work; none for threads.
     """
 
+    backend = "cpu"
     failures: tuple[type[Exception], ...] = ()
 
     def __init__(self, threads: int = 0) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefilter.cells import Cells, Flag, FlagCost, Rows
+from edgefilter.cells import UNGUARDED, Cells, Flag, FlagCost, Guarded, Rows
 from edgefilter.plan import Plan
 from edgefilter.workers import Workers
 from edgefilter_kernels.integrate import Sums, integrate, zero_sums
@@ -32,6 +32,8 @@ class Reduced:
         int64 ``[flag, channel]``: cells of the extent that have this bit at all.
     cost
         What flagging costs, where it was measured.
+    guarded
+        Flags that another device may have set otherwise, where they were looked at.
     """
 
     rows: Rows
@@ -40,6 +42,7 @@ class Reduced:
     occupancy: NDArray[np.int64]
     raised: NDArray[np.int64]
     cost: tuple[FlagCost, ...] = ()
+    guarded: Guarded = UNGUARDED
 
 
 class Integrate:
@@ -99,7 +102,7 @@ class Integrate:
         spectrum = np.full_like(sums.total, np.nan)
         np.divide(sums.total, sums.good, out=spectrum, where=sums.good > 0)
         rows = Rows(cells.start // per_row, sums.stokes, sums.weight)
-        return Reduced(rows, spectrum, sums.good, sums.occupancy, sums.raised, cells.cost)
+        return Reduced(rows, spectrum, sums.good, sums.occupancy, sums.raised, cells.cost, cells.guarded)
 
 
 def stokes_matrix(products: tuple[str, ...], stokes: str) -> NDArray[np.float64]:

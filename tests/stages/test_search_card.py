@@ -59,7 +59,8 @@ def test_a_decision_near_the_threshold_is_counted(card):
     def search(snr):
         plan = make_plan(32, rows=256, dm=(0, 200), snr=snr)
         stage = CardSearch(plan, card)
-        return stage.reduce(around(plan, stage, blocks, 12), 12), stage.guarded
+        found = stage.reduce(around(plan, stage, blocks, 12), 12)
+        return found, found.guarded
 
     events, guarded = search(5.0)
     assert guarded == 0
