@@ -46,7 +46,7 @@ def test_events_are_those_of_the_cpu(card, lost, channels, rows, dm, block):
                 np.testing.assert_array_equal(getattr(found, name)[order], getattr(expected, name)[other])
                 assert getattr(found, name).dtype == getattr(expected, name).dtype
             np.testing.assert_allclose(found.snr[order], expected.snr[other], rtol=GUARD)
-    assert here.guarded == 0
+    assert found.guarded == 0
     assert len(here._families) < len(there._families)  # more at a time
 
 
