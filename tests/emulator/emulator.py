@@ -23,7 +23,14 @@ _TYPES = {
     "float": np.float32,
     "double": np.float64,
     "unsigned short": np.uint16,
+    "short": np.int16,
+    "signed char": np.int8,
+    "unsigned char": np.uint8,
+    "bool": np.bool_,
+    "float2": np.complex64,
 }
+_GRID, _BLOCK, _THREADS = ((1 << 31) - 1, 65535, 65535), (1024, 1024, 64), 1024
+"""What a launch may ask for."""
 
 
 @functools.cache
@@ -49,8 +56,8 @@ class _Module:
                 for i, kind in enumerate(kinds)
             )
             code.append(
-                f'extern "C" void run_{name}(const int* size, void** arguments)\n'
-                f"{{ run(size, size + 3, [=] {{ {name}({values}); }}); }}"
+                f'extern "C" const char* run_{name}(const int* size, void** arguments)\n'
+                f"{{ return run(size, size + 3, [=] {{ {name}({values}); }}); }}"
             )
             self._kinds[name] = kinds
         stem = Path(_folder().name) / hashlib.sha256("\n".join(code).encode()).hexdigest()
@@ -63,6 +70,9 @@ class _Module:
 
     def _run(self, name, grid, block, args, shared_mem):
         assert shared_mem == 0
+        for sizes, most in ((grid, _GRID), (block, _BLOCK)):
+            assert all(0 < one <= limit for one, limit in zip(sizes, most, strict=False)), (name, sizes)
+        assert np.prod(block) <= _THREADS
         size = np.ones(6, np.int32)
         size[: len(grid)], size[3 : 3 + len(block)] = grid, block
         held = []
@@ -70,8 +80,14 @@ class _Module:
             if kind.endswith("*"):
                 assert isinstance(value, OnCard)
                 assert value.flags.c_contiguous
+                # Structures, and bytes that are packed numbers, are arrays of another type here.
+                assert value.dtype == _TYPES.get(kind[:-1].strip(), value.dtype), (name, kind, value.dtype)
             else:
+                assert isinstance(value, np.generic)
                 assert value.dtype == _TYPES[kind]
             held.append(np.asarray(value))
         pointers = (ctypes.c_void_p * len(held))(*(value.ctypes.data for value in held))
-        getattr(self._library, f"run_{name}")(size.ctypes.data_as(ctypes.c_void_p), pointers)
+        run = getattr(self._library, f"run_{name}")
+        run.restype = ctypes.c_char_p
+        fault = run(size.ctypes.data_as(ctypes.c_void_p), pointers)
+        assert fault is None, f"{name}: {fault.decode()}"

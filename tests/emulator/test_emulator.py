@@ -1,0 +1,52 @@
+"""The emulator finds what a card would not forgive."""
+
+import numpy as np
+import pytest
+
+from edgefilter_kernels.cuda import raw
+from tests.emulator import emulator
+from tests.emulator.card import there
+
+THREADS = 64
+
+
+@pytest.fixture
+def run(card, monkeypatch):
+    """Run a kernel's body by one block of 64 threads; ``out`` is int32 [64]."""
+    if raw.module is not emulator.module:
+        pytest.skip("a card finds no faults")
+
+    def run(body, before=""):
+        code = f'{before}\nextern "C" __global__ void tried(int* out, int n)\n{{ int i = threadIdx.x; {body} }}'
+        monkeypatch.setattr(raw, "text", lambda _: code)
+        out = there(np.zeros(THREADS, np.int32))
+        emulator._Module("", ()).get_function("tried")((1,), (THREADS,), (out, np.int32(THREADS)), 0)
+        return np.asarray(out).tolist()
+
+    return run
+
+
+@pytest.mark.parametrize("away", [1, THREADS - 1])
+def test_a_missing_barrier_shows(run, away):
+    write, read = f"__shared__ int seen[{THREADS}]; seen[i] = i;", f"out[i] = seen[(i + {away}) % n];"
+    wanted = [(i + away) % THREADS for i in range(THREADS)]
+    assert run(f"{write} __syncthreads(); {read}") == wanted
+    assert run(f"{write} {read}") != wanted
+
+
+def test_shared_memory_that_nobody_wrote_shows(run):
+    assert 0 not in run("__shared__ int some; out[i] = some;")
+
+
+def test_threads_must_come_to_the_same_barrier(run):
+    with pytest.raises(AssertionError, match="different barriers"):
+        run("if (i % 2) {\n__syncthreads();\n} else {\n__syncthreads();\n}")
+    with pytest.raises(AssertionError, match="ended while others"):
+        run("if (i == 3) return; __syncthreads();")
+
+
+def test_more_shared_memory_than_there_is_shows(run):
+    body = "__shared__ int room[%s]; room[i] = i; __syncthreads(); out[i] = room[i ^ 1];"
+    assert run(body % "12 << 10") == [i ^ 1 for i in range(THREADS)]
+    with pytest.raises(AssertionError, match="more shared memory"):
+        run(body % "(12 << 10) + 1")
