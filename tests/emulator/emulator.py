@@ -3,6 +3,7 @@
 import ctypes
 import functools
 import hashlib
+import mmap
 import re
 import subprocess
 import tempfile
@@ -29,6 +30,7 @@ _TYPES = {
     "bool": np.bool_,
     "float2": np.complex64,
 }
+_C = ctypes.CDLL(None)
 _GRID, _BLOCK, _THREADS = ((1 << 31) - 1, 65535, 65535), (1024, 1024, 64), 1024
 """What a launch may ask for."""
 
@@ -75,7 +77,7 @@ class _Module:
         assert np.prod(block) <= _THREADS
         size = np.ones(6, np.int32)
         size[: len(grid)], size[3 : 3 + len(block)] = grid, block
-        held = []
+        held, fenced = [], {}
         for kind, value in zip(self._kinds[name], args, strict=True):
             if kind.endswith("*"):
                 assert isinstance(value, OnCard)
@@ -85,9 +87,30 @@ class _Module:
             else:
                 assert isinstance(value, np.generic)
                 assert value.dtype == _TYPES[kind]
-            held.append(np.asarray(value))
-        pointers = (ctypes.c_void_p * len(held))(*(value.ctypes.data for value in held))
+            if kind.endswith("*"):  # of those that are given twice there is one
+                held.append(fenced.setdefault((value.ctypes.data, value.nbytes), _Fenced(value)).address)
+            else:
+                held.append(np.asarray(value))
+        pointers = (ctypes.c_void_p * len(held))(*(one if isinstance(one, int) else one.ctypes.data for one in held))
         run = getattr(self._library, f"run_{name}")
         run.restype = ctypes.c_char_p
         fault = run(size.ctypes.data_as(ctypes.c_void_p), pointers)
         assert fault is None, f"{name}: {fault.decode()}"
+        for one in fenced.values():
+            one.take_back()
+
+
+class _Fenced:
+    """A copy of an array that ends where memory ends: who goes further dies as on a card, and Python says where."""
+
+    def __init__(self, array):
+        self._array = array
+        size = -(-max(array.nbytes, 1) // mmap.PAGESIZE) * mmap.PAGESIZE
+        self._room = mmap.mmap(-1, size + mmap.PAGESIZE)
+        end = ctypes.addressof(ctypes.c_char.from_buffer(self._room)) + size
+        assert _C.mprotect(ctypes.c_void_p(end), mmap.PAGESIZE, 0) == 0
+        self.address = end - array.nbytes
+        ctypes.memmove(self.address, array.ctypes.data, array.nbytes)
+
+    def take_back(self):
+        ctypes.memmove(self._array.ctypes.data, self.address, self._array.nbytes)

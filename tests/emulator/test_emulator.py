@@ -1,5 +1,11 @@
 """The emulator finds what a card would not forgive."""
 
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -8,6 +14,7 @@ from tests.emulator import emulator
 from tests.emulator.card import there
 
 THREADS = 64
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -50,3 +57,20 @@ def test_more_shared_memory_than_there_is_shows(run):
     assert run(body % "12 << 10") == [i ^ 1 for i in range(THREADS)]
     with pytest.raises(AssertionError, match="more shared memory"):
         run(body % "(12 << 10) + 1")
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ to compile the CUDA sources for the host with")
+def test_a_step_beyond_an_array_ends_the_process():
+    code = (
+        "import numpy as np\n"
+        "from tests.emulator import emulator\n"
+        "from tests.emulator.card import there\n"
+        "emulator.raw.text = lambda _: 'extern \"C\" __global__ void tried(int* out, int n) { out[n] = 1; }'\n"
+        "tried = emulator._Module('', ()).get_function('tried')\n"
+        "out = there(np.zeros(5, np.int32))\n"
+        "for n in (4, 5):\n"
+        "    tried((1,), (1,), (out, np.int32(n)), 0)\n"
+        "    print(out.view(np.ndarray)[-1], flush=True)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (ended.returncode, ended.stdout) == (-signal.SIGSEGV, "1\n"), ended.stderr
