@@ -31,8 +31,8 @@ _TYPES = {
     "float2": np.complex64,
 }
 _C = ctypes.CDLL(None)
-_GRID, _BLOCK, _THREADS = ((1 << 31) - 1, 65535, 65535), (1024, 1024, 64), 1024
-"""What a launch may ask for."""
+_GRID, _BLOCK, _THREADS = ((1 << 31) - 1, 65535, 65535), (1024, 1024, 64), 256
+"""What a launch may ask for; of threads, what the test of the compiled kernels takes."""
 
 
 @functools.cache
