@@ -5,11 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from edgefilter import backend
+from edgefilter.backend import Compute
 from edgefilter.cells import Flag, Guarded
+from edgefilter.cli.show import closing_lines
+from edgefilter.config import NodeConfig, validate
+from edgefilter.replaying import Replay
 from edgefilter.stages.channelise import Channelise
 from edgefilter.stages.doubt import TRANSFORM
 from edgefilter.stages.flag import FlagStage
+from edgefilter.tally import Tally
 from edgefilter.workers import Workers
+from tests.node import running
 from tests.stages import test_channelise, test_flag
 
 ALL_KINDS = {"mask": ((1385.0, 1386.0),), "protect": ((1390.0, 1392.0),)}
@@ -129,3 +136,19 @@ def test_lost_cells_are_not_looked_at(card):
     ours = cells.moved(card.put)
     FlagStage(plan, card).reduce(ours)
     assert ours.guarded.cells == 54 * 32
+
+
+def test_a_run_says_how_many_flags_of_how_many(card, monkeypatch, tmp_path):
+    monkeypatch.setattr(backend, "Card", lambda: card)
+    settings = validate(NodeConfig, running.tree(tmp_path))
+    replay = Replay(running.sky(0.6), settings, tmp_path / "store", compute=Compute("gpu"))
+    for _ in replay.run():
+        pass
+    tally = replay.tally
+    assert (tally.blocks, tally.card_blocks) == (3, 3)
+    assert tally.guarded_cells == replay.plan.cells_per_block * 32  # of the first block
+    assert 0 <= tally.guarded_flags < 1e-2 * tally.guarded_cells
+    said = "\n".join(closing_lines(Tally.of(tally.counts()), "store"))
+    assert "reduced by: card 3 blocks, processor 0" in said
+    assert f"flags of {tally.guarded_flags} ({tally.guarded_flags / tally.guarded_cells:.2%})" in said
+    assert f"of {tally.guarded_cells} cells" in said
