@@ -10,8 +10,8 @@ from edgefilter.errors import ConfigError
 from edgefilter.plan import Plan
 from edgefilter.workers import Workers
 
-CARD = "gpu"
-PROCESSOR = "cpu"
+CARD = Card.backend
+PROCESSOR = Workers.backend
 
 Tell = Callable[[str, str], None]
 """Told what reduces from now on, :data:`CARD` or :data:`PROCESSOR`, and in a line which one that is and why."""

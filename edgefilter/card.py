@@ -35,6 +35,7 @@ class Card(Workers):
         If there is no card, or no CuPy to use it with.
     """
 
+    backend = "gpu"
     name: str
     memory: int
     ahead = True

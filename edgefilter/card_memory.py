@@ -39,8 +39,8 @@ def card_memory(plan: Plan) -> dict[str, int]:
     parts = {
         # One window is computed, the next one comes.
         "samples": ROOMS * (plan.samples_per_block + plan.filter_samples) * plan.stream.sample_bytes,
-        # One block in 16 is flagged again, in a copy.
-        "cells": 2 * cells * channels * (4 * products + 4 * hands * plan.voltage + 2),
+        # One block in 16 is flagged again, in a copy; fourth moments once more, where clipping is undone.
+        "cells": cells * channels * (2 * (4 * products + 2) + 3 * 4 * hands * plan.voltage),
         # What is transformed, as much again for cuFFT, and sums of it, which are more if few spectra make a cell.
         "filterbank": 4 * max(BATCH_BYTES, spectrum * min(plan.spectra_per_cell, FLUSH)) * plan.voltage,
         "flagging": _flagging(plan),

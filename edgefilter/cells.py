@@ -56,6 +56,29 @@ class FlagCost:
     cells: int
 
 
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """Decisions of a card so near to their thresholds that the processor may have made them otherwise.
+
+    Parameters
+    ----------
+    events
+        Of the search: events found or not found.
+    flags
+        Cells whose flags may be others, of those that were looked at.
+    cells
+        Cells that were looked at.
+    """
+
+    events: int = 0
+    flags: int = 0
+    cells: int = 0
+
+
+UNGUARDED = Guarded()
+"""None: where no card reduces."""
+
+
 def hands_of(products: tuple[str, ...]) -> int:
     """Products that add up to the intensity."""
     return 2 if products[:2] in (("XX", "YY"), ("AA", "BB")) else 1
@@ -86,6 +109,8 @@ class Cells:
         before flagging.
     cost
         What flagging costs, where this block is one of those that it is measured on.
+    guarded
+        Flags that another device may have set otherwise, where this block is one of those that are looked at.
     """
 
     start: int
@@ -96,6 +121,7 @@ class Cells:
     moment4: NDArray[np.float32] | None = None
     tagged: NDArray[np.int64] | None = None
     cost: tuple[FlagCost, ...] = ()
+    guarded: Guarded = UNGUARDED
 
     def moved(self, move: Callable[[Any], Any]) -> Self:
         """Return them with each array of all cells where ``move`` takes it."""

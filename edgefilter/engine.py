@@ -155,7 +155,7 @@ class Engine:
         row = harvest.ledger
         own = Tally()
         for tally in (own, self.tally):
-            tally.add(row, harvest.pulses, sum(len(product.content) for product in harvest.products))
+            tally.add(row, harvest.pulses, sum(len(product.content) for product in harvest.products), done.guarded)
         self._keep_products(harvest.products, done.block + 1, own)
         flagged = sum(row.cells_flagged.values()) / row.cells if row.cells else 0.0
         return ReducedSummary(done.block, row.samples.expected, row.samples.received, flagged, harvest.pulses)

@@ -165,4 +165,5 @@ class Harvester:
             bytes_out=bytes_out,
             candidates=len(done.pulses),
             candidates_overflow=done.overflow,
+            backend=done.backend,
         )

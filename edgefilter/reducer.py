@@ -11,13 +11,13 @@ block, a few blocks early, yields the same products from there on (law 1).
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 import numpy as np
 
 from edgefilter.card import Card
-from edgefilter.cells import Rows
+from edgefilter.cells import UNGUARDED, Guarded, Rows
 from edgefilter.chunk import Chunk, Loss, SampleAccount
 from edgefilter.plan import Plan
 from edgefilter.stages.channelise import front
@@ -63,6 +63,10 @@ class ReducedBlock:
         Pulses that arrive at the top of the band in this block, strongest first.
     overflow
         Candidates that the bounded buffers could not take.
+    backend
+        What reduced it, as :class:`~edgefilter.workers.Workers` calls it.
+    guarded
+        Decisions that another device may have made otherwise.
     """
 
     block: int
@@ -71,6 +75,8 @@ class ReducedBlock:
     kept_cells: int
     pulses: tuple[Kept, ...]
     overflow: int
+    backend: str = Workers.backend
+    guarded: Guarded = UNGUARDED
 
 
 class Reducer:
@@ -90,6 +96,7 @@ class Reducer:
 
     def __init__(self, plan: Plan, workers: Workers, first_block: int = 0, stream_block: int = 0) -> None:
         self.plan = plan
+        self._backend = workers.backend
         self._front = front(plan, workers)
         self._flag = FlagStage(plan, workers)
         self._integrate = Integrate(plan, workers)
@@ -120,11 +127,6 @@ class Reducer:
     def latency_blocks(self) -> int:
         """Blocks after a block that must have come before its products are made."""
         return max(self._search_after + 2, self._keep.after)
-
-    @property
-    def guarded(self) -> int:
-        """Decisions of a card's search so far that are so near to the threshold that the processor may differ."""
-        return self._search.guarded
 
     @property
     def next_raw(self) -> int:
@@ -251,7 +253,14 @@ class Reducer:
         ]
         overflow = found.overflow + (events.overflow if events is not None else 0)
         return ReducedBlock(
-            block, samples, reduced, self._keep.kept_cells(regions, reduced.rows), tuple(kept), overflow
+            block,
+            samples,
+            reduced,
+            self._keep.kept_cells(regions, reduced.rows),
+            tuple(kept),
+            overflow,
+            self._backend,
+            replace(reduced.guarded, events=events.guarded if events is not None else 0),
         )
 
     def _forget(self) -> None:

@@ -52,8 +52,6 @@ class Replay:
         self._store: Store | None = None
         self._node = node
         self.tally = Tally()
-        self.guarded = 0
-        """As of the reducer, once all is reduced."""
 
     def run(self) -> Iterator[int]:
         """Reduce all; yield, after each block, the number of samples that are done.
@@ -73,7 +71,6 @@ class Replay:
                 else:
                     engine.feed(raw, ahead=self._read)
                     yield min(raw.stop, self._source.samples)
-            self.guarded = engine.reducer.guarded
 
     def _keep(self, products: Sequence[Product], _block: int, _tally: Tally) -> None:
         if self._store is None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from edgefilter.cells import FLAGGERS, flag_name
+from edgefilter.cells import FLAGGERS, UNGUARDED, Guarded, flag_name
 
 if TYPE_CHECKING:
     from edgefilter.products.tables import LedgerRow, PulseRow
@@ -13,13 +13,16 @@ if TYPE_CHECKING:
 _REMEMBERED = 1000
 _PLAIN = (
     "blocks", "expected", "received", "cells", "cells_lost", "cells_discarded", "cells_kept", "bytes_in", "bytes_out",
-    "candidates", "overflow",
+    "candidates", "overflow", "card_blocks", "guarded_events", "guarded_flags", "guarded_cells",
 )  # fmt: skip
 
 
 @dataclass(slots=True)
 class Tally:
-    """Sums over the blocks of a run, and its strongest candidates (at most 1000 of them)."""
+    """Sums over the blocks of a run, and its strongest candidates (at most 1000 of them).
+
+    ``card_blocks`` are those that a card has reduced; ``guarded_…`` are :class:`~edgefilter.cells.Guarded` of them.
+    """
 
     blocks: int = 0
     expected: int = 0
@@ -34,9 +37,15 @@ class Tally:
     bytes_out: int = 0
     candidates: int = 0
     overflow: int = 0
+    card_blocks: int = 0
+    guarded_events: int = 0
+    guarded_flags: int = 0
+    guarded_cells: int = 0
     _strongest: "list[tuple[float, int, PulseRow]]" = field(default_factory=list)
 
-    def add(self, row: "LedgerRow", pulses: "tuple[PulseRow, ...]", bytes_out: int) -> None:
+    def add(
+        self, row: "LedgerRow", pulses: "tuple[PulseRow, ...]", bytes_out: int, guarded: Guarded = UNGUARDED
+    ) -> None:
         """Add a block."""
         self.blocks += 1
         self.expected += row.samples.expected
@@ -52,6 +61,10 @@ class Tally:
         self.bytes_in += row.bytes_in
         self.bytes_out += bytes_out
         self.overflow += row.candidates_overflow
+        self.card_blocks += row.backend == "gpu"
+        self.guarded_events += guarded.events
+        self.guarded_flags += guarded.flags
+        self.guarded_cells += guarded.cells
         for pulse in pulses:
             self.candidates += 1
             heapq.heappush(self._strongest, (pulse.snr, -self.candidates, pulse))

@@ -28,12 +28,15 @@ class Workers:
 
     Attributes
     ----------
+    backend
+        What reduces, as the ledger calls it.
     failures
         Exceptions that say that the device has failed, and not the work; none for threads.
     ahead
         Whether :meth:`stage` takes a window while the one before is reduced, so that it pays to read it early.
     """
 
+    backend = "cpu"
     failures: tuple[type[Exception], ...] = ()
     ahead = False
 

@@ -13,28 +13,8 @@ from edgefilter.engine import Engine
 from edgefilter.errors import CardError, ConfigError
 from edgefilter.sources.synthetic import SkyPulse, VoltageSky
 from edgefilter.stages.cost import EVERY
-from tests.emulator.card import EmulatedCard
+from tests.emulator.card import EmulatedCard, FailingCard, LostError
 from tests.test_reducer import VOLTAGE, power, recorded
-
-
-class LostError(RuntimeError):
-    """What CuPy raises of a card that is lost."""
-
-
-class FailingCard(EmulatedCard):
-    """Fails at the samples of one window, the first of which is number 0."""
-
-    failures = (LostError,)
-
-    def __init__(self, window):
-        super().__init__()
-        self.left = window
-
-    def upload(self, samples):
-        self.left -= 1
-        if self.left < 0:
-            raise LostError("cudaErrorDeviceUnavailable:\nall is lost")
-        return super().upload(samples)
 
 
 @pytest.fixture

@@ -74,9 +74,6 @@ def command(
         console.print(candidates_table(replay.tally, replay.plan))
         for line in closing_lines(replay.tally, store):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
-        if replay.guarded:
-            near = f"{replay.guarded} events are so near to the threshold that the processor may decide otherwise"
-            console.print(near, highlight=False, soft_wrap=True)
         if report:
             console.print(report_beside(store), markup=False, highlight=False, soft_wrap=True)
     finally:

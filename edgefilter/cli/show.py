@@ -69,6 +69,13 @@ def closing_lines(tally: "Tally", store: str) -> list[str]:
         + (f", reduced {tally.bytes_in / tally.bytes_out:.1f} times" if tally.bytes_out else ""),
         f"products of {tally.blocks} blocks lie in {store}",
     ]
+    if tally.card_blocks:
+        doubt = _part(tally.guarded_flags, tally.guarded_cells)
+        lines[-1:-1] = [
+            f"reduced by: card {tally.card_blocks} blocks, processor {tally.blocks - tally.card_blocks}",
+            f"within the guard bands, where the processor may decide otherwise: {tally.guarded_events} events; "
+            f"flags of {doubt} of {tally.guarded_cells} cells, those of one block in 16",
+        ]
     if tally.overflow:
         lines.insert(
             0, f"warning: {tally.overflow} candidates beyond the bounded buffers were dropped (see the ledger)"

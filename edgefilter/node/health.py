@@ -166,7 +166,10 @@ _GAUGES = {
     "ring_capacity_seconds": "Depth of the ring.",
 }
 _ARRIVED = ("bytes", "samples", "frames")
-_REDUCED = ("blocks", "expected", "received", "candidates", "overflow", "bytes_in", "bytes_out")
+_REDUCED = (
+    "blocks", "expected", "received", "candidates", "overflow", "bytes_in", "bytes_out", "card_blocks",
+    "guarded_events", "guarded_flags", "guarded_cells",
+)  # fmt: skip
 
 Values = Sequence[tuple[tuple[str, ...], float]]
 

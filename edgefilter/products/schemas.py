@@ -107,6 +107,7 @@ LEDGER = _schema(
     _field("bytes_out", pa.int64(), "B", "bytes of the block's other products"),
     _field("candidates", pa.int64(), "", "pulse candidates in the table"),
     _field("candidates_overflow", pa.int64(), "", "pulse trials that did not fit into the candidate buffer"),
+    _field("backend", pa.string(), "", "what reduced it, cpu or gpu; null, as in older files, is cpu"),
 )
 """One row a block: the account of what came and what became of it."""
 

@@ -119,6 +119,8 @@ class LedgerRow:
         Raw bytes received; bytes of the block's other products.
     candidates, candidates_overflow
         Rows in ``pulses``; trials that the candidate buffer could not take.
+    backend
+        What reduced it: ``cpu`` or ``gpu``.
     """
 
     sample_start: int
@@ -132,6 +134,7 @@ class LedgerRow:
     bytes_out: int
     candidates: int
     candidates_overflow: int
+    backend: str = "cpu"
 
 
 def pulses_table(provenance: Provenance, block: Block, rows: Sequence[PulseRow]) -> pa.Table:
@@ -196,6 +199,7 @@ def ledger_table(provenance: Provenance, block: Block, row: LedgerRow) -> pa.Tab
         "bytes_out": [row.bytes_out],
         "candidates": [row.candidates],
         "candidates_overflow": [row.candidates_overflow],
+        "backend": [row.backend],
     }
     table = _table(LEDGER, provenance, block, 1, _start(block, 1) | columns)
     check_balance(table)

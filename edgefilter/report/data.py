@@ -5,6 +5,7 @@ of its spectra and flags (see :mod:`edgefilter.report.waterfall`) no more than a
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -62,6 +63,8 @@ class Run:
         Its name: node, stream's id, digest of the settings.
     codes
         Versions of edgefilter that made it.
+    backends
+        Number of blocks by what reduced them, ``cpu`` or ``gpu``.
     header, settings
         The stream's header and the settings, None where the store does not hold them.
     blocks
@@ -88,6 +91,7 @@ class Run:
     stream: str
     config: str
     codes: tuple[str, ...]
+    backends: dict[str, int]
     header: Stream | None
     settings: dict[str, Any] | None
     blocks: NDArray[np.int64]
@@ -235,6 +239,8 @@ def _run(
         stream=stream,
         config=config,
         codes=tuple(sorted(pc.unique(ledger.column("code")).to_pylist())),
+        # Files that are older than the column were made by the processor.
+        backends=dict(sorted(Counter(ledger.column("backend").fill_null("cpu").to_pylist()).items())),
         header=header,
         settings=settings,
         blocks=blocks,

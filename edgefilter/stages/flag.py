@@ -1,10 +1,13 @@
 """The stage that flags a block, and what that costs; the chain itself is in :mod:`edgefilter.stages.flagger`."""
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edgefilter.cells import Cells, Flag, hands_of
+from edgefilter.card import Card
+from edgefilter.cells import Cells, Flag, Guarded, hands_of
 from edgefilter.plan import Plan
 from edgefilter.stages.cost import EVERY, CostMeter
+from edgefilter.stages.doubt import leans
 from edgefilter.stages.flagger import Flagger
 from edgefilter.workers import Workers
 
@@ -42,9 +45,35 @@ class FlagStage:
         if cells.power.shape[1] != self._plan.channels:
             raise ValueError(f"cells {cells.power.shape} have not the {self._plan.channels} channels of the plan")
         self.flagger.flag(cells.power, cells.moment4, cells.accumulated, hands_of(cells.products), cells.flags)
+        block = cells.start // self._plan.cells_per_block
+        if block % EVERY == 0 and isinstance(self._workers, Card):
+            cells.guarded = self.guarded(cells)
         tagged = cells.flags & np.uint16(Flag.TAGGED) != 0
         cells.tagged = self._workers.get(np.count_nonzero(tagged, axis=0)).astype(np.int64)
         cells.flags &= ~np.uint16(Flag.TAGGED)
-        block = cells.start // self._plan.cells_per_block
         if block % EVERY == 0:
             cells.cost = CostMeter(self._plan, self.flagger).measure(cells.moved(self._workers.get), block)
+
+    def guarded(self, cells: Cells) -> Guarded:
+        """Count the flags that another device may have set otherwise.
+
+        Parameters
+        ----------
+        cells
+            The block as the flagger has left it, TAGGED among its flags.
+        """
+        inside, lost = self.in_doubt(cells), cells.flags & np.uint16(Flag.LOST) != 0
+        number, gone = (int(self._workers.get(np.count_nonzero(which, axis=0)).sum()) for which in (inside, lost))
+        return Guarded(flags=number, cells=cells.flags.size - gone)
+
+    def in_doubt(self, cells: Cells) -> NDArray[np.bool_]:
+        """Find them; bool ``[time, channel]``, where the cells are."""
+        hands, accumulated = hands_of(cells.products), self._workers.get(cells.accumulated)
+        known = accumulated[accumulated > 0]
+        spectra = int(np.median(known)) if len(known) else 0
+        inside: NDArray[np.bool_] = self._workers.zeros(cells.flags.shape, np.bool_)
+        for lean in leans(spectra, hands, self._plan.voltage):
+            flags = cells.flags & np.uint16(Flag.LOST)
+            self.flagger.flag(cells.power, cells.moment4, cells.accumulated, hands, flags, lean)
+            inside |= flags != cells.flags
+        return inside

@@ -18,6 +18,7 @@ from scipy.special import ndtr, ndtri
 from edgefilter.cells import Flag
 from edgefilter.config import FlagSettings
 from edgefilter.stages.clipped import unclipped
+from edgefilter.stages.doubt import UPRIGHT, Lean
 from edgefilter.stages.health import Left, judge
 from edgefilter.stages.sky import Guard
 from edgefilter.stages.thresholds import gamma_quantile, kurtosis_limits, kurtosis_sigma, power_limit
@@ -106,6 +107,7 @@ class Flagger:
         accumulated: NDArray[np.int32],
         hands: int,
         flags: NDArray[np.uint16],
+        lean: Lean = UPRIGHT,
     ) -> None:
         r"""Set bits of ``flags``.
 
@@ -121,23 +123,25 @@ class Flagger:
             Products that add up to the intensity.
         flags
             uint16 ``[time, channel]``, changed in place. LOST cells stay LOST and nothing else.
+        lean
+            Which way decisions lean; see :mod:`edgefilter.stages.doubt`.
         """
         times, channels = flags.shape
         if self._masked.size:
             lost = flags[:, self._masked] & np.uint16(Flag.LOST) != 0
             flags[:, self._masked] |= np.where(lost, np.uint16(0), np.uint16(Flag.MASK))
         put, accumulated = self.workers.put, self.workers.get(accumulated)
-        background = self._background(power, accumulated, hands, flags)
-        self._zero_dm.flag(power, hands, background.centre, background.sigma, flags)
+        background = self._background(power, accumulated, hands, flags, lean)
+        self._zero_dm.flag(power, hands, background.centre, background.sigma / lean.power, flags)
         if moment4 is None or background.spectra < _LEAST_SPECTRA or not self._settings.kurtosis_sigma:
             moment4 = self.workers.empty((times, channels, 0), np.float32)
         else:
             moment4 = unclipped(power, moment4, accumulated, flags, background.centre, background.sigma, self.workers)
         marks = self.workers.empty((times, channels), np.uint8)
         groups = self.workers.empty((-(-times // GROUP), channels), np.uint8)
-        moments = self._evidence(power, moment4, accumulated, hands, background, flags, marks, groups)
+        moments = self._evidence(power, moment4, accumulated, hands, background, flags, marks, groups, lean)
         left = Left.of(moments, background.centre, background.sigma, background.spectra)
-        judged = self.workers.beside(lambda: judge(left, self._settings))
+        judged = self.workers.beside(lambda: judge(left, self._settings, lean.channel))
         self._guard.mark(marks, groups, background.live, background.times)
         channel = judged()
         channel[self._protected & (channel != 0)] = Flag.TAGGED
@@ -152,7 +156,12 @@ class Flagger:
         self.workers.over(times, run)
 
     def _background(
-        self, power: NDArray[np.float32], accumulated: NDArray[np.int32], hands: int, flags: NDArray[np.uint16]
+        self,
+        power: NDArray[np.float32],
+        accumulated: NDArray[np.int32],
+        hands: int,
+        flags: NDArray[np.uint16],
+        lean: Lean,
     ) -> Background:
         channels = flags.shape[1]
         step = int(np.clip(len(power) // _QUANTILE_TIMES, 1, 4))
@@ -168,10 +177,10 @@ class Flagger:
         spectra = int(np.median(known)) if len(known) else 0
         measured = (quantiles[0] - quantiles[1]) / _BETWEEN
         if spectra:
-            centre, sigma = _mixed(quantiles, count[0], spectra * hands)
+            centre, sigma = _mixed(quantiles, count[0], spectra * hands, lean)
             expected = centre / np.sqrt(spectra * hands)
             usual = centre > 0
-            if usual.any() and np.median(measured[usual] / expected[usual]) > _MISMATCH:
+            if usual.any() and lean.power * np.median(measured[usual] / expected[usual]) > _MISMATCH:
                 centre = quantiles[0] / gamma_quantile(spectra * hands, float(_QUANTILES[0]))
                 sigma = measured
         else:
@@ -193,18 +202,19 @@ class Flagger:
         flags: NDArray[np.uint16],
         marks: NDArray[np.uint8],
         groups: NDArray[np.uint8],
+        lean: Lean,
     ) -> NDArray[np.float64]:
         times, channels = flags.shape
         spectra, live = background.spectra, background.live
         centre = background.centre.astype(np.float32)
-        per_unit = np.where(live, 1 / np.where(live, background.sigma, 1), 0).astype(np.float32)
+        per_unit = np.where(live, lean.power / np.where(live, background.sigma, 1), 0).astype(np.float32)
         weight = np.sqrt(accumulated / spectra if spectra else np.ones(times)).astype(np.float32)
         gain, per_sigma = np.zeros((2, times), np.float32)
         if moment4.shape[2]:
             for number in np.unique(accumulated[accumulated >= _LEAST_SPECTRA]).tolist():
                 here = accumulated == number
                 gain[here] = (number + 1) / (number - 1)
-                per_sigma[here] = 1 / kurtosis_sigma(number)
+                per_sigma[here] = lean.kurtosis / kurtosis_sigma(number)
         middle = np.ones(channels, np.float32)
         limits = (
             _RUNS,
@@ -270,7 +280,7 @@ def _skewed(
 
 
 def _mixed(
-    quantiles: NDArray[np.float64], count: NDArray[np.int64], spectra: int
+    quantiles: NDArray[np.float64], count: NDArray[np.int64], spectra: int, lean: Lean
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and standard deviation of the noise, of which a part of the times shows nothing: it lies above.
 
@@ -280,7 +290,7 @@ def _mixed(
     high, low = (np.array([gamma_quantile(spectra, float(p / (1 - f))) for f in _FRACTIONS]) for p in _QUANTILES)
     found = 1 - quantiles[1] / np.where(quantiles[0] > 0, quantiles[0], 1.0)
     wider = np.maximum(_MISMATCH, 1 + _BY_CHANCE / np.sqrt(np.maximum(count, 1)))
-    often = found > wider * (1 - low[0] / high[0])
+    often = lean.power * found > wider * (1 - low[0] / high[0])
     centre = np.where(often, quantiles[1] / np.interp(found, 1 - low / high, low), quantiles[0] / high[0])
     return centre, centre / np.sqrt(spectra)
 

@@ -85,12 +85,14 @@ class Left:
         )
 
 
-def judge(left: Left, settings: FlagSettings) -> NDArray[np.uint16]:
+def judge(left: Left, settings: FlagSettings, lean: float = 1.0) -> NDArray[np.uint16]:
     """Find whole channels to flag.
 
     - CARRIER: a tone's kurtosis, or, without kurtosis, its scatter, is lower than that of noise. Fainter ones than
       ``settings.tone_db`` are TAGGED.
     - CHANNEL: scatter or redness is higher than in the neighbouring channels, by IQRM.
+
+    What is compared with a threshold is taken ``lean`` times; see :mod:`edgefilter.stages.doubt`.
 
     Returns
     -------
@@ -103,13 +105,14 @@ def judge(left: Left, settings: FlagSettings) -> NDArray[np.uint16]:
         return flags
     error = np.sqrt(0.5 / np.maximum(left.cells, 1))
     if settings.channel_sigma:
-        restless = iqrm(left.scatter, live, _REACH, settings.channel_sigma, error)
-        restless &= left.scatter - _median(left.scatter, live) > _WORSE
-        slow = iqrm(left.redness, live, _REACH, settings.channel_sigma, error * np.sqrt(GROUP))
-        slow &= left.redness - _median(left.redness, live) > _REDDER
+        sigma = settings.channel_sigma / lean
+        restless = iqrm(left.scatter, live, _REACH, sigma, error)
+        restless &= lean * (left.scatter - _median(left.scatter, live)) > _WORSE
+        slow = iqrm(left.redness, live, _REACH, sigma, error * np.sqrt(GROUP))
+        slow &= lean * (left.redness - _median(left.redness, live)) > _REDDER
         flags[restless | slow] |= np.uint16(Flag.CHANNEL)
     if settings.carrier_sigma:
-        tone, faint = _tones(left, live, settings, error)
+        tone, faint = _tones(left, live, settings, error, lean)
         flags[tone] |= np.uint16(Flag.CARRIER)
         flags[faint & (flags == 0)] = np.uint16(Flag.TAGGED)
     return flags
@@ -120,26 +123,26 @@ def _median(values: NDArray[np.float64], live: NDArray[np.bool_]) -> float:
 
 
 def _tones(
-    left: Left, live: NDArray[np.bool_], settings: FlagSettings, error: NDArray[np.float64]
+    left: Left, live: NDArray[np.bool_], settings: FlagSettings, error: NDArray[np.float64], lean: float
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    sigma = settings.carrier_sigma
+    sigma, likely_sigma = settings.carrier_sigma / lean, min(_LIKELY, settings.carrier_sigma) / lean
     index = np.flatnonzero(live)
     excess = np.zeros(len(live))
     excess[index] = left.level[index] - around(left.level[index], _NARROW)
-    bump, least = excess > _BUMP, 10 ** (settings.tone_db / 10)
+    bump, least = lean * excess > _BUMP, 10 ** (settings.tone_db / 10) / lean
     if not left.tone_cells.any():
         # The scatter of a steady tone is low. Only where the number of voltages is known, this tells it from any other
         # reason for which channels may differ; and as only neighbours say how low, it takes a sigma more.
-        low = lower_than_around(left.scatter, live, _REACH, sigma + 1, error)
+        low = lower_than_around(left.scatter, live, _REACH, sigma + 1 / lean, error)
         if not left.physical:
             return np.zeros_like(low), low
-        likely = bump & lower_than_around(left.scatter, live, _REACH, min(_LIKELY, sigma), error)
+        likely = bump & lower_than_around(left.scatter, live, _REACH, likely_sigma, error)
         found = low | (likely & (excess >= np.log1p(least)))
         return found, likely & ~found
     heard = live & (left.tone_cells >= _LEAST_CELLS)
     error = 1 / np.sqrt(np.maximum(left.tone_cells, 1))
     clear = lower_than_around(left.tone, heard, _REACH, sigma, error)
-    likely = lower_than_around(left.tone, heard, _REACH, min(_LIKELY, sigma), error)
+    likely = lower_than_around(left.tone, heard, _REACH, likely_sigma, error)
     # A tone of r times the noise lowers the kurtosis by (r / (1 + r))² (Nita & Gary 2010).
     root = np.sqrt(np.clip(-left.tone * left.tone_unit, 0.0, 0.999))
     strong = root / (1 - root) >= least

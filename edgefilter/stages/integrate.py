@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefilter.cells import Cells, Flag, FlagCost, Rows
+from edgefilter.cells import UNGUARDED, Cells, Flag, FlagCost, Guarded, Rows
 from edgefilter.plan import Plan
 from edgefilter.workers import Workers
 from edgefilter_kernels.integrate import Sums, account, integrate, zero_sums
@@ -33,6 +33,8 @@ class Reduced:
         int64 ``[flag, channel]``: cells of the extent that have this bit at all.
     cost
         What flagging costs, where it was measured.
+    guarded
+        Flags that another device may have set otherwise, where they were looked at.
     """
 
     rows: Rows
@@ -41,6 +43,7 @@ class Reduced:
     occupancy: NDArray[np.int64]
     raised: NDArray[np.int64]
     cost: tuple[FlagCost, ...] = ()
+    guarded: Guarded = UNGUARDED
 
 
 class Integrate:
@@ -109,18 +112,21 @@ class Integrate:
 
         self._workers.over(len(sums.total), run)
         start = cells.start // per_row
-        fetched, tagged, cost = self._workers.fetch(sums), cells.tagged, cells.cost
+        fetched = self._workers.fetch(sums)
+        told = cells.tagged, cells.cost, cells.guarded  # and not the cells, which are large
         intensity = sums.stokes if len(matrix) == 1 else self._workers.part(sums.stokes[:1])
-        return Rows(start, intensity, sums.weight), lambda: _reduced(account(Sums(*fetched())), start, tagged, cost)
+        return Rows(start, intensity, sums.weight), lambda: _reduced(account(Sums(*fetched())), start, *told)
 
 
-def _reduced(sums: Sums, start: int, tagged: NDArray[np.int64] | None, cost: tuple[FlagCost, ...]) -> Reduced:
+def _reduced(
+    sums: Sums, start: int, tagged: NDArray[np.int64] | None, cost: tuple[FlagCost, ...], guarded: Guarded
+) -> Reduced:
     if tagged is not None:
         sums.raised[list(Flag).index(Flag.TAGGED)] = tagged
     spectrum = np.full_like(sums.total, np.nan)
     np.divide(sums.total, sums.good, out=spectrum, where=sums.good > 0)
     rows = Rows(start, sums.stokes, sums.weight)
-    return Reduced(rows, spectrum, sums.good, sums.occupancy, sums.raised, cost)
+    return Reduced(rows, spectrum, sums.good, sums.occupancy, sums.raised, cost, guarded)
 
 
 def stokes_matrix(products: tuple[str, ...], stokes: str) -> NDArray[np.float64]:

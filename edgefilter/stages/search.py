@@ -49,6 +49,8 @@ class Events:
         int32: index in :func:`edgefilter.stages.trials.search_bands`.
     overflow
         Number of weaker events that were dropped because the bound was reached.
+    guarded
+        Decisions that another device may have made otherwise; none where they are those to go by.
     """
 
     row: NDArray[np.float64]
@@ -58,6 +60,7 @@ class Events:
     snr: NDArray[np.float32]
     band: NDArray[np.int32]
     overflow: int = 0
+    guarded: int = 0
 
     def __len__(self) -> int:
         return len(self.row)
@@ -77,8 +80,8 @@ class Events:
         snr = np.concatenate([np.zeros(0, np.float32), *(part.snr for part in parts)])
         band = np.concatenate([np.zeros(0, np.int32), *(part.band for part in parts)])
         order = np.lexsort((band, width, dm, row, -snr))
-        overflow = sum(part.overflow for part in parts)
-        return cls(row[order], dm[order], step[order], width[order], snr[order], band[order], overflow)
+        overflow, guarded = (sum(getattr(part, name) for part in parts) for name in ("overflow", "guarded"))
+        return cls(row[order], dm[order], step[order], width[order], snr[order], band[order], overflow, guarded)
 
     def strongest(self, most: int) -> Self:
         """Keep the first ``most`` events and count the others as overflow."""
@@ -91,6 +94,7 @@ class Events:
             self.snr[:most],
             self.band[:most],
             self.overflow + dropped,
+            self.guarded,
         )
 
 
@@ -106,9 +110,6 @@ class Search:
     workers
         Threads; they do not change the result.
     """
-
-    guarded = 0
-    """Decisions so far that another device may have made otherwise; none here, where they are those to go by."""
 
     def __init__(self, plan: Plan, workers: Workers) -> None:
         self._plan = plan
@@ -349,7 +350,7 @@ class _Strongest:
         self._lock = threading.Lock()
 
     def add(self, events: Events) -> None:
-        if len(events):
+        if len(events) or events.guarded:
             with self._lock:
                 self._parts.append(events)
                 self._count += len(events)

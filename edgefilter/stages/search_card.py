@@ -45,17 +45,11 @@ class CardSearch(Search):
         Layout.
     card
         The card.
-
-    Attributes
-    ----------
-    guarded
-        Decisions so far that fell within :data:`GUARD` of the threshold: those that the CPU may have made otherwise.
     """
 
     def __init__(self, plan: Plan, card: Card) -> None:
         super().__init__(plan, card)
         self._card = card
-        self.guarded = 0
         self._on_card: list[FamilyOnCard] = []
 
     def _make_families(self) -> list[Family]:
@@ -81,7 +75,7 @@ class CardSearch(Search):
             # A boxcar of one step is centred on the middle of the step, all others between two steps.
             row = (peaks.time - first + np.where(peaks.width == 1, 0.5, 0.0)) * rung
             mine = (row < rows) & (peaks.left >= on_cpu._LEAST_LEFT)
-            self.guarded += int(np.count_nonzero(mine & (abs(peaks.snr / pulses.snr - 1) <= GUARD)))
+            guarded = int(np.count_nonzero(mine & (abs(peaks.snr / pulses.snr - 1) <= GUARD)))
             mine &= peaks.snr >= pulses.snr
             item = peaks.item[mine]
             kept.add(
@@ -92,6 +86,7 @@ class CardSearch(Search):
                     peaks.width[mine] * rung,
                     peaks.snr[mine],
                     on_card.band[item],
+                    guarded=guarded,
                 )
             )
 

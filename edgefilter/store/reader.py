@@ -25,7 +25,7 @@ from edgefilter.store.prune import folders
 from edgefilter.stream import Stream
 
 _ACCOUNT_KEYS = ("node", "stream", "config", "code")
-_NOT_SUMMED = (*_ACCOUNT_KEYS, "block", "date", "time", "tai_ns", "sample_start")
+_NOT_SUMMED = (*_ACCOUNT_KEYS, "block", "date", "time", "tai_ns", "sample_start", "backend")
 _WHOLE_BYTES = 1 << 20
 """Files up to this size are read whole, which takes one request and proves their digest."""
 _READERS = 8

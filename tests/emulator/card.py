@@ -138,3 +138,24 @@ class EmulatedCard(Card):
         assert isinstance(array, OnCard)
         self.device.timeline.current.synchronize()
         return np.array(array)
+
+
+class LostError(RuntimeError):
+    """What CuPy raises of a card that is lost."""
+
+
+class FailingCard(EmulatedCard):
+    """Fails at the samples of one window, the first of which is number 0."""
+
+    failures = (LostError,)
+
+    def __init__(self, window, failure=None):
+        super().__init__()
+        self.left = window
+        self.failure = failure or LostError("cudaErrorDeviceUnavailable:\nall is lost")
+
+    def upload(self, samples):
+        self.left -= 1
+        if self.left < 0:
+            raise self.failure
+        return super().upload(samples)

@@ -3,6 +3,7 @@
 import ctypes
 import functools
 import hashlib
+import mmap
 import re
 import subprocess
 import tempfile
@@ -23,7 +24,15 @@ _TYPES = {
     "float": np.float32,
     "double": np.float64,
     "unsigned short": np.uint16,
+    "short": np.int16,
+    "signed char": np.int8,
+    "unsigned char": np.uint8,
+    "bool": np.bool_,
+    "float2": np.complex64,
 }
+_C = ctypes.CDLL(None)
+_GRID, _BLOCK, _THREADS = ((1 << 31) - 1, 65535, 65535), (1024, 1024, 64), 256
+"""What a launch may ask for; of threads, what the test of the compiled kernels takes."""
 
 
 @functools.cache
@@ -49,8 +58,8 @@ class _Module:
                 for i, kind in enumerate(kinds)
             )
             code.append(
-                f'extern "C" void run_{name}(const int* size, void** arguments)\n'
-                f"{{ run(size, size + 3, [=] {{ {name}({values}); }}); }}"
+                f'extern "C" const char* run_{name}(const int* size, void** arguments)\n'
+                f"{{ return run(size, size + 3, [=] {{ {name}({values}); }}); }}"
             )
             self._kinds[name] = kinds
         stem = Path(_folder().name) / hashlib.sha256("\n".join(code).encode()).hexdigest()
@@ -63,16 +72,46 @@ class _Module:
 
     def _run(self, name, grid, block, args, shared_mem):
         assert shared_mem == 0
+        for sizes, most in ((grid, _GRID), (block, _BLOCK)):
+            assert all(0 < one <= limit for one, limit in zip(sizes, most, strict=False)), (name, sizes)
+        assert np.prod(block) <= _THREADS
         size = np.ones(6, np.int32)
         size[: len(grid)], size[3 : 3 + len(block)] = grid, block
-        held = []
+        held, fenced = [], {}
         for kind, value in zip(self._kinds[name], args, strict=True):
             if kind.endswith("*"):
                 assert isinstance(value, OnCard)
                 assert value.flags.c_contiguous
                 here(value)
+                # Structures, and bytes that are packed numbers, are arrays of another type here.
+                assert value.dtype == _TYPES.get(kind[:-1].strip(), value.dtype), (name, kind, value.dtype)
             else:
+                assert isinstance(value, np.generic)
                 assert value.dtype == _TYPES[kind]
-            held.append(np.asarray(value))
-        pointers = (ctypes.c_void_p * len(held))(*(value.ctypes.data for value in held))
-        getattr(self._library, f"run_{name}")(size.ctypes.data_as(ctypes.c_void_p), pointers)
+            if kind.endswith("*"):  # of those that are given twice there is one
+                held.append(fenced.setdefault((value.ctypes.data, value.nbytes), _Fenced(value)).address)
+            else:
+                held.append(np.asarray(value))
+        pointers = (ctypes.c_void_p * len(held))(*(one if isinstance(one, int) else one.ctypes.data for one in held))
+        run = getattr(self._library, f"run_{name}")
+        run.restype = ctypes.c_char_p
+        fault = run(size.ctypes.data_as(ctypes.c_void_p), pointers)
+        assert fault is None, f"{name}: {fault.decode()}"
+        for one in fenced.values():
+            one.take_back()
+
+
+class _Fenced:
+    """A copy of an array that ends where memory ends: who goes further dies as on a card, and Python says where."""
+
+    def __init__(self, array):
+        self._array = array
+        size = -(-max(array.nbytes, 1) // mmap.PAGESIZE) * mmap.PAGESIZE
+        self._room = mmap.mmap(-1, size + mmap.PAGESIZE)
+        end = ctypes.addressof(ctypes.c_char.from_buffer(self._room)) + size
+        assert _C.mprotect(ctypes.c_void_p(end), mmap.PAGESIZE, 0) == 0
+        self.address = end - array.nbytes
+        ctypes.memmove(self.address, array.ctypes.data, array.nbytes)
+
+    def take_back(self):
+        ctypes.memmove(self._array.ctypes.data, self.address, self._array.nbytes)

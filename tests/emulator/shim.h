@@ -1,13 +1,18 @@
 // Just enough of CUDA for a host compiler: blocks run one after the other, the threads of a block as fibers that change
-// places at every barrier.
+// places at every barrier. What a card leaves open is made hard: blocks, and threads between two barriers, run in an order
+// that nobody would think of, shared memory holds rubbish when a block begins, and all threads of a block must come to the
+// same barrier.
 #include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 #include <deque>
 #include <functional>
+#include <numeric>
+#include <random>
 #include <vector>
 
 using std::isfinite;
@@ -28,8 +33,12 @@ static Dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 #define __global__
 #define __device__
-#define __shared__ static
+#define __shared__ static __attribute__((section("shared_memory")))
 #define __restrict__
+#define inline static  // or shared memory of inline functions would not be all of a kind
+
+extern "C" __attribute__((weak, visibility("hidden"))) char __start_shared_memory, __stop_shared_memory;
+constexpr int SHARED_MOST = 48 << 10;  // bytes that a block may have without asking
 
 // Contexts begin a fiber; jumps change places, because they ask the system for nothing.
 struct Fiber {
@@ -37,16 +46,20 @@ struct Fiber {
     jmp_buf place;
     std::vector<char> stack = std::vector<char>(1 << 16);
     bool started = false, done = false;
+    int line = 0;  // of the barrier where it waits
 };
 
 static jmp_buf scheduler;
 static Fiber* running;
 static const std::function<void()>* kernel;
 
-static void __syncthreads()
+static void wait_at(int line)
 {
+    running->line = line;
     if (!_setjmp(running->place)) _longjmp(scheduler, 1);
 }
+
+#define __syncthreads() wait_at(__LINE__)
 
 static float __int_as_float(int bits)
 {
@@ -103,7 +116,7 @@ static void begin()
     for (;;) {
         (*kernel)();
         running->done = true;
-        __syncthreads();
+        wait_at(0);
     }
 }
 
@@ -120,25 +133,54 @@ static void go_on(Fiber& fiber)
     setcontext(&fiber.context);
 }
 
-static void run(const int* grid, const int* block, const std::function<void()>& body)
+// Run the threads of a block up to their next barrier, in some order; say whether there was one.
+static bool advance(std::deque<Fiber>& fibers, const std::vector<int>& order, size_t from, bool backwards)
+{
+    int waiting = 0, line = 0;
+    bool ended = false;
+    for (size_t n = 0; n < order.size(); n++) {
+        int i = order[(from + (backwards ? order.size() - n : n)) % order.size()];
+        if (!fibers[i].done) {
+            threadIdx = {i % blockDim.x, i / blockDim.x % blockDim.y, i / blockDim.x / blockDim.y};
+            go_on(fibers[i]);
+        }
+        ended = ended || fibers[i].done;
+        if (fibers[i].done) continue;
+        if (waiting && line != fibers[i].line) throw "threads of a block wait at different barriers";
+        waiting++;
+        line = fibers[i].line;
+    }
+    if (waiting && ended) throw "threads have ended while others of their block wait for them";
+    return waiting;
+}
+
+// Return what is wrong, or null.
+static const char* run(const int* grid, const int* block, const std::function<void()>& body)
 {
     static std::deque<Fiber> fibers;
     kernel = &body;
     gridDim = {grid[0], grid[1], grid[2]};
     blockDim = {block[0], block[1], block[2]};
-    size_t threads = block[0] * block[1] * block[2];
+    size_t threads = block[0] * block[1] * block[2], shared = &__stop_shared_memory - &__start_shared_memory;
+    if (shared > SHARED_MOST) return "the kernels of a source have more shared memory than a block may have";
     while (fibers.size() < threads) fibers.emplace_back();
-    for (long long number = 0; number < 1LL * grid[0] * grid[1] * grid[2]; number++) {
+    std::mt19937 random;  // the same numbers in every launch
+    std::vector<int> order(threads);
+    std::iota(order.begin(), order.end(), 0);
+    std::shuffle(order.begin(), order.end(), random);
+    long long blocks = 1LL * grid[0] * grid[1] * grid[2], step = blocks / 2 + 1;
+    while (std::gcd(step, blocks) != 1) step++;
+    for (long long n = 0; n < blocks; n++) {
+        long long number = n * step % blocks;
         blockIdx = {(int)(number % grid[0]), (int)(number / grid[0] % grid[1]), (int)(number / grid[0] / grid[1])};
+        if (shared) std::memset(&__start_shared_memory, 0xa5, shared);
         for (size_t i = 0; i < threads; i++) fibers[i].done = false;
-        for (bool left = true; left;) {
-            left = false;
-            for (size_t i = 0; i < threads; i++) {
-                if (fibers[i].done) continue;
-                threadIdx = {(int)i % block[0], (int)i / block[0] % block[1], (int)i / block[0] / block[1]};
-                go_on(fibers[i]);
-                left = left || !fibers[i].done;
-            }
+        try {
+            while (advance(fibers, order, random() % threads, random() % 2)) {}
+        } catch (const char* fault) {
+            fibers.clear();
+            return fault;
         }
     }
+    return nullptr;
 }

@@ -68,6 +68,7 @@ def test_the_numbers_are_those_of_the_store(page, reader):
         assert f">{account[name]}<" in text
     assert "balances to the sample" in text
     assert "does not balance" not in text
+    assert f"cpu: {account['blocks']} blocks" in text
     for pulse in reader.table("pulses").to_pylist():
         assert f"S/N {pulse['snr']:.1f}, DM {pulse['dm']:.1f}" in text
 

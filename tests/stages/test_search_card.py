@@ -47,7 +47,7 @@ def test_events_are_those_of_the_cpu(card, lost, channels, rows, dm, block):
                 np.testing.assert_array_equal(getattr(found, name)[order], getattr(expected, name)[other])
                 assert getattr(found, name).dtype == getattr(expected, name).dtype
             np.testing.assert_allclose(found.snr[order], expected.snr[other], rtol=GUARD)
-    assert here.guarded == 0
+    assert found.guarded == 0
     assert len(here._families) < len(there._families)  # more at a time
 
 
@@ -76,7 +76,8 @@ def test_a_decision_near_the_threshold_is_counted(card):
     def search(snr):
         plan = make_plan(32, rows=256, dm=(0, 200), snr=snr)
         stage = CardSearch(plan, card)
-        return stage.reduce(around(plan, stage, blocks, 12), 12), stage.guarded
+        found = stage.reduce(around(plan, stage, blocks, 12), 12)
+        return found, found.guarded
 
     events, guarded = search(5.0)
     assert guarded == 0

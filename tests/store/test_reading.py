@@ -19,6 +19,7 @@ from edgefilter.products.merge import merge
 from edgefilter.products.naming import parse, range_product
 from edgefilter.products.schemas import SCHEMAS
 from edgefilter.products.tables import to_parquet
+from edgefilter.report.data import read_runs
 from edgefilter.store import reader as reader_module
 from edgefilter.store.base import Store
 from edgefilter.store.compact import compact
@@ -207,6 +208,26 @@ def test_stragglers_are_merged_into_what_was_merged(tmp_path: Path) -> None:
     assert len(list(store.names("spectra/"))) == 1
     assert StoreReader(store).table("spectra", ["block"]) == straggling
     assert verify(store).problems == []
+
+
+def test_a_ledger_that_does_not_say_what_reduced_it_is_read_beside_one_that_does(tmp_path: Path) -> None:
+    store = connect(tmp_path, create=True)
+    for product in (*heads(), *(one for block in range(6) for one in products(block, "n1", DATE))):
+        name = parse(product.name) if product.name.startswith("ledger/") else None
+        if name and name.block < 2:  # as before there was the column
+            table = pq.ParquetFile(pa.BufferReader(product.content)).read().drop_columns(["backend"])
+            product = range_product(name, name.block, name.block, to_parquet(table))
+        store.put(product)
+    reader = StoreReader(store)
+    account = reader.account()
+    for _ in ("as sent", "compacted"):
+        assert reader.table("ledger").column("backend").to_pylist() == [None, None, "cpu", "cpu", "cpu", "cpu"]
+        assert reader.account() == account
+        assert verify(store).problems == []
+        ((run,), _) = read_runs(reader)
+        assert run.backends == {"cpu": 6}
+        compact(store, LATER, NOW, grace=0)
+    assert len(list(store.names("ledger/"))) == 1
 
 
 def test_a_node_that_lost_its_spool_and_sent_all_again_in_other_batches(tmp_path: Path) -> None:

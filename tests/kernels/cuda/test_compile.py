@@ -1,5 +1,7 @@
 """Every CUDA source compiles for the cards that are meant; no card is needed for that."""
 
+import struct
+
 import pytest
 
 from edgefilter_kernels.bank import make_bank, prototype
@@ -18,10 +20,38 @@ def compile_for(code, architecture, defines=()):
         nvrtc.destroyProgram(program)
 
 
+THREADS = 256  # of a block, at most, in every launch
+REGISTERS, SHARED = 1 << 16, 48 << 10  # that a block may have; of shared memory, without asking
+
+
+def sections(cubin):
+    """Names and bytes of the sections of an ELF file, and their sizes, which those of shared memory have alone."""
+    (table,), (each, count, names) = struct.unpack_from("<Q", cubin, 40), struct.unpack_from("<HHH", cubin, 58)
+    heads = [struct.unpack_from("<IIQQQQ", cubin, table + each * number) for number in range(count)]
+    for name, _, _, _, at, size in heads:
+        start = heads[names][4] + name
+        yield cubin[start : cubin.index(b"\0", start)].decode(), cubin[at : at + size], size
+
+
+def registers(info):
+    """Registers of a thread of each kernel, out of the section ``.nv.info``: attribute 0x2f, symbol and number."""
+    at = 0
+    while at < len(info):
+        form, attribute, size = struct.unpack_from("<BBH", info, at)
+        if attribute == 0x2F:
+            yield struct.unpack_from("<I", info, at + 8)[0]
+        at += 4 + (size if form == 4 else 0)
+
+
 @pytest.mark.parametrize("architecture", [80, 90, 100])
 @pytest.mark.parametrize("source", raw.sources())
-def test_sources_compile(source, architecture):
-    assert compile_for(raw.text(source), architecture)
+def test_sources_compile_to_what_can_be_launched(source, architecture):
+    found = list(sections(compile_for(raw.text(source), architecture)))
+    kernels = sum(name.startswith(".text.") for name, _, _ in found)
+    used = [number for name, info, _ in found if name == ".nv.info" for number in registers(info)]
+    assert len(used) == kernels > 0
+    assert max(used) * THREADS <= REGISTERS
+    assert max((size for name, _, size in found if name.startswith(".nv.shared.")), default=0) <= SHARED
 
 
 @pytest.mark.parametrize("architecture", [80, 90, 100])
