@@ -109,7 +109,7 @@ def flag(
             flags[rows] = 0 if good.all() else np.where(good.all(axis=2), np.uint16(0), np.uint16(Flag.LOST))
 
     with Workers(threads) as workers:
-        workers.over(len(flags), find_lost)
+        workers.over(len(flags), find_lost, pieces=4)
         Flagger(mhz, sample_time, wanted, workers).flag(cells, fourth, counts, cells.shape[2], flags)
     return flags
 

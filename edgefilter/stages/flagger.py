@@ -153,7 +153,7 @@ class Flagger:
         def run(start: int, stop: int) -> None:
             self._combine(marks, tables, protected, whole, int(Flag.LOST), flags, start, stop)
 
-        self.workers.over(times, run)
+        self.workers.over(times, run, pieces=4)
 
     def _background(
         self,
@@ -171,7 +171,7 @@ class Flagger:
         def run(start: int, stop: int) -> None:
             self._channel_quantiles(power, hands, flags, step, fractions, *found, start, stop)
 
-        self.workers.over(channels, run, align=LANES)
+        self.workers.over(channels, run, align=LANES, pieces=4)
         quantiles, count = map(self.workers.get, found)
         known = accumulated[accumulated > 0]
         spectra = int(np.median(known)) if len(known) else 0
@@ -230,7 +230,7 @@ class Flagger:
                 power, moment4, hands, flags, *tables, _EVENT, _EVENT_GROUP, marks, groups, moments, start, stop
             )
 
-        self.workers.over(channels, run, align=LANES, pieces=4)
+        self.workers.over(channels, run, align=LANES, pieces=8)
         return np.asarray(self.workers.get(moments))
 
     def _power_limits(self, spectra: int) -> NDArray[np.float32]:

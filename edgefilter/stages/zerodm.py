@@ -67,7 +67,7 @@ class ZeroDm:
         def run(start: int, stop: int) -> None:
             self._rise(power, hands, flags, low, high, found, start, stop)
 
-        self._workers.over(times, run)
+        self._workers.over(times, run, pieces=4)
         counts = self._workers.get(found)
         parts = _parts(counts[0])
         used = parts.sum(axis=0)
