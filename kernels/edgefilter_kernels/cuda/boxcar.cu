@@ -63,7 +63,6 @@ extern "C" __global__ void find_peaks(
             for (int p = item.part; p < item.part_stop; p++) total = fmaf(part[(long long)p * length + t], factor, total);
             line[t] = total;
         }
-        __syncthreads();
         Level level = level_scatter(times, [=](int t) { return line[first + t]; }, valid, bulk);
         if (level.count == 0) continue;
         bool known = level.count >= LEAST_ROWS;
@@ -111,7 +110,6 @@ extern "C" __global__ void find_peaks(
             for (int t = at; t < min(k * cell + cell, times); t++)
                 if (best[t] > best[at]) at = t;
             if (best[at] >= threshold) peaks.add(i, first + at, wide[at], best[at]);
-        }
-        __syncthreads();
+        }  // the next item begins with the line, of which nobody reads any more
     }
 }

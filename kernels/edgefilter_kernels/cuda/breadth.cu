@@ -45,7 +45,6 @@ extern "C" __global__ void breadth(
                 strongest = max(strongest, piece);
             }
             left[i] = signal > 0.0 ? (signal - strongest) / signal : 0.0;
-        }
-        __syncthreads();
+        }  // the others wait for it where the next peak's sums begin
     }
 }

@@ -198,6 +198,33 @@ def test_a_pulse_between_two_dips_is_found(card):
         np.testing.assert_array_equal(card.get(one), other)
 
 
+def test_how_many_blocks_there_are_changes_nothing(card, monkeypatch):
+    """One takes many series and peaks, one after another: loud ones, silent ones, and some without data."""
+    rng = np.random.default_rng(9)
+    scales = card.put(np.repeat(np.array([[1.0], [0.0]], np.float32), 75, axis=1))
+    series = rng.normal(size=(9, 1, 600)).astype(np.float32)
+    for line in series[::2, 0]:
+        for at in rng.integers(20, 560, 4):
+            line[at : at + 9] += 4
+    items = np.array([[row, 0, 1, row % 3 == 1, 0, 30] for row in range(9)], np.int32)
+    power, share = rng.integers(-20, 60, (30, 700)).astype(np.int8), np.full((30, 88), 64, np.int8)
+    given = series, items, power, share, rng.integers(0, 60, (9, 30))
+
+    def search():
+        lines, some, value, valid, track = map(card.put, given)
+        found = card_boxcar.find_peaks(lines, some, scales, 8, boxcar.Boxcars(20, 560, 4, 6.0, 32))
+        left = card_breadth.breadths(value, valid, 8, track, 0.25, some, found)
+        count = int(found.filled[0])
+        table = np.vstack([card.get(found.table[:, :count]), card.get(left[:count]).view(np.int64)])
+        return table[:, np.lexsort(table[1::-1])]
+
+    wide = search()
+    assert set(wide[0]) == {0, 2, 6, 8}  # every other one is loud, every third one has no data
+    for module in (card_boxcar, card_breadth):
+        monkeypatch.setattr(module, "SCRATCH_BYTES", 0)
+    np.testing.assert_array_equal(search(), wide)
+
+
 @pytest.mark.parametrize("gaps", [False, True])
 def test_peaks_of_series_that_are_mostly_0_are_those_of_the_cpu(card, gaps):
     """More than half of the values are the same: nothing is cut where level and scatter are measured."""
