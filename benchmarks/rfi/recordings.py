@@ -164,7 +164,9 @@ def main() -> None:
             )
             whole = ours.mean(axis=0) > 0.5
             common = np.count_nonzero(whole & theirs.all(axis=0))
-            print(f"  {np.count_nonzero(whole)} channels flagged for more than half, {common} of them came with the data")
+            print(
+                f"  {np.count_nonzero(whole)} channels flagged for more than half, {common} of them came with the data"
+            )
 
 
 if __name__ == "__main__":

@@ -131,12 +131,14 @@ class Flagger:
         self._zero_dm.flag(power, hands, background.centre, background.sigma, flags)
         if moment4 is None or background.spectra < _LEAST_SPECTRA or not self._settings.kurtosis_sigma:
             moment4 = self.workers.empty((times, channels, 0), np.float32)
-        else:
-            moment4 = unclipped(power, moment4, accumulated, flags, background.centre, background.sigma, self.workers)
+        moment4, doubt = unclipped(
+            power, moment4, accumulated, flags, background.centre, background.sigma, self.workers
+        )
         marks = self.workers.empty((times, channels), np.uint8)
         groups = self.workers.empty((-(-times // GROUP), channels), np.uint8)
         moments = self._evidence(power, moment4, accumulated, hands, background, flags, marks, groups)
         self._guard.mark(marks, groups, background.live, background.times)
+        moments[1, 1] += doubt * np.sqrt(hands) / kurtosis_sigma(max(background.spectra, 2)) * moments[1, 0]
         channel = judge(Left.of(moments, background.centre, background.sigma, background.spectra), self._settings)
         channel[self._protected & (channel != 0)] = Flag.TAGGED
 
