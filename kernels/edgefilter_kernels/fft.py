@@ -5,7 +5,8 @@ N complex numbers, a power of two, lie in two halves of a plane: real parts, the
 1. From N = 128 on, passes of radix 4 (the first one of radix 2 where log2 N is odd) by decimation in frequency (Cooley
    and Tukey 1965, doi:10.1090/S0025-5718-1965-0178586-1; Gentleman and Sande 1966, doi:10.1145/1464291.1464352) cut the
    transform into B = N / 64 blocks of 64 neighbours. They run depth first: a part that fits the L1 cache is finished
-   before the next one is begun, so that large N costs no more passes over memory than it must.
+   before the next one is begun, so that large N costs no more passes over memory than it must. Above :data:`PIECE`,
+   the passes that lead to pieces of it may be run some columns at a time, while what is before them makes more.
 2. Each block is transformed in registers: 8 vectors of 8, transposed between two transforms of 8.
 3. Numbers come out where they are: q of block b is channel ``reversed bits of b + B q``. Nobody needs them in another
    order before they have been detected and summed, which is once for hundreds of spectra: :func:`starts`.
