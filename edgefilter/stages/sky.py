@@ -16,7 +16,9 @@ from edgefilter_kernels.guard import count_tracks, drop_tones, find_tracks, keep
 
 _SEGMENTS = 16  # of the band; a track must fill two neighbouring ones, an eighth of the band
 _LEAST_CHANNELS = 8  # of a segment; fewer are filled by chance
-_FILL = 0.67  # of a segment's channels that must have an event: a chirp that crosses half of it is no sweep
+_FILL = 0.75  # of a segment's channels that must have an event: a chirp that crosses half of it is no sweep
+_FILL_MANY = 0.67  # of a wider segment's, which neither chance nor a transmitter fills so easily
+_MANY_CHANNELS = 64  # of such a segment
 _WINDOW = 2  # steps about a track in which an event counts; wider ones would be filled by chance
 _FINEST = 2.0  # steps from channel to channel up to which single cells are asked; then the pulse is that wide itself
 _LONGEST = 1024  # steps that the slowest track takes to cross two segments: blocks are seldom longer
@@ -124,6 +126,7 @@ class Tracks:
         number = workers.put(np.add.reduceat(live, self.edges[:-1]).astype(np.int64))
         alive, kernel = workers.put(live), workers.kernel
         edges, delays, doublings, smeared, first = tables
+        fill = _FILL if np.diff(self.edges).min() < _MANY_CHANNELS else _FILL_MANY
         around = max(_AROUND * STEP // self.step, 8)
 
         def count(start: int, stop: int) -> None:
@@ -131,7 +134,7 @@ class Tracks:
 
         def find(start: int, stop: int) -> None:
             pairs = start, min(stop, segments - 1)
-            kernel(find_tracks)(counts, first, number, _FILL, around, hits, *pairs)
+            kernel(find_tracks)(counts, first, number, fill, around, hits, *pairs)
             kernel(drop_tones)(hits, self.step, edges, delays, first, doublings, alive, marks, *pairs)
 
         def mark(start: int, stop: int) -> None:
