@@ -142,22 +142,25 @@ class Tracks:
 
         return count, find, mark
 
-    def mark_cut(
+    def cut_step(
         self,
         tables: Tables,
         live: NDArray[np.bool_],
         longest: NDArray[np.int64],
         marks: NDArray[np.uint8],
         workers: Workers,
-    ) -> None:
-        """Mark runs of up to ``longest`` cells that lie on a track which an end of the data cuts as SKY; all in cells.
+    ) -> Step:
+        """Return what marks runs of up to ``longest`` cells that lie on a track which an end of the data cuts as SKY.
 
-        Other arguments are those of :meth:`steps`.
+        It works on a range of channels: those in which the data end. Other arguments are those of :meth:`steps`.
         """
-        channels = len(live)
         most = _CUT_SEGMENTS * int(np.diff(self.edges).max())
         kernel, given = workers.kernel(mark_cut), (workers.put(live), workers.put(longest), tables.delays)
-        kernel(marks, self.step, max(_REACH, self.step), _SLACK, most, *given, 0, channels)
+
+        def cut(start: int, stop: int) -> None:
+            kernel(marks, self.step, max(_REACH, self.step), _SLACK, most, *given, start, stop)
+
+        return cut
 
 
 @lru_cache(maxsize=4)
@@ -232,8 +235,16 @@ class Guard:
                     step(start, stop)
 
             self._workers.over(len(self._bright.edges) - 1, run, pieces=4)
-        self._bright.mark_cut(bright, live, self._longest_of, marks, self._workers)
-        self._faint.mark_cut(faint, live, self._longest_of, marks, self._workers)
+        cuts = [
+            tracks.cut_step(tables, live, self._longest_of, marks, self._workers)
+            for tracks, tables in ((self._bright, bright), (self._faint, faint))
+        ]
+
+        def follow(start: int, stop: int) -> None:
+            for cut in cuts:
+                cut(start, stop)
+
+        self._workers.over(len(live), follow, pieces=8)
         # Runs in segments that the slowest sweep does not cross in half the data cannot be told from it.
         for segment in np.flatnonzero(self._blind | (self._sweeps > times / 2)):
             first, stop = self._bright.edges[segment : segment + 2].tolist()

@@ -148,7 +148,8 @@ def cut(marks, delay, reach=3, slack=6, longest=12):
     expected = reference.cut_tracks(marks, delay, reach, slack, longest)
     channels = marks.shape[1]
     given = np.ones(channels, np.bool_), np.full(channels, longest), np.asarray(delay, np.int32)[None]
-    mark_cut(marks, 1, reach, slack, channels, *given, 0, channels)
+    for start, stop in ((0, channels // 3), (channels // 3, channels)):
+        mark_cut(marks, 1, reach, slack, channels, *given, start, stop)
     return marks & SKY != 0, expected
 
 
