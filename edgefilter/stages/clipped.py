@@ -96,7 +96,13 @@ def unclipped(
         return moment4, np.zeros(len(centre))
     rows = slice(None, None, max(flags.size // _CELLS, 1))
     some, fourth, used = (np.asarray(workers.get(a[rows])) for a in (power[:, :, :hands], moment4, flags))
-    noise = _of_noise(some, fourth, accumulated[rows], used == 0, centre, sigma)
+    noise = np.empty(len(centre))
+
+    def measure(start: int, stop: int) -> None:
+        at = slice(start, stop)
+        noise[at] = _of_noise(some[:, at], fourth[:, at], accumulated[rows], used[:, at] == 0, centre[at], sigma[at])
+
+    workers.over(len(centre), measure, align=64)
     known = np.isfinite(noise)
     usual = int(np.median(accumulated[accumulated > 0]))
     middle = float(np.median(noise[known])) if known.any() else 1.0
