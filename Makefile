@@ -20,7 +20,7 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 unit: $(STAMP)
-	$(BIN)/python -m pytest -q --nbmake tests notebooks
+	$(BIN)/python -m pytest -q --benchmark-disable --nbmake tests notebooks benchmarks/regressions.py
 
 # The wheel is built, installed alone into an empty environment, and asked for its version.
 wheel: $(STAMP)

@@ -34,7 +34,9 @@ class Replay:
     Raises
     ------
     ConfigError
-        If the settings do not go with the source.
+        If the settings do not go with the source, or what is to reduce cannot be had; no store is made then.
+    StoreError
+        If the store cannot be made or written.
     """
 
     def __init__(
@@ -46,24 +48,21 @@ class Replay:
         compute: Compute = Compute(),  # noqa: B008 - frozen
     ) -> None:
         self._source = source
-        self._compute = compute
         self.plan = Plan(source.stream, resolve(settings, source.stream, source.samples))
         self._where = store
         self._store: Store | None = None
-        self._node = node
         self.tally = Tally()
+        self._engine = Engine(self.plan, self._keep, node, compute, tally=self.tally)
 
     def run(self) -> Iterator[int]:
         """Reduce all; yield, after each block, the number of samples that are done.
 
         Raises
         ------
-        ConfigError
-            If what is to reduce cannot be had; no store is made then.
         StoreError
             If the store cannot be written.
         """
-        with Engine(self.plan, self._keep, self._node, self._compute, tally=self.tally) as engine:
+        with self._engine as engine:
             while not engine.ended:
                 raw = engine.window(self._read)
                 if raw is None:

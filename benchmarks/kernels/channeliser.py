@@ -19,9 +19,9 @@ from numba import njit
 from benchmarks.harness import OURS, Bench
 from edgefilter.workers import Workers
 from edgefilter_kernels.bank import Bank, Scratch, make_bank, make_scratch, prototype
-from edgefilter_kernels.fft import PIECE, fft
+from edgefilter_kernels.fft import fft
 from edgefilter_kernels.pfb import pfb
-from edgefilter_kernels.rows import filter_columns, strip_width
+from edgefilter_kernels.rows import filter_spectra
 
 GROUP = "channeliser"
 UNIT = "MHz"
@@ -131,9 +131,7 @@ def _transforms(bank: Bank, work: Scratch, batches: int) -> None:
 def _filters(bank: Bank, raw: np.ndarray, spectra: int, work: Scratch) -> None:
     batch = work.batch
     for k in range(0, spectra - batch + 1, batch):
-        for column in range(0, min(bank.channels, PIECE), strip_width(bank.channels)):
-            for h in range(bank.hands):
-                filter_columns(bank, raw, 1, k, batch, 0, h, column, work.strip, work.voltage[0, :, h])
+        filter_spectra(bank, raw, 1, k, batch, 0, 1, work)
 
 
 def _limits(bench: Bench, work: Work, case: str) -> None:

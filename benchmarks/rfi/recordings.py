@@ -5,6 +5,7 @@ sweeps. Where there are no times to compare, spectra of several antennas take th
 """
 
 import argparse
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,18 +82,24 @@ def mwa(folder: Path) -> Recording:
     return _steady("mwa", values, [np.arange(len(values))], hertz, float(np.diff(days).min()) * 86400)
 
 
-def parkes(folder: Path) -> Recording:
+def parkes_masked(folder: Path) -> Recording:
+    """The same, with the mask of the telescope's profile."""
+    profile = tomllib.loads((Path(__file__).parents[2] / "configs/parkes_uwl.toml").read_text())
+    return parkes(folder, "parkes_masked", profile["flag"]["mask"])
+
+
+def parkes(folder: Path, name: str = "parkes", mask: list[list[float]] | None = None) -> Recording:
     """2 s of the Crab pulsar's field in 8 bits, with a peer's mask of whole channels."""
     with h5py.File(folder / "rfi/parkes_uwl_crab_8bit_mask.h5") as file:
         bad = file["chan_mask"][:].astype(np.bool_)
     source = open_files([folder / "transients/parkes_uwl_crab_8bit.fil"])
     try:
-        case = compare(source, validate(NodeConfig, {}), (), 0, 1)[0]
+        case = compare(source, validate(NodeConfig, {"flag": {"mask": mask or []}}), (), 0, 1)[0]
     finally:
         source.close()
     middle = np.median(case.intensity, axis=0)
     level = case.intensity / np.where(middle > 0, middle, 1)
-    return Recording("parkes", "cell", case.plan.frequencies_mhz, level, case.flags, np.broadcast_to(bad, level.shape))
+    return Recording(name, "cell", case.plan.frequencies_mhz, level, case.flags, np.broadcast_to(bad, level.shape))
 
 
 def _even(name: str, values: NDArray[np.float64], hertz: NDArray[np.float64], seconds: float) -> Recording:
@@ -140,7 +147,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, default=Path("docs/img"))
     arguments = parser.parse_args()
-    for make in (parkes, mwa, hera, hera_autos):
+    for make in (parkes, parkes_masked, mwa, hera, hera_autos):
         recording = make(arguments.folder)
         path = arguments.out / f"flags_{recording.name}.png"
         draw(recording, path)
@@ -156,7 +163,10 @@ def main() -> None:
                 f"  came with the data {100 * theirs.mean():.2f} %, of which {100 * ours[theirs].mean():.1f} % flagged"
             )
             whole = ours.mean(axis=0) > 0.5
-            print(f"  {np.count_nonzero(whole)} channels flagged for more than half")
+            common = np.count_nonzero(whole & theirs.all(axis=0))
+            print(
+                f"  {np.count_nonzero(whole)} channels flagged for more than half, {common} of them came with the data"
+            )
 
 
 if __name__ == "__main__":

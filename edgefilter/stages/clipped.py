@@ -16,17 +16,18 @@ from scipy.special import ndtr
 from edgefilter.stages.health import around
 from edgefilter.stages.thresholds import kurtosis_sigma
 from edgefilter.workers import Workers
+from edgefilter_kernels.unclip import unclip
 
 _CELLS = 1 << 17  # of a block that tell the kurtosis of noise
 _COARSE = 0.08  # of what clipping takes of the kurtosis, that 4 bits take in addition by their steps
 _REACH = 32  # channels to either side that have the same range
 _LEAST = 16  # cells of a channel that say something about it
 _NEAR = 1.0  # sigma about the background within which a cell is noise: faint interference changes little
-_BIAS = 0.1  # of a cell's standard deviation, that kurtosis must be low by: what is less leaves the flags as they are
+_BIAS = 0.03  # of a cell's standard deviation, that kurtosis must be low by: interference in 12 % of cells does 0.01
+_DOUBT = 0.1  # of what clipping takes, by which it may be wrong: seen in mean over a block, where a carrier is
 _TOLD_APART = 0.5  # kurtosis of noise below which it says nothing: that of 2 bits is 0.55, that of 1 bit is 0
 _FLOOR = 0.2  # of what is expected; from there on noise and tone are both at the range's end at all times
 _STEPS = 4096  # of power up to the range, in which what is expected is looked up
-_TOGETHER = 16  # times that are worked on together, so that they stay in the cache
 
 
 @cache
@@ -68,7 +69,7 @@ def unclipped(
     centre: NDArray[np.float64],
     sigma: NDArray[np.float64],
     workers: Workers,
-) -> NDArray[np.float32]:
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     r"""Return ``moment4`` as it would be of voltages that were not clipped; itself, if noise shows no clipping.
 
     Parameters
@@ -82,31 +83,48 @@ def unclipped(
     centre, sigma
         float64 ``[channel]``: background of the intensity; nothing is known of a channel where sigma is 0.
     workers
-        Threads over times. A card's arrays are worked on here and taken back.
+        Threads over times, or the card that the arrays are on.
 
     Returns
     -------
-    ndarray
-        As ``moment4``; of no hand, if kurtosis says nothing.
+    tuple
+        As ``moment4``, of no hand if kurtosis says nothing; and float64 ``[channel]``: by how much too low the kurtosis
+        of a channel may then be, since it is not known better what clipping does.
     """
     hands = moment4.shape[2]
+    if not hands:
+        return moment4, np.zeros(len(centre))
     rows = slice(None, None, max(flags.size // _CELLS, 1))
     some, fourth, used = (np.asarray(workers.get(a[rows])) for a in (power[:, :, :hands], moment4, flags))
-    noise = _of_noise(some, fourth, accumulated[rows], used == 0, centre, sigma)
+    noise = np.empty(len(centre))
+
+    def measure(start: int, stop: int) -> None:
+        at = slice(start, stop)
+        noise[at] = _of_noise(some[:, at], fourth[:, at], accumulated[rows], used[:, at] == 0, centre[at], sigma[at])
+
+    workers.over(len(centre), measure, align=64)
     known = np.isfinite(noise)
     usual = int(np.median(accumulated[accumulated > 0]))
     middle = float(np.median(noise[known])) if known.any() else 1.0
     if middle > 1 - _BIAS * kurtosis_sigma(usual):
-        return moment4
+        return moment4, np.zeros(len(centre))
     if middle < _TOLD_APART:
-        return workers.empty((*moment4.shape[:2], 0), np.float32)  # type: ignore[no-any-return]
+        return workers.empty((*moment4.shape[:2], 0), np.float32), np.zeros(len(centre))
     powers, kurtosis = clip_curve(usual)
     expected = np.maximum(kurtosis * (1 - _COARSE * (1 - kurtosis)), _FLOOR)
     share = np.zeros(len(centre))
     level = around(centre[known], _REACH)
     share[known] = np.interp(around(noise[known], _REACH), kurtosis[::-1], powers[::-1]) / level * hands
     table = 1 / np.interp((np.arange(_STEPS) + 0.5) / _STEPS, powers, expected)
-    return _undone(power, moment4, (_STEPS * share).astype(np.float32), table.astype(np.float32), workers)
+    doubt = _DOUBT * (1 - np.interp(share * centre / hands, powers, expected))
+    found, kernel = workers.empty(moment4.shape, np.float32), workers.kernel(unclip)
+    tables = workers.put((_STEPS * share).astype(np.float32)), workers.put(table.astype(np.float32))
+
+    def run(start: int, stop: int) -> None:
+        kernel(power, moment4, *tables, found, start, stop)
+
+    workers.over(len(found), run, pieces=4)
+    return found, doubt
 
 
 def _of_noise(
@@ -126,25 +144,3 @@ def _of_noise(
     count = np.count_nonzero(good, axis=0)
     mean = np.sum(kurtosis, axis=0, where=good) / np.maximum(count, 1)
     return np.where(count >= _LEAST, mean, np.nan)
-
-
-def _undone(
-    power: NDArray[np.float32], moment4: NDArray[np.float32], steps: NDArray[np.float32], table: NDArray[np.float32],
-    workers: Workers,
-) -> NDArray[np.float32]:  # fmt: skip
-    """Multiply the kurtosis of each cell by what a table has for its power, in ``steps`` per unit."""
-    hands = moment4.shape[2]
-    here, fourth = np.asarray(workers.get(power)), np.asarray(workers.get(moment4))
-    found = np.empty_like(fourth)
-
-    def run(start: int, stop: int) -> None:
-        for at in range(start, stop, _TOGETHER):
-            rows = slice(at, min(at + _TOGETHER, stop))
-            cells = here[rows, :, :hands]
-            with np.errstate(invalid="ignore"):  # lost cells hold anything
-                step = (cells * steps[:, None]).astype(np.intp)
-            square = cells * cells
-            found[rows] = square + (fourth[rows] - square) * table.take(step, mode="clip")
-
-    workers.over(len(found), run)
-    return workers.put(found)  # type: ignore[no-any-return]

@@ -135,11 +135,13 @@ class Flagger:
         self._zero_dm.flag(power, hands, background.centre, background.sigma / lean.power, flags)
         if moment4 is None or background.spectra < _LEAST_SPECTRA or not self._settings.kurtosis_sigma:
             moment4 = self.workers.empty((times, channels, 0), np.float32)
-        else:
-            moment4 = unclipped(power, moment4, accumulated, flags, background.centre, background.sigma, self.workers)
+        moment4, doubt = unclipped(
+            power, moment4, accumulated, flags, background.centre, background.sigma, self.workers
+        )
         marks = self.workers.empty((times, channels), np.uint8)
         groups = self.workers.empty((-(-times // GROUP), channels), np.uint8)
         moments = self._evidence(power, moment4, accumulated, hands, background, flags, marks, groups, lean)
+        moments[1, 1] += doubt * np.sqrt(hands) / kurtosis_sigma(max(background.spectra, 2)) * moments[1, 0]
         left = Left.of(moments, background.centre, background.sigma, background.spectra)
         judged = self.workers.beside(lambda: judge(left, self._settings, lean.channel))
         self._guard.mark(marks, groups, background.live, background.times)

@@ -16,7 +16,9 @@ from edgefilter_kernels.guard import count_tracks, drop_tones, find_tracks, keep
 
 _SEGMENTS = 16  # of the band; a track must fill two neighbouring ones, an eighth of the band
 _LEAST_CHANNELS = 8  # of a segment; fewer are filled by chance
-_FILL = 0.67  # of a segment's channels that must have an event: a chirp that crosses half of it is no sweep
+_FILL = 0.75  # of a segment's channels that must have an event: a chirp that crosses half of it is no sweep
+_FILL_MANY = 0.67  # of a wider segment's, which neither chance nor a transmitter fills so easily
+_MANY_CHANNELS = 64  # of such a segment
 _WINDOW = 2  # steps about a track in which an event counts; wider ones would be filled by chance
 _FINEST = 2.0  # steps from channel to channel up to which single cells are asked; then the pulse is that wide itself
 _LONGEST = 1024  # steps that the slowest track takes to cross two segments: blocks are seldom longer
@@ -124,6 +126,7 @@ class Tracks:
         number = workers.put(np.add.reduceat(live, self.edges[:-1]).astype(np.int64))
         alive, kernel = workers.put(live), workers.kernel
         edges, delays, doublings, smeared, first = tables
+        fill = _FILL if np.diff(self.edges).min() < _MANY_CHANNELS else _FILL_MANY
         around = max(_AROUND * STEP // self.step, 8)
 
         def count(start: int, stop: int) -> None:
@@ -131,7 +134,7 @@ class Tracks:
 
         def find(start: int, stop: int) -> None:
             pairs = start, min(stop, segments - 1)
-            kernel(find_tracks)(counts, first, number, _FILL, around, hits, *pairs)
+            kernel(find_tracks)(counts, first, number, fill, around, hits, *pairs)
             kernel(drop_tones)(hits, self.step, edges, delays, first, doublings, alive, marks, *pairs)
 
         def mark(start: int, stop: int) -> None:
@@ -139,22 +142,25 @@ class Tracks:
 
         return count, find, mark
 
-    def mark_cut(
+    def cut_step(
         self,
         tables: Tables,
         live: NDArray[np.bool_],
         longest: NDArray[np.int64],
         marks: NDArray[np.uint8],
         workers: Workers,
-    ) -> None:
-        """Mark runs of up to ``longest`` cells that lie on a track which an end of the data cuts as SKY; all in cells.
+    ) -> Step:
+        """Return what marks runs of up to ``longest`` cells that lie on a track which an end of the data cuts as SKY.
 
-        Other arguments are those of :meth:`steps`.
+        It works on a range of channels: those in which the data end. Other arguments are those of :meth:`steps`.
         """
-        channels = len(live)
         most = _CUT_SEGMENTS * int(np.diff(self.edges).max())
         kernel, given = workers.kernel(mark_cut), (workers.put(live), workers.put(longest), tables.delays)
-        kernel(marks, self.step, max(_REACH, self.step), _SLACK, most, *given, 0, channels)
+
+        def cut(start: int, stop: int) -> None:
+            kernel(marks, self.step, max(_REACH, self.step), _SLACK, most, *given, start, stop)
+
+        return cut
 
 
 @lru_cache(maxsize=4)
@@ -229,8 +235,16 @@ class Guard:
                     step(start, stop)
 
             self._workers.over(len(self._bright.edges) - 1, run, pieces=4)
-        self._bright.mark_cut(bright, live, self._longest_of, marks, self._workers)
-        self._faint.mark_cut(faint, live, self._longest_of, marks, self._workers)
+        cuts = [
+            tracks.cut_step(tables, live, self._longest_of, marks, self._workers)
+            for tracks, tables in ((self._bright, bright), (self._faint, faint))
+        ]
+
+        def follow(start: int, stop: int) -> None:
+            for cut in cuts:
+                cut(start, stop)
+
+        self._workers.over(len(live), follow, pieces=8)
         # Runs in segments that the slowest sweep does not cross in half the data cannot be told from it.
         for segment in np.flatnonzero(self._blind | (self._sweeps > times / 2)):
             first, stop = self._bright.edges[segment : segment + 2].tolist()

@@ -238,6 +238,8 @@ def evidence(
     times, channels = flags.shape
     if moment4.shape[:2] != flags.shape or marks.shape != flags.shape or moments.shape != (2, 4, channels):
         raise ValueError(f"moment4 {moment4.shape}, marks {marks.shape} do not go with cells {power.shape}")
+    if not marks.flags.c_contiguous:
+        raise ValueError("marks must be C-contiguous")
     if groups.shape != (-(-times // GROUP), channels):
         raise ValueError(f"groups {groups.shape} do not go with cells {power.shape}")
     if not (centre.shape == per_unit.shape == middle.shape == (channels,)):

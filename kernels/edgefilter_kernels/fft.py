@@ -5,7 +5,8 @@ N complex numbers, a power of two, lie in two halves of a plane: real parts, the
 1. From N = 128 on, passes of radix 4 (the first one of radix 2 where log2 N is odd) by decimation in frequency (Cooley
    and Tukey 1965, doi:10.1090/S0025-5718-1965-0178586-1; Gentleman and Sande 1966, doi:10.1145/1464291.1464352) cut the
    transform into B = N / 64 blocks of 64 neighbours. They run depth first: a part that fits the L1 cache is finished
-   before the next one is begun, so that large N costs no more passes over memory than it must.
+   before the next one is begun, so that large N costs no more passes over memory than it must. Above :data:`PIECE`,
+   the passes that lead to pieces of it may be run some columns at a time, while what is before them makes more.
 2. Each block is transformed in registers: 8 vectors of 8, transposed between two transforms of 8.
 3. Numbers come out where they are: q of block b is channel ``reversed bits of b + B q``. Nobody needs them in another
    order before they have been detected and summed, which is once for hundreds of spectra: :func:`starts`.
@@ -23,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter_kernels.jit import kernel
-from edgefilter_kernels.lanes import LANES, Pointers, at_step, constant, dft, index, transpose, vector_code
+from edgefilter_kernels.lanes import LANES, Pointers, at_step, constant, dft, index, transpose, untangled, vector_code
 
 _BLOCK = LANES * LANES
 PIECE = 4096
@@ -44,7 +45,7 @@ def starts(channels: int) -> NDArray[np.int64]:
     NDArray
         int64 ``[B]``: B = N / 64, or N / 8 below 64 channels and 1 below 8.
     """
-    run = _run(channels)
+    run = first_run(channels)
     return np.asarray(run * _reversed(channels // run), np.int64)
 
 
@@ -57,7 +58,7 @@ def _reversed(count: int) -> NDArray[np.int64]:
 
 
 @kernel
-def _run(channels: int) -> int:
+def first_run(channels: int) -> int:
     """Length of the runs of positions whose channels are equally far apart."""
     return _BLOCK if channels >= _BLOCK else min(channels, LANES)
 
@@ -174,11 +175,10 @@ _short1, _short2, _short4 = (_make_short(rows) for rows in (1, 2, 4))
 def _untangle_lanes(builder: Any, real: Any, imag: Any, here: Any, there: Any, cos: Any, sin: Any) -> None:
     """Untangle eight numbers from ``here`` on, and their mirror images from ``there`` on."""
     numbers = Pointers(builder, real, imag)
-    one, two = numbers.load(here), numbers.load(there).reversed().conjugate()
-    even = (one + two).scaled(0.5)
-    odd = (one - two).over_i().scaled(0.5) * Pointers(builder, cos, sin).load(here)
-    numbers.store(even + odd, here)
-    numbers.store((even - odd).conjugate().reversed(), there)
+    turn = Pointers(builder, cos, sin).load(here)
+    one, two = untangled(numbers.load(here), numbers.load(there).reversed().conjugate(), turn)
+    numbers.store(one, here)
+    numbers.store(two.conjugate().reversed(), there)
 
 
 @kernel
@@ -323,7 +323,7 @@ def untangle(real: NDArray[np.float32], imag: NDArray[np.float32], turn: NDArray
         :func:`turns` of N.
     """
     untangle_first(real, imag, turn)
-    low = _run(len(real))
+    low = first_run(len(real))
     while low < len(real):
         for i in range(0, low // 2, LANES):
             _untangle_lanes(real, imag, low + i, 2 * low - LANES - i, turn[0], turn[1])
@@ -333,7 +333,7 @@ def untangle(real: NDArray[np.float32], imag: NDArray[np.float32], turn: NDArray
 @kernel
 def untangle_first(real: NDArray[np.float32], imag: NDArray[np.float32], turn: NDArray[np.float32]) -> None:
     """As :func:`untangle`, but only the first run of positions: 64, or all if they are fewer."""
-    run = _run(len(real))
+    run = first_run(len(real))
     real[0], imag[0] = real[0] + imag[0], 0
     if run == _BLOCK:  # the middle one comes out twice, and the same
         for i in range(0, run // 2, LANES):

@@ -241,6 +241,8 @@ def count_tracks(
         If shapes do not fit together, or a segment is too wide.
     """
     times, channels = marks.shape
+    if not (marks.flags.c_contiguous and counts.flags.c_contiguous):
+        raise ValueError("marks and counts must be C-contiguous")
     if live.shape != (channels,) or delays.shape[1:] != (channels,) or doublings.shape != delays.shape[:1]:
         raise ValueError(f"tracks {delays.shape} and live {live.shape} do not go with marks {marks.shape}")
     if counts.shape != (len(edges) - 1, len(delays), -(-times // step)):
@@ -357,6 +359,8 @@ def mark_tracks(
     ValueError
         If shapes do not fit together.
     """
+    if not marks.flags.c_contiguous:
+        raise ValueError("marks must be C-contiguous")
     if hits.shape != (len(edges) - 2, len(delays), -(-len(marks) // step)) or edges[-1] != marks.shape[1]:
         raise ValueError(f"hits {hits.shape} do not go with {len(edges) - 1} segments of marks {marks.shape}")
     _mark_tracks(hits, step, edges, delays, first, doublings, marks, start, stop)

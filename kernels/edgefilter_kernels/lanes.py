@@ -274,13 +274,57 @@ def power_4(
     builder: Any, voltage: Any, first: Any, spectrum: Any, part: Any, square: Any, fourth: Any, at: Any
 ) -> None:
     """Add squares of eight numbers of four spectra in turn, and the squares of these, to sums that are loaded once."""
-    total, total4 = load(builder, square, at), load(builder, fourth, at)
+    sums = Lanes(builder, load(builder, square, at), load(builder, fourth, at))
     for k in range(4):
         place = builder.add(at_step(builder, first, spectrum, k), at)
-        numbers = load(builder, voltage, place), load(builder, voltage, builder.add(place, part))
-        real, imag = (builder.fmul(number, number, flags=_FLAGS) for number in numbers)
-        power = builder.fadd(real, imag, flags=_FLAGS)
-        total = builder.fadd(total, power)
-        total4 = builder.fadd(total4, builder.fmul(power, power, flags=_FLAGS), flags=_FLAGS)
-    store(builder, total, square, at)
-    store(builder, total4, fourth, at)
+        imaginary = load(builder, voltage, builder.add(place, part))
+        sums = _with_power(sums, Lanes(builder, load(builder, voltage, place), imaginary))
+    store(builder, sums.real, square, at)
+    store(builder, sums.imaginary, fourth, at)
+
+
+def untangled(one: Lanes, two: Lanes, turn: Lanes) -> tuple[Lanes, Lanes]:
+    """Untangle the transform of real numbers, see :func:`edgefilter_kernels.fft.untangle`.
+
+    ``two`` is conjugate and reversed, and so is the second result.
+    """
+    even, odd = (one + two).scaled(0.5), (one - two).over_i().scaled(0.5) * turn
+    return even + odd, even - odd
+
+
+def _make_power_real(spectra: int) -> Callable[..., None]:
+    """As :func:`power_4`, of eight numbers and their mirror images of some spectra that are untangled on the way."""
+
+    @vector_code
+    def power_real(
+        builder: Any, voltage: Any, first: Any, spectrum: Any, part: Any, cos: Any, sin: Any, square: Any, fourth: Any,
+        here: Any, there: Any,
+    ) -> None:  # fmt: skip
+        turn = Lanes(builder, load(builder, cos, here), load(builder, sin, here))
+        sums = [Lanes(builder, load(builder, square, at), load(builder, fourth, at)) for at in (here, there)]
+        sums[1] = sums[1].reversed()
+        for k in range(spectra):
+            numbers = []
+            for at in (here, there):
+                place = builder.add(at_step(builder, first, spectrum, k), at)
+                imaginary = load(builder, voltage, builder.add(place, part))
+                numbers.append(Lanes(builder, load(builder, voltage, place), imaginary))
+            pair = untangled(numbers[0], numbers[1].reversed().conjugate(), turn)
+            sums = [_with_power(total, value) for total, value in zip(sums, pair, strict=True)]
+        for at, total in zip((here, there), (sums[0], sums[1].reversed()), strict=True):
+            store(builder, total.real, square, at)
+            store(builder, total.imaginary, fourth, at)
+
+    return power_real
+
+
+def _with_power(sums: Lanes, value: Lanes) -> Lanes:
+    """Add the square and its square to a pair of sums."""
+    b = sums.builder
+    real, imag = (b.fmul(number, number, flags=_FLAGS) for number in (value.real, value.imaginary))
+    power = b.fadd(real, imag, flags=_FLAGS)
+    fourth = b.fadd(sums.imaginary, b.fmul(power, power, flags=_FLAGS), flags=_FLAGS)
+    return Lanes(b, b.fadd(sums.real, power), fourth)
+
+
+power_real_4, power_real_1 = _make_power_real(4), _make_power_real(1)

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter_kernels import lanes
-from edgefilter_kernels.bank import FLUSH, Bank, Scratch, make_scratch
-from edgefilter_kernels.fft import PIECE, fft_columns, fft_piece, untangle
+from edgefilter_kernels.bank import FLUSH, WIDE_STRIP, Bank, Scratch, make_scratch
+from edgefilter_kernels.fft import PIECE, fft_columns, fft_piece, first_run, untangle, untangle_first
 from edgefilter_kernels.jit import kernel
-from edgefilter_kernels.rows import filter_columns, strip_width
+from edgefilter_kernels.rows import filter_columns, filter_spectra
 
 _TOGETHER = 65536  # numbers of a hand that are transformed before they are detected: half of a usual L2 cache
 _COLUMNS = 8  # runs of output channels that are written side by side
@@ -153,7 +153,7 @@ def _voltages(
         for c in range(channels):
             _filter(bank, raw, channels, k, 1, c, 1, work)
             for h in range(bank.hands):
-                _transform(bank, valid, work.voltage[0], h, 0, n)
+                _transform(bank, valid, work.voltage[0], h, 0, n, True)
                 for b in range(blocks):
                     for i in range(n // blocks):
                         channel, at = b + blocks * i, bank.starts[b] + i
@@ -212,17 +212,18 @@ def _filter(
     group: int,
     work: Scratch,
 ) -> None:
-    """Filter spectra, and begin their transforms while the columns that this takes are in the cache."""
+    """Filter spectra, and begin long transforms while the columns that this takes are in the cache."""
     n = bank.channels
-    width = strip_width(n)
-    for column in range(0, min(n, PIECE), width):
+    if n <= PIECE:
+        filter_spectra(bank, raw, channels, first, spectra, channel, group, work)
+        return
+    for column in range(0, PIECE, WIDE_STRIP):
         for g in range(group):
             for h in range(bank.hands):
                 out = work.voltage[g, :, h]
                 filter_columns(bank, raw, channels, first, spectra, channel + g, h, column, work.strip, out)
-                if n > PIECE:
-                    for k in range(spectra):
-                        fft_columns(out[k, 0, :n], out[k, 1, :n], bank.twiddle, column, column + width)
+                for k in range(spectra):
+                    fft_columns(out[k, 0, :n], out[k, 1, :n], bank.twiddle, column, column + WIDE_STRIP)
 
 
 @kernel
@@ -236,30 +237,46 @@ def _detect(bank: Bank, valid: NDArray[np.bool_], voltage: NDArray[np.float32], 
     # Real input is untangled before it is detected, which takes all of a transform.
     part = min(n, PIECE) if bank.components == 2 else n
     some = max(_TOGETHER // part, 1)
+    tangled = bank.components == 1 and products == hands  # else what is untangled is wanted once more
     for start in range(0, n, part):
         for first in range(0, len(valid), some):
             last = min(first + some, len(valid))
             few, stop = voltage[first:last], start + part
             for h in range(hands):
-                _transform(bank, valid[first:last], few, h, start, stop)
-                _add_power(few, h, start, partial[h, start:stop], partial[products + h, start:stop])
+                square, fourth = partial[h, start:stop], partial[products + h, start:stop]
+                _transform(bank, valid[first:last], few, h, start, stop, not tangled)
+                if tangled:
+                    _add_real_power(bank, few, h, square, fourth)
+                else:
+                    _add_power(few, h, start, square, fourth)
             if products > hands:
                 _add_cross(few, start, partial[2, start:stop], partial[3, start:stop])
 
 
 @kernel
 def _transform(
-    bank: Bank, valid: NDArray[np.bool_], voltage: NDArray[np.float32], hand: int, start: int, stop: int
+    bank: Bank,
+    valid: NDArray[np.bool_],
+    voltage: NDArray[np.float32],
+    hand: int,
+    start: int,
+    stop: int,
+    whole: bool,
 ) -> None:
-    """Finish pieces of the transforms of a hand; where a spectrum is not valid they become zeros."""
+    """Finish pieces of the transforms of a hand; those of spectra that are not valid become zeros.
+
+    Those of real input are untangled, ``whole`` or only their first run of positions.
+    """
     n = bank.channels
     for k in range(len(valid)):
         real, imag = voltage[k, hand, 0, :n], voltage[k, hand, 1, :n]
         if valid[k]:
             for at in range(start, stop, PIECE):
                 fft_piece(real, imag, bank.twiddle, at)
-            if bank.components == 1:
+            if bank.components == 1 and whole:
                 untangle(real, imag, bank.turn)
+            elif bank.components == 1:
+                untangle_first(real, imag, bank.turn)
         else:
             real[start:stop] = 0
             imag[start:stop] = 0
@@ -285,6 +302,29 @@ def _add_power(
             power = real[j] * real[j] + imag[j] * imag[j]
             square[j] += power
             fourth[j] += power * power
+
+
+@kernel
+def _add_real_power(
+    bank: Bank, voltage: NDArray[np.float32], hand: int, square: NDArray[np.float32], fourth: NDArray[np.float32]
+) -> None:
+    """Add powers of transforms of real input, of which only the first run of positions has been untangled."""
+    n, low = len(square), first_run(len(square))
+    _add_power(voltage, hand, 0, square[:low], fourth[:low])
+    spectrum, both, part = voltage.strides[0] // 4, voltage.strides[1] // 4, voltage.strides[2] // 4
+    cos, sin, fours = bank.turn[0], bank.turn[1], len(voltage) // 4 * 4
+    while low < n:
+        for k in range(0, fours, 4):
+            at = k * spectrum + hand * both
+            for i in range(low, low + low // 2, lanes.LANES):
+                there = 3 * low - lanes.LANES - i
+                lanes.power_real_4(voltage, at, spectrum, part, cos, sin, square, fourth, i, there)
+        for k in range(fours, len(voltage)):
+            at = k * spectrum + hand * both
+            for i in range(low, low + low // 2, lanes.LANES):
+                there = 3 * low - lanes.LANES - i
+                lanes.power_real_1(voltage, at, spectrum, part, cos, sin, square, fourth, i, there)
+        low *= 2
 
 
 @kernel

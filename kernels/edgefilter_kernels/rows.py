@@ -9,15 +9,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter_kernels import lanes
-from edgefilter_kernels.bank import STRIDE, STRIP, WIDE_STRIP, Bank
+from edgefilter_kernels.bank import STRIDE, STRIP, WIDE_STRIP, Bank, Scratch
 from edgefilter_kernels.fft import PIECE
 from edgefilter_kernels.jit import kernel
 
 
 @kernel
-def strip_width(channels: int) -> int:
-    """Columns that are filtered at a time."""
-    return STRIP if channels <= PIECE else WIDE_STRIP
+def filter_spectra(
+    bank: Bank,
+    raw: NDArray[np.uint8],
+    channels: int,
+    first: int,
+    spectra: int,
+    channel: int,
+    group: int,
+    work: Scratch,
+) -> None:
+    """Weight and add the rows of spectra ``[first, first + spectra)`` of a group of raw channels."""
+    hands = bank.hands
+    for column in range(0, bank.channels, STRIP):
+        columns = min(STRIP, bank.channels - column)
+        for g in range(group):
+            for h in range(hands):
+                for part in range(2):
+                    if bank.components == 2:
+                        number = ((channel + g) * hands + h) * 2 + part
+                    else:
+                        number = (part * channels + channel + g) * hands + h
+                    out = work.voltage[g, :, h, part]
+                    _filter_strip(bank, raw, channels, number, first, spectra, column, columns, work.strip, part, out)
 
 
 @kernel
@@ -33,18 +53,14 @@ def filter_columns(
     strip: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
-    """Weight and add rows of spectra ``[first, first + spectra)`` of a hand of a raw channel.
-
-    Of each piece of a transform, these are the columns of one strip, from ``column`` on.
-    """
-    columns = min(strip_width(bank.channels), bank.channels - column)
+    """As :func:`filter_spectra`, of one hand, but only a wide strip from ``column`` on of each piece of a transform."""
     for part in range(2):
         if bank.components == 2:
             number = (channel * bank.hands + hand) * 2 + part
         else:
             number = (part * channels + channel) * bank.hands + hand
         for at in range(column, bank.channels, PIECE):
-            _filter_strip(bank, raw, channels, number, first, spectra, at, columns, strip, part, out[:, part])
+            _filter_strip(bank, raw, channels, number, first, spectra, at, WIDE_STRIP, strip, part, out[:, part])
 
 
 @kernel

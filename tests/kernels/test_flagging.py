@@ -10,6 +10,7 @@ from edgefilter_kernels.guard import count_tracks, drop_tones, find_tracks, keep
 from edgefilter_kernels.quantile import channel_quantiles
 from edgefilter_kernels.rise import BANDS, rise
 from edgefilter_kernels.sumthreshold import sum_threshold
+from edgefilter_kernels.unclip import unclip
 from tests.reference import flagging as reference
 
 shapes = {
@@ -147,7 +148,8 @@ def cut(marks, delay, reach=3, slack=6, longest=12):
     expected = reference.cut_tracks(marks, delay, reach, slack, longest)
     channels = marks.shape[1]
     given = np.ones(channels, np.bool_), np.full(channels, longest), np.asarray(delay, np.int32)[None]
-    mark_cut(marks, 1, reach, slack, channels, *given, 0, channels)
+    for start, stop in ((0, channels // 3), (channels // 3, channels)):
+        mark_cut(marks, 1, reach, slack, channels, *given, start, stop)
     return marks & SKY != 0, expected
 
 
@@ -203,3 +205,30 @@ def test_arrays_that_do_not_fit_are_refused():
         mark_cut(values, 1, 1, 1, 1, np.ones(2, np.bool_), np.ones(2, int), np.zeros((1, 2), np.int32), 0, 2)
     with pytest.raises(ValueError, match="must ascend"):
         sum_threshold(values, np.array([2, 1]), np.ones(2, np.float32), 1, marks, 0, 2)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    times=st.integers(1, 20), channels=st.integers(1, 40), hands=st.integers(1, 2), products=st.integers(2, 4),
+    cut=st.integers(0, 20), seed=st.integers(0, 1000),
+)  # fmt: skip
+def test_fourth_moments_are_unclipped_as_the_reference_does(times, channels, hands, products, cut, seed):
+    rng = np.random.default_rng(seed)
+    power = rng.exponential(1, (times, channels, products)).astype(np.float32)
+    power[rng.random(power.shape) < 0.1] = rng.choice([0.0, -1.0, 1e6, 1e18, np.nan, np.inf])
+    with np.errstate(invalid="ignore"):
+        moment4 = power[:, :, :hands] ** 2 * rng.uniform(1, 3, (times, channels, hands)).astype(np.float32)
+    steps, table = rng.uniform(0, 9, channels).astype(np.float32), rng.uniform(1, 5, 16).astype(np.float32)
+    out, cut = np.full_like(moment4, -1), min(cut, times)
+    unclip(power, moment4, steps, table, out, 0, cut)
+    unclip(power, moment4, steps, table, out, cut, times)
+    # Three roundings of 6e-8, of numbers that do not cancel.
+    np.testing.assert_allclose(out, reference.unclip(power, moment4, steps, table), rtol=5e-7)
+
+
+def test_fourth_moments_that_do_not_fit_are_refused():
+    some, table = np.ones((4, 3, 1), np.float32), np.ones(3, np.float32)
+    with pytest.raises(ValueError, match="do not go with powers"):
+        unclip(some[:3], some, table, table, some, 0, 3)
+    with pytest.raises(ValueError, match="must be float32"):
+        unclip(some, some, table.astype(float), table, some, 0, 3)

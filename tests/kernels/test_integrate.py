@@ -17,7 +17,7 @@ def outputs(planes, rows, channels):
 @given(
     rows=st.integers(1, 40),
     cells=st.integers(1, 5),
-    channels=st.integers(1, 9),
+    channels=st.integers(1, 9) | st.integers(250, 600),
     products=st.integers(1, 4),
     flagged=st.sampled_from([0.0, 0.3, 1.0]),
     seed=st.integers(0, 1000),

@@ -126,3 +126,11 @@ def _cut_track(run, late, c, reach, slack, longest):
 
 def _runs(marked):
     return np.flatnonzero(np.diff(np.r_[False, marked, False].astype(int))).reshape(-1, 2).tolist()
+
+
+def unclip(power, moment4, steps, table):
+    """Kurtosis, less 1, times the factor of the power's step."""
+    power = power[:, :, : moment4.shape[2]]
+    with np.errstate(invalid="ignore"):
+        at = np.nan_to_num(power * steps[:, None], posinf=len(table)).clip(0, len(table) - 1).astype(int)
+        return power**2 + (moment4 - power**2) * table[at]

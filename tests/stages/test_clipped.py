@@ -30,7 +30,7 @@ def undone(power, fourth, threads=1):
     centre = np.median(power.sum(axis=2), axis=0).astype(np.float64)
     given = np.full(TIMES, SPECTRA, np.int32), np.zeros(power.shape[:2], np.uint16), centre
     with Workers(threads) as workers:
-        found = unclipped(power, fourth, *given, centre / np.sqrt(SPECTRA * hands), workers)
+        found, _ = unclipped(power, fourth, *given, centre / np.sqrt(SPECTRA * hands), workers)
     return found, ((SPECTRA + 1) / (SPECTRA - 1) * (found / power**2 - 1) if found.shape[2] else None)
 
 

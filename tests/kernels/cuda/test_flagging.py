@@ -10,7 +10,8 @@ from edgefilter_kernels import guard as cpu_guard
 from edgefilter_kernels import quantile as cpu_quantile
 from edgefilter_kernels import rise as cpu_rise
 from edgefilter_kernels import sumthreshold as cpu_sumthreshold
-from edgefilter_kernels.cuda import combine, cut, evidence, guard, quantile, rise, sumthreshold
+from edgefilter_kernels import unclip as cpu_unclip
+from edgefilter_kernels.cuda import combine, cut, evidence, guard, quantile, rise, sumthreshold, unclip
 
 ROUNDING = 2e-6
 """Of a sum of up to 64 numbers of about 1 in single precision, which slides over as many again on the CPU."""
@@ -70,6 +71,24 @@ def test_rises(card, shape):
     on_card = card.put(power), hands, card.put(flags), card.put(low), card.put(high), counts
     in_pieces(lambda a, b: rise.rise(*on_card, a, b), times, times // 3)
     np.testing.assert_array_equal(card.get(counts), expected)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_fourth_moments_that_are_unclipped(card, shape):
+    power, moment4, _, _ = cells_of(*shape)
+    moment4 += power[:, :, : moment4.shape[2]] ** 2
+    times, channels, _ = moment4.shape
+    power[::5, ::3] = np.float32(np.nan)
+    power[1::5, ::3] = np.float32(np.inf)
+    rng = np.random.default_rng(1)
+    steps, table = rng.uniform(0, 9, channels).astype(np.float32), rng.uniform(1, 5, 16).astype(np.float32)
+    expected = np.zeros_like(moment4)
+    cpu_unclip.unclip(power, moment4, steps, table, expected, 0, times)
+    out = card.put(np.zeros_like(moment4))
+    on_card = *(card.put(array) for array in (power, moment4, steps, table)), out
+    in_pieces(lambda a, b: unclip.unclip(*on_card, a, b), times, times // 3)
+    # Three roundings of 6e-8, of numbers that hardly cancel.
+    np.testing.assert_allclose(card.get(out), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

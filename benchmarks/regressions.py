@@ -1,0 +1,69 @@
+"""Has a change made a kernel slower? The same work before and after it, kept and compared by pytest-benchmark.
+
+::
+
+    git switch --detach main && python -m pytest benchmarks/regressions.py --benchmark-save=before
+    git switch -            && python -m pytest benchmarks/regressions.py --benchmark-compare='*_before'
+
+Nothing fails on a time: whether a difference is the change's or the machine's is for who reads it, best by asking both
+sides twice. The tests run each of these once, without a clock. How fast kernels are beside limits and peers, which is
+what may be quoted, is ``python -m benchmarks``'s to say.
+"""
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.kernels import channeliser
+from benchmarks.rfi.events import Grid, draw
+from benchmarks.rfi.scene import make
+from benchmarks.rfi.score import TUNING, ours
+from benchmarks.search import make_plan, make_power, search
+from edgefilter.workers import Workers
+from edgefilter_kernels.integrate import integrate, zero_sums
+
+# Of one thread, processor time: other programs disturb it least.
+pytestmark = pytest.mark.benchmark(timer=time.thread_time, min_rounds=5, warmup=True)
+
+
+@pytest.mark.parametrize("stokes", ["I", "IQUV"])
+@pytest.mark.parametrize("channels", [64, 1024, 16384, 65536])
+def test_channelise(benchmark: Any, channels: int, stokes: str) -> None:
+    work = channeliser.Work(channels, 4, stokes=stokes, samples=1 << 20)
+    with Workers(1) as workers:
+        benchmark(work.run, workers)
+    assert work.power.any()
+
+
+def test_channelise_real_samples(benchmark: Any) -> None:
+    work = channeliser.Work(1024, 4, complex_samples=False, samples=1 << 20)
+    with Workers(1) as workers:
+        benchmark(work.run, workers)
+    assert work.power.any()
+
+
+@pytest.mark.parametrize("flagged", [0.0, 0.05])
+def test_integrate(benchmark: Any, flagged: float) -> None:
+    random = np.random.default_rng(1)
+    power = random.random((1024, 1024, 2), np.float32)
+    flags = (random.random((1024, 1024)) < flagged).astype(np.uint16)
+    sums = zero_sums(1, 1024, 1024, 6)
+    benchmark(integrate, power, flags, np.ones((1, 2)), (0, 1024), sums, 0, len(sums.total))
+    assert sums.weight.any()
+
+
+@pytest.mark.parametrize("moment4", [False, True])
+def test_flag(benchmark: Any, moment4: bool) -> None:
+    grid = Grid(2048, 256)
+    scene = make(grid, TUNING[0], draw(grid, TUNING[0], 0.11))
+    flags = benchmark(ours(moment4), scene)
+    assert flags.any()
+
+
+@pytest.mark.parametrize("bands", [1, 4])
+def test_search(benchmark: Any, bands: int) -> None:
+    plan = make_plan(bands)
+    power = make_power(plan, 8.0, [], 1)
+    benchmark.pedantic(search, (plan, power, 1), rounds=3, warmup_rounds=1)

@@ -1,0 +1,19 @@
+// Fourth moments of clipped voltages: the twin of ../unclip.py.
+
+// A thread takes a cell of a hand; they are numbered from the first one of time start.
+extern "C" __global__ void unclip(
+    const float* __restrict__ power, const float* __restrict__ moment4, const float* __restrict__ steps,
+    const float* __restrict__ table, int size, int channels, int products, int hands, float* __restrict__ out,
+    long long first, long long cells)
+{
+    long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= cells) return;
+    i += first;
+    long long cell = i / hands;
+    float level = power[cell * products + i % hands];
+    float at = level * steps[cell % channels], last = (float)(size - 1);
+    // Lost cells may hold anything, and of what is no number there is no index.
+    int step = at > 0 ? (int)(at < last ? at : last) : 0;
+    float square = level * level;
+    out[i] = square + (moment4[i] - square) * table[step];
+}
