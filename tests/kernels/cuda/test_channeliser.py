@@ -159,12 +159,13 @@ def test_garbage_under_spectra_that_are_not_valid_changes_no_bit(card):
 
 
 @pytest.mark.parametrize("complex_samples", [True, False])
+@pytest.mark.parametrize("products", [2, 4])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3e38])
-def test_samples_that_are_not_finite_spoil_the_cells_that_they_spoil_on_the_cpu(card, bad, complex_samples):
+def test_samples_that_are_not_finite_spoil_the_cells_that_they_spoil_on_the_cpu(card, bad, products, complex_samples):
     bank, raw = bank_and_raw(np.random.default_rng(7), 2, 16, 2, 4, (32, "float"), complex_samples, 12)
     raw.view(np.float32)[16 * 9 + 2, 1] = bad
-    there = cells(pfb.pfb, bank, raw, np.ones(12, np.bool_), 3, 2, 4)
-    here = cells(card_pfb.pfb, bank_on(card, bank), raw, np.ones(12, np.bool_), 3, 2, 4, card.put)
+    there = cells(pfb.pfb, bank, raw, np.ones(12, np.bool_), 3, 2, products)
+    here = cells(card_pfb.pfb, bank_on(card, bank), raw, np.ones(12, np.bool_), 3, 2, products, card.put)
     for one, other in zip(here, there, strict=True):
         np.testing.assert_array_equal(np.isfinite(card.get(one)), np.isfinite(other))
     assert not np.isfinite(there[0]).all()
