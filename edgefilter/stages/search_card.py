@@ -80,8 +80,8 @@ class CardSearch(Search):
             # A boxcar of one step is centred on the middle of the step, all others between two steps.
             row = (peaks.time - first + np.where(peaks.width == 1, 0.5, 0.0)) * rung
             mine = (row < rows) & (peaks.left >= on_cpu._LEAST_LEFT - GUARD)
-            near = (abs(peaks.snr / pulses.snr - 1) <= GUARD) | (peaks.left <= on_cpu._LEAST_LEFT + GUARD)
-            guarded = int(np.count_nonzero(mine & near))
+            close = (abs(peaks.snr / pulses.snr - 1) <= GUARD) | (peaks.left <= on_cpu._LEAST_LEFT + GUARD)
+            guarded = int(np.count_nonzero(mine & close))
             mine &= (peaks.left >= on_cpu._LEAST_LEFT) & (peaks.snr >= pulses.snr)
             item = peaks.item[mine]
             kept.add(
