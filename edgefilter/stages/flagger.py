@@ -10,6 +10,7 @@ What is flagged before the evidence does not enter it. ``docs/flagging.md`` has 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -306,6 +307,7 @@ def _plain(power: NDArray[np.float32], flags: NDArray[np.uint16]) -> tuple[NDArr
     return mean, np.sqrt(((value - mean) ** 2 * used).sum(axis=0) / count)
 
 
+@cache
 def _flags_of_marks(power: bool) -> NDArray[np.uint16]:
     """Return the flags of every combination of marks.
 

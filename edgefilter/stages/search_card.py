@@ -2,7 +2,8 @@
 
 Whitened bytes, time resolutions and sums along tracks are those of the CPU, bit for bit. S/N, and what an event leaves
 without its strongest part of the band, differ by the rounding of sums in another order: an event within 1e-5 of the
-threshold may be found by one of them alone.
+threshold may be found by one of them alone, and of two boxcars of a cell of time as near to each other, each may report
+another one.
 """
 
 import math
@@ -28,7 +29,11 @@ from edgefilter_kernels.cuda.whiten import halve, widest
 from edgefilter_kernels.whiten import WHOLE
 
 GUARD = 1e-5
-"""Relative to the threshold: a S/N that is no further from it may lie on the other side on the CPU."""
+"""Relative to the threshold: a S/N that is no further from it may lie on the other side on the CPU.
+
+So may what an event leaves without its strongest part of the band: near the least that it must leave, a part p of the
+band changes it by the relative change of the S/N times ``1 - p`` less that least, here by half as much.
+"""
 
 SERIES_BYTES = 1 << 28
 """Of DM-time plane that are in the card's memory at a time."""
@@ -74,9 +79,10 @@ class CardSearch(Search):
             peaks = on_card.search(*rungs[rung], complete, boxcars, on_cpu._PART)
             # A boxcar of one step is centred on the middle of the step, all others between two steps.
             row = (peaks.time - first + np.where(peaks.width == 1, 0.5, 0.0)) * rung
-            mine = (row < rows) & (peaks.left >= on_cpu._LEAST_LEFT)
-            guarded = int(np.count_nonzero(mine & (abs(peaks.snr / pulses.snr - 1) <= GUARD)))
-            mine &= peaks.snr >= pulses.snr
+            mine = (row < rows) & (peaks.left >= on_cpu._LEAST_LEFT - GUARD)
+            close = (abs(peaks.snr / pulses.snr - 1) <= GUARD) | (peaks.left <= on_cpu._LEAST_LEFT + GUARD)
+            guarded = int(np.count_nonzero(mine & close))
+            mine &= (peaks.left >= on_cpu._LEAST_LEFT) & (peaks.snr >= pulses.snr)
             item = peaks.item[mine]
             kept.add(
                 Events(

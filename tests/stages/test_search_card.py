@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from edgefilter.stages import search as on_cpu
 from edgefilter.stages import search_card
 from edgefilter.stages.search import Search
 from edgefilter.stages.search_card import GUARD, CardSearch, FamilyOnCard
@@ -86,6 +87,28 @@ def test_a_decision_near_the_threshold_is_counted(card):
         events, guarded = search(threshold)
         assert len(events) == number
         assert guarded == 1
+
+
+def test_a_breadth_near_its_limit_is_counted(card, monkeypatch):
+    plan = make_plan(32, rows=256, dm=(0, 200), snr=5)
+    sky = noise(plan, 4096, 1)
+    add_pulse(plan, sky, 12 * 256 + 30, 100, 2, 25)
+    blocks = whitened(CardWhiten(plan, card), plan, sky)
+    stage, kept = CardSearch(plan, card), []
+    search = FamilyOnCard.search
+    monkeypatch.setattr(FamilyOnCard, "search", lambda *given: kept.append(search(*given)) or kept[-1])
+
+    def events(least):
+        monkeypatch.setattr(on_cpu, "_LEAST_LEFT", least)
+        found = stage.reduce(around(plan, stage, blocks, 12), 12)
+        return len(found), found.guarded
+
+    number, guarded = events(0.25)
+    assert guarded == 0
+    left = np.concatenate([peaks.left[peaks.time < peaks.time.max() - 32] for peaks in kept])
+    narrowest = left[left >= 0.25].min()
+    assert events(narrowest - GUARD / 2) == (number, 1)
+    assert events(narrowest + GUARD / 2) == (number - 1, 1)
 
 
 def test_blocks_without_data_have_no_events(card):

@@ -9,7 +9,8 @@ constexpr double LEAST_SCATTER = 0.9;
 constexpr int SPAN = 4096;  // times in shared memory, twice
 
 // Whether any boxcar reaches the threshold with the least scatter it may have: almost no series does. A span of times
-// stays in shared memory while the sums double; spans overlap by the widest boxcar.
+// stays in shared memory while the sums double; spans overlap by the widest boxcar. Of the line, a thread first reads
+// the times that it has written itself, and those of others behind the first barrier.
 __device__ bool may_reach(const float* line, int length, int octaves, double threshold, float (&span)[2][SPAN])
 {
     __shared__ int any;
@@ -17,15 +18,13 @@ __device__ bool may_reach(const float* line, int length, int octaves, double thr
     bool mine = false;
     for (int start = 0; start < length; start += SPAN - (1 << (octaves - 1)) + 1) {
         int size = min(SPAN, length - start);
-        for (int t = threadIdx.x; t < size; t += SAMPLE) span[1][t] = line[start + t];
-        __syncthreads();
         for (int octave = 0; octave < octaves; octave++) {
             int w = 1 << octave, h = w / 2;
             const float* narrow = span[(octave + 1) & 1];
             float* wide = span[octave & 1];
             float limit = (float)(threshold * sqrt((double)w) * (1.0 - 1e-6));
             for (int t = threadIdx.x; t < size - w + 1; t += SAMPLE) {
-                float total = h ? narrow[t] + narrow[t + h] : narrow[t];
+                float total = h ? narrow[t] + narrow[t + h] : line[start + t];
                 wide[t] = total;
                 mine = mine || total >= limit;
             }
@@ -64,7 +63,6 @@ extern "C" __global__ void find_peaks(
             for (int p = item.part; p < item.part_stop; p++) total = fmaf(part[(long long)p * length + t], factor, total);
             line[t] = total;
         }
-        __syncthreads();
         Level level = level_scatter(times, [=](int t) { return line[first + t]; }, valid, bulk);
         if (level.count == 0) continue;
         bool known = level.count >= LEAST_ROWS;
@@ -72,7 +70,6 @@ extern "C" __global__ void find_peaks(
         float factor = known ? (float)(1.0 / max(level.scatter, LEAST_SCATTER)) : 1.0f;
         for (int t = threadIdx.x; t < length; t += SAMPLE)
             line[t] = scale[t / repeat] > 0.0f ? (line[t] - low) * factor : 0.0f;
-        __syncthreads();
         if (!may_reach(line, length, octaves, threshold, span)) continue;
 
         // S/N and width of the best boxcar at each time.
@@ -113,7 +110,6 @@ extern "C" __global__ void find_peaks(
             for (int t = at; t < min(k * cell + cell, times); t++)
                 if (best[t] > best[at]) at = t;
             if (best[at] >= threshold) peaks.add(i, first + at, wide[at], best[at]);
-        }
-        __syncthreads();
+        }  // the next item begins with the line, of which nobody reads any more
     }
 }

@@ -36,6 +36,7 @@ def boxcar_peaks(
     series: Any, trials: Any, parts: tuple[int, int], scale: Any, repeat: int, boxcars: Boxcars
 ) -> tuple[Any, Any, Any, Any]:
     """As :func:`edgefilter_kernels.boxcar.boxcar_peaks`: arrays on the device; waits to know how many there are."""
+    _expect(series)
     xp = namespace(series)
     items = xp.zeros((len(trials), 6), np.int32)
     items[:, 0], items[:, 1], items[:, 2] = trials, parts[0], parts[1]
@@ -68,8 +69,7 @@ def find_peaks(series: Any, items: Any, scales: Any, repeat: int, boxcars: Boxca
     ValueError
         If shapes, types or layout are not these, or a boxcar leaves the series.
     """
-    if series.dtype != np.float32 or series.ndim != 3 or not series.flags.c_contiguous:
-        raise ValueError("series must be C-contiguous float32 [trial, part, time]")
+    _expect(series)
     length, steps = series.shape[2], -(-series.shape[2] // repeat)
     if scales.dtype != np.float32 or scales.shape[1:] != (steps,) or not scales.flags.c_contiguous:
         raise ValueError(f"scale must be float32 [{steps}], is {scales.dtype} {scales.shape[1:]}")
@@ -89,3 +89,8 @@ def find_peaks(series: Any, items: Any, scales: Any, repeat: int, boxcars: Boxca
         )  # fmt: skip
         launch("boxcar.cu", "find_peaks", (blocks,), (_THREADS,), arguments)
     return Found(filled, table)
+
+
+def _expect(series: Any) -> None:
+    if series.dtype != np.float32 or series.ndim != 3 or not series.flags.c_contiguous:
+        raise ValueError("series must be C-contiguous float32 [trial, part, time]")

@@ -12,13 +12,14 @@ extern "C" __global__ void breadth(
     const long long* __restrict__ track, int channels, const Item* items, double part, int* filled, int* table, int room,
     float* scratch, double* left)
 {
-    __shared__ int counts, shares;
+    __shared__ unsigned long long counts;  // two's complement: of a wide band, more than an int holds
+    __shared__ int shares;
     Peaks peaks = {filled, table, room};
     float *sum = scratch + 2LL * channels * blockIdx.x, *valid = sum + channels;
     for (int i = blockIdx.x; i < *filled; i += gridDim.x) {
         Item item = items[peaks.item(i)];
         int width = peaks.width(i), start = peaks.time(i) - width / 2;
-        if (threadIdx.x == 0) counts = shares = 0;
+        if (threadIdx.x == 0) counts = 0, shares = 0;
         __syncthreads();
         for (int c = item.channel + threadIdx.x; c < item.channel_stop; c += blockDim.x) {
             long long at = start + track[(long long)item.row * channels + c];
@@ -26,13 +27,13 @@ extern "C" __global__ void breadth(
             for (int t = 0; t < width; t++) count += power[(long long)c * times + at + t];
             sum[c] = count / COUNTS;  // exact, as is the next
             valid[c] = whole / WHOLE;
-            atomicAdd(&counts, count);
+            atomicAdd(&counts, (unsigned long long)count);
             atomicAdd(&shares, whole);
         }
         __syncthreads();
         if (threadIdx.x == 0) {
             double room = shares / (double)WHOLE, signal = peaks.snr(i) * sqrt(width * room);
-            double base = room > 0.0 ? (counts / (double)COUNTS - signal) / room : 0.0;
+            double base = room > 0.0 ? ((long long)counts / (double)COUNTS - signal) / room : 0.0;
             double strongest = 0.0, piece = 0.0, covered = 0.0;
             for (int c = item.channel, first = c; c < item.channel_stop; c++) {
                 piece += sum[c] - base * valid[c];
@@ -44,7 +45,6 @@ extern "C" __global__ void breadth(
                 strongest = max(strongest, piece);
             }
             left[i] = signal > 0.0 ? (signal - strongest) / signal : 0.0;
-        }
-        __syncthreads();
+        }  // the others wait for it where the next peak's sums begin
     }
 }

@@ -81,7 +81,8 @@ __device__ inline double add_up(double* sum)
 }
 
 // Mean and standard deviation of the bulk of the valid ones of n values; both 0 if there are none. What Numba sums in
-// single precision in runs of 1024 is summed in double precision here.
+// single precision in runs of 1024 is summed in double precision here. All threads have come here before one asks for a
+// value; not so for valid.
 template <class Value, class Valid>
 __device__ Level level_scatter(int n, Value value, Valid valid, Bulk& bulk)
 {

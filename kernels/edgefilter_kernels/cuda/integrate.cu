@@ -1,7 +1,8 @@
 // Cells to rows, and what became of every cell: the twin of ../integrate.py, with the same double-precision sums in the
 // same order of time.
 
-// A Stokes parameter of one cell. Products are paired as they are on the CPU.
+// A Stokes parameter of one cell. Products are paired as they are on the CPU. Factors are 0 or ± powers of two: no bit
+// depends on whether a product and a sum become one instruction.
 __device__ double add_cell(const float* power, const double* factors, int products, double total)
 {
     if (products == 1) return total + factors[0] * power[0];

@@ -135,7 +135,8 @@ extern "C" __global__ void keep(
     int width = group * FINE, e = blockIdx.x * blockDim.x + threadIdx.x;
     int k = e / width, j = e % width;
     if (k >= spectra) return;
-    float2 w = phase[(j % FINE) * ((first + k) * HOP % FINE) % FINE];
+    constexpr int WRAP = FINE - 1;  // N is a power of two; first may be negative
+    float2 w = phase[(j % FINE) * ((first + k) * HOP & WRAP) & WRAP];
     const float2* z = voltage + ((long long)k * group + j / FINE) * HANDS * FINE;
     long long to = ((long long)k * channels + channel) * FINE + j / FINE * FINE + (j % FINE + MIDDLE) % FINE;
 #pragma unroll

@@ -8,6 +8,7 @@ from edgefilter_kernels.bank import FLUSH, make_bank, prototype
 from edgefilter_kernels.cuda import bank as card_bank
 from edgefilter_kernels.cuda import pfb as card_pfb
 from edgefilter_kernels.cuda import unpack as card_unpack
+from edgefilter_kernels.fft import PIECE
 from tests.kernels.test_unpack import ENCODINGS
 from tests.reference.pfb import pfb as reference
 from tests.reference.unpack import unpack as numbers
@@ -102,6 +103,7 @@ def test_cells_that_are_not_finite_are_lost(card):
         ((8, "signed"), 3, 32, 9, (32, 27), 1.0),
         ((16, "offset"), 5, 8, 3, (4, 3), 0.6),
         ((32, "float"), 1, 1024, 2, (1, 1), 0.0),
+        ((8, "signed"), 1, 2 * PIECE, 2, (1, 1), 0.6),  # a long transform, which the CPU makes in pieces
     ],
 )
 def test_cells_are_those_of_the_cpu(
@@ -157,7 +159,21 @@ def test_garbage_under_spectra_that_are_not_valid_changes_no_bit(card):
 
 
 @pytest.mark.parametrize("complex_samples", [True, False])
-@pytest.mark.parametrize(("oversampling", "first"), [((1, 1), 0), ((4, 3), 5)])
+@pytest.mark.parametrize("products", [2, 4])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3e38])
+def test_samples_that_are_not_finite_spoil_the_cells_that_they_spoil_on_the_cpu(card, bad, products, complex_samples):
+    bank, raw = bank_and_raw(np.random.default_rng(7), 2, 16, 2, 4, (32, "float"), complex_samples, 12)
+    raw.view(np.float32)[16 * 9 + 2, 1] = bad
+    there = cells(pfb.pfb, bank, raw, np.ones(12, np.bool_), 3, 2, products)
+    here = cells(card_pfb.pfb, bank_on(card, bank), raw, np.ones(12, np.bool_), 3, 2, products, card.put)
+    for one, other in zip(here, there, strict=True):
+        np.testing.assert_array_equal(np.isfinite(card.get(one)), np.isfinite(other))
+    assert not np.isfinite(there[0]).all()
+    assert np.isfinite(there[0]).any()
+
+
+@pytest.mark.parametrize("complex_samples", [True, False])
+@pytest.mark.parametrize(("oversampling", "first"), [((1, 1), 0), ((4, 3), 5), ((4, 3), -5), ((4, 3), 1 << 57)])
 def test_voltages_are_those_of_the_cpu(card, complex_samples, oversampling, first):
     rng = np.random.default_rng(5)
     bank, raw = bank_and_raw(rng, 2, 32, 2, 4, (8, "signed"), complex_samples, 7, oversampling)

@@ -51,6 +51,32 @@ def test_whitened_bytes_are_those_of_the_cpu(card, full, lost, times, channels, 
         assert (abs(card.get(value)[c].astype(int) - expected) <= 1).all()
 
 
+@pytest.mark.parametrize("kind", ["few bits", "constant", "faint", "bright", "endless", "heavy", "zeros of both signs"])
+@pytest.mark.parametrize("lost", [0.0, 0.97])
+def test_odd_channels_are_those_of_the_cpu(card, kind, lost):
+    rng = np.random.default_rng(4)
+    shape, full = (1031, 9), 4
+    power, weight = rng.normal(100, 5, shape), np.where(rng.random(shape) < lost, 0, full).astype(np.uint16)
+    power = {
+        "few bits": (rng.random(shape) < 0.2) + 3.0,
+        "constant": np.full(shape, 0.1),
+        "faint": power * 1e-42,
+        "bright": power * 1e22,
+        "endless": np.minimum(power * np.where(rng.random(shape) < 0.1, 3e36, 1), 3.4e38),
+        "zeros of both signs": np.copysign(0.0, rng.normal(size=shape)),
+    }.get(kind, power).astype(np.float32)
+    if kind == "heavy":  # more than a complete row has: bytes overflow
+        weight[rng.random(shape) < 0.1] = 65535
+    there, here = np.full((2, 2, *shape[::-1]), 99, np.int8)
+    whiten.whiten(power, weight, full, 0, 0, shape[1], *there)
+    value, share = card.put(here[0]), card.put(here[1])
+    card_whiten.whiten(card.put(power), card.put(weight), full, 0, 0, shape[1], value, share)
+    np.testing.assert_array_equal(card.get(share), there[1])
+    off = (card.get(value) - there[0]).view(np.int8)  # that overflow too
+    assert abs(off.astype(int)).max() <= 1
+    assert np.count_nonzero(off) <= 1e-4 * off.size
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 500])
 def test_level_and_scatter_are_those_of_the_cpu(card, count):
     values = np.random.default_rng(count).normal(3, 2, count).astype(np.float32)
@@ -159,14 +185,70 @@ def test_a_pulse_that_only_the_widest_boxcars_see_is_found_wherever_it_is(card):
         np.testing.assert_array_equal(card.get(one), other)
 
 
+def test_a_pulse_between_two_dips_is_found(card):
+    """Sums of two, of which threads that run ahead would take what lies beside the pulse."""
+    series = np.random.default_rng(7).normal(size=(2, 1, 304)).astype(np.float32)
+    series[1, 0, 100:112] = -5
+    series[1, 0, 105:107] = 6
+    scale, trials, boxcars = np.ones(38, np.float32), np.arange(2), boxcar.Boxcars(2, 300, 3, 7.0, 32)
+    there = boxcar.boxcar_peaks(series, trials, (0, 1), scale, 8, boxcars)
+    found = card_boxcar.boxcar_peaks(card.put(series), card.put(trials), (0, 1), card.put(scale), 8, boxcars)
+    assert [column.tolist() for column in there[:3]] == [[1], [106], [2]]
+    for one, other in zip(found[:3], there[:3], strict=True):
+        np.testing.assert_array_equal(card.get(one), other)
+
+
+def test_how_many_blocks_there_are_changes_nothing(card, monkeypatch):
+    """One takes many series and peaks, one after another: loud ones, silent ones, and some without data."""
+    rng = np.random.default_rng(9)
+    scales = card.put(np.repeat(np.array([[1.0], [0.0]], np.float32), 75, axis=1))
+    series = rng.normal(size=(9, 1, 600)).astype(np.float32)
+    for line in series[::2, 0]:
+        for at in rng.integers(20, 560, 4):
+            line[at : at + 9] += 4
+    items = np.array([[row, 0, 1, row % 3 == 1, 0, 30] for row in range(9)], np.int32)
+    power, share = rng.integers(-20, 60, (30, 700)).astype(np.int8), np.full((30, 88), 64, np.int8)
+    given = series, items, power, share, rng.integers(0, 60, (9, 30))
+
+    def search():
+        lines, some, value, valid, track = map(card.put, given)
+        found = card_boxcar.find_peaks(lines, some, scales, 8, boxcar.Boxcars(20, 560, 4, 6.0, 32))
+        left = card_breadth.breadths(value, valid, 8, track, 0.25, some, found)
+        count = int(found.filled[0])
+        table = np.vstack([card.get(found.table[:, :count]), card.get(left[:count]).view(np.int64)])
+        return table[:, np.lexsort(table[1::-1])]
+
+    wide = search()
+    assert set(wide[0]) == {0, 2, 6, 8}  # every other one is loud, every third one has no data
+    for module in (card_boxcar, card_breadth):
+        monkeypatch.setattr(module, "SCRATCH_BYTES", 0)
+    np.testing.assert_array_equal(search(), wide)
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_peaks_of_series_that_are_mostly_0_are_those_of_the_cpu(card, gaps):
+    """More than half of the values are the same: nothing is cut where level and scatter are measured."""
+    rng = np.random.default_rng(8)
+    series = (8 * (rng.random((2, 1, 1100)) < 0.1)).astype(np.float32)
+    series[0, 0, 500:516] = 20
+    scale, trials, boxcars = np.full(138, 0.25, np.float32), np.arange(2), boxcar.Boxcars(20, 1050, 5, 5.0, 32)
+    scale[30:40] = not gaps
+    there = boxcar.boxcar_peaks(series, trials, (0, 1), scale, 8, boxcars)
+    found = card_boxcar.boxcar_peaks(card.put(series), card.put(trials), (0, 1), card.put(scale), 8, boxcars)
+    assert 0 in there[0]
+    for one, other in zip(found[:3], there[:3], strict=True):
+        np.testing.assert_array_equal(card.get(one), other)
+    np.testing.assert_allclose(card.get(found[3]), there[3], rtol=SNR)
+
+
 def test_a_series_without_data_is_silent_and_every_cell_of_a_loud_one_is_reported(card):
     series = np.random.default_rng(0).normal(size=(3, 1, 4200)).astype(np.float32)
     series[:, :, 8::32] += 100
     boxcars = boxcar.Boxcars(2, 4096, 2, 7.0, 32)
 
-    def search(factor):
+    def search(factor, trials=3):
         scale = card.put(np.full(525, factor, np.float32))
-        found = card_boxcar.boxcar_peaks(card.put(series), card.put(np.arange(3)), (0, 1), scale, 8, boxcars)
+        found = card_boxcar.boxcar_peaks(card.put(series), card.put(np.arange(trials)), (0, 1), scale, 8, boxcars)
         return [card.get(column) for column in found]
 
     trial, time, width, snr = search(1.0)
@@ -174,6 +256,7 @@ def test_a_series_without_data_is_silent_and_every_cell_of_a_loud_one_is_reporte
     assert (np.diff(trial) >= 0).all()
     assert ((time % 32 == 8) & (width == 1) & (snr > 50)).all()
     assert len(search(0.0)[0]) == 0
+    assert len(search(1.0, trials=0)[0]) == 0
 
 
 def test_boxcars_that_leave_the_series_are_refused(card):
@@ -186,15 +269,19 @@ def test_boxcars_that_leave_the_series_are_refused(card):
         factor = card.put(np.ones(scale, np.float32))
         with pytest.raises(ValueError, match=message):
             card_boxcar.boxcar_peaks(series, trials, parts, factor, 8, boxcar.Boxcars(*boxcars))
+    for odd in (series[0, 0], series[:, :, ::2], series.astype(np.float64)):
+        with pytest.raises(ValueError, match="series must be"):
+            card_boxcar.boxcar_peaks(odd, trials, (0, 1), factor, 8, boxcar.Boxcars(8, 8, 2, 6.0, 32))
 
 
-def test_breadths_are_those_of_the_cpu(card):
+@pytest.mark.parametrize("count", [0, 1, 40])
+@pytest.mark.parametrize("lost", [False, True])
+def test_breadths_are_those_of_the_cpu(card, count, lost):
     rng = np.random.default_rng(0)
     power = np.rint(8 * rng.normal(size=(24, 96)) + 16).astype(np.int8)
     share = np.full((24, 12), 64, np.int8)
-    share[rng.integers(0, 24, 5)] = 0
+    share[slice(None) if lost else rng.integers(0, 24, 5)] = 0
     power[share[:, 0] == 0] = 0
-    count = 40
     track, trial, start = rng.integers(0, 20, (3, 24)), rng.integers(0, 3, count), rng.integers(0, 40, count)
     width, snr = 1 << rng.integers(0, 5, count), rng.uniform(0, 20, count).astype(np.float32)
     there = breadth.breadth(power, share, 8, track, 0.25, trial, start, width, snr)
@@ -202,6 +289,17 @@ def test_breadths_are_those_of_the_cpu(card):
         card.put(power), card.put(share), 8, card.put(track), 0.25, *map(card.put, (trial, start, width, snr))
     )
     # The same sums in double precision, where the CPU's compiler may change their order.
+    np.testing.assert_allclose(card.get(here), there, rtol=1e-9, atol=1e-9)
+
+
+def test_a_wide_band_of_large_counts_is_that_of_the_cpu(card):
+    """2^31 counts and more in all."""
+    channels, width = 8400, 2048
+    power, share = np.full((channels, width), 127, np.int8), np.full((channels, width // 8), 64, np.int8)
+    given = np.zeros((1, channels), np.int64), 0.25, np.zeros(1, np.int64), np.zeros(1, np.int64), np.full(1, width)
+    arrays = power, share, 8, *given, np.full(1, 1e4, np.float32)
+    there = breadth.breadth(*arrays)
+    here = card_breadth.breadth(*(card.put(one) if isinstance(one, np.ndarray) else one for one in arrays))
     np.testing.assert_allclose(card.get(here), there, rtol=1e-9, atol=1e-9)
 
 
