@@ -246,6 +246,15 @@ unpack_1_apart, unpack_2_apart = (_make_unpack(size, False) for size in (1, 2))
 unpack_float_apart = _make_unpack(4, False, floats=True)
 
 
+def _weighted(builder: Any, weight: Any, value: Any, total: Any) -> Any:
+    """``total + weight * value``, the first sum being None; every filter rounds it alike."""
+    if total is None:
+        return builder.fmul(weight, value)
+    kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+    together = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f32")
+    return builder.call(together, [weight, value, total])
+
+
 def _make_fir(taps: int, add: bool) -> Callable[..., None]:
     """Weight and add ``taps`` rows, for four neighbouring outputs at once, so that a row is loaded once."""
 
@@ -259,14 +268,74 @@ def _make_fir(taps: int, add: bool) -> Callable[..., None]:
             place = at_step(builder, to, step, k)
             total = load(builder, out, place) if add else None
             for tap in range(taps):
-                product = builder.fmul(h[tap], x[k + tap], flags=_FLAGS)
-                total = product if total is None else builder.fadd(total, product, flags=_FLAGS)
+                total = _weighted(builder, h[tap], x[k + tap], total)
             store(builder, total, out, place)
 
     return fir
 
 
 fir_4, fir_4_add, fir_1, fir_1_add = (_make_fir(taps, add) for taps in (4, 1) for add in (False, True))
+
+
+def _make_fir_words(word_bytes: int, add: bool) -> Callable[..., None]:
+    """Unpack, weight and add four rows of words of four numbers, for so many neighbouring outputs of each number.
+
+    What is unpacked stays in registers: a row is loaded once, and serves four outputs.
+    """
+    bits = 2 * word_bytes
+    words = ir.VectorType(ir.IntType(8 * word_bytes), LANES)
+
+    @vector_code
+    def fir(
+        builder: Any, raw: Any, at: Any, row: Any, outputs: Any, code: Any, weights: Any, by: Any, width: Any,
+        out: Any, to: Any, step: Any,
+    ) -> None:  # fmt: skip
+        b = builder
+        h = [[load(b, weights, at_step(b, start, width, tap)) for tap in range(4)] for start in by]
+        # A field in the last bits of the float 2^23 is 2^23 + field, without a conversion.
+        flip, bias = (_splat(b, number) for number in code)
+        flip = b.xor(flip, ir.Constant(_INTEGERS, [0x4B000000] * LANES))
+        bias = b.fadd(b.sitofp(bias, _VECTOR), ir.Constant(_VECTOR, [2.0**23] * LANES))
+        mask = ir.Constant(_INTEGERS, [(1 << bits) - 1] * LANES)
+
+        def unpacked(number: Any) -> list[Any]:
+            place = b.gep(raw, [b.add(at, b.mul(row, number))])
+            _prefetch(b, place)
+            word = b.load(b.bitcast(place, words.as_pointer()), align=1)
+            word = word if word_bytes == 4 else b.zext(word, _INTEGERS)
+            fields = [b.and_(b.lshr(word, ir.Constant(_INTEGERS, [bits * i] * LANES)), mask) for i in range(4)]
+            return [b.fsub(b.bitcast(b.xor(field, flip), _VECTOR), bias) for field in fields]
+
+        kept = [[cgutils.alloca_once_value(b, value) for value in unpacked(index(i))] for i in range(3)]
+        with cgutils.for_range_slice(b, index(0), outputs, index(4), intp=_INT64) as (first, _):
+            x = [[b.load(slot) for slot in slots] for slots in kept]
+            for k in range(4):
+                now = b.add(first, index(k))
+                x.append(unpacked(b.add(now, index(3))))
+                for i in range(4):
+                    place = b.add(to[i], b.mul(step, now))
+                    total = load(b, out, place) if add else None
+                    for tap in range(4):
+                        total = _weighted(b, h[i // 2][tap], x[k + tap][i], total)
+                    store(b, total, out, place)
+            for slots, values in zip(kept, x[4:], strict=True):
+                for slot, value in zip(slots, values, strict=True):
+                    b.store(value, slot)
+
+    return fir
+
+
+def _prefetch(builder: Any, place: Any) -> None:
+    """Ask for what lies two cache lines on: rows of bytes are more streams than a processor follows by itself."""
+    ahead = builder.gep(place, [index(128)])
+    kind = ir.FunctionType(ir.VoidType(), [ahead.type, _INT32, _INT32, _INT32])
+    prefetch = builder.module.declare_intrinsic("llvm.prefetch", [ahead.type], kind)
+    builder.call(prefetch, [ahead, *(ir.Constant(_INT32, number) for number in (0, 3, 1))])  # read, keep, data
+
+
+fir_words_4, fir_words_4_add, fir_words_2, fir_words_2_add = (
+    _make_fir_words(size, add) for size in (4, 2) for add in (False, True)
+)
 
 
 @vector_code

@@ -20,7 +20,7 @@ from edgefilter_kernels import lanes
 from edgefilter_kernels.bank import FLUSH, WIDE_STRIP, Bank, Scratch, make_scratch
 from edgefilter_kernels.fft import PIECE, fft_columns, fft_piece, first_run, untangle, untangle_first
 from edgefilter_kernels.jit import kernel
-from edgefilter_kernels.rows import filter_columns, filter_spectra
+from edgefilter_kernels.rows import filter_columns, filter_spectra, filter_words
 
 _TOGETHER = 65536  # numbers of a hand that are transformed before they are detected: half of a usual L2 cache
 _COLUMNS = 8  # runs of output channels that are written side by side
@@ -219,9 +219,12 @@ def _filter(
         return
     for column in range(0, PIECE, WIDE_STRIP):
         for g in range(group):
+            done = filter_words(bank, raw, channels, first, spectra, column, WIDE_STRIP, work.voltage[g])
+            at, rest = first + done, spectra - done
             for h in range(bank.hands):
                 out = work.voltage[g, :, h]
-                filter_columns(bank, raw, channels, first, spectra, channel + g, h, column, work.strip, out)
+                if rest:
+                    filter_columns(bank, raw, channels, at, rest, channel + g, h, column, work.strip, out[done:])
                 for k in range(spectra):
                     fft_columns(out[k, 0, :n], out[k, 1, :n], bank.twiddle, column, column + WIDE_STRIP)
 

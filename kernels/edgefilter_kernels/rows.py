@@ -3,6 +3,7 @@
 A row of a voltage is N complex samples, or 2 N real ones, taken as N pairs: one loop serves both. The first numbers of
 all pairs (real, even) and the second ones (imaginary, odd) are filtered on their own, so that nothing has to be
 shuffled. A few columns of all rows of a batch are unpacked and weighted at a time, and stay in the L1 cache meanwhile.
+Where the numbers of two hands are a word of bytes, all four are unpacked, weighted and added without leaving registers.
 """
 
 import numpy as np
@@ -27,6 +28,9 @@ def filter_spectra(
 ) -> None:
     """Weight and add the rows of spectra ``[first, first + spectra)`` of a group of raw channels."""
     hands = bank.hands
+    done = filter_words(bank, raw, channels, first, spectra, 0, min(bank.channels, PIECE), work.voltage[0])
+    if done == spectra:
+        return
     for column in range(0, bank.channels, STRIP):
         columns = min(STRIP, bank.channels - column)
         for g in range(group):
@@ -36,8 +40,10 @@ def filter_spectra(
                         number = ((channel + g) * hands + h) * 2 + part
                     else:
                         number = (part * channels + channel + g) * hands + h
-                    out = work.voltage[g, :, h, part]
-                    _filter_strip(bank, raw, channels, number, first, spectra, column, columns, work.strip, part, out)
+                    _filter_strip(
+                        bank, raw, channels, number, first + done, spectra - done, column, columns, work.strip, part,
+                        work.voltage[g, done:, h, part],
+                    )  # fmt: skip
 
 
 @kernel
@@ -61,6 +67,72 @@ def filter_columns(
             number = (part * channels + channel) * bank.hands + hand
         for at in range(column, bank.channels, PIECE):
             _filter_strip(bank, raw, channels, number, first, spectra, at, WIDE_STRIP, strip, part, out[:, part])
+
+
+@kernel
+def filter_words(
+    bank: Bank,
+    raw: NDArray[np.uint8],
+    channels: int,
+    first: int,
+    spectra: int,
+    column: int,
+    columns: int,
+    out: NDArray[np.float32],
+) -> int:
+    """Filter spectra without a strip, as many as can be done so; return how many.
+
+    These are whole fours, where a sample (a pair of real ones) is a word of four numbers, and so are the taps. Of each
+    piece of a transform, columns ``[column, column + columns)`` are filtered; ``out`` is ``[spectrum, hand, part, N]``.
+    """
+    if (
+        channels != 1
+        or bank.hands != 2
+        or (bank.bits != 4 and bank.bits != 8)
+        or bank.hop != bank.channels
+        or bank.channels < lanes.LANES
+        or bank.coefficients.shape[1] % 4
+    ):
+        return 0
+    fours = spectra // 4 * 4
+    if fours:
+        for at in range(column, bank.channels, PIECE):
+            _filter_words(bank, raw, first, fours, at, columns, out)
+    return fours
+
+
+@kernel
+def _filter_words(
+    bank: Bank,
+    raw: NDArray[np.uint8],
+    first: int,
+    spectra: int,
+    column: int,
+    columns: int,
+    out: NDArray[np.float32],
+) -> None:
+    _, taps, width = bank.coefficients.shape
+    size, row = bank.bits >> 1, bank.channels * (bank.bits >> 1)
+    weights, target = bank.coefficients.reshape(-1), out[0, 0, 0]
+    code = np.int32(bank.flip), np.int32(bank.bias)
+    step, hand, part = out.strides[0] // 4, out.strides[1] // 4, out.strides[2] // 4
+    for tap in range(0, taps, 4):
+        for i in range(column, column + columns, lanes.LANES):
+            at, by = ((first + tap) * bank.channels + i) * size, tap * width + i
+            weigh = by, by + taps * width  # of the first two numbers and of the others: all are alike in complex ones
+            if bank.components == 2:
+                to = i, i + part, i + hand, i + hand + part
+            else:
+                to = i, i + hand, i + part, i + hand + part
+            if size == 4:
+                if tap == 0:
+                    lanes.fir_words_4(raw, at, row, spectra, code, weights, weigh, width, target, to, step)
+                else:
+                    lanes.fir_words_4_add(raw, at, row, spectra, code, weights, weigh, width, target, to, step)
+            elif tap == 0:
+                lanes.fir_words_2(raw, at, row, spectra, code, weights, weigh, width, target, to, step)
+            else:
+                lanes.fir_words_2_add(raw, at, row, spectra, code, weights, weigh, width, target, to, step)
 
 
 @kernel

@@ -119,19 +119,25 @@ def test_cells_longer_than_a_batch_and_many_raw_channels_agree_with_the_referenc
 
 
 @pytest.mark.parametrize(
-    ("fine", "coarse", "complex_samples", "hop"),
-    [(8192, 1, True, 6144), (16384, 1, False, 32768), (32768, 2, True, 32768), (65536, 1, True, 65536)],
+    ("fine", "taps", "coarse", "complex_samples", "hop"),
+    [
+        (8192, 2, 1, True, 6144),
+        (8192, 4, 1, True, 8192),
+        (16384, 2, 1, False, 32768),
+        (32768, 2, 2, True, 32768),
+        (65536, 2, 1, True, 65536),
+    ],
 )
 def test_long_transforms_which_are_finished_piece_by_piece_agree_with_the_reference(
-    fine: int, coarse: int, complex_samples: bool, hop: int
+    fine: int, taps: int, coarse: int, complex_samples: bool, hop: int
 ) -> None:
     rng = np.random.default_rng(4)
     spectra, step = 6, fine if complex_samples else 2 * fine
-    samples = (spectra - 1) * hop + 2 * step
+    samples = (spectra - 1) * hop + taps * step
     values = rng.integers(-128, 128, (samples, coarse, 2, 2 if complex_samples else 1), np.int8)
     voltage = values[..., 0] + 1j * values[..., 1] if complex_samples else values[..., 0].astype(float)
     valid = np.array([True, True, False, True, True, True])
-    filter_ = prototype(fine, 2, "hamming", complex_samples)
+    filter_ = prototype(fine, taps, "hamming", complex_samples)
     raw = values.reshape(samples, -1).view(np.uint8)
     power, moment4, _ = run(raw, valid, filter_, (1, coarse, fine, 2), (8, "signed"), complex_samples, 4, hop)
     power_, moment4_, _ = reference(voltage, filter_, fine, valid, 1, hop)
