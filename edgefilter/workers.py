@@ -42,7 +42,8 @@ class Workers:
 
     def __init__(self, threads: int = 0) -> None:
         self.threads = threads or len(os.sched_getaffinity(0))
-        self._pool = ThreadPoolExecutor(self.threads, "worker") if self.threads > 1 else None
+        # Who asks for work is one of them.
+        self._pool = ThreadPoolExecutor(self.threads - 1, "worker") if self.threads > 1 else None
 
     def over(self, count: int, run: Callable[[int, int], None], align: int = 1, pieces: int = 1) -> None:
         """Call ``run(start, stop)`` for ranges that cover ``[0, count)`` and are cut at multiples of ``align``.
@@ -61,10 +62,15 @@ class Workers:
             for at in starts:  # one iterator for all threads: whoever is free takes what is next
                 run(at, min(at + step, count))
 
-        futures = [self._pool.submit(work) for _ in range(min(self.threads, -(-count // step)))]
-        wait(futures)  # all of them, also if one fails: none works on the arrays when this returns
-        for future in futures:
-            future.result()
+        others = [self._pool.submit(work) for _ in range(min(self.threads, -(-count // step)) - 1)]
+        try:
+            work()
+        finally:
+            # Those who have begun are waited for, also if one fails: none works on the arrays when this returns.
+            begun = [other for other in others if not other.cancel()]
+            wait(begun)
+        for other in begun:
+            other.result()
 
     def beside(self, work: Callable[[], Result]) -> Callable[[], Result]:
         """Start work of another kind beside what follows; return what waits for its result."""

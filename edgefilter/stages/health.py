@@ -13,7 +13,6 @@ from edgefilter_kernels.evidence import GROUP
 
 _QUARTILES_PER_SIGMA = 1.349
 _SIGMA_PER_MAD = 1.4826
-_HALF = 0.5
 LEAST_CHANNELS = 16
 """Fewer say nothing about each other."""
 
@@ -183,34 +182,31 @@ def iqrm(
     if len(index) < LEAST_CHANNELS:
         return bad
     here, noise = values[index], error[index]
-    votes = np.zeros(len(index), np.int64)
-    pairs: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
-    for lag in _lags(min(radius, len(index) // 2)):
-        difference, least = here[lag:] - here[:-lag], np.hypot(noise[lag:], noise[:-lag])
-        ordered = np.sort(difference)
-        # The other way round, all differences have the other sign.
-        for change, sorted_, shift in ((difference, ordered, lag), (-difference, -ordered[::-1], 0)):
-            low, middle, high = _quartiles(sorted_)
-            width = np.maximum((high - low) / _QUARTILES_PER_SIGMA, least)
-            found = np.flatnonzero(change - middle > sigma * width) + shift
-            pairs.append((found, found + lag - 2 * shift))
-            votes[found] += 1
-    for found, voter in pairs:
-        bad[index[found[votes[voter] < votes[found]]]] = True
+    lags = np.array(_lags(min(radius, len(index) // 2)))
+    # Each lag is a row; its last few channels have no partner.
+    first = np.arange(len(index))
+    second = np.minimum(first + lags[:, None], len(index) - 1)
+    paired = first < len(index) - lags[:, None]
+    difference = here[second] - here
+    low, middle, high = _quartiles(np.sort(np.where(paired, difference, np.inf), axis=1), len(index) - lags)
+    least = sigma * np.maximum((high - low) / _QUARTILES_PER_SIGMA, np.hypot(noise[second], noise))
+    above, below = (
+        np.nonzero(paired & (difference - middle > least)),
+        np.nonzero(paired & (middle - difference > least)),
+    )
+    found, voter = np.concatenate([second[above], below[1]]), np.concatenate([above[1], second[below]])
+    votes = np.bincount(found, minlength=len(index))
+    bad[index[found[votes[voter] < votes[found]]]] = True
     return bad
 
 
-def _quartiles(ordered: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Quartiles of values in order, as :func:`numpy.percentile` has them: it takes ten times as long to get ready."""
-
-    def at(place: float) -> float:
-        low, part = int(place), place % 1
-        first, next_ = float(ordered[low]), float(ordered[min(low + 1, len(ordered) - 1)])
-        step = next_ - first
-        return next_ - step * (1 - part) if part >= _HALF else first + step * part
-
-    last = len(ordered) - 1
-    return at(0.25 * last), at(0.5 * last), at(0.75 * last)
+def _quartiles(ordered: NDArray[np.float64], count: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Quartiles of the first ``count`` values in each ordered row, as :func:`numpy.percentile` has them."""
+    place = np.array([[0.25], [0.5], [0.75]]) * (count - 1)
+    low = place.astype(np.int64)
+    row = np.arange(len(ordered))
+    first, next_ = ordered[row, low], ordered[row, np.minimum(low + 1, count - 1)]
+    return (first + (next_ - first) * (place - low))[:, :, None]
 
 
 def _lags(radius: int) -> list[int]:
