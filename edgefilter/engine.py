@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
@@ -74,18 +74,23 @@ class Engine:
         tally: Tally | None = None,
     ) -> None:
         self._plan = plan
-        self._compute = compute
+        told: list[tuple[str, str]] = []
+        self._compute = replace(compute, tell=lambda *what: told.append(what))
         self._keep_products = keep
         self._harvester = Harvester(plan, node, __version__)
         self._next = max(first_block, stream_block)
         self._stream_block = stream_block
         self._early: Chunk | None = None
         self.ended = False
-        self._workers = compute.workers(plan)
+        self._workers = self._compute.workers(plan)
         with self._while_it_works():
             self.reducer = Reducer(plan, self._workers, first_block, stream_block)
         self.tally = Tally() if tally is None else tally
         keep((stream_product(plan.stream), config_product(plan.settings)), max(first_block, stream_block), Tally())
+        # Told when there is where to keep products: who cannot begin says why, and nothing else.
+        self._compute = compute
+        for what in told:
+            compute.tell(*what)
 
     def window(self, read: Read) -> Chunk | None:
         """Read the window that is to be fed next; the one that was read ahead, if it is that."""
