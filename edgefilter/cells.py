@@ -79,6 +79,12 @@ UNGUARDED = Guarded()
 """None: where no card reduces."""
 
 
+def usual_spectra(accumulated: NDArray[np.int32]) -> int:
+    """Voltages in most cells, of those of each time; 0 if not known."""
+    known = accumulated[accumulated > 0]
+    return int(np.median(known)) if len(known) else 0
+
+
 def hands_of(products: tuple[str, ...]) -> int:
     """Products that add up to the intensity."""
     return 2 if products[:2] in (("XX", "YY"), ("AA", "BB")) else 1

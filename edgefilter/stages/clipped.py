@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from edgefilter.cells import usual_spectra
 from edgefilter.stages.health import around
 from edgefilter.stages.thresholds import kurtosis_sigma
 from edgefilter.workers import Workers
@@ -105,7 +106,7 @@ def unclipped(
         noise[channels] = found = _of_noise(some, fourth, accumulated[rows], used == 0, *here)
         return float(np.median(found[np.isfinite(found)])) if np.isfinite(found).any() else 1.0
 
-    usual = int(np.median(accumulated[accumulated > 0]))
+    usual = usual_spectra(accumulated)
     least = 1 - _BIAS * kurtosis_sigma(usual)
     # Mostly, nothing is, and a few channels tell.
     if measure(slice(None, None, max(len(centre) // _FEW, 1))) > least or (middle := measure(slice(None))) > least:

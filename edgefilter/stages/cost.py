@@ -8,7 +8,7 @@ number, so that products do (law 1).
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefilter.cells import FLAGGERS, Cells, Flag, FlagCost, flag_name, hands_of
+from edgefilter.cells import FLAGGERS, Cells, Flag, FlagCost, flag_name, hands_of, usual_spectra
 from edgefilter.plan import Plan, dispersion_delay
 from edgefilter.stages.flagger import Flagger
 
@@ -84,19 +84,16 @@ class CostMeter:
         self, cells: Cells, lost: NDArray[np.uint16], shape: NDArray[np.float32], sigma: float
     ) -> NDArray[np.uint16]:
         hands = hands_of(cells.products)
-        known = cells.accumulated[cells.accumulated > 0]
+        spectra = usual_spectra(cells.accumulated)
         # Without the number of voltages, the scatter over the mean is what the cells themselves show.
-        relative = (
-            1 / np.sqrt(float(np.median(known)) * hands) if len(known) else _modulation(cells.power[:, :, :hands], lost)
-        )
+        relative = 1 / np.sqrt(spectra * hands) if spectra else _modulation(cells.power[:, :, :hands], lost)
         gain = (1 + sigma * relative * shape).astype(np.float32)[:, :, None]
         power = np.ascontiguousarray(cells.power[:, :, :hands] * gain)
         moment4 = None if cells.moment4 is None else cells.moment4 * gain * gain
         return self._flagged(power, moment4, cells.accumulated, hands, lost.copy())
 
     def _noise(self, cells: Cells, random: np.random.Generator) -> list[FlagCost]:
-        known = cells.accumulated[cells.accumulated > 0]
-        spectra = int(np.median(known)) if len(known) else 0
+        spectra = usual_spectra(cells.accumulated)
         times = min(len(cells.power), 1024)
         # Gamma noise; its kurtosis would need the voltages, so that only power's flaggers are asked.
         shape = spectra or 64

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter.card import Card
-from edgefilter.cells import Cells, Flag, Guarded, hands_of
+from edgefilter.cells import Cells, Flag, Guarded, hands_of, usual_spectra
 from edgefilter.plan import Plan
 from edgefilter.stages.cost import EVERY, CostMeter
 from edgefilter.stages.doubt import leans
@@ -69,10 +69,8 @@ class FlagStage:
     def in_doubt(self, cells: Cells) -> NDArray[np.bool_]:
         """Find them; bool ``[time, channel]``, where the cells are."""
         hands, accumulated = hands_of(cells.products), self._workers.get(cells.accumulated)
-        known = accumulated[accumulated > 0]
-        spectra = int(np.median(known)) if len(known) else 0
         inside: NDArray[np.bool_] = self._workers.zeros(cells.flags.shape, np.bool_)
-        for lean in leans(spectra, hands, self._plan.voltage):
+        for lean in leans(usual_spectra(accumulated), hands, self._plan.voltage):
             flags = cells.flags & np.uint16(Flag.LOST)
             self.flagger.flag(cells.power, cells.moment4, cells.accumulated, hands, flags, lean)
             inside |= flags != cells.flags

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from edgefilter.cells import Flag
+from edgefilter.cells import Flag, usual_spectra
 from edgefilter.config import FlagSettings
 from edgefilter.stages.clipped import unclipped
 from edgefilter.stages.doubt import UPRIGHT, Lean
@@ -176,8 +176,7 @@ class Flagger:
 
         self.workers.over(channels, run, align=LANES, pieces=4)
         quantiles, count = map(self.workers.get, found)
-        known = accumulated[accumulated > 0]
-        spectra = int(np.median(known)) if len(known) else 0
+        spectra = usual_spectra(accumulated)
         measured = (quantiles[0] - quantiles[1]) / _BETWEEN
         if spectra:
             centre, sigma = _mixed(quantiles, count[0], spectra * hands, lean)
