@@ -21,11 +21,10 @@ from edgefilter.config import FlagSettings, Reduction, validate
 from edgefilter.errors import InputError
 from edgefilter.stages.flagger import Flagger
 from edgefilter.workers import Workers
+from edgefilter_kernels.unpack import find_not_finite
 
 FLAGS = MappingProxyType({flag_name(flag): np.uint16(flag) for flag in Flag})
 """The bit of each flag. ``tagged`` does not blank: a cell is good where ``flags & ~FLAGS["tagged"]`` is 0."""
-
-_ROWS = 256  # times that are looked at together: more fall out of the cache, fewer let threads wait for each other
 
 
 def flag(
@@ -98,15 +97,11 @@ def flag(
     flags = np.empty(cells.shape[:2], np.uint16)
 
     def find_lost(start: int, stop: int) -> None:
-        for at in range(start, stop, _ROWS):
-            rows = slice(at, min(at + _ROWS, stop))
-            good = np.isfinite(cells[rows])
-            if fourth is not None:
-                good &= np.isfinite(fourth[rows])
-            if given is not None:
-                good &= given[rows, :, None]
-            # Mostly none is lost, which is quickly said.
-            flags[rows] = 0 if good.all() else np.where(good.all(axis=2), np.uint16(0), np.uint16(Flag.LOST))
+        rows = slice(start, stop)
+        flags[rows] = 0 if given is None else np.where(given[rows], np.uint16(0), np.uint16(Flag.LOST))
+        for values in (cells, fourth):
+            if values is not None:
+                find_not_finite(values[rows], flags[rows], int(Flag.LOST))
 
     with Workers(threads) as workers:
         workers.over(len(flags), find_lost, pieces=4)

@@ -7,13 +7,14 @@ how near it is to the range, so what kurtosis each cell should have is known too
 ratio of the two is as good as the kurtosis of voltages that were not clipped.
 """
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from edgefilter.cells import usual_spectra
+from edgefilter.stages.background import Background, Block
 from edgefilter.stages.health import around
 from edgefilter.stages.thresholds import kurtosis_sigma
 from edgefilter.workers import Workers
@@ -63,86 +64,75 @@ def clip_curve(spectra: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return second / s**2, (spectra + 1) / (spectra - 1) * (kurtosis + bias)
 
 
-def unclipped(
-    power: NDArray[np.float32],
-    moment4: NDArray[np.float32],
-    accumulated: NDArray[np.int32],
-    flags: NDArray[np.uint16],
-    centre: NDArray[np.float64],
-    sigma: NDArray[np.float64],
-    workers: Workers,
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    r"""Return ``moment4`` as it would be of voltages that were not clipped; itself, if noise shows no clipping.
+def is_clipped(block: Block, background: Background, workers: Workers) -> bool:
+    """Say at a glance, by a few channels, whether noise has a lower kurtosis than noise can have."""
+    if not block.moment4.shape[2]:
+        return False
+    channels = len(background.centre)
+    return _middle(_of_noise(block, background, slice(None, None, max(channels // _FEW, 1)), workers)) <= _least(block)
+
+
+def unclipped(block: Block, background: Background, workers: Workers) -> tuple[Block, NDArray[np.float64]]:
+    """Return a block as it would be of voltages that were not clipped; itself, if noise shows no clipping.
 
     Parameters
     ----------
-    power, moment4
-        float32 ``[time, channel, hand]``: mean of \|v\|² and of \|v\|⁴; of power there may be further products.
-    accumulated
-        int32 ``[time]``: voltages in a cell.
-    flags
-        uint16 ``[time, channel]``; a cell is used where it is 0.
-    centre, sigma
-        float64 ``[channel]``: background of the intensity; nothing is known of a channel where sigma is 0.
+    block
+        With ``moment4``.
+    background
+        Of its intensity.
     workers
         Threads over times, or the card that the arrays are on.
 
     Returns
     -------
     tuple
-        As ``moment4``, of no hand if kurtosis says nothing; and float64 ``[channel]``: by how much too low the kurtosis
-        of a channel may then be, since it is not known better what clipping does.
+        The block, with ``moment4`` of no hand if kurtosis says nothing; and float64 ``[channel]``: by how much too low
+        the kurtosis of a channel may then be, since it is not known better what clipping does.
     """
-    hands = moment4.shape[2]
-    if not hands:
-        return moment4, np.zeros(len(centre))
-    rows = slice(None, None, max(flags.size // _CELLS, 1))
-    noise = np.full(len(centre), np.nan)
-
-    def measure(channels: slice) -> float:
-        cells = power[rows, channels, :hands], moment4[rows, channels], flags[rows, channels]
-        some, fourth, used = (np.asarray(workers.get(array)) for array in cells)
-        here = centre[channels], sigma[channels]
-        noise[channels] = found = _of_noise(some, fourth, accumulated[rows], used == 0, *here)
-        return float(np.median(found[np.isfinite(found)])) if np.isfinite(found).any() else 1.0
-
-    usual = usual_spectra(accumulated)
-    least = 1 - _BIAS * kurtosis_sigma(usual)
-    # Mostly, nothing is, and a few channels tell.
-    if measure(slice(None, None, max(len(centre) // _FEW, 1))) > least or (middle := measure(slice(None))) > least:
-        return moment4, np.zeros(len(centre))
-    known = np.isfinite(noise)
+    centre, hands = background.centre, block.moment4.shape[2]
+    noise = _of_noise(block, background, slice(None), workers)
+    known, middle = np.isfinite(noise), _middle(noise)
+    if middle > _least(block):
+        return block, np.zeros(len(centre))
     if middle < _TOLD_APART:
-        return workers.empty((*moment4.shape[:2], 0), np.float32), np.zeros(len(centre))
-    powers, kurtosis = clip_curve(usual)
+        return replace(block, moment4=workers.empty((*block.flags.shape, 0), np.float32)), np.zeros(len(centre))
+    powers, kurtosis = clip_curve(block.spectra)
     expected = np.maximum(kurtosis * (1 - _COARSE * (1 - kurtosis)), _FLOOR)
     share = np.zeros(len(centre))
     level = around(centre[known], _REACH)
     share[known] = np.interp(around(noise[known], _REACH), kurtosis[::-1], powers[::-1]) / level * hands
     table = 1 / np.interp((np.arange(_STEPS) + 0.5) / _STEPS, powers, expected)
     doubt = _DOUBT * (1 - np.interp(share * centre / hands, powers, expected))
-    found, kernel = workers.empty(moment4.shape, np.float32), workers.kernel(unclip)
+    found, kernel = workers.empty(block.moment4.shape, np.float32), workers.kernel(unclip)
     tables = workers.put((_STEPS * share).astype(np.float32)), workers.put(table.astype(np.float32))
 
     def run(start: int, stop: int) -> None:
-        kernel(power, moment4, *tables, found, start, stop)
+        kernel(block.power, block.moment4, *tables, found, start, stop)
 
     workers.over(len(found), run, pieces=4)
-    return found, doubt
+    return replace(block, moment4=found), doubt
 
 
-def _of_noise(
-    power: NDArray[np.float32],
-    moment4: NDArray[np.float32],
-    accumulated: NDArray[np.int32],
-    used: NDArray[np.bool_],
-    centre: NDArray[np.float64],
-    sigma: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Mean kurtosis of the cells of each channel that are as bright as noise; nan where there are too few."""
-    several = accumulated > 1
-    good = used & several[:, None] & (abs(power.sum(axis=2) - centre) < _NEAR * sigma)
-    number = np.where(several, accumulated, 2)[:, None]
+def _least(block: Block) -> float:
+    """Kurtosis of noise below which it is clipped."""
+    return 1 - _BIAS * kurtosis_sigma(block.spectra)
+
+
+def _middle(noise: NDArray[np.float64]) -> float:
+    known = noise[np.isfinite(noise)]
+    return float(np.median(known)) if len(known) else 1.0
+
+
+def _of_noise(block: Block, background: Background, channels: slice, workers: Workers) -> NDArray[np.float64]:
+    """Mean kurtosis of the cells of some channels that are as bright as noise; nan where there are too few."""
+    rows, hands = slice(None, None, max(block.flags.size // _CELLS, 1)), block.moment4.shape[2]
+    cells = block.power[rows, channels, :hands], block.moment4[rows, channels], block.flags[rows, channels]
+    power, moment4, flags = (np.asarray(workers.get(array)) for array in cells)
+    centre, sigma = background.centre[channels], background.sigma[channels]
+    several = block.accumulated[rows] > 1
+    good = (flags == 0) & several[:, None] & (abs(power.sum(axis=2) - centre) < _NEAR * sigma)
+    number = np.where(several, block.accumulated[rows], 2)[:, None]
     square = np.maximum(power.astype(np.float64) ** 2, 1e-30)
     kurtosis = (number + 1) / (number - 1) * (moment4 / square - 1).mean(axis=2)
     count = np.count_nonzero(good, axis=0)

@@ -118,6 +118,42 @@ def _unpack_bytes(words: NDArray[np.uint8], bits: int, flip: int, bias: int, out
 
 
 @kernel
+def _find_not_finite(bits: NDArray[np.int32], products: int, flags: NDArray[np.uint16], lost: np.uint16) -> None:
+    times, channels = flags.shape
+    exponent, none, one = np.int32(0x7F800000), np.int32(0), np.int32(1)
+    for t in range(times):
+        some = none
+        for i in range(channels * products):
+            some |= one if bits[t, i] & exponent == exponent else none
+        for i in range(channels * products if some else 0):
+            if bits[t, i] & exponent == exponent:
+                flags[t, i // products] = lost
+
+
+def find_not_finite(power: NDArray[np.float32], flags: NDArray[np.uint16], lost: int) -> None:
+    """Set the flag of every cell that holds a number that is not finite.
+
+    Parameters
+    ----------
+    power
+        float32 ``[time, channel, product]``, C-contiguous.
+    flags
+        uint16 ``[time, channel]``, changed in place.
+    lost
+        The value that the flag of such a cell is set to.
+
+    Raises
+    ------
+    ValueError
+        If shapes or types do not fit together.
+    """
+    times, channels, products = power.shape
+    if flags.shape != (times, channels) or power.dtype != np.float32 or not power.flags.c_contiguous:
+        raise ValueError(f"{power.dtype} cells {power.shape} do not go with flags {flags.shape}")
+    _find_not_finite(power.view(np.int32).reshape(times, channels * products), products, flags, np.uint16(lost))
+
+
+@kernel
 def lose_not_finite(power: NDArray[np.float32], flags: NDArray[np.uint16], lost: int) -> None:
     """Zero every cell that holds a number that is not finite, and set its flag.
 

@@ -8,7 +8,7 @@ from edgefilter_kernels.cut import mark_cut
 from edgefilter_kernels.evidence import DIP, RUN, SKY
 from edgefilter_kernels.guard import count_tracks, drop_tones, find_tracks, keep_short, mark_tracks
 from edgefilter_kernels.quantile import channel_quantiles
-from edgefilter_kernels.rise import BANDS, rise
+from edgefilter_kernels.rise import BANDS, rise, sudden
 from edgefilter_kernels.sumthreshold import sum_threshold
 from edgefilter_kernels.unclip import unclip
 from tests.reference import flagging as reference
@@ -77,10 +77,28 @@ def test_rises_are_counted_as_the_reference_does(**shape):
     times, channels = flags.shape
     low, high = np.full(channels, 0.5, np.float32), np.full(channels, shape["levels"] / 2, np.float32)
     high[::5] = low[::5]
-    counts = np.zeros((3, times, BANDS), np.int32)
+    counts = np.zeros((3, BANDS, times), np.int32)
     rise(power, shape["hands"], flags, low, high, counts, 0, cut)
     rise(power, shape["hands"], flags, low, high, counts, cut, times)
     np.testing.assert_array_equal(counts, reference.rise(power.sum(axis=2), flags == 0, low, high, BANDS))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    times=st.integers(1, 60), most=st.integers(0, 40), often=st.sampled_from([0.05, 0.3, 0.7, 1.0]),
+    shortly=st.integers(1, 6), side=st.sampled_from([1, 2]), seed=st.integers(0, 10_000),
+)  # fmt: skip
+def test_what_moves_suddenly_is_what_the_reference_finds(times, most, often, shortly, side, seed):
+    rng = np.random.default_rng(seed)
+    counts = np.zeros((3, BANDS, times), np.int32)
+    counts[0] = rng.integers(0, most + 1, (BANDS, times))
+    part = np.where(rng.random(times) < often, rng.uniform(0.2, 1.0, times), 0.1)
+    counts[1:] = rng.binomial(counts[0], part, (2, BANDS, times))
+    before = rng.random((times, BANDS)) < 0.01
+    out = before.copy()
+    sudden(counts, side, shortly, out)
+    expected = reference.sudden(counts[0], counts[side], shortly)
+    np.testing.assert_array_equal(out, before | expected.T)
 
 
 @settings(deadline=None, max_examples=30)

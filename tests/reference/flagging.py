@@ -76,14 +76,37 @@ def _support(marked):
 def rise(intensity, used, low, high, bands):
     """Channels of each band that are used, above and below."""
     times, channels = intensity.shape
-    counts = np.zeros((3, times, bands), int)
+    counts = np.zeros((3, bands, times), int)
     for band in range(bands):
         here = slice(band * channels // bands, (band + 1) * channels // bands)
         good = used[:, here] & (high[here] > low[here])
-        counts[0, :, band] = good.sum(axis=1)
-        counts[1, :, band] = (good & (intensity[:, here] > high[here])).sum(axis=1)
-        counts[2, :, band] = (good & (intensity[:, here] < low[here])).sum(axis=1)
+        counts[0, band] = good.sum(axis=1)
+        counts[1, band] = (good & (intensity[:, here] > high[here])).sum(axis=1)
+        counts[2, band] = (good & (intensity[:, here] < low[here])).sum(axis=1)
     return counts
+
+
+def sudden(used, moved, shortly, parts=8, many=5, few=2, raised=0.4, least=32, partly=(0.4, 0.3)):
+    """Sub-bands that move where many parts do, and few do shortly before and after; ``[band, time]`` in and out."""
+    bands, times = used.shape
+    number = sum(
+        moved[part : part + bands // parts].sum(axis=0) > raised * used[part : part + bands // parts].sum(axis=0)
+        for part in range(0, bands, bands // parts)
+    )
+    share = moved / np.maximum(used, 1)
+    wider = np.concatenate([share[:1], share, share[-1:]])
+    wide = wider[:-2] + wider[1:-1] + wider[2:] > 3 * partly[0]
+    out = np.zeros(used.shape, bool)
+    for t in np.flatnonzero(number >= many):
+        first = last = t
+        while first > 0 and number[first - 1] >= many:
+            first -= 1
+        while last < times - 1 and number[last + 1] >= many:
+            last += 1
+        before, after = number[max(first - shortly, 0) : first], number[last + 1 : last + 1 + shortly]
+        if all(len(side) == 0 or (side <= few).any() for side in (before, after)) and used[:, t].sum() >= least:
+            out[:, t] = wide[:, t] & (share[:, t] > partly[1])
+    return out
 
 
 def cut_tracks(marks, delay, reach, slack, longest):

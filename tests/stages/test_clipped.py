@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 import edgefilter
+from edgefilter.stages.background import Background, Block
 from edgefilter.stages.clipped import clip_curve, unclipped
 from edgefilter.stages.thresholds import kurtosis_sigma
 from edgefilter.workers import Workers
@@ -28,9 +29,11 @@ def undone(power, fourth, threads=1):
     """Mean kurtosis of each cell after it."""
     hands = power.shape[2]
     centre = np.median(power.sum(axis=2), axis=0).astype(np.float64)
-    given = np.full(TIMES, SPECTRA, np.int32), np.zeros(power.shape[:2], np.uint16), centre
+    background = Background(centre, centre / np.sqrt(SPECTRA * hands), TIMES)
+    given = np.full(TIMES, SPECTRA, np.int32), hands, np.zeros(power.shape[:2], np.uint16), SPECTRA
     with Workers(threads) as workers:
-        found, _ = unclipped(power, fourth, *given, centre / np.sqrt(SPECTRA * hands), workers)
+        block, _ = unclipped(Block(power, fourth, *given), background, workers)
+    found = block.moment4
     return found, ((SPECTRA + 1) / (SPECTRA - 1) * (found / power**2 - 1) if found.shape[2] else None)
 
 

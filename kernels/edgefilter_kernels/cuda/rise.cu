@@ -4,7 +4,7 @@
 
 constexpr int BANDS = 32, SHARES = 8;  // eight threads a band: they read neighbouring floats
 
-// A block takes one time, thread (share, band) every eighth channel of a band. counts is [3][times][band].
+// A block takes one time, thread (share, band) every eighth channel of a band. counts is [3][band][times].
 extern "C" __global__ void rise(
     const float* __restrict__ power, const unsigned short* __restrict__ flags, const float* __restrict__ low,
     const float* __restrict__ high, int times, int channels, int products, int hands, int* counts, int start)
@@ -27,6 +27,6 @@ extern "C" __global__ void rise(
     if (share < 3) {
         int total = 0;
         for (int i = 0; i < SHARES; i++) total += sums[share][band][i];
-        counts[((long long)share * times + t) * BANDS + band] = total;
+        counts[((long long)share * BANDS + band) * times + t] = total;
     }
 }

@@ -15,7 +15,7 @@ def rise(power: Any, hands: int, flags: Any, low: Any, high: Any, counts: Any, s
     """As :func:`edgefilter_kernels.rise.rise`: arrays on the device."""
     flatten(power, flags, hands)
     times, channels, products = power.shape
-    if low.shape != (channels,) or high.shape != (channels,) or counts.shape != (3, times, BANDS):
+    if low.shape != (channels,) or high.shape != (channels,) or counts.shape != (3, BANDS, times):
         raise ValueError(f"levels {low.shape} and counts {counts.shape} do not go with cells {power.shape}")
     if start < stop:
         size = (np.int32(n) for n in (times, channels, products, hands))

@@ -65,9 +65,9 @@ def test_rises(card, shape):
     centre = hands * np.ones(channels, np.float32)
     low, high = centre * np.float32(0.9), centre * np.float32(1.1)
     high[::7] = low[::7]
-    expected = np.zeros((3, times, 32), np.int32)
+    expected = np.zeros((3, 32, times), np.int32)
     cpu_rise.rise(power, hands, flags, low, high, expected, 0, times)
-    counts = card.put(np.full((3, times, 32), -1, np.int32))
+    counts = card.put(np.full((3, 32, times), -1, np.int32))
     on_card = card.put(power), hands, card.put(flags), card.put(low), card.put(high), counts
     in_pieces(lambda a, b: rise.rise(*on_card, a, b), times, times // 3)
     np.testing.assert_array_equal(card.get(counts), expected)
