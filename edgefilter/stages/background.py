@@ -26,7 +26,7 @@ _TIED = 0.2  # of the times that may share a value: more, and steps are too coar
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class View:
     r"""One block of cells; arrays are where the kernels take them, but for ``accumulated``.
 
     Parameters
@@ -75,19 +75,19 @@ class Background:
         return self.sigma > 0
 
     @classmethod
-    def of(cls, block: Block, workers: Workers, lean: Lean) -> "Background":
+    def of(cls, view: View, workers: Workers, lean: Lean) -> "Background":
         """Find it from low quantiles, which interference hardly moves; ``docs/flagging.md`` has the reasons."""
-        channels = block.flags.shape[1]
-        step = int(np.clip(len(block.power) // _QUANTILE_TIMES, 1, 4))
+        channels = view.flags.shape[1]
+        step = int(np.clip(len(view.power) // _QUANTILE_TIMES, 1, 4))
         found = workers.zeros((2, channels), np.float64), workers.zeros((2, channels), np.int64)
         kernel, fractions = workers.kernel(channel_quantiles), workers.put(_QUANTILES)
 
         def run(start: int, stop: int) -> None:
-            kernel(block.power, block.hands, block.flags, step, fractions, *found, start, stop)
+            kernel(view.power, view.hands, view.flags, step, fractions, *found, start, stop)
 
         workers.over(channels, run, align=LANES, pieces=8)
         quantiles, count = map(workers.get, found)
-        spectra = block.spectra * block.hands
+        spectra = view.spectra * view.hands
         measured = (quantiles[0] - quantiles[1]) / _BETWEEN
         if spectra:
             centre, sigma = _mixed(quantiles, count[0], spectra, lean)
@@ -100,8 +100,8 @@ class Background:
             centre, sigma = _skewed(quantiles[0], measured)
             coarse = count[1] > _TIED * np.maximum(count[0], 1)
             if coarse.any():
-                some = workers.get(block.power[::step]), workers.get(block.flags[::step])
-                centre[coarse], sigma[coarse] = _plain(some[0][:, coarse, : block.hands], some[1][:, coarse])
+                some = workers.get(view.power[::step]), workers.get(view.flags[::step])
+                centre[coarse], sigma[coarse] = _plain(some[0][:, coarse, : view.hands], some[1][:, coarse])
         live = (count[0] >= LEAST_TIMES) & (measured > 0)
         return cls(centre, np.where(live, sigma, 0.0), step * int(count[0].max(initial=0)))
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from edgefilter.stages.background import Background, Block
+from edgefilter.stages.background import Background, View
 from edgefilter.stages.health import around
 from edgefilter.stages.thresholds import kurtosis_sigma
 from edgefilter.workers import Workers
@@ -64,20 +64,20 @@ def clip_curve(spectra: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return second / s**2, (spectra + 1) / (spectra - 1) * (kurtosis + bias)
 
 
-def is_clipped(block: Block, background: Background, workers: Workers) -> bool:
+def is_clipped(view: View, background: Background, workers: Workers) -> bool:
     """Say at a glance, by a few channels, whether noise has a lower kurtosis than noise can have."""
-    if not block.moment4.shape[2]:
+    if not view.moment4.shape[2]:
         return False
     channels = len(background.centre)
-    return _middle(_of_noise(block, background, slice(None, None, max(channels // _FEW, 1)), workers)) <= _least(block)
+    return _middle(_of_noise(view, background, slice(None, None, max(channels // _FEW, 1)), workers)) <= _least(view)
 
 
-def unclipped(block: Block, background: Background, workers: Workers) -> tuple[Block, NDArray[np.float64]]:
+def unclipped(view: View, background: Background, workers: Workers) -> tuple[View, NDArray[np.float64]]:
     """Return a block as it would be of voltages that were not clipped; itself, if noise shows no clipping.
 
     Parameters
     ----------
-    block
+    view
         With ``moment4``.
     background
         Of its intensity.
@@ -90,33 +90,33 @@ def unclipped(block: Block, background: Background, workers: Workers) -> tuple[B
         The block, with ``moment4`` of no hand if kurtosis says nothing; and float64 ``[channel]``: by how much too low
         the kurtosis of a channel may then be, since it is not known better what clipping does.
     """
-    centre, hands = background.centre, block.moment4.shape[2]
-    noise = _of_noise(block, background, slice(None), workers)
+    centre, hands = background.centre, view.moment4.shape[2]
+    noise = _of_noise(view, background, slice(None), workers)
     known, middle = np.isfinite(noise), _middle(noise)
-    if middle > _least(block):
-        return block, np.zeros(len(centre))
+    if middle > _least(view):
+        return view, np.zeros(len(centre))
     if middle < _TOLD_APART:
-        return replace(block, moment4=workers.empty((*block.flags.shape, 0), np.float32)), np.zeros(len(centre))
-    powers, kurtosis = clip_curve(block.spectra)
+        return replace(view, moment4=workers.empty((*view.flags.shape, 0), np.float32)), np.zeros(len(centre))
+    powers, kurtosis = clip_curve(view.spectra)
     expected = np.maximum(kurtosis * (1 - _COARSE * (1 - kurtosis)), _FLOOR)
     share = np.zeros(len(centre))
     level = around(centre[known], _REACH)
     share[known] = np.interp(around(noise[known], _REACH), kurtosis[::-1], powers[::-1]) / level * hands
     table = 1 / np.interp((np.arange(_STEPS) + 0.5) / _STEPS, powers, expected)
     doubt = _DOUBT * (1 - np.interp(share * centre / hands, powers, expected))
-    found, kernel = workers.empty(block.moment4.shape, np.float32), workers.kernel(unclip)
+    found, kernel = workers.empty(view.moment4.shape, np.float32), workers.kernel(unclip)
     tables = workers.put((_STEPS * share).astype(np.float32)), workers.put(table.astype(np.float32))
 
     def run(start: int, stop: int) -> None:
-        kernel(block.power, block.moment4, *tables, found, start, stop)
+        kernel(view.power, view.moment4, *tables, found, start, stop)
 
     workers.over(len(found), run, pieces=4)
-    return replace(block, moment4=found), doubt
+    return replace(view, moment4=found), doubt
 
 
-def _least(block: Block) -> float:
+def _least(view: View) -> float:
     """Kurtosis of noise below which it is clipped."""
-    return 1 - _BIAS * kurtosis_sigma(block.spectra)
+    return 1 - _BIAS * kurtosis_sigma(view.spectra)
 
 
 def _middle(noise: NDArray[np.float64]) -> float:
@@ -124,15 +124,15 @@ def _middle(noise: NDArray[np.float64]) -> float:
     return float(np.median(known)) if len(known) else 1.0
 
 
-def _of_noise(block: Block, background: Background, channels: slice, workers: Workers) -> NDArray[np.float64]:
+def _of_noise(view: View, background: Background, channels: slice, workers: Workers) -> NDArray[np.float64]:
     """Mean kurtosis of the cells of some channels that are as bright as noise; nan where there are too few."""
-    rows, hands = slice(None, None, max(block.flags.size // _CELLS, 1)), block.moment4.shape[2]
-    cells = block.power[rows, channels, :hands], block.moment4[rows, channels], block.flags[rows, channels]
+    rows, hands = slice(None, None, max(view.flags.size // _CELLS, 1)), view.moment4.shape[2]
+    cells = view.power[rows, channels, :hands], view.moment4[rows, channels], view.flags[rows, channels]
     power, moment4, flags = (np.asarray(workers.get(array)) for array in cells)
     centre, sigma = background.centre[channels], background.sigma[channels]
-    several = block.accumulated[rows] > 1
+    several = view.accumulated[rows] > 1
     good = (flags == 0) & several[:, None] & (abs(power.sum(axis=2) - centre) < _NEAR * sigma)
-    number = np.where(several, block.accumulated[rows], 2)[:, None]
+    number = np.where(several, view.accumulated[rows], 2)[:, None]
     square = np.maximum(power.astype(np.float64) ** 2, 1e-30)
     kurtosis = (number + 1) / (number - 1) * (moment4 / square - 1).mean(axis=2)
     count = np.count_nonzero(good, axis=0)

@@ -17,7 +17,7 @@ from scipy.special import ndtr
 
 from edgefilter.cells import Flag, usual_spectra
 from edgefilter.config import FlagSettings
-from edgefilter.stages.background import Background, Block
+from edgefilter.stages.background import Background, View
 from edgefilter.stages.clipped import is_clipped, unclipped
 from edgefilter.stages.doubt import UPRIGHT, Lean
 from edgefilter.stages.health import Left, judge
@@ -92,17 +92,17 @@ class Flagger:
         spectra = usual_spectra(accumulated)
         if moment4 is None or spectra < _LEAST_SPECTRA or not self._settings.kurtosis_sigma:
             moment4 = self.workers.empty((*flags.shape, 0), np.float32)
-        block = Block(power, moment4, accumulated, hands, flags, spectra)
+        view = View(power, moment4, accumulated, hands, flags, spectra)
         self._mask(flags)
-        background = Background.of(block, self.workers, lean)
-        clipped = self.workers.beside(lambda: is_clipped(block, background, self.workers))
-        moved = self._zero_dm.find(block, background, lean.power)
+        background = Background.of(view, self.workers, lean)
+        clipped = self.workers.beside(lambda: is_clipped(view, background, self.workers))
+        moved = self._zero_dm.find(view, background, lean.power)
         wanted = clipped()  # before flags change
         self._zero_dm.mark(flags, moved)
         doubt = np.zeros(flags.shape[1])
         if wanted:
-            block, doubt = unclipped(block, background, self.workers)
-        marks, groups, moments = self._evidence(block, background, lean)
+            view, doubt = unclipped(view, background, self.workers)
+        marks, groups, moments = self._evidence(view, background, lean)
 
         def of_channels() -> NDArray[np.uint16]:
             moments[1, 1] += doubt * np.sqrt(hands) / kurtosis_sigma(max(spectra, 2)) * moments[1, 0]
@@ -133,33 +133,33 @@ class Flagger:
         self.workers.over(len(flags), run, pieces=4)
 
     def _evidence(
-        self, block: Block, background: Background, lean: Lean
+        self, view: View, background: Background, lean: Lean
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float64]]:
         """Return marks, groups and moments of :func:`edgefilter_kernels.evidence.evidence`."""
-        times, channels = block.flags.shape
-        spectra, live = block.spectra, background.live
+        times, channels = view.flags.shape
+        spectra, live = view.spectra, background.live
         centre = background.centre.astype(np.float32)
         per_unit = np.where(live, lean.power / np.where(live, background.sigma, 1), 0).astype(np.float32)
-        weight = np.sqrt(block.accumulated / spectra if spectra else np.ones(times)).astype(np.float32)
+        weight = np.sqrt(view.accumulated / spectra if spectra else np.ones(times)).astype(np.float32)
         gain, per_sigma = np.zeros((2, times), np.float32)
-        if block.moment4.shape[2]:
-            for number in np.unique(block.accumulated[block.accumulated >= _LEAST_SPECTRA]).tolist():
-                here = block.accumulated == number
+        if view.moment4.shape[2]:
+            for number in np.unique(view.accumulated[view.accumulated >= _LEAST_SPECTRA]).tolist():
+                here = view.accumulated == number
                 gain[here] = (number + 1) / (number - 1)
                 per_sigma[here] = lean.kurtosis / kurtosis_sigma(number)
         middle = np.ones(channels, np.float32)
         limits = (
             _RUNS,
-            self._power_limits(spectra * block.hands),
+            self._power_limits(spectra * view.hands),
             _KURTOSIS_RUNS,
-            self._kurtosis_limits(spectra, block.moment4.shape[2]),
+            self._kurtosis_limits(spectra, view.moment4.shape[2]),
         )
         tables = [self.workers.put(table) for table in (centre, per_unit, weight, gain, middle, per_sigma, *limits)]
         marks = self.workers.empty((times, channels), np.uint8)
         groups = self.workers.empty((-(-times // GROUP), channels), np.uint8)
         moments = self.workers.zeros((2, 4, channels), np.float64)
         kernel: Callable[..., None] = self.workers.kernel(evidence)
-        given, out = (block.power, block.moment4, block.hands, block.flags), (marks, groups, moments)
+        given, out = (view.power, view.moment4, view.hands, view.flags), (marks, groups, moments)
 
         def run(start: int, stop: int) -> None:
             kernel(*given, *tables, _EVENT, _EVENT_GROUP, *out, start, stop)

@@ -24,6 +24,10 @@ _BUMP = 0.05  # excess over them, of the level, that makes a tone likelier
 _WORSE = float(np.log(1.4))  # scatter of a channel that is worth less than half as much as its neighbours
 _REDDER = float(np.log(2.0))  # the same of sums over 16 cells, which is what wider pulses see
 _LIKELY = 3.0  # sigma that kurtosis must then be low by
+_PEAK_REACH = 2  # channels to either side at which a tone's excess is gone, however it lies between two channels
+_PEAK_FALL = 0.25  # of the excess, that may be left there: of a line three channels wide at half maximum, 0.29 is
+_PEAK_LIKELY = 2.0  # sigma that kurtosis must be low by in a channel that stands out like that
+_PEAK_SHARE = 0.5  # of what the kurtosis of a tone of that excess is low by, that it must be low by
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ class Left:
     level
         Logarithm of the background.
     scatter
-        Logarithm of standard deviation over background.
+        Logarithm of standard deviation over mean.
     redness
         Logarithm of the standard deviation of sums over 16 cells, over that which independent cells would have.
     tone
@@ -72,10 +76,13 @@ class Left:
         slow = np.where(live, np.maximum((groups - mean**2 * GROUP * count) / count, 1e-9), 1.0)
         # Without a mean above zero there is no ratio to it; then the scatter itself is compared.
         base = np.where(live & (centre > 0), centre, 1.0)
+        # Interference that is on for a while lifts the background above what is left, which then seems to scatter less.
+        found = np.where(live & (centre > 0), centre + mean * sigma, 1.0)
+        found = np.where(found > 0, found, base)
         return cls(
             np.where(live, cells, 0.0),
             np.log(base),
-            0.5 * np.log(variance) + np.log(np.where(live, sigma, 1.0) / base),
+            0.5 * np.log(variance) + np.log(np.where(live, sigma, 1.0) / found),
             0.5 * np.log(slow / variance),
             moments[1, 1] / np.maximum(moments[1, 0], 1),
             moments[1, 0],
@@ -146,7 +153,18 @@ def _tones(
     root = np.sqrt(np.clip(-left.tone * left.tone_unit, 0.0, 0.999))
     strong = root / (1 - root) >= least
     found = clear | (likely & bump)
-    return found & strong, (found & ~strong) | likely
+    peak = _peaks(left, excess, heard, lean)
+    return (found & strong) | (peak & (np.expm1(excess) >= least)), found | likely | peak
+
+
+def _peaks(left: Left, excess: NDArray[np.float64], heard: NDArray[np.bool_], lean: float) -> NDArray[np.bool_]:
+    """Find channels that stand out by themselves, with a kurtosis that is nearer to a tone's than to a line's."""
+    apart = np.pad(excess, _PEAK_REACH)
+    fallen = np.maximum(apart[: -2 * _PEAK_REACH], apart[2 * _PEAK_REACH :]) < _PEAK_FALL * excess
+    gain = np.expm1(np.maximum(excess, 0.0))
+    expected = _PEAK_SHARE * (gain / (1 + gain)) ** 2 / left.tone_unit
+    low = np.maximum(_PEAK_LIKELY / np.sqrt(np.maximum(left.tone_cells, 1)), expected)
+    return np.asarray(heard & fallen & (lean * excess > _BUMP) & (-lean * left.tone > low))
 
 
 def iqrm(

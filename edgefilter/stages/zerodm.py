@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from edgefilter.cells import Flag
 from edgefilter.config import FlagSettings
 from edgefilter.plan import dispersion_delay
-from edgefilter.stages.background import Background, Block
+from edgefilter.stages.background import Background, View
 from edgefilter.workers import Workers
 from edgefilter_kernels.rise import BANDS, LEAST_CHANNELS, rise, sudden
 
@@ -58,9 +58,9 @@ class ZeroDm:
         self._sigma = settings.zero_dm_sigma
         self._workers = workers
 
-    def find(self, block: Block, background: Background, lean: float) -> Moved:
+    def find(self, view: View, background: Background, lean: float) -> Moved:
         """Find times at which the band has risen or fallen; distances from the background are taken ``lean`` times."""
-        times, channels = block.flags.shape
+        times, channels = view.flags.shape
         if not self._sigma or channels < LEAST_CHANNELS:
             return Moved(np.zeros(0, np.int64), np.zeros((0, BANDS), np.bool_))
         put, kernel = self._workers.put, self._workers.kernel(rise)
@@ -69,7 +69,7 @@ class ZeroDm:
         low, high = (put((background.centre + side * reach).astype(np.float32)) for side in (-1, 1))
 
         def run(start: int, stop: int) -> None:
-            kernel(block.power, block.hands, block.flags, low, high, found, start, stop)
+            kernel(view.power, view.hands, view.flags, low, high, found, start, stop)
 
         self._workers.over(times, run, pieces=8)
         counts = self._workers.get(found)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import edgefilter
-from edgefilter.stages.background import Background, Block
+from edgefilter.stages.background import Background, View
 from edgefilter.stages.clipped import clip_curve, unclipped
 from edgefilter.stages.thresholds import kurtosis_sigma
 from edgefilter.workers import Workers
@@ -32,8 +32,8 @@ def undone(power, fourth, threads=1):
     background = Background(centre, centre / np.sqrt(SPECTRA * hands), TIMES)
     given = np.full(TIMES, SPECTRA, np.int32), hands, np.zeros(power.shape[:2], np.uint16), SPECTRA
     with Workers(threads) as workers:
-        block, _ = unclipped(Block(power, fourth, *given), background, workers)
-    found = block.moment4
+        view, _ = unclipped(View(power, fourth, *given), background, workers)
+    found = view.moment4
     return found, ((SPECTRA + 1) / (SPECTRA - 1) * (found / power**2 - 1) if found.shape[2] else None)
 
 
