@@ -14,10 +14,12 @@ from edgefilter_kernels.quantile import channel_quantiles
 
 LEAST_TIMES = 16
 """Fewer say nothing about a channel."""
+QUANTILE = 0.3
+"""Part of a channel's cells that lie below what tells its background."""
 
 _QUANTILE_TIMES = 1024  # times that are enough for a quantile: 4 % of sigma
-_QUANTILES = np.array([0.3, 0.05])  # of the background; with it, of its scatter: interference lies above both
-_BETWEEN = float(ndtri(0.3) - ndtri(0.05))
+_QUANTILES = np.array([QUANTILE, 0.05])  # of the background; with it, of its scatter: interference lies above both
+_BETWEEN = float(ndtri(QUANTILE) - ndtri(0.05))
 _MISMATCH = 1.2  # scatter over that of the radiometer equation from which on it is more than noise
 _BY_CHANCE = 8.0  # what n times of noise may add to that ratio, times √n: four standard deviations
 _VOLTAGES = 8 * 2 ** np.arange(15)  # that a cell may be of; for more, the distribution is normal

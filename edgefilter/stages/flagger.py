@@ -102,7 +102,7 @@ class Flagger:
         doubt = np.zeros(flags.shape[1])
         if wanted:
             view, doubt = unclipped(view, background, self.workers)
-        marks, groups, moments = self._evidence(view, background, lean)
+        marks, groups, moments = self._evidence(view, background, moved.slowly, lean)
 
         def of_channels() -> NDArray[np.uint16]:
             moments[1, 1] += doubt * np.sqrt(hands) / kurtosis_sigma(max(spectra, 2)) * moments[1, 0]
@@ -133,36 +133,36 @@ class Flagger:
         self.workers.over(len(flags), run, pieces=4)
 
     def _evidence(
-        self, view: View, background: Background, lean: Lean
+        self, view: View, background: Background, wander: NDArray[np.float64], lean: Lean
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float64]]:
         """Return marks, groups and moments of :func:`edgefilter_kernels.evidence.evidence`."""
         times, channels = view.flags.shape
         spectra, live = view.spectra, background.live
-        centre = background.centre.astype(np.float32)
-        per_unit = np.where(live, lean.power / np.where(live, background.sigma, 1), 0).astype(np.float32)
-        weight = np.sqrt(view.accumulated / spectra if spectra else np.ones(times)).astype(np.float32)
-        gain, per_sigma = np.zeros((2, times), np.float32)
+        per_unit = np.where(live, lean.power / np.where(live, background.sigma, 1), 0)
+        weight = np.sqrt(view.accumulated / spectra if spectra else np.ones(times))
+        gain, per_sigma = np.zeros((2, times))
         if view.moment4.shape[2]:
             for number in np.unique(view.accumulated[view.accumulated >= _LEAST_SPECTRA]).tolist():
                 here = view.accumulated == number
                 gain[here] = (number + 1) / (number - 1)
                 per_sigma[here] = lean.kurtosis / kurtosis_sigma(number)
-        middle = np.ones(channels, np.float32)
-        limits = (
+        tables = (
+            np.stack([background.centre, per_unit]).astype(np.float32),
+            np.stack([weight, lean.power * weight * wander, gain, per_sigma]).astype(np.float32),
             _RUNS,
             self._power_limits(spectra * view.hands),
             _KURTOSIS_RUNS,
             self._kurtosis_limits(spectra, view.moment4.shape[2]),
         )
-        tables = [self.workers.put(table) for table in (centre, per_unit, weight, gain, middle, per_sigma, *limits)]
         marks = self.workers.empty((times, channels), np.uint8)
         groups = self.workers.empty((-(-times // GROUP), channels), np.uint8)
         moments = self.workers.zeros((2, 4, channels), np.float64)
         kernel: Callable[..., None] = self.workers.kernel(evidence)
-        given, out = (view.power, view.moment4, view.hands, view.flags), (marks, groups, moments)
+        given = view.power, view.moment4, view.hands, view.flags, *map(self.workers.put, tables)
+        out = marks, groups, moments
 
         def run(start: int, stop: int) -> None:
-            kernel(*given, *tables, _EVENT, _EVENT_GROUP, *out, start, stop)
+            kernel(*given, _EVENT, _EVENT_GROUP, *out, start, stop)
 
         self.workers.over(channels, run, align=LANES, pieces=8)
         return marks, groups, np.asarray(self.workers.get(moments))

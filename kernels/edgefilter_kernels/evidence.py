@@ -24,8 +24,8 @@ GROUP = 16
 
 @kernel
 def _power_tile(
-    flat: NDArray[np.float32], products: int, hands: int, flags: NDArray[np.uint16], centre: NDArray[np.float32],
-    per_unit: NDArray[np.float32], weight: NDArray[np.float32], above: float, above_group: float, c0: int, lanes: int,
+    flat: NDArray[np.float32], products: int, hands: int, flags: NDArray[np.uint16], of_channels: NDArray[np.float32],
+    of_times: NDArray[np.float32], above: float, above_group: float, c0: int, lanes: int,
     tile: NDArray[np.float32], unused: NDArray[np.uint64], events: NDArray[np.uint64], groups: NDArray[np.uint8],
 ) -> None:  # fmt: skip
     level, sum_level = np.float32(above), np.float32(above_group * np.sqrt(GROUP))
@@ -33,7 +33,8 @@ def _power_tile(
     if c0 < 0 or lanes > LANES:  # tells the compiler that no index counts from the end
         return
     usual, unit = np.zeros((2, LANES), np.float32)
-    usual[:lanes], unit[:lanes] = centre[c0 : c0 + lanes], per_unit[c0 : c0 + lanes]
+    usual[:lanes], unit[:lanes] = of_channels[0, c0 : c0 + lanes], of_channels[1, c0 : c0 + lanes]
+    weight, wander = of_times[0], of_times[1]
     flat_flags, row = flags.reshape(-1), np.ones(LANES, np.uint16)
     total = np.empty(LANES, np.float32)
     for n in range(len(groups)):
@@ -44,12 +45,13 @@ def _power_tile(
             intensity(flat, t, products, hands, c0, lanes, tile, t)
             if lanes == LANES:
                 level_row(
-                    tile, t, flat_flags, t * flags.shape[1] + c0, usual, unit, weight[t], level, total, unused, events
+                    tile, t, flat_flags, t * flags.shape[1] + c0, usual, unit, weight[t], wander[t], level, total,
+                    unused, events,
                 )  # fmt: skip
             else:
                 for i in range(lanes):
                     row[i] = flags[t, c0 + i]
-                level_row(tile, t, row, 0, usual, unit, weight[t], level, total, unused, events)
+                level_row(tile, t, row, 0, usual, unit, weight[t], wander[t], level, total, unused, events)
         for i in range(lanes):
             groups[n, c0 + i] = event if total[i] > sum_level else none
 
@@ -57,11 +59,11 @@ def _power_tile(
 @kernel
 def _kurtosis_tile(
     flat: NDArray[np.float32], products: int, moment4: NDArray[np.float32], hands: int,
-    gain: NDArray[np.float32], middle: NDArray[np.float32], per_sigma: NDArray[np.float32], c0: int, lanes: int,
+    of_times: NDArray[np.float32], c0: int, lanes: int,
     tile: NDArray[np.float32], unused: NDArray[np.uint64], dips: NDArray[np.uint64],
 ) -> None:  # fmt: skip
     tiny, none, one = np.float32(1e-30), np.float32(0.0), np.float32(1.0)
-    root = np.float32(np.sqrt(hands))
+    root, gain, per_sigma = np.float32(np.sqrt(hands)), of_times[2], of_times[3]
     if c0 < 0 or lanes > LANES:  # tells the compiler that no index counts from the end
         return
     for t in range(len(tile)):
@@ -71,7 +73,7 @@ def _kurtosis_tile(
         if products == 1:
             for i in range(lanes):
                 square = flat[t, c0 + i] * flat[t, c0 + i]
-                estimate = factor * (moment4[t, c0 + i] / max(square, tiny) - one) - middle[c0 + i]
+                estimate = factor * (moment4[t, c0 + i] / max(square, tiny) - one) - one
                 tile[t, i] = estimate if square > tiny else none
         else:
             for i in range(lanes):
@@ -79,7 +81,7 @@ def _kurtosis_tile(
                 for h in range(hands):
                     mean = flat[t, products * (c0 + i) + h]
                     square = mean * mean
-                    estimate = factor * (moment4[t, hands * (c0 + i) + h] / max(square, tiny) - one) - middle[c0 + i]
+                    estimate = factor * (moment4[t, hands * (c0 + i) + h] / max(square, tiny) - one) - one
                     total += estimate if square > tiny else none
                 tile[t, i] = total
         scale_row(tile, t, per_sigma[t] / root, unused, dips)
@@ -125,8 +127,7 @@ def _write(planes: NDArray[np.uint64], each: int, c0: int, lanes: int, marks: ND
 @kernel
 def _evidence(
     flat: NDArray[np.float32], moment4: NDArray[np.float32], hands: int, flags: NDArray[np.uint16],
-    centre: NDArray[np.float32], per_unit: NDArray[np.float32], weight: NDArray[np.float32],
-    gain: NDArray[np.float32], middle: NDArray[np.float32], per_sigma: NDArray[np.float32],
+    of_channels: NDArray[np.float32], of_times: NDArray[np.float32],
     run_windows: NDArray[np.int64], run_limits: NDArray[np.float32],
     kurtosis_windows: NDArray[np.int64], kurtosis_limits: NDArray[np.float32], above: float, above_group: float,
     marks: NDArray[np.uint8], groups: NDArray[np.uint8], moments: NDArray[np.float64],
@@ -143,7 +144,7 @@ def _evidence(
         if lanes < LANES:
             tile[:] = np.float32(0.0)
         _power_tile(
-            flat, products, hands, flags, centre, per_unit, weight, above, above_group, c0, lanes, tile, unused,
+            flat, products, hands, flags, of_channels, of_times, above, above_group, c0, lanes, tile, unused,
             planes[_ABOVE], groups,
         )  # fmt: skip
         runs(tile, run_windows, run_limits, True, planes[_RUN : _RUN + 2], left, planes[_OUT : _OUT + 2])
@@ -151,9 +152,7 @@ def _evidence(
             out[t] = unused[t] | planes[_RUN, t]
         _moments(tile, out, c0, lanes, moments[0])
         if each:
-            _kurtosis_tile(
-                flat, products, moment4, each, gain, middle, per_sigma, c0, lanes, tile, unused, planes[_DIP]
-            )  # fmt: skip
+            _kurtosis_tile(flat, products, moment4, each, of_times, c0, lanes, tile, unused, planes[_DIP])
             runs(
                 tile, kurtosis_windows, kurtosis_limits, False, planes[_HIGH : _HIGH + 2], left, planes[_OUT : _OUT + 2]
             )
@@ -168,12 +167,8 @@ def evidence(
     moment4: NDArray[np.float32],
     hands: int,
     flags: NDArray[np.uint16],
-    centre: NDArray[np.float32],
-    per_unit: NDArray[np.float32],
-    weight: NDArray[np.float32],
-    gain: NDArray[np.float32],
-    middle: NDArray[np.float32],
-    per_sigma: NDArray[np.float32],
+    of_channels: NDArray[np.float32],
+    of_times: NDArray[np.float32],
     run_windows: NDArray[np.int64],
     run_limits: NDArray[np.float32],
     kurtosis_windows: NDArray[np.int64],
@@ -188,8 +183,8 @@ def evidence(
 ) -> None:
     r"""Mark runs of power and kurtosis in channels ``[start, stop)``, and add up what is left.
 
-    A cell's power is ``z = (intensity - centre) · per_unit · weight``; its kurtosis is the mean over the hands of
-    ``k = (gain (moment4 / power² - 1) - middle) · per_sigma``, the estimator of Nita & Gary (2010, MNRAS 406, L60) for
+    A cell's power is ``z = (intensity - centre) · per_unit · weight - wander``; its kurtosis is the mean over the hands
+    of ``k = (gain (moment4 / power² - 1) - 1) · per_sigma``, the estimator of Nita & Gary (2010, MNRAS 406, L60) for
     ``gain = (M+1)/(M-1)``, times √hands. Cells whose flags are not 0 count as 0 in a run.
 
     Parameters
@@ -202,14 +197,11 @@ def evidence(
         Products that add up to the intensity.
     flags
         uint16 ``[time, channel]``; a cell is used where it is 0.
-    centre, per_unit
-        float32 ``[channel]``: background, and 1 / standard deviation, of the intensity.
-    weight
-        float32 ``[time]``: √(M / usual M).
-    gain, per_sigma
-        float32 ``[time]``.
-    middle
-        float32 ``[channel]``: kurtosis of noise, 1 but for coarse quantisation.
+    of_channels
+        float32 ``[2, channel]``: centre and per_unit, background and 1 / standard deviation of the intensity.
+    of_times
+        float32 ``[4, time]``: weight, √(M / usual M), and wander, by how much all channels are up together, in standard
+        deviations; gain and per_sigma of the kurtosis.
     run_windows, run_limits
         As :func:`edgefilter_kernels.sumthreshold.runs` takes them; limits are ``[2, window]``.
     kurtosis_windows, kurtosis_limits
@@ -242,14 +234,11 @@ def evidence(
         raise ValueError("marks must be C-contiguous")
     if groups.shape != (-(-times // GROUP), channels):
         raise ValueError(f"groups {groups.shape} do not go with cells {power.shape}")
-    if not (centre.shape == per_unit.shape == middle.shape == (channels,)):
-        raise ValueError(f"backgrounds {centre.shape} do not go with cells {power.shape}")
-    if not (weight.shape == gain.shape == per_sigma.shape == (times,)):
-        raise ValueError(f"gains {gain.shape} do not go with cells {power.shape}")
+    if of_channels.shape != (2, channels) or of_times.shape != (4, times):
+        raise ValueError(f"tables {of_channels.shape} and {of_times.shape} do not go with cells {power.shape}")
     if run_limits.shape != (2, *run_windows.shape) or kurtosis_limits.shape != (2, *kurtosis_windows.shape):
         raise ValueError(f"limits {run_limits.shape} and {kurtosis_limits.shape} do not go with the windows")
     _evidence(
-        flat, moment4.reshape(times, -1), hands, flags, centre, per_unit, weight, gain, middle, per_sigma,
-        run_windows, run_limits, kurtosis_windows, kurtosis_limits, above, above_group, marks, groups, moments,
-        *scratch(times), start, stop,
+        flat, moment4.reshape(times, -1), hands, flags, of_channels, of_times, run_windows, run_limits,
+        kurtosis_windows, kurtosis_limits, above, above_group, marks, groups, moments, *scratch(times), start, stop,
     )  # fmt: skip

@@ -113,16 +113,17 @@ def fetch(builder: Any, array: Any, at: Any, count: Any) -> None:
 
 @vector_code
 def level_row(
-    builder: Any, tile: Any, t: Any, flags: Any, at: Any, centre: Any, per_unit: Any, share: Any, level: Any,
-    total: Any, unused: Any, above: Any,
+    builder: Any, tile: Any, t: Any, flags: Any, at: Any, centre: Any, per_unit: Any, share: Any, wander: Any,
+    level: Any, total: Any, unused: Any, above: Any,
 ) -> None:  # fmt: skip
-    """Turn intensities of one time to ``(x - centre) · (per_unit · share)``, or 0 where flags are not 0.
+    """Turn intensities of one time to ``(x - centre) · (per_unit · share) - wander``, or 0 where flags are not 0.
 
     Add them, each ``level`` at most, to a total, and say which are unused and which are above it.
     """
     zero, unit = index(0), _load(builder, _FLOATS, per_unit, index(0))
     distance = builder.fsub(_row(builder, tile, t), _load(builder, _FLOATS, centre, zero))
     value = builder.fmul(distance, builder.fmul(unit, _all(builder, share)))
+    value = builder.fsub(value, _all(builder, wander))
     used = builder.icmp_unsigned("==", _load(builder, _HALVES, flags, at), ir.Constant(_HALVES, [0] * WIDTH))
     value = builder.select(used, value, _ZEROS)
     most = _all(builder, level)

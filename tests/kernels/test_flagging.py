@@ -8,7 +8,8 @@ from edgefilter_kernels.cut import mark_cut
 from edgefilter_kernels.evidence import DIP, RUN, SKY
 from edgefilter_kernels.guard import count_tracks, drop_tones, find_tracks, keep_short, mark_tracks
 from edgefilter_kernels.quantile import channel_quantiles
-from edgefilter_kernels.rise import BANDS, rise, sudden
+from edgefilter_kernels.rise import BANDS, rise
+from edgefilter_kernels.sudden import sudden
 from edgefilter_kernels.sumthreshold import sum_threshold
 from edgefilter_kernels.unclip import unclip
 from tests.reference import flagging as reference

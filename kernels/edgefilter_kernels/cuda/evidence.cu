@@ -9,11 +9,11 @@ constexpr float TINY = 1e-30f;
 // Power of a cell in standard deviations, of every time of this thread's part.
 __device__ void fill_power(
     Tile tile, const float* power, const unsigned short* flags, int channels, int products, int hands, int c,
-    float centre, float per_unit, const float* weight)
+    float centre, float per_unit, const float* weight, const float* wander)
 {
     for (int t = tile.first; t < tile.last; t++) {
         long long cell = (long long)t * channels + c;
-        float z = (intensity(power + cell * products, hands) - centre) * (per_unit * weight[t]);
+        float z = (intensity(power + cell * products, hands) - centre) * (per_unit * weight[t]) - wander[t];
         tile.values[t * LANES] = flags[cell] == 0 ? z : 0.0f;
     }
 }
@@ -21,7 +21,7 @@ __device__ void fill_power(
 // The same of its kurtosis; says which cells have a low one.
 __device__ void fill_kurtosis(
     Tile tile, const float* power, const float* moment4, const unsigned short* flags, int channels, int products,
-    int hands, int c, float middle, const float* gain, const float* per_sigma)
+    int hands, int c, const float* gain, const float* per_sigma)
 {
     float root = (float)sqrt((double)hands);
     for (int t = tile.first; t < tile.last; t++) {
@@ -29,7 +29,7 @@ __device__ void fill_kurtosis(
         float total = 0.0f;
         for (int h = 0; h < hands; h++) {
             float mean = power[cell * products + h], square = mean * mean;
-            if (square > TINY) total += gain[t] * (moment4[cell * hands + h] / square - 1.0f) - middle;
+            if (square > TINY) total += gain[t] * (moment4[cell * hands + h] / square - 1.0f) - 1.0f;
         }
         float value = flags[cell] == 0 ? total * (per_sigma[t] / root) : 0.0f;
         tile.values[t * LANES] = value;
@@ -85,12 +85,11 @@ __device__ void add_moments(
 }
 
 // A block takes eight channels, from start on. power is [time][channel][product], moment4 [time][channel][each]; limits
-// are [2][count], groups [group][channel], moments [2][4][channel]; tile_values and tile_marks are scratch.
+// are [2][count], of_channels is [2][channel] and of_times [4][time], groups [group][channel], moments [2][4][channel]; tile_values and tile_marks are scratch.
 extern "C" __global__ void evidence(
     const float* __restrict__ power, const float* __restrict__ moment4, const unsigned short* __restrict__ flags,
-    int times, int channels, int products, int hands, int each, const float* centre, const float* per_unit,
-    const float* weight, const float* gain, const float* middle, const float* per_sigma, const long long* run_windows,
-    const float* run_limits, int runs, const long long* kurtosis_windows, const float* kurtosis_limits,
+    int times, int channels, int products, int hands, int each, const float* of_channels, const float* of_times,
+    const long long* run_windows, const float* run_limits, int runs, const long long* kurtosis_windows, const float* kurtosis_limits,
     int kurtosis_runs, float above, float above_sum, float* tile_values, unsigned char* tile_marks,
     unsigned char* marks, unsigned char* groups, double* moments, int start, int stop)
 {
@@ -98,13 +97,15 @@ extern "C" __global__ void evidence(
     int channel = start + blockIdx.x * LANES + threadIdx.x, c = min(channel, stop - 1);
     bool inside = channel < stop;  // a lane without a channel works on the last one, and writes nothing
 
-    fill_power(tile, power, flags, channels, products, hands, c, centre[c], per_unit[c], weight);
+    const float *weight = of_times, *wander = weight + times, *gain = wander + times, *per_sigma = gain + times;
+    fill_power(
+        tile, power, flags, channels, products, hands, c, of_channels[c], of_channels[channels + c], weight, wander);
     find_events(tile, above, above_sum, channels, inside, groups + c);
     __syncthreads();
     find_runs(tile, run_windows, run_limits, runs, RUN, 0, true);
     add_moments(tile, flags, channels, c, inside, moments);
     if (each) {
-        fill_kurtosis(tile, power, moment4, flags, channels, products, each, c, middle[c], gain, per_sigma);
+        fill_kurtosis(tile, power, moment4, flags, channels, products, each, c, gain, per_sigma);
         __syncthreads();
         find_runs(tile, kurtosis_windows, kurtosis_limits, kurtosis_runs, HIGH, LOW, false);
         add_moments(tile, flags, channels, c, inside, moments + 4LL * channels);

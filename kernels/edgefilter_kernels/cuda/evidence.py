@@ -17,9 +17,9 @@ from edgefilter_kernels.intensity import flatten
 
 
 def evidence(
-    power: Any, moment4: Any, hands: int, flags: Any, centre: Any, per_unit: Any, weight: Any, gain: Any, middle: Any,
-    per_sigma: Any, run_windows: Any, run_limits: Any, kurtosis_windows: Any, kurtosis_limits: Any, above: float,
-    above_group: float, marks: Any, groups: Any, moments: Any, start: int, stop: int,
+    power: Any, moment4: Any, hands: int, flags: Any, of_channels: Any, of_times: Any, run_windows: Any,
+    run_limits: Any, kurtosis_windows: Any, kurtosis_limits: Any, above: float, above_group: float, marks: Any,
+    groups: Any, moments: Any, start: int, stop: int,
 ) -> None:  # fmt: skip
     """As :func:`edgefilter_kernels.evidence.evidence`: arrays on the device."""
     flatten(power, flags, hands)
@@ -28,18 +28,16 @@ def evidence(
         raise ValueError(f"moment4 {moment4.shape}, marks {marks.shape} do not go with cells {power.shape}")
     if groups.shape != (-(-times // GROUP), channels):
         raise ValueError(f"groups {groups.shape} do not go with cells {power.shape}")
-    if not (centre.shape == per_unit.shape == middle.shape == (channels,)):
-        raise ValueError(f"backgrounds {centre.shape} do not go with cells {power.shape}")
-    if not (weight.shape == gain.shape == per_sigma.shape == (times,)):
-        raise ValueError(f"gains {gain.shape} do not go with cells {power.shape}")
+    if of_channels.shape != (2, channels) or of_times.shape != (4, times):
+        raise ValueError(f"tables {of_channels.shape} and {of_times.shape} do not go with cells {power.shape}")
     if run_limits.shape != (2, *run_windows.shape) or kurtosis_limits.shape != (2, *kurtosis_windows.shape):
         raise ValueError(f"limits {run_limits.shape} and {kurtosis_limits.shape} do not go with the windows")
     grid = blocks_of(stop - start)
     if not grid[0]:
         return
     arguments = (
-        power, moment4, flags, *(np.int32(n) for n in (times, channels, products, hands, moment4.shape[2])), centre,
-        per_unit, weight, gain, middle, per_sigma, run_windows, run_limits, np.int32(len(run_windows)),
+        power, moment4, flags, *(np.int32(n) for n in (times, channels, products, hands, moment4.shape[2])),
+        of_channels, of_times, run_windows, run_limits, np.int32(len(run_windows)),
         kurtosis_windows, kurtosis_limits, np.int32(len(kurtosis_windows)), np.float32(above),
         np.float32(above_group * np.sqrt(GROUP)), *scratch(power, *grid, times), marks, groups, moments,
         np.int32(start), np.int32(stop),

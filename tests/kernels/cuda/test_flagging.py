@@ -144,20 +144,15 @@ def test_evidence(card, shape, kurtosis):
     times, channels = flags.shape
     each = hands if kurtosis else 0
     rng = np.random.default_rng(2)
-    background = (
-        np.full(channels, hands, np.float32),
-        np.full(channels, 8 / np.sqrt(hands), np.float32),
-        np.where(rng.random(times) < 0.1, 0.9, 1).astype(np.float32),
-        np.full(times, 65 / 63, np.float32),
-        np.ones(channels, np.float32),
-        np.full(times, 4, np.float32),
-    )
+    of_channels = np.stack([np.full(channels, hands), np.full(channels, 8 / np.sqrt(hands))]).astype(np.float32)
+    weight, wander = np.where(rng.random(times) < 0.1, 0.9, 1), rng.normal(0, 0.3, times)
+    of_times = np.stack([weight, wander, np.full(times, 65 / 63), np.full(times, 4)]).astype(np.float32)
     windows, kurtosis_windows = 2 ** np.arange(7), 4 ** np.arange(4)
     limits = np.stack([3.5 * np.sqrt(windows), np.full(7, np.inf)]).astype(np.float32)
     kurtosis_limits = np.stack([3 * np.sqrt(kurtosis_windows), 2.5 * np.sqrt(kurtosis_windows)]).astype(np.float32)
     given = (
-        power, np.ascontiguousarray(moment4[:, :, :each]), hands, flags, *background, windows, limits, kurtosis_windows,
-        kurtosis_limits, 2.0, 1.0,
+        power, np.ascontiguousarray(moment4[:, :, :each]), hands, flags, of_channels, of_times, windows, limits,
+        kurtosis_windows, kurtosis_limits, 2.0, 1.0,
     )  # fmt: skip
 
     def outputs():

@@ -1,0 +1,48 @@
+"""What the whole band does at once: the gain of a receiver, which is no channel's interference."""
+
+import numpy as np
+import pytest
+
+import edgefilter
+
+SPECTRA, TIMES, CHANNELS = 192, 4096, 512
+FREQUENCIES = np.linspace(1300e6, 1400e6, CHANNELS)
+
+
+def flagged(power, **settings):
+    flags = edgefilter.flag(
+        power, accumulated=SPECTRA, sample_time=0.25e-3, frequencies=FREQUENCIES, threads=2, **settings
+    )  # fmt: skip
+    return flags & ~edgefilter.FLAGS["tagged"] != 0
+
+
+def drifting(part):
+    """Noise whose gain goes up and down by a part of it, by much more than noise moves the mean of a long window."""
+    noise = np.random.default_rng(7).gamma(SPECTRA, 1 / SPECTRA, (TIMES, CHANNELS))
+    return noise * (1 + part * np.sin(np.linspace(0, 5, TIMES)))[:, None]
+
+
+@pytest.mark.parametrize("part", [0.01, 0.03])
+@pytest.mark.parametrize("zero_dm_sigma", [1.0, 0.0])
+def test_noise_of_a_receiver_whose_gain_drifts_is_hardly_flagged(part, zero_dm_sigma):
+    assert flagged(drifting(part), zero_dm_sigma=zero_dm_sigma).mean() < 1e-3
+
+
+def test_on_a_drifting_gain_interference_is_found_where_it_is():
+    power, truth = drifting(0.01), np.zeros((TIMES, CHANNELS), np.bool_)
+    for begin, channel in ((300, 20), (2000, 60), (3500, 100)):
+        truth[begin : begin + 200, channel : channel + 3] = True
+    truth[1000, :] = True
+    found = flagged(np.where(truth, 1.3 * power, power))
+    assert found[truth].mean() > 0.98
+    assert found[~truth].mean() < 2e-3
+
+
+def test_what_a_quarter_of_the_channels_do_is_not_taken_for_gain():
+    power, busy = drifting(0.0), np.zeros(CHANNELS, np.bool_)
+    for first in range(10, 500, 100):
+        busy[first : first + 25] = True
+    power[1000:2000, busy] *= 1.2
+    found = flagged(power)
+    assert found[1000:2000, busy].mean() > 0.95
+    assert found[:, ~busy].mean() < 1e-3
