@@ -11,8 +11,8 @@ import pytest
 import edgefilter_kernels
 from edgefilter_kernels import cuda
 
-# How the CPU's kernels are made: vector code and Numba; what makes a bank; what is within another kernel on a card; what
-# the host does whatever reduces.
+# How the CPU's kernels are made: vector code and Numba; what makes a bank; what is within another kernel on a card; and
+# what the host does, whatever reduces.
 WITHOUT = {"jit", "lanes", "fft", "noise", "rows", "shadow", "intensity", "series", "planes", "turned", "sudden"}
 NAMES = sorted(module.name for module in pkgutil.iter_modules(edgefilter_kernels.__path__) if not module.ispkg)
 
