@@ -26,7 +26,7 @@ from edgefilter.stages.thresholds import kurtosis_limits, kurtosis_sigma, power_
 from edgefilter.stages.zerodm import ZeroDm
 from edgefilter.workers import Workers
 from edgefilter_kernels.combine import combine
-from edgefilter_kernels.evidence import GROUP, HIGH, LOW, RUN, SKY, evidence
+from edgefilter_kernels.evidence import GROUP, HIGH, HOLE, LOW, RUN, SKY, evidence
 from edgefilter_kernels.intensity import LANES
 
 _LEAST_SPECTRA = 16  # fewer make the kurtosis estimator too wide to tell anything
@@ -203,6 +203,6 @@ def _flags_of_marks(power: bool) -> NDArray[np.uint16]:
     for mark in range(256):
         if mark & LOW or (mark & HIGH and not mark & SKY):
             table[mark] |= np.uint16(Flag.KURTOSIS)
-        if power and mark & RUN and not mark & SKY:
+        if power and mark & RUN and not mark & (SKY | HOLE):
             table[mark] |= np.uint16(Flag.POWER)
     return table

@@ -13,11 +13,11 @@ from edgefilter_kernels.jit import kernel
 from edgefilter_kernels.planes import AHEAD, add_moments, fetch, level_row, scale_row, scratch, spread_row
 from edgefilter_kernels.sumthreshold import runs
 
-RUN, HIGH, LOW, ABOVE, SKY, DIP = 1, 2, 4, 8, 16, 32
+RUN, HIGH, LOW, ABOVE, SKY, DIP, HOLE = 1, 2, 4, 8, 16, 32, 128
 """Marks of a cell: in a run of power; in one of high or of low kurtosis; single cell above a level; on a sky track;
-single cell whose kurtosis is a standard deviation below that of noise."""
+single cell whose kurtosis is a standard deviation below that of noise; like noise in the midst of a strong run."""
 
-_RUN, _HIGH, _LOW, _ABOVE, _DIP, _UNUSED, _OUT = range(7)  # planes of a tile; two that are scratch begin at the last
+_RUN, _HIGH, _LOW, _ABOVE, _DIP, _HOLE, _SHALLOW, _DEEP, _UNUSED, _OUT = range(10)  # planes; two begin at the last
 GROUP = 16
 """Neighbouring times that are added up to see faint wide pulses, and slow changes of a channel."""
 
@@ -113,13 +113,15 @@ def _write(planes: NDArray[np.uint64], each: int, c0: int, lanes: int, marks: ND
     """Write the marks of all planes."""
     row, flat, none = np.empty(LANES, np.uint8), marks.reshape(-1), np.uint64(0)
     for t in range(marks.shape[0]):
-        words = planes[_RUN, t], planes[_ABOVE, t], none, none, none
+        words = planes[_RUN, t], planes[_ABOVE, t], planes[_HOLE, t], none, none, none
         if each:
-            words = planes[_RUN, t], planes[_ABOVE, t], planes[_HIGH, t], planes[_LOW, t], planes[_DIP, t]
+            words = (
+                planes[_RUN, t], planes[_ABOVE, t], planes[_HOLE, t], planes[_HIGH, t], planes[_LOW, t], planes[_DIP, t]
+            )  # fmt: skip
         if lanes == LANES:
-            spread_row(words, (RUN, ABOVE, HIGH, LOW, DIP), flat, t * marks.shape[1] + c0)
+            spread_row(words, (RUN, ABOVE, HOLE, HIGH, LOW, DIP), flat, t * marks.shape[1] + c0)
         else:
-            spread_row(words, (RUN, ABOVE, HIGH, LOW, DIP), row, 0)
+            spread_row(words, (RUN, ABOVE, HOLE, HIGH, LOW, DIP), row, 0)
             for i in range(lanes):
                 marks[t, c0 + i] = row[i]
 
@@ -147,16 +149,18 @@ def _evidence(
             flat, products, hands, flags, of_channels, of_times, above, above_group, c0, lanes, tile, unused,
             planes[_ABOVE], groups,
         )  # fmt: skip
-        runs(tile, run_windows, run_limits, True, planes[_RUN : _RUN + 2], left, planes[_OUT : _OUT + 2])
+        holes, room = planes[_HOLE : _HOLE + 2], planes[_OUT : _OUT + 2]
+        runs(tile, run_windows, run_limits, True, planes[_RUN : _RUN + 2], holes, left, room)
         for t in range(times):
             out[t] = unused[t] | planes[_RUN, t]
         _moments(tile, out, c0, lanes, moments[0])
         if each:
             _kurtosis_tile(flat, products, moment4, each, of_times, c0, lanes, tile, unused, planes[_DIP])
-            runs(
-                tile, kurtosis_windows, kurtosis_limits, False, planes[_HIGH : _HIGH + 2], left, planes[_OUT : _OUT + 2]
-            )
+            holes = planes[_SHALLOW : _SHALLOW + 2]
+            runs(tile, kurtosis_windows, kurtosis_limits, False, planes[_HIGH : _HIGH + 2], holes, left, room)
             for t in range(times):
+                planes[_HIGH, t] &= ~planes[_SHALLOW, t]
+                planes[_LOW, t] &= ~planes[_DEEP, t]
                 out[t] = unused[t] | planes[_RUN, t] | planes[_HIGH, t] | planes[_LOW, t]
             _moments(tile, out, c0, lanes, moments[1])
         _write(planes, each, c0, lanes, marks)

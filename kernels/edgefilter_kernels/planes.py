@@ -35,13 +35,13 @@ _kept = threading.local()
 
 
 def scratch(times: int) -> tuple[NDArray[np.float32], NDArray[np.uint64]]:
-    """Return room for two tiles, float32 ``[2, time, 64]``, and their planes, uint64 ``[8, time]``; it holds anything.
+    """Return room for two tiles, float32 ``[2, time, 64]``, and their planes, uint64 ``[11, time]``; it holds anything.
 
     Each thread keeps its own from call to call: pages that are new cost as much as what is done with them here, and
     threads wait for each other to get them.
     """
     if getattr(_kept, "times", 0) != times:
-        _kept.tiles, _kept.planes = zeros(((2, times, WIDTH), np.float32), ((8, times), np.uint64))
+        _kept.tiles, _kept.planes = zeros(((2, times, WIDTH), np.float32), ((11, times), np.uint64))
         _kept.times = times
     return _kept.tiles, _kept.planes
 

@@ -33,6 +33,10 @@ _EDGE = 1.0
 """What suffices in any case, sigma: the end of a strong run may be faint."""
 _GROW = 2.0
 """What suffices for samples beyond the windows, sigma: noise does it in 2 of 100 cases."""
+_STRONG = 4.0
+"""Mean level of a run, sigma, from which on a sample of it that is like noise is a hole: the run is of pulses."""
+_LIKE_NOISE = 1.0
+"""What a hole is below, sigma."""
 _DROP = 2.0
 """By how much the sum above that level may fall, sigma, before a run that grows is at its end."""
 _STEPS = 16.0
@@ -42,7 +46,7 @@ _STEPS = 16.0
 @kernel
 def runs(
     values: NDArray[np.float32], windows: NDArray[np.int64], limits: NDArray[np.float32], grow: bool,
-    found: NDArray[np.uint64], left: NDArray[np.float32], room: NDArray[np.uint64],
+    found: NDArray[np.uint64], holes: NDArray[np.uint64], left: NDArray[np.float32], room: NDArray[np.uint64],
 ) -> None:  # fmt: skip
     """Find the runs of one tile of :data:`LANES` channels, on both sides of 0; see :func:`sum_threshold`.
 
@@ -58,6 +62,8 @@ def runs(
         Whether runs may go on beyond the windows.
     found
         Output, uint64 ``[2, time]``: a plane of bits a side, see :mod:`edgefilter_kernels.planes`.
+    holes
+        Output, as ``found``: what of it is like noise in the midst of what is strong.
     left, room
         float32 ``[time, lane]`` and uint64 ``[2, time]``, scratch.
     """
@@ -65,6 +71,7 @@ def runs(
     for side in range(2):
         mine, none = found[side], np.uint64(0)
         mine[:] = none
+        holes[side] = none
         some = False
         for j in range(len(windows)):
             limit = limits[side, j]
@@ -82,8 +89,10 @@ def runs(
                 elif windows[j] > 1:
                     clear_below(left, len(values), inside)
         if some:
-            _fit(values, np.float32(1 - 2 * side), grow, mine, room[0])
+            sign = np.float32(1 - 2 * side)
+            _fit(values, sign, grow, mine, room[0], holes[side])
             _close(room[0], room[1], mine)
+            _find_gaps(values, sign, room[0], mine, holes[side])
 
 
 @kernel
@@ -122,8 +131,9 @@ def _over(
 
 @kernel
 def _fit(
-    values: NDArray[np.float32], sign: float, grow: bool, marks: NDArray[np.uint64], fitted: NDArray[np.uint64]
-) -> None:
+    values: NDArray[np.float32], sign: float, grow: bool, marks: NDArray[np.uint64], fitted: NDArray[np.uint64],
+    holes: NDArray[np.uint64],
+) -> None:  # fmt: skip
     """Let every run begin and end where its sum above the level of an edge is largest."""
     times = len(values)
     begin, before = np.zeros(LANES, np.int64), np.zeros(LANES, np.int64)
@@ -141,6 +151,10 @@ def _fit(
                 continue
             level = _level(values, sign, i, begin[i], t)
             first, stop = _best_part(values, sign, i, begin[i], t, min(level, np.float32(_EDGE)))
+            if level >= np.float32(_SHARE * _STRONG):
+                for u in range(first, stop):
+                    if sign * values[u, i] < np.float32(_LIKE_NOISE):
+                        holes[u] |= lane
             if grow:
                 edge = min(level, np.float32(_GROW))
                 first += _growth(values, sign, lane, marks, i, first - 1, before[i] - 1, -1, edge)
@@ -228,6 +242,30 @@ def _close(marks: NDArray[np.uint64], behind: NDArray[np.uint64], closed: NDArra
 
 
 @kernel
+def _find_gaps(
+    values: NDArray[np.float32], sign: float, fitted: NDArray[np.uint64], closed: NDArray[np.uint64],
+    holes: NDArray[np.uint64],
+) -> None:  # fmt: skip
+    """Find holes among the gaps that were filled: between two samples and two that are strong in the mean."""
+    none, one = np.uint64(0), np.uint64(1)
+    for t in range(len(closed)):
+        gaps = closed[t] & ~fitted[t]
+        while gaps != none:
+            i = first_bit(gaps)
+            lane = one << np.uint64(i)
+            gaps ^= lane
+            if sign * values[t, i] >= np.float32(_LIKE_NOISE):
+                continue
+            a, b = t - 1, t + 1
+            while fitted[a] & lane == none:
+                a -= 1
+            while fitted[b] & lane == none:
+                b += 1
+            if sign * (values[a - 1, i] + values[a, i] + values[b, i] + values[b + 1, i]) >= np.float32(4 * _STRONG):
+                holes[t] |= lane
+
+
+@kernel
 def _sum_threshold(
     values: NDArray[np.float32], windows: NDArray[np.int64], thresholds: NDArray[np.float32], bit: int,
     marks: NDArray[np.uint8], tiles: NDArray[np.float32], planes: NDArray[np.uint64], start: int, stop: int,
@@ -247,7 +285,7 @@ def _sum_threshold(
             source, target = values[t, c0 : c0 + lanes], tile[t]
             for i in range(len(source)):
                 target[i] = source[i]
-        runs(tile, windows, limits, True, planes[:2], left, planes[2:4])
+        runs(tile, windows, limits, True, planes[:2], planes[2:4], left, planes[4:6])
         for t in range(times):
             if planes[0, t] != np.uint64(0):
                 spread_row((planes[0, t],), (bit,), row, 0)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from edgefilter_kernels.combine import combine
 from edgefilter_kernels.cut import mark_cut
-from edgefilter_kernels.evidence import DIP, RUN, SKY
+from edgefilter_kernels.evidence import DIP, HOLE, RUN, SKY, evidence
 from edgefilter_kernels.guard import count_tracks, drop_tones, find_tracks, keep_short, mark_tracks
 from edgefilter_kernels.quantile import channel_quantiles
 from edgefilter_kernels.rise import BANDS, rise
@@ -67,8 +67,37 @@ def test_runs_are_those_of_the_reference_wherever_channels_are_cut(times, channe
     sum_threshold(values, windows, thresholds, 4, marks, 0, cut)
     sum_threshold(values, windows, thresholds, 4, marks, cut, channels)
     for c in range(channels):
-        expected = reference.sum_threshold(values[:, c], windows.tolist(), thresholds.tolist())
+        expected, _ = reference.sum_threshold(values[:, c], windows.tolist(), thresholds.tolist())
         np.testing.assert_array_equal(marks[:, c], np.where(expected, 4, 0))
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    channels=st.integers(1, 70), share=st.sampled_from([0.3, 0.6, 0.9]), strength=st.sampled_from([3.0, 8.0]),
+    seed=st.integers(0, 1000),
+)  # fmt: skip
+def test_between_strong_pulses_what_is_like_noise_is_a_hole(channels, share, strength, seed):
+    rng, times = np.random.default_rng(seed), 120
+    values = rng.normal(0, 1, (times, channels))
+    for c in range(channels):
+        on = slice(rng.integers(times), rng.integers(times))
+        values[on, c] += np.where(rng.random(len(values[on])) < share, strength * rng.uniform(0.7, 2, 1), 0)
+    values = (np.rint(values * 64) / 64).astype(np.float32)  # sums are exact
+    windows = 2 ** np.arange(7)
+    limits = np.full((2, 7), np.inf, np.float32)
+    limits[0] = 4.1 * np.sqrt(windows)
+    no_kurtosis = np.zeros((times, channels, 0), np.float32), np.zeros(1, np.int64) + 1, np.zeros((2, 1), np.float32)
+    flags, of_channels = np.zeros((times, channels), np.uint16), np.zeros((2, channels), np.float32)
+    of_channels[1], of_times = 1, np.zeros((4, times), np.float32)
+    of_times[0] = 1
+    marks, groups = np.zeros((times, channels), np.uint8), np.zeros((-(-times // 16), channels), np.uint8)
+    evidence(
+        values[:, :, None], no_kurtosis[0], 1, flags, of_channels, of_times, windows, limits, *no_kurtosis[1:], 2.0,
+        1.0, marks, groups, np.zeros((2, 4, channels)), 0, channels,
+    )  # fmt: skip
+    for c in range(channels):
+        found, holes = reference.sum_threshold(values[:, c], windows.tolist(), limits[0].tolist())
+        np.testing.assert_array_equal(marks[:, c] & (RUN | HOLE), np.where(found, RUN, 0) | np.where(holes, HOLE, 0))
 
 
 @settings(deadline=None, max_examples=30)

@@ -26,7 +26,7 @@ def quantile(values, fraction):
 
 
 def sum_threshold(values, windows, thresholds):
-    """SumThreshold of one channel, with fitted ends and filled gaps."""
+    """SumThreshold of one channel, with fitted ends and filled gaps; and the holes in it."""
     values = values.astype(np.float64)
     left, marked = values.copy(), np.zeros(len(values), bool)
     for window, threshold in zip(windows, thresholds, strict=True):
@@ -36,19 +36,25 @@ def sum_threshold(values, windows, thresholds):
         for t in hits:
             marked[t : t + window] = True
         left[marked] = np.minimum(left[marked], 0.0)
-    fitted = np.zeros(len(values), bool)
+    fitted, holes = np.zeros((2, len(values)), bool)
     edges = np.flatnonzero(np.diff(np.concatenate([[0], marked, [0]]).astype(int))).reshape(-1, 2)
     for number, (first, stop) in enumerate(edges):
         before = edges[number - 1, 1] if number else 0
         after = edges[number + 1, 0] if number + 1 < len(edges) else len(values)
         level = np.rint(8 * values[first:stop].mean()) / 16
         begin, end = _best_part(values[first:stop] - min(level, 1.0))
+        if level >= 2.0:
+            holes[first + begin : first + end] = values[first + begin : first + end] < 1
         grow = min(level, 2.0)
         earlier = 0 if begin else _growth(values[before:first][::-1] - grow)
         later = 0 if first + end < stop else _growth(values[stop:after] - grow)
         fitted[first + begin - earlier : first + end + later] = True
     support = [_support(fitted), _support(fitted[::-1])[::-1]]
-    return fitted | ((support[0] >= 2) & (support[1] >= 2))
+    closed = fitted | ((support[0] >= 2) & (support[1] >= 2))
+    for t in np.flatnonzero(closed & ~fitted & (values < 1)):
+        a, b = np.flatnonzero(fitted[:t])[-1], t + np.flatnonzero(fitted[t:])[0]
+        holes[t] = values[a - 1] + values[a] + values[b] + values[b + 1] >= 16
+    return closed, holes
 
 
 def _best_part(values):

@@ -2,7 +2,8 @@
 
 #include "runs.h"
 
-constexpr unsigned char RUN = 1, HIGH = 2, LOW = 4, ABOVE = 8, DIP = 32;
+constexpr unsigned char RUN = 1, HIGH = 2, LOW = 4, ABOVE = 8, DIP = 32, HOLE = 128;
+constexpr unsigned char DROPPED = 16;  // SKY, which is not known yet
 constexpr int GROUP = UNIT;  // times that are added up
 constexpr float TINY = 1e-30f;
 
@@ -102,12 +103,12 @@ extern "C" __global__ void evidence(
         tile, power, flags, channels, products, hands, c, of_channels[c], of_channels[channels + c], weight, wander);
     find_events(tile, above, above_sum, channels, inside, groups + c);
     __syncthreads();
-    find_runs(tile, run_windows, run_limits, runs, RUN, 0, true);
+    find_runs(tile, run_windows, run_limits, runs, RUN, 0, HOLE, true, false);
     add_moments(tile, flags, channels, c, inside, moments);
     if (each) {
         fill_kurtosis(tile, power, moment4, flags, channels, products, each, c, gain, per_sigma);
         __syncthreads();
-        find_runs(tile, kurtosis_windows, kurtosis_limits, kurtosis_runs, HIGH, LOW, false);
+        find_runs(tile, kurtosis_windows, kurtosis_limits, kurtosis_runs, HIGH, LOW, DROPPED, false, true);
         add_moments(tile, flags, channels, c, inside, moments + 4LL * channels);
     }
     if (inside)

@@ -12,6 +12,8 @@ constexpr float SHARE = 0.5f;   // of a run's mean level, that its ends must exc
 constexpr float EDGE = 1.0f;    // what suffices in any case
 constexpr float GROW = 2.0f;    // what suffices for samples beyond the windows
 constexpr float DROP = 2.0f;    // by how much the sum above that level may fall before a run that grows is at its end
+constexpr float STRONG = 4.0f;  // mean level of a run from which on a sample of it that is like noise is a hole
+constexpr float LIKE_NOISE = 1.0f;  // what a hole is below
 constexpr float STEPS = 16.0f;  // levels of edges are multiples of 1/16: no rounding of a mean decides
 constexpr int LONGEST_GAP = 4;  // samples that may be missing in a run
 constexpr int UNIT = 16;        // a part is whole groups of as many times
@@ -101,8 +103,9 @@ __device__ inline int growth(Tile tile, float sign, unsigned char bit, int first
     return end - first;
 }
 
-// Says in hits where the run that begins at begin lies: where its sum above the level of an edge is largest.
-__device__ inline void fit_run(Tile tile, float sign, unsigned char bit, bool grow, int begin)
+// Says in hits where the run that begins at begin lies, where its sum above the level of an edge is largest, and which
+// of it are holes: never where it grows, where two runs may write.
+__device__ inline void fit_run(Tile tile, float sign, unsigned char bit, unsigned char hole, bool grow, int begin)
 {
     int stop = begin;
     float sum = 0.0f;
@@ -121,23 +124,26 @@ __device__ inline void fit_run(Tile tile, float sign, unsigned char bit, bool gr
             last = t + 1;
         }
     }
-    if (grow) {
-        edge = min(level, GROW);
-        first += growth(tile, sign, bit, first - 1, -1, -1, edge);
-        last += growth(tile, sign, bit, last, tile.times, 1, edge);
-    }
-    for (int t = first; t < last; t++) tile.hits[t * LANES] = bit;
+    bool strong = level >= SHARE * STRONG;
+    for (int t = first; t < last; t++)
+        tile.hits[t * LANES] = bit | (strong && sign * tile.values[t * LANES] < LIKE_NOISE ? hole : 0);
+    if (!grow) return;
+    edge = min(level, GROW);
+    int before = growth(tile, sign, bit, first - 1, -1, -1, edge);
+    int after = growth(tile, sign, bit, last, tile.times, 1, edge);
+    for (int t = first + before; t < first; t++) tile.hits[t * LANES] = bit;
+    for (int t = last; t < last + after; t++) tile.hits[t * LANES] = bit;
 }
 
 // Lets every run begin and end where its sum above the level of an edge is largest. A thread takes the runs that begin
 // in its part, to wherever they end; where two of them grow into each other, both write the same.
-__device__ inline void fit(Tile tile, float sign, unsigned char bit, bool grow)
+__device__ inline void fit(Tile tile, float sign, unsigned char bit, unsigned char hole, bool grow)
 {
     for (int t = tile.first; t < tile.last; t++) tile.hits[t * LANES] = 0;
     __syncthreads();
     for (int t = tile.first; t < tile.last; t++)
         if (tile.marks[t * LANES] & bit && (t == 0 || !(tile.marks[(t - 1) * LANES] & bit)))
-            fit_run(tile, sign, bit, grow, t);
+            fit_run(tile, sign, bit, hole, grow, t);
     __syncthreads();
     for (int t = tile.first; t < tile.last; t++)
         tile.marks[t * LANES] = (tile.marks[t * LANES] & ~bit) | tile.hits[t * LANES];
@@ -175,8 +181,19 @@ __device__ inline int walked(Tile tile, bool forward, unsigned char bit)
     return near;
 }
 
+// Whether what is filled at t is like noise, between two samples and two that are strong in the mean.
+__device__ inline bool is_hole(Tile tile, float sign, unsigned char bit, int t)
+{
+    if (sign * tile.values[t * LANES] >= LIKE_NOISE) return false;
+    int a = t - 1, b = t + 1;
+    while (!(tile.marks[a * LANES] & bit)) a--;
+    while (!(tile.marks[b * LANES] & bit)) b++;
+    float sum = tile.values[(a - 1) * LANES] + tile.values[a * LANES] + tile.values[b * LANES];
+    return sign * (sum + tile.values[(b + 1) * LANES]) >= 4.0f * STRONG;
+}
+
 // Fills gaps inside a run: those that have twice their length of it on either side, and two samples at least.
-__device__ inline void close_gaps(Tile tile, unsigned char bit)
+__device__ inline void close_gaps(Tile tile, float sign, unsigned char bit, unsigned char hole)
 {
     int before = walked(tile, true, bit), after = walked(tile, false, bit);
     for (int t = tile.first; t < tile.last; t++) {
@@ -186,14 +203,17 @@ __device__ inline void close_gaps(Tile tile, unsigned char bit)
     for (int t = tile.last - 1; t >= tile.first; t--) {
         bool gap = tile.hits[t * LANES] >= 2 && after >= 2;
         after = min(max(after + (tile.marks[t * LANES] & bit ? 1 : -2), 0), FURTHEST);
-        if (gap) tile.marks[t * LANES] |= bit;
+        tile.hits[t * LANES] = gap && !(tile.marks[t * LANES] & bit) ? bit | (is_hole(tile, sign, bit, t) ? hole : 0) : 0;
     }
+    __syncthreads();
+    for (int t = tile.first; t < tile.last; t++) tile.marks[t * LANES] |= tile.hits[t * LANES];
 }
 
-// Marks the runs of a channel on both sides of 0: as runs of ../sumthreshold.py does. limits is [2][count].
+// Marks the runs of a channel on both sides of 0, and their holes: as runs of ../sumthreshold.py does. limits is
+// [2][count]. What is dropped are samples that are holes, and the marks of holes.
 __device__ inline void find_runs(
     Tile tile, const long long* windows, const float* limits, int count, unsigned char high_bit, unsigned char low_bit,
-    bool grow)
+    unsigned char hole, bool grow, bool drop)
 {
     const float INFINITE = __int_as_float(0x7f800000);
     for (int t = tile.first; t < tile.last; t++) tile.left[t * LANES] = tile.values[t * LANES];
@@ -215,9 +235,12 @@ __device__ inline void find_runs(
             __syncthreads();
         }
         if (!found) continue;
-        fit(tile, sign, bit, grow);
+        fit(tile, sign, bit, hole, grow);
         __syncthreads();
-        close_gaps(tile, bit);
+        close_gaps(tile, sign, bit, hole);
+        __syncthreads();
+        for (int t = tile.first; drop && t < tile.last; t++)
+            if (tile.marks[t * LANES] & hole) tile.marks[t * LANES] &= ~(bit | hole);
         __syncthreads();
     }
 }

@@ -15,7 +15,7 @@ extern "C" __global__ void sum_threshold(
         tile.marks[t * LANES] = 0;
     }
     __syncthreads();
-    find_runs(tile, windows, limits, count, bit, 0, true);
+    find_runs(tile, windows, limits, count, bit, 0, 0, true, false);
     if (c < stop)
         for (int t = tile.first; t < tile.last; t++) marks[(long long)t * channels + c] |= tile.marks[t * LANES];
 }
