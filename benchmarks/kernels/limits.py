@@ -1,17 +1,20 @@
-"""What one core of this machine can do at most: copy, read, multiply and add, add."""
+"""What a core of this machine, and two of them at once, can do at most: copy, read, multiply and add, add."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numba import njit
 
 from benchmarks.harness import Bench
+from edgefilter.workers import Workers
 from edgefilter_kernels.lanes import LANES, at_step, index, load, store, vector_code
 
 GROUP = "limits"
 _BYTES = 256 << 20
 _CHAINS = 12  # independent sums, more than the latency of an instruction times the units that do them
 _UNROLL = 16
+_MOST = 2  # threads
 
 
 @vector_code
@@ -55,16 +58,31 @@ def _adds(rows: np.ndarray, out: np.ndarray, rounds: int) -> None:
         _add_rows(rows, out)
 
 
+def _at_once(
+    bench: Bench, threads: int, case: str, who: str, amount: float, unit: str, work: Callable[[int], object]
+) -> None:
+    """Let so many threads do it at once: what a second one can gain here at most."""
+    with Workers(threads) as workers:
+
+        def run(start: int, stop: int) -> None:
+            for at in range(start, stop):
+                work(at)
+
+        bench.rate(GROUP, case, who, threads * amount, unit, lambda: workers.over(threads, run), threads)
+
+
 def run(bench: Bench) -> None:
     source, target = np.ones(_BYTES // 4, np.float32), np.zeros(_BYTES // 4, np.float32)
     bench.rate(GROUP, "memory", "copy (bytes read)", _BYTES / 1e9, "GB/s", lambda: np.copyto(target, source))
-    bench.rate(GROUP, "memory", "read", _BYTES / 1e9, "GB/s", lambda: read(source))
     rounds, flops = 100_000, 2.0 * _CHAINS * _UNROLL * LANES
-    sums, factor = np.zeros(_CHAINS * LANES, np.float32), np.full(LANES, 0.5, np.float32)
-    bench.rate(
-        GROUP, "arithmetic", "float32 multiply-add", flops * rounds / 1e9, "GFLOP/s",
-        lambda: _peak(sums, factor, rounds),
-    )  # fmt: skip
+    sums, factor = np.zeros((_MOST, _CHAINS * LANES), np.float32), np.full(LANES, 0.5, np.float32)
+    parts = np.split(source, _MOST)
+    for threads in range(1, _MOST + 1):
+        _at_once(bench, threads, "memory", "read", _BYTES / _MOST / 1e9, "GB/s", lambda at: read(parts[at]))
+        _at_once(
+            bench, threads, "arithmetic", "float32 multiply-add", flops * rounds / 1e9, "GFLOP/s",
+            lambda at: _peak(sums[at], factor, rounds),
+        )  # fmt: skip
     for kind in (np.float32, np.int16):
         rows, out = np.zeros((8, 512), kind), np.zeros(512, kind)
         bench.rate(
