@@ -27,6 +27,7 @@ def show(result: dict[str, Any]) -> None:
         "hopping",
         "false on noise",
         "worst loss 0.5 / 3 / 30 sigma",
+        "of drifting tones",
         "Ms/s",
     )
     for name in head:
@@ -35,10 +36,12 @@ def show(result: dict[str, Any]) -> None:
         runs = row["interference"]
         mean = {key: sum(run[key] for run in runs) / len(runs) for key in ("precision", "recall", "f1")}
         hopping = sum(run["recall_of"]["hopping"] for run in runs) / len(runs)
-        lost = " / ".join(f"{max(row['lost'][f'{sigma:g} sigma'].values()):.4f}" for sigma in SIGMAS)
+        lost = [row["lost"][f"{sigma:g} sigma"] for sigma in SIGMAS]
+        worst = " / ".join(f"{max(value for name, value in one.items() if name != 'tone'):.4f}" for one in lost)
+        tones = " / ".join(f"{one['tone']:.4f}" for one in lost)
         numbers = [f"{value:.3f}" for value in (*mean.values(), hopping)]
-        table.add_row(name, *numbers, f"{row['false_on_noise']:.1e}", lost, f"{row['msample_per_s']:.1f}")
-    Console(width=150).print(table)
+        table.add_row(name, *numbers, f"{row['false_on_noise']:.1e}", worst, tones, f"{row['msample_per_s']:.1f}")
+    Console(width=180).print(table)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 import edgefilter
 from benchmarks.rfi.events import KINDS, Grid, draw
 from benchmarks.rfi.scene import Scene, make
-from benchmarks.rfi.sky import SIGNALS
+from benchmarks.rfi.sky import SIGNALS, draw_tones
 from benchmarks.rfi.sky import draw as draw_sky
 
 Mask = NDArray[np.bool_]
@@ -60,7 +60,11 @@ def interference(scene: Scene, found: Mask) -> dict[str, Any]:
 
 def losses(kinds: NDArray[np.int8], found: Mask) -> dict[str, float]:
     """Fraction of the bins of each kind of signal that is flagged."""
-    return {name: round(float(found[kinds == number].mean()), 5) for number, name in enumerate(SIGNALS)}
+    return {
+        name: round(float(found[kinds == number].mean()), 5)
+        for number, name in enumerate(SIGNALS)
+        if (kinds == number).any()
+    }
 
 
 def report(grid: Grid, flaggers: dict[str, Flagger], seeds: tuple[int, ...], bits: int = 0) -> dict[str, Any]:
@@ -81,6 +85,11 @@ def report(grid: Grid, flaggers: dict[str, Flagger], seeds: tuple[int, ...], bit
         scene = make(grid, sky + round(10 * sigma), None, signal, bits=bits)
         for name, flagger in flaggers.items():
             result[name]["lost"][f"{sigma:g} sigma"] = losses(kinds, flagger(scene))
+        scene = make(grid, sky + round(10 * sigma), draw_tones(grid, sky, sigma), bits=bits)
+        # Where a tone is between two channels, each has a quarter of its power.
+        kinds = np.where(scene.inr > 0.3 * scene.inr.max(), SIGNALS.index("tone"), -1).astype(np.int8)
+        for name, flagger in flaggers.items():
+            result[name]["lost"][f"{sigma:g} sigma"] |= losses(kinds, flagger(scene))
     return result
 
 

@@ -1,11 +1,14 @@
-"""What must not be flagged: dispersed pulses, band-limited bursts, spectral lines; as power in excess of the noise."""
+"""What must not be flagged: dispersed pulses, band-limited bursts, spectral lines; as power in excess of the noise.
+
+Drifting tones, which must not be either, are coherent, and so drawn as events.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.rfi.events import Grid
+from benchmarks.rfi.events import EVENT, TONE, Grid
 
-SIGNALS = ("pulse", "burst", "line")
+SIGNALS = ("pulse", "burst", "line", "tone")
 
 _DISPERSION_MS_GHZ2 = 4.148808
 
@@ -42,6 +45,19 @@ def draw(grid: Grid, seed: int, sigma: float) -> tuple[NDArray[np.float32], NDAr
         power += np.float32(peak) * shape.astype(np.float32)
         kind[:, shape > 0.5] = SIGNALS.index("line")
     return power, kind
+
+
+def draw_tones(grid: Grid, seed: int, sigma: float) -> NDArray[np.void]:
+    """Draw tones of ``sigma`` standard deviations of a bin that drift over 2 to 40 channels throughout the scene."""
+    random = np.random.default_rng(seed)
+    power, events = sigma / np.sqrt(grid.accumulated), []
+    lots = grid.channels // 64
+    for lot in range(lots):  # one each, so that none crosses another
+        drift = np.exp(random.uniform(np.log(2.0), np.log(40.0)))
+        low = 64 * lot + random.uniform(4.0, 60.0 - drift)
+        ends = (low, low + drift) if random.random() < 0.5 else (low + drift, low)
+        events.append((-1, TONE, 0, grid.voltages, *ends, power))
+    return np.array(events, EVENT)
 
 
 def _pulse(grid: Grid, dm: float, start: float, width: float, low: float, high: float) -> NDArray[np.float32]:

@@ -68,7 +68,7 @@ def run(bench: Bench) -> None:
     places = {
         "channel_quantiles": (flagger, LANES), "rise": (zerodm, 1), "evidence": (flagger, LANES),
         "count_tracks": (sky, 1), "find_tracks": (sky, 1), "drop_tones": (sky, 1), "mark_tracks": (sky, 1),
-        "mark_cut": (sky, 1), "combine": (flagger, 1),
+        "mark_cut": (sky, 1), "find_drifts": (flagger, 1), "mark_drifts": (flagger, 1), "combine": (flagger, 1),
     }  # fmt: skip
     for moment4 in (False, True):
         calls = _Calls()

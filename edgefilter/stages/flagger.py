@@ -26,6 +26,7 @@ from edgefilter.stages.thresholds import kurtosis_limits, kurtosis_sigma, power_
 from edgefilter.stages.zerodm import ZeroDm
 from edgefilter.workers import Workers
 from edgefilter_kernels.combine import combine
+from edgefilter_kernels.drift import DRIFT, find_drifts, lines_of, mark_drifts
 from edgefilter_kernels.evidence import GROUP, HIGH, HOLE, LOW, RUN, SKY, evidence
 from edgefilter_kernels.intensity import LANES
 
@@ -113,12 +114,24 @@ class Flagger:
 
         channel = self.workers.beside(of_channels)
         self._guard.mark(marks, groups, background.live, background.times)
+        self._keep_drifts(marks, groups, background.live)
         self._combined(marks, channel(), flags)
 
     def _mask(self, flags: NDArray[np.uint16]) -> None:
         if self._masked.size:
             lost = flags[:, self._masked] & np.uint16(Flag.LOST) != 0
             flags[:, self._masked] |= np.where(lost, np.uint16(0), np.uint16(Flag.MASK))
+
+    def _keep_drifts(self, marks: NDArray[np.uint8], groups: NDArray[np.uint8], live: NDArray[np.bool_]) -> None:
+        """Set DRIFT in ``marks`` on the lines of drifting tones."""
+        steepest, _, lines = lines_of(*groups.shape)
+        hits = self.workers.empty((1 + 2 * steepest, lines), np.uint8)
+        if not hits.size:
+            return
+        alive, find, mark = self.workers.put(live), self.workers.kernel(find_drifts), self.workers.kernel(mark_drifts)
+        self.workers.over(len(hits), lambda start, stop: find(groups, alive, hits, start, stop))
+        # Lines cross each other: only ranges of times share no cell.
+        self.workers.over(len(marks), lambda start, stop: mark(hits, marks, start, stop))
 
     def _combined(self, marks: NDArray[np.uint8], channel: NDArray[np.uint16], flags: NDArray[np.uint16]) -> None:
         """Set the flags of marks and of whole channels."""
@@ -197,7 +210,7 @@ def within(frequencies_mhz: NDArray[np.float64], bands: tuple[tuple[float, float
 def _flags_of_marks(power: bool) -> NDArray[np.uint16]:
     """Return the flags of every combination of marks.
 
-    A tone's low kurtosis is nothing that a pulse can have; the rest it can.
+    A tone's low kurtosis is nothing that a pulse can have; the rest it can. What is a drifting tone's is merely tagged.
     """
     table = np.zeros(256, np.uint16)
     for mark in range(256):
@@ -205,4 +218,6 @@ def _flags_of_marks(power: bool) -> NDArray[np.uint16]:
             table[mark] |= np.uint16(Flag.KURTOSIS)
         if power and mark & RUN and not mark & (SKY | HOLE):
             table[mark] |= np.uint16(Flag.POWER)
+        if mark & DRIFT and table[mark]:
+            table[mark] = np.uint16(Flag.TAGGED)
     return table

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from edgefilter_kernels.combine import combine
 from edgefilter_kernels.cut import mark_cut
-from edgefilter_kernels.evidence import DIP, HOLE, RUN, SKY, evidence
+from edgefilter_kernels.drift import DRIFT, find_drifts, lines_of, mark_drifts, steps_of
+from edgefilter_kernels.evidence import ABOVE, DIP, GROUP, HOLE, RUN, SKY, evidence
 from edgefilter_kernels.guard import count_tracks, drop_tones, find_tracks, keep_short, mark_tracks
 from edgefilter_kernels.quantile import channel_quantiles
 from edgefilter_kernels.rise import BANDS, rise
@@ -234,6 +235,67 @@ def test_a_sweep_that_an_end_cuts_is_kept_and_what_comes_at_once_is_not(order, e
     assert not cut(burst, delay)[0].any()
 
 
+def drifts(groups, live, cut=0.0):
+    steepest, outside, lines = lines_of(*groups.shape)
+    hits, cut = np.full((1 + 2 * steepest, lines), 7, np.uint8), int(cut * (1 + 2 * steepest))
+    find_drifts(groups, live, hits, 0, cut)
+    find_drifts(groups, live, hits, cut, len(hits))
+    return hits, {(int(i) - outside, int(line) - steepest) for line, i in np.argwhere(hits)}
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    groups=st.sampled_from([48, 51, 94, 96, 255, 256]), channels=st.integers(1, 40), begin=st.integers(-5, 45),
+    moves=st.integers(-20, 20), filled=st.sampled_from([0.5, 0.8, 1.0]), noise=st.sampled_from([0.0, 0.16, 0.4, 0.7]),
+    gone=st.sampled_from([0.0, 0.1, 0.5]), cut=st.floats(0, 1), seed=st.integers(0, 1000),
+)  # fmt: skip
+def test_drifting_tones_are_those_of_the_reference(groups, channels, begin, moves, filled, noise, gone, cut, seed):
+    rng = np.random.default_rng(seed)
+    events = rng.random((groups, channels)) < noise
+    at = np.rint(begin + moves * np.linspace(0, 1, groups)).astype(int)
+    on = (at >= 0) & (at < channels) & (rng.random(groups) < filled)
+    events[on, at[on]] = True
+    live = rng.random(channels) >= gone
+    _, found = drifts(events * np.uint8(ABOVE), live, cut)
+    assert found == reference.drifting_tones(events, live)
+
+
+@pytest.mark.parametrize("times", [768, 16 * 256 - 3, 16 * 300, 16 * 1100])
+@pytest.mark.parametrize("moves", [2, -9])
+def test_the_whole_line_of_a_drifting_tone_is_marked(times, moves):
+    """In blocks of any length, to their last cell, and with channels that are masked on the way."""
+    marks, groups = np.zeros((times, 40), np.uint8), np.zeros((-(-times // GROUP), 40), np.uint8)
+    at = 20 + moves * np.arange(times) / times
+    groups[np.arange(len(groups)), np.rint(at[::GROUP]).astype(int)] = ABOVE
+    live = np.arange(40) != 20 + moves // 2
+    hits, found = drifts(groups, live)
+    assert found
+    assert all(abs(begin - 20) <= 1 and abs(begin + some - 20 - moves) <= 1 for begin, some in found)
+    mark_drifts(hits, marks, 0, times // 3)
+    mark_drifts(hits, marks, times // 3, times)
+    assert (marks[np.arange(times), np.rint(at).astype(int)] == DRIFT).all()
+    assert not marks[:, : 16 + min(moves, 0)].any()
+    assert not marks[:, 25 + max(moves, 0) :].any()
+
+
+@pytest.mark.parametrize("moves", [1, 3])
+def test_what_stays_or_is_wide_does_not_drift(moves):
+    live = np.ones(40, np.bool_)
+    stays, wide, late = np.zeros((3, 256, 40), np.uint8)
+    on = np.random.default_rng(1).random(256) < 0.75
+    stays[on, 20:22] = wide[on, 10:30] = ABOVE
+    at = np.rint(20 + moves * np.arange(256) / 256).astype(int)
+    late[np.arange(64, 256), at[64:]] = ABOVE
+    assert not any(drifts(events, live)[1] for events in (stays, wide, late))
+
+
+def test_few_steps_have_no_lines():
+    assert steps_of(47) == (2, 0)
+    assert lines_of(47, 40) == (0, 0, 0)
+    assert drifts(np.full((47, 40), ABOVE, np.uint8), np.ones(40, np.bool_))[0].shape == (1, 0)
+    mark_drifts(np.zeros((1, 0), np.uint8), np.zeros((47 * GROUP, 40), np.uint8), 0, 47 * GROUP)
+
+
 def test_short_runs_are_kept():
     marks = np.zeros((20, 2), np.uint8)
     marks[3:6, 0] = marks[:10, 1] = 1
@@ -251,6 +313,12 @@ def test_arrays_that_do_not_fit_are_refused():
         mark_cut(marks, 1, 1, 1, 1, np.ones(3, np.bool_), np.ones(2, int), np.zeros((1, 2), np.int32), 0, 2)
     with pytest.raises(ValueError, match="must be uint8"):
         mark_cut(values, 1, 1, 1, 1, np.ones(2, np.bool_), np.ones(2, int), np.zeros((1, 2), np.int32), 0, 2)
+    with pytest.raises(ValueError, match="do not go with uint8 groups"):
+        find_drifts(marks, np.ones(3, np.bool_), marks, 0, 1)
+    with pytest.raises(ValueError, match="do not go with marks"):
+        mark_drifts(marks, marks, 0, 1)
+    with pytest.raises(ValueError, match="must be uint8"):
+        mark_drifts(marks, values, 0, 1)
     with pytest.raises(ValueError, match="must ascend"):
         sum_threshold(values, np.array([2, 1]), np.ones(2, np.float32), 1, marks, 0, 2)
 

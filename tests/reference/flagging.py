@@ -1,5 +1,7 @@
 """Plain versions of the flagging kernels, a channel at a time."""
 
+from itertools import pairwise
+
 import numpy as np
 
 
@@ -163,3 +165,38 @@ def unclip(power, moment4, steps, table):
     with np.errstate(invalid="ignore"):
         at = np.nan_to_num(power * steps[:, None], posinf=len(table)).clip(0, len(table) - 1).astype(int)
         return power**2 + (moment4 - power**2) * table[at]
+
+
+def drifting_tones(events, live):
+    """Lines that a drifting tone fills, as ``(begin, moves)``; events are of steps of two."""
+    steps, channels = len(events) // 2, events.shape[1]
+    steps = min(steps, 127)
+    level = events[: 2 * steps].reshape(steps, 2, channels).sum(axis=1)
+    steepest = 2 * steps // 3
+
+    def along(begin, moves):
+        c = begin + np.floor(moves * (np.arange(steps) + 0.5) / steps + 0.5).astype(int)
+        used = (c >= 0) & (c < channels)
+        used[used] = live[c[used]]
+        return np.where(used, level[np.arange(steps), np.clip(c, 0, channels - 1)], 0), 2 * used
+
+    def part(line):
+        return line[0].sum() / max(line[1].sum(), 1)
+
+    def is_tone(begin, moves):
+        line = along(begin, moves)
+        edges = [quarter * steps // 4 for quarter in range(5)]
+        quarters = [(line[0][a:b], line[1][a:b]) for a, b in pairwise(edges)]
+        crossing = along(begin + moves, -moves)
+        return (
+            line[1].sum() >= steps
+            and 20 * line[0].sum() >= (9 if steps >= 48 else 12) * line[1].sum()
+            and all(20 * a.sum() >= 7 * b.sum() for a, b in quarters)
+            and all(5 * a.sum() * line[1].sum() >= 3 * line[0].sum() * b.sum() for a, b in quarters)
+            and all(part(along(begin + aside, moves)) <= 0.4 for aside in (-3, 3))
+            and (crossing[1].sum() == 0 or part(line) - part(crossing) > 0.25 - 1e-9)
+        )
+
+    begins = range(-(steepest // 2), channels + steepest // 2)
+    slopes = [moves for moves in range(-steepest, steepest + 1) if moves]
+    return {(begin, moves) for moves in slopes for begin in begins if is_tone(begin, moves)}

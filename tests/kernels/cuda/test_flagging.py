@@ -5,13 +5,14 @@ import pytest
 
 from edgefilter_kernels import combine as cpu_combine
 from edgefilter_kernels import cut as cpu_cut
+from edgefilter_kernels import drift as cpu_drift
 from edgefilter_kernels import evidence as cpu_evidence
 from edgefilter_kernels import guard as cpu_guard
 from edgefilter_kernels import quantile as cpu_quantile
 from edgefilter_kernels import rise as cpu_rise
 from edgefilter_kernels import sumthreshold as cpu_sumthreshold
 from edgefilter_kernels import unclip as cpu_unclip
-from edgefilter_kernels.cuda import combine, cut, evidence, guard, quantile, rise, sumthreshold, unclip
+from edgefilter_kernels.cuda import combine, cut, drift, evidence, guard, quantile, rise, sumthreshold, unclip
 
 ROUNDING = 2e-6
 """Of a sum of up to 64 numbers of about 1 in single precision, which slides over as many again on the CPU."""
@@ -236,6 +237,29 @@ def test_tracks_that_are_cut(card, times, channels, tracks, order):
     assert (marks & cpu_evidence.SKY).any() == (times > 1 and tracks > 0)
 
 
+@pytest.mark.parametrize(("times", "channels"), [(1, 16), (783, 40), (1600, 70), (4099, 33), (6400, 20)])
+def test_drifting_tones(card, times, channels):
+    rng = np.random.default_rng(times)
+    groups = (rng.random((-(-times // 16), channels)) < 0.16) * np.uint8(8)
+    live = rng.random(channels) < 0.95
+    live[5] = True
+    for begin, moves in ((5, 4), (channels - 2, -7), (channels // 2, 12)):
+        at = np.rint(begin + moves * np.linspace(0, 1, len(groups))).astype(int)
+        on = at < channels
+        groups[on, at[on]] = 8
+    steepest, _, lines = cpu_drift.lines_of(*groups.shape)
+    hits, marks = np.full((1 + 2 * steepest, lines), 7, np.uint8), rng.integers(0, 64, (times, channels), np.uint8)
+    ours, our_hits = card.put(marks), card.put(hits)
+    cpu_drift.find_drifts(groups, live, hits, 0, len(hits))
+    cpu_drift.mark_drifts(hits, marks, 0, times)
+    on_card = card.put(groups), card.put(live), our_hits
+    in_pieces(lambda a, b: drift.find_drifts(*on_card, a, b), len(hits), len(hits) // 3)
+    np.testing.assert_array_equal(card.get(our_hits), hits)
+    in_pieces(lambda a, b: drift.mark_drifts(our_hits, ours, a, b), times, times // 3)
+    np.testing.assert_array_equal(card.get(ours), marks)
+    assert hits.any() == (marks & cpu_drift.DRIFT).any() == (times > 1)
+
+
 @pytest.mark.parametrize("longest", [1, 4])
 def test_short_runs(card, longest):
     marks = (np.random.default_rng(3).random((200, 19)) < 0.6).astype(np.uint8)
@@ -253,3 +277,7 @@ def test_arrays_that_do_not_fit_are_refused(card):
         guard.keep_short(flags, 1, 0, 2)
     with pytest.raises(ValueError, match="do not go with marks"):
         cut.mark_cut(card.put(np.zeros((4, 2), np.uint8)), 1, 1, 1, 1, power, power, power, 0, 2)
+    with pytest.raises(ValueError, match="do not go with uint16 groups"):
+        drift.find_drifts(flags, power, power, 0, 1)
+    with pytest.raises(ValueError, match="do not go with marks"):
+        drift.mark_drifts(power, card.put(np.zeros((4, 2), np.uint8)), 0, 1)
