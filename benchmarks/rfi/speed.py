@@ -17,7 +17,7 @@ from benchmarks.rfi.peers import peers
 from benchmarks.rfi.scene import Scene, make
 from benchmarks.rfi.score import TUNING, ours
 from edgefilter.config import FlagSettings
-from edgefilter.stages import flagger, sky, zerodm
+from edgefilter.stages import background, flagger, sky, zerodm
 from edgefilter.workers import Workers
 from edgefilter_kernels.intensity import LANES
 from edgefilter_kernels.sumthreshold import sum_threshold
@@ -66,7 +66,7 @@ def run(bench: Bench) -> None:
     seed = TUNING[0]
     scene = make(grid, seed, draw(grid, seed, 0.11))
     places = {
-        "channel_quantiles": (flagger, LANES), "rise": (zerodm, 1), "evidence": (flagger, LANES),
+        "channel_quantiles": (background, LANES), "rise": (zerodm, 1), "evidence": (flagger, LANES),
         "count_tracks": (sky, 1), "find_tracks": (sky, 1), "drop_tones": (sky, 1), "mark_tracks": (sky, 1),
         "mark_cut": (sky, 1), "find_drifts": (flagger, 1), "mark_drifts": (flagger, 1), "combine": (flagger, 1),
     }  # fmt: skip
