@@ -27,7 +27,7 @@ from edgefilter.stages.zerodm import ZeroDm
 from edgefilter.workers import Workers
 from edgefilter_kernels.combine import combine
 from edgefilter_kernels.drift import DRIFT, find_drifts, lines_of, mark_drifts
-from edgefilter_kernels.evidence import GROUP, HIGH, HOLE, LOW, RUN, SKY, evidence
+from edgefilter_kernels.evidence import GROUP, HIGH, LOW, RUN, SKY, evidence
 from edgefilter_kernels.intensity import LANES
 
 _LEAST_SPECTRA = 16  # fewer make the kurtosis estimator too wide to tell anything
@@ -216,8 +216,8 @@ def _flags_of_marks(power: bool) -> NDArray[np.uint16]:
     for mark in range(256):
         if mark & LOW or (mark & HIGH and not mark & SKY):
             table[mark] |= np.uint16(Flag.KURTOSIS)
-        if power and mark & RUN and not mark & (SKY | HOLE):
+        if power and mark & RUN and not mark & SKY:
             table[mark] |= np.uint16(Flag.POWER)
-        if mark & DRIFT and table[mark]:
-            table[mark] = np.uint16(Flag.TAGGED)
+        if mark & DRIFT:  # in the place of the others
+            table[mark] = 0 if mark & (RUN | HIGH | LOW) else np.uint16(Flag.TAGGED)
     return table

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edgefilter.plan import dispersion_delay
 from edgefilter.workers import Workers
 from edgefilter_kernels.cut import mark_cut
-from edgefilter_kernels.evidence import ABOVE, GROUP, RUN
+from edgefilter_kernels.evidence import ABOVE, GROUP, IN_RUN
 from edgefilter_kernels.guard import count_tracks, drop_tones, find_tracks, keep_short, mark_tracks
 
 _SEGMENTS = 16  # of the band; a track must fill two neighbouring ones, an eighth of the band
@@ -221,10 +221,10 @@ class Guard:
         self._workers = workers
 
     def mark(self, marks: NDArray[np.uint8], groups: NDArray[np.uint8], live: NDArray[np.bool_], times: int) -> None:
-        """Set SKY in ``marks``, of which RUN and ABOVE are events, as ABOVE is of ``groups``; ``times`` have data."""
+        """Set SKY in ``marks``, of which RUN, HOLE and ABOVE are events, as ABOVE is of ``groups``; ``times`` with data."""
         bright, faint = self._tables
         sets = (
-            self._bright.steps(bright, marks, RUN | ABOVE, STEP, live, marks, self._workers),
+            self._bright.steps(bright, marks, IN_RUN | ABOVE, STEP, live, marks, self._workers),
             self._faint.steps(faint, groups, ABOVE, 1, live, marks, self._workers),
         )
         # No step sees what another of the other set has marked.

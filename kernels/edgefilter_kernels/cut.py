@@ -9,7 +9,7 @@ channels are counted from the end that cuts: here ``side`` 0 is the end of the d
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefilter_kernels.evidence import DIP, RUN, SKY
+from edgefilter_kernels.evidence import DIP, IN_RUN, SKY
 from edgefilter_kernels.guard import DIPS, DIPS_SIGMA
 from edgefilter_kernels.jit import kernel
 
@@ -26,7 +26,7 @@ SWEPT = 4
 @kernel
 def _is_run(marks: NDArray[np.uint8], side: int, at: int, c: int) -> bool:
     times = marks.shape[0]
-    return 0 <= at < times and bool(marks[at if side == 0 else times - 1 - at, c] & np.uint8(RUN))
+    return 0 <= at < times and bool(marks[at if side == 0 else times - 1 - at, c] & np.uint8(IN_RUN))
 
 
 @kernel
@@ -131,7 +131,7 @@ def mark_cut(
     Parameters
     ----------
     marks
-        uint8 ``[time, channel]``, of which RUN and DIP are asked; changed in place, also in other channels.
+        uint8 ``[time, channel]``, of which RUN, HOLE and DIP are asked; changed in place, also in other channels.
     step
         Times of a step of ``delays``.
     reach

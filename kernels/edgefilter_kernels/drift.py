@@ -7,11 +7,11 @@ and goes does not; and where it does for most of the time, it fills lines beside
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefilter_kernels.evidence import ABOVE, GROUP
+from edgefilter_kernels.evidence import ABOVE, GROUP, HIGH, LOW, RUN, SKY
 from edgefilter_kernels.jit import kernel
 
 DRIFT = 64
-"""Mark of a cell, beside those of :mod:`edgefilter_kernels.evidence`: on the line of a drifting tone."""
+"""Mark of a cell in the place of RUN, HIGH and LOW: on the line of a drifting tone, and would be flagged."""
 
 STEPS = 127
 """Steps that a block is divided into at most: what two to a step add up to fits a byte."""
@@ -217,6 +217,7 @@ def _mark_drifts(
     stop: int,
 ) -> None:  # fmt: skip
     channels = marks.shape[1]
+    power, low, sky, drift = np.uint8(RUN | HIGH), np.uint8(LOW), np.uint8(SKY), np.uint8(DRIFT)
     for line in range(len(hits)):
         row = hits[line]
         if row.max() == np.uint8(0):
@@ -225,11 +226,13 @@ def _mark_drifts(
             for t in range(start, stop if row[i] else start):
                 c = i - outside + _offset(line - steepest, t // (GROUP * size), steps)
                 for near in range(max(c - 1, 0), min(c + 2, channels)):
-                    marks[t, near] |= np.uint8(DRIFT)
+                    mark = marks[t, near]
+                    if mark & low or (mark & power and not mark & sky):
+                        marks[t, near] = (mark & ~(power | low)) | drift
 
 
 def mark_drifts(hits: NDArray[np.uint8], marks: NDArray[np.uint8], start: int, stop: int) -> None:
-    """Mark as DRIFT what lies within a channel of the lines that a tone fills, at times ``[start, stop)``.
+    """Mark as DRIFT what would be flagged within a channel of the lines that a tone fills, at times ``[start, stop)``.
 
     Parameters
     ----------

@@ -15,7 +15,10 @@ from edgefilter_kernels.sumthreshold import runs
 
 RUN, HIGH, LOW, ABOVE, SKY, DIP, HOLE = 1, 2, 4, 8, 16, 32, 128
 """Marks of a cell: in a run of power; in one of high or of low kurtosis; single cell above a level; on a sky track;
-single cell whose kurtosis is a standard deviation below that of noise; like noise in the midst of a strong run."""
+single cell whose kurtosis is a standard deviation below that of noise; like noise in the midst of a strong run, and
+not RUN for that."""
+IN_RUN = RUN | HOLE
+"""What makes a run to the guard: one with holes is one."""
 
 _RUN, _HIGH, _LOW, _ABOVE, _DIP, _HOLE, _SHALLOW, _DEEP, _UNUSED, _OUT = range(10)  # planes; two begin at the last
 GROUP = 16
@@ -163,6 +166,8 @@ def _evidence(
                 planes[_LOW, t] &= ~planes[_DEEP, t]
                 out[t] = unused[t] | planes[_RUN, t] | planes[_HIGH, t] | planes[_LOW, t]
             _moments(tile, out, c0, lanes, moments[1])
+        for t in range(times):
+            planes[_RUN, t] &= ~planes[_HOLE, t]
         _write(planes, each, c0, lanes, marks)
 
 

@@ -8,7 +8,7 @@ Interference does that rarely: it is narrower than two segments, or arrives ever
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefilter_kernels.evidence import ABOVE, DIP, RUN, SKY
+from edgefilter_kernels.evidence import ABOVE, DIP, IN_RUN, SKY
 from edgefilter_kernels.jit import kernel
 from edgefilter_kernels.turned import ROOM, count, gather, scatter, turned, widen
 
@@ -133,7 +133,7 @@ def _drop_tones(
     doublings: NDArray[np.int64], live: NDArray[np.bool_], marks: NDArray[np.uint8], start: int, stop: int,
 ) -> None:  # fmt: skip
     times = marks.shape[0]
-    event, low = np.uint8(RUN | ABOVE), np.uint8(DIP)
+    event, low = np.uint8(IN_RUN | ABOVE), np.uint8(DIP)
     for g in range(start, stop):
         for s in range(hits.shape[1]):
             before, cells = (1 << doublings[s]) // 2, step << doublings[s]
@@ -189,7 +189,7 @@ def _mark_tracks(
                 shift = delays[s, c] - first[s, g] - room - late // 2
                 _or_shifted(wide[0, ROOM : ROOM + 3 * length], shift, sky[c - c0, ROOM : ROOM + length])
         if filled:
-            gather(marks, RUN, step, c0, c1, runs)
+            gather(marks, IN_RUN, step, c0, c1, runs)
             for c in range(c1 - c0):
                 _drop_crossings(runs[c], sky[c])
             scatter(sky, step, c0, c1, SKY, marks)
@@ -316,7 +316,7 @@ def drop_tones(
     step, edges, delays, first, doublings, live
         As for :func:`count_tracks`.
     marks
-        uint8 ``[time, channel]``, of which RUN and ABOVE are events, and DIP is low kurtosis.
+        uint8 ``[time, channel]``, of which RUN, HOLE and ABOVE are events, and DIP is low kurtosis.
     start, stop
         Pairs to work on.
 
@@ -372,7 +372,7 @@ def _keep_short(marks: NDArray[np.uint8], longest: int, start: int, stop: int) -
     for c in range(start, stop):
         first = 0
         for t in range(times + 1):
-            if t < times and marks[t, c] & np.uint8(RUN):
+            if t < times and marks[t, c] & np.uint8(IN_RUN):
                 continue
             if 0 < t - first <= longest:
                 for u in range(first, t):

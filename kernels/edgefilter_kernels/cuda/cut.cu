@@ -1,7 +1,7 @@
 // Sweeps that an end of the data cuts: the twin of ../cut.py. Time and channels are counted from the end that cuts: side
 // 0 is the end of the data, 1 its start.
 
-constexpr unsigned char RUN = 1, SKY = 16, DIP = 32;
+constexpr unsigned char IN_RUN = 1 | 128, SKY = 16, DIP = 32;
 constexpr double DIPS = 0.2, DIPS_SIGMA = 3.0, FILL = 0.75;
 constexpr int LEAST_FILLED = 8, MOST_MISSED = 2, SWEPT = 4;
 
@@ -13,7 +13,7 @@ struct Cells {
     {
         return marks[(long long)(side ? times - 1 - t : t) * channels + c];
     }
-    __device__ bool run(int t, int c) const { return t >= 0 && t < times && at(t, c) & RUN; }
+    __device__ bool run(int t, int c) const { return t >= 0 && t < times && at(t, c) & IN_RUN; }
 };
 
 // Where the last run of a channel begins, if it goes on to since or later; -1 if there is none.

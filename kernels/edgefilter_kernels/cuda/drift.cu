@@ -1,7 +1,7 @@
 // Drifting tones: the twin of ../drift.py. Where the CPU sums up all lines that move alike, each thread follows one:
 // the same sums. What the CPU asks first, so that few lines are looked at closely, is left out.
 
-constexpr unsigned char ABOVE = 8, DRIFT = 64;
+constexpr unsigned char RUN = 1, HIGH = 2, LOW = 4, ABOVE = 8, SKY = 16, DRIFT = 64;
 constexpr int FILL[2] = {3, 5}, FILL_MANY[2] = {9, 20}, MANY_STEPS = 48, QUARTER[2] = {7, 20};
 constexpr int EVENLY[2] = {3, 5}, QUIET[2] = {2, 5}, CROSSED[2] = {1, 4}, ASIDE = 3, THREADS = 256;
 
@@ -92,7 +92,11 @@ extern "C" __global__ void mark_drifts(
     for (int n = 0; n < found; n++)
         for (int t = start + threadIdx.x; t < stop; t += blockDim.x) {
             int c = list[n] + offset(moves, t / (group * size), steps);
-            for (int near = max(c - 1, 0); near < min(c + 2, channels); near++)
-                marks[(long long)t * channels + near] |= DRIFT;
+            for (int near = max(c - 1, 0); near < min(c + 2, channels); near++) {
+                unsigned char* mark = marks + (long long)t * channels + near;
+                // Lines cross; who comes second finds what the first has made, or makes the same.
+                unsigned char was = *mark;
+                if (was & LOW || (was & (RUN | HIGH) && !(was & SKY))) *mark = (was & ~(RUN | HIGH | LOW)) | DRIFT;
+            }
         }
 }

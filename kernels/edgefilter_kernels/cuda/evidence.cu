@@ -112,5 +112,8 @@ extern "C" __global__ void evidence(
         add_moments(tile, flags, channels, c, inside, moments + 4LL * channels);
     }
     if (inside)
-        for (int t = tile.first; t < tile.last; t++) marks[(long long)t * channels + c] = tile.marks[t * LANES];
+        for (int t = tile.first; t < tile.last; t++) {
+            unsigned char mark = tile.marks[t * LANES];
+            marks[(long long)t * channels + c] = mark & HOLE ? mark & ~RUN : mark;
+        }
 }

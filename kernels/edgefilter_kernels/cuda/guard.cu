@@ -6,7 +6,7 @@
 
 #include "cells.h"
 
-constexpr unsigned char RUN = 1, ABOVE = 8, SKY = 16, DIP = 32;
+constexpr unsigned char IN_RUN = 1 | 128, ABOVE = 8, SKY = 16, DIP = 32;
 constexpr double COVERED = 0.6, DIPS = 0.2, DIPS_SIGMA = 3.0;
 constexpr int NEVER = -(1 << 30), THREADS = 256;
 
@@ -107,8 +107,8 @@ extern "C" __global__ void drop_tones(
                 int begin = step * (list[k] + lag - before);
                 for (int t = max(begin, 0); t < min(begin + cells, times); t++) {
                     unsigned char mark = marks[(long long)t * channels + c];
-                    some += (mark & (RUN | ABOVE)) != 0;
-                    low += (mark & (RUN | ABOVE)) && (mark & DIP);
+                    some += (mark & (IN_RUN | ABOVE)) != 0;
+                    low += (mark & (IN_RUN | ABOVE)) && (mark & DIP);
                 }
             }
             atomicAdd(&events, some);
@@ -153,7 +153,7 @@ extern "C" __global__ void follow_tracks(
 __device__ inline bool runs(const unsigned char* marks, int times, int channels, int step, int u, int c)
 {
     for (int t = step * u; t < min(step * u + step, times); t++)
-        if (marks[(long long)t * channels + c] & RUN) return true;
+        if (marks[(long long)t * channels + c] & IN_RUN) return true;
     return false;
 }
 
@@ -187,8 +187,8 @@ extern "C" __global__ void keep_short(
     long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     int first = (int)(i / width), end = first;
     unsigned char* column = marks + start + i % width;
-    if (first >= times || (first > 0 && column[(first - 1LL) * channels] & RUN)) return;
-    while (end < times && end - first <= longest && column[(long long)end * channels] & RUN) end++;
+    if (first >= times || (first > 0 && column[(first - 1LL) * channels] & IN_RUN)) return;
+    while (end < times && end - first <= longest && column[(long long)end * channels] & IN_RUN) end++;
     if (end - first <= longest)
         for (int t = first; t < end; t++) column[(long long)t * channels] |= SKY;
 }
