@@ -221,7 +221,7 @@ class Guard:
         self._workers = workers
 
     def mark(self, marks: NDArray[np.uint8], groups: NDArray[np.uint8], live: NDArray[np.bool_], times: int) -> None:
-        """Set SKY in ``marks``; RUN, HOLE and ABOVE in it are events, as ABOVE is in ``groups``; ``times`` have data."""
+        """Set SKY in ``marks``; RUN, HOLE and ABOVE are events there, ABOVE is in ``groups``; ``times`` have data."""
         bright, faint = self._tables
         sets = (
             self._bright.steps(bright, marks, IN_RUN | ABOVE, STEP, live, marks, self._workers),
