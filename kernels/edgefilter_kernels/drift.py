@@ -11,7 +11,7 @@ from edgefilter_kernels.evidence import ABOVE, GROUP, HIGH, LOW, RUN, SKY
 from edgefilter_kernels.jit import kernel
 
 DRIFT = 64
-"""Mark of a cell in the place of RUN, HIGH and LOW: on the line of a drifting tone, and would be flagged."""
+"""Mark of a cell in the place of RUN and HIGH: on the line of a drifting tone, and would be flagged for its power."""
 
 STEPS = 127
 """Steps that a block is divided into at most: what two to a step add up to fits a byte."""
@@ -217,7 +217,7 @@ def _mark_drifts(
     stop: int,
 ) -> None:  # fmt: skip
     channels = marks.shape[1]
-    power, low, sky, drift = np.uint8(RUN | HIGH), np.uint8(LOW), np.uint8(SKY), np.uint8(DRIFT)
+    power, kept, drift = np.uint8(RUN | HIGH), np.uint8(LOW | SKY), np.uint8(DRIFT)
     for line in range(len(hits)):
         row = hits[line]
         if row.max() == np.uint8(0):
@@ -227,12 +227,14 @@ def _mark_drifts(
                 c = i - outside + _offset(line - steepest, t // (GROUP * size), steps)
                 for near in range(max(c - 1, 0), min(c + 2, channels)):
                     mark = marks[t, near]
-                    if mark & low or (mark & power and not mark & sky):
-                        marks[t, near] = (mark & ~(power | low)) | drift
+                    if mark & power and not mark & kept:
+                        marks[t, near] = (mark & ~power) | drift
 
 
 def mark_drifts(hits: NDArray[np.uint8], marks: NDArray[np.uint8], start: int, stop: int) -> None:
-    """Mark as DRIFT what would be flagged within a channel of the lines that a tone fills, at times ``[start, stop)``.
+    """Mark as DRIFT what is RUN or HIGH within a channel of the lines that a tone fills, at times ``[start, stop)``.
+
+    What is SKY is left as it is, and so is LOW: a tone so bright that its kurtosis is low is no faint one.
 
     Parameters
     ----------

@@ -265,7 +265,7 @@ def test_drifting_tones_are_those_of_the_reference(groups, channels, begin, move
 def test_the_whole_line_of_a_drifting_tone_is_marked(times, moves):
     """In blocks of any length, to their last cell, and with channels that are masked on the way."""
     marks, groups = np.full((times, 40), RUN | ABOVE, np.uint8), np.zeros((-(-times // GROUP), 40), np.uint8)
-    marks[::3], marks[::5] = RUN | HIGH | SKY, LOW | SKY
+    marks[::3], marks[::5] = RUN | HIGH | SKY, RUN | LOW
     before = marks.copy()
     at = 20 + moves * np.arange(times) / times
     groups[np.arange(len(groups)), np.rint(at[::GROUP]).astype(int)] = ABOVE
@@ -275,7 +275,7 @@ def test_the_whole_line_of_a_drifting_tone_is_marked(times, moves):
     assert all(abs(begin - 20) <= 1 and abs(begin + some - 20 - moves) <= 1 for begin, some in found)
     mark_drifts(hits, marks, 0, times // 3)
     mark_drifts(hits, marks, times // 3, times)
-    drift = np.where(before & LOW, DRIFT | SKY, np.where(before & SKY, before, DRIFT | ABOVE))
+    drift = np.where(before & (LOW | SKY), before, DRIFT | ABOVE)
     on = np.arange(times), np.rint(at).astype(int)
     np.testing.assert_array_equal(marks[on], drift[on])
     for off in (slice(16 + min(moves, 0)), slice(25 + max(moves, 0), None)):

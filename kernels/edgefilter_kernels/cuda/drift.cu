@@ -96,7 +96,7 @@ extern "C" __global__ void mark_drifts(
                 unsigned char* mark = marks + (long long)t * channels + near;
                 // Lines cross; who comes second finds what the first has made, or makes the same.
                 unsigned char was = *mark;
-                if (was & LOW || (was & (RUN | HIGH) && !(was & SKY))) *mark = (was & ~(RUN | HIGH | LOW)) | DRIFT;
+                if (was & (RUN | HIGH) && !(was & (LOW | SKY))) *mark = (was & ~(RUN | HIGH)) | DRIFT;
             }
         }
 }
