@@ -29,10 +29,10 @@ from scipy.stats import chi2
 
 import edgefilter
 from benchmarks.machine import describe
-from edgefilter.config import Pulses, Reduction
-from edgefilter.plan import Plan, dispersion_delay
-from edgefilter.replaying import Replay
-from edgefilter.sources.synthetic import PowerSky, SkyPulse, TruePulse, VoltageSky
+from edgefilter.batch.local import Replay
+from edgefilter.core.config import Pulses, Reduction
+from edgefilter.core.plan import Plan, dispersion_delay
+from edgefilter.sources.simulated.sky import PowerSky, SkyPulse, TruePulse, VoltageSky
 
 DM_SEARCHED = (0.0, 2000.0)
 DM_PULSES = (20.0, 1950.0)

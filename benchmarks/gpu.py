@@ -16,23 +16,23 @@ import numpy as np
 from benchmarks.harness import OURS, Bench
 from benchmarks.kernels.channeliser import UNIT, Work
 from benchmarks.search import make_plan
-from edgefilter.card import Card
-from edgefilter.cells import Rows
-from edgefilter.chunk import Chunk
-from edgefilter.config import NodeConfig, Reduction, validate
-from edgefilter.errors import ConfigError
-from edgefilter.plan import Plan, resolve
-from edgefilter.reducer import Reducer
-from edgefilter.stages.flagger import Flagger
-from edgefilter.stages.search import Search
-from edgefilter.stages.search_card import CardSearch
-from edgefilter.stages.whiten import Whiten
-from edgefilter.stages.whiten_card import CardWhiten
-from edgefilter.stream import Encoding, Kind, Stream
-from edgefilter.workers import Workers
-from edgefilter_kernels.bank import make_scratch
+from edgefilter.compute.gpu import Card
+from edgefilter.compute.threads import Workers
+from edgefilter.core.cells import Rows
+from edgefilter.core.chunk import Chunk
+from edgefilter.core.config import NodeConfig, Reduction, validate
+from edgefilter.core.errors import ConfigError
+from edgefilter.core.plan import Plan, resolve
+from edgefilter.core.stream import Encoding, Kind, Stream
+from edgefilter.pipeline.reducer import Reducer
+from edgefilter.stages.rfi.flagger import Flagger
+from edgefilter.stages.search.normalise import Whiten
+from edgefilter.stages.search.normalise_gpu import CardWhiten
+from edgefilter.stages.search.single_pulse import Search
+from edgefilter.stages.search.single_pulse_gpu import CardSearch
 from edgefilter_kernels.cuda.raw import namespace
-from edgefilter_kernels.pfb import pfb
+from edgefilter_kernels.filterbank.pfb import pfb
+from edgefilter_kernels.filterbank.workspace import make_scratch
 
 GROUP = "card"
 BUS = "bus, from the host's memory to the card"

@@ -16,7 +16,7 @@ the lower bound plays into a ring that drops the oldest: nothing may be missing 
 Where others work on the same cores, ``chrt -r 1 python -m benchmarks.ingest`` keeps them out: the inlet has more
 threads to wake than the sketch, and each waits for the slice of whoever has the core. The result says how it was run.
 
-``--compare-heap`` instead alternates runs with and without :func:`~edgefilter.node.heap.keep_freed_memory` in the
+``--compare-heap`` instead alternates runs with and without :func:`~edgefilter.node.malloc.keep_freed_memory` in the
 process of the inlet and says what processor time and page faults a GB costs; it writes no file.
 """
 
@@ -45,13 +45,13 @@ import numpy as np
 import zmq
 
 from benchmarks.machine import describe
-from edgefilter.chunk import Loss
-from edgefilter.node.curve import load_pair, load_public, make_pair
-from edgefilter.node.heap import environment_of_copies, keep_freed_memory
-from edgefilter.node.inlet import Inlet, InletSettings
+from edgefilter.core.chunk import Loss
+from edgefilter.core.stream import Encoding, Kind, Stream
+from edgefilter.node.malloc import environment_of_copies, keep_freed_memory
+from edgefilter.node.receiver.zmq_input import Inlet, InletSettings
 from edgefilter.node.ring import Policy, RingReader, RingWriter
-from edgefilter.sources.wire import pack_frame_header, pack_stream
-from edgefilter.stream import Encoding, Kind, Stream
+from edgefilter.sources.live.curve_keys import load_pair, load_public, make_pair
+from edgefilter.sources.live.zmq_wire import pack_frame_header, pack_stream
 
 STREAM = Stream(
     "bench", Kind.VOLTAGE, 0, Fraction(100_000_000), 1, 6e8, 1e8, ("X", "Y"), 8, Encoding.SIGNED, complex_samples=True

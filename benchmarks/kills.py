@@ -16,9 +16,9 @@ from pathlib import Path
 from benchmarks.machine import describe
 from edgefilter.store.connect import connect
 from edgefilter.store.verify import verify
-from tests.servers import swift
+from tests.helpers.servers import swift
+from tests.helpers.store_models import DictStore
 from tests.store.conftest import BUCKET, make_bucket
-from tests.store.model import DictStore
 from tests.store.test_faults import FORWARDER, REDUCER, contents, fill, forward, kill_both
 
 

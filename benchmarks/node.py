@@ -27,9 +27,9 @@ import numpy as np
 import zmq
 
 from benchmarks.machine import describe
-from edgefilter.node.control import call
-from edgefilter.sources.wire import HEADER_BYTES, pack_end, pack_frame_header, pack_stream
-from edgefilter.stream import Encoding, Kind, Stream
+from edgefilter.core.stream import Encoding, Kind, Stream
+from edgefilter.node.supervisor.control_socket import call
+from edgefilter.sources.live.zmq_wire import HEADER_BYTES, pack_end, pack_frame_header, pack_stream
 
 SAMPLE_BYTES = 4
 FRAME_SAMPLES = (1 << 20) // SAMPLE_BYTES

@@ -21,8 +21,8 @@ from benchmarks.rfi.events import Grid, draw
 from benchmarks.rfi.scene import make
 from benchmarks.rfi.score import TUNING, ours
 from benchmarks.search import make_plan, make_power, search
-from edgefilter.workers import Workers
-from edgefilter_kernels.integrate import integrate, zero_sums
+from edgefilter.compute.threads import Workers
+from edgefilter_kernels.filterbank.integrate import integrate, zero_sums
 
 # Of one thread, processor time: other programs disturb it least.
 pytestmark = pytest.mark.benchmark(timer=time.thread_time, min_rounds=5, warmup=True)

@@ -25,12 +25,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.machine import describe
-from edgefilter.cells import Flag
-from edgefilter.chunk import Loss, SampleAccount
-from edgefilter.clock import tai_ns, utc_date
-from edgefilter.config import Reduction, validate
-from edgefilter.plan import Plan, dispersion_delay, resolve
-from edgefilter.products import Product, Provenance
+from edgefilter.core.cells import Flag
+from edgefilter.core.chunk import Loss, SampleAccount
+from edgefilter.core.clock import tai_ns, utc_date
+from edgefilter.core.config import Reduction, validate
+from edgefilter.core.plan import Plan, dispersion_delay, resolve
+from edgefilter.core.stream import Encoding, Kind, Stream
+from edgefilter.core.version import __version__
+from edgefilter.products.base import Product, Provenance
 from edgefilter.products.cutout import Cutout, encode
 from edgefilter.products.naming import Namer, config_product, stream_product
 from edgefilter.products.tables import (
@@ -45,8 +47,6 @@ from edgefilter.products.tables import (
     spectra_table,
     to_parquet,
 )
-from edgefilter.stream import Encoding, Kind, Stream
-from edgefilter.version import __version__
 
 _CARRIERS = (0.11, 0.42, 0.43, 0.77)  # where in the band something transmits all the time
 _BANDS = (0.2, 0.25)  # what transmits now and then

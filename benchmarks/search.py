@@ -28,14 +28,14 @@ from scipy.special import erf
 
 from benchmarks.harness import OURS, Bench
 from benchmarks.machine import describe
-from edgefilter.cells import Rows
-from edgefilter.config import Reduction
-from edgefilter.plan import Plan, dispersion_delay, resolve
-from edgefilter.stages.cluster import Cluster, Pulse
-from edgefilter.stages.search import Events, Search
-from edgefilter.stages.whiten import White, Whiten
-from edgefilter.stream import Encoding, Kind, Stream
-from edgefilter.workers import Workers
+from edgefilter.compute.threads import Workers
+from edgefilter.core.cells import Rows
+from edgefilter.core.config import Reduction
+from edgefilter.core.plan import Plan, dispersion_delay, resolve
+from edgefilter.core.stream import Encoding, Kind, Stream
+from edgefilter.stages.search.cluster import Cluster, Pulse
+from edgefilter.stages.search.normalise import White, Whiten
+from edgefilter.stages.search.single_pulse import Events, Search
 from edgefilter_kernels.jit import kernel
 
 CHANNELS, LOW_MHZ, HIGH_MHZ = 1024, 1200.0, 1500.0

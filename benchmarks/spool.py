@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.machine import describe
-from edgefilter.products import Product
+from edgefilter.products.base import Product
 from edgefilter.spool import Cursor, Spool
-from tests.spool.syscalls import run_until
+from tests.helpers.syscalls import run_until
 
 SIZES = {"4 pieces of 20 kB": [20_000] * 4, "4 pieces and a cut-out of 32 MiB": [20_000] * 4 + [32 << 20]}
 

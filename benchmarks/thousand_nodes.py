@@ -30,10 +30,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchmarks.machine import describe
-from edgefilter.cells import Flag
-from edgefilter.chunk import SampleAccount
-from edgefilter.clock import tai_ns_from_utc_mjd
-from edgefilter.products import Product, Provenance
+from edgefilter.core.cells import Flag
+from edgefilter.core.chunk import SampleAccount
+from edgefilter.core.clock import tai_ns_from_utc_mjd
+from edgefilter.products.base import Product, Provenance
 from edgefilter.products.naming import Name, parse, range_product
 from edgefilter.products.schemas import SCHEMAS
 from edgefilter.products.tables import (
@@ -53,7 +53,7 @@ from edgefilter.store.compact import compact
 from edgefilter.store.connect import connect
 from edgefilter.store.query import query
 from edgefilter.store.reader import StoreReader
-from tests.servers import swift
+from tests.helpers.servers import swift
 from tests.store.conftest import make_bucket
 
 CHANNELS, BLOCK_SECONDS, BATCH_BLOCKS, DAY = 64, 10.0, 60, 86400

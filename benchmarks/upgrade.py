@@ -17,7 +17,7 @@ import venv
 from pathlib import Path
 
 from benchmarks.machine import describe
-from tests.node.running import Node, Sending, contents, ledger, replayed, sky, sky_until, wait_for
+from tests.helpers.running_node import Node, Sending, contents, ledger, replayed, sky, sky_until, wait_for
 
 FRAME_BYTES = 65_536
 

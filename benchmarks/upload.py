@@ -21,13 +21,13 @@ import obstore
 from obstore.store import S3Store
 
 from benchmarks.machine import describe
-from edgefilter.config import SpoolSection
-from edgefilter.node.forwarder import Forwarder
-from edgefilter.products import Product
+from edgefilter.core.config import SpoolSection
+from edgefilter.node.forwarder.process import Forwarder
+from edgefilter.products.base import Product
 from edgefilter.spool import Spool
 from edgefilter.store.connect import connect
-from tests.servers import seaweed, swift
-from tests.servers.process import Server
+from tests.helpers.servers import seaweed, swift
+from tests.helpers.servers.process import Server
 from tests.store.conftest import make_bucket
 
 BUCKET = "edge-bucket"

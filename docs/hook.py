@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from edgefilter.reference import settings_reference, tables_reference
+from edgefilter.products.reference import settings_reference, tables_reference
 
 _MADE = {"<!-- settings -->": settings_reference, "<!-- tables -->": tables_reference}
 

@@ -9,23 +9,23 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from edgefilter.version import __version__
+from edgefilter.core.version import __version__
 
 if TYPE_CHECKING:
     from edgefilter.analysis.archive import open_store
-    from edgefilter.analysis.replay import replay
-    from edgefilter.flagging import FLAGS, flag
-    from edgefilter.sources.synthetic import sky
+    from edgefilter.batch.notebook import replay
+    from edgefilter.sources.simulated.sky import sky
+    from edgefilter.stages.rfi.api import FLAGS, flag
 
 __all__ = ["FLAGS", "__version__", "flag", "open_store", "replay", "sky"]
 
 # Lazy: the receiver imports this package too and must start without pyarrow, numba and h5py.
 _LAZY = {
-    "FLAGS": "edgefilter.flagging",
-    "flag": "edgefilter.flagging",
+    "FLAGS": "edgefilter.stages.rfi.api",
+    "flag": "edgefilter.stages.rfi.api",
     "open_store": "edgefilter.analysis.archive",
-    "replay": "edgefilter.analysis.replay",
-    "sky": "edgefilter.sources.synthetic",
+    "replay": "edgefilter.batch.notebook",
+    "sky": "edgefilter.sources.simulated.sky",
 }
 
 

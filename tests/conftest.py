@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from edgefilter.card import Card
-from edgefilter.errors import ConfigError
+from edgefilter.compute.gpu import Card
+from edgefilter.core.errors import ConfigError
 from edgefilter_kernels.cuda import raw
-from tests.emulator import emulator
-from tests.emulator.card import EmulatedCard
+from tests.helpers.emulator import compiler
+from tests.helpers.emulator.gpu import EmulatedCard
 
 # The same examples in every run: a red check is one that a developer can repeat.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -40,5 +40,5 @@ def card(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Car
             pytest.skip(str(error))
     if shutil.which("g++") is None:
         pytest.skip("no g++ to compile the CUDA sources for the host with")
-    monkeypatch.setattr(raw, "module", emulator.module)
+    monkeypatch.setattr(raw, "module", compiler.module)
     return EmulatedCard()

@@ -17,11 +17,11 @@ import scipy.fft
 from numba import njit
 
 from benchmarks.harness import OURS, Bench
-from edgefilter.workers import Workers
-from edgefilter_kernels.bank import Bank, Scratch, make_bank, make_scratch, prototype
-from edgefilter_kernels.fft import fft
-from edgefilter_kernels.pfb import pfb
-from edgefilter_kernels.rows import filter_spectra
+from edgefilter.compute.threads import Workers
+from edgefilter_kernels.filterbank.fft import fft
+from edgefilter_kernels.filterbank.fir import filter_spectra
+from edgefilter_kernels.filterbank.pfb import pfb
+from edgefilter_kernels.filterbank.workspace import Bank, Scratch, make_bank, make_scratch, prototype
 
 GROUP = "channeliser"
 UNIT = "MHz"

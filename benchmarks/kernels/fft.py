@@ -5,7 +5,7 @@ import scipy.fft
 from numba import njit
 
 from benchmarks.harness import OURS, Bench
-from edgefilter_kernels.fft import fft, twiddles
+from edgefilter_kernels.filterbank.fft import fft, twiddles
 
 GROUP = "Fourier transform"
 SIZES = (64, 256, 1024, 4096, 16384, 65536)

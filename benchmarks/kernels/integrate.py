@@ -3,8 +3,8 @@
 import numpy as np
 
 from benchmarks.harness import OURS, Bench
-from edgefilter.workers import Workers
-from edgefilter_kernels.integrate import account, integrate, zero_sums
+from edgefilter.compute.threads import Workers
+from edgefilter_kernels.filterbank.integrate import account, integrate, zero_sums
 
 GROUP = "integrate"
 TIMES, CHANNELS, FLAGS = 4096, 1024, 6

@@ -7,8 +7,8 @@ import numpy as np
 from numba import njit
 
 from benchmarks.harness import Bench
-from edgefilter.workers import Workers
-from edgefilter_kernels.lanes import LANES, at_step, index, load, store, vector_code
+from edgefilter.compute.threads import Workers
+from edgefilter_kernels.simd.float8 import LANES, at_step, index, load, store, vector_code
 
 GROUP = "limits"
 _BYTES = 256 << 20

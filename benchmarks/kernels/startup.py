@@ -11,10 +11,10 @@ from benchmarks.harness import Bench
 GROUP = "start-up"
 _PROGRAM = """
 from fractions import Fraction
-from edgefilter.check import measure_cores
-from edgefilter.config import Reduction
-from edgefilter.plan import Plan, resolve
-from edgefilter.stream import Encoding, Kind, Stream
+from edgefilter.pipeline.resource_budget import measure_cores
+from edgefilter.core.config import Reduction
+from edgefilter.core.plan import Plan, resolve
+from edgefilter.core.stream import Encoding, Kind, Stream
 stream = Stream("s", Kind.VOLTAGE, 0, Fraction(16_000_000), 1, 1.4e9, 16e6, ("X", "Y"), 8, Encoding.SIGNED)
 settings = Reduction.model_validate({"block": {"rows": 64}, "channelise": {"channels": 64}, "pulses": {"dm": [0, 10]}})
 measure_cores(Plan(stream, resolve(settings, stream)), 1)
@@ -27,7 +27,7 @@ def run(bench: Bench) -> None:
         for case, program in (
             ("first start: import, compile, reduce a block", _PROGRAM),
             ("second start: import, load, reduce a block", _PROGRAM),
-            ("second start: import alone", "import edgefilter.node.reducing"),
+            ("second start: import alone", "import edgefilter.node.reducer.blocks"),
         ):
             began = time.perf_counter()
             subprocess.run([sys.executable, "-c", program], env=environment, check=True)

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
 import edgefilter
-from edgefilter.config import NodeConfig, validate
-from edgefilter.sources.files import open_files
-from edgefilter.whatif import compare
+from edgefilter.analysis.flag_comparison import compare
+from edgefilter.core.config import NodeConfig, validate
+from edgefilter.sources.files.recognise import open_files
 
 _SMOOTH = 65  # channels of the running median: wider than any transmitter here but the FM band's stations together
 

@@ -16,11 +16,11 @@ from benchmarks.rfi.events import Grid, draw
 from benchmarks.rfi.peers import peers
 from benchmarks.rfi.scene import Scene, make
 from benchmarks.rfi.score import TUNING, ours
-from edgefilter.config import FlagSettings
-from edgefilter.stages import background, flagger, sky, zerodm
-from edgefilter.workers import Workers
-from edgefilter_kernels.intensity import LANES
-from edgefilter_kernels.sumthreshold import sum_threshold
+from edgefilter.compute.threads import Workers
+from edgefilter.core.config import FlagSettings
+from edgefilter.stages.rfi import background, dispersion_guard, flagger, zero_dm
+from edgefilter_kernels.rfi.intensity import LANES
+from edgefilter_kernels.rfi.sumthreshold import sum_threshold
 
 GROUP = "flagging"
 UNIT = "Msample/s"
@@ -66,9 +66,11 @@ def run(bench: Bench) -> None:
     seed = TUNING[0]
     scene = make(grid, seed, draw(grid, seed, 0.11))
     places = {
-        "channel_quantiles": (background, LANES), "rise": (zerodm, 1), "evidence": (flagger, LANES),
-        "count_tracks": (sky, 1), "find_tracks": (sky, 1), "drop_tones": (sky, 1), "mark_tracks": (sky, 1),
-        "mark_cut": (sky, 1), "find_drifts": (flagger, 1), "mark_drifts": (flagger, 1), "combine": (flagger, 1),
+        "channel_quantiles": (background, LANES), "rise": (zero_dm, 1), "evidence": (flagger, LANES),
+        "count_tracks": (dispersion_guard, 1), "find_tracks": (dispersion_guard, 1),
+        "drop_tones": (dispersion_guard, 1),
+        "mark_tracks": (dispersion_guard, 1), "mark_cut": (dispersion_guard, 1),
+        "find_drifts": (flagger, 1), "mark_drifts": (flagger, 1), "combine": (flagger, 1),
     }  # fmt: skip
     for moment4 in (False, True):
         calls = _Calls()

@@ -14,21 +14,21 @@ from edgefilter.analysis.balance import Balance
 from edgefilter.analysis.pulse import Pulse, Pulses
 from edgefilter.analysis.spectra import Blocks, Spectrum
 from edgefilter.analysis.tables import TableView
-from edgefilter.clock import sample_at, tai_ns_from_iso
-from edgefilter.config import Reduction, settings_html, validate
-from edgefilter.errors import ConfigError, StoreError
-from edgefilter.html import facts
-from edgefilter.plan import Plan
+from edgefilter.core.clock import sample_at, tai_ns_from_iso
+from edgefilter.core.config import Reduction, settings_html, validate
+from edgefilter.core.errors import ConfigError, StoreError
+from edgefilter.core.html import facts
+from edgefilter.core.plan import Plan
+from edgefilter.core.stream import Stream
 from edgefilter.products.cutout import Cutout
 from edgefilter.products.schemas import SCHEMAS
 from edgefilter.store import reader
-from edgefilter.stream import Stream
 
 if TYPE_CHECKING:
     import xarray as xr
     from astropy.time import Time
 
-    from edgefilter.analysis.plots import Picture
+    from edgefilter.analysis.plots.figures import Picture
 
 Instant: TypeAlias = "float | str | Time | None"
 """Seconds since the stream's first sample, or a date in UTC as ISO text or astropy ``Time``; None is no bound."""
@@ -237,7 +237,7 @@ class Archive:
 
     def plot(self, what: str = "waterfall", **options: Any) -> "Picture":
         """Draw ``waterfall``, ``bandpass``, ``flags`` or ``candidates``; ``options`` are those of :meth:`blocks`."""
-        from edgefilter.analysis.plots import archive_figure
+        from edgefilter.analysis.plots.figures import archive_figure
 
         return archive_figure(self, what, **options)
 

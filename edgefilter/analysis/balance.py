@@ -5,8 +5,8 @@ from functools import cached_property
 
 import pyarrow as pa
 
-from edgefilter.cells import FLAGGERS, flag_name
-from edgefilter.html import grid
+from edgefilter.core.cells import FLAGGERS, flag_name
+from edgefilter.core.html import grid
 from edgefilter.products.schemas import LOSSES
 
 

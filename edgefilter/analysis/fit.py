@@ -9,8 +9,8 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.optimize import OptimizeWarning, curve_fit
 from scipy.stats import exponnorm
 
-from edgefilter.analysis.diagnostic import delay_rows, dm_snr, select, shifted, whiten
-from edgefilter.errors import StoreError
+from edgefilter.analysis.plots.pulse_diagnostic import delay_rows, dm_snr, select, shifted, whiten
+from edgefilter.core.errors import StoreError
 from edgefilter.products.cutout import Cutout
 
 Floats = NDArray[np.float64]

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter.analysis.tables import TableView
-from edgefilter.clock import to_time, utc_us
-from edgefilter.errors import StoreError
-from edgefilter.html import facts, grid
+from edgefilter.core.clock import to_time, utc_us
+from edgefilter.core.errors import StoreError
+from edgefilter.core.html import facts, grid
 from edgefilter.products.tables import PulseRow
 
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from astropy.time import Time
 
     from edgefilter.analysis.archive import Archive
-    from edgefilter.analysis.diagnostic import Diagnostic
-    from edgefilter.analysis.plots import Picture
+    from edgefilter.analysis.plots.figures import Picture
+    from edgefilter.analysis.plots.pulse_diagnostic import Diagnostic
+    from edgefilter.core.stream import Stream
     from edgefilter.products.cutout import Cutout
-    from edgefilter.stream import Stream
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -140,7 +140,7 @@ class Pulse:
         StoreError
             If the dispersion measure cannot be.
         """
-        from edgefilter.analysis.diagnostic import delay_rows, shifted, whiten
+        from edgefilter.analysis.plots.pulse_diagnostic import delay_rows, shifted, whiten
 
         dm = self.dm if dm is None else dm
         if not 0 <= dm < np.inf:
@@ -160,8 +160,8 @@ class Pulse:
         return shown
 
     def diagnose(self, dm: float | None = None, subbands: int | None = None) -> "Diagnostic":
-        """Return the numbers behind :meth:`plot`, see :func:`edgefilter.analysis.diagnostic.diagnose`."""
-        from edgefilter.analysis.diagnostic import diagnose
+        """Return the numbers behind :meth:`plot`, see :func:`edgefilter.analysis.plots.pulse_diagnostic.diagnose`."""
+        from edgefilter.analysis.plots.pulse_diagnostic import diagnose
 
         return diagnose(self.product, dm, subbands)
 
@@ -175,25 +175,25 @@ class Pulse:
         subbands
             Rows of the dynamic spectrum; so many that each shows something of the pulse if None.
         """
-        from edgefilter.analysis.pulse_plot import pulse_figure
+        from edgefilter.analysis.plots.pulse import pulse_figure
 
         return pulse_figure(self.diagnose(dm, subbands), self.id)
 
     def to_filterbank(self, path: str | Path, fill: float | None = None) -> Path:
-        """Write the cut-out as a SIGPROC filterbank file, see :func:`edgefilter.analysis.filterbank.write`."""
-        from edgefilter.analysis.filterbank import write
+        """Write the cut-out as a SIGPROC filterbank file, see :func:`edgefilter.analysis.export.sigproc.write`."""
+        from edgefilter.analysis.export.sigproc import write
 
         return write(self.product, path, fill)
 
     def to_voevent(self, **options: Any) -> str:
-        """Return the pulse as a VOEvent 2.0 packet, see :func:`edgefilter.analysis.events.voevent`."""
-        from edgefilter.analysis.events import voevent
+        """Return the pulse as a VOEvent 2.0 packet, see :func:`edgefilter.analysis.export.voevent.voevent`."""
+        from edgefilter.analysis.export.voevent import voevent
 
         return voevent(self, **options)
 
     def to_json(self, position: "SkyCoord | None" = None) -> str:
-        """Return the pulse as a JSON notice, see :func:`edgefilter.analysis.events.notice`."""
-        from edgefilter.analysis.events import notice
+        """Return the pulse as a JSON notice, see :func:`edgefilter.analysis.export.voevent.notice`."""
+        from edgefilter.analysis.export.voevent import notice
 
         return notice(self, position)
 

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from edgefilter.analysis.files import replacing
+from edgefilter.analysis.export.atomic_file import replacing
 from edgefilter.analysis.tables import array
-from edgefilter.cells import Flag, flag_name
-from edgefilter.clock import utc_us
-from edgefilter.errors import StoreError
+from edgefilter.core.cells import Flag, flag_name
+from edgefilter.core.clock import utc_us
+from edgefilter.core.errors import StoreError
 
 if TYPE_CHECKING:
     import xarray as xr

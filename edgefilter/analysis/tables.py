@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from edgefilter.clock import to_time
-from edgefilter.errors import StoreError
-from edgefilter.html import grid
+from edgefilter.core.clock import to_time
+from edgefilter.core.errors import StoreError
+from edgefilter.core.html import grid
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,8 +9,8 @@ from rich.table import Table
 
 from edgefilter.cli.options import SetOption, overrides
 from edgefilter.cli.show import size
-from edgefilter.config import load
-from edgefilter.errors import ConfigError
+from edgefilter.core.config import load
+from edgefilter.core.errors import ConfigError
 
 
 def command(
@@ -21,11 +21,11 @@ def command(
 ) -> None:
     """Explain a configuration: rates, block length, history, memory, latency, cores."""
     # Imported here, because numba and scipy take seconds that --help need not wait.
-    from edgefilter.backend import Compute
-    from edgefilter.card_memory import card_memory
-    from edgefilter.check import Facts, measure_cores, ring_samples
-    from edgefilter.plan import Plan, resolve
-    from edgefilter.sources.files import open_files
+    from edgefilter.core.plan import Plan, resolve
+    from edgefilter.pipeline.backend import Compute
+    from edgefilter.pipeline.gpu_memory import card_memory
+    from edgefilter.pipeline.resource_budget import Facts, measure_cores, ring_samples
+    from edgefilter.sources.files.recognise import open_files
 
     settings = load(config, overrides(assignments))
     if like is not None:

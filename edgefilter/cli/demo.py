@@ -18,10 +18,10 @@ import edgefilter
 from edgefilter.cli.options import ReportOption
 from edgefilter.cli.report import report_beside
 from edgefilter.cli.show import size
-from edgefilter.errors import EdgefilterError, InputError
+from edgefilter.core.errors import EdgefilterError, InputError
 
 if TYPE_CHECKING:
-    from edgefilter.sources.synthetic import SkyPulse
+    from edgefilter.sources.simulated.sky import SkyPulse
     from edgefilter.store.reader import StoreReader
 
 _LOSE_EVERY = 97  # one frame in so many never arrives
@@ -37,9 +37,9 @@ def command(
 ) -> None:
     """Start a node, play a synthetic telescope into it, and compare what was found with what was put in."""
     # Imported here, because numba and scipy take seconds that --help need not wait.
-    from edgefilter.node.place import memory_directory
-    from edgefilter.node.sender import send
-    from edgefilter.sources.synthetic import demo_sky
+    from edgefilter.node.run_directory import memory_directory
+    from edgefilter.sources.live.zmq_sender import send
+    from edgefilter.sources.simulated.sky import demo_sky
     from edgefilter.store.reader import open_store
 
     console = Console()

@@ -59,8 +59,8 @@ def command(
 
 
 def _writers(archive: "Archive", pulse: str, stream: str | None) -> dict[What, Callable[[Path], object]]:
-    from edgefilter.analysis import exchange
-    from edgefilter.analysis.files import replacing
+    from edgefilter.analysis.export import tables
+    from edgefilter.analysis.export.atomic_file import replacing
     from edgefilter.cli.plot import pick
 
     def text(make: Callable[[], str]) -> Callable[[Path], object]:
@@ -72,10 +72,10 @@ def _writers(archive: "Archive", pulse: str, stream: str | None) -> dict[What, C
         return write
 
     return {
-        What.HEIMDALL: lambda path: exchange.to_heimdall(archive.pulses, path),
-        What.VOTABLE: lambda path: exchange.to_votable(archive.pulses, path),
-        What.OBSCORE: lambda path: exchange.to_obscore(archive, path),
-        What.SPECTRA: lambda path: exchange.to_fits(archive, path, stream),
+        What.HEIMDALL: lambda path: tables.to_heimdall(archive.pulses, path),
+        What.VOTABLE: lambda path: tables.to_votable(archive.pulses, path),
+        What.OBSCORE: lambda path: tables.to_obscore(archive, path),
+        What.SPECTRA: lambda path: tables.to_fits(archive, path, stream),
         What.BANDPASS: lambda path: archive.spectrum(stream=stream).to_fits(path),
         What.FILTERBANK: lambda path: pick(archive, pulse).to_filterbank(path),
         What.VOEVENT: text(lambda: pick(archive, pulse).to_voevent()),

@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.table import Table
 
 from edgefilter.cli.options import SetOption, ThreadsOption, overrides
-from edgefilter.config import NodeConfig, load, validate
-from edgefilter.errors import ConfigError
+from edgefilter.core.config import NodeConfig, load, validate
+from edgefilter.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from edgefilter.whatif import WhatIf
+    from edgefilter.analysis.flag_comparison import WhatIf
 
 _FLAGGERS = ("mask", "zero_dm", "kurtosis", "power", "carrier", "channel")
 
@@ -35,8 +35,8 @@ def command(
     if picture is not None and picture.suffix.lower() != ".png":
         raise ConfigError(f"--picture {picture}: must end in .png")
     # Imported here, because numba and scipy take seconds that --help need not wait.
-    from edgefilter.sources.files import open_files
-    from edgefilter.whatif import compare, draw
+    from edgefilter.analysis.flag_comparison import compare, draw
+    from edgefilter.sources.files.recognise import open_files
 
     values = overrides(assignments)
     settings = load(config, values) if config else validate(NodeConfig, {}, values, where="settings")

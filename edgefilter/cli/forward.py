@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgefilter.cli.options import SetOption, overrides
-from edgefilter.config import NodeConfig, validate
+from edgefilter.core.config import NodeConfig, validate
 
 
 def command(
@@ -19,7 +19,7 @@ def command(
     assignments: SetOption = None,
 ) -> None:
     """Forward products from a spool to a store: what a node does by itself."""
-    from edgefilter.node.forwarder import TURN_SECONDS, Forwarder
+    from edgefilter.node.forwarder.process import TURN_SECONDS, Forwarder
     from edgefilter.spool import Spool
     from edgefilter.store.connect import connect
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from edgefilter.node.curve import make_pair
+from edgefilter.sources.live.curve_keys import make_pair
 
 
 def command(

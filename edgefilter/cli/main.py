@@ -10,7 +10,7 @@ def main() -> None:
     try:
         # Imported here, so that an interruption of the imports is one line too.
         from edgefilter.cli.program import app
-        from edgefilter.errors import EdgefilterError
+        from edgefilter.core.errors import EdgefilterError
 
         try:
             app()

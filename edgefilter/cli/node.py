@@ -10,8 +10,8 @@ from rich.table import Table
 
 from edgefilter.cli.options import SetOption, overrides
 from edgefilter.cli.show import size
-from edgefilter.config import NodeConfig, load, validate
-from edgefilter.errors import EdgefilterError
+from edgefilter.core.config import NodeConfig, load, validate
+from edgefilter.core.errors import EdgefilterError
 
 ConfigArgument = Annotated[
     Path | None, typer.Argument(help="The node's configuration; without it, a node of the name 'node'.")
@@ -21,8 +21,8 @@ ConfigArgument = Annotated[
 def _call(
     config: Path | None, assignments: list[str] | None, command: str, arguments: dict[str, Any] | None = None
 ) -> Any:
-    from edgefilter.node.control import call
-    from edgefilter.node.place import run_directory
+    from edgefilter.node.run_directory import run_directory
+    from edgefilter.node.supervisor.control_socket import call
 
     changes = overrides(assignments)
     settings = load(config, changes) if config is not None else validate(NodeConfig, {}, changes)

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from edgefilter.config import Backend
-from edgefilter.errors import ConfigError
+from edgefilter.core.config import Backend
+from edgefilter.core.errors import ConfigError
 
 
 def _store(path: str | None) -> str | None:
@@ -30,7 +30,7 @@ ReportOption = Annotated[bool, typer.Option("--report/--no-report", help="End by
 
 
 def overrides(assignments: Sequence[str] | None, dm: str | None = None, snr: float | None = None) -> dict[str, str]:
-    """Turn ``--set``, ``--dm`` and ``--snr`` into overrides of :func:`edgefilter.config.load`.
+    """Turn ``--set``, ``--dm`` and ``--snr`` into overrides of :func:`edgefilter.core.config.load`.
 
     Raises
     ------

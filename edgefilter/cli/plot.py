@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgefilter.errors import StoreError
+from edgefilter.core.errors import StoreError
 
 if TYPE_CHECKING:
     from edgefilter.analysis.archive import Archive
@@ -40,7 +40,7 @@ def command(
     """Draw a waterfall, a pulse, the bandpass, the flags or the candidates of a store into a file."""
     # Imported here, because matplotlib and pyarrow take seconds that --help need not wait.
     from edgefilter.analysis.archive import open_store
-    from edgefilter.analysis.plots import save as write
+    from edgefilter.analysis.plots.figures import save as write
 
     archive = open_store(store)
     if what is What.PULSE:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from edgefilter.cli import check, demo, export, flags, forward, keys, node, plot, replay, report, run, send, store
-from edgefilter.version import __version__
+from edgefilter.core.version import __version__
 
 app = typer.Typer(
     name="edgefilter",

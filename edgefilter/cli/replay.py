@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from edgefilter.cli.options import BackendOption, ReportOption, SetOption, StoreOption, ThreadsOption, overrides
 from edgefilter.cli.report import report_beside
 from edgefilter.cli.show import candidates_table, closing_lines, compiling_line, settings_lines
-from edgefilter.config import NodeConfig, load, validate
+from edgefilter.core.config import NodeConfig, load, validate
 
 
 def command(
@@ -31,9 +31,9 @@ def command(
 ) -> None:
     """Reduce recorded files: SIGPROC, PSRFITS search mode, FBH5, GUPPI RAW, PSRDADA, VDIF."""
     # Imported here, because numba and scipy take seconds that --help need not wait.
-    from edgefilter.backend import Compute
-    from edgefilter.replaying import Replay
-    from edgefilter.sources.files import open_files
+    from edgefilter.batch.local import Replay
+    from edgefilter.pipeline.backend import Compute
+    from edgefilter.sources.files.recognise import open_files
     from edgefilter_kernels.jit import compilations
 
     values = overrides(assignments, dm, snr)

@@ -9,11 +9,11 @@ from rich.console import Console
 
 from edgefilter.cli.options import OtherStoreOption, SetOption, overrides
 from edgefilter.cli.show import closing_lines, compiling_line, counters_line, settings_lines
-from edgefilter.config import NodeConfig, load
-from edgefilter.errors import EdgefilterError
+from edgefilter.core.config import NodeConfig, load
+from edgefilter.core.errors import EdgefilterError
 
 if TYPE_CHECKING:
-    from edgefilter.node.supervisor import Supervisor
+    from edgefilter.node.supervisor.supervisor import Supervisor
 
 
 def command(
@@ -31,8 +31,8 @@ def command(
     """
     # Imported here, because what a node needs takes a while that --help need not wait.
     from edgefilter.node.logs import JSON_VARIABLE, configure
-    from edgefilter.node.place import occupied, run_directory
-    from edgefilter.node.supervisor import Supervisor
+    from edgefilter.node.run_directory import occupied, run_directory
+    from edgefilter.node.supervisor.supervisor import Supervisor
 
     def read_config(path: str | None) -> NodeConfig:
         read = load(path or config, overrides(assignments))
@@ -69,8 +69,8 @@ class _Teller:
         self._say(f"listening on {endpoint}")
 
     def _stream(self, header: str, config: NodeConfig) -> None:
-        from edgefilter.plan import Plan, resolve
-        from edgefilter.stream import Stream
+        from edgefilter.core.plan import Plan, resolve
+        from edgefilter.core.stream import Stream
 
         stream = Stream.from_json(header)
         for line in settings_lines(Plan(stream, resolve(config, stream))):
@@ -90,7 +90,7 @@ class _Teller:
         self._say(f"{products} products remain in the spool until the next start" + (f": {why}" if why else ""))
 
     def close(self, supervisor: "Supervisor") -> None:
-        from edgefilter.tally import Tally
+        from edgefilter.products.totals import Tally
 
         for stream in supervisor.streams:
             counts = stream.reducer.state.get("tally") if stream.reducer is not None else None

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgefilter.cli.show import size
-from edgefilter.errors import ConfigError
+from edgefilter.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from edgefilter.sources import Source
+    from edgefilter.sources.base import Source
 
 
 def command(
@@ -24,11 +24,11 @@ def command(
 ) -> None:
     """Send recorded files or a synthetic sky to a node."""
     # Imported here, because numba and scipy take seconds that --help need not wait.
-    from edgefilter.node.curve import load_pair, load_public
-    from edgefilter.node.heap import keep_freed_memory
-    from edgefilter.node.sender import SenderKeys, send
-    from edgefilter.sources.files import open_files
-    from edgefilter.sources.synthetic import demo_sky
+    from edgefilter.node.malloc import keep_freed_memory
+    from edgefilter.sources.files.recognise import open_files
+    from edgefilter.sources.live.curve_keys import load_pair, load_public
+    from edgefilter.sources.live.zmq_sender import SenderKeys, send
+    from edgefilter.sources.simulated.sky import demo_sky
 
     keep_freed_memory()
     pace = _pace(speed)

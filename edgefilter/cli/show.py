@@ -7,8 +7,8 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edgefilter.plan import Plan
-    from edgefilter.tally import Tally
+    from edgefilter.core.plan import Plan
+    from edgefilter.products.totals import Tally
 
 _SHOWN = 20
 

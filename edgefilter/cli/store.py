@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgefilter.errors import ConfigError
+from edgefilter.core.errors import ConfigError
 
 app = typer.Typer(help="Prove, compact and query a store.", no_args_is_help=True)
 

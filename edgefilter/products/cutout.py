@@ -16,10 +16,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefilter.clock import mjd, tai_ns
-from edgefilter.errors import StoreError
-from edgefilter.plan import dispersion_delay, margin_rows
-from edgefilter.products import SCHEMA_VERSION, Provenance
+from edgefilter.core.clock import mjd, tai_ns
+from edgefilter.core.errors import StoreError
+from edgefilter.core.plan import dispersion_delay, margin_rows
+from edgefilter.products.base import SCHEMA_VERSION, Provenance
 from edgefilter.products.tables import PulseRow
 
 _DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError, ArithmeticError, AttributeError, MemoryError)

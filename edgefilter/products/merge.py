@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from edgefilter.errors import StoreError
-from edgefilter.products import Product
+from edgefilter.core.errors import StoreError
+from edgefilter.products.base import Product
 from edgefilter.products.naming import Name, digest, parse, range_product
 from edgefilter.products.schemas import DROPPED, SCHEMAS
 from edgefilter.products.tables import to_parquet

@@ -18,11 +18,11 @@ import hashlib
 import re
 from dataclasses import dataclass
 
-from edgefilter.config import Reduction
-from edgefilter.errors import StoreError
-from edgefilter.products import Product, Provenance
+from edgefilter.core.config import Reduction
+from edgefilter.core.errors import StoreError
+from edgefilter.core.stream import Stream
+from edgefilter.products.base import Product, Provenance
 from edgefilter.products.schemas import SCHEMAS
-from edgefilter.stream import Stream
 
 CUTOUTS = "cutouts"
 STREAMS = "streams"

@@ -3,7 +3,7 @@
 Every reader must accept them (Spark, DuckDB, Polars, pandas), so there is no ``timestamp[ns]`` and no ``float16``: an
 instant is both ``tai_ns`` (int64, exact) and ``time`` (UTC, microseconds). A column's unit and meaning stand in its
 field metadata (``unit``, ``description``), the version of the schema in the table's metadata (``edgefilter.schema``).
-A change of names, types or meanings raises :data:`edgefilter.products.SCHEMA_VERSION`; a new column does not.
+A change of names, types or meanings raises :data:`edgefilter.products.base.SCHEMA_VERSION`; a new column does not.
 """
 
 from types import MappingProxyType
@@ -11,10 +11,10 @@ from types import MappingProxyType
 import numpy as np
 import pyarrow as pa
 
-from edgefilter.cells import FLAGGERS, flag_name
-from edgefilter.chunk import Loss
-from edgefilter.errors import StoreError
-from edgefilter.products import SCHEMA_VERSION
+from edgefilter.core.cells import FLAGGERS, flag_name
+from edgefilter.core.chunk import Loss
+from edgefilter.core.errors import StoreError
+from edgefilter.products.base import SCHEMA_VERSION
 
 LOSSES = tuple(reason for reason in Loss if reason is not Loss.OUTSIDE)
 """The reasons of loss that the ledger books: nobody expected what lies outside the stream."""

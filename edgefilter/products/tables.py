@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from edgefilter.cells import FLAGGERS, Flag, FlagCost, flag_name
-from edgefilter.chunk import SampleAccount
-from edgefilter.clock import utc_us
-from edgefilter.products import Provenance
+from edgefilter.core.cells import FLAGGERS, Flag, FlagCost, flag_name
+from edgefilter.core.chunk import SampleAccount
+from edgefilter.core.clock import utc_us
+from edgefilter.products.base import Provenance
 from edgefilter.products.schemas import FLAG_COST, FLAGS, LEDGER, LOSSES, PULSES, SPECTRA, check_balance
 
 _COMPRESSED_ROWS = 64

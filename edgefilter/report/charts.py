@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefilter.analysis.diagnostic import Diagnostic
-from edgefilter.clock import NS, utc_iso
-from edgefilter.plan import dispersion_delay
+from edgefilter.analysis.plots.pulse_diagnostic import Diagnostic
+from edgefilter.core.clock import NS, utc_iso
+from edgefilter.core.plan import dispersion_delay
 from edgefilter.report.data import Run
 from edgefilter.report.picture import Axis, Tick, axis, dm_axis, limits, path, shaded, veil
 from edgefilter.report.waterfall import TimeGrid, Waterfall

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from edgefilter.clock import NS, tai_ns_from_iso
-from edgefilter.errors import ConfigError, StoreError
+from edgefilter.core.clock import NS, tai_ns_from_iso
+from edgefilter.core.errors import ConfigError, StoreError
+from edgefilter.core.stream import Stream
 from edgefilter.products.tables import PulseRow
 from edgefilter.store.reader import StoreReader
-from edgefilter.stream import Stream
 
 RUN_KEYS = ("node", "stream", "config")
 RUNS_SHOWN = 8

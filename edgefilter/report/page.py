@@ -8,16 +8,16 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from edgefilter.analysis.diagnostic import diagnose
-from edgefilter.clock import utc_iso
-from edgefilter.errors import EdgefilterError
+from edgefilter.analysis.plots.pulse_diagnostic import diagnose
+from edgefilter.core.clock import utc_iso
+from edgefilter.core.errors import EdgefilterError
+from edgefilter.core.version import __version__
 from edgefilter.products.cutout import Cutout
 from edgefilter.products.tables import PulseRow
 from edgefilter.report.charts import LOST, PulseCharts, RunCharts, dot_size, flag_colours, pulse_charts, run_charts
 from edgefilter.report.data import Balance, Run, read_runs, strongest
 from edgefilter.report.waterfall import Waterfall, read_waterfalls
 from edgefilter.store.reader import StoreReader
-from edgefilter.version import __version__
 
 BEST = 12
 """Candidates whose diagnostic is shown unless told otherwise."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from edgefilter.errors import SpoolError
+from edgefilter.core.errors import SpoolError
 
 _VERSION = 1
 _BUSY_SECONDS = 60.0

@@ -7,14 +7,14 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Literal, Self
 
-from edgefilter.errors import SpoolBusyError, SpoolError, SpoolFullError
-from edgefilter.products import Product
+from edgefilter.core.errors import SpoolBusyError, SpoolError, SpoolFullError
+from edgefilter.products.base import Product
 from edgefilter.products.naming import digest
-from edgefilter.spool.leaving import Leaving, Result
 from edgefilter.spool.manifest import Cursor, DiskFullError, Dropped, Entry, Manifest, Priority, Totals
 from edgefilter.spool.payloads import DELIVERED, DROPPED, Ballast, Payloads, full, lock
-from edgefilter.spool.ranks import least_important, row_of
+from edgefilter.spool.priorities import least_important, row_of
 from edgefilter.spool.recovery import Recovered, recover
+from edgefilter.spool.removal import Leaving, Result
 
 BALLAST_BYTES = 4 << 20
 _POLL_SECONDS = 0.05

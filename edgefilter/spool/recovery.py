@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgefilter.spool.leaving import Leaving
 from edgefilter.spool.manifest import Entry, Manifest
 from edgefilter.spool.payloads import DELIVERED, DROPPED, Payloads, lock
+from edgefilter.spool.removal import Leaving
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from edgefilter.errors import StoreError
-from edgefilter.products import Product
+from edgefilter.core.errors import StoreError
+from edgefilter.products.base import Product
 
 if TYPE_CHECKING:
     import pyarrow.fs as pafs

@@ -2,7 +2,7 @@
 
 1. The live files of a table, node, date and stream are merged, in the order of blocks, into files of a good size.
    A merged file says in itself which files it replaces, so at the moment it can be read those no longer count: see
-   :mod:`edgefilter.store.live`. There is no second object to be written, and no moment between.
+   :mod:`edgefilter.store.current_objects`. There is no second object to be written, and no moment between.
 2. Files that have been replaced for longer than ``grace`` are deleted. A reader that listed them before there was a
    merged file has read them by then; one that lists now reads the merged file.
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from edgefilter.products.merge import merge
 from edgefilter.products.schemas import SCHEMAS
 from edgefilter.store.base import Store
-from edgefilter.store.live import Part, live, parts, replaced_by
+from edgefilter.store.current_objects import Part, live, parts, replaced_by
 
 TARGET_BYTES = 128 << 20
 GRACE_SECONDS = 3600.0

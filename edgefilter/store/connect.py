@@ -3,7 +3,7 @@
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from edgefilter.errors import StoreError
+from edgefilter.core.errors import StoreError
 from edgefilter.store.base import Store
 from edgefilter.store.directory import DirectoryStore
 

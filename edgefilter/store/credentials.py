@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgefilter.errors import StoreError
+from edgefilter.core.errors import StoreError
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgefilter.errors import ConflictError, StoreError
-from edgefilter.products import Product
+from edgefilter.core.errors import ConflictError, StoreError
+from edgefilter.products.base import Product
 from edgefilter.store.base import Listed, check_name
 
 if TYPE_CHECKING:

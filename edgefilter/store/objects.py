@@ -26,8 +26,8 @@ import pyarrow.fs as pafs
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store
 
-from edgefilter.errors import ConflictError, StoreError, UnavailableError
-from edgefilter.products import Product
+from edgefilter.core.errors import ConflictError, StoreError, UnavailableError
+from edgefilter.products.base import Product
 from edgefilter.store import credentials
 from edgefilter.store.base import Listed, check_name
 

@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 
-from edgefilter.errors import StoreError
+from edgefilter.core.errors import StoreError
 from edgefilter.products.schemas import SCHEMAS
 from edgefilter.store.reader import StoreReader, full_schema
 

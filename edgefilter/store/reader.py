@@ -13,16 +13,16 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
-from edgefilter.errors import InputError, StoreError
+from edgefilter.core.errors import InputError, StoreError
+from edgefilter.core.stream import Stream
 from edgefilter.products.cutout import Cutout, decode
 from edgefilter.products.merge import BLOCK_KEYS, fresh_rows
 from edgefilter.products.naming import CONFIGS, CUTOUTS, STREAMS, digest, parse
 from edgefilter.products.schemas import PATH_COLUMNS, SCHEMAS
 from edgefilter.store.base import Store
 from edgefilter.store.connect import connect
-from edgefilter.store.live import Part, live, parts
-from edgefilter.store.prune import folders
-from edgefilter.stream import Stream
+from edgefilter.store.current_objects import Part, live, parts
+from edgefilter.store.partitions import folders
 
 _ACCOUNT_KEYS = ("node", "stream", "config", "code")
 _NOT_SUMMED = (*_ACCOUNT_KEYS, "block", "date", "time", "tai_ns", "sample_start", "backend")

@@ -7,11 +7,11 @@ from itertools import pairwise
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from edgefilter.errors import StoreError
+from edgefilter.core.errors import StoreError
 from edgefilter.products.naming import CONFIGS, CUTOUTS, STREAMS, digest, parse
 from edgefilter.products.schemas import SCHEMAS, check_balance
 from edgefilter.store.base import Store
-from edgefilter.store.live import Part, live, parts
+from edgefilter.store.current_objects import Part, live, parts
 
 _OF_EVERY_BLOCK = ("spectra", "flags")
 _ROW = ("stream", "config", "code", "block")

@@ -26,9 +26,7 @@ from numba import njit
 from numba.core import event
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
-_IMPORTS = re.compile(
-    r"^(?:from|import) edgefilter_kernels(?:\.(\w+)| import (?:\(([\w\s,]+)\)|([\w ,]+)))", re.MULTILINE
-)
+_IMPORTS = re.compile(r"^from edgefilter_kernels((?:\.\w+)*) import (?:\(([\w\s,]+)\)|([\w ,]+))$", re.MULTILINE)
 
 OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": {"contract", "reassoc"}}
 
@@ -77,9 +75,10 @@ def _digest(path: Path) -> str:
 @functools.cache
 def _sources(path: Path) -> frozenset[Path]:
     found = {path}
-    for names in _IMPORTS.findall(path.read_text(encoding="utf-8")):
-        for name in re.findall(r"\w+", " ".join(names)):
-            other = Path(__file__).parent / f"{name}.py"
+    for package, *names in _IMPORTS.findall(path.read_text(encoding="utf-8")):
+        place = Path(__file__).parent.joinpath(*package.split("."))
+        modules = [place, *(place / name for name in re.findall(r"\w+", " ".join(names)))]
+        for other in (module.with_suffix(".py") for module in modules):
             if other != path and other.is_file():
                 found |= _sources(other)
     return frozenset(found)

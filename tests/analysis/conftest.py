@@ -4,7 +4,7 @@ import pytest
 
 import edgefilter
 from edgefilter.analysis.archive import Archive
-from edgefilter.sources.synthetic import PowerSky, SkyPulse
+from edgefilter.sources.simulated.sky import PowerSky, SkyPulse
 
 PULSES = (SkyPulse(1.0, 60.0, 3e-3, 40.0), SkyPulse(2.5, 150.0, 6e-3, 25.0), SkyPulse(4.2, 20.0, 2e-3, 15.0))
 

@@ -11,9 +11,9 @@ from astropy.time import Time
 
 import edgefilter
 from edgefilter.analysis.archive import Archive, Configuration
-from edgefilter.backend import Compute
-from edgefilter.clock import to_time
-from edgefilter.errors import ConfigError, StoreError
+from edgefilter.core.clock import to_time
+from edgefilter.core.errors import ConfigError, StoreError
+from edgefilter.pipeline.backend import Compute
 from edgefilter.products.schemas import SCHEMAS
 from edgefilter.store import reader
 from tests.analysis.conftest import PULSES, make_sky
@@ -191,8 +191,8 @@ def test_without_specutils_one_line_says_so(run, monkeypatch):
 
 def test_rows_of_the_same_block_from_two_nodes_count_once(tmp_path):
     for node in ("a", "b"):
-        from edgefilter.config import Reduction
-        from edgefilter.replaying import Replay
+        from edgefilter.batch.local import Replay
+        from edgefilter.core.config import Reduction
 
         settings = Reduction.model_validate({"pulses": {"dm": (0, 100)}, "block": {"rows": 1024}})
         for _ in Replay(make_sky(), settings, tmp_path, node=node, compute=Compute(threads=1)).run():
@@ -228,7 +228,7 @@ def test_objects_show_themselves_in_a_notebook(run):
         assert html.count("<table>") == html.count("</table>") == 1
     assert "1290" in next(iter(run.configs().values()))._repr_html_()
     assert "&lt;b&gt;" in Configuration("<b>", {"flag": {"power_sigma": None}})._repr_html_()
-    assert "follows from the stream" in edgefilter.config.NodeConfig()._repr_html_()
+    assert "follows from the stream" in edgefilter.core.config.NodeConfig()._repr_html_()
     assert repr(run).startswith("<store ")
 
 
@@ -246,9 +246,10 @@ def test_an_empty_store_opens_and_shows_itself(tmp_path):
 
 def test_importing_edgefilter_or_the_daemon_loads_no_plotting():
     code = (
-        "import sys, pkgutil, edgefilter, edgefilter.stream, edgefilter.config; assert 'pyarrow' not in sys.modules\n"
+        "import sys, pkgutil, edgefilter, edgefilter.core.stream, edgefilter.core.config\n"
+        "assert 'pyarrow' not in sys.modules\n"
         "import edgefilter.node as node\n"
-        "for module in pkgutil.iter_modules(node.__path__, 'edgefilter.node.'): __import__(module.name)\n"
+        "for module in pkgutil.walk_packages(node.__path__, 'edgefilter.node.'): __import__(module.name)\n"
         "assert not {'matplotlib', 'xarray', 'pandas', 'edgefilter.analysis'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -5,10 +5,10 @@ import pytest
 from scipy.stats import exponnorm
 
 import edgefilter
-from edgefilter.analysis.filterbank import write_power
+from edgefilter.analysis.export.sigproc import write_power
 from edgefilter.analysis.fit import fit_dm, fit_profile
-from edgefilter.errors import StoreError
-from edgefilter.plan import dispersion_delay
+from edgefilter.core.errors import StoreError
+from edgefilter.core.plan import dispersion_delay
 from tests.analysis.test_pulse import DM, made
 
 

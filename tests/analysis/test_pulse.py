@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefilter.analysis.diagnostic import delay_rows, diagnose, dm_snr, shifted, whiten
-from edgefilter.errors import StoreError
-from edgefilter.plan import dispersion_delay
-from edgefilter.products import Provenance
+from edgefilter.analysis.plots.pulse_diagnostic import delay_rows, diagnose, dm_snr, shifted, whiten
+from edgefilter.core.errors import StoreError
+from edgefilter.core.plan import dispersion_delay
+from edgefilter.products.base import Provenance
 from edgefilter.products.cutout import Cutout
 from edgefilter.products.tables import PulseRow
 

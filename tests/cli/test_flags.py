@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from tests.sources.recorded import sigproc
+from tests.helpers.recorded_files import sigproc
 
 BURST = slice(20, 23)
 """Channels of a transmitter that is on for a while."""

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import edgefilter
-from edgefilter import backend
-from edgefilter.errors import ConfigError
-from tests.sources.recorded import sigproc
+from edgefilter.core.errors import ConfigError
+from edgefilter.pipeline import backend
+from tests.helpers.recorded_files import sigproc
 
 
 def pulses(store: Path) -> list[dict]:

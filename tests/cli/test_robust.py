@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import edgefilter
-from tests.sources.recorded import sigproc
+from tests.helpers.recorded_files import sigproc
 
 TSAMP = 0.001
 DISPERSION = 4148.808  # s MHz2 cm3/pc
@@ -94,7 +94,7 @@ def test_an_interrupted_replay_leaves_whole_objects_and_can_be_run_again(program
     script = (
         "import os, signal, sys\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # what a background shell starts ignores it
-        "from edgefilter.tally import Tally\n"
+        "from edgefilter.products.totals import Tally\n"
         "add = Tally.add\n"
         "def interrupting(self, *words):\n"
         "    add(self, *words)\n"

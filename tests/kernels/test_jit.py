@@ -15,7 +15,7 @@ PROGRAM = """
 import sys
 import numpy as np
 from edgefilter_kernels.jit import compilations
-from edgefilter_kernels.unpack import lose_not_finite
+from edgefilter_kernels.filterbank.unpack import lose_not_finite
 told = []
 with compilations(told.append):
     for kind in {kinds}:
@@ -60,15 +60,15 @@ def test_a_change_of_what_a_file_imports_makes_the_kept_code_stale_and_of_others
     tmp_path: Path, kernels: Path
 ) -> None:
     assert told(start(tmp_path, kernels=kernels)) == ["lose_not_finite"]
-    for name, compiled in (("boxcar", []), ("jit", ["lose_not_finite"])):
+    for name, compiled in (("search/boxcar", []), ("jit", ["lose_not_finite"])):
         path = kernels / "edgefilter_kernels" / f"{name}.py"
         path.write_text(path.read_text() + "\n")
         assert told(start(tmp_path, kernels=kernels)) == compiled
 
 
 def test_imports_are_followed_however_they_are_written() -> None:
-    names = {path.stem for path in _sources(Path(edgefilter_kernels.__file__).parent / "pfb.py")}
-    assert names == {"bank", "fft", "jit", "lanes", "pfb", "rows", "unpack"}
+    names = {path.stem for path in _sources(Path(edgefilter_kernels.__file__).parent / "filterbank" / "pfb.py")}
+    assert names == {"fft", "fir", "float8", "jit", "pfb", "unpack", "workspace"}
 
 
 def test_damaged_files_are_compiled_anew(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from edgefilter.node.ring import RingReader
 from edgefilter.products.naming import parse
-from tests.node.running import Node, Sending, contents, ledger, replayed, sky, sky_until, wait_for
+from tests.helpers.running_node import Node, Sending, contents, ledger, replayed, sky, sky_until, wait_for
 
 SEED = 3
 FRAME = 65_536

@@ -12,12 +12,12 @@ import pytest
 import zmq
 
 from edgefilter.cli.main import main
-from edgefilter.errors import ConfigError
-from edgefilter.node.control import call
+from edgefilter.core.errors import ConfigError
+from edgefilter.node.supervisor.control_socket import call
 from edgefilter.products.naming import parse
-from edgefilter.sources.synthetic import PowerSky, SkyPulse
-from edgefilter.sources.wire import pack_frame_header, pack_stream
-from tests.node.running import Node, Sending, contents, ledger, replayed, sky, wait_for
+from edgefilter.sources.live.zmq_wire import pack_frame_header, pack_stream
+from edgefilter.sources.simulated.sky import PowerSky, SkyPulse
+from tests.helpers.running_node import Node, Sending, contents, ledger, replayed, sky, wait_for
 
 BOTH = {"stream": [{"name": "low"}, {"name": "high", "endpoint": "tcp://127.0.0.1:*"}]}
 

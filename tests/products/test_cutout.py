@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edgefilter.clock import tai_ns_from_iso
-from edgefilter.errors import StoreError
-from edgefilter.products import Provenance
+from edgefilter.core.clock import tai_ns_from_iso
+from edgefilter.core.errors import StoreError
+from edgefilter.products.base import Provenance
 from edgefilter.products.cutout import Cutout, decode, encode
 from edgefilter.products.tables import PulseRow
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefilter.errors import StoreError
-from edgefilter.products import Provenance
+from edgefilter.core.errors import StoreError
+from edgefilter.products.base import Provenance
 from edgefilter.products.naming import Name, Namer, digest, parse, range_product
 from edgefilter.products.schemas import SCHEMAS
 from edgefilter.store.base import check_name

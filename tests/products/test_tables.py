@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefilter.cells import FLAGGERS, Flag, FlagCost, flag_name
-from edgefilter.chunk import Loss, SampleAccount
-from edgefilter.clock import tai_ns_from_iso
-from edgefilter.errors import StoreError
-from edgefilter.products import Provenance
+from edgefilter.core.cells import FLAGGERS, Flag, FlagCost, flag_name
+from edgefilter.core.chunk import Loss, SampleAccount
+from edgefilter.core.clock import tai_ns_from_iso
+from edgefilter.core.errors import StoreError
+from edgefilter.products.base import Provenance
 from edgefilter.products.schemas import LOSSES, PATH_COLUMNS, SCHEMAS, check_balance
 from edgefilter.products.tables import (
     Block,
@@ -100,7 +100,7 @@ def test_parquet_gives_the_table_back_with_schema_units_and_provenance(name: str
     assert back.schema.metadata == table.schema.metadata
     assert [field.metadata for field in back.schema] == [field.metadata for field in table.schema]
     assert back.column("stream").unique().to_pylist() == [PROVENANCE.stream]
-    assert back.schema.metadata[b"edgefilter.config"] == PROVENANCE.config.encode()
+    assert back.schema.metadata[b"edgefilter.core.config"] == PROVENANCE.config.encode()
 
 
 def test_values_and_times_arrive_where_they_belong() -> None:

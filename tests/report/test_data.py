@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.report import Day, write_day
-from edgefilter.errors import ConfigError, StoreError
+from edgefilter.core.errors import ConfigError, StoreError
 from edgefilter.report import waterfall
 from edgefilter.report.data import RUNS_SHOWN, Balance, Part, read_runs, strongest
 from edgefilter.report.waterfall import TimeGrid, read_waterfalls

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.report import write_day
 from edgefilter.cli.report import report_beside
-from edgefilter.errors import EdgefilterError, StoreError
+from edgefilter.core.errors import EdgefilterError, StoreError
 from edgefilter.report import page as page_module
 from edgefilter.report.page import render, write_report
 from edgefilter.store.reader import open_store

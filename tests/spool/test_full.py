@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(not MOUNTS, reason="no user namespaces here: can
 
 
 def run(path: Path, size: str, *words: str) -> list[str]:
-    script = f'mount -t tmpfs -o size={size} none "$1" && exec "$2" -m tests.spool.full "$3" "$1" $4'
+    script = f'mount -t tmpfs -o size={size} none "$1" && exec "$2" -m tests.helpers.full_disk "$3" "$1" $4'
     done = subprocess.run(
         [str(SPACES), "-Urm", "sh", "-c", script, "sh", str(path), sys.executable, *words],
         capture_output=True,

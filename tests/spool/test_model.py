@@ -10,10 +10,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from edgefilter.errors import SpoolFullError
-from edgefilter.products import Product
+from edgefilter.core.errors import SpoolFullError
+from edgefilter.products.base import Product
 from edgefilter.spool import Cursor, Spool
-from tests.spool.syscalls import can_trace, run_until
+from tests.helpers.syscalls import can_trace, run_until
 from tests.spool.test_spool import made
 
 BUDGET = 12_000

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from edgefilter.errors import SpoolBusyError, SpoolError, SpoolFullError
-from edgefilter.products import Product
+from edgefilter.core.errors import SpoolBusyError, SpoolError, SpoolFullError
+from edgefilter.products.base import Product
 from edgefilter.spool import Cursor, Entry, Priority, Spool, Totals
 from edgefilter.spool.manifest import Manifest
 

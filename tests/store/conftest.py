@@ -14,9 +14,9 @@ import pytest
 
 from edgefilter.store.base import Store
 from edgefilter.store.connect import connect
-from tests.servers import seaweed, swift
-from tests.servers.process import Server
-from tests.store.model import DictStore, SlowStore
+from tests.helpers.servers import seaweed, swift
+from tests.helpers.servers.process import Server
+from tests.helpers.store_models import DictStore, SlowStore
 
 BUCKET = "edge-bucket"
 _numbers = count()

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgefilter.errors import ConflictError, StoreError
-from edgefilter.products import Product
+from edgefilter.core.errors import ConflictError, StoreError
+from edgefilter.products.base import Product
 from edgefilter.store.base import Store
 
 NAME = "flags/node=a+b_c.d/date=2026-11-23/s-00000001-000000000001_000000000009-0123456789abcdef.parquet"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edgefilter.errors import StoreError, UnavailableError
-from edgefilter.products import Product
+from edgefilter.core.errors import StoreError, UnavailableError
+from edgefilter.products.base import Product
 from edgefilter.store.connect import connect
 from edgefilter.store.credentials import Credentials, find
 from edgefilter.store.objects import Address, retry_after
@@ -148,7 +148,7 @@ def test_tls_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reques
     """A server whose certificate nobody has signed gets nothing; with the authority given, it gets the object."""
     pytest.importorskip("cryptography", reason="the package cryptography is not installed")
     request.getfixturevalue("swift_server")  # skips where Swift cannot run
-    from tests.servers import swift
+    from tests.helpers.servers import swift
 
     authority, certificate, key = certificates(tmp_path)
     with ExitStack() as stack:

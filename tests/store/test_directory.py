@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefilter.errors import StoreError
-from edgefilter.products import Product
+from edgefilter.core.errors import StoreError
+from edgefilter.products.base import Product
 from edgefilter.store.directory import DirectoryStore
 
 NAME = "flags/node=a/date=2026-11-23/x.parquet"
@@ -165,7 +165,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
         pytest.skip("no user namespaces here: cannot mount a small disk")
     program = (
         "import os, sys\n"
-        "from edgefilter.errors import StoreError\nfrom edgefilter.products import Product\n"
+        "from edgefilter.core.errors import StoreError\nfrom edgefilter.products import Product\n"
         "from edgefilter.store.directory import DirectoryStore\n"
         "store = DirectoryStore(sys.argv[1], create=True)\n"
         "store.put(Product('a/small', b'1' * 100_000))\n"
@@ -204,7 +204,7 @@ def test_a_file_over_the_size_limit_leaves_nothing(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from edgefilter.products import Product
+from edgefilter.products.base import Product
 from edgefilter.store.directory import DirectoryStore
 
 store = DirectoryStore(sys.argv[1], create=True)
@@ -254,8 +254,8 @@ def test_whoever_opens_the_store_leaves_a_writer_at_work_alone(tmp_path: Path, m
 
 WRITER = """
 import sys
-from edgefilter.errors import StoreError
-from edgefilter.products import Product
+from edgefilter.core.errors import StoreError
+from edgefilter.products.base import Product
 from edgefilter.store.directory import DirectoryStore
 
 who = sys.argv[2]

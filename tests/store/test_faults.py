@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from edgefilter.config import SpoolSection
-from edgefilter.errors import ConflictError
-from edgefilter.node.forwarder import Forwarder
-from edgefilter.products import Product
+from edgefilter.core.config import SpoolSection
+from edgefilter.core.errors import ConflictError
+from edgefilter.node.forwarder.process import Forwarder
+from edgefilter.products.base import Product
 from edgefilter.spool import Spool
 from edgefilter.store.base import Store
 from edgefilter.store.connect import connect
-from tests.servers.faults import FAULTS, FaultProxy
-from tests.servers.process import Server
-from tests.spool.blocks import STREAM, cursor, heads, products
-from tests.store.model import DictStore, FailingStore
+from tests.helpers.servers.fault_proxy import FAULTS, FaultProxy
+from tests.helpers.servers.process import Server
+from tests.helpers.spool_blocks import STREAM, cursor, heads, products
+from tests.helpers.store_models import DictStore, FailingStore
 
 BLOCKS = 11
 QUICK = SpoolSection(batch_blocks=5, retry_seconds=0.02, request_seconds=2, uploads=3)
@@ -206,7 +206,7 @@ def test_a_name_that_exists_with_other_bytes_is_kept_and_told(tmp_path: Path, bu
 REDUCER = """
 import sys
 from edgefilter.spool import Spool
-from tests.spool.blocks import STREAM, SAMPLES, cursor, heads, products
+from tests.helpers.spool_blocks import STREAM, SAMPLES, cursor, heads, products
 with Spool.open(sys.argv[1], role="reducer", wait=30) as spool:
     known = spool.cursor(STREAM)
     for product in heads():
@@ -246,8 +246,8 @@ def test_reducer_and_forwarder_killed_at_random_moments(
 
 FORWARDER = """
 import sys
-from edgefilter.config import SpoolSection
-from edgefilter.node.forwarder import Forwarder
+from edgefilter.core.config import SpoolSection
+from edgefilter.node.forwarder.process import Forwarder
 from edgefilter.spool import Spool
 from edgefilter.store.connect import connect
 settings = SpoolSection(batch_blocks=5, retry_seconds=0.02, request_seconds=5, uploads=1, batch_seconds=86400)

@@ -9,18 +9,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from edgefilter.cells import Flag
-from edgefilter.chunk import Loss, SampleAccount
-from edgefilter.config import Reduction
-from edgefilter.errors import StoreError
-from edgefilter.products import Product, Provenance
+from edgefilter.core.cells import Flag
+from edgefilter.core.chunk import Loss, SampleAccount
+from edgefilter.core.config import Reduction
+from edgefilter.core.errors import StoreError
+from edgefilter.core.stream import Encoding, Kind, Stream
+from edgefilter.products.base import Product, Provenance
 from edgefilter.products.cutout import encode
 from edgefilter.products.naming import Namer, config_product, stream_product
 from edgefilter.products.schemas import PATH_COLUMNS, SCHEMAS, check_balance
 from edgefilter.products.tables import Block, LedgerRow, PulseRow, ledger_table, pulses_table, to_parquet
 from edgefilter.store.directory import DirectoryStore
 from edgefilter.store.reader import StoreReader, open_store
-from edgefilter.stream import Encoding, Kind, Stream
 from tests.products.test_cutout import make, same
 
 DATE = "2026-11-23"

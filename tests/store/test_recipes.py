@@ -8,8 +8,8 @@ import pytest
 from edgefilter.store.base import Store
 from edgefilter.store.compact import compact
 from edgefilter.store.connect import connect
-from tests.spool.blocks import DATE
-from tests.store.test_reading import LATER, NOW, fill
+from tests.helpers.spool_blocks import DATE
+from tests.store.test_merged_tables import LATER, NOW, fill
 
 RECIPES = Path(__file__).parents[2] / "configs" / "recipes"
 EXPECTED = [(DATE, "n1", 10.0, 50.0), (DATE, "n2", 10.0, 50.0), (LATER, "n1", 13.0, 50.0), (LATER, "n2", 13.0, 50.0)]

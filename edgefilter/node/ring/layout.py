@@ -17,9 +17,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefilter.errors import InputError
+from edgefilter.core.errors import InputError
+from edgefilter.core.stream import Stream
 from edgefilter.node.ring.memory import TwiceMapped, byte_is_locked, make_fence, make_file
-from edgefilter.stream import Stream
 
 MAGIC = b"EDGFRING"
 VERSION = 1

@@ -4,8 +4,8 @@ import time
 from pathlib import Path
 from typing import Self
 
-from edgefilter.chunk import Chunk, Gap, Loss, clip_gaps, complement
-from edgefilter.errors import InputError
+from edgefilter.core.chunk import Chunk, Gap, Loss, clip_gaps, complement
+from edgefilter.core.errors import InputError
 from edgefilter.node.ring.layout import (
     CURSORS,
     NAME_BYTES,

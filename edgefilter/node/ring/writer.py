@@ -27,8 +27,9 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefilter.chunk import Loss, complement
-from edgefilter.errors import InputError, WireError
+from edgefilter.core.chunk import Loss, complement
+from edgefilter.core.errors import InputError, WireError
+from edgefilter.core.stream import Stream
 from edgefilter.node.ring.layout import (
     AUTHOR,
     COUNT,
@@ -52,7 +53,6 @@ from edgefilter.node.ring.layout import (
     inside,
     make_ring,
 )
-from edgefilter.stream import Stream
 
 _POLL_SECONDS = 0.001
 _REMEMBERED = 4  # capacities behind the floor of which the table still tells what had come

@@ -29,7 +29,7 @@ def launch(
     Parameters
     ----------
     source, name
-        File beside this one, and function in it.
+        File below the folder of this one, such as ``rfi/combine.cu``, and function in it.
     grid, block
         Blocks, and threads in a block.
     args
@@ -67,7 +67,7 @@ def text(source: str) -> str:
 
 def sources() -> list[str]:
     """Return the names of all sources."""
-    return sorted(path.name for path in _HERE.glob("*.cu"))
+    return sorted(str(path.relative_to(_HERE)) for path in _HERE.rglob("*.cu"))
 
 
 @functools.cache

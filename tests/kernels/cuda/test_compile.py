@@ -4,9 +4,9 @@ import struct
 
 import pytest
 
-from edgefilter_kernels.bank import make_bank, prototype
 from edgefilter_kernels.cuda import raw
-from edgefilter_kernels.cuda.pfb import variant
+from edgefilter_kernels.cuda.filterbank.pfb import variant
+from edgefilter_kernels.filterbank.workspace import make_bank, prototype
 
 nvrtc = pytest.importorskip("cupy_backends.cuda.libs.nvrtc", reason="needs CuPy and NVRTC, without a card")
 
@@ -62,7 +62,7 @@ def test_filterbanks_compile(encoding, products, complex_samples, architecture):
     filter_ = prototype(64, 4, "hamming", complex_samples)
     bank = make_bank(filter_, 64, *encoding, min(products, 2), complex_samples)
     defines = [f"-D{key}={value}" for key, value in variant(bank, products).items()]
-    assert compile_for(raw.text("pfb.cu"), architecture, defines)
+    assert compile_for(raw.text("filterbank/pfb.cu"), architecture, defines)
 
 
 def test_a_broken_source_does_not():

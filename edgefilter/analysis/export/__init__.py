@@ -1,0 +1,1 @@
+"""Other tools' formats: VOTable, FITS, SIGPROC, VOEvent."""

@@ -1,0 +1,1 @@
+"""Reduce recordings: from the command line and in a notebook."""

@@ -1,0 +1,81 @@
+"""Recorded samples through the same engine as live ones."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from edgefilter.core.chunk import Chunk
+from edgefilter.core.config import Reduction
+from edgefilter.core.plan import Plan, resolve
+from edgefilter.pipeline.backend import Compute
+from edgefilter.pipeline.engine import Engine
+from edgefilter.products.base import Product
+from edgefilter.products.totals import Tally
+from edgefilter.sources.base import Source
+from edgefilter.store.base import Store
+from edgefilter.store.connect import connect
+
+
+class Replay:
+    """Reduces a source into a store.
+
+    Parameters
+    ----------
+    source
+        Samples.
+    settings
+        Settings; what they leave open follows from the source.
+    store
+        Directory of the store, made when there is something to keep, its ``file://`` URL, or ``s3://BUCKET/PREFIX``.
+    node
+        Name that the products' paths carry.
+    compute
+        What reduces.
+
+    Raises
+    ------
+    ConfigError
+        If the settings do not go with the source, or what is to reduce cannot be had; no store is made then.
+    StoreError
+        If the store cannot be made or written.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        settings: Reduction,
+        store: str | Path,
+        node: str = "node",
+        compute: Compute = Compute(),  # noqa: B008 - frozen
+    ) -> None:
+        self._source = source
+        self.plan = Plan(source.stream, resolve(settings, source.stream, source.samples))
+        self._where = store
+        self._store: Store | None = None
+        self.tally = Tally()
+        self._engine = Engine(self.plan, self._keep, node, compute, tally=self.tally)
+
+    def run(self) -> Iterator[int]:
+        """Reduce all; yield, after each block, the number of samples that are done.
+
+        Raises
+        ------
+        StoreError
+            If the store cannot be written.
+        """
+        with self._engine as engine:
+            while not engine.ended:
+                raw = engine.window(self._read)
+                if raw is None:
+                    engine.finish()
+                else:
+                    engine.feed(raw, ahead=self._read)
+                    yield min(raw.stop, self._source.samples)
+
+    def _keep(self, products: Sequence[Product], _block: int, _tally: Tally) -> None:
+        if self._store is None:
+            self._store = connect(self._where, create=True)
+        for product in products:
+            self._store.put(product)
+
+    def _read(self, start: int, stop: int) -> Chunk | None:
+        return self._source.read(start, stop) if stop - self.plan.samples_per_block < self._source.samples else None

@@ -1,0 +1,84 @@
+"""From recorded files to an open store in one call."""
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgefilter.analysis.archive import Archive
+from edgefilter.batch.local import Replay
+from edgefilter.core.config import Reduction, validate
+from edgefilter.pipeline.backend import Compute
+from edgefilter.sources.base import Source
+from edgefilter.sources.files.recognise import open_files
+from edgefilter.store import reader
+
+_SHORT = {"dm": "pulses", "snr": "pulses"}
+
+
+def replay(
+    files: "str | Path | Source | Sequence[str | Path]",
+    store: str | Path | None = None,
+    threads: int = 0,
+    **settings: Any,
+) -> Archive:
+    """Reduce recorded files and open the store that this makes.
+
+    Parameters
+    ----------
+    files
+        A file, several that follow one another, or a source such as a synthetic sky.
+    store
+        Directory of the products. If None, a temporary one, which goes with the object that is returned.
+    threads
+        Worker threads, 0 for one a core.
+    **settings
+        Sections of the configuration as mappings, ``flag={"power_sigma": 0}``, and for short ``dm=(0, 1000)`` and
+        ``snr=8`` of section ``pulses``. What is left open follows from the files.
+
+    Returns
+    -------
+    Archive
+        The open store.
+
+    Raises
+    ------
+    ConfigError
+        If a setting cannot be.
+    InputError
+        If a file cannot be read.
+    StoreError
+        If the store cannot be written.
+
+    Examples
+    --------
+    >>> import edgefilter as ef
+    >>> run = ef.replay("burst.fil", dm=(0, 1000))  # doctest: +SKIP
+    >>> run.pulses[0].plot()  # doctest: +SKIP
+    """
+    tree: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name in _SHORT:
+            tree.setdefault(_SHORT[name], {})[name] = value
+        elif isinstance(value, Mapping):
+            tree.setdefault(name, {}).update(value)
+        else:
+            tree[name] = value
+    reduction = validate(Reduction, tree)
+    if isinstance(files, str | Path):
+        files = [files]
+    source = open_files(files) if isinstance(files, Sequence) else files
+    temporary = tempfile.mkdtemp(prefix="edgefilter-") if store is None else None
+    where = str(store or temporary)
+    try:
+        for _ in Replay(source, reduction, where, compute=Compute(threads=threads)).run():
+            pass
+        return Archive(reader.open_store(where), temporary)
+    except BaseException:
+        if temporary:
+            shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    finally:
+        if source is not files:
+            source.close()

@@ -1,0 +1,1 @@
+"""What runs kernels: threads of the processor, or a GPU."""

@@ -1,0 +1,1 @@
+"""The forwarder: products from the spool into the store."""

@@ -1,0 +1,303 @@
+"""The forwarder: moves products from the spool to the store, in a process of its own.
+
+``python -m edgefilter.node.forwarder.process`` is started by the supervisor; ``edgefilter forward`` does the same by
+hand.
+"""
+
+import logging
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, replace
+from types import TracebackType
+from typing import Self
+
+from edgefilter.core.config import NodeConfig, SpoolSection, validate
+from edgefilter.core.errors import ConflictError, EdgefilterError, SpoolFullError, StoreError, UnavailableError
+from edgefilter.node.forwarder.retry import Pace, Patience
+from edgefilter.node.ipc import Link
+from edgefilter.node.logs import JSON_VARIABLE, configure
+from edgefilter.products.base import Product
+from edgefilter.products.merge import dropped_products, merge
+from edgefilter.spool import Entry, Spool
+from edgefilter.spool.batches import Batches
+from edgefilter.store.base import Store
+from edgefilter.store.connect import connect
+
+TURN_SECONDS = 0.2
+_MERGE_SECONDS = 1.0
+_NOTES_AT_ONCE = 1000
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What the forwarder tells of itself; counts are since its start.
+
+    Parameters
+    ----------
+    ready, reason
+        Whether the store took the last delivery, and what it said if not.
+    products, bytes
+        What waits in the spool.
+    stuck
+        Products that the store refuses for good.
+    dropped
+        Notes of given-up products that are not in the store yet.
+    uploaded, uploaded_bytes
+        What was proven to have arrived.
+    failed
+        Deliveries that failed.
+    last_error
+        Why the last one that did so failed.
+    """
+
+    ready: bool = True
+    reason: str = ""
+    products: int = 0
+    bytes: int = 0
+    stuck: int = 0
+    dropped: int = 0
+    uploaded: int = 0
+    uploaded_bytes: int = 0
+    failed: int = 0
+    last_error: str = ""
+
+
+class Forwarder:
+    """Empties a spool into a store.
+
+    1. Ripe groups of table pieces are merged within the spool; what was dropped is written down as a table.
+    2. What is sealed is delivered by priority and age, several at once; :meth:`Store.put` proves that it arrived.
+    3. What arrived is forgotten; what failed waits; what the store refuses for good stays and is told.
+
+    All of it can be cut off between any two instructions: a delivery that is repeated changes nothing.
+
+    Parameters
+    ----------
+    spool
+        Opened as ``forwarder``.
+    store
+        Where to.
+    settings
+        How.
+    node
+        Name of the node, for notes on products whose names do not tell it.
+    clock
+        Seconds that never jump.
+    dice
+        Where jitter comes from.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        store: Store,
+        settings: SpoolSection,
+        node: str,
+        clock: Callable[[], float] = time.monotonic,
+        dice: random.Random | None = None,
+    ) -> None:
+        self._spool = spool
+        self._store = store
+        self._node = node
+        self._clock = clock
+        self._uploads = settings.uploads
+        self._batches = Batches(settings.batch_blocks, settings.batch_seconds)
+        self._patience = Patience(settings.retry_seconds, dice or random.Random())  # noqa: S311 - jitter
+        self._pace = Pace(settings.bytes_per_second)
+        self._pool = ThreadPoolExecutor(settings.uploads, "upload")
+        self._flying: dict[Future[None], Entry] = {}
+        self._merged_at = float("-inf")
+        self._noted_since: float | None = None
+        self.draining = False
+        self.status = Status()
+        self._count()
+
+    def turn(self) -> None:
+        """Do all that can be done now."""
+        now = self._clock()
+        self._collect(now)
+        if self.draining or now - self._merged_at >= _MERGE_SECONDS:
+            self._merged_at = now
+            # On a full disk this waits; deliveries, which make room, go on.
+            with suppress(SpoolFullError):
+                self._merge(now)
+                self._note(now)
+        self._start(now)
+        self._count()
+
+    def _count(self) -> None:
+        totals = self._spool.totals().values()
+        stuck, dropped = self._spool.counts()
+        self.status = replace(
+            self.status,
+            products=sum(total.files for total in totals),
+            bytes=sum(total.bytes for total in totals),
+            stuck=stuck,
+            dropped=dropped,
+        )
+
+    def wait(self, seconds: float) -> None:
+        """Wait until a delivery ends, or for so long."""
+        if self._flying:
+            wait(self._flying, seconds, FIRST_COMPLETED)
+        else:
+            time.sleep(seconds)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left that could be delivered."""
+        return not self._flying and self.status.products == self.status.stuck and not self.status.dropped
+
+    def _collect(self, now: float) -> None:
+        for future in [future for future in self._flying if future.done()]:
+            entry = self._flying.pop(future)
+            try:
+                future.result()
+            except ConflictError as error:
+                with suppress(SpoolFullError):  # it will be refused again
+                    self._spool.failed(entry, str(error))
+                self._failed(error)
+            except StoreError as error:
+                asked = error.retry_after if isinstance(error, UnavailableError) else None
+                self._patience.failed(entry.name, now, asked)
+                self._failed(error)
+                self.status = replace(self.status, ready=False, reason=str(error))
+            else:
+                self._spool.done(entry)
+                self._patience.succeeded(entry.name)
+                self.status = replace(
+                    self.status,
+                    ready=True,
+                    reason="",
+                    uploaded=self.status.uploaded + 1,
+                    uploaded_bytes=self.status.uploaded_bytes + entry.size,
+                )
+
+    def _failed(self, error: StoreError) -> None:
+        self.status = replace(self.status, failed=self.status.failed + 1, last_error=str(error))
+        log.warning("%s", error)
+
+    def _start(self, now: float) -> None:
+        while len(self._flying) < self._uploads and not self._patience.pause(now) and not self._pace.pause(now):
+            # One at a time: nobody knows yet whether the store is back.
+            if self._flying and not self.status.ready:
+                return
+            flying = {entry.name for entry in self._flying.values()}
+            entries = self._spool.take(1, flying | self._patience.resting(now))
+            if not entries:
+                return
+            content = self._spool.read(entries[0])
+            if content is None:
+                continue
+            self._pace.spend(len(content), now)
+            future = self._pool.submit(self._store.put, Product(entries[0].name, content))
+            self._flying[future] = entries[0]
+
+    def _merge(self, now: float) -> None:
+        for group in self._batches.ripe(self._spool.pieces(), now, self.draining):
+            if len(group) == 1:
+                self._spool.seal(group)
+                continue
+            pieces = [(entry.name, self._spool.read(entry)) for entry in group]
+            if any(content is None for _, content in pieces):
+                continue  # one was dropped meanwhile; the others come again
+            try:
+                self._spool.merge(group, merge([(name, content) for name, content in pieces if content is not None]))
+            except SpoolFullError:
+                self._spool.seal(group)  # no room to merge them: they go as they are
+            except StoreError as error:
+                if self._spool.holds(group):
+                    self._failed(error)
+                    self._spool.seal(group)
+
+    def _note(self, now: float) -> None:
+        """Make tables of what was dropped, when there is much of it or it has waited."""
+        notes = self._spool.dropped()
+        if not notes:
+            self._noted_since = None
+            return
+        if self._noted_since is None:
+            self._noted_since = now
+        if not (self.draining or len(notes) >= _NOTES_AT_ONCE or now - self._noted_since >= self._batches.seconds):
+            return
+        by_name = {note.name: note for note in notes}
+        for product, names in dropped_products(self._node, ((n.name, n.size, n.reason) for n in notes)):
+            self._spool.tell([by_name.pop(name) for name in names], product)
+        for note in by_name.values():
+            log.warning("%s: given up (%s), made again when its stream starts again", note.name, note.reason)
+        self._spool.forget(list(by_name.values()))
+
+    def close(self) -> None:
+        """Let what is on its way end."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def serve(link: Link, told: Callable[[Status], None]) -> None:
+    """Work for a supervisor until it says ``drain`` and the spool is empty.
+
+    Parameters
+    ----------
+    link
+        To the supervisor, which sends the settings first.
+    told
+        Called with every new status.
+    """
+    while (message := link.receive(TURN_SECONDS)) is None or message["kind"] != "settings":
+        link.mark()
+        if message is not None and message["kind"] in ("drain", "orphaned"):
+            return
+    config = validate(NodeConfig, message["config"], where="settings")
+    with ExitStack() as stack:
+        spool = stack.enter_context(Spool.open(message["spool"], role="forwarder", wait=config.spool.request_seconds))
+        store = connect(config.store.path, create=True, timeout=config.spool.request_seconds)
+        forwarder = stack.enter_context(Forwarder(spool, store, config.spool, config.node.name))
+        while not (forwarder.draining and forwarder.finished):
+            link.mark()
+            forwarder.turn()
+            told(forwarder.status)
+            forwarder.wait(TURN_SECONDS)
+            message = link.receive(0)
+            if message is not None and message["kind"] == "orphaned":
+                return
+            if message is not None and message["kind"] == "drain":
+                forwarder.draining = True
+
+
+def main() -> int:
+    """Run as a child of the supervisor."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # the supervisor says when
+    configure(JSON_VARIABLE in os.environ)
+    status = Status()
+
+    def told(new: Status) -> None:
+        nonlocal status
+        status = new
+
+    with Link.from_environment(lambda: asdict(status)) as link:
+        try:
+            serve(link, told)
+        except EdgefilterError as error:
+            link.tell("failed", why=str(error), error=type(error).__name__)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

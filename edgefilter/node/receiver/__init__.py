@@ -1,0 +1,1 @@
+"""The receiver: frames from the network into the ring."""

@@ -1,0 +1,1 @@
+"""The reducer: windows of the ring into products in the spool."""

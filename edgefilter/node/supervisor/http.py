@@ -1,0 +1,215 @@
+"""Health of a node over HTTP, on the loopback interface alone.
+
+``/healthz`` is 200 while the supervisor works, ``/readyz`` while samples become products in the store, ``/status`` is
+JSON, ``/metrics`` is for Prometheus.
+"""
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import CollectorRegistry, Histogram, make_wsgi_app
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from edgefilter.core.errors import ConfigError
+from edgefilter.node.ipc import Message
+
+if TYPE_CHECKING:
+    from edgefilter.node.supervisor.supervisor import Supervisor
+
+_HOST = "127.0.0.1"
+_PATIENCE_SECONDS = 2.0
+_LATENCIES = (0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class Health:
+    """The HTTP server of a node, if it is to have one.
+
+    Parameters
+    ----------
+    supervisor
+        The node.
+    """
+
+    def __init__(self, supervisor: "Supervisor") -> None:
+        self._node = supervisor
+        self._registry = CollectorRegistry()
+        self._latency = Histogram(
+            "edgefilter_latency_seconds",
+            "From the arrival of a block's last sample to its product in the spool.",
+            ["stream"],
+            buckets=_LATENCIES,
+            registry=self._registry,
+        )
+        self._registry.register(_Facts(self._ask))
+        self._metrics = make_wsgi_app(self._registry)
+        self._server: WSGIServer | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.port: int | None = None
+
+    def open(self) -> None:
+        """Serve, if the configuration names a port.
+
+        Raises
+        ------
+        ConfigError
+            If the port is taken.
+        """
+        port = self._node.config.node.health_port
+        if port is None:
+            return
+        self._loop = asyncio.get_running_loop()
+        for stream in self._node.streams:
+            self._latency.labels(stream.name)
+        try:
+            self._server = make_server(_HOST, port, self._answer, handler_class=_Quiet)
+        except OSError as error:
+            raise ConfigError(f"node.health_port {port}: cannot be used: {error.strerror}") from None
+        self.port = self._server.server_port
+        threading.Thread(target=self._server.serve_forever, name="health", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop serving."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+
+    def observe(self, stream: str, seconds: float | None) -> None:
+        """Count a block's latency, if it is known."""
+        if seconds is not None:
+            self._latency.labels(stream).observe(seconds)
+
+    def _answer(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        path = environ["PATH_INFO"]
+        try:
+            if path == "/metrics":
+                answer: Iterable[bytes] = self._metrics(environ, start)
+                return answer
+            status = self._ask()
+        except TimeoutError:
+            return _reply(start, "503 Service Unavailable", {"problems": ["the supervisor does not answer"]})
+        if path == "/healthz":
+            return _reply(start, "200 OK", {"ok": True})
+        if path == "/readyz":
+            code = "200 OK" if status["ready"] else "503 Service Unavailable"
+            return _reply(start, code, {"ready": status["ready"], "problems": status["problems"]})
+        if path == "/status":
+            return _reply(start, "200 OK", status)
+        return _reply(start, "404 Not Found", {"paths": ["/healthz", "/readyz", "/status", "/metrics"]})
+
+    def _ask(self) -> Message:
+        """Have the supervisor's own thread say how the node is: if it hangs, nobody claims that all is well."""
+
+        async def status() -> Message:
+            return self._node.status()
+
+        assert self._loop is not None
+        return asyncio.run_coroutine_threadsafe(status(), self._loop).result(_PATIENCE_SECONDS)
+
+
+class _Quiet(WSGIRequestHandler):
+    """Logs no request."""
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        pass
+
+
+def _reply(start: Callable[..., Any], code: str, body: Message) -> list[bytes]:
+    start(code, [("Content-Type", "application/json")])
+    return [json.dumps(body).encode() + b"\n"]
+
+
+class _Facts(Collector):
+    """Reads the node's status when metrics are asked for."""
+
+    def __init__(self, ask: Callable[[], Message]) -> None:
+        self._ask = ask
+
+    def describe(self) -> list[Metric]:
+        return []  # so that registering it asks nobody
+
+    def collect(self) -> Iterator[Metric]:
+        status = self._ask()
+        yield _metric("ready", "Whether samples become products in the store.", [((), int(status["ready"]))])
+        yield _metric("uptime_seconds", "Since the supervisor started.", [((), status["uptime_seconds"])])
+        for name, text, label in (
+            ("restarts", "Processes that died or hung and were started again.", "role"),
+            ("upgrades", "Processes that were to be replaced.", "outcome"),
+        ):
+            yield _metric(name, text, [((key,), count) for key, count in status[name].items()], label, counts=True)
+        for name, text in _SPOOL.items():
+            yield _metric(f"spool_{name}", text, _single(status["spool"], name))
+        for name, text in _STORE.items():
+            yield _metric(f"store_{name}", text, _single(status["spool"], name), counts=True)
+        yield from _of_streams(status["streams"])
+
+
+_SPOOL = {
+    "products": "Products that wait for the store.",
+    "bytes": "Bytes that wait for the store.",
+    "stuck": "Products that the store refuses.",
+    "dropped": "Products given up for want of room, not yet told to the store.",
+}
+_STORE = {
+    "uploaded": "Products proven to be in the store, since the forwarder started.",
+    "uploaded_bytes": "Their bytes.",
+    "failed": "Deliveries that failed, since the forwarder started.",
+}
+_GAUGES = {
+    "lag_seconds": "Samples that have arrived and are not yet reduced, in seconds of the stream.",
+    "behind_sky_seconds": "From the time of the next sample to be reduced, by the stream's epoch, to now.",
+    "ring_seconds": "Depth of the ring that is in use.",
+    "ring_capacity_seconds": "Depth of the ring.",
+}
+_ARRIVED = ("bytes", "samples", "frames")
+_REDUCED = (
+    "blocks", "expected", "received", "candidates", "overflow", "bytes_in", "bytes_out", "card_blocks",
+    "guarded_events", "guarded_flags", "guarded_cells",
+)  # fmt: skip
+
+Values = Sequence[tuple[tuple[str, ...], float]]
+
+
+def _of_streams(streams: list[Message]) -> Iterator[Metric]:
+    for name, text in _GAUGES.items():
+        values = [((stream["name"],), stream[name]) for stream in streams if stream[name] is not None]
+        yield _metric(name, text, values, "stream")
+    backends = [((stream["name"], stream["backend"]), 1) for stream in streams if stream["backend"]]
+    yield _metric("backend", "What reduces: 1 for cpu or gpu.", backends, "stream", "backend")
+    for name in _ARRIVED:
+        rates = _of_each(streams, "rates", name)
+        yield _metric(f"received_{name}_per_second", f"Rate of arrival of {name} over some seconds.", rates, "stream")
+        counts = _of_each(streams, "received", name)
+        yield _metric(f"received_{name}", f"{name.capitalize()} that arrived whole.", counts, "stream", counts=True)
+    for name in _REDUCED:
+        counts = _of_each(streams, "account", name)
+        yield _metric(f"reduced_{name}", "A sum over the ledger of this run.", counts, "stream", counts=True)
+    refused: list[tuple[tuple[str, ...], float]] = []
+    lost: list[tuple[tuple[str, ...], float]] = []
+    for stream in streams:
+        told = {name: count for name, count in stream["received"].items() if name not in _ARRIVED}
+        refused += [((stream["name"], name), count) for name, count in told.items()]
+        account = stream["account"].items()
+        lost += [((stream["name"], name[5:]), count) for name, count in account if name.startswith("lost.")]
+    yield _metric("refused", "What the receiver met and did not take.", refused, "stream", "what", counts=True)
+    yield _metric("lost_samples", "Samples lost, by the ledger.", lost, "stream", "reason", counts=True)
+
+
+def _of_each(streams: list[Message], group: str, name: str) -> Values:
+    return [((stream["name"],), stream[group][name]) for stream in streams if name in stream[group]]
+
+
+def _single(facts: Message, name: str) -> Values:
+    return [((), facts[name])] if name in facts else []
+
+
+def _metric(name: str, text: str, values: Values, *labels: str, counts: bool = False) -> Metric:
+    kind = CounterMetricFamily if counts else GaugeMetricFamily
+    metric = kind(f"edgefilter_{name}", text, labels=labels)
+    for label, value in values:
+        metric.add_metric(label, value)
+    return metric

@@ -1,0 +1,75 @@
+"""How a node is, as plain data: for ``edgefilter status``, ``/status``, ``/readyz`` and the metrics."""
+
+import time
+from typing import TYPE_CHECKING
+
+from edgefilter.core.version import __version__
+from edgefilter.node.ipc import Message
+from edgefilter.node.supervisor.processes import Child
+from edgefilter.node.supervisor.streams import NodeStream
+
+if TYPE_CHECKING:
+    from edgefilter.node.supervisor.supervisor import Supervisor
+
+_SHOWN = (
+    "stream", "settings", "code", "lag_seconds", "behind_sky_seconds", "ring_seconds", "ring_capacity_seconds",
+    "latency_seconds", "next_sample", "backend",
+)  # fmt: skip
+
+
+def status(node: "Supervisor") -> Message:
+    """Say how a node is; JSON types only."""
+    streams = [_stream(stream) for stream in node.streams]
+    forwarder = node.forwarder.state if node.forwarder is not None else {}
+    problems = [f"stream {stream['name']}: {why}" for stream in streams if (why := stream["problem"])]
+    if node.receiver is None or not node.receiver.ready:
+        problems.append("the receiver does not listen")
+    if not forwarder.get("ready", True):
+        problems.append(f"the store does not take products: {forwarder['reason']}")
+    if node.draining:
+        problems.append("the node is draining")
+    return {
+        "node": node.config.node.name,
+        "version": __version__,
+        "ready": not problems,
+        "problems": problems,
+        "uptime_seconds": round(time.monotonic() - node.began, 1),
+        "health_port": node.health_port,
+        "streams": streams,
+        "spool": forwarder,
+        "restarts": dict(node.restarts),
+        "upgrades": {"done": node.upgrades.done, "failed": node.upgrades.failed},
+        "processes": [_process(child) for child in node.children.all.values()],
+    }
+
+
+def _process(child: Child) -> Message:
+    return {
+        "name": child.name,
+        "role": child.role,
+        "pid": child.pid,
+        "version": child.version,
+        "python": child.python,
+        "ready": child.ready,
+        "leaving": child.leaving,
+        "seconds": round(time.monotonic() - child.began, 1),
+    }
+
+
+def _stream(stream: NodeStream) -> Message:
+    reducer = stream.reducer.state if stream.reducer is not None else {}
+    problem = stream.refused or reducer.get("reason", "")
+    if not problem and stream.reducer is not None and stream.reducer.ended.done() and not stream.finished:
+        problem = stream.reducer.why
+    return {
+        "name": stream.name,
+        "endpoint": stream.endpoint,
+        "phase": "finished" if stream.finished else "refused" if stream.refused else reducer.get("phase", "starting"),
+        "problem": problem,
+        "policy": stream.config.input.policy,
+        "received": dict(stream.counters),
+        "rates": stream.rates,
+        "account": reducer.get("tally", {}),
+        "python": stream.python,
+        **{key: reducer.get(key) for key in _SHOWN},
+    }

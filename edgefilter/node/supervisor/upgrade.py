@@ -1,0 +1,307 @@
+"""Replacing the processes of a running node without losing a sample.
+
+A reducer is replaced in five steps, and until the fourth any failure leaves the old one as it was:
+
+1. The new one starts beside the old one, with another interpreter or configuration, and compiles.
+2. It reduces the same blocks in shadow. The same version with the same settings must make the same products (law 1);
+   otherwise differences are told.
+3. It keeps what it makes from some block on, and says from which.
+4. The old one agrees to that block or a later one, works up to it, and ends.
+5. The new one takes over ring and spool at that block.
+
+A receiver is replaced by a second one at the same ring, which waits for the endpoint while the old one leaves it. What
+a connection holds cannot be handed over: a sender that repeats its last frames to whoever comes next, as
+``edgefilter send`` does, loses nothing, because frames are placed by their number.
+"""
+
+import asyncio
+import math
+import time
+from typing import TYPE_CHECKING
+
+from edgefilter.core.config import NodeConfig, Reduction
+from edgefilter.core.errors import ConfigError, EdgefilterError
+from edgefilter.node.ipc import Message
+from edgefilter.node.supervisor.control_socket import Say
+from edgefilter.node.supervisor.processes import Child, ChildError
+from edgefilter.node.supervisor.streams import NodeStream
+
+if TYPE_CHECKING:
+    from edgefilter.node.supervisor.supervisor import Supervisor
+
+_ANSWER_SECONDS = 30.0
+_LOOK_SECONDS = 0.05
+_SECTIONS: tuple[str, ...] = ("stream", "input", "node", "spool", "store")
+_LIVE = ("hang_seconds", "drain_seconds")  # settings of [node] that need no new process
+
+
+class UpgradeError(EdgefilterError):
+    """A process that was not replaced; the old one goes on."""
+
+
+class Upgrades:
+    """What replaces processes of a node, one at a time.
+
+    Parameters
+    ----------
+    supervisor
+        The node.
+    """
+
+    def __init__(self, supervisor: "Supervisor") -> None:
+        self._node = supervisor
+        self._busy = asyncio.Lock()
+        self.done = 0
+        self.failed = 0
+
+    async def reload(self, say: Say) -> None:
+        """Read the configuration again and let it take effect at a block.
+
+        Raises
+        ------
+        EdgefilterError
+            If it cannot; nothing has changed then.
+        """
+        new = self._node.read_config(None)
+        await self._change(say, new, None, shadow=0, timeout=600.0)
+
+    async def upgrade(
+        self,
+        say: Say,
+        python: str | None = None,
+        config: str | None = None,
+        shadow: int = 2,
+        receiver: bool = False,
+        timeout: float = 600.0,
+    ) -> None:
+        """Replace the reducers, or the receiver.
+
+        Parameters
+        ----------
+        say
+            Told what happens.
+        python, config
+            Interpreter and configuration file of the new ones; as now if None.
+        shadow
+            Blocks to compare before.
+        receiver
+            Whether the receiver is meant.
+        timeout
+            Seconds in which a new reducer must have compiled, caught up and made so many blocks.
+
+        Raises
+        ------
+        EdgefilterError
+            If it failed; the old ones go on then.
+        """
+        if receiver:
+            async with self._busy:
+                await self._replace_receiver(say, python or self._node.receiver_python)
+            return
+        new = self._node.read_config(config) if config is not None else None
+        await self._change(say, new, python, shadow, timeout)
+
+    async def give_up(self) -> None:
+        """End a replacement that is going on: the node ends."""
+        for stream in self._node.streams:
+            if stream.candidate is not None and stream.candidate.state.get("shadow", True):
+                stream.candidate.why = "the node is ending"
+                stream.candidate.kill()
+        async with self._busy:
+            pass
+
+    async def _change(self, say: Say, new: NodeConfig | None, python: str | None, shadow: int, timeout: float) -> None:
+        node = self._node
+        async with self._busy:
+            node.check_running()
+            if new is not None:
+                self._say_what_waits(say, new)
+                if python is None and all(_same_work(stream.config, new) for stream in node.streams):
+                    say("nothing that the reducers do has changed")
+                    self._note(new)
+                    return
+            for stream in node.streams:
+                if stream.finished or stream.refused:
+                    continue
+                try:
+                    await self._replace_reducer(
+                        say, stream, new or stream.config, python or stream.python, shadow, timeout
+                    )
+                except EdgefilterError as error:
+                    self.failed += 1
+                    raise UpgradeError(f"stream {stream.name}: {error}; the old reducer goes on") from None
+                self.done += 1
+            if new is not None:
+                self._note(new)
+            node.streams.write()
+
+    def _say_what_waits(self, say: Say, new: NodeConfig) -> None:
+        old = self._node.config
+        if [stream.name for stream in new.stream] != [stream.name for stream in old.stream]:
+            raise ConfigError("the streams are others: that needs a new start of the node")
+        was: Message = old.model_dump(mode="json")
+        will: Message = new.model_dump(mode="json")
+        for name in _SECTIONS:
+            before, after = was[name], will[name]
+            if name == "stream":
+                keys = [name] if before != after else []
+            else:
+                keys = [f"{name}.{key}" for key in after if before[key] != after[key] and key not in _LIVE]
+            for key in keys:
+                if key not in ("node.threads", "node.backend", "node.name"):
+                    say(f"{key} takes effect when the node starts anew")
+
+    def _note(self, new: NodeConfig) -> None:
+        """Let what needs no new process take effect."""
+        live = {key: getattr(new.node, key) for key in _LIVE}
+        config = self._node.config
+        self._node.config = config.model_copy(update={"node": config.node.model_copy(update=live)})
+
+    # --- reducers
+
+    async def _replace_reducer(
+        self, say: Say, stream: NodeStream, config: NodeConfig, python: str, shadow: int, timeout: float
+    ) -> None:
+        node, old = self._node, stream.reducer
+        if stream.reducer is None or old is None or old.ended.done():
+            raise UpgradeError("its reducer is being started again")
+        if "next_sample" not in old.state:  # nothing has come yet: the new one simply takes its place
+            stream.config, stream.python = config, python
+            old.leaving = True
+            old.kill()
+            await old.ended
+            node.start_reducer(stream)
+            say(f"stream {stream.name}: the new reducer waits for the stream")
+            return
+        until = time.monotonic() + timeout
+        stream.shadow_made.blocks.clear()
+        new = stream.candidate = node.children.spawn("reducer", stream.name, python)
+        ready = new.expect("ready")
+        new.send("settings", **node.reducer_settings(stream, config, shadow=True))
+        try:
+            message = await new.answer(ready, timeout)
+            say(
+                f"stream {stream.name}: reducer {new.version} with settings {message['settings']} in {python} is ready "
+                f"beside {old.version} with settings {old.state['settings']}"
+            )
+            await self._compare(say, stream, old, new, shadow, until)
+            at = await self._agree(old, new)
+        except BaseException:
+            new.leaving = True
+            new.kill()
+            await asyncio.shield(new.ended)
+            stream.candidate = None
+            stream.reducer.send("go on")  # the old one, or its successor if it died meanwhile
+            raise
+        await self._hand_over(say, stream, old, new, config, at)
+
+    async def _compare(self, say: Say, stream: NodeStream, old: Child, new: Child, count: int, until: float) -> None:
+        """Compare so many blocks that both have made.
+
+        Raises
+        ------
+        UpgradeError
+            If they differ and must not, or there are not so many in time.
+        ChildError
+            If one ends.
+        """
+        same_work = all(old.state[key] == new.state[key] for key in ("code", "settings", "node"))
+        if new.state["block_samples"] != old.state["block_samples"]:
+            say(f"stream {stream.name}: blocks have another length, so none can be compared")
+            return
+        seen: set[int] = set()
+        while len(seen) < count:
+            for child in (old, new):
+                if child.ended.done():
+                    raise ChildError(child.problem())
+            if time.monotonic() > until:
+                raise UpgradeError(f"it fell behind: {len(seen)} of {count} blocks were compared in time")
+            both = set(stream.made.blocks) & set(stream.shadow_made.blocks) - seen
+            for block in sorted(both):
+                mine, theirs = stream.made.blocks[block], stream.shadow_made.blocks[block]
+                seen.add(block)
+                if mine["digest"] == theirs["digest"]:
+                    say(f"stream {stream.name}: block {block} is equal")
+                    continue
+                folders = set(mine["folders"]) | set(theirs["folders"])
+                differ = sorted(name for name in folders if mine["folders"].get(name) != theirs["folders"].get(name))
+                say(f"stream {stream.name}: block {block} differs in {', '.join(differ)}")
+                if same_work:
+                    raise UpgradeError(f"block {block} differs, though version and settings are the same")
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _agree(self, old: Child, new: Child) -> int:
+        """Have both agree on the sample from which on the products of the new one count."""
+        lengths = old.state["block_samples"], new.state["block_samples"]
+        prepared = new.expect("prepared")
+        new.send("prepare", align=lengths[0])
+        at = (await new.answer(prepared, _ANSWER_SECONDS))["at"]
+        ending = old.expect("ending")
+        old.leaving = True
+        old.send("end", at=at, step=math.lcm(*lengths))
+        try:
+            return int((await old.answer(ending, _ANSWER_SECONDS))["at"])
+        except ChildError:
+            old.leaving = False
+            raise
+
+    async def _hand_over(
+        self, say: Say, stream: NodeStream, old: Child, new: Child, config: NodeConfig, at: int
+    ) -> None:
+        block = at // new.state["block_samples"]
+        say(f"stream {stream.name}: the new reducer takes over at block {block} (sample {at})")
+        took = new.expect("took over")
+        new.send("take over", at=at)
+        try:
+            await new.answer(took, None)  # hung processes are killed, so one of the two ends comes
+        except ChildError as error:
+            stream.candidate = None
+            old.leaving = False
+            if old.ended.done():
+                self._node.start_reducer(stream)
+            old.send("go on")
+            raise UpgradeError(str(error)) from None
+        await old.ended
+        stream.reducer, stream.candidate = new, None
+        if new.ended.done():
+            self._node.start_reducer(stream)
+        stream.config, stream.python = config, new.python
+        say(f"stream {stream.name}: done, the old reducer has ended")
+
+    # --- the receiver
+
+    async def _replace_receiver(self, say: Say, python: str) -> None:
+        node, old = self._node, self._node.receiver
+        node.check_running()
+        if old is None or old.ended.done():
+            raise UpgradeError("the receiver is being started again")
+        new = node.children.spawn("receiver", python=python)
+        retired = old.expect("retired")
+        hello = new.expect("hello")
+        try:
+            await new.answer(hello, _ANSWER_SECONDS)
+            old.leaving = True
+            old.send("retire")
+            await old.answer(retired, _ANSWER_SECONDS)
+            await self._let_listen(new)
+        except ChildError as error:
+            self.failed += 1
+            new.leaving = True
+            new.kill()
+            if old.leaving and not old.ended.done():
+                node.start_receiver()  # the old one has left the endpoint
+            raise UpgradeError(f"{error}; the old receiver's version goes on") from None
+        node.receiver, node.receiver_python = new, python
+        self.done += 1
+        say(f"receiver {new.version} in {python} has taken the place of the old one")
+
+    async def _let_listen(self, new: Child) -> None:
+        listening = new.expect("listening")
+        self._node.send_inputs(new)
+        await new.answer(listening, _ANSWER_SECONDS)
+
+
+def _same_work(old: NodeConfig, new: NodeConfig) -> bool:
+    science = set(Reduction.model_fields)
+    same = old.model_dump(include=science) == new.model_dump(include=science)
+    return same and all(getattr(old.node, key) == getattr(new.node, key) for key in ("threads", "backend", "name"))

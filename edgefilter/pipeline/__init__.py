@@ -1,0 +1,1 @@
+"""From windows of samples to the products of a block: stages in order, resources, backend."""

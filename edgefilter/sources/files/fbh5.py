@@ -1,0 +1,129 @@
+"""FBH5 files: filterbanks in HDF5, as Breakthrough Listen writes them.
+
+``CLASS=FILTERBANK``, one dataset ``/data [time, IF, channel]`` with the SIGPROC header's keywords as its attributes
+(Lebofsky et al. 2019, PASP 131:124505, section 4), usually compressed by bitshuffle, which hdf5plugin brings.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefilter.core.chunk import Gap
+from edgefilter.core.errors import FormatError, InputError
+from edgefilter.core.stream import Encoding, Kind, Stream, stream_name
+from edgefilter.sources.files.byte_file import RecordedSource, epoch_of, foreign, rate_of, readable
+
+MAGIC = b"\x89HDF\r\n\x1a\n"
+
+_ENCODINGS = {
+    "u1": (8, Encoding.UNSIGNED),
+    "i1": (8, Encoding.SIGNED),
+    "u2": (16, Encoding.UNSIGNED),
+    "i2": (16, Encoding.SIGNED),
+    "f4": (32, Encoding.FLOAT),
+}
+_PRODUCTS = {1: ("I",), 2: ("AA", "BB"), 4: ("I", "Q", "U", "V")}
+
+
+class Fbh5Source(RecordedSource):
+    """Spectra of an FBH5 file, raw samples ``[channel, IF]`` in the dataset's own type."""
+
+    def __init__(self, path: Path, file: Any, stream: Stream, notes: list[str]) -> None:
+        self._path = path
+        self._file = file
+        self._data = file["data"]
+        self._dtype = self._data.dtype.newbyteorder("<")
+        super().__init__(stream, int(self._data.shape[0]), tuple(notes))
+
+    def _fill(self, start: int, stop: int, out: NDArray[np.uint8]) -> tuple[Gap, ...]:
+        with foreign(self._path, f"spectra {start} to {stop} cannot be read"):
+            spectra = np.asarray(self._data[start:stop], self._dtype)
+        _, ifs, channels = spectra.shape
+        out.view(self._dtype).reshape(len(out), channels, ifs)[:] = spectra.transpose(0, 2, 1)
+        return ()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def open(path: Path) -> Fbh5Source:  # noqa: A001 - every format module has one
+    """Open an FBH5 file.
+
+    Raises
+    ------
+    FormatError
+        If the file is not one, is cut short, or its attributes are absurd.
+    """
+    with readable(path), path.open("rb"):
+        pass
+    with foreign(path, "is HDF5 that cannot be opened"):
+        # Registers the compression filters when imported.
+        import hdf5plugin  # noqa: F401
+        import h5py  # isort: skip
+
+        file = h5py.File(path, "r")
+    try:
+        with foreign(path, "is HDF5, but not a readable FBH5 filterbank"):
+            stream, notes = _stream(path, file)
+            return Fbh5Source(path, file, stream, notes)
+    except InputError as error:
+        file.close()
+        raise error if isinstance(error, FormatError) else FormatError(path, str(error)) from None
+
+
+def _stream(path: Path, file: Any) -> tuple[Stream, list[str]]:
+    kind = _text(file.attrs.get("CLASS", b""))
+    if kind != "FILTERBANK":
+        raise FormatError(path, f"is HDF5 with CLASS {kind!r}, expected CLASS 'FILTERBANK'")
+    data = file.get("data")
+    if data is None or getattr(data, "ndim", 0) != 3:
+        raise FormatError(path, "has no dataset /data [time, IF, channel]")
+    samples, ifs, channels = data.shape
+    if ifs not in _PRODUCTS:
+        raise FormatError(path, f"/data has {ifs} IFs, must be one of 1, 2, 4")
+    if data.dtype.str[1:] not in _ENCODINGS:
+        raise FormatError(path, f"/data holds {data.dtype}, must be one of uint8, int8, uint16, int16, float32")
+    if samples == 0:
+        raise FormatError(path, "/data holds no spectrum")
+    header = data.attrs
+    if int(header.get("nchans", channels)) != channels or int(header.get("nifs", ifs)) != ifs:
+        raise FormatError(
+            path, f"attributes say nifs {header.get('nifs')}, nchans {header.get('nchans')}, /data is {data.shape}"
+        )
+    epoch, dated = epoch_of(_number(path, header, "tstart", float("nan")))
+    notes = [f"{path.name}: {note}" for note in dated]
+    if ifs == 4:
+        notes.append(f"{path.name}: FBH5 does not say what 4 IFs are, Stokes I, Q, U, V taken")
+    bits, encoding = _ENCODINGS[data.dtype.str[1:]]
+    source = _text(header.get("source_name", b""))
+    stream = Stream(
+        name=stream_name(source or path.stem),
+        kind=Kind.POWER,
+        epoch_tai_ns=epoch,
+        rate=rate_of(path, _number(path, header, "tsamp"), "tsamp"),
+        channels=channels,
+        first_channel_hz=_number(path, header, "fch1") * 1e6,
+        channel_step_hz=_number(path, header, "foff") * 1e6,
+        products=_PRODUCTS[ifs],
+        bits=bits,
+        encoding=encoding,
+        source=source,
+    )
+    return stream, notes
+
+
+def _number(path: Path, header: Mapping[str, Any], name: str, default: float | None = None) -> float:
+    value = header.get(name, default)
+    if value is None:
+        raise FormatError(path, f"/data has no attribute {name}")
+    return float(np.asarray(value).reshape(-1)[0])
+
+
+def _text(value: object) -> str:
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.reshape(-1)[0]
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,135 @@
+"""Several recorded files that follow one another in time, read as one stream."""
+
+import bisect
+from collections.abc import Sequence as SequenceOf
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefilter.core.chunk import Gap, Loss
+from edgefilter.core.clock import NS
+from edgefilter.core.errors import SequenceError
+from edgefilter.core.stream import Kind, Stream
+from edgefilter.sources.base import Source
+from edgefilter.sources.files.byte_file import RecordedSource
+
+LONGEST_GAP = 3600.0
+"""Longest time between two files of one stream, s; what lies further apart is two observations."""
+
+_MUST_AGREE = (
+    "kind",
+    "rate",
+    "channels",
+    "first_channel_hz",
+    "channel_step_hz",
+    "products",
+    "bits",
+    "encoding",
+    "complex_samples",
+)
+
+
+class Sequence(RecordedSource):
+    """Recorded files of one observation, in order of their starts.
+
+    Sample 0, name and epoch are the first file's. A later file is placed at the whole sample nearest to its start; what
+    lies between two files is a gap of reason FILE_GAP.
+
+    Parameters
+    ----------
+    sources
+        One or more, in any order. They are closed with the sequence, also when it is refused.
+    labels
+        What to call each in messages; the streams' names if left out.
+
+    Raises
+    ------
+    SequenceError
+        If there is none, or they do not belong to one stream: a field of their headers differs, they overlap by more
+        than half a sample, or lie more than :data:`LONGEST_GAP` apart.
+    """
+
+    def __init__(self, sources: SequenceOf[Source], labels: SequenceOf[str] | None = None) -> None:
+        if not sources:
+            raise SequenceError("no files given, expected one or more")
+        names = labels if labels is not None else [source.stream.name for source in sources]
+        pairs = sorted(zip(sources, names, strict=True), key=lambda pair: pair[0].stream.epoch_tai_ns)
+        self._sources = [source for source, _ in pairs]
+        self._labels = [name for _, name in pairs]
+        try:
+            for source, label in pairs[1:]:
+                _agree(self._sources[0].stream, self._labels[0], source.stream, label)
+            self._starts, notes = self._place()
+        except SequenceError:
+            self.close()
+            raise
+        samples = self._starts[-1] + self._sources[-1].samples
+        said = [line for source in self._sources for line in source.warnings]
+        super().__init__(self._sources[0].stream, samples, (*said, *notes))
+
+    def _place(self) -> tuple[list[int], list[str]]:
+        """Return the first sample of each file, and a line about each gap."""
+        first = self._sources[0].stream
+        starts, notes = [0], []
+        end = self._sources[0].samples
+        for i in range(1, len(self._sources)):
+            source, label, before = self._sources[i], self._labels[i], self._labels[i - 1]
+            # Epochs are whole nanoseconds: a start halfway between two samples must not depend on that rounding.
+            exact = (source.stream.epoch_tai_ns - first.epoch_tai_ns) * first.rate / NS
+            start = round(exact)
+            seconds = float((exact - end) / first.rate)
+            if abs(end - exact) <= _blur(first):
+                start = end
+            if start < end:
+                raise SequenceError(f"{label}: begins {-seconds:.6g} s before {before} ends, files must not overlap")
+            if seconds > LONGEST_GAP:
+                raise SequenceError(
+                    f"{label}: begins {seconds:.6g} s after {before} ends, more than {LONGEST_GAP:g} s:"
+                    " they do not belong together"
+                )
+            if start > end:
+                notes.append(f"{label}: begins {seconds:.6g} s after {before} ends, a gap of {start - end} samples")
+            starts.append(start)
+            end = start + source.samples
+        return starts, notes
+
+    def _fill(self, start: int, stop: int, out: NDArray[np.uint8]) -> tuple[Gap, ...]:
+        gaps: list[Gap] = []
+        position = start
+        for i in range(bisect.bisect_right(self._starts, start) - 1, len(self._sources)):
+            offset = self._starts[i]
+            here, end = max(start, offset), min(stop, offset + self._sources[i].samples)
+            if offset >= stop:
+                break
+            if here > position:
+                gaps.append(Gap(position, here, Loss.FILE_GAP))
+                position = here
+            if end <= here:
+                continue
+            chunk = self._sources[i].read(here - offset, end - offset)
+            out[here - start : end - start] = chunk.data
+            gaps.extend(Gap(gap.start + offset, gap.stop + offset, gap.reason) for gap in chunk.gaps)
+            position = end
+        if position < stop:
+            gaps.append(Gap(position, stop, Loss.FILE_GAP))
+        return tuple(gaps)
+
+    def close(self) -> None:
+        """Close all files."""
+        for source in self._sources:
+            source.close()
+
+
+def _agree(first: Stream, first_label: str, other: Stream, label: str) -> None:
+    for name in _MUST_AGREE:
+        expected, found = getattr(first, name), getattr(other, name)
+        if expected != found:
+            raise SequenceError(f"{label}: {name} is {found}, but {expected} in {first_label}: not one stream")
+
+
+def _blur(stream: Stream) -> float:
+    """Return the samples by which a start may miss the end before it and still mean it.
+
+    Half a sample; for power also the 2 µs to which a SIGPROC or FBH5 header's float MJD is rounded.
+    """
+    return max(0.5, float(stream.rate) * 2e-6) if stream.kind is Kind.POWER else 0.5

@@ -1,0 +1,255 @@
+"""SIGPROC filterbank files (``.fil``).
+
+A header of length-prefixed keywords between ``HEADER_START`` and ``HEADER_END``, then spectra to the end of the file,
+``[time, IF, channel]``, numbers little-endian, below 8 bits the first channel in the low bits (D. Lorimer, SIGPROC
+documentation, chapter 2 and appendix; bit order as in ``sigproc/pack_unpack.c``).
+"""
+
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefilter.core.chunk import Gap
+from edgefilter.core.errors import FormatError, InputError
+from edgefilter.core.stream import Encoding, Kind, Stream, stream_name
+from edgefilter.sources.files.byte_file import ByteFile, RecordedSource, epoch_of, rate_of, uniform
+
+MAGIC = b"\x0c\x00\x00\x00HEADER_START"
+
+_INTEGERS = [
+    "telescope_id",
+    "machine_id",
+    "data_type",
+    "barycentric",
+    "pulsarcentric",
+    "nbits",
+    "nsamples",
+    "nchans",
+    "nifs",
+    "nbeams",
+    "ibeam",
+    "nbins",
+]
+_DOUBLES = [
+    "az_start",
+    "za_start",
+    "src_raj",
+    "src_dej",
+    "tstart",
+    "tsamp",
+    "fch1",
+    "foff",
+    "refdm",
+    "period",
+    "fchannel",
+]
+_STRINGS = ["source_name", "rawdatafile"]
+_FORMATS = (
+    dict.fromkeys(_INTEGERS, "<i")
+    | dict.fromkeys(_DOUBLES, "<d")
+    | {"signed": "<b", "npuls": "<q"}
+    | {"FREQUENCY_START": "", "FREQUENCY_END": "", "HEADER_END": ""}
+)
+_HEADER_LIMIT = 1 << 24  # a table of a million fchannel entries fits
+_TELESCOPES = {
+    1: "Arecibo",
+    2: "Ooty",
+    3: "Nancay",
+    4: "Parkes",
+    5: "Jodrell",
+    6: "GBT",
+    7: "GMRT",
+    8: "Effelsberg",
+    9: "ATA",
+    10: "SRT",
+    11: "LOFAR",
+    12: "VLA",
+    20: "CHIME",
+    64: "MeerKAT",
+    65: "KAT-7",
+}
+_PRODUCTS = {1: ("I",), 2: ("AA", "BB"), 4: ("I", "Q", "U", "V")}
+
+
+@dataclass
+class Header:
+    """What a SIGPROC header says: numbers and texts by keyword, its table of frequencies (MHz), its length in bytes."""
+
+    numbers: dict[str, float] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    frequencies: list[float] = field(default_factory=list)
+    length: int = 0
+
+    def integer(self, name: str, default: int) -> int:
+        """Return an integer keyword."""
+        return int(self.numbers.get(name, default))
+
+
+class SigprocSource(RecordedSource):
+    """Spectra of a SIGPROC filterbank file.
+
+    Raw samples are the file's own bytes where it holds one IF, and ``[channel, IF]`` otherwise, for which numbers below
+    8 bits are unpacked to unsigned bytes.
+    """
+
+    def __init__(self, file: ByteFile, header: Header) -> None:
+        channels, ifs, bits = (header.integer(name, default) for name, default in _SHAPE)
+        self._file = file
+        self._offset = header.length
+        self._file_shape = (ifs, channels)
+        self._file_bits = bits
+        self._spectrum_bytes = ifs * channels * bits // 8
+        samples, rest = divmod(file.size - header.length, self._spectrum_bytes)
+        stream, notes = _stream(file.path, header)
+        if samples == 0:
+            raise FormatError(file.path, f"holds no whole spectrum ({rest} bytes of {self._spectrum_bytes})")
+        if rest:
+            notes.append(f"{file.path.name}: data end in the middle of a spectrum, {samples} whole spectra are read")
+        if header.integer("nsamples", 0) > samples:
+            notes.append(f"{file.path.name}: {samples} spectra, its header promises {header.integer('nsamples', 0)}")
+        super().__init__(stream, samples, tuple(notes))
+
+    def _fill(self, start: int, stop: int, out: NDArray[np.uint8]) -> tuple[Gap, ...]:
+        offset = self._offset + start * self._spectrum_bytes
+        if self._file_shape[0] == 1:
+            self._file.fill(offset, out)
+            return ()
+        packed = np.empty((stop - start, self._spectrum_bytes), np.uint8)
+        self._file.fill(offset, packed)
+        numbers = unpack(packed, self._file_bits) if self._file_bits < 8 else packed
+        width = max(1, self._file_bits // 8)
+        by_if = numbers.reshape(len(out), *self._file_shape, width)
+        out.reshape(len(out), *self._file_shape[::-1], width)[:] = by_if.transpose(0, 2, 1, 3)
+        return ()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+_SHAPE = (("nchans", 0), ("nifs", 1), ("nbits", 0))
+
+
+def open(path: Path) -> SigprocSource:  # noqa: A001 - every format module has one
+    """Open a SIGPROC filterbank file.
+
+    Raises
+    ------
+    FormatError
+        If the file is not one, or its header is cut or absurd.
+    """
+    file = ByteFile(path)
+    try:
+        header = read_header(file)
+        _check(path, header)
+        return SigprocSource(file, header)
+    except InputError as error:
+        file.close()
+        raise error if isinstance(error, FormatError) else FormatError(path, str(error)) from None
+
+
+def unpack(packed: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+    """Numbers of 1, 2 or 4 bits as bytes, first number in the low bits: ``[time, byte]`` → ``[time, number]``."""
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)
+    numbers = (packed[..., None] >> shifts) & np.uint8((1 << bits) - 1)
+    return np.ascontiguousarray(numbers.reshape(*packed.shape[:-1], -1))
+
+
+def read_header(file: ByteFile) -> Header:
+    """Parse the header.
+
+    Raises
+    ------
+    FormatError
+        If it is cut short, or has a keyword whose type is unknown: what follows could not be found.
+    """
+    raw = file.read(0, _HEADER_LIMIT)
+    if not raw.startswith(MAGIC):
+        raise FormatError(file.path, "does not begin with HEADER_START, expected a SIGPROC header")
+    header = Header(length=len(MAGIC))
+    while True:
+        keyword = _text(file.path, raw, header)
+        if keyword == "HEADER_END":
+            return header
+        if keyword in _STRINGS:
+            header.texts[keyword] = _text(file.path, raw, header)
+        elif keyword in _FORMATS:
+            _number(file.path, raw, header, keyword)
+        else:
+            raise FormatError(file.path, f"header has an unknown keyword {keyword[:32]!r} at byte {header.length}")
+
+
+def _text(path: Path, raw: bytes, header: Header) -> str:
+    (length,) = struct.unpack("<i", _take(path, raw, header, 4))
+    if not 0 <= length <= 255:
+        raise FormatError(path, f"header has a keyword of {length} characters at byte {header.length - 4}")
+    return _take(path, raw, header, length).decode("latin-1").rstrip("\0 ")
+
+
+def _number(path: Path, raw: bytes, header: Header, keyword: str) -> None:
+    form = _FORMATS[keyword]
+    if not form:
+        return
+    (value,) = struct.unpack(form, _take(path, raw, header, struct.calcsize(form)))
+    if keyword == "fchannel":
+        header.frequencies.append(value)
+    else:
+        header.numbers[keyword] = value
+
+
+def _take(path: Path, raw: bytes, header: Header, count: int) -> bytes:
+    taken = raw[header.length : header.length + count]
+    if len(taken) < count:
+        raise FormatError(path, f"header is cut at byte {len(raw)}, before HEADER_END")
+    header.length += count
+    return taken
+
+
+def _check(path: Path, header: Header) -> None:
+    channels, ifs, bits = (header.integer(name, default) for name, default in _SHAPE)
+    if not 1 <= channels <= 1 << 20:
+        raise FormatError(path, f"header has nchans = {channels}, must be 1 to {1 << 20}")
+    if ifs not in _PRODUCTS:
+        raise FormatError(path, f"header has nifs = {ifs}, must be one of 1, 2, 4")
+    if bits not in (1, 2, 4, 8, 16, 32):
+        raise FormatError(path, f"header has nbits = {bits}, must be one of 1, 2, 4, 8, 16, 32")
+    if channels * ifs * bits % 8:
+        raise FormatError(path, f"a spectrum of {channels * ifs} numbers of {bits} bits does not end on a byte")
+
+
+def _stream(path: Path, header: Header) -> tuple[Stream, list[str]]:
+    channels, ifs, bits = (header.integer(name, default) for name, default in _SHAPE)
+    epoch, dated = epoch_of(header.numbers.get("tstart", float("nan")))
+    notes = [f"{path.name}: {note}" for note in dated]
+    if ifs == 4:
+        notes.append(f"{path.name}: SIGPROC does not say what 4 IFs are, Stokes I, Q, U, V taken")
+    if header.frequencies:
+        if len(header.frequencies) != channels:
+            raise FormatError(path, f"header has {len(header.frequencies)} frequencies for {channels} channels")
+        first, step = uniform(path, np.array(header.frequencies), "its table of frequencies")
+    else:
+        first, step = header.numbers.get("fch1", float("nan")), header.numbers.get("foff", float("nan"))
+    encoding = Encoding.UNSIGNED
+    if bits == 32:
+        encoding = Encoding.FLOAT
+    elif bits == 8 and header.integer("signed", 0) == 1:
+        encoding = Encoding.SIGNED
+    source = header.texts.get("source_name", "")
+    stream = Stream(
+        name=stream_name(source or path.stem),
+        kind=Kind.POWER,
+        epoch_tai_ns=epoch,
+        rate=rate_of(path, header.numbers.get("tsamp", 0.0), "tsamp"),
+        channels=channels,
+        first_channel_hz=first * 1e6,
+        channel_step_hz=step * 1e6,
+        products=_PRODUCTS[ifs],
+        bits=8 if ifs > 1 and bits < 8 else bits,
+        encoding=encoding,
+        telescope=_TELESCOPES.get(header.integer("telescope_id", 0), ""),
+        source=source,
+    )
+    return stream, notes

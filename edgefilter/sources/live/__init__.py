@@ -1,0 +1,1 @@
+"""Live inputs: the ZeroMQ wire format, its sender, its connections and keys."""

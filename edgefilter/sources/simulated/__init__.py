@@ -1,0 +1,1 @@
+"""Simulated telescopes: noise, pulses, interference and loss of known size."""

@@ -1,0 +1,1 @@
+"""Unpack, channelise, detect and integrate."""

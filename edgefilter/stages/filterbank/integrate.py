@@ -1,0 +1,149 @@
+"""From cells to rows: the mean over good cells, Stokes parameters, and the account of every cell."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefilter.compute.threads import Workers
+from edgefilter.core.cells import UNGUARDED, Cells, Flag, FlagCost, Guarded, Rows
+from edgefilter.core.plan import Plan
+from edgefilter_kernels.filterbank.integrate import Sums, account, integrate, zero_sums
+
+
+@dataclass(slots=True)
+class Reduced:
+    """What remains of a block's cells.
+
+    The balance ``good + occupancy.sum(axis=0) == cells in the extent`` holds exactly in every channel.
+
+    Parameters
+    ----------
+    rows
+        Integrated cells, what the search sees.
+    spectrum
+        float64 ``[stokes, channel]``: mean over all good cells of the extent, NaN where there is none.
+    good
+        int64 ``[channel]``: good cells of the extent.
+    occupancy
+        int64 ``[flag, channel]``, flags in the order of :class:`~edgefilter.core.cells.Flag`: cells of the extent
+        booked under the lowest bit they have.
+    raised
+        int64 ``[flag, channel]``: cells of the extent that have this bit at all.
+    cost
+        What flagging costs, where it was measured.
+    guarded
+        Flags that another device may have set otherwise, where they were looked at.
+    """
+
+    rows: Rows
+    spectrum: NDArray[np.float64]
+    good: NDArray[np.int64]
+    occupancy: NDArray[np.int64]
+    raised: NDArray[np.int64]
+    cost: tuple[FlagCost, ...] = ()
+    guarded: Guarded = UNGUARDED
+
+
+class Integrate:
+    """Integrate the good cells of a block. History and lookahead are none.
+
+    Stokes parameters are ``I = XX + YY``, ``Q = XX - YY``, ``U = 2 Re(X Y*)``, ``V = 2 Im(X Y*)``: the PSR/IEEE
+    convention for linear hands (van Straten et al. 2010, PASA 27, 104). Hands are taken as they are given: no
+    calibration, no rotation to the sky, and AA and BB stand for X and Y. A single hand alone is I.
+
+    Parameters
+    ----------
+    plan
+        The layout.
+    workers
+        Threads over time.
+    """
+
+    def __init__(self, plan: Plan, workers: Workers) -> None:
+        self._plan = plan
+        self._workers = workers
+        self._integrate = workers.kernel(integrate)
+
+    def reduce(self, cells: Cells, first_cell: int = 0, last_cell: int | None = None) -> Reduced:
+        """As :meth:`begin`, and wait."""
+        return self.begin(cells, first_cell, last_cell)[1]()
+
+    def begin(
+        self, cells: Cells, first_cell: int = 0, last_cell: int | None = None
+    ) -> tuple[Rows, Callable[[], Reduced]]:
+        """Integrate one block.
+
+        Parameters
+        ----------
+        cells
+            The block; starts and ends on whole rows.
+        first_cell, last_cell
+            Cells ``[first_cell, last_cell)``, counted from the block's first, lie within the stream; only these are
+            accounted for. The others must be LOST.
+
+        Returns
+        -------
+        Rows
+            As kernels take them, of the first Stokes parameter.
+        Callable
+            Waits for what remains of the block, on the host.
+
+        Raises
+        ------
+        ValueError
+            If the cells are not those of the plan.
+        """
+        times, channels, _ = cells.power.shape
+        per_row = self._plan.cells_per_row
+        if channels != self._plan.channels or times == 0 or times % per_row or cells.start % per_row:
+            raise ValueError(
+                f"cells {cells.power.shape} from {cells.start} are not whole rows of {per_row} cells "
+                f"of {self._plan.channels} channels"
+            )
+        matrix = self._workers.put(stokes_matrix(cells.products, self._plan.settings.detect.stokes))
+        last = times if last_cell is None else last_cell
+        make = self._workers.zeros, self._workers.empty
+        sums = zero_sums(len(matrix), times // per_row, channels, len(Flag), *make)
+
+        def run(start: int, stop: int) -> None:
+            self._integrate(cells.power, cells.flags, matrix, (first_cell, last), sums, start, stop)
+
+        self._workers.over(len(sums.total), run)
+        start = cells.start // per_row
+        fetched = self._workers.fetch(sums)
+        told = cells.tagged, cells.cost, cells.guarded  # and not the cells, which are large
+        intensity = sums.stokes if len(matrix) == 1 else self._workers.part(sums.stokes[:1])
+        return Rows(start, intensity, sums.weight), lambda: _reduced(account(Sums(*fetched())), start, *told)
+
+
+def _reduced(
+    sums: Sums, start: int, tagged: NDArray[np.int64] | None, cost: tuple[FlagCost, ...], guarded: Guarded
+) -> Reduced:
+    if tagged is not None:
+        sums.raised[list(Flag).index(Flag.TAGGED)] = tagged
+    spectrum = np.full_like(sums.total, np.nan)
+    np.divide(sums.total, sums.good, out=spectrum, where=sums.good > 0)
+    rows = Rows(start, sums.stokes, sums.weight)
+    return Reduced(rows, spectrum, sums.good, sums.occupancy, sums.raised, cost, guarded)
+
+
+def stokes_matrix(products: tuple[str, ...], stokes: str) -> NDArray[np.float64]:
+    """Matrix ``[stokes, product]`` that makes Stokes ``"I"`` or ``"IQUV"`` of the products of cells.
+
+    Raises
+    ------
+    ValueError
+        If these products do not hold these Stokes parameters.
+    """
+    hands = products[:2] in (("XX", "YY"), ("AA", "BB"))
+    if stokes == "I":
+        intensity = np.zeros((1, len(products)))
+        intensity[0, : 2 if hands else 1] = 1.0
+        return intensity
+    if products == ("I", "Q", "U", "V"):
+        return np.eye(4)
+    if hands and products[2:] == ("CR", "CI"):
+        return np.array([[1.0, 1, 0, 0], [1, -1, 0, 0], [0, 0, 2, 0], [0, 0, 0, 2]])
+    raise ValueError(f"products {products} do not hold Stokes {stokes}")

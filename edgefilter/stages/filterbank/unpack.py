@@ -1,0 +1,93 @@
+"""Power to cells: a sample is a cell already, only its numbers are packed."""
+
+import numpy as np
+
+from edgefilter.compute.threads import Workers
+from edgefilter.core.cells import Cells, Flag
+from edgefilter.core.chunk import Chunk
+from edgefilter.core.plan import Plan
+from edgefilter.core.stream import Encoding
+from edgefilter_kernels.filterbank.unpack import lose_not_finite, unpack
+
+
+class Unpack:
+    """The first stage of a power stream.
+
+    A cell is LOST where its sample is missing or a number of it is not finite.
+
+    Parameters
+    ----------
+    plan
+        Layout, of a power stream.
+    workers
+        Threads.
+
+    Attributes
+    ----------
+    history, lookahead
+        Raw samples before and after a block that its cells depend on: none.
+    products
+        Products of the cells, the stream's.
+    """
+
+    def __init__(self, plan: Plan, workers: Workers) -> None:
+        self.history = 0
+        self.lookahead = 0
+        self.products = plan.stream.products
+        self._plan = plan
+        self._workers = workers
+        self._unpack, self._lose_not_finite = workers.kernel(unpack), workers.kernel(lose_not_finite)
+
+    def reduce(self, raw: Chunk) -> Cells:
+        """Make the cells of a block.
+
+        Parameters
+        ----------
+        raw
+            The block's samples.
+
+        Returns
+        -------
+        Cells
+            All cells of the block, without counts or fourth moments.
+
+        Raises
+        ------
+        ValueError
+            If ``raw`` is not such a chunk.
+        """
+        block = expect_block(raw, self._plan, self.history)
+        stream = self._plan.stream
+        times = len(raw.data)
+        data = self._workers.upload(raw.data)
+        power = self._workers.empty((times, stream.channels, len(stream.products)), np.float32)
+        flags = self._workers.zeros((times, stream.channels), np.uint16)
+
+        def run(start: int, stop: int) -> None:
+            self._unpack(data[start:stop], stream.bits, str(stream.encoding), power[start:stop])
+            if stream.encoding is Encoding.FLOAT:
+                self._lose_not_finite(power[start:stop], flags[start:stop], int(Flag.LOST))
+
+        self._workers.over(times, run)
+        for gap in raw.gaps:
+            lost = slice(gap.start - raw.start, gap.stop - raw.start)
+            power[lost] = 0
+            flags[lost] = int(Flag.LOST)
+        return Cells(block * times, power, flags, self.products, self._workers.zeros(times, np.int32))
+
+
+def expect_block(raw: Chunk, plan: Plan, history: int) -> int:
+    """Return the number of the block that a chunk holds, with the samples before it that a stage asks for.
+
+    Raises
+    ------
+    ValueError
+        If it holds anything else.
+    """
+    block, rest = divmod(raw.start + history, plan.samples_per_block)
+    if rest or raw.data.shape != (history + plan.samples_per_block, plan.stream.sample_bytes):
+        raise ValueError(
+            f"chunk [{raw.start}, {raw.stop}) of {raw.data.shape[1:]} bytes, must be a block of "
+            f"{plan.samples_per_block} samples of {plan.stream.sample_bytes} bytes and {history} samples before it"
+        )
+    return block

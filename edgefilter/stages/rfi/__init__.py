@@ -1,0 +1,1 @@
+"""Flag radio-frequency interference."""

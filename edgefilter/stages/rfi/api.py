@@ -1,0 +1,124 @@
+"""Flagging for notebooks and comparisons: arrays in, flags out, by the very code that a node runs.
+
+>>> import numpy as np
+>>> import edgefilter
+>>> power = np.random.default_rng(1).gamma(96, 1 / 96, (1024, 256)).astype(np.float32)
+>>> frequencies = np.linspace(1200e6, 1600e6, 256)
+>>> flags = edgefilter.flag(power, accumulated=96, sample_time=0.25e-3, frequencies=frequencies)
+>>> bool((flags & edgefilter.FLAGS["power"]).mean() < 1e-3)
+True
+"""
+
+from collections.abc import Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edgefilter.compute.threads import Workers
+from edgefilter.core.cells import Flag, flag_name
+from edgefilter.core.config import FlagSettings, Reduction, validate
+from edgefilter.core.errors import InputError
+from edgefilter.stages.rfi.flagger import Flagger
+from edgefilter_kernels.filterbank.unpack import find_not_finite
+
+FLAGS = MappingProxyType({flag_name(flag): np.uint16(flag) for flag in Flag})
+"""The bit of each flag. ``tagged`` does not blank: a cell is good where ``flags & ~FLAGS["tagged"]`` is 0."""
+
+
+def flag(
+    power: ArrayLike,
+    moment4: ArrayLike | None = None,
+    *,
+    accumulated: int | ArrayLike,
+    sample_time: float,
+    frequencies: ArrayLike,
+    protect: Sequence[tuple[float, float]] = (),
+    valid: ArrayLike | None = None,
+    threads: int = 0,
+    **settings: Any,
+) -> NDArray[np.uint16]:
+    r"""Find interference in one block of detected power.
+
+    Parameters
+    ----------
+    power
+        ``[time, channel]`` or ``[time, channel, hand]``: mean \|v\|² of one or two hands, which add up.
+    moment4
+        The same shape: mean \|v\|⁴. Without it there is no spectral kurtosis.
+    accumulated
+        Voltages of a hand in each mean, one number or ``[time]``; 0 if not known.
+    sample_time
+        From one time to the next, s.
+    frequencies
+        ``[channel]``: centres of the channels, Hz.
+    protect
+        Bands, [low, high] in Hz, of spectral lines: there, cells are tagged and not flagged.
+    valid
+        bool ``[time, channel]``: cells that are there; the others are ``lost``, which is no interference.
+        What is not finite is lost too.
+    threads
+        Worker threads, 0 for one a core. The flags do not depend on it.
+    **settings
+        Of :class:`edgefilter.core.config.FlagSettings`, such as ``power_sigma=0``, which switches a flagger off. Its
+        bands are in MHz.
+
+    Returns
+    -------
+    ndarray
+        uint16 ``[time, channel]``, a bit a flagger, see :data:`FLAGS`; 0 is clean.
+
+    Raises
+    ------
+    InputError
+        If the arrays do not go together.
+    ConfigError
+        If a setting cannot be.
+    """
+    cells = np.ascontiguousarray(power, np.float32)
+    cells = cells[:, :, None] if cells.ndim == 2 else cells
+    mhz = np.asarray(frequencies, np.float64) / 1e6
+    if cells.ndim != 3 or cells.shape[2] not in (1, 2) or not cells.size:
+        raise InputError(f"power is {cells.shape}, must be [time, channel] or [time, channel, hand] of 1 or 2 hands")
+    if mhz.shape != cells.shape[1:2] or not np.isfinite(mhz).all():
+        raise InputError(f"frequencies are {mhz.shape}, must be finite, one for each of {cells.shape[1]} channels")
+    if not (np.isfinite(sample_time) and sample_time > 0):
+        raise InputError(f"sample_time is {sample_time}, must be above 0 s")
+    fourth = _same("moment4", moment4, cells)
+    given = None if valid is None else np.asarray(valid, np.bool_)
+    if given is not None and given.shape != cells.shape[:2]:
+        raise InputError(f"valid is {given.shape}, must be {cells.shape[:2]}")
+    numbers = np.asarray(accumulated)
+    if numbers.shape not in ((), cells.shape[:1]) or (numbers < 0).any():
+        raise InputError(f"accumulated is {numbers.shape}, must be one number or one for each of {len(cells)} times")
+    counts = np.ascontiguousarray(np.broadcast_to(numbers, cells.shape[:1]), np.int32)
+    wanted = _settings(protect, settings)
+    flags = np.empty(cells.shape[:2], np.uint16)
+
+    def find_lost(start: int, stop: int) -> None:
+        rows = slice(start, stop)
+        flags[rows] = 0 if given is None else np.where(given[rows], np.uint16(0), np.uint16(Flag.LOST))
+        for values in (cells, fourth):
+            if values is not None:
+                find_not_finite(values[rows], flags[rows], int(Flag.LOST))
+
+    with Workers(threads) as workers:
+        workers.over(len(flags), find_lost, pieces=4)
+        Flagger(mhz, sample_time, wanted, workers).flag(cells, fourth, counts, cells.shape[2], flags)
+    return flags
+
+
+def _same(name: str, values: ArrayLike | None, like: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    if values is None:
+        return None
+    array = np.ascontiguousarray(values, np.float32)
+    array = array[:, :, None] if array.ndim == 2 else array
+    if array.shape != like.shape:
+        raise InputError(f"{name} is {array.shape}, must be {like.shape} as power is")
+    return array
+
+
+def _settings(protect: Sequence[tuple[float, float]], settings: dict[str, Any]) -> FlagSettings:
+    bands = [[low / 1e6, high / 1e6] for low, high in protect]
+    return validate(Reduction, {"flag": {"protect": bands, **settings}}, where="flag").flag

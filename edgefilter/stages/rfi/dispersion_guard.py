@@ -1,0 +1,261 @@
+"""Dispersion tracks that the guard asks for: what comes from the sky arrives later at lower frequencies."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefilter.compute.threads import Workers
+from edgefilter.core.plan import dispersion_delay
+from edgefilter_kernels.rfi.cell_statistics import ABOVE, GROUP, IN_RUN
+from edgefilter_kernels.rfi.dispersion_tracks import count_tracks, drop_tones, find_tracks, keep_short, mark_tracks
+from edgefilter_kernels.rfi.edge_tracks import mark_cut
+
+_SEGMENTS = 16  # of the band; a track must fill two neighbouring ones, an eighth of the band
+_LEAST_CHANNELS = 8  # of a segment; fewer are filled by chance
+_FILL = 0.75  # of a segment's channels that must have an event: a chirp that crosses half of it is no sweep
+_FILL_MANY = 0.67  # of a wider segment's, which neither chance nor a transmitter fills so easily
+_MANY_CHANNELS = 64  # of such a segment
+_WINDOW = 2  # steps about a track in which an event counts; wider ones would be filled by chance
+_FINEST = 2.0  # steps from channel to channel up to which single cells are asked; then the pulse is that wide itself
+_LONGEST = 1024  # steps that the slowest track takes to cross two segments: blocks are seldom longer
+_APART = 1.5  # windows that a track of groups must take to cross two segments: else it could be at dispersion measure 0
+_AROUND = 128  # steps to either side from which follows how much is filled by chance
+_USUAL_DM = 750.0  # up to which tracks must be seen within half a block; else short runs are kept, to do no harm
+_REACH = 6  # cells by which runs may be off a track that the block's end cuts, or a step
+_SLACK = 24  # cells before the cut in which a faint one may have no run yet
+_CUT_SEGMENTS = 3  # through which such a track is followed: then it fills two
+_PULSE_SECONDS = 0.1  # of the longest pulse that is kept where tracks cannot be seen
+STEP = 2
+"""Cells to a step where single cells are events."""
+
+
+Step = Callable[[int, int], None]
+
+
+class Tables(NamedTuple):
+    """What kernels look up of the tracks of a band, where they can; made once.
+
+    Parameters
+    ----------
+    edges, delays, doublings, smeared, first
+        As of :class:`Tracks`.
+    """
+
+    edges: Any
+    delays: Any
+    doublings: Any
+    smeared: Any
+    first: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Tracks:
+    """The tracks of a band.
+
+    Parameters
+    ----------
+    edges
+        int64 ``[segment + 1]``: channels.
+    delays
+        int32 ``[track, channel]``, in steps.
+    doublings
+        int64 ``[track]``: of the window about it.
+    smeared
+        int64 ``[track]``: doublings of the window that is marked: from channel to channel a track smears what is on it.
+    first
+        int32 ``[track, segment]``: least delay.
+    step
+        Cells of a step.
+    """
+
+    edges: NDArray[np.int64]
+    delays: NDArray[np.int32]
+    doublings: NDArray[np.int64]
+    smeared: NDArray[np.int64]
+    first: NDArray[np.int32]
+    step: int
+
+    @classmethod
+    def of(
+        cls, frequencies_mhz: NDArray[np.float64], cell_seconds: float, dm: tuple[float, float], step: int = STEP
+    ) -> "Tracks":
+        """Lay out the tracks of dispersion measures ``[dm[0], dm[1]]`` pc cm⁻³ whose sweep can be told from none."""
+        return _lay_out(frequencies_mhz.tobytes(), cell_seconds, dm, step)
+
+    def tables(self, workers: Workers) -> Tables:
+        """Return the tables as kernels take them."""
+        return Tables(*map(workers.put, (self.edges, self.delays, self.doublings, self.smeared, self.first)))
+
+    def steps(
+        self,
+        tables: Tables,
+        events: NDArray[np.uint8],
+        bits: int,
+        step: int,
+        live: NDArray[np.bool_],
+        marks: NDArray[np.uint8],
+        workers: Workers,
+    ) -> tuple[Step, ...]:
+        """Return what marks all on a filled track as SKY, one after another.
+
+        See :mod:`edgefilter_kernels.rfi.dispersion_tracks`.         Each works on a range of segments, when what is
+        before it is done for all of them.
+
+        Parameters
+        ----------
+        tables
+            Of :meth:`tables`, of the same workers.
+        events, bits, step
+            uint8 ``[time, channel]``, what of it is an event, and how many of its times make a step.
+        live
+            bool ``[channel]``.
+        marks
+            uint8 ``[cell, channel]``, changed in place; may be ``events``.
+        workers
+            What the arrays are of.
+        """
+        tracks, segments = len(self.delays), len(self.edges) - 1
+        if not tracks:
+            return ()
+        shape = (tracks, -(-len(events) // step))
+        counts = workers.empty((segments, *shape), np.uint8)
+        hits = workers.empty((segments - 1, *shape), np.uint8)
+        number = workers.put(np.add.reduceat(live, self.edges[:-1]).astype(np.int64))
+        alive, kernel = workers.put(live), workers.kernel
+        edges, delays, doublings, smeared, first = tables
+        fill = _FILL if np.diff(self.edges).min() < _MANY_CHANNELS else _FILL_MANY
+        around = max(_AROUND * STEP // self.step, 8)
+
+        def count(start: int, stop: int) -> None:
+            kernel(count_tracks)(events, bits, step, alive, edges, delays, first, doublings, counts, start, stop)
+
+        def find(start: int, stop: int) -> None:
+            pairs = start, min(stop, segments - 1)
+            kernel(find_tracks)(counts, first, number, fill, around, hits, *pairs)
+            kernel(drop_tones)(hits, self.step, edges, delays, first, doublings, alive, marks, *pairs)
+
+        def mark(start: int, stop: int) -> None:
+            kernel(mark_tracks)(hits, self.step, edges, delays, first, smeared, marks, start, stop)
+
+        return count, find, mark
+
+    def cut_step(
+        self,
+        tables: Tables,
+        live: NDArray[np.bool_],
+        longest: NDArray[np.int64],
+        marks: NDArray[np.uint8],
+        workers: Workers,
+    ) -> Step:
+        """Return what marks runs of up to ``longest`` cells that lie on a track which an end of the data cuts as SKY.
+
+        It works on a range of channels: those in which the data end. Other arguments are those of :meth:`steps`.
+        """
+        most = _CUT_SEGMENTS * int(np.diff(self.edges).max())
+        kernel, given = workers.kernel(mark_cut), (workers.put(live), workers.put(longest), tables.delays)
+
+        def cut(start: int, stop: int) -> None:
+            kernel(marks, self.step, max(_REACH, self.step), _SLACK, most, *given, start, stop)
+
+        return cut
+
+
+@lru_cache(maxsize=4)
+def _lay_out(frequencies: bytes, cell_seconds: float, dm: tuple[float, float], step: int) -> Tracks:
+    """Lay tracks out; those of the bands that were asked for last are kept."""
+    frequencies_mhz = np.frombuffer(frequencies)
+    channels = len(frequencies_mhz)
+    segments = max(min(_SEGMENTS, channels // _LEAST_CHANNELS), -(-channels // 255), 1)
+    edges = np.array([g * channels // segments for g in range(segments + 1)], np.int64)
+    number = np.zeros(0, np.int64)
+    none = Tracks(edges, np.zeros((0, channels), np.int32), number, number, np.zeros((0, segments), np.int32), step)
+    if segments < 2 or frequencies_mhz.min() <= 0 or cell_seconds > _PULSE_SECONDS:
+        return none
+    top = float(frequencies_mhz.max())
+    delay = np.array([dispersion_delay(1.0, f, top) for f in frequencies_mhz.tolist()]) / (cell_seconds * step)
+    pair = 2 * delay.max() / segments  # steps per DM that a track takes to cross two segments
+    # Where the lowest cannot be told from 0, what comes at once in two segments is kept, too: it may be a pulse.
+    first, last = dm[0], min(dm[1], _FINEST / (delay.max() / channels))
+    if step == GROUP:
+        first, last = max(first, _APART * _WINDOW / pair), min(dm[1], _LONGEST / pair)
+    if first > last:
+        return none
+    tracks = first + np.arange(int((last - first) * pair / _WINDOW) + 1) * _WINDOW / pair
+    delays = np.rint(np.outer(tracks, delay)).astype(np.int32)
+    smear, doublings = np.abs(np.diff(delays, axis=1)).max(axis=1), np.ones(len(tracks), np.int64)
+    smeared = np.maximum(doublings, np.ceil(np.log2(smear + 2)) - 1).astype(np.int64)
+    return Tracks(edges, delays, doublings, smeared, np.minimum.reduceat(delays, edges[:-1], axis=1), step)
+
+
+class Guard:
+    """Keeps what comes from the sky: bright pulses by their single cells, faint wide ones by groups of 16.
+
+    Parameters
+    ----------
+    frequencies_mhz
+        float64 ``[channel]``.
+    cell_seconds
+        Duration of a cell, s.
+    dm
+        Lowest and highest dispersion measure, pc cm⁻³.
+    workers
+        Threads.
+    """
+
+    def __init__(
+        self, frequencies_mhz: NDArray[np.float64], cell_seconds: float, dm: tuple[float, float], workers: Workers
+    ) -> None:
+        self._bright = Tracks.of(frequencies_mhz, cell_seconds, dm)
+        self._faint = Tracks.of(frequencies_mhz, cell_seconds, dm, GROUP)
+        self._blind = cell_seconds <= _PULSE_SECONDS and not len(self._bright.delays) + len(self._faint.delays)
+        self._sweeps = _pair_sweeps(frequencies_mhz, self._bright.edges, min(dm[1], _USUAL_DM)) / cell_seconds
+        # A pulse is smeared within a channel, too.
+        smear = self._sweeps / (2 * np.diff(self._bright.edges))
+        self._longest = np.maximum(np.rint(_PULSE_SECONDS / cell_seconds + smear), 1).astype(np.int64)
+        self._longest_of = np.repeat(self._longest, np.diff(self._bright.edges))
+        self._tables = self._bright.tables(workers), self._faint.tables(workers)
+        self._keep_short = workers.kernel(keep_short)
+        self._workers = workers
+
+    def mark(self, marks: NDArray[np.uint8], groups: NDArray[np.uint8], live: NDArray[np.bool_], times: int) -> None:
+        """Set SKY in ``marks``; RUN, HOLE and ABOVE are events there, ABOVE is in ``groups``; ``times`` have data."""
+        bright, faint = self._tables
+        sets = (
+            self._bright.steps(bright, marks, IN_RUN | ABOVE, STEP, live, marks, self._workers),
+            self._faint.steps(faint, groups, ABOVE, 1, live, marks, self._workers),
+        )
+        # No step sees what another of the other set has marked.
+        for steps in zip(*(some for some in sets if some), strict=True):
+
+            def run(start: int, stop: int, steps: tuple[Step, ...] = steps) -> None:
+                for step in steps:
+                    step(start, stop)
+
+            self._workers.over(len(self._bright.edges) - 1, run, pieces=4)
+        cuts = [
+            tracks.cut_step(tables, live, self._longest_of, marks, self._workers)
+            for tracks, tables in ((self._bright, bright), (self._faint, faint))
+        ]
+
+        def follow(start: int, stop: int) -> None:
+            for cut in cuts:
+                cut(start, stop)
+
+        self._workers.over(len(live), follow, pieces=8)
+        # Runs in segments that the slowest sweep does not cross in half the data cannot be told from it.
+        for segment in np.flatnonzero(self._blind | (self._sweeps > times / 2)):
+            first, stop = self._bright.edges[segment : segment + 2].tolist()
+            self._keep_short(marks, int(self._longest[segment]), first, stop)
+
+
+def _pair_sweeps(frequencies_mhz: NDArray[np.float64], edges: NDArray[np.int64], dm: float) -> NDArray[np.float64]:
+    """Seconds in which a sweep crosses twice the width of each segment."""
+    if frequencies_mhz.min() <= 0:
+        return np.zeros(len(edges) - 1)
+    ends = frequencies_mhz[edges[:-1]], frequencies_mhz[edges[1:] - 1]
+    low, high = np.minimum(*ends), np.maximum(*ends)
+    return np.array([2 * dispersion_delay(dm, one, two) for one, two in zip(low, high, strict=True)])

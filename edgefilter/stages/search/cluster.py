@@ -1,0 +1,120 @@
+"""From events to pulses: one candidate for all the trials, widths and bands in which a pulse shows."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from edgefilter.core.plan import DISPERSION_S_MHZ2, Plan
+from edgefilter.stages.search.dm_plan import search_bands
+from edgefilter.stages.search.single_pulse import Events
+from edgefilter_kernels.search.sift import Bands, Marks, count_shadowed, find_lit
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """One candidate.
+
+    Parameters
+    ----------
+    row
+        Arrival at the centre of the whole band's highest channel, rows since the epoch, middle of the boxcar.
+    dm, dm_error
+        Dispersion measure and its uncertainty, pc cm⁻³.
+    width_rows
+        Width of the best boxcar.
+    snr
+        Signal to noise ratio.
+    freq_low, freq_high
+        Edges of the band in which it is strongest, MHz.
+    members
+        Events that it explains, itself included.
+    """
+
+    row: float
+    dm: float
+    dm_error: float
+    width_rows: int
+    snr: float
+    freq_low: float
+    freq_high: float
+    members: int
+
+
+@dataclass(slots=True)
+class Pulses:
+    """Candidates of a block, strongest first, and the number of weaker candidates and events that were dropped."""
+
+    pulses: list[Pulse] = field(default_factory=list)
+    overflow: int = 0
+
+
+class Cluster:
+    """Keeps those events that no stronger one explains.
+
+    Event e is dropped if any stronger event p, itself dropped or not, explains it: the dispersion track of p passes
+    through the boxcar of e in e's band (see :mod:`edgefilter_kernels.search.sift`). So the answer does not depend on an
+    order, follows a ridge of falling S/N down from its peak, and needs only the events within one block length
+    of e: the same event is kept or dropped whichever block is looked at. Events of equal S/N are ordered by their
+    other fields.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._bands = search_bands(plan)
+        self._rows = plan.rows_per_block
+        self._most = plan.settings.pulses.candidates
+        known = bool(plan.frequencies_mhz.min() > 0)
+        # A track is a straight line over u = 1/f² - 1/f_top²: row + dm · slope · u. Frequencies that are not known have
+        # but the one trial, for which any slope does.
+        top = float(plan.frequencies_mhz.max()) if known else 1.0
+        half = abs(plan.channel_mhz) / 2 if known else 0.0
+        edges = [(max(band.low_mhz, half), band.high_mhz) if known else (1.0, 2.0) for band in self._bands]
+        self._tracks = Bands(
+            np.array(edges),
+            np.array([band.stop - band.start for band in self._bands], np.float64),
+            DISPERSION_S_MHZ2 / plan.row_seconds,
+            top**-2,
+            float(self._rows),
+        )
+
+    def reduce(self, before: Events | None, here: Events, after: Events | None, block: int) -> Pulses:
+        """Find the pulses of a block.
+
+        Parameters
+        ----------
+        before, after
+            Events of the neighbouring blocks, if there are any.
+        here
+            Events of the block.
+        block
+            Number of the block.
+        """
+        if not len(here):
+            return Pulses(overflow=here.overflow)
+        near = Events.join([part for part in (before, here, after) if part is not None])
+        start = block * self._rows
+        mine = (near.row >= start) & (near.row < start + self._rows)
+        # Rows count from the block: differences stay exact, and the same, far from the epoch.
+        marks = Marks(
+            near.row - start, near.dm, near.width_rows.astype(np.float64), near.snr.astype(np.float64), near.band
+        )
+        peaks = np.flatnonzero(find_lit(mine, marks, self._tracks))
+        overflow = here.overflow + max(len(peaks) - self._most, 0)
+        peaks = peaks[: self._most]
+        members, lowest, highest = count_shadowed(peaks, marks, self._tracks)
+        pulses = [
+            self._pulse(near, int(at), int(members[i]), float(highest[i] - lowest[i]) / 2) for i, at in enumerate(peaks)
+        ]
+        return Pulses(pulses, overflow)
+
+    def _pulse(self, events: Events, at: int, members: int, dm_error: float) -> Pulse:
+        band = self._bands[int(events.band[at])]
+        return Pulse(
+            row=float(events.row[at]),
+            dm=float(events.dm[at]),
+            dm_error=max(dm_error, float(events.dm_step[at]) / 2),
+            width_rows=int(events.width_rows[at]),
+            snr=float(events.snr[at]),
+            freq_low=band.low_mhz,
+            freq_high=band.high_mhz,
+            members=members,
+        )

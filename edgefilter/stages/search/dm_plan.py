@@ -1,0 +1,184 @@
+"""Which bands and dispersion measures the pulse search tries, and how it groups them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefilter.core.plan import Plan, dispersion_delay
+from edgefilter_kernels.search.dedisperse import MOST_CHANNELS
+
+LADDER = (1, 2, 4, 8)
+"""Rows summed to one time step: half of what a channel smears a pulse over is fine enough."""
+
+_LEAST_CHANNELS = 8
+_STRETCH = 1.2  # steps that trials of a narrow band may be apart: they are chosen among those of the whole band
+_GROUP_SMEAR = 0.25  # widths of the narrowest pulse that sharing sub-band sums may smear
+
+
+@dataclass(frozen=True)
+class Band:
+    """Channels ``[start, stop)`` and their lower and upper edge in MHz."""
+
+    start: int
+    stop: int
+    low_mhz: float
+    high_mhz: float
+
+
+@dataclass(frozen=True)
+class Group:
+    """Neighbouring trials of one time resolution that share sub-band sums.
+
+    Parameters
+    ----------
+    dm
+        float64 ``[trial]``, rising, pc cm⁻³.
+    rows
+        Rows in a time step, one of :data:`LADDER`.
+    chosen
+        For each band int64, which of the trials it is searched at: a narrow band needs but a few.
+    step
+        For each band float64, the distance to the next trial of the band, pc cm⁻³.
+    """
+
+    dm: NDArray[np.float64]
+    rows: int
+    chosen: tuple[NDArray[np.int64], ...]
+    step: tuple[NDArray[np.float64], ...]
+
+    @property
+    def middle(self) -> float:
+        """Dispersion measure that the sub-band sums are made for, pc cm⁻³."""
+        return float(self.dm[0] + self.dm[-1]) / 2
+
+    @cached_property
+    def _order(self) -> NDArray[np.int64]:
+        return np.argsort(np.concatenate(self.chosen), kind="stable")
+
+    @cached_property
+    def tracks(self) -> NDArray[np.int64]:
+        """All that is searched, trial after trial: int64 ``[track, 2]``, trial and band."""
+        band = np.repeat(np.arange(len(self.chosen)), [len(one) for one in self.chosen])
+        return np.stack([np.concatenate(self.chosen), band], axis=1)[self._order]
+
+    @cached_property
+    def apart(self) -> NDArray[np.float64]:
+        """Distance of each track to the next trial of its band, pc cm⁻³."""
+        return np.concatenate(self.step)[self._order]
+
+
+def delay_rows(plan: Plan) -> NDArray[np.float64]:
+    """Rows a channel lags behind the highest one per pc cm⁻³, shape ``[channel]``; 0 for unknown frequencies."""
+    frequencies = plan.frequencies_mhz
+    if frequencies.min() <= 0:
+        return np.zeros(plan.channels)
+    top = float(frequencies.max())
+    return np.array([dispersion_delay(1.0, f, top) for f in frequencies.tolist()]) / plan.row_seconds
+
+
+def search_bands(plan: Plan) -> tuple[Band, ...]:
+    """Return the whole band, its halves, quarters … down to ``pulses.bands`` parts of at least 8 channels."""
+    half = abs(plan.channel_mhz) / 2
+    bands = []
+    parts = 1
+    while parts <= plan.settings.pulses.bands:
+        edges = [plan.channels * part // parts for part in range(parts + 1)]
+        for start, stop in pairwise(edges):
+            if parts == 1 or stop - start >= _LEAST_CHANNELS:
+                part = plan.frequencies_mhz[start:stop]
+                bands.append(Band(start, stop, float(part.min() - half), float(part.max() + half)))
+        parts *= 2
+    return tuple(bands)
+
+
+def groups(plan: Plan, bands: Sequence[Band]) -> list[Group]:
+    """Make the trials of the whole band, and choose those of every band among them.
+
+    Half a step widens the narrowest pulse (one row, smeared by the channel's own dispersion at the middle of the band)
+    by the tolerance, in quadrature: ``step = 2 width sqrt(tolerance² - 1) / delay`` (Levin 2012, PhD thesis). The
+    smearing that is reckoned with is at most twice the coarsest time step, so that the dispersion measure stays exact.
+    """
+    delays = delay_rows(plan)
+    low, high = plan.dm_range
+    spans = [float(np.ptp(delays[band.start : band.stop])) for band in bands]
+    if spans[0] == 0.0:
+        # One channel, or unknown frequencies: all trials are the same.
+        one, step = np.zeros(1, np.int64), np.array([high - low])
+        dm = np.array([low if plan.band_mhz[0] > 0 else 0.0])
+        return [Group(dm, 1, (one,) * len(bands), (step,) * len(bands))]
+    factor = 2 * math.sqrt(plan.settings.pulses.tolerance**2 - 1)
+    smears = [span / max(band.stop - band.start - 1, 1) for band, span in zip(bands, spans, strict=True)]
+
+    def steps(dm: NDArray[np.float64], band: int) -> NDArray[np.float64]:
+        return factor * np.hypot(1.0, np.minimum(smears[band] * dm, 2.0 * LADDER[-1])) / spans[band]
+
+    dms = [low]
+    while dms[-1] < high:
+        dms.append(min(dms[-1] + float(steps(np.array(dms[-1]), 0)), high))
+    dm = np.array(dms)
+    tried = [_choose(dm, steps(dm, band)) if band else np.ones(len(dm), np.bool_) for band in range(len(bands))]
+    rungs = np.array([max(rung for rung in LADDER if rung == 1 or 2 * rung <= smears[0] * one) for one in dms])
+    edges, _ = subbands(delays, bands)
+    within = max(float(np.ptp(delays[start:stop])) for start, stop in pairwise(edges))
+    smear = _GROUP_SMEAR * np.hypot(1.0, np.minimum(smears[0] * dm, 2.0 * LADDER[-1]))
+    found, start = [], 0
+    for stop in range(1, len(dm) + 1):
+        full = stop - start == 2 * _group_size(len(delays))
+        if stop == len(dm) or full or rungs[stop] != rungs[start] or (dm[stop] - dm[start]) / 2 * within > smear[stop]:
+            chosen = tuple(np.flatnonzero(one[start:stop]) for one in tried)
+            apart = tuple(steps(dm[start:stop], band)[one] for band, one in enumerate(chosen))
+            found.append(Group(dm[start:stop], int(rungs[start]), chosen, apart))
+            start = stop
+    return found
+
+
+def _choose(dm: NDArray[np.float64], step: NDArray[np.float64]) -> NDArray[np.bool_]:
+    # Few trials of which no two are much further apart than the step at the lower one; the first and the last.
+    chosen = np.zeros(len(dm), np.bool_)
+    at = 0
+    while True:
+        chosen[at] = True
+        if at == len(dm) - 1:
+            return chosen
+        at = max(at + 1, int(np.searchsorted(dm, dm[at] + step[at] * _STRETCH, side="right")) - 1)
+
+
+def subbands(delays: NDArray[np.float64], bands: Sequence[Band]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Cut channels into runs of about equal delay, none of which is in two parts of the band.
+
+    Parameters
+    ----------
+    delays
+        float64 ``[channel]``, rising or falling.
+    bands
+        The bands that are searched.
+
+    Returns
+    -------
+    edges
+        int64 ``[S + 1]``: first channel of each run, and the number of channels.
+    parts
+        int64 ``[P + 1]``: first run of each part between two edges of bands, and the number of runs.
+    """
+    channel = np.arange(len(delays))
+    cuts = np.unique([edge for band in bands for edge in (band.start, band.stop)])
+    part = np.searchsorted(cuts, channel, side="right")
+    span = abs(float(delays[-1] - delays[0]))
+    wanted = 4 * _group_size(len(delays))
+    run = np.minimum(np.abs(delays - delays[0]) / span * wanted, wanted - 1).astype(np.int64) if span else 0 * channel
+    fresh = np.flatnonzero(np.diff(run, prepend=-1) | np.diff(part, prepend=-1))
+    edges = np.array(
+        [edge for start, stop in pairwise([*fresh.tolist(), len(delays)]) for edge in range(start, stop, MOST_CHANNELS)]
+        + [len(delays)]
+    )
+    return edges, np.searchsorted(edges, cuts)
+
+
+def _group_size(channels: int) -> int:
+    # channels / n + 4 n additions a trial are least here; 4 n sub-bands keep the smear of n trials near 0.2 rows.
+    return max(1, round(math.sqrt(channels) / 2))

@@ -1,0 +1,1 @@
+"""CUDA twins: unpack, channelise and integrate."""

@@ -1,0 +1,39 @@
+"""Cells to rows, and what became of every cell.
+
+Equal to :mod:`edgefilter_kernels.filterbank.integrate`, bit for bit.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from edgefilter_kernels.cuda.raw import launch, namespace
+from edgefilter_kernels.filterbank.integrate import Sums, check, rows_of_part
+
+_THREADS = 128
+
+
+def integrate(power: Any, flags: Any, matrix: Any, extent: tuple[int, int], sums: Sums, start: int, stop: int) -> None:
+    """As :func:`edgefilter_kernels.filterbank.integrate.integrate`: arrays on the device.
+
+    A flag that ``sums`` has no room for raises nothing, because the host would have to wait for the card to know: it
+    is counted nowhere, and the balance of the block shows that.
+    """
+    check(power, flags, matrix, extent, sums, start, stop)
+    times, channels, products = power.shape
+    planes, rows, _ = sums.stokes.shape
+    if start == stop:
+        return
+    # Sums of rows, which add up to the total in their order: less than the cells take, of which a row has many.
+    row_sum = namespace(power).empty((planes, rows, channels), np.float64)
+    tiles, some = -(-channels // _THREADS), rows_of_part.py_func(rows)
+    first_row, last_row = start * some, min(stop * some, rows)
+    cells = times // rows
+    size = [np.int32(n) for n in (rows, cells, some, channels, products, *extent)]
+    arguments = (
+        power, flags, matrix, *size, np.int32(first_row), np.int32(sums.occupancy.shape[1]), sums.stokes, sums.weight,
+        row_sum, sums.good, sums.occupancy, sums.raised,
+    )  # fmt: skip
+    launch("filterbank/integrate.cu", "integrate_rows", (last_row - first_row, tiles, planes), (_THREADS,), arguments)
+    arguments = (power, flags, matrix, row_sum, *size, np.int32(start), sums.total)
+    launch("filterbank/integrate.cu", "integrate_total", (stop - start, tiles, planes), (_THREADS,), arguments)

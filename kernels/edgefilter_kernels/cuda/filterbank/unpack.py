@@ -1,0 +1,29 @@
+"""From packed bytes to float32 numbers: :mod:`edgefilter_kernels.filterbank.unpack`, the same bits."""
+
+from typing import Any
+
+import numpy as np
+
+from edgefilter_kernels.cuda.raw import launch
+from edgefilter_kernels.filterbank.unpack import flip_and_bias
+
+_THREADS = 256
+
+
+def unpack(raw: Any, bits: int, encoding: str, out: Any) -> None:
+    """As :func:`edgefilter_kernels.filterbank.unpack.unpack`: arrays on the device."""
+    flip, bias = flip_and_bias(bits, encoding)
+    if raw.dtype != np.uint8 or not raw.flags.c_contiguous:
+        raise ValueError(f"raw is {raw.dtype}, must be C-contiguous uint8")
+    if out.dtype != np.float32 or not out.flags.c_contiguous or out.size * bits != raw.size * 8:
+        raise ValueError(f"out is {out.dtype} {out.shape}, must be contiguous float32, {raw.size * 8 // bits} numbers")
+    if out.size:
+        arguments = (raw, np.int64(out.size), np.int32(bits), np.int32(flip), np.int32(bias), out)
+        launch("filterbank/unpack.cu", "unpack", (-(-out.size // _THREADS),), (_THREADS,), arguments)
+
+
+def lose_not_finite(power: Any, flags: Any, lost: int) -> None:
+    """As :func:`edgefilter_kernels.filterbank.unpack.lose_not_finite`: arrays on the device, C-contiguous."""
+    if flags.size:
+        arguments = (power, np.int64(flags.size), np.int32(power.shape[2]), np.uint16(lost), flags)
+        launch("filterbank/unpack.cu", "lose_not_finite", (-(-flags.size // _THREADS),), (_THREADS,), arguments)

@@ -1,0 +1,1 @@
+"""CUDA twins: find radio-frequency interference."""

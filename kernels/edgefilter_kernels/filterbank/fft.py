@@ -1,0 +1,359 @@
+"""Fourier transform of one spectrum in place, eight numbers at a time, in the order in which it is cheapest.
+
+N complex numbers, a power of two, lie in two halves of a plane: real parts, then imaginary parts.
+
+1. From N = 128 on, passes of radix 4 (the first one of radix 2 where log2 N is odd) by decimation in frequency (Cooley
+   and Tukey 1965, doi:10.1090/S0025-5718-1965-0178586-1; Gentleman and Sande 1966, doi:10.1145/1464291.1464352) cut the
+   transform into B = N / 64 blocks of 64 neighbours. They run depth first: a part that fits the L1 cache is finished
+   before the next one is begun, so that large N costs no more passes over memory than it must. Above :data:`PIECE`,
+   the passes that lead to pieces of it may be run some columns at a time, while what is before them makes more.
+2. Each block is transformed in registers: 8 vectors of 8, transposed between two transforms of 8.
+3. Numbers come out where they are: q of block b is channel ``reversed bits of b + B q``. Nobody needs them in another
+   order before they have been detected and summed, which is once for hundreds of spectra: :func:`starts`.
+
+In this order channel -k lies as far from the end of a run of 64 · 2^s numbers as channel k does from its start, so
+:func:`untangle` turns N numbers that are 2 N real ones into their first N channels with plain loads.
+
+From 8 to 32 channels there is one block, of 8 numbers a run, below that a product with the transform's matrix.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefilter_kernels.jit import kernel
+from edgefilter_kernels.simd.float8 import (
+    LANES,
+    Pointers,
+    at_step,
+    constant,
+    dft,
+    index,
+    transpose,
+    untangled,
+    vector_code,
+)
+
+_BLOCK = LANES * LANES
+PIECE = 4096
+"""Numbers of a long transform that are finished on their own, after passes over all of it: 32 KiB."""
+_PART = 1024  # numbers of a transform that are finished before the next ones are touched: 8 KiB
+
+
+def starts(channels: int) -> NDArray[np.int64]:
+    """Where the channels of a transform lie: ``b + B q`` at position ``starts[b] + q``.
+
+    Parameters
+    ----------
+    channels
+        N, a power of two.
+
+    Returns
+    -------
+    NDArray
+        int64 ``[B]``: B = N / 64, or N / 8 below 64 channels and 1 below 8.
+    """
+    run = first_run(channels)
+    return np.asarray(run * _reversed(channels // run), np.int64)
+
+
+def _reversed(count: int) -> NDArray[np.int64]:
+    """Return the numbers below a power of two with their bits in reverse."""
+    reverse = np.zeros(1, np.int64)
+    while len(reverse) < count:
+        reverse = np.concatenate([2 * reverse, 2 * reverse + 1])
+    return reverse
+
+
+@kernel
+def first_run(channels: int) -> int:
+    """Length of the runs of positions whose channels are equally far apart."""
+    return _BLOCK if channels >= _BLOCK else min(channels, LANES)
+
+
+def order(channels: int) -> NDArray[np.int64]:
+    """Channel at each position of a transform, int64 ``[N]``."""
+    first = starts(channels)
+    result = np.empty(channels, np.int64)
+    for b, start in enumerate(first):
+        run = np.arange(channels // len(first))
+        result[start + run] = b + len(first) * run
+    return result
+
+
+def twiddles(channels: int) -> NDArray[np.float32]:
+    """Return the constants that :func:`fft` takes.
+
+    Parameters
+    ----------
+    channels
+        N, a power of two.
+
+    Returns
+    -------
+    NDArray
+        float32 ``[2, any]``: real and imaginary parts, pass by pass; of the whole matrix below 8 channels.
+    """
+    parts = [np.zeros(LANES, np.complex128)]  # never empty, so that it always has an address
+    if channels < LANES:
+        k = np.arange(channels)
+        parts = [np.exp(-2j * np.pi * np.outer(k, k) / channels).ravel()]
+    size = channels
+    if size > _BLOCK and _is_odd_power(size):
+        parts.append(np.exp(-2j * np.pi * np.arange(size // 2) / size))
+        size //= 2
+    while size > _BLOCK:
+        parts += [np.exp(-2j * np.pi * i * np.arange(size // 4) / size) for i in (1, 2, 3)]
+        size //= 4
+    values = np.concatenate(parts)
+    return np.stack([values.real, values.imag]).astype(np.float32)
+
+
+def turns(channels: int) -> NDArray[np.float32]:
+    """Return the constants that :func:`untangle` takes: float32 ``[2, N]``, exp(-pi i k / N) in :func:`order`."""
+    values = np.exp(-1j * np.pi * order(channels) / channels)
+    return np.stack([values.real, values.imag]).astype(np.float32)
+
+
+@kernel
+def _is_odd_power(size: int) -> bool:
+    """Whether radix 4 alone does not lead from ``size`` to a block."""
+    blocks = size // _BLOCK
+    while blocks > 2:
+        blocks //= 4
+    return blocks == 2
+
+
+def _make_pass(radix: int) -> Callable[..., None]:
+    """One butterfly on eight neighbours: transform, then turn."""
+
+    @vector_code
+    def butterfly(
+        builder: Any, real: Any, imag: Any, at: Any, step: Any, cos: Any, sin: Any, by: Any, by_step: Any
+    ) -> None:
+        numbers, factors = Pointers(builder, real, imag), Pointers(builder, cos, sin)
+        places = [at_step(builder, at, step, i) for i in range(radix)]
+        result = dft([numbers.load(place) for place in places])
+        for i in range(1, radix):
+            result[i] = result[i] * factors.load(at_step(builder, by, by_step, i - 1))
+        # Blocks come in bit-reversed order whichever the radix.
+        for place, i in zip(places, (0, 2, 1, 3) if radix == 4 else (0, 1), strict=True):
+            numbers.store(result[i], place)
+
+    return butterfly
+
+
+_radix4, _radix2 = _make_pass(4), _make_pass(2)
+
+
+@vector_code
+def _block(builder: Any, real: Any, imag: Any, at: Any) -> None:
+    """Transform 64 numbers: element 8 i + j of the input, 8 l + k of the output."""
+    numbers = Pointers(builder, real, imag)
+    places = [builder.add(at, index(LANES * i)) for i in range(LANES)]
+    rows = dft([numbers.load(place) for place in places])
+    for k in range(1, LANES):
+        rows[k] = rows[k] * constant(builder, np.exp(-2j * np.pi * k * np.arange(LANES) / _BLOCK))
+    for place, row in zip(places, dft(transpose(rows)), strict=True):
+        numbers.store(row, place)
+
+
+def _make_short(rows: int) -> Callable[..., None]:
+    """Transform ``8 rows`` numbers, fewer than a block: the rest of the eight vectors is left 0 and not stored."""
+
+    @vector_code
+    def short(builder: Any, real: Any, imag: Any, at: Any) -> None:
+        numbers = Pointers(builder, real, imag)
+        places = [builder.add(at, index(LANES * i)) for i in range(rows)]
+        values = dft([numbers.load(place) for place in places])
+        for k in range(1, rows):
+            values[k] = values[k] * constant(builder, np.exp(-2j * np.pi * k * np.arange(LANES) / (LANES * rows)))
+        values += [constant(builder, 0)] * (LANES - rows)
+        values = transpose(dft(transpose(values)))
+        for place, k in zip(places, _reversed(rows), strict=True):
+            numbers.store(values[k], place)
+
+    return short
+
+
+_short1, _short2, _short4 = (_make_short(rows) for rows in (1, 2, 4))
+
+
+@vector_code
+def _untangle_lanes(builder: Any, real: Any, imag: Any, here: Any, there: Any, cos: Any, sin: Any) -> None:
+    """Untangle eight numbers from ``here`` on, and their mirror images from ``there`` on."""
+    numbers = Pointers(builder, real, imag)
+    turn = Pointers(builder, cos, sin).load(here)
+    one, two = untangled(numbers.load(here), numbers.load(there).reversed().conjugate(), turn)
+    numbers.store(one, here)
+    numbers.store(two.conjugate().reversed(), there)
+
+
+@kernel
+def fft(real: NDArray[np.float32], imag: NDArray[np.float32], twiddle: NDArray[np.float32]) -> None:
+    """Transform N complex numbers in place; for kernels, which check nothing.
+
+    Parameters
+    ----------
+    real, imag
+        float32 ``[N]``, contiguous; the result is in :func:`order`.
+    twiddle
+        :func:`twiddles` of N.
+    """
+    fft_columns(real, imag, twiddle, 0, len(real))
+    for start in range(0, len(real), PIECE):
+        fft_piece(real, imag, twiddle, start)
+
+
+@kernel
+def fft_columns(
+    real: NDArray[np.float32], imag: NDArray[np.float32], twiddle: NDArray[np.float32], first: int, last: int
+) -> None:
+    """Cut a transform into pieces of :data:`PIECE`: numbers ``[first, last)`` of each piece. Shorter ones are one.
+
+    Parameters
+    ----------
+    real, imag, twiddle
+        As :func:`fft` takes them.
+    first, last
+        Multiples of 8.
+    """
+    n = len(real)
+    cos, sin = twiddle[0], twiddle[1]
+    last = min(last, PIECE)
+    size, by = n, LANES
+    if n > PIECE and _is_odd_power(n):
+        size = n // 2
+        for row in range(0, size, PIECE):
+            for at in range(row + first, row + last, LANES):
+                _radix2(real, imag, at, size, cos, sin, by + at, 0)
+        by += size
+    while size > PIECE:
+        quarter = size // 4
+        for begin in range(0, n, size):
+            for row in range(0, quarter, PIECE):
+                for at in range(row + first, row + last, LANES):
+                    _radix4(real, imag, begin + at, quarter, cos, sin, by + at, quarter)
+        by += 3 * quarter
+        size = quarter
+
+
+@kernel
+def fft_piece(real: NDArray[np.float32], imag: NDArray[np.float32], twiddle: NDArray[np.float32], start: int) -> None:
+    """Transform the piece from ``start`` on, after :func:`fft_columns` of all columns.
+
+    Parameters
+    ----------
+    real, imag, twiddle
+        As :func:`fft` takes them.
+    start
+        A multiple of :data:`PIECE`.
+    """
+    n = len(real)
+    cos, sin = twiddle[0], twiddle[1]
+    if n < LANES:
+        _by_matrix(real, imag, cos, sin)
+    elif n == LANES:
+        _short1(real, imag, 0)
+    elif n == 2 * LANES:
+        _short2(real, imag, 0)
+    elif n == 4 * LANES:
+        _short4(real, imag, 0)
+    else:
+        _by_blocks(real, imag, cos, sin, start)
+
+
+@kernel
+def _by_blocks(
+    real: NDArray[np.float32], imag: NDArray[np.float32], cos: NDArray[np.float32], sin: NDArray[np.float32], start: int
+) -> None:
+    whole = min(len(real), PIECE)
+    size = whole
+    if size > _BLOCK and _is_odd_power(size):
+        size //= 2
+        for at in range(0, size, LANES):
+            _radix2(real, imag, at, size, cos, sin, LANES + at, 0)
+    by = len(cos) - (size - _BLOCK)  # three quarters of each size above a block
+    part = min(size, _PART)
+    for at in range(start, start + whole, part):
+        _passes(real, imag, at, part, size, cos, sin, by)
+        for block in range(at, at + part, _BLOCK):
+            _block(real, imag, block)
+
+
+@kernel
+def _passes(
+    real: NDArray[np.float32],
+    imag: NDArray[np.float32],
+    start: int,
+    part: int,
+    size: int,
+    cos: NDArray[np.float32],
+    sin: NDArray[np.float32],
+    by: int,
+) -> None:
+    """Run the passes of radix 4 that are due before the blocks of ``[start, start + part)`` can be transformed."""
+    while size > _BLOCK:
+        quarter = size // 4
+        if start % size == 0 or size < part:
+            for begin in range(start, start + max(part, size), size):
+                for i in range(0, quarter, LANES):
+                    _radix4(real, imag, begin + i, quarter, cos, sin, by + i, quarter)
+        by += 3 * quarter
+        size = quarter
+
+
+@kernel
+def _by_matrix(
+    real: NDArray[np.float32], imag: NDArray[np.float32], cos: NDArray[np.float32], sin: NDArray[np.float32]
+) -> None:
+    n = len(real)
+    re, im = np.zeros(n, np.float32), np.zeros(n, np.float32)
+    for j in range(n):
+        for k in range(n):
+            re[k] += real[j] * cos[j * n + k] - imag[j] * sin[j * n + k]
+            im[k] += real[j] * sin[j * n + k] + imag[j] * cos[j * n + k]
+    real[:] = re
+    imag[:] = im
+
+
+@kernel
+def untangle(real: NDArray[np.float32], imag: NDArray[np.float32], turn: NDArray[np.float32]) -> None:
+    """Turn the transform of even + i odd numbers into the first N channels of those 2 N numbers, in place.
+
+    Press et al., Numerical Recipes, 3rd ed., section 12.3.2.
+
+    Parameters
+    ----------
+    real, imag
+        float32 ``[N]`` as :func:`fft` leaves them.
+    turn
+        :func:`turns` of N.
+    """
+    untangle_first(real, imag, turn)
+    low = first_run(len(real))
+    while low < len(real):
+        for i in range(0, low // 2, LANES):
+            _untangle_lanes(real, imag, low + i, 2 * low - LANES - i, turn[0], turn[1])
+        low *= 2
+
+
+@kernel
+def untangle_first(real: NDArray[np.float32], imag: NDArray[np.float32], turn: NDArray[np.float32]) -> None:
+    """As :func:`untangle`, but only the first run of positions: 64, or all if they are fewer."""
+    run = first_run(len(real))
+    real[0], imag[0] = real[0] + imag[0], 0
+    if run == _BLOCK:  # the middle one comes out twice, and the same
+        for i in range(0, run // 2, LANES):
+            _untangle_lanes(real, imag, 1 + i, run - LANES - i, turn[0], turn[1])
+        return
+    for i in range(1, run // 2 + 1):
+        j = run - i
+        even_re, even_im = real[i] + real[j], imag[i] - imag[j]
+        odd_re, odd_im = imag[i] + imag[j], real[j] - real[i]
+        re, im = odd_re * turn[0, i] - odd_im * turn[1, i], odd_re * turn[1, i] + odd_im * turn[0, i]
+        half = np.float32(0.5)
+        real[j], imag[j] = half * (even_re - re), half * (im - even_im)
+        real[i], imag[i] = half * (even_re + re), half * (even_im + im)

@@ -1,0 +1,1 @@
+"""Find radio-frequency interference."""

@@ -1,0 +1,200 @@
+"""Order statistics of channels by bisection: no sort, a vector register of channels at a time.
+
+Bit patterns of floats, read as integers, have the order of the floats. Thirty-two halvings of the integers' range find
+an order statistic exactly, whatever outliers there are; each is one pass of comparisons over data in the cache.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefilter_kernels.jit import kernel
+from edgefilter_kernels.rfi.intensity import LANES, flatten, intensity
+from edgefilter_kernels.simd.bitmask64 import AHEAD, fetch
+
+_TOP = np.int32(0x7FFFFFFF)
+
+
+@kernel
+def _gather(
+    flat: NDArray[np.float32], products: int, hands: int, flags: NDArray[np.uint16], step: int, c0: int, lanes: int,
+    keys: NDArray[np.int32], used: NDArray[np.int32], least: NDArray[np.int32], most: NDArray[np.int32],
+) -> int:  # fmt: skip
+    rows = 0
+    value = np.empty((1, LANES), np.float32)
+    bits = value.view(np.int32)
+    if c0 < 0 or lanes > LANES:  # tells the compiler that no index counts from the end
+        return 0
+    used[:] = 0
+    least[:] = _TOP
+    most[:] = -_TOP
+    one, none = np.int32(1), np.int32(0)
+    for t in range(0, len(flat), step):
+        fetch(flat, (t + AHEAD * step) * flat.shape[1] + products * c0, products * lanes)
+        fetch(flags, (t + AHEAD * step) * flags.shape[1] + c0, lanes)
+        intensity(flat, t, products, hands, c0, lanes, value, 0)
+        for i in range(lanes):
+            good = flags[t, c0 + i] == 0
+            key = bits[0, i] ^ ((bits[0, i] >> np.int32(31)) & _TOP)
+            keys[rows, i] = key if good else _TOP
+            used[i] += one if good else none
+            least[i] = min(least[i], key) if good else least[i]
+            most[i] = max(most[i], key) if good else most[i]
+        rows += 1
+    keys[rows : rows + 7] = _TOP
+    for i in range(lanes):
+        most[i] = max(most[i], least[i])  # of a channel without used times, too: its range is empty
+    return rows
+
+
+@kernel
+def _select(
+    keys: NDArray[np.int32], rows: int, rank: NDArray[np.int32], low: NDArray[np.int32], high: NDArray[np.int32]
+) -> None:
+    """Find the smallest key of which more than ``rank`` are no larger: it is left in ``low``.
+
+    Between ``low`` and ``high`` it must lie. Rows come in eights.
+    """
+    below = np.empty(LANES, np.int32)
+    middle = np.empty(LANES, np.int32)
+    one, none = np.int32(1), np.int32(0)
+    while True:
+        open_ = 0
+        for i in range(LANES):
+            open_ += low[i] < high[i]
+            middle[i] = (low[i] & high[i]) + ((low[i] ^ high[i]) >> one)
+            below[i] = none
+        if open_ == 0:
+            return
+        for r in range(0, rows, 8):
+            for i in range(LANES):
+                m = middle[i]
+                # Eight rows to one sum: it would go to memory and back for each.
+                some = one if keys[r, i] <= m else none
+                some += one if keys[r + 1, i] <= m else none
+                some += one if keys[r + 2, i] <= m else none
+                some += one if keys[r + 3, i] <= m else none
+                some += one if keys[r + 4, i] <= m else none
+                some += one if keys[r + 5, i] <= m else none
+                some += one if keys[r + 6, i] <= m else none
+                some += one if keys[r + 7, i] <= m else none
+                below[i] += some
+        for i in range(LANES):
+            enough = below[i] > rank[i]
+            high[i] = middle[i] if enough else high[i]
+            low[i] = low[i] if enough else min(middle[i] + one, high[i])
+
+
+@kernel
+def _float(key: np.int32) -> float:
+    pair = np.empty(1, np.int32)
+    pair[0] = key ^ ((key >> np.int32(31)) & _TOP)
+    value: float = pair.view(np.float32)[0]
+    return value
+
+
+@kernel
+def _value(keys: NDArray[np.int32], rows: int, lane: int, key: np.int32, equal: int, position: float) -> float:
+    """Interpolate between tied values: data of few bits have steps as wide as their scatter."""
+    if key == _TOP:
+        return 0.0
+    if equal < 2:
+        return float(_float(key))
+    below = 0
+    before, after = -_TOP, _TOP
+    for r in range(rows):
+        k = keys[r, lane]
+        below += k < key
+        before = k if before < k < key else before
+        after = k if key < k < after else after
+    value = _float(key)
+    if before != -_TOP and after != _TOP:
+        width = 0.5 * (_float(after) - _float(before))
+    elif after != _TOP:
+        width = _float(after) - value
+    elif before != -_TOP:
+        width = value - _float(before)
+    else:
+        width = 0.0
+    return float(value + ((position - below) / equal - 0.5) * width)
+
+
+@kernel
+def _channel_quantiles(
+    flat: NDArray[np.float32], hands: int, flags: NDArray[np.uint16], step: int, fractions: NDArray[np.float64],
+    quantiles: NDArray[np.float64], count: NDArray[np.int64], start: int, stop: int,
+) -> None:  # fmt: skip
+    products = flat.shape[1] // flags.shape[1]
+    keys = np.full((-(-len(flat) // step) + 7, LANES), _TOP)
+    used = np.zeros(LANES, np.int32)
+    rank = np.zeros(LANES, np.int32)
+    low = np.empty(LANES, np.int32)
+    high = np.empty(LANES, np.int32)
+    least = np.empty(LANES, np.int32)
+    most = np.empty(LANES, np.int32)
+    equal = np.empty(LANES, np.int32)
+    one, none = np.int32(1), np.int32(0)
+    for c0 in range(start, stop, LANES):
+        lanes = min(LANES, stop - c0)
+        rows = _gather(flat, products, hands, flags, step, c0, lanes, keys, used, least, most)
+        for i in range(lanes):
+            count[0, c0 + i] = used[i]
+        for q in range(len(fractions)):
+            for i in range(lanes):
+                rank[i] = min(int(fractions[q] * used[i]), max(used[i] - 1, 0))
+            low[:] = least
+            high[:] = most
+            _select(keys, rows, rank, low, high)
+            equal[:] = none
+            for r in range(rows):
+                for i in range(LANES):
+                    equal[i] += one if keys[r, i] == low[i] else none
+            for i in range(lanes):
+                equal[i] = min(equal[i], used[i])
+                count[1, c0 + i] = max(count[1, c0 + i], equal[i]) if q else equal[i]
+                quantiles[q, c0 + i] = _value(keys, rows, i, low[i], equal[i], fractions[q] * used[i])
+
+
+def channel_quantiles(
+    power: NDArray[np.float32],
+    hands: int,
+    flags: NDArray[np.uint16],
+    step: int,
+    fractions: NDArray[np.float64],
+    quantiles: NDArray[np.float64],
+    count: NDArray[np.int64],
+    start: int,
+    stop: int,
+) -> None:
+    """Find quantiles of the intensity over the used times of channels ``[start, stop)``.
+
+    The quantile of fraction p of n values is the one of rank ⌊p n⌋. Values that tie are spread evenly over the room
+    between their neighbours, so that data of few bits give smooth quantiles.
+
+    Parameters
+    ----------
+    power
+        float32 ``[time, channel, product]``; intensity is the sum of the first ``hands`` products.
+    hands
+        Products that add up to the intensity.
+    flags
+        uint16 ``[time, channel]``; a cell is used where it is 0.
+    step
+        Only every so-manieth time is looked at.
+    fractions
+        float64 ``[quantile]``, in [0, 1).
+    quantiles
+        Output, float64 ``[quantile, channel]``; 0 without used times.
+    count
+        Output, int64 ``[2, channel]``: used times that were looked at; most of them that tie at one of the quantiles.
+    start, stop
+        Channels to work on.
+
+    Raises
+    ------
+    ValueError
+        If shapes or types do not fit together.
+    """
+    flat = flatten(power, flags, hands)
+    if quantiles.shape != (len(fractions), flags.shape[1]) or count.shape != (2, *flags.shape[1:]) or step < 1:
+        raise ValueError(f"quantiles {quantiles.shape} of {len(fractions)} do not go with cells {power.shape}")
+    _channel_quantiles(flat, hands, flags, step, fractions, quantiles, count, start, stop)

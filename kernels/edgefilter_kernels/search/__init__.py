@@ -1,0 +1,1 @@
+"""Find dispersed pulses."""

@@ -1,0 +1,197 @@
+"""Matched boxcars over dedispersed series."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefilter_kernels.jit import kernel
+from edgefilter_kernels.search.boxcar_series import Boxcars, search_series
+from edgefilter_kernels.search.dedisperse import check_subbands, sum_subbands
+
+__all__ = ["Boxcars", "boxcar_peaks", "track_peaks"]
+
+_TOGETHER = 8  # trials that are dedispersed together: their series stay in the second-level cache
+
+
+def boxcar_peaks(
+    series: NDArray[np.float32],
+    trials: NDArray[np.int64],
+    parts: tuple[int, int],
+    scale: NDArray[np.float32],
+    repeat: int,
+    boxcars: Boxcars,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Find the best boxcar in each cell of time.
+
+    A boxcar of width w that starts at t belongs to time ``t + w // 2``. Its S/N is its sum over its scatter after level
+    and scatter of the series were brought to 0 and 1, both measured over the times that are searched alone. The scatter
+    of wide boxcars is √w, or what independent boxcars of the series show if that is more (red noise).
+
+    Parameters
+    ----------
+    series
+        float32 ``[trial, part, time]``, C-contiguous.
+    trials
+        int64: rows of ``series`` that are searched.
+    parts
+        The sum over parts ``[parts[0], parts[1])`` is searched.
+    scale
+        float32 ``[ceil(time / repeat)]``: factor of the times ``[repeat i, repeat (i + 1))`` that gives them unit
+        variance in theory; 0 where there is no data.
+    repeat
+        Times that share a factor.
+    boxcars
+        Widths, threshold and times.
+
+    Returns
+    -------
+    trial, time, width, snr
+        One entry for each cell and trial with a boxcar at or above the threshold, ordered by trial and time.
+
+    Raises
+    ------
+    ValueError
+        If shapes, types or layout are not these, or a boxcar leaves the series.
+    """
+    if series.dtype != np.float32 or series.ndim != 3 or not series.flags.c_contiguous:
+        raise ValueError("series must be C-contiguous float32 [trial, part, time]")
+    length = series.shape[2]
+    if scale.dtype != np.float32 or scale.shape != (-(-length // repeat),):
+        raise ValueError(f"scale must be float32 [{-(-length // repeat)}], is {scale.dtype} {scale.shape}")
+    if not 0 <= parts[0] < parts[1] <= series.shape[1]:
+        raise ValueError(f"parts {parts} are not in [0, {series.shape[1]}]")
+    _check(boxcars, length)
+    trial, time, width, snr = _peaks(series, trials, parts, np.repeat(scale, repeat)[:length], boxcars)
+    return trials[trial], time, width, snr
+
+
+def track_peaks(
+    sums: NDArray[np.int16],
+    parts: NDArray[np.int64],
+    begin: NDArray[np.int64],
+    tracks: NDArray[np.int64],
+    bands: NDArray[np.int64],
+    scale: NDArray[np.float32],
+    boxcars: Boxcars,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Dedisperse a group of trials and find the best boxcar in each cell of time, for several bands.
+
+    The same as :func:`~edgefilter_kernels.search.dedisperse.add_subbands` and then :func:`boxcar_peaks` for each band,
+    in one call and a few trials at a time: the DM-time plane is not kept.
+
+    Parameters
+    ----------
+    sums, parts, begin
+        See :func:`~edgefilter_kernels.search.dedisperse.add_subbands`.
+    tracks
+        int64 ``[track, 2]``: a trial, not falling, and the band that it is searched in.
+    bands
+        int64 ``[band, 2]``: first part, and the one after the last.
+    scale
+        float32 ``[band, time]``: factor of each time; see :func:`boxcar_peaks`. Series are as long.
+    boxcars
+        Widths, threshold and times.
+
+    Returns
+    -------
+    track, time, width, snr
+        One entry for each cell and track with a boxcar at or above the threshold, ordered by track and time.
+
+    Raises
+    ------
+    ValueError
+        If shapes, types or layout are not these, or a boxcar or a track leaves what there is.
+    """
+    if scale.dtype != np.float32 or scale.ndim != 2 or len(scale) != len(bands):
+        raise ValueError(f"scale must be float32 [{len(bands)}, time], is {scale.dtype} {scale.shape}")
+    if not _are_bands(bands, len(parts) - 1):
+        raise ValueError(f"bands are not of parts [0, {len(parts) - 1}]")
+    if not _are_tracks(tracks, len(begin), len(bands)):
+        raise ValueError(f"tracks must rise and be of {len(begin)} trials and {len(bands)} bands")
+    check_subbands(sums, parts, begin, scale.shape[1])
+    _check(boxcars, scale.shape[1])
+    track, time, width, snr = _track_peaks(sums, parts, begin, tracks, bands, scale, boxcars)
+    return track, time, width, snr
+
+
+def _check(boxcars: Boxcars, length: int) -> None:
+    first, count, octaves, _, cell = boxcars
+    half = (1 << octaves) // 4
+    if octaves < 1 or count < 1 or cell < 1 or first < half or first + count + half > length:
+        raise ValueError(f"boxcars of {octaves} octaves at [{first}, {first + count}) leave {length} times")
+
+
+@kernel
+def _are_bands(bands: NDArray[np.int64], parts: int) -> bool:
+    good = True
+    for first, last in bands:
+        good &= 0 <= first < last <= parts
+    return good
+
+
+@kernel
+def _are_tracks(tracks: NDArray[np.int64], trials: int, bands: int) -> bool:
+    good, before = True, 0
+    for trial, band in tracks:
+        good &= before <= trial < trials and 0 <= band < bands
+        before = trial
+    return good
+
+
+@kernel
+def _peaks(
+    series: NDArray[np.float32],
+    trials: NDArray[np.int64],
+    parts: tuple[int, int],
+    scale: NDArray[np.float32],
+    boxcars: Boxcars,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    gaps, work = bool((scale == 0.0).any()), np.empty((5, scale.size), np.float32)
+    found = _nothing()
+    for number, i in enumerate(trials):
+        search_series(number, series[i, parts[0] : parts[1]], scale, gaps, boxcars, work, found)
+    track, time, width, snr = _columns(found)
+    return track, time, width, snr
+
+
+@kernel
+def _track_peaks(
+    sums: NDArray[np.int16],
+    parts: NDArray[np.int64],
+    begin: NDArray[np.int64],
+    tracks: NDArray[np.int64],
+    bands: NDArray[np.int64],
+    scale: NDArray[np.float32],
+    boxcars: Boxcars,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    trials, length = begin.shape[0], scale.shape[1]
+    work, series = np.empty((5, length), np.float32), np.empty((_TOGETHER, parts.size - 1, length), np.float32)
+    gaps = [bool((one == 0.0).any()) for one in scale]
+    found = _nothing()
+    number = 0
+    for first in range(0, trials, _TOGETHER):
+        some = begin[first : min(first + _TOGETHER, trials)]
+        sum_subbands(sums, parts, some, series)
+        while number < len(tracks) and tracks[number, 0] < first + len(some):
+            trial, band = tracks[number]
+            line = series[trial - first, bands[band, 0] : bands[band, 1]]
+            search_series(number, line, scale[band], gaps[band], boxcars, work, found)
+            number += 1
+    track, time, width, snr = _columns(found)
+    return track, time, width, snr
+
+
+@kernel
+def _nothing() -> list[tuple[int, int, int, np.float32]]:
+    # An empty list whose type the compiler can tell.
+    return [(i, i, i, np.float32(i)) for i in range(0)]
+
+
+@kernel
+def _columns(
+    found: list[tuple[int, int, int, np.float32]],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    track, time, width = np.empty((3, len(found)), np.int64)
+    snr = np.empty(len(found), np.float32)
+    for i, event in enumerate(found):
+        track[i], time[i], width[i], snr[i] = event
+    return track, time, width, snr

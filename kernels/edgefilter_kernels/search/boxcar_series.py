@@ -1,0 +1,255 @@
+"""Boxcars over one dedispersed series: whether one comes near the threshold, and then the best at each time."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefilter_kernels.jit import kernel
+from edgefilter_kernels.search.normalise import level_scatter
+
+LEAST_ROWS = 256
+"""Valid values that the level and scatter of a series are worth measuring from."""
+LEAST_BOXCARS = 64
+"""Independent boxcars of one width that their scatter is worth measuring from."""
+LEAST_SCATTER = 0.9
+"""Least scatter that is believed of a series whose scatter is 1 in theory."""
+
+_SAMPLE = 128  # values that median and MAD are taken from
+
+
+class Boxcars(NamedTuple):
+    """What is searched for, and where.
+
+    Parameters
+    ----------
+    first, times
+        Where: times ``[first, first + times)``.
+    octaves
+        Number of widths: 1, 2, 4 … 2^(octaves-1).
+    threshold
+        Least S/N.
+    cell
+        Times of which only the best boxcar is reported, counted from ``first``.
+    """
+
+    first: int
+    times: int
+    octaves: int
+    threshold: float
+    cell: int
+
+
+@kernel
+def search_series(
+    number: int,
+    parts: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    gaps: bool,
+    boxcars: Boxcars,
+    work: NDArray[np.float32],
+    found: list[tuple[int, int, int, np.float32]],
+) -> None:
+    """Append the best boxcar of each cell of a series: its number, time, width and S/N.
+
+    Parameters
+    ----------
+    number
+        Of the series.
+    parts
+        float32 ``[part, time]``, whose sum is searched.
+    scale
+        float32 ``[time]``: factor that gives unit variance in theory; 0 where there is no data.
+    gaps
+        Whether there is such a time.
+    boxcars
+        Widths, threshold and times.
+    work
+        float32 ``[5, time]``: written.
+    found
+        Is appended to.
+    """
+    line, sums, spare = work[0], work[1], work[2]
+    level, scatter = _add_parts(parts, scale, gaps, boxcars, spare, line)
+    if scatter == 0.0 or not (gaps or _comes_near(line, level, scatter, boxcars, sums, spare)):
+        return
+    _normalise(line, scale, gaps, level, scatter)
+    if not _may_reach(line, boxcars, sums, spare):
+        return
+    best, wide = work[3, : boxcars.times], work[4, : boxcars.times]
+    _best(line, scale, boxcars, sums, spare, best, wide)
+    for start in range(0, boxcars.times, boxcars.cell):
+        at = start
+        for t in range(start, min(start + boxcars.cell, boxcars.times)):
+            if best[t] > best[at]:
+                at = t
+        if best[at] >= boxcars.threshold:
+            found.append((number, boxcars.first + at, int(wide[at]), best[at]))
+
+
+@kernel
+def _add_parts(
+    parts: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    gaps: bool,
+    boxcars: Boxcars,
+    some: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> tuple[float, float]:
+    # Adds the parts; returns level and scatter, the latter 0 if there are no data.
+    for t in range(out.size):
+        out[t] = parts[0, t] * scale[t]
+    for p in range(1, parts.shape[0]):
+        part = parts[p]
+        for t in range(out.size):
+            out[t] += part[t] * scale[t]
+    used = out[boxcars.first : boxcars.first + boxcars.times]
+    if gaps:
+        valid = 0
+        for t in range(boxcars.first, boxcars.first + boxcars.times):
+            if scale[t] > 0.0:
+                some[valid] = out[t]
+                valid += 1
+        used = some[:valid]
+    if used.size == 0:
+        return 0.0, 0.0
+    if used.size < LEAST_ROWS:
+        return 0.0, 1.0
+    level, scatter = level_scatter(used, _SAMPLE)
+    return level, max(scatter, LEAST_SCATTER)
+
+
+@kernel
+def _normalise(line: NDArray[np.float32], scale: NDArray[np.float32], gaps: bool, level: float, scatter: float) -> None:
+    # Brings level and scatter to 0 and 1.
+    low, factor = np.float32(level), np.float32(1.0 / scatter)
+    for t in range(line.size):
+        line[t] = (line[t] - low) * factor
+    if gaps:
+        for t in range(line.size):
+            line[t] = line[t] if scale[t] > 0.0 else np.float32(0.0)
+
+
+@kernel
+def _comes_near(
+    line: NDArray[np.float32],
+    level: float,
+    scatter: float,
+    boxcars: Boxcars,
+    sums: NDArray[np.float32],
+    spare: NDArray[np.float32],
+) -> bool:
+    # Whether a boxcar may reach the threshold: few series come so near. A boxcar of width 2 w is two of width w, of
+    # which one has at least half of it: every other width tells of the next one too. The margin is for rounding: what
+    # passes is measured again.
+    limit = boxcars.threshold * scatter * (1.0 - 1e-4)
+    above = _pairs(line, np.float32(limit + level), np.float32(limit + 2 * level), sums)
+    octave = 3
+    while above == 0.0 and octave < boxcars.octaves:
+        w = 1 << octave
+        above = _quadruple(sums, w, np.float32(limit * math.sqrt(w / 2) + w * level), spare)
+        sums, spare = spare, sums
+        octave += 2
+    return bool(above > 0.0)
+
+
+@kernel
+def _pairs(line: NDArray[np.float32], one: np.float32, two: np.float32, wide: NDArray[np.float32]) -> np.float32:
+    # Sums of two times, and how many of them, and of the times, reach their limits.
+    above = np.float32(line[-1] >= one)
+    early, late = line[:-1], line[1:]
+    for t in range(early.size):
+        total = early[t] + late[t]
+        wide[t] = total
+        above += np.float32((total >= two) | (early[t] >= one))
+    return above
+
+
+@kernel
+def _quadruple(narrow: NDArray[np.float32], w: int, limit: np.float32, wide: NDArray[np.float32]) -> np.float32:
+    # Sums of w times out of sums of w / 4, and how many of them reach the limit.
+    above = np.float32(0.0)
+    h, count = w // 4, narrow.size - w + 1
+    one, two = narrow[:count], narrow[h : count + h]
+    three, four = narrow[2 * h : count + 2 * h], narrow[3 * h : count + 3 * h]
+    for t in range(count):
+        total = (one[t] + two[t]) + (three[t] + four[t])
+        wide[t] = total
+        above += np.float32(total >= limit)
+    return above
+
+
+@kernel
+def _may_reach(
+    line: NDArray[np.float32], boxcars: Boxcars, sums: NDArray[np.float32], spare: NDArray[np.float32]
+) -> bool:
+    # Whether any boxcar reaches the threshold with the least scatter it may have: almost no series does.
+    sums[:] = line
+    for octave in range(boxcars.octaves):
+        w = 1 << octave
+        if _double(sums, w, np.float32(boxcars.threshold * math.sqrt(w) * (1.0 - 1e-6)), spare) > 0.0:
+            return True
+        sums, spare = spare, sums
+    return False
+
+
+@kernel
+def _double(narrow: NDArray[np.float32], w: int, limit: np.float32, wide: NDArray[np.float32]) -> np.float32:
+    # Sums of w times out of sums of w / 2, and how many of them reach the limit.
+    above = np.float32(0.0)
+    h = w // 2
+    early, late = narrow[: narrow.size - w + 1], narrow[h : narrow.size - w + 1 + h]
+    for t in range(early.size):
+        total = early[t] + late[t] if h else early[t]
+        wide[t] = total
+        above += np.float32(total >= limit)
+    return above
+
+
+@kernel
+def _best(
+    line: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    boxcars: Boxcars,
+    sums: NDArray[np.float32],
+    spare: NDArray[np.float32],
+    best: NDArray[np.float32],
+    wide: NDArray[np.float32],
+) -> None:
+    # S/N and width of the best boxcar at each time.
+    first, count = boxcars.first, boxcars.times
+    best[:] = 0.0
+    wide[:] = 0.0
+    sums[:] = line
+    for octave in range(boxcars.octaves):
+        w = 1 << octave
+        if octave:
+            _double(sums, w, np.float32(np.inf), spare)
+            sums, spare = spare, sums
+        factor = np.float32(1.0 / _scatter(sums, scale, first, count, w, spare))
+        here = sums[first - w // 2 : first - w // 2 + count]
+        for t in range(count):
+            value = here[t] * factor
+            better = value > best[t]
+            best[t] = value if better else best[t]
+            wide[t] = np.float32(w) if better else wide[t]
+
+
+@kernel
+def _scatter(
+    sums: NDArray[np.float32], scale: NDArray[np.float32], first: int, count: int, w: int, some: NDArray[np.float32]
+) -> float:
+    theory = math.sqrt(w)
+    if w == 1 or count < LEAST_BOXCARS * w:
+        return theory
+    independent = 0
+    for t in range(first, first + count - w + 1, w):
+        if scale[t] > 0.0 and scale[t + w - 1] > 0.0:
+            some[independent] = sums[t]
+            independent += 1
+    if independent < LEAST_BOXCARS:
+        return theory
+    # One standard error less than measured: the greater of two estimates is otherwise always too great.
+    measured = level_scatter(some[:independent], _SAMPLE)[1] * (1.0 - math.sqrt(0.5 / independent))
+    return float(max(theory, measured))

@@ -1,0 +1,1 @@
+"""Vectors of eight floats, and masks of 64 bits."""

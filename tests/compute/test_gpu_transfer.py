@@ -1,0 +1,215 @@
+"""Windows go to a card and arrays come back while it computes; whoever does not wait for the other is found out."""
+
+import functools
+import inspect
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgefilter.compute import gpu_transfer
+from edgefilter.compute.gpu_transfer import Downward, Upward
+from edgefilter.pipeline.backend import Compute
+from edgefilter.pipeline.engine import Engine
+from edgefilter.sources.simulated.sky import VoltageSky
+from tests.helpers.emulator import streams
+from tests.helpers.emulator.gpu import EmulatedCard
+from tests.helpers.emulator.streams import RaceError
+from tests.pipeline.test_reducer import VOLTAGE, power, recorded
+
+
+def window(number, rows=40):
+    return np.random.default_rng(number).integers(0, 256, (rows, 4), np.uint8)
+
+
+def through(card, windows):
+    """Windows as a card finds them when it has computed with them, as a reducer takes them: the next one is staged.
+
+    The first one that is staged is given up.
+    """
+    found, wait = [], None
+    card.stage(window(99))
+    for at, samples in enumerate(windows):
+        for near in windows[at : at + 2]:
+            card.stage(near)
+        there = card.upload(samples)
+        computed = there + np.uint8(1)
+        del there
+        wait = card.fetch((computed,))
+        del computed
+        other = card.zeros(samples.shape, np.uint8)  # where memory was let go of
+        other += np.uint8(7)
+        found.append(wait()[0].copy() - np.uint8(1))
+    card.get(other)  # the host knows now of all that was sent
+    return found
+
+
+class LazyPool:
+    """Threads that work as late as they may: when someone waits for a piece, and on the forgotten ones at the end."""
+
+    def __init__(self, *_):
+        self.left = []
+
+    def submit(self, work, *arguments):
+        piece = SimpleNamespace(run=functools.partial(work, *arguments))
+        piece.result = functools.partial(self.result, piece)
+        self.left.append(piece)
+        return piece
+
+    def result(self, piece):
+        if piece in self.left:
+            last = piece is self.left[-1]
+            self.left.remove(piece)
+            piece.run()
+            while last and self.left:
+                self.left.pop(0).run()
+
+    def shutdown(self):
+        pass
+
+
+@pytest.fixture
+def late(monkeypatch):
+    monkeypatch.setattr(gpu_transfer, "PIECE_BYTES", 64)
+    monkeypatch.setattr(gpu_transfer, "ThreadPoolExecutor", LazyPool)
+    with EmulatedCard() as made:
+        yield made
+
+
+@pytest.mark.parametrize("rows", [40, 1 << 20])
+def test_windows_arrive_as_they_are(card, rows):
+    windows = [window(number, rows) for number in range(7)]
+    with card:
+        for samples, found in zip(windows, through(card, windows), strict=True):
+            np.testing.assert_array_equal(found, samples)
+
+
+def test_windows_arrive_however_late_the_threads_are(late):
+    windows = [window(number) for number in range(7)]
+    np.testing.assert_array_equal(through(late, windows), windows)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 3)), min_size=1, max_size=12))
+def test_whatever_was_staged_what_is_taken_is_there(steps):
+    """Windows that were staged and not taken, taken and not staged, and of other lengths."""
+    with EmulatedCard() as card:
+        for number, (staged, length) in enumerate(steps):
+            samples, given_up = window(number, 10 * length), window(-number % 1000, 10)
+            if staged:
+                card.stage(samples)
+                card.stage(given_up)
+            np.testing.assert_array_equal(card.get(card.upload(samples)), samples)
+
+
+def test_the_same_array_with_other_samples_is_copied_again(card):
+    samples = window(1)
+    with card:
+        for number in (2, 3, 4):
+            samples[:] = window(number)
+            np.testing.assert_array_equal(card.get(card.upload(samples)), samples)
+
+
+def test_cupy_takes_what_is_asked_of_it():
+    """The emulator takes the same; what CuPy's functions do can only be seen on a card."""
+    cupy = pytest.importorskip("cupy")
+    import cupyx
+
+    for function, arguments in (
+        (cupy.ndarray.get, ("stream=None", "out=None", "blocking=True")),
+        (cupy.ndarray.set, ("arr", "stream=None")),
+        (cupy.cuda.Stream.__init__, ("non_blocking=False",)),
+        (cupy.cuda.Event.__doc__, ("block", "disable_timing")),
+        (cupy.cuda.MemoryPool.set_limit, ("size=None",)),
+        (cupy.cuda.Device.use, ("self",)),
+    ):
+        told = function if isinstance(function, str) else function.__doc__
+        assert all(one in told for one in arguments), told
+    assert list(inspect.signature(cupyx.empty_pinned).parameters)[:2] == ["shape", "dtype"]
+    assert "where" in inspect.signature(cupy.copyto).parameters
+    assert {"order", "shape"} <= inspect.signature(cupy.zeros_like).parameters.keys()
+
+
+def nothing(*_):
+    pass
+
+
+GUARDS = {
+    "samples go where what computes has read those before": ("up", "wait_event"),
+    "samples are there, and pinned memory is read, when a piece is done": ("up", "synchronize"),
+    "what comes back has been computed": ("down", "wait_event"),
+    "what comes back has come": ("down", "synchronize"),
+    "a window waits for the threads of the one before": ("fill", "_wait_for_pieces"),
+    "a block waits for the threads of its window": ("take", "_wait_for_pieces"),
+}
+
+
+@pytest.mark.parametrize("guard", GUARDS)
+def test_a_guard_that_is_missing_is_noticed(late, monkeypatch, guard):
+    """Each of them is needed: without it, something is used by two, or arrives as something else."""
+    windows = [window(number) for number in range(8)]  # the last one goes where the first one was
+    way, how = GUARDS[guard]
+    deaf = [room._stream for room in late._up._rooms] if way == "up" else [late._down._stream]
+    if how == "_wait_for_pieces":
+        whole = getattr(gpu_transfer._Room, way)
+
+        def without(room, *samples):
+            with monkeypatch.context() as here:
+                here.setattr(room, how, nothing)
+                return whole(room, *samples)
+
+        monkeypatch.setattr(gpu_transfer._Room, way, without)
+    elif how == "wait_event":
+        for stream in deaf:
+            monkeypatch.setattr(stream, how, nothing)
+    else:
+        whole = streams.Event.synchronize
+        monkeypatch.setattr(streams.Event, how, lambda event: None if event.stream in deaf else whole(event))
+    with pytest.raises((RaceError, AssertionError)):
+        np.testing.assert_array_equal(through(late, windows), windows)
+
+
+def test_memory_that_comes_back_is_kept_so_long(late, monkeypatch):
+    monkeypatch.setattr(Downward, "_under_way", property(lambda _: (), nothing), raising=False)
+    with pytest.raises(RaceError, match="let go of"):
+        through(late, [window(1)])
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ to compile the CUDA sources for the host with")
+@pytest.mark.parametrize("voltage", [True, False])
+def test_the_next_window_is_under_way_before_a_block_is_reduced(monkeypatch, voltage):
+    from edgefilter.pipeline import backend
+    from edgefilter_kernels.cuda import raw
+    from tests.helpers.emulator import compiler
+
+    monkeypatch.setattr(raw, "module", compiler.module)
+    monkeypatch.setattr(backend, "Card", EmulatedCard)
+    plan, recording = recorded(VoltageSky(0.7, 4, rate=1_000_000, centre_mhz=400), VOLTAGE) if voltage else power()
+    done = []
+    for name in ("stage", "take"):
+        told = getattr(Upward, name)
+
+        def tell(self, samples, name=name, told=told):
+            done.append((name, id(samples)))
+            return told(self, samples)
+
+        monkeypatch.setattr(Upward, name, tell)
+    windows = []
+
+    def read(start, stop):
+        if stop - plan.samples_per_block >= recording.samples:
+            return None
+        windows.append(recording.read(start, stop))
+        return windows[-1]
+
+    with Engine(plan, nothing, "node", Compute("gpu")) as engine:
+        while (raw_samples := engine.window(read)) is not None:
+            engine.feed(raw_samples, ahead=read)
+        engine.finish()
+    numbers = {id(one.data): number for number, one in enumerate(windows)}
+    assert len(windows) == -(-recording.samples // plan.samples_per_block)  # each of them is read once
+    order = [(name, numbers[key]) for name, key in done]
+    for number in range(1, len(windows)):
+        assert order.index(("stage", number)) < order.index(("take", number - 1))

@@ -1,0 +1,42 @@
+"""Threads share the ranges of an axis."""
+
+import threading
+
+import pytest
+
+from edgefilter.compute.threads import Workers
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize(("count", "align", "pieces"), [(0, 1, 1), (1, 1, 4), (100, 1, 1), (100, 8, 4), (5, 64, 2)])
+def test_ranges_cover_all_once_and_are_cut_where_they_may_be(threads, count, align, pieces):
+    seen = []
+    with Workers(threads) as workers:
+        workers.over(count, lambda start, stop: seen.append((start, stop)), align, pieces)
+    assert [n for start, stop in sorted(seen) for n in range(start, stop)] == list(range(count))
+    assert all(start % align == 0 for start, _ in seen)
+
+
+def test_a_failure_is_raised_when_nothing_works_any_more():
+    begun, done = threading.Event(), []
+
+    def run(start, stop):
+        if start == 0:
+            begun.wait(10)
+            raise ValueError("first")
+        begun.set()
+        done.append(stop)
+
+    with Workers(2) as workers:
+        with pytest.raises(ValueError, match="first"):
+            workers.over(8, run, pieces=4)
+        assert sum(done) == sum(range(2, 9))
+        assert workers.beside(lambda: 3)() == 3
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_work_of_another_kind_goes_on_beside(threads):
+    with Workers(threads) as workers:
+        result = workers.beside(lambda: "judged")
+        workers.over(4, lambda start, stop: None)
+        assert result() == "judged"

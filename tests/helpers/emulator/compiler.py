@@ -1,0 +1,117 @@
+"""Runs the CUDA sources on the host: the same text, compiled by g++ behind a small shim."""
+
+import ctypes
+import functools
+import hashlib
+import mmap
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from edgefilter_kernels.cuda import raw
+from tests.helpers.emulator.gpu import OnCard, here
+
+_SHIM = Path(__file__).parent / "shim.h"
+# Fortified, a jump from fiber to fiber is taken for an error.
+_OPTIONS = ("-O2", "-w", "-shared", "-fPIC", "-std=c++17", "-U_FORTIFY_SOURCE")
+_KERNEL = re.compile(r'extern "C" __global__ void (\w+)\(([^)]*)\)')
+_TYPES = {
+    "int": np.int32,
+    "long long": np.int64,
+    "float": np.float32,
+    "double": np.float64,
+    "unsigned short": np.uint16,
+    "short": np.int16,
+    "signed char": np.int8,
+    "unsigned char": np.uint8,
+    "bool": np.bool_,
+    "float2": np.complex64,
+}
+_C = ctypes.CDLL(None)
+_GRID, _BLOCK, _THREADS = ((1 << 31) - 1, 65535, 65535), (1024, 1024, 64), 256
+"""What a launch may ask for; of threads, what the test of the compiled kernels takes."""
+
+
+@functools.cache
+def _folder():
+    return tempfile.TemporaryDirectory(prefix="edgefilter-emulator-")
+
+
+@functools.cache
+def module(source, defines):
+    """As ``raw.module``: of functions that take NumPy arrays, C-contiguous, and scalars of the C type."""
+    return _Module(source, defines)
+
+
+class _Module:
+    def __init__(self, source, defines):
+        macros = [f"#define {key} {value}" for key, value in defines]
+        code = [f'#include "{_SHIM}"', *macros, raw.text(source)]
+        self._kinds = {}
+        for name, parameters in _KERNEL.findall(code[-1]):
+            kinds = [re.sub(r"\w+$|__restrict__|const ", "", one.strip()).strip() for one in parameters.split(",")]
+            values = ", ".join(
+                f"({kind})arguments[{i}]" if kind.endswith("*") else f"*({kind}*)arguments[{i}]"
+                for i, kind in enumerate(kinds)
+            )
+            code.append(
+                f'extern "C" const char* run_{name}(const int* size, void** arguments)\n'
+                f"{{ return run(size, size + 3, [=] {{ {name}({values}); }}); }}"
+            )
+            self._kinds[name] = kinds
+        stem = Path(_folder().name) / hashlib.sha256("\n".join(code).encode()).hexdigest()
+        stem.with_suffix(".cpp").write_text("\n".join(code))
+        subprocess.run(["g++", *_OPTIONS, "-o", f"{stem}.so", f"{stem}.cpp"], check=True)
+        self._library = ctypes.CDLL(f"{stem}.so")
+
+    def get_function(self, name):
+        return functools.partial(self._run, name)
+
+    def _run(self, name, grid, block, args, shared_mem):
+        assert shared_mem == 0
+        for sizes, most in ((grid, _GRID), (block, _BLOCK)):
+            assert all(0 < one <= limit for one, limit in zip(sizes, most, strict=False)), (name, sizes)
+        assert np.prod(block) <= _THREADS
+        size = np.ones(6, np.int32)
+        size[: len(grid)], size[3 : 3 + len(block)] = grid, block
+        held, fenced = [], {}
+        for kind, value in zip(self._kinds[name], args, strict=True):
+            if kind.endswith("*"):
+                assert isinstance(value, OnCard)
+                assert value.flags.c_contiguous
+                here(value)
+                # Structures, and bytes that are packed numbers, are arrays of another type here.
+                assert value.dtype == _TYPES.get(kind[:-1].strip(), value.dtype), (name, kind, value.dtype)
+            else:
+                assert isinstance(value, np.generic)
+                assert value.dtype == _TYPES[kind]
+            if kind.endswith("*"):  # of those that are given twice there is one
+                held.append(fenced.setdefault((value.ctypes.data, value.nbytes), _Fenced(value)).address)
+            else:
+                held.append(np.asarray(value))
+        pointers = (ctypes.c_void_p * len(held))(*(one if isinstance(one, int) else one.ctypes.data for one in held))
+        run = getattr(self._library, f"run_{name}")
+        run.restype = ctypes.c_char_p
+        fault = run(size.ctypes.data_as(ctypes.c_void_p), pointers)
+        assert fault is None, f"{name}: {fault.decode()}"
+        for one in fenced.values():
+            one.take_back()
+
+
+class _Fenced:
+    """A copy of an array that ends where memory ends: who goes further dies as on a card, and Python says where."""
+
+    def __init__(self, array):
+        self._array = array
+        size = -(-max(array.nbytes, 1) // mmap.PAGESIZE) * mmap.PAGESIZE
+        self._room = mmap.mmap(-1, size + mmap.PAGESIZE)
+        end = ctypes.addressof(ctypes.c_char.from_buffer(self._room)) + size
+        assert _C.mprotect(ctypes.c_void_p(end), mmap.PAGESIZE, 0) == 0
+        self.address = end - array.nbytes
+        ctypes.memmove(self.address, array.ctypes.data, array.nbytes)
+
+    def take_back(self):
+        ctypes.memmove(self._array.ctypes.data, self.address, self._array.nbytes)

@@ -1,0 +1,124 @@
+"""Fuzz what arrives at a node: any message, mutated by coverage, through the inlet into a ring.
+
+``pip install atheris`` into an environment of your own, then ``python -m tests.helpers.fuzz_frames
+-max_total_time=600``. It stops at the first message that raises, or that leaves in the ring what no good frame said.
+tests/node/receiver/test_fuzz.py feeds the same target with hypothesis, in every check.
+"""
+
+import atexit
+import sys
+import tempfile
+import zlib
+from fractions import Fraction
+from pathlib import Path
+
+from edgefilter.core.errors import WireError
+from edgefilter.core.stream import Encoding, Kind, Stream
+from edgefilter.node.receiver.zmq_input import Inlet, InletSettings
+from edgefilter.node.ring import Policy, RingReader, RingWriter
+from edgefilter.sources.live.zmq_wire import (
+    HEADER_BYTES,
+    MessageKind,
+    pack_end,
+    pack_frame_header,
+    pack_stream,
+    parse_message,
+)
+
+STREAM = Stream("fuzz", Kind.POWER, 0, Fraction(1000), 8, 1e8, 1e6, ("I",), 8, Encoding.UNSIGNED)
+
+
+class Target:
+    """An inlet without a sender, a ring that drops the oldest, and what the ring must hold."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ring = folder / "ring"
+        settings = InletSettings("fuzz", f"ipc://{folder}/endpoint", ring=str(self._make()), max_gap_seconds=10.0)
+        self.inlet = Inlet(settings, lambda stream: None)
+        self.reader = RingReader.attach(self.ring, "reader", hold=False)
+        self.said: dict[int, bytes] = {}
+
+    def _make(self) -> Path:
+        RingWriter.create(self.ring, STREAM, 1, Policy.DROP_OLDEST).close()
+        return self.ring
+
+    def take(self, message: bytes) -> None:
+        """Take one message in and compare the ring with what was said."""
+        before = self.inlet.counters.samples
+        first_decided, ended = self.reader.final, self.reader.last is not None
+        self.inlet._take(memoryview(message))
+        written = self.inlet.counters.samples - before
+        try:
+            header, payload = parse_message(message)
+        except WireError:
+            assert written == 0
+            return
+        if written:
+            assert header.kind is MessageKind.FRAME
+            assert not ended
+            for sample in range(
+                max(header.start, first_decided if self.said else header.start), header.start + header.samples
+            ):
+                at = (sample - header.start) * STREAM.sample_bytes
+                self.said.setdefault(sample, bytes(payload[at : at + STREAM.sample_bytes]))
+        self.compare()
+
+    def compare(self) -> None:
+        """Check every sample that the ring holds."""
+        tail = self.reader.tail
+        self.said = {sample: data for sample, data in self.said.items() if sample >= tail}
+        stop = min(self.reader.final, self.reader.head)
+        if stop <= tail:
+            return
+        chunk = self.reader.read(tail, stop)
+        for at, there in enumerate(chunk.valid()):
+            assert there == (tail + at in self.said)
+            assert not there or bytes(chunk.data[at]) == self.said[tail + at]
+
+
+def seeds() -> list[bytes]:
+    """Messages of every kind to begin with."""
+    frames = [pack_frame_header(STREAM, start, 10) + bytes(range(80)) for start in (0, 10, 500, 1 << 40)]
+    return [pack_stream(STREAM), pack_end(STREAM, 1000), *frames]
+
+
+def signed(data: bytes) -> bytes:
+    """Give a message a header checksum that fits, so that mutations get beyond it."""
+    if len(data) < HEADER_BYTES:
+        return data
+    return data[: HEADER_BYTES - 4] + zlib.crc32(data[: HEADER_BYTES - 4]).to_bytes(4, "little") + data[HEADER_BYTES:]
+
+
+def main() -> None:
+    import atheris
+
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    corpus = Path(folder.name) / "corpus"
+    corpus.mkdir()
+    for number, seed in enumerate(seeds()):
+        (corpus / str(number)).write_bytes(seed)
+    target: list[Target] = []
+
+    def one(data: bytes) -> None:
+        # A ring that has ended takes nothing any more: begin anew.
+        if not target or target[0].reader.last is not None:
+            for old in target:
+                old.inlet.close()
+                old.reader.close()
+                old.ring.unlink()
+            target[:] = [Target(Path(folder.name))]
+            target[0].take(seeds()[2])
+        target[0].take(data)
+
+    def mutate(data: bytes, size: int, seed: int) -> bytes:
+        mutated = atheris.Mutate(data, size)
+        return signed(mutated) if seed % 8 else mutated
+
+    atheris.instrument_all()
+    atheris.Setup([*sys.argv, str(corpus)], one, custom_mutator=mutate)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Stores for tests: a dict, and wrappers that are slow or fail."""
+
+import random
+import threading
+import time
+from collections.abc import Iterator, Sequence
+
+import pyarrow.fs as pafs
+
+from edgefilter.core.errors import ConflictError, StoreError, UnavailableError
+from edgefilter.products.base import Product
+from edgefilter.store.base import Listed, Store, check_name
+
+
+class DictStore:
+    """The simplest thing that keeps the promise."""
+
+    location = "dict"
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.guard = threading.Lock()
+
+    def put(self, product: Product) -> None:
+        check_name(product.name)
+        with self.guard:
+            if self.objects.setdefault(product.name, product.content) != product.content:
+                raise ConflictError(f"{product.name} is there with other content, which stays as it is")
+
+    def get(self, name: str) -> bytes:
+        check_name(name)
+        if name not in self.objects:
+            raise StoreError(f"holds no {name}")
+        return self.objects[name]
+
+    def listing(self, prefix: str = "") -> Iterator[Listed]:
+        for name in sorted(self.objects):
+            if name.startswith(prefix):
+                yield Listed(name, len(self.objects[name]), 0.0)
+
+    def names(self, prefix: str = "") -> Iterator[str]:
+        return (item.name for item in self.listing(prefix))
+
+    def folders(self, prefix: str) -> list[str]:
+        inside = (name.removeprefix(prefix).partition("/") for name in self.names(prefix))
+        return sorted({f"{prefix}{folder}/" for folder, slash, _ in inside if slash})
+
+    def delete(self, names: Sequence[str]) -> None:
+        for name in names:
+            self.objects.pop(name, None)
+
+    def files(self) -> pafs.FileSystem:
+        files, _ = pafs.FileSystem.from_uri("mock:///")
+        for name, content in self.objects.items():
+            files.create_dir(name.rpartition("/")[0], recursive=True)
+            with files.open_output_stream(name) as file:
+                file.write(content)
+        return files
+
+    def url(self, name: str) -> str:
+        return name
+
+
+class Wrapper:
+    """Passes everything on."""
+
+    def __init__(self, inner: Store) -> None:
+        self.inner = inner
+
+    @property
+    def location(self) -> str:
+        return self.inner.location
+
+    def put(self, product: Product) -> None:
+        self.inner.put(product)
+
+    def get(self, name: str) -> bytes:
+        return self.inner.get(name)
+
+    def listing(self, prefix: str = "") -> Iterator[Listed]:
+        return self.inner.listing(prefix)
+
+    def names(self, prefix: str = "") -> Iterator[str]:
+        return self.inner.names(prefix)
+
+    def folders(self, prefix: str) -> list[str]:
+        return self.inner.folders(prefix)
+
+    def delete(self, names: Sequence[str]) -> None:
+        self.inner.delete(names)
+
+    def files(self) -> pafs.FileSystem:
+        return self.inner.files()
+
+    def url(self, name: str) -> str:
+        return self.inner.url(name)
+
+
+class SlowStore(Wrapper):
+    """Takes its time."""
+
+    def __init__(self, inner: Store, seconds: float) -> None:
+        super().__init__(inner)
+        self.seconds = seconds
+
+    def put(self, product: Product) -> None:
+        time.sleep(self.seconds)
+        super().put(product)
+
+    def get(self, name: str) -> bytes:
+        time.sleep(self.seconds)
+        return super().get(name)
+
+
+class FailingStore(Wrapper):
+    """Fails before or after it has stored, as the dice say."""
+
+    def __init__(self, inner: Store, seed: int, often: float = 0.5) -> None:
+        super().__init__(inner)
+        self.dice = random.Random(seed)
+        self.often = often
+        self.failures = 0
+
+    def put(self, product: Product) -> None:
+        before, after = (self.dice.random() < self.often / 2 for _ in range(2))
+        self.failures += before or after
+        if before:
+            raise UnavailableError("nothing came through")
+        super().put(product)
+        if after:
+            raise UnavailableError("stored, but the answer was lost")

@@ -1,0 +1,326 @@
+"""The twins of the search's kernels against the CPU's, on small and odd shapes."""
+
+import numpy as np
+import pytest
+
+from edgefilter_kernels.cuda.filterbank import integrate as card_integrate
+from edgefilter_kernels.cuda.search import band_occupancy as card_breadth
+from edgefilter_kernels.cuda.search import boxcar as card_boxcar
+from edgefilter_kernels.cuda.search import dedisperse as card_dedisperse
+from edgefilter_kernels.cuda.search import normalise as card_whiten
+from edgefilter_kernels.filterbank import integrate
+from edgefilter_kernels.search import band_occupancy, boxcar, normalise
+from tests.reference.search import dedisperse as reference_dedisperse
+from tests.reference.search import normalise as reference_whiten
+
+# S/N: sums in another order. Level and scatter of a series come from up to thousands of values, summed in double
+# precision here and in single there, in runs of 1024, eight or more at a time: 128 roundings of 6e-8 at most.
+SNR = 1e-5
+
+
+def rows(rng, shape, full, lost):
+    weight = rng.integers(1, full + 1, shape).astype(np.uint16)
+    weight[rng.random(shape) < lost] = 0
+    power = rng.normal(100, 5 / np.sqrt(np.maximum(weight, 1))).astype(np.float32)
+    for bad in (1e6, np.nan, -np.inf):
+        power[rng.random(shape) < 0.01] = bad
+    return power, weight
+
+
+@pytest.mark.parametrize("full", [1, 3, 100])
+@pytest.mark.parametrize("lost", [0.0, 0.3, 0.97, 1.0])
+@pytest.mark.parametrize(
+    ("times", "channels", "first"), [(1, 1, 0), (15, 9, 1), (200, 40, 0), (257, 33, 1), (1024, 8, 0)]
+)
+def test_whitened_bytes_are_those_of_the_cpu(card, full, lost, times, channels, first):
+    rng = np.random.default_rng(times)
+    power, weight = rows(rng, (times, channels), full, lost)
+    start = channels // 4
+    there, here = np.full((2, 2, channels, times - first), 99, np.int8)
+    normalise.whiten(power, weight, full, first, start, channels, *there)
+    value, share = card.put(here[0]), card.put(here[1])
+    card_whiten.whiten(card.put(power), card.put(weight), full, first, start, channels, value, share)
+    np.testing.assert_array_equal(card.get(share), there[1])
+    # The CPU's compiler may contract a product and a sum of the scatter: a value that lies at a half then rounds to
+    # the other side. The sums themselves are the same, bit for bit.
+    off = card.get(value).astype(int) - there[0]
+    assert abs(off).max(initial=0) <= 1
+    assert np.count_nonzero(off) <= 1e-4 * off.size
+    assert (card.get(value)[:start] == 99).all()  # not asked for
+    for c in range(start, channels):
+        expected, _ = reference_whiten.whiten(power[:, c], weight[:, c], full, first)
+        assert (abs(card.get(value)[c].astype(int) - expected) <= 1).all()
+
+
+@pytest.mark.parametrize("kind", ["few bits", "constant", "faint", "bright", "endless", "heavy", "zeros of both signs"])
+@pytest.mark.parametrize("lost", [0.0, 0.97])
+def test_odd_channels_are_those_of_the_cpu(card, kind, lost):
+    rng = np.random.default_rng(4)
+    shape, full = (1031, 9), 4
+    power, weight = rng.normal(100, 5, shape), np.where(rng.random(shape) < lost, 0, full).astype(np.uint16)
+    power = {
+        "few bits": (rng.random(shape) < 0.2) + 3.0,
+        "constant": np.full(shape, 0.1),
+        "faint": power * 1e-42,
+        "bright": power * 1e22,
+        "endless": np.minimum(power * np.where(rng.random(shape) < 0.1, 3e36, 1), 3.4e38),
+        "zeros of both signs": np.copysign(0.0, rng.normal(size=shape)),
+    }.get(kind, power).astype(np.float32)
+    if kind == "heavy":  # more than a complete row has: bytes overflow
+        weight[rng.random(shape) < 0.1] = 65535
+    there, here = np.full((2, 2, *shape[::-1]), 99, np.int8)
+    normalise.whiten(power, weight, full, 0, 0, shape[1], *there)
+    value, share = card.put(here[0]), card.put(here[1])
+    card_whiten.whiten(card.put(power), card.put(weight), full, 0, 0, shape[1], value, share)
+    np.testing.assert_array_equal(card.get(share), there[1])
+    off = (card.get(value) - there[0]).view(np.int8)  # that overflow too
+    assert abs(off.astype(int)).max() <= 1
+    assert np.count_nonzero(off) <= 1e-4 * off.size
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 500])
+def test_level_and_scatter_are_those_of_the_cpu(card, count):
+    values = np.random.default_rng(count).normal(3, 2, count).astype(np.float32)
+    values[: count // 50] += 100
+    np.testing.assert_allclose(
+        card_whiten.level_scatter(card.put(values), 64), normalise.level_scatter(values, 64), rtol=SNR, atol=1e-6
+    )
+    if count:
+        assert card_whiten.median(card.put(values)) == normalise.median(values)
+
+
+@pytest.mark.parametrize("times", [0, 1, 300])
+def test_coarser_times_are_those_of_the_cpu(card, times):
+    value = np.random.default_rng(times).integers(-127, 128, (5, 2 * times)).astype(np.int8)
+    here, out = np.empty((5, times), np.int8), card.put(np.empty((5, times), np.int8))
+    normalise.halve(value, here)
+    card_whiten.halve(card.put(value), out)
+    np.testing.assert_array_equal(card.get(out), here)
+    normalise.widest(abs(value), 2, here)
+    card_whiten.widest(card.put(abs(value)), 2, out)
+    np.testing.assert_array_equal(card.get(out), here)
+
+
+@pytest.mark.parametrize("length", [0, 1, 70, 1024, 1100])
+@pytest.mark.parametrize("extreme", [False, True])
+def test_sums_along_tracks_are_the_reference_to_the_last_count(card, length, extreme):
+    rng = np.random.default_rng(length)
+    edges = np.array([0, 1, 4, 36, 68, 69])  # one channel, and as many as a sub-band may hold
+    power = (
+        np.full((69, length + 70), -128, np.int8) if extreme else rng.integers(-128, 128, (69, length + 70), np.int8)
+    )
+    begin = rng.integers(0, 60, (3, 69))
+    expected = np.empty((3, 5, length + 10), np.int16)
+    sums = card.put(np.full_like(expected, 9))
+    reference_dedisperse.add_channels(power, edges, begin, expected)
+    card_dedisperse.add_channels(card.put(power), card.put(edges), card.put(begin), sums)
+    np.testing.assert_array_equal(card.get(sums), expected)
+    parts, begin = np.array([0, 1, 5]), rng.integers(0, 11, (4, 5))
+    series = np.empty((4, 2, length), np.float32)
+    out = card.put(np.full_like(series, np.nan))
+    reference_dedisperse.add_subbands(expected[2], parts, begin, series)
+    card_dedisperse.add_subbands(sums[2], card.put(parts), card.put(begin), out)
+    np.testing.assert_array_equal(card.get(out), series)
+
+
+def test_what_cannot_be_summed_is_refused(card):
+    power, begin, out = (
+        card.put(np.zeros(shape, kind)) for shape, kind in (((4, 20), "i1"), ((1, 4), "i8"), ((1, 2, 9), "i2"))
+    )
+    edges = card.put(np.array([0, 2, 4]))
+    with pytest.raises(ValueError, match="int8"):
+        card_dedisperse.add_channels(power.astype(np.int16), edges, begin, out)
+    with pytest.raises(ValueError, match="contiguous"):
+        card_dedisperse.add_channels(power[:, ::2], edges, begin, out)
+    with pytest.raises(ValueError, match="shapes"):
+        card_dedisperse.add_channels(power, edges[1:], begin, out)
+    with pytest.raises(ValueError, match="int16"):
+        card_dedisperse.add_subbands(power, edges, begin, out)
+
+
+@pytest.mark.parametrize(("count", "octaves"), [(40, 6), (300, 1), (500, 4), (4200, 6), (9000, 12)])
+@pytest.mark.parametrize("gaps", [False, True])
+def test_peaks_are_those_of_the_cpu(card, count, octaves, gaps):
+    rng = np.random.default_rng(count)
+    room = max(20, 1 << octaves >> 2)
+    series = rng.normal(size=(3, count + 2 * room + 1)).astype(np.float32)
+    series += np.repeat(rng.normal(size=(3, 1 + series.shape[1] // 64)), 64, axis=1)[:, : series.shape[1]] * 0.2  # red
+    for line in series:
+        for width in (1, 5, 20):
+            at = rng.integers(room, count)
+            line[at : at + width] += 20 / np.sqrt(width)
+    scale = rng.uniform(0.8, 1.2, -(-series.shape[1] // 8)).astype(np.float32)
+    if gaps:
+        scale[rng.random(len(scale)) < 0.2] = 0
+    part = rng.normal(size=series.shape).astype(np.float32)
+    parts, trials = np.ascontiguousarray(np.stack([part, series - part, part], axis=1)), np.array([2, 0])
+    boxcars = boxcar.Boxcars(room, count, octaves, 5.0, 32)
+    there = boxcar.boxcar_peaks(parts, trials, (0, 2), scale, 8, boxcars)
+    found = card_boxcar.boxcar_peaks(card.put(parts), card.put(trials), (0, 2), card.put(scale), 8, boxcars)
+    here = [card.get(column) for column in found]
+    assert len(there[0]) >= 2
+    assert [column.dtype for column in here] == [column.dtype for column in there]
+    assert (abs(there[3] / 5.0 - 1) > SNR).all()  # none lies in the guard band, by the choice of seeds
+    for one, other in zip(here[:3], there[:3], strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_allclose(here[3], there[3], rtol=SNR)
+
+
+def test_a_pulse_that_only_the_widest_boxcars_see_is_found_wherever_it_is(card):
+    """A look at the doubled sums decides which series are measured at all: there, nothing narrower helps."""
+    rng = np.random.default_rng(5)
+    count, octaves, width = 9000, 10, 512
+    room = (1 << octaves) // 4
+    starts = [0, 1500, 1800, 2040, 3000, 3600, 4000, 5000, 6100, 8400]
+    series = rng.normal(size=(len(starts), 1, count + 2 * room)).astype(np.float32)
+    for line, start in zip(series[:, 0], starts, strict=True):
+        line[room + start : room + start + width] += 9 / np.sqrt(width)
+    scale, trials = np.ones(-(-series.shape[2] // 8), np.float32), np.arange(len(starts))
+    boxcars = boxcar.Boxcars(room, count, octaves, 7.0, 32)
+    there = boxcar.boxcar_peaks(series, trials, (0, 1), scale, 8, boxcars)
+    found = card_boxcar.boxcar_peaks(card.put(series), card.put(trials), (0, 1), card.put(scale), 8, boxcars)
+    assert set(there[0].tolist()) == set(trials.tolist())
+    assert there[2].min() >= 256
+    assert (abs(there[3] / 7.0 - 1) > SNR).all()
+    for one, other in zip(found[:3], there[:3], strict=True):
+        np.testing.assert_array_equal(card.get(one), other)
+
+
+def test_a_pulse_between_two_dips_is_found(card):
+    """Sums of two, of which threads that run ahead would take what lies beside the pulse."""
+    series = np.random.default_rng(7).normal(size=(2, 1, 304)).astype(np.float32)
+    series[1, 0, 100:112] = -5
+    series[1, 0, 105:107] = 6
+    scale, trials, boxcars = np.ones(38, np.float32), np.arange(2), boxcar.Boxcars(2, 300, 3, 7.0, 32)
+    there = boxcar.boxcar_peaks(series, trials, (0, 1), scale, 8, boxcars)
+    found = card_boxcar.boxcar_peaks(card.put(series), card.put(trials), (0, 1), card.put(scale), 8, boxcars)
+    assert [column.tolist() for column in there[:3]] == [[1], [106], [2]]
+    for one, other in zip(found[:3], there[:3], strict=True):
+        np.testing.assert_array_equal(card.get(one), other)
+
+
+def test_how_many_blocks_there_are_changes_nothing(card, monkeypatch):
+    """One takes many series and peaks, one after another: loud ones, silent ones, and some without data."""
+    rng = np.random.default_rng(9)
+    scales = card.put(np.repeat(np.array([[1.0], [0.0]], np.float32), 75, axis=1))
+    series = rng.normal(size=(9, 1, 600)).astype(np.float32)
+    for line in series[::2, 0]:
+        for at in rng.integers(20, 560, 4):
+            line[at : at + 9] += 4
+    items = np.array([[row, 0, 1, row % 3 == 1, 0, 30] for row in range(9)], np.int32)
+    power, share = rng.integers(-20, 60, (30, 700)).astype(np.int8), np.full((30, 88), 64, np.int8)
+    given = series, items, power, share, rng.integers(0, 60, (9, 30))
+
+    def search():
+        lines, some, value, valid, track = map(card.put, given)
+        found = card_boxcar.find_peaks(lines, some, scales, 8, boxcar.Boxcars(20, 560, 4, 6.0, 32))
+        left = card_breadth.breadths(value, valid, 8, track, 0.25, some, found)
+        count = int(found.filled[0])
+        table = np.vstack([card.get(found.table[:, :count]), card.get(left[:count]).view(np.int64)])
+        return table[:, np.lexsort(table[1::-1])]
+
+    wide = search()
+    assert set(wide[0]) == {0, 2, 6, 8}  # every other one is loud, every third one has no data
+    for module in (card_boxcar, card_breadth):
+        monkeypatch.setattr(module, "SCRATCH_BYTES", 0)
+    np.testing.assert_array_equal(search(), wide)
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_peaks_of_series_that_are_mostly_0_are_those_of_the_cpu(card, gaps):
+    """More than half of the values are the same: nothing is cut where level and scatter are measured."""
+    rng = np.random.default_rng(8)
+    series = (8 * (rng.random((2, 1, 1100)) < 0.1)).astype(np.float32)
+    series[0, 0, 500:516] = 20
+    scale, trials, boxcars = np.full(138, 0.25, np.float32), np.arange(2), boxcar.Boxcars(20, 1050, 5, 5.0, 32)
+    scale[30:40] = not gaps
+    there = boxcar.boxcar_peaks(series, trials, (0, 1), scale, 8, boxcars)
+    found = card_boxcar.boxcar_peaks(card.put(series), card.put(trials), (0, 1), card.put(scale), 8, boxcars)
+    assert 0 in there[0]
+    for one, other in zip(found[:3], there[:3], strict=True):
+        np.testing.assert_array_equal(card.get(one), other)
+    np.testing.assert_allclose(card.get(found[3]), there[3], rtol=SNR)
+
+
+def test_a_series_without_data_is_silent_and_every_cell_of_a_loud_one_is_reported(card):
+    series = np.random.default_rng(0).normal(size=(3, 1, 4200)).astype(np.float32)
+    series[:, :, 8::32] += 100
+    boxcars = boxcar.Boxcars(2, 4096, 2, 7.0, 32)
+
+    def search(factor, trials=3):
+        scale = card.put(np.full(525, factor, np.float32))
+        found = card_boxcar.boxcar_peaks(card.put(series), card.put(np.arange(trials)), (0, 1), scale, 8, boxcars)
+        return [card.get(column) for column in found]
+
+    trial, time, width, snr = search(1.0)
+    assert len(trial) == 3 * 128
+    assert (np.diff(trial) >= 0).all()
+    assert ((time % 32 == 8) & (width == 1) & (snr > 50)).all()
+    assert len(search(0.0)[0]) == 0
+    assert len(search(1.0, trials=0)[0]) == 0
+
+
+def test_boxcars_that_leave_the_series_are_refused(card):
+    series, trials = card.put(np.zeros((1, 1, 64), np.float32)), card.put(np.arange(1))
+    for scale, parts, boxcars, message in (
+        (8, (0, 1), (4, 40, 5, 6.0, 32), "leave"),
+        (7, (0, 1), (8, 8, 5, 6.0, 32), "scale"),
+        (8, (0, 2), (8, 8, 2, 6.0, 32), "parts"),
+    ):
+        factor = card.put(np.ones(scale, np.float32))
+        with pytest.raises(ValueError, match=message):
+            card_boxcar.boxcar_peaks(series, trials, parts, factor, 8, boxcar.Boxcars(*boxcars))
+    for odd in (series[0, 0], series[:, :, ::2], series.astype(np.float64)):
+        with pytest.raises(ValueError, match="series must be"):
+            card_boxcar.boxcar_peaks(odd, trials, (0, 1), factor, 8, boxcar.Boxcars(8, 8, 2, 6.0, 32))
+
+
+@pytest.mark.parametrize("count", [0, 1, 40])
+@pytest.mark.parametrize("lost", [False, True])
+def test_breadths_are_those_of_the_cpu(card, count, lost):
+    rng = np.random.default_rng(0)
+    power = np.rint(8 * rng.normal(size=(24, 96)) + 16).astype(np.int8)
+    share = np.full((24, 12), 64, np.int8)
+    share[slice(None) if lost else rng.integers(0, 24, 5)] = 0
+    power[share[:, 0] == 0] = 0
+    track, trial, start = rng.integers(0, 20, (3, 24)), rng.integers(0, 3, count), rng.integers(0, 40, count)
+    width, snr = 1 << rng.integers(0, 5, count), rng.uniform(0, 20, count).astype(np.float32)
+    there = band_occupancy.breadth(power, share, 8, track, 0.25, trial, start, width, snr)
+    here = card_breadth.breadth(
+        card.put(power), card.put(share), 8, card.put(track), 0.25, *map(card.put, (trial, start, width, snr))
+    )
+    # The same sums in double precision, where the CPU's compiler may change their order.
+    np.testing.assert_allclose(card.get(here), there, rtol=1e-9, atol=1e-9)
+
+
+def test_a_wide_band_of_large_counts_is_that_of_the_cpu(card):
+    """2^31 counts and more in all."""
+    channels, width = 8400, 2048
+    power, share = np.full((channels, width), 127, np.int8), np.full((channels, width // 8), 64, np.int8)
+    given = np.zeros((1, channels), np.int64), 0.25, np.zeros(1, np.int64), np.zeros(1, np.int64), np.full(1, width)
+    arrays = power, share, 8, *given, np.full(1, 1e4, np.float32)
+    there = band_occupancy.breadth(*arrays)
+    here = card_breadth.breadth(*(card.put(one) if isinstance(one, np.ndarray) else one for one in arrays))
+    np.testing.assert_allclose(card.get(here), there, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("products", [1, 2, 3, 4])
+@pytest.mark.parametrize(
+    ("times", "cells", "extent"), [(1, 1, (0, 1)), (4, 5, (3, 17)), (3, 4, (4, 4)), (5, 1, (0, 5)), (37, 3, (5, 100))]
+)
+def test_rows_and_accounts_are_those_of_the_cpu(card, products, times, cells, extent):
+    rng = np.random.default_rng(products)
+    shape = times * cells, 131
+    power = rng.normal(10, 3, (*shape, products)).astype(np.float32)
+    flags = np.where(rng.random(shape) < 0.3, rng.integers(1, 64, shape), 0).astype(np.uint16)
+    matrix = rng.integers(-2, 3, (products, products)).astype(np.float64)
+    there, sums = (integrate.zero_sums(products, times, shape[1], 6) for _ in range(2))
+    here = integrate.Sums(*map(card.put, sums))
+    integrate.integrate(power, flags, matrix, extent, there, 0, len(there.total))
+    parts = len(sums.total)
+    for start, stop in ((0, parts // 3), (parts // 3, parts // 3), (parts // 3, parts)):
+        card_integrate.integrate(card.put(power), card.put(flags), card.put(matrix), extent, here, start, stop)
+    for one, other in zip(here, there, strict=True):
+        np.testing.assert_array_equal(card.get(one), other)
+    with pytest.raises(ValueError, match="lie outside"):
+        card_integrate.integrate(card.put(power), card.put(flags), card.put(matrix), extent, here, 0, parts + 1)

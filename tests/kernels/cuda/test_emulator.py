@@ -1,0 +1,76 @@
+"""The emulator finds what a card would not forgive."""
+
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgefilter_kernels.cuda import raw
+from tests.helpers.emulator import compiler
+from tests.helpers.emulator.gpu import there
+
+THREADS = 64
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def run(card, monkeypatch):
+    """Run a kernel's body by one block of 64 threads; ``out`` is int32 [64]."""
+    if raw.module is not compiler.module:
+        pytest.skip("a card finds no faults")
+
+    def run(body, before=""):
+        code = f'{before}\nextern "C" __global__ void tried(int* out, int n)\n{{ int i = threadIdx.x; {body} }}'
+        monkeypatch.setattr(raw, "text", lambda _: code)
+        out = there(np.zeros(THREADS, np.int32))
+        compiler._Module("", ()).get_function("tried")((1,), (THREADS,), (out, np.int32(THREADS)), 0)
+        return np.asarray(out).tolist()
+
+    return run
+
+
+@pytest.mark.parametrize("away", [1, THREADS - 1])
+def test_a_missing_barrier_shows(run, away):
+    write, read = f"__shared__ int seen[{THREADS}]; seen[i] = i;", f"out[i] = seen[(i + {away}) % n];"
+    wanted = [(i + away) % THREADS for i in range(THREADS)]
+    assert run(f"{write} __syncthreads(); {read}") == wanted
+    assert run(f"{write} {read}") != wanted
+
+
+def test_shared_memory_that_nobody_wrote_shows(run):
+    assert 0 not in run("__shared__ int some; out[i] = some;")
+
+
+def test_threads_must_come_to_the_same_barrier(run):
+    with pytest.raises(AssertionError, match="different barriers"):
+        run("if (i % 2) {\n__syncthreads();\n} else {\n__syncthreads();\n}")
+    with pytest.raises(AssertionError, match="ended while others"):
+        run("if (i == 3) return; __syncthreads();")
+
+
+def test_more_shared_memory_than_there_is_shows(run):
+    body = "__shared__ int room[%s]; room[i] = i; __syncthreads(); out[i] = room[i ^ 1];"
+    assert run(body % "12 << 10") == [i ^ 1 for i in range(THREADS)]
+    with pytest.raises(AssertionError, match="more shared memory"):
+        run(body % "(12 << 10) + 1")
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ to compile the CUDA sources for the host with")
+def test_a_step_beyond_an_array_ends_the_process():
+    code = (
+        "import numpy as np\n"
+        "from tests.emulator import emulator\n"
+        "from tests.helpers.emulator.gpu import there\n"
+        "emulator.raw.text = lambda _: 'extern \"C\" __global__ void tried(int* out, int n) { out[n] = 1; }'\n"
+        "tried = emulator._Module('', ()).get_function('tried')\n"
+        "out = there(np.zeros(5, np.int32))\n"
+        "for n in (4, 5):\n"
+        "    tried((1,), (1,), (out, np.int32(n)), 0)\n"
+        "    print(out.view(np.ndarray)[-1], flush=True)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (ended.returncode, ended.stdout) == (-signal.SIGSEGV, "1\n"), ended.stderr

@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+
+from edgefilter_kernels.search.band_occupancy import breadth
+from tests.reference.search.band_occupancy import breadth as reference
+
+
+def boxcars(power, share, track, width, snr):
+    count = len(width)
+    arguments = np.arange(count) % len(track), np.arange(count, dtype=np.int64), width, snr.astype(np.float32)
+    return (power, share, 8, track, 0.25, *arguments)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_never_less_than_the_reference_which_tries_every_part(seed):
+    # The kernel tries, for each last channel, the widest part alone: noise may make a narrower one a little stronger.
+    rng = np.random.default_rng(seed)
+    power = np.rint(8 * rng.normal(size=(24, 96)) + 16).astype(np.int8)
+    share = np.full((24, 12), 64, np.int8)
+    share[rng.integers(0, 24, 5)] = 0
+    power[share[:, 0] == 0] = 0
+    arguments = boxcars(power, share, rng.integers(0, 20, (3, 24)), np.array([1, 2, 4, 8, 16]), np.full(5, 12.0))
+    result, expected = breadth(*arguments), reference(*arguments)
+    assert (result >= expected - 1e-6).all()
+    assert (result <= expected + 0.15).all()
+
+
+def test_tells_all_channels_from_a_few():
+    track = np.zeros((1, 40), np.int64)
+    share = np.full((40, 8), 64, np.int8)
+    everywhere = np.full((40, 64), 8, np.int8)
+    few = np.zeros((40, 64), np.int8)
+    few[7:10] = 8 * 40 // 3
+    snr = np.array([np.sqrt(40.0)])
+    assert breadth(*boxcars(everywhere, share, track, np.array([1]), snr))[0] == pytest.approx(0.75)
+    assert breadth(*boxcars(few, share, track, np.array([1]), snr))[0] == pytest.approx(0, abs=0.01)

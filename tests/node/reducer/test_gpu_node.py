@@ -1,0 +1,67 @@
+"""A node whose card fails at work, in processes of its own: the processor goes on, and all is said and kept once."""
+
+import shutil
+import urllib.request
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from edgefilter.products.naming import parse
+from tests.helpers.running_node import Node, Sending, contents, ledger, replayed, sky, sky_until, wait_for
+
+WINDOW = 5
+"""At whose samples the card fails."""
+
+REDUCER = f"""
+import sys
+if "edgefilter.node.reducer.process" in sys.orig_argv:
+    sys.path.append({str(Path(__file__).parents[2])!r})
+    from edgefilter import backend
+    from edgefilter_kernels.cuda import raw
+    from tests.emulator import card, emulator
+    raw.module = emulator.module
+    backend.Card = lambda: card.FailingCard({WINDOW})
+"""
+"""What Python runs at the start of every process of the node: it gives the reducer a card."""
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ to compile the CUDA sources for the host with")
+def test_the_node_goes_on_with_the_processor_where_its_card_fails(tmp_path, monkeypatch):
+    (tmp_path / "start").mkdir()
+    (tmp_path / "start" / "sitecustomize.py").write_text(REDUCER)
+    monkeypatch.syspath_prepend(tmp_path / "start")
+    # The emulated card is slow, and its sources are compiled at the first block.
+    node_settings = {"backend": "auto", "health_port": 0, "hang_seconds": 60.0}
+    with Node(tmp_path, node=node_settings) as node:
+        telescope = Sending(sky(600.0), node.endpoint, 1.0, frame_bytes=65_536)
+        wait_for(lambda: node.call("status")["streams"][0]["backend"] == "gpu")
+        wait_for(lambda: node.call("status")["streams"][0]["backend"] == "cpu")
+        told = node.blocks()
+        wait_for(lambda: node.blocks() > max(told, WINDOW) + 3)
+        with urllib.request.urlopen(f"http://127.0.0.1:{node.call('status')['health_port']}/metrics") as answer:
+            metrics = answer.read().decode()
+        source = sky_until(telescope.stop().end)
+        assert node.wait() == 0
+    got, want = contents(tmp_path / "store"), replayed(source, tmp_path)
+
+    rows = sorted(ledger(got, tmp_path), key=lambda row: row["block"])
+    assert [row["block"] for row in rows] == list(range(-(-source.samples // (32 * 32 * 256))))
+    assert all(row["samples_received"] == row["samples_expected"] for row in rows)
+    first = [row["backend"] for row in rows].index("cpu")
+    assert 0 < first <= WINDOW
+    assert [row["backend"] for row in rows] == ["gpu"] * first + ["cpu"] * (len(rows) - first)
+
+    def of(objects, blocks):
+        return {name: content for name, content in objects.items() if (parse(name).block < first) == blocks}
+
+    assert of(got, False) == of(want, False)
+    kinds = [Counter((parse(name).folder, parse(name).block) for name in of(one, True)) for one in (got, want)]
+    assert kinds[0] == kinds[1]
+
+    assert 'edgefilter_backend{backend="cpu",stream="main"} 1.0' in metrics
+    assert f'edgefilter_reduced_card_blocks_total{{stream="main"}} {first}.0' in metrics
+    said = "\n".join(node.lines)
+    assert f"reduced by: card {first} blocks, processor {len(rows) - first}" in said
+    log = (tmp_path / "errors.txt").read_text()
+    assert f"from block {first} on: the card has failed: LostError: cudaErrorDeviceUnavailable: all is lost" in log

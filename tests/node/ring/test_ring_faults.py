@@ -1,0 +1,185 @@
+"""A writer may die anywhere: what it leaves is right, and the next one goes on."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgefilter.core.chunk import Loss
+from edgefilter.node.ring import Policy, RingReader, RingWriter
+from edgefilter.node.ring.layout import FLOOR, FOREVER
+from tests.helpers.rings import PAGE, WAIT, contents, payload, put, ring
+
+
+class Died(BaseException):
+    """Stands for SIGKILL: nothing of the writer's own runs after it that would touch the ring."""
+
+
+FRAMES = [(0, 100), (150, 200), (210, 230), (100, 150), (190, 215), (240, 300), (230, 240), (300, 420), (400, 500)]
+"""Appends, gaps, one that joins two intervals, overlaps, wraps, and floors that rise."""
+
+
+def play(writer: RingWriter, reader: RingReader) -> None:
+    for start, stop in FRAMES:
+        if stop > reader.cursor + PAGE:
+            reader.release(stop - PAGE)
+        put(writer, start, stop)
+    writer.end(500)
+
+
+def fences_of_a_play(folder: Path, fatal: int) -> int:
+    """Let a writer die at its fence number ``fatal``, another one do all again; return the fences of the first."""
+    passed = 0
+
+    def fence() -> None:
+        nonlocal passed
+        passed += 1
+        if passed == fatal:
+            raise Died
+
+    with ring(folder, slack=1 << 30) as (writer, reader):
+        writer._fence = fence
+        try:
+            play(writer, reader)
+        except Died:
+            present = {sample for here, there in reader.snapshot().intervals for sample in range(here, there)}
+            table_is_right(reader)
+            with RingWriter.attach(writer.path, slack=1 << 30) as heir:
+                table_is_right(reader)
+                play(heir, reader)
+            after = {sample for here, there in reader.snapshot().intervals for sample in range(here, there)}
+            assert present <= after
+        assert contents(reader.read(500 - PAGE, 500)) == dict.fromkeys(range(500 - PAGE, 500), 0)
+        assert reader.last == 500
+    return passed
+
+
+def ends_well(folder: Path, fatal: int) -> None:
+    """Let a writer die at its fence number ``fatal``, another one only end the run."""
+    passed = 0
+
+    def fence() -> None:
+        nonlocal passed
+        passed += 1
+        if passed == fatal:
+            raise Died
+
+    with ring(folder, slack=1 << 30) as (writer, reader):
+        writer._fence = fence
+        with suppress(Died):
+            play(writer, reader)
+        with RingWriter.attach(writer.path) as heir:
+            heir.end()
+        present = {sample for here, there in reader.snapshot().intervals for sample in range(here, there)}
+        held = {sample for sample in present if sample >= reader.tail}
+        assert reader.final == FOREVER
+        assert reader.last is not None
+        start = max(0, reader.last - PAGE)
+        assert set(contents(reader.read(start, reader.last))) == held
+        assert reader.last >= max(present, default=0)
+
+
+def table_is_right(reader: RingReader) -> None:
+    """Check that every sample which the table claims is there, whole and in its place."""
+    intervals = reader.snapshot().intervals
+    assert intervals == sorted(intervals)
+    whole = reader._data.view(np.uint64).reshape(-1, 2)
+    for here, there in intervals:
+        for sample in range(max(here, reader.tail), there):
+            assert whole[sample % PAGE, 0] == sample
+
+
+def test_a_writer_may_die_at_every_step(tmp_path: Path) -> None:
+    total = fences_of_a_play(tmp_path, 0)
+    assert total > 3 * len(FRAMES)
+    for fatal in range(1, total + 1):
+        fences_of_a_play(tmp_path, fatal)
+        ends_well(tmp_path, fatal)
+
+
+def test_a_writer_may_die_in_the_middle_of_a_copy(tmp_path: Path) -> None:
+    with ring(tmp_path) as (writer, reader):
+        put(writer, 0, 200)
+        # As the copy of frame [200, 300) would leave it: the floor is up, some samples are there, the table is old.
+        reader.release(50)
+        writer._words[FLOOR] = 44
+        half = np.frombuffer(payload(200, 70, frame=9), np.uint8)
+        writer._data[200 * 16 : 270 * 16] = half
+        table_is_right(reader)
+        with RingWriter.attach(writer.path) as heir:
+            assert put(heir, 200, 300, frame=1).written == 100
+        assert contents(reader.read(50, 300)) == {sample: int(sample >= 200) for sample in range(50, 300)}
+
+
+WRITER = """
+import sys
+from edgefilter.node.ring import RingWriter
+from tests.helpers.rings import payload
+ring = RingWriter.attach(sys.argv[1])
+step = 1 << 15
+start = ring.head
+while start < int(sys.argv[2]):
+    frame = payload(start, step)
+    while held := ring.place(start + step - (len(frame) // 16), frame).held:
+        frame = frame[-16 * held :]
+        ring.wait_for_room(1.0)
+    start += step
+ring.end(start)
+"""
+
+
+@pytest.mark.parametrize("policy", Policy)
+def test_writers_that_are_killed_leave_no_torn_sample(policy: Policy, tmp_path: Path) -> None:
+    chance = np.random.default_rng(3)
+    end, window = 60 << 15, 20_000
+    with ring(tmp_path, 1 << 17, policy) as (writer, reader):
+        writer.close()
+        kills, start, seen, lost = 0, 0, 0, 0
+        process: subprocess.Popen[bytes] | None = None
+        deadline = time.monotonic() + WAIT
+        while reader.last is None or start < reader.last:
+            assert time.monotonic() < deadline
+            if process is None:
+                process = start_writer(reader.path, end)
+                fatal = reader.head + int(chance.integers(0, 4 << 15)) if kills < 8 else 2 * end
+            elif reader.head >= fatal:
+                process.send_signal(signal.SIGKILL)
+                process.wait(WAIT)
+                process, kills = None, kills + 1
+            if not reader.wait_until_ready(start + window, 0.01):
+                continue
+            chunk = reader.read(start, start + window)
+            numbers = chunk.data.reshape(-1).view(np.uint64)[::2].copy()
+            if not reader.still_valid(chunk):
+                continue
+            valid = np.flatnonzero(chunk.valid())
+            assert np.array_equal(numbers[valid], start + valid)
+            seen += len(valid)
+            lost += sum(gap.stop - gap.start for gap in chunk.gaps if gap.reason is not Loss.OUTSIDE)
+            reader.release(start + window)
+            start += window
+        assert process is not None
+        assert process.wait(WAIT) == 0
+    assert kills == 8 or (policy is Policy.DROP_OLDEST and kills > 0)  # nothing holds that writer back
+    assert seen + lost == reader.last >= end
+    assert lost == 0 or policy is Policy.DROP_OLDEST
+
+
+def start_writer(path: Path, end: int) -> "subprocess.Popen[bytes]":
+    paths = os.pathsep.join(entry for entry in sys.path if entry)
+    return subprocess.Popen([sys.executable, "-c", WRITER, str(path), str(end)], env=os.environ | {"PYTHONPATH": paths})
+
+
+def test_a_reader_that_died_while_registering_is_no_obstacle(tmp_path: Path) -> None:
+    with ring(tmp_path) as (writer, reader):
+        reader._set_name(1, "half")  # it came as far as its name
+        put(writer, 0, 100)
+        with RingReader.attach(writer.path, "half") as again:
+            assert again.cursor == 0
+            assert [slot.alive for slot in writer.readers()] == [True, True]

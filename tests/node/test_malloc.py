@@ -1,0 +1,22 @@
+"""What a receiver finds in its environment."""
+
+import platform
+
+import pytest
+
+from edgefilter.node.malloc import environment_of_copies
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+@pytest.mark.parametrize("others", ["", "glibc.malloc.check=1"])
+def test_what_the_operator_has_set_stays(monkeypatch: pytest.MonkeyPatch, machine: str, others: str) -> None:
+    monkeypatch.setenv("GLIBC_TUNABLES", others)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    found = environment_of_copies()
+    if machine == "aarch64":
+        assert not found
+        return
+    *before, ours = found["GLIBC_TUNABLES"].split(":")
+    assert before == others.split(":")[: len(before)]
+    assert ours == "glibc.cpu.x86_non_temporal_threshold=0x40000"
+    assert len(before) == bool(others)

@@ -1,0 +1,139 @@
+"""Whatever CuPy raises of a card that fails is one clear line, and with ``auto`` the processor makes every block."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from edgefilter.compute import gpu as card
+from edgefilter.compute.gpu import Card
+from edgefilter.compute.threads import Workers
+from edgefilter.core.errors import CardError, ConfigError
+from edgefilter.pipeline import backend
+from edgefilter.pipeline.backend import Compute
+from edgefilter_kernels.cuda import raw
+from tests.helpers.emulator.gpu import EmulatedCard, FailingCard
+from tests.pipeline.test_backend import reduce
+from tests.pipeline.test_reducer import power
+
+cupy = pytest.importorskip("cupy", reason="needs CuPy, without a card")
+
+
+class CuFFTError(RuntimeError):
+    """Stands for CuPy's, which cannot be imported without cuFFT."""
+
+
+def unsupported():
+    """A driver that does not know what was compiled; CuPy's own words need the driver."""
+    kind = cupy.cuda.driver.CUDADriverError
+    return kind.__new__(kind, "CUDA_ERROR_UNSUPPORTED_PTX_VERSION: compiled with an unsupported toolchain")
+
+
+FAILURES = {
+    "no memory": (lambda: cupy.cuda.memory.OutOfMemoryError(1 << 30, 1 << 31, 0), "Out of memory allocating"),
+    "lost": (lambda: cupy.cuda.runtime.CUDARuntimeError(46), "cudaErrorDevicesUnavailable"),
+    "illegal address": (lambda: cupy.cuda.runtime.CUDARuntimeError(700), "cudaErrorIllegalAddress"),
+    "driver too old": (lambda: cupy.cuda.runtime.CUDARuntimeError(35), "driver version is insufficient"),
+    "driver": (unsupported, "CUDADriverError: CUDA_ERROR_UNSUPPORTED_PTX_VERSION"),
+    "transform": (lambda: CuFFTError("CUFFT_ALLOC_FAILED"), "CuFFTError: CUFFT_ALLOC_FAILED"),
+    "compiler": (
+        lambda: cupy.cuda.compiler.CompileException("nvrtc: error:\ninvalid -arch", "", "k.cu", (), "nvrtc"),
+        "CompileException: nvrtc: error: invalid -arch",
+    ),
+}
+
+
+class Real(Card):
+    """A real card as far as it can be made without a device."""
+
+    def _begin(self, *_):
+        Workers.__init__(self, 1)
+
+
+@pytest.fixture
+def device(monkeypatch):
+    """What CuPy asks a device when it is made out to be there."""
+    runtime = cupy.cuda.runtime
+    monkeypatch.setattr(card, "ctypes", SimpleNamespace(CDLL=lambda _: None))
+    monkeypatch.setitem(vars(cupy.cuda), "cufft", SimpleNamespace(CuFFTError=CuFFTError))
+    monkeypatch.setattr(runtime, "getDevice", lambda: 0)
+    monkeypatch.setattr(runtime, "getDeviceProperties", lambda _: {"name": b"NVIDIA H100"})
+    monkeypatch.setattr(runtime, "memGetInfo", lambda: (80 << 30, 80 << 30))
+    return runtime
+
+
+@pytest.fixture
+def failures(device):
+    """What a real card takes for its failure."""
+    return Real().failures
+
+
+@pytest.fixture
+def emulated(card):
+    if not isinstance(card, EmulatedCard):
+        pytest.skip("fails by itself or not at all")
+
+
+@pytest.mark.parametrize("what", FAILURES)
+def test_every_failure_at_work_is_one_line_and_costs_no_block(emulated, failures, monkeypatch, what):
+    make, words = FAILURES[what]
+    plan, recording = power()
+    told = []
+
+    def failing():
+        card = FailingCard(1, make())
+        card.failures = failures
+        return card
+
+    monkeypatch.setattr(backend, "Card", failing)
+    found = reduce(Compute("auto", 1, lambda *what: told.append(what)), plan, recording)
+    assert found == reduce(Compute("cpu", 1), plan, recording)  # the card has finished none
+    assert [which for which, _ in told] == ["gpu", "cpu"]
+    assert told[1][1].startswith("processor, 1 threads: from block 0 on: the card has failed: ")
+    assert words in told[1][1]
+    assert "\n" not in told[1][1]
+    with pytest.raises(CardError, match="the card has failed") as error:
+        reduce(Compute("gpu", 1), plan, recording)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("where", ["empty", "kernel"])
+def test_a_failure_within_a_stage_is_the_card_s(emulated, failures, monkeypatch, where):
+    plan, recording = power()
+    card = EmulatedCard()
+    card.failures = failures
+    monkeypatch.setattr(backend, "Card", lambda: card)
+
+    def fail(*_):
+        raise FAILURES["no memory" if where == "empty" else "compiler"][0]()
+
+    if where == "empty":
+        monkeypatch.setattr(card, "empty", fail)
+    else:
+        monkeypatch.setattr(raw, "module", fail)
+    assert reduce(Compute("auto", 1), plan, recording) == reduce(Compute("cpu", 1), plan, recording)
+
+
+def test_what_is_no_failure_of_the_card_is_no_reason_to_go_on(emulated, failures, monkeypatch):
+    plan, recording = power()
+    card = FailingCard(1, ValueError("a mistake"))
+    card.failures = failures
+    monkeypatch.setattr(backend, "Card", lambda: card)
+    with pytest.raises(ValueError, match="a mistake"):
+        reduce(Compute("auto", 1), plan, recording)
+
+
+def test_a_driver_too_old_to_begin_with_is_no_card(device, monkeypatch):
+    def refuse(_):
+        raise device.CUDARuntimeError(35)
+
+    monkeypatch.setattr(device, "getDeviceProperties", refuse)
+    with pytest.raises(ConfigError, match=r"^no card: cudaErrorInsufficientDriver: .*$"):
+        Real()
+    told = []
+    monkeypatch.setattr(backend, "Card", Real)
+    plan, _ = power()
+    Compute("auto", 1, lambda *what: told.append(what)).workers(plan).close()
+    assert told[0][0] == "cpu"
+    assert "no card: cudaErrorInsufficientDriver" in told[0][1]
+    with pytest.raises(ConfigError, match="backend gpu: no card: cudaErrorInsufficientDriver"):
+        Compute("gpu").workers(plan)

@@ -1,0 +1,275 @@
+"""Law 1: products are a function of samples, settings and code, and nothing else. Law 4: the account is exact."""
+
+import io
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgefilter.compute.threads import Workers
+from edgefilter.core.chunk import Chunk, Gap, Loss, clip_gaps
+from edgefilter.core.config import NodeConfig, validate
+from edgefilter.core.plan import Plan, resolve
+from edgefilter.core.stream import Stream
+from edgefilter.node.ring import RingReader, RingWriter
+from edgefilter.pipeline.product_builder import Harvester
+from edgefilter.pipeline.reducer import Reducer, cells_in
+from edgefilter.products.naming import parse
+from edgefilter.sources.base import Source
+from edgefilter.sources.simulated.sky import PowerSky, SkyPulse, VoltageSky
+
+Products = dict[int, dict[str, bytes]]
+
+
+@dataclass
+class Recording:
+    """A source held in memory."""
+
+    stream: Stream
+    data: np.ndarray
+    gaps: tuple[Gap, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def samples(self) -> int:
+        return len(self.data)
+
+    def read(self, start: int, stop: int) -> Chunk:
+        data = np.zeros((stop - start, self.stream.sample_bytes), np.uint8)
+        first, last = max(start, 0), min(stop, self.samples)
+        data[first - start : last - start] = self.data[first:last]
+        outside = (Gap(start, 0, Loss.OUTSIDE), Gap(self.samples, stop, Loss.OUTSIDE))
+        return Chunk(start, data, clip_gaps((outside[0], *self.gaps, outside[1]), start, stop))
+
+    def present(self) -> list[tuple[int, int]]:
+        edges = [0] + [edge for gap in self.gaps for edge in (gap.start, gap.stop)] + [self.samples]
+        return [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if b > a]
+
+    @contextmanager
+    def in_a_ring(self, frames: list[tuple[int, int]]) -> Iterator[RingReader]:
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "ring"
+            with RingWriter.create(path, self.stream, 2 * self.samples, slack=self.samples) as ring:
+                for start, stop in frames:
+                    ring.place(start, self.data[start:stop].tobytes())
+                ring.end(self.samples)
+                with RingReader.attach(path, "reader") as reader:
+                    yield reader
+
+    def close(self) -> None:
+        pass
+
+
+POWER = {
+    "block": {"rows": 512},
+    "pulses": {"dm": [0, 60], "widths": 3, "bands": 2, "snr": 7},
+}
+VOLTAGE = {
+    "block": {"rows": 128},
+    "channelise": {"channels": 32},
+    "detect": {"spectra": 32, "stokes": "IQUV"},
+    "pulses": {"dm": [0, 40], "widths": 3, "bands": 1},
+}
+
+
+@cache
+def power() -> tuple[Plan, Recording]:
+    pulses = [SkyPulse(t, dm, 3e-3, 25) for t, dm in ((0.3, 20), (0.51, 40), (1.0235, 30), (1.5, 55), (1.9, 10))]
+    sky = PowerSky(2.3, 3, channels=32, bandwidth_mhz=128, pulses=pulses)
+    return recorded(sky, POWER)
+
+
+@cache
+def voltage() -> tuple[Plan, Recording]:
+    sky = VoltageSky(0.55, 4, rate=1_000_000, centre_mhz=400, pulses=[SkyPulse(0.13, 20, 2e-3, 30)])
+    return recorded(sky, VOLTAGE)
+
+
+@cache
+def oversampled() -> tuple[Plan, Recording]:
+    return voltage_with({"channelise": {"channels": 32, "oversampling": "4/3"}})
+
+
+def voltage_with(settings: dict) -> tuple[Plan, Recording]:
+    _, recording = voltage()
+    stream = recording.stream
+    return Plan(stream, resolve(validate(NodeConfig, VOLTAGE | settings), stream, recording.samples)), recording
+
+
+def recorded(sky: Source, tree: dict) -> tuple[Plan, Recording]:
+    plan = Plan(sky.stream, resolve(validate(NodeConfig, dict(tree)), sky.stream, sky.samples))
+    return plan, Recording(sky.stream, np.array(sky.read(0, sky.samples).data))
+
+
+def reduce(plan: Plan, source: Source | RingReader, samples: int, first_block: int = 0, threads: int = 1) -> Products:
+    products: Products = {}
+    harvester = Harvester(plan, "node", "test")
+
+    def keep(blocks):
+        for done in blocks:
+            expected = done.samples.expected
+            assert expected == done.samples.received + sum(done.samples.lost.values())
+            assert cells_in(done) >= done.kept_cells
+            products[done.block] = {item.name: item.content for item in harvester.harvest(done).products}
+
+    with Workers(threads) as workers:
+        reducer = Reducer(plan, workers, first_block)
+        while reducer.next_raw * plan.samples_per_block < samples:
+            keep(reducer.feed(source.read(*reducer.window(reducer.next_raw))))
+        keep(reducer.finish())
+    return products
+
+
+def lossy(recording: Recording, seed: int) -> Recording:
+    """The same recording with some of it missing, and nonsense where it is."""
+    rng = random.Random(seed)
+    edges = sorted(rng.sample(range(recording.samples // 50, recording.samples), 8))
+    gaps = tuple(
+        Gap(a, min(b, a + recording.samples // 40), Loss.MISSING) for a, b in zip(edges[::2], edges[1::2], strict=True)
+    )
+    data = recording.data.copy()
+    for gap in gaps:
+        data[gap.start : gap.stop] = rng.randrange(256)
+    return Recording(recording.stream, data, gaps)
+
+
+@pytest.mark.parametrize("make", [power, voltage])
+def test_pulses_are_found_and_each_block_balances(make):
+    plan, recording = make()
+    products = reduce(plan, recording, recording.samples)
+    assert sorted(products) == list(range(-(-recording.samples // plan.samples_per_block)))
+    assert any(parse(name).folder == "pulses" for block in products.values() for name in block)
+
+
+@pytest.mark.parametrize("oversampling", ["1", "4/3", "32/27"])
+def test_a_pulse_through_the_filterbank_keeps_its_time(oversampling):
+    # Without flaggers: a pulse this bright and a band this narrow are at their mercy.
+    off = dict.fromkeys(("kurtosis_sigma", "power_sigma", "zero_dm_sigma", "carrier_sigma", "channel_sigma"), 0)
+    channelise = {"channels": 32, "oversampling": oversampling}
+    plan, recording = voltage_with({"channelise": channelise, "flag": off})
+    found = []
+    for block in reduce(plan, recording, recording.samples).values():
+        for name, content in block.items():
+            if parse(name).folder == "pulses":
+                found += pq.ParquetFile(io.BytesIO(content)).read().to_pylist()
+    best = max(found, key=lambda row: row["snr"])
+    assert abs(best["seconds"] - 0.13) < 2e-3
+    assert best["snr"] > 0.7 * 30
+
+
+@pytest.mark.parametrize("make", [power, voltage])
+@given(seed=st.integers(0, 2**32), losses=st.booleans())
+@settings(max_examples=6, deadline=None)
+def test_frames_and_their_order_change_nothing(make, seed, losses):
+    plan, recording = make()
+    recording = lossy(recording, seed) if losses else recording
+    rng = random.Random(seed)
+    frames = []
+    for start, stop in recording.present():
+        cuts = sorted(rng.sample(range(start + 1, stop), min(9, stop - start - 1)))
+        frames += list(zip([start, *cuts], [*cuts, stop], strict=True))
+    first, *others = frames  # a run begins with its first frame
+    rng.shuffle(others)
+    frames = [first, *others, *rng.sample(others, len(others) // 2)]
+    with recording.in_a_ring(frames) as ring:
+        assert reduce(plan, ring, recording.samples) == reduce(plan, recording, recording.samples)
+
+
+@pytest.mark.parametrize("make", [power, voltage])
+def test_what_lies_under_a_gap_reaches_no_product(make):
+    plan, recording = make()
+    one = lossy(recording, 5)
+    other = Recording(one.stream, one.data.copy(), one.gaps)
+    for gap in one.gaps:
+        other.data[gap.start : gap.stop] = 0x7F
+    plain = [Chunky(one), Chunky(other)]
+    assert reduce(plan, plain[0], one.samples) == reduce(plan, plain[1], one.samples)
+
+
+class Chunky:
+    """Hands out the recording's bytes as they are, also under gaps."""
+
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+
+    def read(self, start: int, stop: int) -> Chunk:
+        whole = self._recording
+        data = np.full((stop - start, whole.stream.sample_bytes), 0x55, np.uint8)
+        here, there = max(start, 0), min(stop, whole.samples)
+        if here < there:
+            data[here - start : there - start] = whole.data[here:there]
+        return Chunk(start, data, whole.read(start, stop).gaps)
+
+
+@pytest.mark.parametrize("make", [power, voltage, oversampled])
+def test_a_reducer_that_starts_at_any_block_makes_the_same_products(make):
+    plan, recording = make()
+    whole = reduce(plan, recording, recording.samples)
+    for first in range(1, len(whole)):
+        later = reduce(plan, recording, recording.samples, first)
+        assert later == {block: items for block, items in whole.items() if block >= first}
+
+
+@pytest.mark.parametrize("make", [power, voltage])
+def test_threads_change_nothing(make):
+    plan, recording = make()
+    one, three = (reduce(plan, recording, recording.samples, threads=threads) for threads in (1, 3))
+    assert one == three
+
+
+def test_all_samples_lost_is_an_account_and_no_candidate():
+    plan, recording = power()
+    empty = Recording(recording.stream, recording.data, (Gap(0, recording.samples, Loss.MISSING),))
+    chunky = Chunky(empty)
+    products = reduce(plan, chunky, empty.samples)
+    assert not [name for block in products.values() for name in block if parse(name).folder in ("pulses", "cutouts")]
+
+
+def test_a_window_of_another_block_is_refused():
+    plan, recording = power()
+    with Workers(1) as workers:
+        reducer = Reducer(plan, workers)
+        start, stop = reducer.window(1)
+        with pytest.raises(ValueError, match="window"):
+            list(reducer.feed(recording.read(start, stop)))
+
+
+def test_the_ledger_books_every_cell_of_the_stream_once(tmp_path):
+    plan, recording = power()
+    products = reduce(plan, lossy(recording, 9), recording.samples)
+    cells = 0
+    for block in products.values():
+        for name, content in block.items():
+            if parse(name).folder == "ledger":
+                (tmp_path / "row.parquet").write_bytes(content)
+                cells += pq.ParquetFile(tmp_path / "row.parquet").read()["cells"][0].as_py()
+    assert cells == recording.samples * plan.channels
+
+
+@pytest.mark.parametrize(("make", "least"), [(power, 5), (voltage, 1)])
+def test_a_card_finds_the_same_pulses(card, make, least):
+    plan, recording = make()
+    expected = pulses_of(plan, recording, Workers(1))
+    assert len(expected) >= least
+    # The card sums in another order.
+    np.testing.assert_allclose(pulses_of(plan, recording, card), expected, rtol=1e-5)
+
+
+def pulses_of(plan: Plan, recording: Recording, workers: Workers) -> list[tuple[float, ...]]:
+    with workers:
+        reducer = Reducer(plan, workers)
+        done = []
+        while reducer.next_raw * plan.samples_per_block < recording.samples:
+            done += reducer.feed(recording.read(*reducer.window(reducer.next_raw)))
+        done += reducer.finish()
+    found = [(block.block, kept.pulse) for block in done for kept in block.pulses]
+    return [(block, pulse.row, pulse.dm, pulse.width_rows, pulse.snr) for block, pulse in found]

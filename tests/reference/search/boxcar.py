@@ -1,0 +1,37 @@
+"""Boxcar search by cumulative sums, in double precision."""
+
+import numpy as np
+
+from tests.reference.search.normalise import level_scatter
+
+
+def boxcar_peaks(series, scale, repeat, first, count, octaves, threshold, cell):
+    scale = np.repeat(scale, repeat)[: series.shape[1]].astype(np.float64)
+    valid = scale > 0
+    block = slice(first, first + count)
+    found = []
+    for i, line in enumerate(series * scale):
+        level, scatter = 0.0, 1.0
+        if valid[block].sum() >= 256:
+            level, scatter = level_scatter(line[block][valid[block]], 128)
+        line = np.where(valid, (line - level) / max(scatter, 0.9), 0)
+        total = np.concatenate([[0], np.cumsum(line)])
+        snr = np.zeros((octaves, count))
+        for octave in range(octaves):
+            w = 1 << octave
+            start = np.arange(first, first + count) - w // 2
+            sums = total[start + w] - total[start]
+            sigma = np.sqrt(w)
+            starts = np.arange(first, first + count - w + 1, w)
+            starts = starts[valid[starts] & valid[starts + w - 1]]
+            if w > 1 and len(starts) >= 64:
+                sigma = max(
+                    sigma, level_scatter(total[starts + w] - total[starts], 128)[1] * (1 - np.sqrt(0.5 / len(starts)))
+                )
+            snr[octave] = sums / sigma
+        for at in range(0, count, cell):
+            part = snr[:, at : at + cell]
+            octave, t = np.unravel_index(part.argmax(), part.shape)
+            if part[octave, t] >= threshold:
+                found.append((i, first + at + t, 1 << octave, part[octave, t]))
+    return found
