@@ -30,29 +30,29 @@ from scipy.stats import chi2
 import edgefilter
 from benchmarks.machine import describe
 from edgefilter.batch.local import Replay
-from edgefilter.core.config import Pulses, Reduction
+from edgefilter.core.config import PulseSettings, Reduction
 from edgefilter.core.plan import Plan, dispersion_delay
 from edgefilter.sources.simulated.sky import PowerSky, SkyPulse, TruePulse, VoltageSky
 
-DM_SEARCHED = (0.0, 2000.0)
-DM_PULSES = (20.0, 1950.0)
-SNR_PULSES = (10.0, 50.0)
+DM_SEARCH_RANGE = (0.0, 2000.0)
+DM_INJECTED = (20.0, 1950.0)
+SNR_INJECTED = (10.0, 50.0)
 WIDTH_ROWS = (1.0, 32.0)
-FALSE_LEVELS = (7.0, 8.0)
+SNR_THRESHOLDS = (7.0, 8.0)
 
 Sky = PowerSky | VoltageSky
 Candidate = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class InjectionResult:
     """What became of a pulse: the candidate that matches it best, and the errors of that."""
 
     truth: TruePulse
     width_rows: float
     candidate: Candidate | None = None
-    dm_off: float = math.nan
-    seconds_off: float = math.nan
+    dm_offset: float = math.nan
+    time_offset: float = math.nan
 
     @property
     def found(self) -> bool:
@@ -60,11 +60,11 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SkyResult:
     """A sky that was replayed."""
 
-    verdicts: list[Verdict]
-    extra: list[Candidate]
+    injections: list[InjectionResult]
+    unmatched: list[Candidate]
     seconds: float
     wall: float
 
@@ -72,8 +72,8 @@ class Outcome:
 def draw_pulses(count: int, seed: int, first: float, spacing: float, row_seconds: float) -> list[SkyPulse]:
     """Draw pulses, one each ``spacing`` s: S/N and width log-uniform, DM uniform."""
     random = np.random.default_rng(seed)
-    snr = np.exp(random.uniform(*np.log(SNR_PULSES), count))
-    dm = random.uniform(*DM_PULSES, count)
+    snr = np.exp(random.uniform(*np.log(SNR_INJECTED), count))
+    dm = random.uniform(*DM_INJECTED, count)
     width = np.exp(random.uniform(*np.log(WIDTH_ROWS), count)) * row_seconds
     when = first + spacing * np.arange(count) + random.uniform(0, 0.1 * spacing, count)
     return [SkyPulse(*map(float, row)) for row in zip(when, dm, width, snr, strict=True)]
@@ -89,9 +89,9 @@ def voltage_sky(count: int, seed: int, spacing: float = 0.6) -> VoltageSky:
     return VoltageSky(1.5 + spacing * count, seed, pulses=draw_pulses(count, seed, 1.2, spacing, 0.512e-3))
 
 
-def replay(sky: Sky) -> Outcome:
+def replay(sky: Sky) -> SkyResult:
     """Replay a sky into a store that is then forgotten, and judge it."""
-    settings = Reduction(pulses=Pulses(dm=DM_SEARCHED))
+    settings = Reduction(pulses=PulseSettings(dm=DM_SEARCH_RANGE))
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         run = Replay(sky, settings, folder)
@@ -99,20 +99,22 @@ def replay(sky: Sky) -> Outcome:
             pass
         candidates = edgefilter.open_store(folder).table("pulses").to_pylist()
     wall = time.monotonic() - began
-    verdicts, extra = judge(sky.truth, candidates, run.plan)
-    return Outcome(verdicts, extra, sky.stream.seconds(sky.samples), wall)
+    injections, unmatched = match_candidates(sky.truth, candidates, run.plan)
+    return SkyResult(injections, unmatched, sky.stream.seconds(sky.samples), wall)
 
 
-def judge(
+def match_candidates(
     truth: Sequence[TruePulse], candidates: Sequence[Candidate], plan: Plan
-) -> tuple[list[Verdict], list[Candidate]]:
+) -> tuple[list[InjectionResult], list[Candidate]]:
     """Match candidates with true pulses; return a verdict on each pulse, and the candidates that match none."""
-    pulses = [_judge_pulse(pulse, candidates, plan) for pulse in truth]
+    pulses = [_match_pulse(pulse, candidates, plan) for pulse in truth]
     matched = {id(candidate) for _, matches in pulses for candidate in matches}
-    return [verdict for verdict, _ in pulses], [one for one in candidates if id(one) not in matched]
+    return [injection for injection, _ in pulses], [one for one in candidates if id(one) not in matched]
 
 
-def _judge_pulse(pulse: TruePulse, candidates: Sequence[Candidate], plan: Plan) -> tuple[Verdict, list[Candidate]]:
+def _match_pulse(
+    pulse: TruePulse, candidates: Sequence[Candidate], plan: Plan
+) -> tuple[InjectionResult, list[Candidate]]:
     low, high = plan.band_mhz
     row, top = plan.row_seconds, float(plan.frequencies_mhz.max())
     width = math.hypot(pulse.width, dispersion_delay(pulse.dm, low, low + abs(plan.channel_mhz)))
@@ -124,9 +126,9 @@ def _judge_pulse(pulse: TruePulse, candidates: Sequence[Candidate], plan: Plan) 
         if abs(one["dm"] - pulse.dm) <= dm_limit and abs(one["seconds"] - arrival) <= 2 * width + 3 * row
     ]
     if not matches:
-        return Verdict(pulse, pulse.width / row), []
+        return InjectionResult(pulse, pulse.width / row), []
     best = max(matches, key=lambda one: float(one["snr"]))
-    return Verdict(pulse, pulse.width / row, best, best["dm"] - pulse.dm, best["seconds"] - arrival), matches
+    return InjectionResult(pulse, pulse.width / row, best, best["dm"] - pulse.dm, best["seconds"] - arrival), matches
 
 
 def wilson(found: int, count: int) -> tuple[float, float]:
@@ -137,42 +139,47 @@ def wilson(found: int, count: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def pulse_figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def pulse_statistics(sky_results: Sequence[SkyResult]) -> dict[str, Any]:
     """Recall and errors over several skies."""
-    verdicts = [verdict for outcome in outcomes for verdict in outcome.verdicts]
-    hits = [(verdict, verdict.candidate) for verdict in verdicts if verdict.candidate is not None]
-    low, high = wilson(len(hits), len(verdicts))
+    injections = [injection for sky_result in sky_results for injection in sky_result.injections]
+    hits = [(injection, injection.candidate) for injection in injections if injection.candidate is not None]
+    low, high = wilson(len(hits), len(injections))
     return {
-        "pulses": len(verdicts),
+        "pulses": len(injections),
         "found": len(hits),
-        "recall": round(len(hits) / len(verdicts), 4),
+        "recall": round(len(hits) / len(injections), 4),
         "recall_95_percent": [round(low, 4), round(high, 4)],
-        "median_dm_off": _median([abs(hit.dm_off) for hit, _ in hits]),
-        "median_dm_off_over_dm_error": _median([abs(hit.dm_off) / one["dm_error"] for hit, one in hits]),
-        "median_seconds_off": _median([abs(hit.seconds_off) for hit, _ in hits]),
+        "median_dm_off": _median([abs(hit.dm_offset) for hit, _ in hits]),
+        "median_dm_off_over_dm_error": _median([abs(hit.dm_offset) / one["dm_error"] for hit, one in hits]),
+        "median_seconds_off": _median([abs(hit.time_offset) for hit, _ in hits]),
         "mean_snr_over_injected": round(float(np.mean([one["snr"] / hit.truth.snr for hit, one in hits])), 3),
         "lowest_snr_over_injected": round(min(one["snr"] / hit.truth.snr for hit, one in hits), 3),
         **{
-            f"extra_candidates_snr_{level:g}": sum(one["snr"] >= level for outcome in outcomes for one in outcome.extra)
-            for level in FALSE_LEVELS
+            f"extra_candidates_snr_{level:g}": sum(
+                one["snr"] >= level for sky_result in sky_results for one in sky_result.unmatched
+            )
+            for level in SNR_THRESHOLDS
         },
-        "sky_seconds": round(sum(outcome.seconds for outcome in outcomes), 1),
-        "wall_seconds": round(sum(outcome.wall for outcome in outcomes), 1),
-        "missed": [asdict(one.truth) | {"width_rows": one.width_rows} for one in verdicts if not one.found],
+        "sky_seconds": round(sum(sky_result.seconds for sky_result in sky_results), 1),
+        "wall_seconds": round(sum(sky_result.wall for sky_result in sky_results), 1),
+        "missed": [asdict(one.truth) | {"width_rows": one.width_rows} for one in injections if not one.found],
     }
 
 
-def noise_figures(outcome: Outcome) -> dict[str, Any]:
+def noise_statistics(sky_result: SkyResult) -> dict[str, Any]:
     """Candidates in noise alone; the rate's upper limit is Poisson's at 95 % confidence, one-sided."""
-    figures: dict[str, Any] = {"sky_seconds": round(outcome.seconds, 1), "wall_seconds": round(outcome.wall, 1)}
-    for level in FALSE_LEVELS:
-        count = sum(one["snr"] >= level for one in outcome.extra)
+    statistics: dict[str, Any] = {
+        "sky_seconds": round(sky_result.seconds, 1),
+        "wall_seconds": round(sky_result.wall, 1),
+    }
+    for level in SNR_THRESHOLDS:
+        count = sum(one["snr"] >= level for one in sky_result.unmatched)
         limit = float(chi2.ppf(0.95, 2 * count + 2)) / 2
-        figures[f"candidates_snr_{level:g}"] = count
-        figures[f"per_hour_snr_{level:g}"] = round(count * 3600 / outcome.seconds, 2)
-        figures[f"per_hour_below_snr_{level:g}"] = round(limit * 3600 / outcome.seconds, 2)
-    figures["highest_snr"] = round(max((float(one["snr"]) for one in outcome.extra), default=0.0), 2)
-    return figures
+        statistics[f"candidates_snr_{level:g}"] = count
+        statistics[f"per_hour_snr_{level:g}"] = round(count * 3600 / sky_result.seconds, 2)
+        statistics[f"per_hour_below_snr_{level:g}"] = round(limit * 3600 / sky_result.seconds, 2)
+    statistics["highest_snr"] = round(max((float(one["snr"]) for one in sky_result.unmatched), default=0.0), 2)
+    return statistics
 
 
 def _median(values: list[float]) -> float:
@@ -204,16 +211,16 @@ def main() -> None:
     skies = max(1, arguments.pulses // 20)
     result = {
         "settings": {
-            "dm_searched": DM_SEARCHED,
-            "dm": DM_PULSES,
-            "snr": SNR_PULSES,
+            "dm_searched": DM_SEARCH_RANGE,
+            "dm": DM_INJECTED,
+            "snr": SNR_INJECTED,
             "width_rows_fwhm": WIDTH_ROWS,
             "found_if": "|dDM| sweeps < width + 2 rows across the band and |dt| <= 2 widths + 3 rows",
         },
-        "power": pulse_figures([replay(power_sky(arguments.pulses, 1))]),
-        "voltage": pulse_figures([replay(voltage_sky(5, 100 + number)) for number in range(skies)]),
-        "power noise": noise_figures(replay(PowerSky(arguments.seconds_noise, 2))),
-        "voltage noise": noise_figures(replay(VoltageSky(arguments.seconds_noise / 20, 3))),
+        "power": pulse_statistics([replay(power_sky(arguments.pulses, 1))]),
+        "voltage": pulse_statistics([replay(voltage_sky(5, 100 + number)) for number in range(skies)]),
+        "power noise": noise_statistics(replay(PowerSky(arguments.seconds_noise, 2))),
+        "voltage noise": noise_statistics(replay(VoltageSky(arguments.seconds_noise / 20, 3))),
         "machine": describe(),
     }
     show(result)

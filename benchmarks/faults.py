@@ -15,26 +15,26 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import describe
-from tests.helpers.running_node import Node, Sending, contents, ledger, replayed, sky, sky_until, wait_for
+from tests.helpers.running_node import Node, SenderThread, contents, ledger, replayed, sky, sky_until, wait_for
 
 FRAME_BYTES = 65_536
 
 
-def disturbed(folder: Path, faults: list[str], seed: int, between: tuple[float, float]) -> dict[str, Any]:
+def run_with_kills(folder: Path, faults: list[str], seed: int, between: tuple[float, float]) -> dict[str, Any]:
     """Kill processes while a stream comes; compare what is in the store with a replay of what was sent."""
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     began = time.monotonic()
     with Node(folder) as node:
-        telescope = Sending(sky(100_000.0), node.endpoint, 1.0, frame_bytes=FRAME_BYTES, patience=600.0)
+        telescope = SenderThread(sky(100_000.0), node.endpoint, 1.0, frame_bytes=FRAME_BYTES, receiver_timeout=600.0)
         wait_for(lambda: node.blocks() >= 1)
         for fault in faults:
-            time.sleep(dice.uniform(*between))
+            time.sleep(rng.uniform(*between))
             if fault == "supervisor":
-                node.die()
+                node.restart_supervisor()
             else:
                 node.kill(fault)
-        told = node.blocks()
-        wait_for(lambda: node.blocks() > told + 10, 600)
+        blocks_before = node.blocks()
+        wait_for(lambda: node.blocks() > blocks_before + 10, 600)
         sent = telescope.stop()
         status = node.wait()
     source = sky_until(sent.end)
@@ -69,7 +69,7 @@ def main() -> None:
     result = {}
     for name, wanted in (("restartable", faults), ("receiver", ["receiver"] * arguments.receiver)):
         with tempfile.TemporaryDirectory() as folder:
-            result[name] = disturbed(Path(folder), wanted, arguments.seed, tuple(arguments.between))
+            result[name] = run_with_kills(Path(folder), wanted, arguments.seed, tuple(arguments.between))
             print(json.dumps(result[name]))
     arguments.out.write_text(json.dumps(result | {"machine": describe()}, indent=1) + "\n")
 

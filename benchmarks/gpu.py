@@ -14,35 +14,35 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import OURS, Bench
-from benchmarks.kernels.channeliser import UNIT, Work
+from benchmarks.kernels.channeliser import UNIT, FilterbankWorkload
 from benchmarks.search import make_plan
-from edgefilter.compute.gpu import Card
-from edgefilter.compute.threads import Workers
+from edgefilter.compute.gpu import GpuBackend
+from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.cells import Rows
 from edgefilter.core.chunk import Chunk
 from edgefilter.core.config import NodeConfig, Reduction, validate
 from edgefilter.core.errors import ConfigError
 from edgefilter.core.plan import Plan, resolve
-from edgefilter.core.stream import Encoding, Kind, Stream
+from edgefilter.core.stream import Encoding, SampleKind, Stream
 from edgefilter.pipeline.reducer import Reducer
 from edgefilter.stages.rfi.flagger import Flagger
-from edgefilter.stages.search.normalise import Whiten
-from edgefilter.stages.search.normalise_gpu import CardWhiten
-from edgefilter.stages.search.single_pulse import Search
-from edgefilter.stages.search.single_pulse_gpu import CardSearch
-from edgefilter_kernels.cuda.raw import namespace
+from edgefilter.stages.search.normalise import Normaliser
+from edgefilter.stages.search.normalise_gpu import GpuNormaliser
+from edgefilter.stages.search.single_pulse import SinglePulseSearch
+from edgefilter.stages.search.single_pulse_gpu import GpuSinglePulseSearch
+from edgefilter_kernels.cuda.raw import array_namespace
 from edgefilter_kernels.filterbank.pfb import pfb
-from edgefilter_kernels.filterbank.workspace import make_scratch
+from edgefilter_kernels.filterbank.workspace import make_workspace
 
 GROUP = "card"
-BUS = "bus, from the host's memory to the card"
+BUS_CASE = "bus, from the host's memory to the card"
 
 
 @dataclass(frozen=True)
 class Sizes:
     """How much is measured: what fills an H100."""
 
-    copied: int = 1 << 30
+    copy_bytes: int = 1 << 30
     samples: int = 1 << 26
     channels: int = 1024
     times: int = 4096
@@ -57,29 +57,29 @@ class Device:
     """A card or the processor, and what to call it."""
 
     who: str
-    workers: Workers
+    backend: ThreadBackend
 
     def timed(self, bench: Bench, case: str, amount: float, unit: str, work: Callable[[], Any]) -> None:
         """Measure by the clock, until what ``work`` returns has been computed."""
-        bench.rate(GROUP, case, self.who, amount, unit, lambda: self.workers.get(work()), self.workers.threads + 1)
+        bench.rate(GROUP, case, self.who, amount, unit, lambda: self.backend.to_host(work()), self.backend.threads + 1)
 
 
-class Windows:
+class WindowStream:
     """The same samples again and again; a card knows a window by its array, so each is another one."""
 
-    def __init__(self, samples: Any, workers: Workers) -> None:
-        self._samples, self._workers = samples, workers
+    def __init__(self, samples: Any, backend: ThreadBackend) -> None:
+        self._samples, self._backend = samples, backend
         self._next = samples[:]
 
-    def take(self) -> Any:
+    def next_window(self) -> Any:
         """Return a window, the next of which is under way already, as the engine has it."""
         now, self._next = self._next, self._samples[:]
-        self._workers.stage(now)
-        self._workers.stage(self._next)
+        self._backend.start_upload(now)
+        self._backend.start_upload(self._next)
         return now
 
 
-def measure(bench: Bench, card: Card, processor: Workers, sizes: Sizes) -> None:
+def measure(bench: Bench, card: GpuBackend, processor: ThreadBackend, sizes: Sizes) -> None:
     """Measure everything."""
     here, there = Device(OURS, card), Device("processor", processor)
     _limits(bench, here, sizes)
@@ -92,23 +92,23 @@ def measure(bench: Bench, card: Card, processor: Workers, sizes: Sizes) -> None:
 
 def _limits(bench: Bench, card: Device, sizes: Sizes) -> None:
     """Memory of the card, the bus, cuFFT alone, and a filterbank of CuPy's own functions."""
-    there, other = (card.workers.zeros(sizes.copied // 4, np.float32) for _ in range(2))
+    there, other = (card.backend.zeros(sizes.copy_bytes // 4, np.float32) for _ in range(2))
 
     def copy() -> Any:
         other[:] = there
         return other[:1]
 
-    limit = Device("limit", card.workers)
+    limit = Device("limit", card.backend)
     limit.timed(bench, "memory, bytes read and written", 2 * there.nbytes / 1e9, "GB/s", copy)
-    windows = Windows(np.ones((sizes.copied // 16, 4), np.uint8), card.workers)
-    size = sizes.copied // 4 / 1e9
-    limit.timed(bench, BUS, size, "GB/s", lambda: card.workers.upload(windows.take())[:1])
-    xp, n = namespace(there), sizes.channels
-    voltage = card.workers.zeros((2 * sizes.samples // n, n), np.complex64)
+    windows = WindowStream(np.ones((sizes.copy_bytes // 16, 4), np.uint8), card.backend)
+    size = sizes.copy_bytes // 4 / 1e9
+    limit.timed(bench, BUS_CASE, size, "GB/s", lambda: card.backend.upload(windows.next_window())[:1])
+    xp, n = array_namespace(there), sizes.channels
+    voltage = card.backend.zeros((2 * sizes.samples // n, n), np.complex64)
     case = f"channelise, {n} channels, 4 taps, int8 x 2"
     limit.timed(bench, case, sizes.samples / 1e6, UNIT, lambda: xp.fft.fft(voltage)[:1, :1])
-    work = Work(n, 4, samples=sizes.samples)
-    raw, window = card.workers.put(work.raw.view(np.int8)), card.workers.put(work.filter.astype(np.float32))
+    work = FilterbankWorkload(n, 4, samples=sizes.samples)
+    raw, window = card.backend.to_device(work.raw.view(np.int8)), card.backend.to_device(work.filter.astype(np.float32))
 
     def plain() -> Any:
         rows = raw.reshape(-1, n, 2, 2).astype(np.float32)
@@ -120,18 +120,18 @@ def _limits(bench: Bench, card: Device, sizes: Sizes) -> None:
         cells = power[: work.cells * work.spectra].reshape(work.cells, work.spectra, n, 2)
         return cells.mean(axis=1)[:1], (cells * cells).mean(axis=1)[:1]
 
-    Device("plain CuPy", card.workers).timed(bench, case, work.mhz, UNIT, lambda: plain()[1])
+    Device("plain CuPy", card.backend).timed(bench, case, work.mhz, UNIT, lambda: plain()[1])
 
 
 def _channelise(bench: Bench, device: Device, sizes: Sizes) -> None:
     """Voltages that are where the kernel is."""
-    work, workers = Work(sizes.channels, 4, samples=sizes.samples), device.workers
-    bank = work.bank._replace(coefficients=workers.put(work.bank.coefficients))
-    scratch = [workers.kernel(make_scratch)(bank, work.spectra, 1, 2) for _ in range(workers.threads)]
-    arrays = [workers.put(array) for array in (work.raw, work.valid, work.power, work.moment4, work.count)]
+    work, backend = FilterbankWorkload(sizes.channels, 4, samples=sizes.samples), device.backend
+    bank = work.bank._replace(coefficients=backend.to_device(work.bank.coefficients))
+    scratch = [backend.kernel(make_workspace)(bank, work.spectra, 1, 2) for _ in range(backend.threads)]
+    arrays = [backend.to_device(array) for array in (work.raw, work.valid, work.power, work.moment4, work.count)]
     raw, valid, power, moment4, count = arrays
     overlap = (work.taps - 1) * work.channels
-    kernel = workers.kernel(pfb)
+    kernel = backend.kernel(pfb)
 
     def run() -> Any:
         free = list(scratch)
@@ -143,23 +143,23 @@ def _channelise(bench: Bench, device: Device, sizes: Sizes) -> None:
                 moment4[start:stop], count[start:stop], free.pop(),
             )  # fmt: skip
 
-        workers.over(work.cells, part)
+        backend.parallel_for(work.cells, part)
         return count
 
     device.timed(bench, f"channelise, {sizes.channels} channels, 4 taps, int8 x 2", work.mhz, UNIT, run)
 
 
 def _flag(bench: Bench, device: Device, sizes: Sizes) -> None:
-    spectra, workers = 64, device.workers
+    spectra, backend = 64, device.backend
     shape, rng = (sizes.times, sizes.channels, 2), np.random.default_rng(1)
     power = rng.gamma(spectra, 1 / spectra, shape).astype(np.float32)
     moment4 = (2 * power**2).astype(np.float32)
-    cells = [workers.put(array) for array in (power, moment4, np.full(sizes.times, spectra, np.int32))]
+    cells = [backend.to_device(array) for array in (power, moment4, np.full(sizes.times, spectra, np.int32))]
     megahertz = np.linspace(1200, 1500, sizes.channels)
-    flagger = Flagger(megahertz, 0.25e-3, validate(NodeConfig, {}).flag, workers)
+    flagger = Flagger(megahertz, 0.25e-3, validate(NodeConfig, {}).flag, backend)
 
     def run() -> Any:
-        flags = workers.zeros(shape[:2], np.uint16)
+        flags = backend.zeros(shape[:2], np.uint16)
         flagger.flag(cells[0], cells[1], cells[2], 2, flags)
         return flags
 
@@ -169,19 +169,27 @@ def _flag(bench: Bench, device: Device, sizes: Sizes) -> None:
 
 def _search(bench: Bench, device: Device, sizes: Sizes) -> None:
     """Blocks of noise that are where the search is; each of them is searched in the same blocks around it."""
-    stream, tree, workers = make_plan().stream, make_plan().settings.model_dump(), device.workers
+    stream, tree, backend = make_plan().stream, make_plan().settings.model_dump(), device.backend
     tree["block"]["rows"] = sizes.search_rows
     tree["pulses"] |= {"bands": sizes.bands, "dm": sizes.dm}
     plan = Plan(stream, validate(Reduction, tree))
-    whiten = CardWhiten(plan, workers) if isinstance(workers, Card) else Whiten(plan, workers)
-    search = CardSearch(plan, workers) if isinstance(workers, Card) else Search(plan, workers)
+    whiten = GpuNormaliser(plan, backend) if isinstance(backend, GpuBackend) else Normaliser(plan, backend)
+    search = (
+        GpuSinglePulseSearch(plan, backend) if isinstance(backend, GpuBackend) else SinglePulseSearch(plan, backend)
+    )
     rows = whiten.history + plan.rows_per_block
     noise = np.random.default_rng(1).normal(96, 16, (1, rows, plan.channels)).astype(np.float32)
-    white = whiten.reduce(Rows(0, noise, np.ones(noise.shape[1:], np.uint16)))
-    around = 1 + sum(-(-depth // plan.rows_per_block) for depth in (search.history, search.lookahead))
+    normalised = whiten.reduce(Rows(0, noise, np.ones(noise.shape[1:], np.uint16)))
+    n_blocks = 1 + sum(-(-depth // plan.rows_per_block) for depth in (search.history, search.lookahead))
     case, real = f"search, {search.trials} trials, {sizes.bands} bands", plan.block_seconds
     bench.rate(
-        GROUP, case, device.who, real, "x real time", lambda: search.reduce([white] * around, 0), workers.threads + 1
+        GROUP,
+        case,
+        device.who,
+        real,
+        "x real time",
+        lambda: search.reduce([normalised] * n_blocks, 0),
+        backend.threads + 1,
     )
 
 
@@ -189,33 +197,33 @@ def _chain(bench: Bench, device: Device, sizes: Sizes) -> None:
     """Voltages in the host's memory to events, block by block, once the windows are full."""
     hertz = 300e6
     stream = Stream(
-        "chain", Kind.VOLTAGE, 0, Fraction(300_000_000), 1, 1.35e9, hertz, ("X", "Y"), 8, Encoding.SIGNED, True
+        "chain", SampleKind.VOLTAGE, 0, Fraction(300_000_000), 1, 1.35e9, hertz, ("X", "Y"), 8, Encoding.SIGNED, True
     )
     tree = {
         "channelise": {"channels": sizes.channels}, "detect": {"spectra": 64}, "pulses": {"dm": sizes.dm},
         "block": {"rows": sizes.chain_rows},
     }  # fmt: skip
     plan = Plan(stream, resolve(validate(NodeConfig, tree), stream))
-    reducer = Reducer(plan, device.workers)
+    reducer = Reducer(plan, device.backend)
     start, stop = reducer.window(0)
     noise = np.random.default_rng(1).integers(0, 256, (stop - start, 4), np.uint8)
 
-    windows, threads = Windows(noise, device.workers), device.workers.threads + 1
+    windows, threads = WindowStream(noise, device.backend), device.backend.threads + 1
 
     def block(samples: Any) -> list[Any]:
-        return list(reducer.feed(Chunk(reducer.window(reducer.next_raw)[0], samples)))
+        return list(reducer.feed(Chunk(reducer.window(reducer.next_input_block)[0], samples)))
 
-    while not block(windows.take()):
+    while not block(windows.next_window()):
         pass
     case = f"whole chain, {sizes.channels} channels, DM {sizes.dm[0]:g} to {sizes.dm[1]:g}, from the host's memory"
     amount = plan.samples_per_block / 1e6
-    bench.rate(GROUP, case, device.who, amount, UNIT, lambda: block(windows.take()), threads)
-    if isinstance(device.workers, Card):
-        bus = bench.value(GROUP, BUS, "limit", threads)
+    bench.rate(GROUP, case, device.who, amount, UNIT, lambda: block(windows.next_window()), threads)
+    if isinstance(device.backend, GpuBackend):
+        bus = bench.value(GROUP, BUS_CASE, "limit", threads)
         assert bus is not None
         bench.record(GROUP, case, "limit", bus * 1e9 / noise.nbytes * amount, UNIT, threads)
-        alone = case.replace("whole chain", "whole chain without overlap")
-        bench.rate(GROUP, alone, device.who, amount, UNIT, lambda: block(noise), threads)
+        without_overlap = case.replace("whole chain", "whole chain without overlap")
+        bench.rate(GROUP, without_overlap, device.who, amount, UNIT, lambda: block(noise), threads)
 
 
 def main() -> None:
@@ -224,13 +232,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/gpu.json"))
     arguments = parser.parse_args()
     try:
-        card = Card()
+        card = GpuBackend()
     except ConfigError as error:
         print(f"nothing is measured: {error}")
         return
     bench = Bench(arguments.seconds)
     bench.console.print(f"{card.name}, {card.memory / 1e9:.3g} GB free", highlight=False)
-    with Workers() as processor, card:
+    with ThreadBackend() as processor, card:
         measure(bench, card, processor, Sizes())
     for table in bench.tables():
         bench.console.print(table)

@@ -75,7 +75,7 @@ class Bench:
         against = ours / rate if ours and rate and who != OURS else None
         self.results.append(Result(group, case, who, rate, unit, threads, against))
         ratio = f"  ({against:.3g} x)" if against else ""
-        self._say(f"{group}: {case}: {who}, {threads} threads: {rate:.4g} {unit}{ratio}")
+        self._print(f"{group}: {case}: {who}, {threads} threads: {rate:.4g} {unit}{ratio}")
         return rate
 
     def value(self, group: str, case: str, who: str, threads: int = 1) -> float | None:
@@ -89,7 +89,7 @@ class Bench:
         """Say that a peer is not here."""
         if who not in self.skipped:
             self.skipped[who] = why
-            self._say(f"without {who}: {why}")
+            self._print(f"without {who}: {why}")
 
     @contextmanager
     def peer(self, who: str, get: str) -> Iterator[None]:
@@ -99,7 +99,7 @@ class Bench:
         except (ImportError, OSError) as error:
             self.skip(who, f"{error}; {get}")
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def tables(self) -> Iterator[Table]:
@@ -117,9 +117,9 @@ class Bench:
                     table.add_row(case, result.who, str(result.threads), f"{result.rate:.4g}", result.unit, ratio)
             yield table
 
-    def write(self, path: Path, beside: Mapping[str, str] | None = None) -> None:
-        """Write everything as JSON; ``beside`` the processor, what else it was measured on."""
+    def write(self, path: Path, extra_machine: Mapping[str, str] | None = None) -> None:
+        """Write everything as JSON; ``extra_machine`` the processor, what else it was measured on."""
         results = [asdict(item) for item in self.results]
-        content = {"machine": describe() | dict(beside or {}), "skipped": self.skipped, "results": results}
+        content = {"machine": describe() | dict(extra_machine or {}), "skipped": self.skipped, "results": results}
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content, indent=1) + "\n")

@@ -46,22 +46,32 @@ import zmq
 
 from benchmarks.machine import describe
 from edgefilter.core.chunk import Loss
-from edgefilter.core.stream import Encoding, Kind, Stream
-from edgefilter.node.malloc import environment_of_copies, keep_freed_memory
-from edgefilter.node.receiver.zmq_input import Inlet, InletSettings
+from edgefilter.core.stream import Encoding, SampleKind, Stream
+from edgefilter.node.malloc import keep_freed_memory, memcpy_environment
+from edgefilter.node.receiver.zmq_input import ZmqInput, ZmqInputSettings
 from edgefilter.node.ring import Policy, RingReader, RingWriter
-from edgefilter.sources.live.curve_keys import load_pair, load_public, make_pair
+from edgefilter.sources.live.curve_keys import load_key_pair, load_public_key, make_key_pair
 from edgefilter.sources.live.zmq_wire import pack_frame_header, pack_stream
 
 STREAM = Stream(
-    "bench", Kind.VOLTAGE, 0, Fraction(100_000_000), 1, 6e8, 1e8, ("X", "Y"), 8, Encoding.SIGNED, complex_samples=True
+    "bench",
+    SampleKind.VOLTAGE,
+    0,
+    Fraction(100_000_000),
+    1,
+    6e8,
+    1e8,
+    ("X", "Y"),
+    8,
+    Encoding.SIGNED,
+    complex_samples=True,
 )
 RING_BYTES = 256 << 20
 READ_BYTES = 4 << 20
-WARM_SECONDS = 0.3
+WARMUP_SECONDS = 0.3
 SCHEDULING = {os.SCHED_OTHER: "normal", os.SCHED_FIFO: "real time", os.SCHED_RR: "real time, round robin"}
-SENT_AHEAD = 8  # frames that a sender may have on its way
-POOL = 4 * SENT_AHEAD
+SEND_HWM = 8  # frames that a sender may have on its way
+POOL_FRAMES = 4 * SEND_HWM
 
 
 @dataclass(frozen=True)
@@ -80,16 +90,16 @@ class Case:
 # --- the parts, each a process of its own
 
 
-def play(endpoint: str, frame_bytes: int, rate: float, keys: str) -> None:
+def send_frames(endpoint: str, frame_bytes: int, rate: float, keys: str) -> None:
     """Send frames for ever, or paced at a rate in bytes/s; say how many when the pipe at stdin closes."""
     with zmq.Context() as context, context.socket(zmq.PUSH) as push:
-        push.setsockopt(zmq.SNDHWM, SENT_AHEAD)
+        push.setsockopt(zmq.SNDHWM, SEND_HWM)
         push.setsockopt(zmq.LINGER, 5000)
         push.setsockopt(zmq.SNDTIMEO, 200)
         if keys:
-            pair = load_pair(Path(keys) / "dish.key_secret")
+            pair = load_key_pair(Path(keys) / "dish.key_secret")
             push.curve_publickey, push.curve_secretkey = pair.public, pair.secret
-            push.curve_serverkey = load_public(Path(keys) / "node.key")
+            push.curve_serverkey = load_public_key(Path(keys) / "node.key")
         push.connect(endpoint)
         push.send(pack_stream(STREAM))
         samples = frame_bytes // STREAM.sample_bytes
@@ -98,9 +108,9 @@ def play(endpoint: str, frame_bytes: int, rate: float, keys: str) -> None:
         closed = threading.Event()
         threading.Thread(target=lambda: (sys.stdin.read(), closed.set()), daemon=True).start()
         while not closed.is_set():
-            if rate and (early := began + frames * frame_bytes / rate - time.monotonic()) > 0:
-                time.sleep(early)
-            message = pool[frames % POOL]
+            if rate and (seconds_ahead := began + frames * frame_bytes / rate - time.monotonic()) > 0:
+                time.sleep(seconds_ahead)
+            message = pool[frames % POOL_FRAMES]
             message[:64] = pack_frame_header(STREAM, frames * samples, samples)
             try:
                 push.send(message, copy=False)
@@ -113,35 +123,35 @@ def play(endpoint: str, frame_bytes: int, rate: float, keys: str) -> None:
 def _messages(frame_bytes: int) -> list[bytearray]:
     """Frames to send in turn: enough that none is changed while it is on its way."""
     noise = np.random.default_rng(1).bytes(frame_bytes)
-    return [bytearray(64) + noise for _ in range(POOL)]
+    return [bytearray(64) + noise for _ in range(POOL_FRAMES)]
 
 
-def take(path: str, endpoint: str, policy: str, keys: str, heap: str) -> None:
+def receive_frames(path: str, endpoint: str, policy: str, keys: str, heap: str) -> None:
     """Run an inlet until the pipe at stdin closes; say where it listens, then what it counted."""
     curve = {"curve_key": f"{keys}/node.key_secret", "curve_clients": f"{keys}/clients"} if keys else {}
 
-    def described(stream: Stream) -> None:
+    def on_stream(stream: Stream) -> None:
         RingWriter.create(path, stream, RING_BYTES // stream.sample_bytes, policy).close()
-        inlet.use(path)
-        began.append(_usage())
+        zmq_input.set_ring(path)
+        began.append(_cpu_and_page_faults())
 
     if heap:
         keep_freed_memory()  # as the receiver process does
     began: list[tuple[float, int]] = []
     # Once the reader has gone the ring stays full: no use in waiting for room.
-    inlet = Inlet(InletSettings("main", endpoint, **curve), described, drain_seconds=0.5)
-    print(inlet.endpoint, flush=True)
-    thread = threading.Thread(target=inlet.run)
+    zmq_input = ZmqInput(ZmqInputSettings("main", endpoint, **curve), on_stream, drain_seconds=0.5)
+    print(zmq_input.endpoint, flush=True)
+    thread = threading.Thread(target=zmq_input.run)
     thread.start()
     sys.stdin.read()
-    inlet.drain()
+    zmq_input.drain()
     thread.join()
-    (cpu, faults), (cpu_before, faults_before) = _usage(), began[0]
-    facts = {"counters": inlet.facts()["counters"], "cpu": cpu - cpu_before, "page_faults": faults - faults_before}
+    (cpu, faults), (cpu_before, faults_before) = _cpu_and_page_faults(), began[0]
+    facts = {"counters": zmq_input.facts()["counters"], "cpu": cpu - cpu_before, "page_faults": faults - faults_before}
     print(json.dumps(facts), flush=True)
 
 
-def _usage() -> tuple[float, int]:
+def _cpu_and_page_faults() -> tuple[float, int]:
     """Processor time, s, and page faults of this process so far."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime, usage.ru_minflt
@@ -150,12 +160,12 @@ def _usage() -> tuple[float, int]:
 def read(path: str, seconds: float) -> None:
     """Read every byte of a ring; say how many a second, and what was lost."""
     with RingReader.attach(path, "reader", timeout=30.0) as ring:
-        assert ring.wait_for_first(30.0) is not None
+        assert ring.wait_for_first_sample(30.0) is not None
         at = ring.head  # what came while this process was starting does not count
         ring.release(at)
         window = READ_BYTES // ring.stream.sample_bytes
         lost = dict.fromkeys(Loss, 0)
-        took, from_time = 0, time.monotonic() + WARM_SECONDS
+        received_bytes, from_time = 0, time.monotonic() + WARMUP_SECONDS
         while (now := time.monotonic()) < from_time + seconds:
             if not ring.wait_until_ready(at + window, 1.0):
                 break
@@ -167,55 +177,57 @@ def read(path: str, seconds: float) -> None:
                 lost[gap.reason] += gap.stop - gap.start
             at += window
             ring.release(at)
-            took += READ_BYTES * (now >= from_time)
+            received_bytes += READ_BYTES * (now >= from_time)
         elapsed = time.monotonic() - from_time
         print(
-            json.dumps({"rate": took / elapsed, "missing": lost[Loss.MISSING], "overrun": lost[Loss.OVERRUN]}),
+            json.dumps(
+                {"rate": received_bytes / elapsed, "missing": lost[Loss.MISSING], "overrun": lost[Loss.OVERRUN]}
+            ),
             flush=True,
         )
         ring.detach()  # so that nobody waits for it
 
 
-def sketch_play(port: int, frame_bytes: int) -> None:
+def baseline_send(port: int, frame_bytes: int) -> None:
     pool = _messages(frame_bytes)
     with socket.create_connection(("127.0.0.1", port)) as out:
         try:
             for frame in range(1 << 62):
-                message = pool[frame % POOL]
+                message = pool[frame % POOL_FRAMES]
                 struct.pack_into("<Q", message, 0, frame)
                 out.sendall(message)
         except OSError:
             pass
 
 
-def sketch_take(path: str, frame_bytes: int, seconds: float) -> None:
+def baseline_receive(path: str, frame_bytes: int, seconds: float) -> None:
     """Receive frames into one buffer, or, if there is a path, into the slots of shared memory."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         print(listening.getsockname()[1], flush=True)
         incoming, _ = listening.accept()
-    words, slots = _sketch_ring(path, frame_bytes) if path else (memoryview(bytearray(16)).cast("Q"), None)
+    words, slots = _baseline_ring(path, frame_bytes) if path else (memoryview(bytearray(16)).cast("Q"), None)
     count = 1 if slots is None else len(slots) // frame_bytes
     buffer = memoryview(bytearray(frame_bytes)) if slots is None else slots
     header = bytearray(64)
-    took, from_time = 0, time.monotonic() + WARM_SECONDS
+    received_bytes, from_time = 0, time.monotonic() + WARMUP_SECONDS
     while (now := time.monotonic()) < from_time + seconds:
-        _exactly(incoming, memoryview(header))
+        _receive_exactly(incoming, memoryview(header))
         (frame,) = struct.unpack_from("<Q", header)
         while slots is not None and frame - words[1] >= count:
             time.sleep(0.0005)
         at = frame % count * frame_bytes
-        _exactly(incoming, buffer[at : at + frame_bytes])
+        _receive_exactly(incoming, buffer[at : at + frame_bytes])
         words[0] = frame + 1
-        took += frame_bytes * (now >= from_time)
+        received_bytes += frame_bytes * (now >= from_time)
     incoming.close()
-    print(json.dumps({"rate": took / (time.monotonic() - from_time)}), flush=True)
+    print(json.dumps({"rate": received_bytes / (time.monotonic() - from_time)}), flush=True)
 
 
-def sketch_read(path: str, frame_bytes: int, seconds: float) -> None:
-    words, slots = _sketch_ring(path, frame_bytes)
+def baseline_read(path: str, frame_bytes: int, seconds: float) -> None:
+    words, slots = _baseline_ring(path, frame_bytes)
     count = len(slots) // frame_bytes
     data = np.frombuffer(slots, np.uint64).reshape(count, -1)
-    took, from_time, frame = 0, time.monotonic() + WARM_SECONDS, 0
+    received_bytes, from_time, frame = 0, time.monotonic() + WARMUP_SECONDS, 0
     while (now := time.monotonic()) < from_time + seconds:
         if words[0] <= frame:
             time.sleep(0.0005)
@@ -223,19 +235,19 @@ def sketch_read(path: str, frame_bytes: int, seconds: float) -> None:
         np.bitwise_xor.reduce(data[frame % count])
         frame += 1
         words[1] = frame
-        took += frame_bytes * (now >= from_time)
-    print(json.dumps({"rate": took / (time.monotonic() - from_time)}), flush=True)
+        received_bytes += frame_bytes * (now >= from_time)
+    print(json.dumps({"rate": received_bytes / (time.monotonic() - from_time)}), flush=True)
     words[1] = 1 << 62  # so that nobody waits for it
 
 
-def _sketch_ring(path: str, frame_bytes: int) -> "tuple[memoryview[int], memoryview[int]]":
+def _baseline_ring(path: str, frame_bytes: int) -> "tuple[memoryview[int], memoryview[int]]":
     size = RING_BYTES // frame_bytes * frame_bytes
     with Path(path).open("r+b") as file:
         whole = memoryview(mmap.mmap(file.fileno(), 4096 + size, mmap.MAP_SHARED | mmap.MAP_POPULATE))
     return whole[:4096].cast("Q"), whole[4096:]
 
 
-def _exactly(incoming: socket.socket, buffer: "memoryview[int]") -> None:
+def _receive_exactly(incoming: socket.socket, buffer: "memoryview[int]") -> None:
     while buffer:
         got = incoming.recv_into(buffer, 0, socket.MSG_WAITALL)
         if not got:
@@ -247,13 +259,13 @@ def _exactly(incoming: socket.socket, buffer: "memoryview[int]") -> None:
 
 
 @contextmanager
-def part(*arguments: object) -> "Iterator[subprocess.Popen[str]]":
+def start_part(*arguments: object) -> "Iterator[subprocess.Popen[str]]":
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.ingest", "--part", *(str(argument) for argument in arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | (environment_of_copies() if arguments[0] == "take" else {}),  # as the supervisor does
+        env=os.environ | (memcpy_environment() if arguments[0] == "take" else {}),  # as the supervisor does
     )
     try:
         yield process
@@ -262,7 +274,7 @@ def part(*arguments: object) -> "Iterator[subprocess.Popen[str]]":
         process.wait()
 
 
-def told(process: "subprocess.Popen[str]") -> str:
+def read_line(process: "subprocess.Popen[str]") -> str:
     assert process.stdout is not None
     line = process.stdout.readline().strip()
     assert line, f"{process.args} ended without a word"
@@ -272,10 +284,10 @@ def told(process: "subprocess.Popen[str]") -> str:
 def finish(process: "subprocess.Popen[str]") -> Any:
     assert process.stdin is not None
     process.stdin.close()
-    return json.loads(told(process))
+    return json.loads(read_line(process))
 
 
-def run_inlet(
+def run_zmq_input(
     case: Case, folder: Path, seconds: float, policy: Policy = Policy.HOLD, rate: float = 0.0, heap: bool = True
 ) -> dict[str, Any]:
     path = folder / "ring"
@@ -283,43 +295,46 @@ def run_inlet(
     endpoint = "tcp://127.0.0.1:*" if case.transport == "tcp" else f"ipc://{folder}/endpoint"
     keys = str(folder) if case.curve else ""
     with (
-        part("take", path, endpoint, policy, keys, "heap" if heap else "") as taker,
-        part("read", path, seconds) as reader,
+        start_part("take", path, endpoint, policy, keys, "heap" if heap else "") as input_process,
+        start_part("read", path, seconds) as reader,
     ):
-        with part("play", told(taker), case.frame_bytes, rate, keys) as sender:
-            result: dict[str, Any] = json.loads(told(reader))
+        with start_part("play", read_line(input_process), case.frame_bytes, rate, keys) as sender:
+            result: dict[str, Any] = json.loads(read_line(reader))
             sent = finish(sender)
-        taken = finish(taker)
+        input_report = finish(input_process)
     path.unlink()
-    counters = taken["counters"]
+    counters = input_report["counters"]
     assert not counters["malformed"]
     assert not counters["late"]
     assert counters["repeated"] == 0
     gigabytes = counters["bytes"] / 1e9
-    costs = {"cpu_seconds_per_gb": taken["cpu"] / gigabytes, "page_faults_per_gb": taken["page_faults"] / gigabytes}
+    costs = {
+        "cpu_seconds_per_gb": input_report["cpu"] / gigabytes,
+        "page_faults_per_gb": input_report["page_faults"] / gigabytes,
+    }
     return result | costs | {"sent": sent}
 
 
-def run_sketch(case: Case, folder: Path, seconds: float, ring: bool) -> float:
+def run_baseline(case: Case, folder: Path, seconds: float, ring: bool) -> float:
     path = folder / "sketch"
     if ring:
         with path.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, 4096 + RING_BYTES)
-    with part("sketch_take", path if ring else "", case.frame_bytes, seconds + ring * 1.0) as taker:
-        port = told(taker)
+    with start_part("sketch_take", path if ring else "", case.frame_bytes, seconds + ring * 1.0) as input_process:
+        port = read_line(input_process)
         if not ring:
-            with part("sketch_play", port, case.frame_bytes):
-                return float(json.loads(told(taker))["rate"])
+            with start_part("sketch_play", port, case.frame_bytes):
+                return float(json.loads(read_line(input_process))["rate"])
         with (
-            part("sketch_read", path, case.frame_bytes, seconds) as reader,
-            part("sketch_play", port, case.frame_bytes),
+            start_part("sketch_read", path, case.frame_bytes, seconds) as reader,
+            start_part("sketch_play", port, case.frame_bytes),
         ):
-            rate = float(json.loads(told(reader))["rate"])
+            rate = float(json.loads(read_line(reader))["rate"])
     path.unlink()
     return rate
 
 
-def interval(values: list[float]) -> dict[str, float]:
+def median_interval(values: list[float]) -> dict[str, float]:
     """Median, and the narrowest pair of order statistics that holds it with 95 % certainty, or all of the values."""
     values, count = sorted(values), len(values)
     outside = below = 0
@@ -334,25 +349,25 @@ def measure(case: Case, folder: Path, rounds: int, seconds: float) -> dict[str, 
     """Alternate the inlet with the sketches, where the case has any: they know neither ipc nor CURVE."""
     work: list[float] = []
 
-    def inlet() -> float:
-        result = run_inlet(case, folder, seconds)
+    def zmq_input() -> float:
+        result = run_zmq_input(case, folder, seconds)
         assert result["missing"] == result["overrun"] == 0
         work.append(result["cpu_seconds_per_gb"])
         return float(result["rate"])
 
-    ways = {"gb_per_s": inlet}
+    variants = {"gb_per_s": zmq_input}
     if case.transport == "tcp" and not case.curve:
-        ways["socket_to_ring_gb_per_s"] = lambda: run_sketch(case, folder, seconds, ring=True)
-        ways["socket_gb_per_s"] = lambda: run_sketch(case, folder, seconds, ring=False)
-    rates: dict[str, list[float]] = {way: [] for way in ways}
+        variants["socket_to_ring_gb_per_s"] = lambda: run_baseline(case, folder, seconds, ring=True)
+        variants["socket_gb_per_s"] = lambda: run_baseline(case, folder, seconds, ring=False)
+    rates: dict[str, list[float]] = {variant: [] for variant in variants}
     for number in range(rounds):
-        for way in list(ways) if number % 2 else reversed(ways):
-            rates[way].append(ways[way]() / 1e9)
+        for variant in list(variants) if number % 2 else reversed(variants):
+            rates[variant].append(variants[variant]() / 1e9)
     row: dict[str, Any] = {"case": case.name, "rounds": rounds, "receiver_cpu_s_per_gb": min(work)}
-    row |= {way: interval(found) for way, found in rates.items()}
-    for way in list(ways)[1:]:
-        ratios = [ours / theirs for ours, theirs in zip(rates["gb_per_s"], rates[way], strict=True)]
-        row["over_" + way.removesuffix("_gb_per_s")] = interval(ratios)
+    row |= {variant: median_interval(found) for variant, found in rates.items()}
+    for variant in list(variants)[1:]:
+        ratios = [ours / theirs for ours, theirs in zip(rates["gb_per_s"], rates[variant], strict=True)]
+        row["over_" + variant.removesuffix("_gb_per_s")] = median_interval(ratios)
     show(row)
     return row
 
@@ -360,16 +375,16 @@ def measure(case: Case, folder: Path, rounds: int, seconds: float) -> dict[str, 
 def show(row: dict[str, Any]) -> None:
     rate = row["gb_per_s"]
     line = f"{row['case']:20} {rate['median']:5.2f} GB/s [{rate['low']:.2f}, {rate['high']:.2f}]"
-    for sketch in ("socket_to_ring", "socket"):
-        if ratio := row.get(f"over_{sketch}"):
-            line += f"  {ratio['median']:.0%} [{ratio['low']:.0%}, {ratio['high']:.0%}] of {sketch.replace('_', ' ')}"
-            line += f" ({row[f'{sketch}_gb_per_s']['median']:.2f})"
+    for baseline in ("socket_to_ring", "socket"):
+        if ratio := row.get(f"over_{baseline}"):
+            line += f"  {ratio['median']:.0%} [{ratio['low']:.0%}, {ratio['high']:.0%}] of {baseline.replace('_', ' ')}"
+            line += f" ({row[f'{baseline}_gb_per_s']['median']:.2f})"
     print(line, flush=True)
 
 
-def confirm(case: Case, folder: Path, rate: float, seconds: float) -> dict[str, Any]:
+def run_paced(case: Case, folder: Path, rate: float, seconds: float) -> dict[str, Any]:
     """Play at a rate into a ring that drops the oldest."""
-    result = run_inlet(case, folder, seconds, Policy.DROP_OLDEST, rate)
+    result = run_zmq_input(case, folder, seconds, Policy.DROP_OLDEST, rate)
     sent = result["sent"]
     return {
         "case": case.name,
@@ -385,7 +400,7 @@ def compare_heap(folder: Path, runs: int, seconds: float) -> None:
     costs: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
     for run in range(2 * runs):
         heap = run % 2 == 0
-        costs[heap].append(run_inlet(Case("tcp", 1 << 20), folder, seconds, heap=heap))
+        costs[heap].append(run_zmq_input(Case("tcp", 1 << 20), folder, seconds, heap=heap))
     for heap, name in ((True, "kept"), (False, "given back")):
         cpu = min(cost["cpu_seconds_per_gb"] for cost in costs[heap])
         faults = min(cost["page_faults_per_gb"] for cost in costs[heap])
@@ -410,14 +425,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="edgefilter-ingest-") as name:
         folder = Path(name)
         for where, owner in ((folder, "node"), (folder / "clients", "dish")):
-            make_pair(where, owner)
+            make_key_pair(where, owner)
         (folder / "clients" / "dish.key_secret").rename(folder / "dish.key_secret")
         if arguments.compare_heap:
             compare_heap(folder, rounds // 2, seconds)
             return
         rows = [measure(frames, folder, rounds, seconds)]
         rows += [measure(case, folder, max(1, rounds // 2), seconds) for case in others]
-        confirmed = confirm(frames, folder, 0.9e9 * rows[0]["gb_per_s"]["low"], 5 * seconds)
+        confirmed = run_paced(frames, folder, 0.9e9 * rows[0]["gb_per_s"]["low"], 5 * seconds)
     print(json.dumps(confirmed, indent=1))
     result = {
         "seconds": seconds,
@@ -434,17 +449,17 @@ def main() -> None:
 def run_part(name: str, words: list[str]) -> None:
     match name, words:
         case "play", [endpoint, size, rate, keys]:
-            play(endpoint, int(size), float(rate), keys)
+            send_frames(endpoint, int(size), float(rate), keys)
         case "take", [path, endpoint, policy, keys, heap]:
-            take(path, endpoint, policy, keys, heap)
+            receive_frames(path, endpoint, policy, keys, heap)
         case "read", [path, seconds]:
             read(path, float(seconds))
         case "sketch_play", [port, size]:
-            sketch_play(int(port), int(size))
+            baseline_send(int(port), int(size))
         case "sketch_take", [path, size, seconds]:
-            sketch_take(path, int(size), float(seconds))
+            baseline_receive(path, int(size), float(seconds))
         case "sketch_read", [path, size, seconds]:
-            sketch_read(path, int(size), float(seconds))
+            baseline_read(path, int(size), float(seconds))
 
 
 if __name__ == "__main__":

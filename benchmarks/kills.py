@@ -45,14 +45,14 @@ def main() -> None:
         fill(root / "undisturbed", range(arguments.blocks))
         forward(root / "undisturbed", undisturbed)
         found = contents(connect(where))
-        verdict = verify(connect(where))
+        verification = verify(connect(where))
     result = {
         "kills_of_each": arguments.kills,
         "blocks": arguments.blocks,
         "seconds": round(seconds, 1),
         "objects": len(found),
         "equal_to_undisturbed_byte_for_byte": found == undisturbed.objects,
-        "problems": verdict.problems,
+        "problems": verification.problems,
         "machine": describe(),
     }
     print(json.dumps(result, indent=1))

@@ -27,20 +27,30 @@ import numpy as np
 import zmq
 
 from benchmarks.machine import describe
-from edgefilter.core.stream import Encoding, Kind, Stream
+from edgefilter.core.stream import Encoding, SampleKind, Stream
 from edgefilter.node.supervisor.control_socket import call
 from edgefilter.sources.live.zmq_wire import HEADER_BYTES, pack_end, pack_frame_header, pack_stream
 
 SAMPLE_BYTES = 4
 FRAME_SAMPLES = (1 << 20) // SAMPLE_BYTES
 TILE_FRAMES = 64
-HELD_SECONDS = 1.0
+MAX_LAG_SECONDS = 1.0
 
 
-def telescope(mhz: float) -> Stream:
+def bench_stream(mhz: float) -> Stream:
     """A band of so many MHz about 1400 MHz: its rate says what real time is."""
     return Stream(
-        "bench", Kind.VOLTAGE, 0, Fraction(round(mhz * 1e6)), 1, 1.4e9, mhz * 1e6, ("X", "Y"), 8, Encoding.SIGNED, True
+        "bench",
+        SampleKind.VOLTAGE,
+        0,
+        Fraction(round(mhz * 1e6)),
+        1,
+        1.4e9,
+        mhz * 1e6,
+        ("X", "Y"),
+        8,
+        Encoding.SIGNED,
+        True,
     )
 
 
@@ -57,7 +67,7 @@ def settings(folder: Path, buffer_seconds: float | None = None, dm: float = 300.
 
 def send(endpoint: str, mhz: float, seconds: float, pace: float | None) -> None:
     """Send noise for some seconds of wall clock, at so many MHz or as fast as it is taken."""
-    stream = telescope(mhz)
+    stream = bench_stream(mhz)
     noise = np.random.default_rng(1).normal(0, 20, TILE_FRAMES * FRAME_SAMPLES * SAMPLE_BYTES)
     tile = noise.clip(-127, 127).astype(np.int8).view(np.uint8).reshape(TILE_FRAMES, -1)
     del noise
@@ -71,7 +81,7 @@ def send(endpoint: str, mhz: float, seconds: float, pace: float | None) -> None:
         number, held = 0, 0.0
         while (now := time.monotonic()) - began < seconds:
             if pace is not None:
-                if now - due > HELD_SECONDS:  # while the node compiles: what is not sent then is not made up for
+                if now - due > MAX_LAG_SECONDS:  # while the node compiles: what is not sent then is not made up for
                     held += now - due
                     due = now
                 time.sleep(max(0.0, due - now))
@@ -86,7 +96,7 @@ def send(endpoint: str, mhz: float, seconds: float, pace: float | None) -> None:
 
 
 @dataclass
-class Run:
+class NodeRun:
     """What one run of the node left."""
 
     blocks: list[dict[str, Any]]
@@ -115,7 +125,9 @@ class Run:
         )
 
 
-def run(folder: Path, mhz: float, seconds: float, pace: float | None, watch_seconds: float = 1.0, **extra: Any) -> Run:
+def run(
+    folder: Path, mhz: float, seconds: float, pace: float | None, watch_seconds: float = 1.0, **extra: Any
+) -> NodeRun:
     """Run a node and a sender to the end of the stream."""
     config = folder / "node.toml"
     config.write_text(settings(folder, **extra))
@@ -142,8 +154,8 @@ def run(folder: Path, mhz: float, seconds: float, pace: float | None, watch_seco
                 status = json.load(answer)
             if (lag := status["streams"][0]["lag_seconds"]) is not None:
                 lags.append(lag)
-            memory.append({child["role"]: _private(child["pid"]) for child in status["processes"]})
-            memory[-1]["supervisor"] = _private(node.pid)
+            memory.append({child["role"]: _private_memory_mb(child["pid"]) for child in status["processes"]})
+            memory[-1]["supervisor"] = _private_memory_mb(node.pid)
         assert sender.stdout is not None
         sent = json.loads(sender.stdout.read())
         assert node.wait(timeout=600) == 0
@@ -151,10 +163,10 @@ def run(folder: Path, mhz: float, seconds: float, pace: float | None, watch_seco
         if node.poll() is None:
             node.send_signal(signal.SIGTERM)
     lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
-    return Run([line for line in lines if line["event"] == "block"], sent, lags, memory)
+    return NodeRun([line for line in lines if line["event"] == "block"], sent, lags, memory)
 
 
-def _private(pid: int) -> float:
+def _private_memory_mb(pid: int) -> float:
     """Memory of a process without what it shares, such as the ring, MB."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
@@ -163,7 +175,7 @@ def _private(pid: int) -> float:
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1e3
 
 
-def room(parent: str | None) -> "tempfile.TemporaryDirectory[str]":
+def memory_directory(parent: str | None) -> "tempfile.TemporaryDirectory[str]":
     """A folder in memory: neither the ring nor the products are to wait for a disk."""
     return tempfile.TemporaryDirectory(dir=parent or ("/dev/shm" if Path("/dev/shm").is_dir() else None))
 
@@ -180,11 +192,11 @@ def main() -> None:
         endpoint, mhz, seconds, pace = arguments.send
         send(endpoint, float(mhz), float(seconds), float(pace) or None)
         return
-    with room(arguments.folder) as folder:
+    with memory_directory(arguments.folder) as folder:
         free = run(Path(folder), arguments.mhz, arguments.seconds, None)
     rates = [rate / 1e6 for rate in free.rates()]
     sustained = float(np.median(rates))
-    with room(arguments.folder) as folder:
+    with memory_directory(arguments.folder) as folder:
         paced = run(Path(folder), arguments.mhz, arguments.seconds, 0.9 * sustained)
     result = {
         "sustained_mhz": round(sustained, 1),

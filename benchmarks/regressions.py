@@ -18,11 +18,11 @@ import pytest
 
 from benchmarks.kernels import channeliser
 from benchmarks.rfi.events import Grid, draw
-from benchmarks.rfi.scene import make
-from benchmarks.rfi.score import TUNING, ours
+from benchmarks.rfi.scene import make_scene
+from benchmarks.rfi.score import TUNING, edgefilter_flagger
 from benchmarks.search import make_plan, make_power, search
-from edgefilter.compute.threads import Workers
-from edgefilter_kernels.filterbank.integrate import integrate, zero_sums
+from edgefilter.compute.threads import ThreadBackend
+from edgefilter_kernels.filterbank.integrate import integrate, make_sums
 
 # Of one thread, processor time: other programs disturb it least.
 pytestmark = pytest.mark.benchmark(timer=time.thread_time, min_rounds=5, warmup=True)
@@ -31,16 +31,16 @@ pytestmark = pytest.mark.benchmark(timer=time.thread_time, min_rounds=5, warmup=
 @pytest.mark.parametrize("stokes", ["I", "IQUV"])
 @pytest.mark.parametrize("channels", [64, 1024, 16384, 65536])
 def test_channelise(benchmark: Any, channels: int, stokes: str) -> None:
-    work = channeliser.Work(channels, 4, stokes=stokes, samples=1 << 20)
-    with Workers(1) as workers:
-        benchmark(work.run, workers)
+    work = channeliser.FilterbankWorkload(channels, 4, stokes=stokes, samples=1 << 20)
+    with ThreadBackend(1) as backend:
+        benchmark(work.run, backend)
     assert work.power.any()
 
 
 def test_channelise_real_samples(benchmark: Any) -> None:
-    work = channeliser.Work(1024, 4, complex_samples=False, samples=1 << 20)
-    with Workers(1) as workers:
-        benchmark(work.run, workers)
+    work = channeliser.FilterbankWorkload(1024, 4, complex_samples=False, samples=1 << 20)
+    with ThreadBackend(1) as backend:
+        benchmark(work.run, backend)
     assert work.power.any()
 
 
@@ -49,7 +49,7 @@ def test_integrate(benchmark: Any, flagged: float) -> None:
     random = np.random.default_rng(1)
     power = random.random((1024, 1024, 2), np.float32)
     flags = (random.random((1024, 1024)) < flagged).astype(np.uint16)
-    sums = zero_sums(1, 1024, 1024, 6)
+    sums = make_sums(1, 1024, 1024, 6)
     benchmark(integrate, power, flags, np.ones((1, 2)), (0, 1024), sums, 0, len(sums.total))
     assert sums.weight.any()
 
@@ -57,8 +57,8 @@ def test_integrate(benchmark: Any, flagged: float) -> None:
 @pytest.mark.parametrize("moment4", [False, True])
 def test_flag(benchmark: Any, moment4: bool) -> None:
     grid = Grid(2048, 256)
-    scene = make(grid, TUNING[0], draw(grid, TUNING[0], 0.11))
-    flags = benchmark(ours(moment4), scene)
+    scene = make_scene(grid, TUNING[0], draw(grid, TUNING[0], 0.11))
+    flags = benchmark(edgefilter_flagger(moment4), scene)
     assert flags.any()
 
 

@@ -30,13 +30,13 @@ from edgefilter.core.chunk import Loss, SampleAccount
 from edgefilter.core.clock import tai_ns, utc_date
 from edgefilter.core.config import Reduction, validate
 from edgefilter.core.plan import Plan, dispersion_delay, resolve
-from edgefilter.core.stream import Encoding, Kind, Stream
+from edgefilter.core.stream import Encoding, SampleKind, Stream
 from edgefilter.core.version import __version__
 from edgefilter.products.base import Product, Provenance
 from edgefilter.products.cutout import Cutout, encode
-from edgefilter.products.naming import Namer, config_product, stream_product
+from edgefilter.products.naming import ProductNamer, config_product, stream_product
 from edgefilter.products.tables import (
-    Block,
+    BlockInfo,
     FlagRow,
     LedgerRow,
     PulseRow,
@@ -50,11 +50,11 @@ from edgefilter.products.tables import (
 
 _CARRIERS = (0.11, 0.42, 0.43, 0.77)  # where in the band something transmits all the time
 _BANDS = (0.2, 0.25)  # what transmits now and then
-_LOSE_EVERY, _PULSE_EVERY, _SPARK_EVERY = 29, 13, 7  # blocks
+_LOSS_EVERY, _PULSE_EVERY, _IMPULSE_EVERY = 29, 13, 7  # blocks
 
 
 @dataclass(frozen=True)
-class Day:
+class SimulatedRun:
     """A run that never was: what one node would have made of a stream.
 
     Parameters
@@ -75,7 +75,7 @@ class Day:
     def plan(self) -> Plan:
         step = -400e6 / self.channels
         stream = Stream(
-            "day", Kind.POWER, 1_767_225_637_000_000_000, Fraction(2000), self.channels, 1500e6 + step / 2, step,
+            "day", SampleKind.POWER, 1_767_225_637_000_000_000, Fraction(2000), self.channels, 1500e6 + step / 2, step,
             ("I",), 8, Encoding.UNSIGNED, telescope="synthetic",
         )  # fmt: skip
         return Plan(stream, resolve(validate(Reduction, {"block": {"rows": 4096}}), stream))
@@ -85,7 +85,7 @@ class Day:
         for number in numbers:
             yield from self._block(number)
 
-    def head(self) -> Iterator[Product]:
+    def header_products(self) -> Iterator[Product]:
         """Give the stream's header and the settings."""
         yield stream_product(self.plan.stream)
         yield config_product(self.plan.settings)
@@ -93,12 +93,12 @@ class Day:
     def _block(self, number: int) -> Iterator[Product]:
         plan, random = self.plan, np.random.default_rng(number)
         provenance = Provenance(plan.stream.id, plan.settings.digest(), __version__)
-        namer = Namer("node", provenance)
+        namer = ProductNamer("node", provenance)
         start = number * plan.samples_per_block
-        block = Block(number, tai_ns(plan.stream.epoch_tai_ns, plan.stream.rate, start), plan.block_seconds)
+        block = BlockInfo(number, tai_ns(plan.stream.epoch_tai_ns, plan.stream.rate, start), plan.block_seconds)
         date = utc_date(block.tai_ns)
-        booked = self._booked(number, random)
-        good = plan.cells_per_block - sum(booked.values())
+        flag_counts = self._flag_counts(number, random)
+        good = plan.cells_per_block - sum(flag_counts.values())
         rows = []
         if number % _PULSE_EVERY == 0:
             row, cutout = self._pulse(number, start, random, provenance)
@@ -113,34 +113,36 @@ class Day:
             "spectra", number, date,
             to_parquet(spectra_table(provenance, block, plan.frequencies_mhz, [spectrum])),
         )  # fmt: skip
-        flags = [FlagRow(flag, count, count) for flag, count in booked.items()]
+        flags = [FlagRow(flag, count, count) for flag, count in flag_counts.items()]
         yield namer.table(
             "flags", number, date, to_parquet(flags_table(provenance, block, plan.frequencies_mhz, flags))
         )
         yield namer.table(
-            "ledger", number, date, to_parquet(ledger_table(provenance, block, self._ledger(start, booked, rows)))
+            "ledger", number, date, to_parquet(ledger_table(provenance, block, self._ledger(start, flag_counts, rows)))
         )
 
-    def _booked(self, number: int, random: np.random.Generator) -> dict[Flag, NDArray[np.int64]]:
+    def _flag_counts(self, number: int, random: np.random.Generator) -> dict[Flag, NDArray[np.int64]]:
         cells, channels = self.plan.cells_per_block, self.channels
-        booked = {flag: np.zeros(channels, np.int64) for flag in Flag}
-        if number % _LOSE_EVERY == 0:
-            booked[Flag.LOST] += cells // 8
-        if number % _SPARK_EVERY == 0:
-            booked[Flag.ZERO_DM] += cells // 100
-        for place in _CARRIERS:
-            booked[Flag.CHANNEL][int(place * channels)] = cells - booked[Flag.LOST].max() - booked[Flag.ZERO_DM].max()
-        low, high = (int(place * channels) for place in _BANDS)
-        booked[Flag.KURTOSIS][low:high] = round(cells * 0.4 * (1 + np.sin(number / 500)) * random.uniform(0.2, 1))
-        booked[Flag.POWER] += random.integers(0, 4, channels)
-        booked[Flag.POWER][booked[Flag.CHANNEL] > 0] = 0
-        return booked
+        flag_counts = {flag: np.zeros(channels, np.int64) for flag in Flag}
+        if number % _LOSS_EVERY == 0:
+            flag_counts[Flag.LOST] += cells // 8
+        if number % _IMPULSE_EVERY == 0:
+            flag_counts[Flag.ZERO_DM] += cells // 100
+        for position in _CARRIERS:
+            flag_counts[Flag.CHANNEL][int(position * channels)] = (
+                cells - flag_counts[Flag.LOST].max() - flag_counts[Flag.ZERO_DM].max()
+            )
+        low, high = (int(position * channels) for position in _BANDS)
+        flag_counts[Flag.KURTOSIS][low:high] = round(cells * 0.4 * (1 + np.sin(number / 500)) * random.uniform(0.2, 1))
+        flag_counts[Flag.POWER] += random.integers(0, 4, channels)
+        flag_counts[Flag.POWER][flag_counts[Flag.CHANNEL] > 0] = 0
+        return flag_counts
 
     def _power(self, number: int, random: np.random.Generator) -> NDArray[np.float32]:
-        across = np.linspace(-1, 1, self.channels)
-        drift = 1 + 0.02 * np.sin(number / 3000 + 3 * across)
+        band_position = np.linspace(-1, 1, self.channels)
+        drift = 1 + 0.02 * np.sin(number / 3000 + 3 * band_position)
         noise = random.normal(1, 0.004, self.channels)
-        return np.asarray((100 * (1.2 - across**4) * drift * noise), np.float32)
+        return np.asarray((100 * (1.2 - band_position**4) * drift * noise), np.float32)
 
     def _pulse(
         self, number: int, start: int, random: np.random.Generator, provenance: Provenance
@@ -175,10 +177,10 @@ class Day:
             block=number,
         )
 
-    def _ledger(self, start: int, booked: dict[Flag, NDArray[np.int64]], rows: list[PulseRow]) -> LedgerRow:
+    def _ledger(self, start: int, flag_counts: dict[Flag, NDArray[np.int64]], rows: list[PulseRow]) -> LedgerRow:
         plan = self.plan
         expected, cells = plan.samples_per_block, plan.cells_per_block * self.channels
-        counts = {flag: int(count.sum()) for flag, count in booked.items()}
+        counts = {flag: int(count.sum()) for flag, count in flag_counts.items()}
         lost = counts.pop(Flag.LOST)
         missing = expected // 8 if lost else 0
         kept = 1000 if rows and rows[0].cutout else 0
@@ -209,19 +211,19 @@ def _write(folder: Path, products: Iterator[Product]) -> None:
         path.write_bytes(product.content)
 
 
-def _write_blocks(folder: Path, day: Day, numbers: range) -> None:
-    _write(folder, day.products(numbers))
+def _write_blocks(folder: Path, simulated: SimulatedRun, numbers: range) -> None:
+    _write(folder, simulated.products(numbers))
 
 
-def write_day(folder: Path, day: Day, processes: int = 1) -> None:
+def write_simulated_run(folder: Path, simulated: SimulatedRun, processes: int = 1) -> None:
     """Write the store of a run that never was."""
-    _write(folder, day.head())
-    parts = [range(start, min(start + 256, day.blocks)) for start in range(0, day.blocks, 256)]
+    _write(folder, simulated.header_products())
+    parts = [range(start, min(start + 256, simulated.blocks)) for start in range(0, simulated.blocks, 256)]
     if processes == 1:
-        _write_blocks(folder, day, range(day.blocks))
+        _write_blocks(folder, simulated, range(simulated.blocks))
         return
     with ProcessPoolExecutor(processes) as pool:
-        list(pool.map(partial(_write_blocks, folder, day), parts))
+        list(pool.map(partial(_write_blocks, folder, simulated), parts))
 
 
 def main() -> None:
@@ -234,9 +236,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = arguments.store or Path(scratch) / "store"
         if not folder.exists():
-            day = Day(1, arguments.channels)
-            blocks = round(arguments.hours * 3600 / day.plan.block_seconds)
-            write_day(folder, Day(blocks, arguments.channels), processes=2)
+            simulated = SimulatedRun(1, arguments.channels)
+            blocks = round(arguments.hours * 3600 / simulated.plan.block_seconds)
+            write_simulated_run(folder, SimulatedRun(blocks, arguments.channels), processes=2)
         page = Path(scratch) / "report.html"
         cores = sorted(os.sched_getaffinity(0))[:2]
         command = [sys.executable, "-m", "edgefilter.cli.main", "report", str(folder), "--out", str(page)]

@@ -28,27 +28,27 @@ from scipy.special import erf
 
 from benchmarks.harness import OURS, Bench
 from benchmarks.machine import describe
-from edgefilter.compute.threads import Workers
+from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.cells import Rows
 from edgefilter.core.config import Reduction
 from edgefilter.core.plan import Plan, dispersion_delay, resolve
-from edgefilter.core.stream import Encoding, Kind, Stream
-from edgefilter.stages.search.cluster import Cluster, Pulse
-from edgefilter.stages.search.normalise import White, Whiten
-from edgefilter.stages.search.single_pulse import Events, Search
+from edgefilter.core.stream import Encoding, SampleKind, Stream
+from edgefilter.stages.search.cluster import EventSifter, PulseCandidate
+from edgefilter.stages.search.normalise import NormalisedBlock, Normaliser
+from edgefilter.stages.search.single_pulse import Events, SinglePulseSearch
 from edgefilter_kernels.jit import kernel
 
 CHANNELS, LOW_MHZ, HIGH_MHZ = 1024, 1200.0, 1500.0
 ROW_SECONDS = Fraction(256, 10**6)
 SECONDS, PULSES, DM = 60.0, 41, (0.0, 1000.0)
-LEVELS = (6.5, 7.0)
-SPEED, FOUND, UNIT = "single-pulse search", "single-pulse search: what is found", "x real time"
-_LEVEL, _SIGMA = 96.0, 16.0  # of the 8-bit noise
+SNR_THRESHOLDS = (6.5, 7.0)
+SPEED_GROUP, RECALL_GROUP, UNIT = "single-pulse search", "single-pulse search: what is found", "x real time"
+_NOISE_MEAN, _NOISE_SIGMA = 96.0, 16.0  # of the 8-bit noise
 _FWHM_TO_SIGMA = 1 / math.sqrt(8 * math.log(2))
 
 
 @dataclass(frozen=True, slots=True)
-class Hidden:
+class InjectedPulse:
     """A pulse: arrival at the centre of the top channel (rows), DM, full width at half maximum (rows), matched S/N."""
 
     row: float
@@ -58,21 +58,21 @@ class Hidden:
 
 
 @dataclass(slots=True)
-class Searched:
+class SearchResult:
     """What a search found, and what it took."""
 
-    pulses: list[Pulse]
+    pulses: list[PulseCandidate]
     cpu: float
     wall: float
     stages: dict[str, float] = field(default_factory=dict)
 
 
-def make_plan(bands: int = 1, snr: float = LEVELS[0]) -> Plan:
+def make_plan(bands: int = 1, snr: float = SNR_THRESHOLDS[0]) -> Plan:
     """Layout of the search: the whole band alone, as other programs do, or its parts too."""
     step = (HIGH_MHZ - LOW_MHZ) / CHANNELS * 1e6
     stream = Stream(
         "search",
-        Kind.POWER,
+        SampleKind.POWER,
         0,
         1 / ROW_SECONDS,
         CHANNELS,
@@ -88,7 +88,7 @@ def make_plan(bands: int = 1, snr: float = LEVELS[0]) -> Plan:
 
 def draw_pulses(
     count: int, seconds: float, seed: int, snr: tuple[float, float] = (7, 30), width_ms: tuple[float, float] = (0.5, 8)
-) -> list[Hidden]:
+) -> list[InjectedPulse]:
     """Draw pulses at equal distances: S/N and width log-uniform, DM uniform."""
     random = np.random.default_rng(seed)
     row = float(ROW_SECONDS)
@@ -97,10 +97,10 @@ def draw_pulses(
     strength = snr[0] * (snr[1] / snr[0]) ** random.uniform(0, 1, count)
     width = width_ms[0] * (width_ms[1] / width_ms[0]) ** random.uniform(0, 1, count) * 1e-3 / row
     dm = random.uniform(10, DM[1] - 10, count)
-    return [Hidden(*map(float, one)) for one in zip(when, dm, width, strength, strict=True)]
+    return [InjectedPulse(*map(float, one)) for one in zip(when, dm, width, strength, strict=True)]
 
 
-def make_power(plan: Plan, seconds: float, pulses: Sequence[Hidden], seed: int) -> NDArray[np.uint8]:
+def make_power(plan: Plan, seconds: float, pulses: Sequence[InjectedPulse], seed: int) -> NDArray[np.uint8]:
     """Gaussian noise with Gaussian pulses, smeared within channels and rows; uint8 ``[row, channel]``."""
     random = np.random.default_rng(seed)
     rows = round(seconds / float(ROW_SECONDS))
@@ -114,11 +114,11 @@ def make_power(plan: Plan, seconds: float, pulses: Sequence[Hidden], seed: int) 
     for at in range(0, rows, 4096):
         part = slice(at, at + 4096)
         noise = random.standard_normal(signal[part].shape, np.float32) + signal[part]
-        power[part] = np.clip(np.rint(noise * _SIGMA + _LEVEL), 0, 255)
+        power[part] = np.clip(np.rint(noise * _NOISE_SIGMA + _NOISE_MEAN), 0, 255)
     return power
 
 
-def profile_of(plan: Plan, pulse: Hidden) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def profile_of(plan: Plan, pulse: InjectedPulse) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """First row and power, in sigma, of a pulse in each channel: ``[channel]``, ``[channel, row]``."""
     frequencies, half, row = plan.frequencies_mhz, abs(plan.channel_mhz) / 2, plan.row_seconds
     top = float(frequencies.max())
@@ -135,34 +135,34 @@ def profile_of(plan: Plan, pulse: Hidden) -> tuple[NDArray[np.int64], NDArray[np
     return start, profile * (pulse.snr / math.sqrt((profile**2).sum()))
 
 
-def search(plan: Plan, power: NDArray[np.uint8], threads: int) -> Searched:
+def search(plan: Plan, power: NDArray[np.uint8], threads: int) -> SearchResult:
     """Search 8-bit power, block after block, as the reducer does."""
     rows = plan.rows_per_block
     stages: dict[str, float] = {}
-    with Workers(threads) as workers:
-        whiten, find, cluster = Whiten(plan, workers), Search(plan, workers), Cluster(plan)
+    with ThreadBackend(threads) as backend:
+        whiten, find, cluster = Normaliser(plan, backend), SinglePulseSearch(plan, backend), EventSifter(plan)
         before, after = -(-find.history // rows), -(-find.lookahead // rows)
         began, cpu = time.perf_counter(), time.process_time()
-        white: list[White | None] = [None] * before
+        normalised: list[NormalisedBlock | None] = [None] * before
         with _timed(stages, "widen, whiten"):
             wide = Rows(0, np.zeros((1, rows, plan.channels), np.float32), np.zeros((rows, plan.channels), np.uint16))
             for start in range(0, len(power), rows):
-                workers.over(
-                    rows, lambda first, last, part=power[start : start + rows]: _widen(part, first, last, wide)
+                backend.parallel_for(
+                    rows, lambda first, last, part=power[start : start + rows]: _to_rows(part, first, last, wide)
                 )
-                white.append(whiten.reduce(wide))
-        count = len(white) - before
-        white += [None] * after
+                normalised.append(whiten.reduce(wide))
+        count = len(normalised) - before
+        normalised += [None] * after
         with _timed(stages, "dedisperse, boxcars"):
-            events: list[Events | None] = [find.reduce(white[k : k + before + 1 + after], k) for k in range(count)]
+            events: list[Events | None] = [find.reduce(normalised[k : k + before + 1 + after], k) for k in range(count)]
         with _timed(stages, "cluster"):
             padded = [None, *events, None]
             found = [cluster.reduce(padded[k], padded[k + 1] or Events.none(), padded[k + 2], k) for k in range(count)]
         wall, cpu = time.perf_counter() - began, time.process_time() - cpu
-    return Searched([pulse for one in found for pulse in one.pulses], cpu, wall, stages)
+    return SearchResult([pulse for one in found for pulse in one.pulses], cpu, wall, stages)
 
 
-def _widen(part: NDArray[np.uint8], first: int, last: int, out: Rows) -> None:
+def _to_rows(part: NDArray[np.uint8], first: int, last: int, out: Rows) -> None:
     # What is beyond the last row has no weight.
     some = part[first:last]
     out.stokes[0, first : first + len(some)] = some
@@ -177,23 +177,23 @@ def _timed(stages: dict[str, float], name: str) -> Iterator[None]:
     stages[name] = time.process_time() - began
 
 
-def bound(plan: Plan, power: NDArray[np.uint8], pulse: Hidden) -> float:
+def matched_snr(plan: Plan, power: NDArray[np.uint8], pulse: InjectedPulse) -> float:
     """S/N of a pulse by brute force: every channel at its own delay, the best boxcar near the known place."""
     row, top = plan.row_seconds, float(plan.frequencies_mhz.max())
     reach = math.ceil(4 * pulse.width) + 8
     total = np.zeros(2 * reach)
     for c, f in enumerate(plan.frequencies_mhz.tolist()):
         at = round(pulse.row - 0.5 + dispersion_delay(pulse.dm, f, top) / row) - reach
-        total += power[at : at + 2 * reach, c].astype(np.float64) - _LEVEL
+        total += power[at : at + 2 * reach, c].astype(np.float64) - _NOISE_MEAN
     # Rounding to integers adds 1/12 to the variance.
-    sums = np.concatenate([[0], np.cumsum(total)]) / math.sqrt(plan.channels * (_SIGMA**2 + 1 / 12))
+    sums = np.concatenate([[0], np.cumsum(total)]) / math.sqrt(plan.channels * (_NOISE_SIGMA**2 + 1 / 12))
     best = 0.0
     for width in range(1, reach):
         best = max(best, float((sums[width:] - sums[:-width]).max()) / math.sqrt(width))
     return best
 
 
-def match(plan: Plan, pulse: Hidden, found: Sequence[Pulse]) -> list[Pulse]:
+def matching_candidates(plan: Plan, pulse: InjectedPulse, found: Sequence[PulseCandidate]) -> list[PulseCandidate]:
     """Candidates that a pulse may have given: the track passes its place within twice its width and a few rows."""
     per_dm = dispersion_delay(1.0, LOW_MHZ, HIGH_MHZ) / plan.row_seconds
     smear = per_dm * pulse.dm / plan.channels
@@ -205,13 +205,13 @@ def match(plan: Plan, pulse: Hidden, found: Sequence[Pulse]) -> list[Pulse]:
     ]
 
 
-def judge(
-    plan: Plan, power: NDArray[np.uint8], pulses: Sequence[Hidden], found: Sequence[Pulse]
+def score(
+    plan: Plan, power: NDArray[np.uint8], pulses: Sequence[InjectedPulse], found: Sequence[PulseCandidate]
 ) -> dict[str, tuple[float, float | None]]:
     """Recall, false candidates and S/N of a search, and those of the bound."""
-    matches = [match(plan, pulse, found) for pulse in pulses]
+    matches = [matching_candidates(plan, pulse, found) for pulse in pulses]
     best = np.array([max((one.snr for one in some), default=0.0) for some in matches])
-    exact = np.array([bound(plan, power, pulse) for pulse in pulses])
+    exact = np.array([matched_snr(plan, power, pulse) for pulse in pulses])
     injected = np.array([pulse.snr for pulse in pulses])
     matched = {id(one) for some in matches for one in some}
     extra = np.array([one.snr for one in found if id(one) not in matched])
@@ -219,21 +219,21 @@ def judge(
     return {
         **{
             f"found of {len(pulses)} at {level:g}": (float((best >= level).sum()), float((exact >= level).sum()))
-            for level in LEVELS
+            for level in SNR_THRESHOLDS
         },
-        **{f"false at {level:g}": (float((extra >= level).sum()), None) for level in LEVELS},
+        **{f"false at {level:g}": (float((extra >= level).sum()), None) for level in SNR_THRESHOLDS},
         "S/N over injected": (float((best / injected)[hit].mean()), float((exact / injected)[hit].mean())),
     }
 
 
-def retention(seed: int = 5, count: int = 40) -> float:
+def snr_retention(seed: int = 5, count: int = 40) -> float:
     """Mean S/N over the brute-force sum's for pulses of all widths and DMs, strong ones: noise hardly matters."""
     plan = make_plan()
     pulses = draw_pulses(count, SECONDS, seed, snr=(30, 30), width_ms=(0.2, 8))
     power = make_power(plan, SECONDS, pulses, seed)
     found = search(plan, power, 1).pulses
-    best = [max((one.snr for one in match(plan, pulse, found)), default=0.0) for pulse in pulses]
-    return float(np.mean([mine / bound(plan, power, pulse) for mine, pulse in zip(best, pulses, strict=True)]))
+    best = [max((one.snr for one in matching_candidates(plan, pulse, found)), default=0.0) for pulse in pulses]
+    return float(np.mean([mine / matched_snr(plan, power, pulse) for mine, pulse in zip(best, pulses, strict=True)]))
 
 
 def brute_force(plan: Plan, power: NDArray[np.uint8], trials: int) -> float:
@@ -261,7 +261,7 @@ def false_candidates(minutes: float) -> list[dict[str, Any]]:
     return [
         {
             "minutes": math.ceil(minutes),
-            **{f"candidates at {level:g}": sum(snr >= level for snr in some) for level in LEVELS},
+            **{f"candidates at {level:g}": sum(snr >= level for snr in some) for level in SNR_THRESHOLDS},
             "highest": round(max(some, default=0.0), 2),
         }
         for some in found
@@ -275,35 +275,35 @@ def run(bench: Bench) -> None:
     power = make_power(plan, SECONDS, pulses, 1)
     for bands in (1, 4):
         plan = make_plan(bands)
-        with Workers(1) as workers:
-            trials = Search(plan, workers).trials
+        with ThreadBackend(1) as backend:
+            trials = SinglePulseSearch(plan, backend).trials
         case = f"{trials} trials, {bands} band{'s' * (bands > 1)}"
-        one, two = (_least(bench, plan, power, threads) for threads in (1, 2))
-        bench.record(SPEED, case, OURS, SECONDS / one.cpu, UNIT)
-        bench.record(SPEED, case, "two threads over one", one.wall / two.wall, "", threads=2)
+        one, two = (_fastest(bench, plan, power, threads) for threads in (1, 2))
+        bench.record(SPEED_GROUP, case, OURS, SECONDS / one.cpu, UNIT)
+        bench.record(SPEED_GROUP, case, "two threads over one", one.wall / two.wall, "", threads=2)
         for name, cpu in one.stages.items():
-            bench.record(SPEED, case, f"{name} alone", SECONDS / cpu, UNIT)
+            bench.record(SPEED_GROUP, case, f"{name} alone", SECONDS / cpu, UNIT)
         if bands == 1:
-            bench.record(SPEED, case, "NumPy, dedispersion alone", brute_force(plan, power, trials), UNIT)
-            bench.record(SPEED, case, "limit: 16-bit additions alone", additions(bench, plan, power), UNIT)
-        for name, (ours, best) in judge(plan, power, pulses, one.pulses).items():
-            bench.record(FOUND, f"{case}: {name}", OURS, ours, "")
+            bench.record(SPEED_GROUP, case, "NumPy, dedispersion alone", brute_force(plan, power, trials), UNIT)
+            bench.record(SPEED_GROUP, case, "limit: 16-bit additions alone", additions(bench, plan, power), UNIT)
+        for name, (ours, best) in score(plan, power, pulses, one.pulses).items():
+            bench.record(RECALL_GROUP, f"{case}: {name}", OURS, ours, "")
             if best is not None:
-                bench.record(FOUND, f"{case}: {name}", "bound", best, "")
-    bench.record(FOUND, "S/N over that of brute force, mean over width and DM", OURS, retention(), "")
+                bench.record(RECALL_GROUP, f"{case}: {name}", "bound", best, "")
+    bench.record(RECALL_GROUP, "S/N over that of brute force, mean over width and DM", OURS, snr_retention(), "")
 
 
-def _least(bench: Bench, plan: Plan, power: NDArray[np.uint8], threads: int) -> Searched:
+def _fastest(bench: Bench, plan: Plan, power: NDArray[np.uint8], threads: int) -> SearchResult:
     """The run that took least of several; of one thread the least processor time, otherwise the least time."""
-    found: list[Searched] = []
+    found: list[SearchResult] = []
     bench.best(lambda: found.append(search(plan, power, threads)))
     return min(found, key=lambda one: one.cpu if threads == 1 else one.wall)
 
 
 def additions(bench: Bench, plan: Plan, power: NDArray[np.uint8]) -> float:
     """Real time that the additions of both stages alone would allow, at the rate of eight 16-bit terms to a store."""
-    with Workers(1) as workers:
-        find = Search(plan, workers)
+    with ThreadBackend(1) as backend:
+        find = SinglePulseSearch(plan, backend)
     rows, length, repeats = 8, 2048, 2000
     terms, total = np.ones((rows, length), np.int16), np.zeros(length, np.int16)
     rate = rows * length * repeats / bench.best(lambda: _add(terms, total, repeats))

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import describe
-from benchmarks.node import room, run
+from benchmarks.node import memory_directory, run
 
-PART = 0.7
+LOAD_FRACTION = 0.7
 
 
 def main() -> None:
@@ -27,9 +27,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/soak.json"))
     arguments = parser.parse_args()
     known = Path("benchmarks/results/node.json")
-    pace = arguments.mhz_in or PART * json.loads(known.read_text())["sustained_mhz"]
+    pace = arguments.mhz_in or LOAD_FRACTION * json.loads(known.read_text())["sustained_mhz"]
     began = time.monotonic()
-    with room(arguments.folder) as folder:
+    with memory_directory(arguments.folder) as folder:
         done = run(
             Path(folder), arguments.mhz, arguments.seconds, pace, watch_seconds=max(1.0, arguments.seconds / 200)
         )

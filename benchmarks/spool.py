@@ -35,11 +35,11 @@ def spool_seconds(folder: Path, sizes: list[int], count: int) -> float:
         return time.perf_counter() - began
 
 
-def bare_seconds(folder: Path, sizes: list[int], count: int) -> float:
+def baseline_seconds(folder: Path, sizes: list[int], count: int) -> float:
     """The same promise by hand: files synchronised and renamed, folder synchronised, a row committed."""
-    place = folder / "bare"
-    place.mkdir()
-    handle = os.open(place, os.O_RDONLY)
+    directory = folder / "bare"
+    directory.mkdir()
+    handle = os.open(directory, os.O_RDONLY)
     database = sqlite3.connect(folder / "bare.sqlite", isolation_level=None)
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")
@@ -47,7 +47,7 @@ def bare_seconds(folder: Path, sizes: list[int], count: int) -> float:
     began = time.perf_counter()
     for number in range(count):
         for product in block(number, sizes):
-            path = place / product.name.replace("/", ",")
+            path = directory / product.name.replace("/", ",")
             with path.with_suffix(".part").open("wb") as file:
                 file.write(product.content)
                 file.flush()
@@ -64,10 +64,10 @@ def bare_seconds(folder: Path, sizes: list[int], count: int) -> float:
 def measure(folder: Path, sizes: list[int], count: int, repeats: int) -> dict[str, float]:
     times: dict[str, list[float]] = {"spool": [], "bare": []}
     for repeat in range(repeats):
-        for name, run in (("spool", spool_seconds), ("bare", bare_seconds)):
-            place = folder / f"{name}-{repeat}-{count}"
-            place.mkdir()
-            times[name].append(run(place, sizes, count))
+        for name, run in (("spool", spool_seconds), ("bare", baseline_seconds)):
+            directory = folder / f"{name}-{repeat}-{count}"
+            directory.mkdir()
+            times[name].append(run(directory, sizes, count))
     best = {name: min(found) for name, found in times.items()}
     return {
         "commits_per_second": round(count / best["spool"], 1),
@@ -79,12 +79,12 @@ def measure(folder: Path, sizes: list[int], count: int, repeats: int) -> dict[st
 
 def kills(folder: Path) -> dict[str, int]:
     """Kill a commit at every entry to and return from a system call; count what was left."""
-    left = {"before": 0, "after": 0, "torn": 0}
-    made = block(1, [1000] * 5)
+    outcomes = {"before": 0, "after": 0, "torn": 0}
+    products = block(1, [1000] * 5)
 
     def work(path: Path) -> None:
         with Spool.open(path, role="reducer") as spool:
-            spool.commit(made, "s", Cursor(1))
+            spool.commit(products, "s", Cursor(1))
 
     stops = 0
     while True:
@@ -92,13 +92,13 @@ def kills(folder: Path) -> dict[str, int]:
         Spool.open(path, role="reducer").close()
         ended = run_until(partial(work, path), stops)
         with Spool.open(path, role="reducer") as spool:
-            entries = [*spool.take(9), *spool.pieces()]
+            entries = [*spool.next_entries(9), *spool.pieces()]
             files = len(list((path / "payload").iterdir()))
             whole = len(entries) == files == 5 and spool.cursor("s") == Cursor(1)
             nothing = not entries and not files and spool.cursor("s") is None
-            left["after" if whole else "before" if nothing else "torn"] += 1
+            outcomes["after" if whole else "before" if nothing else "torn"] += 1
         if ended is not None:
-            return {"system_call_stops": stops, **left}
+            return {"system_call_stops": stops, **outcomes}
         stops += 1
 
 

@@ -34,10 +34,10 @@ from edgefilter.core.cells import Flag
 from edgefilter.core.chunk import SampleAccount
 from edgefilter.core.clock import tai_ns_from_utc_mjd
 from edgefilter.products.base import Product, Provenance
-from edgefilter.products.naming import Name, parse, range_product
+from edgefilter.products.naming import ProductName, parse, range_product
 from edgefilter.products.schemas import SCHEMAS
 from edgefilter.products.tables import (
-    Block,
+    BlockInfo,
     FlagRow,
     LedgerRow,
     PulseRow,
@@ -66,9 +66,9 @@ class Node:
     """Makes the objects of one node: the pieces of a batch merged, as its spool would send them."""
 
     def __init__(self, number: int, pulses_per_hour: float) -> None:
-        self.name = template(number)
+        self.name = node_name(number)
         self.provenance = Provenance(f"beam{number:05d}-{number:08x}", "0" * 16, "0.1.0")
-        self.dice = np.random.default_rng(number)
+        self.rng = np.random.default_rng(number)
         self.rate = pulses_per_hour * BLOCK_SECONDS / 3600
 
     def batch(self, day: int, batch: int) -> list[Product]:
@@ -79,7 +79,7 @@ class Node:
         first = day * BLOCKS_A_DAY + batch * BATCH_BLOCKS
         return [
             range_product(
-                Name(table, self.name, date_of(day), self.provenance.stream),
+                ProductName(table, self.name, date_of(day), self.provenance.stream),
                 first,
                 first + BATCH_BLOCKS - 1,
                 to_parquet(pa.concat_tables(rows).replace_schema_metadata(SCHEMAS[table].metadata)),
@@ -90,17 +90,17 @@ class Node:
     def block(self, day: int, number: int, of_day: int) -> dict[str, pa.Table]:
         mjd = 61041 + day  # 2026-01-01
         tai = tai_ns_from_utc_mjd(mjd, of_day * BLOCK_SECONDS)
-        block = Block(number, tai, BLOCK_SECONDS)
-        count = int(self.dice.poisson(self.rate))
+        block = BlockInfo(number, tai, BLOCK_SECONDS)
+        count = int(self.rng.poisson(self.rate))
         cells = np.full(CHANNELS, 10_000, np.int64)
         rows = [
             PulseRow(number, 0.1, 0.0, tai, float(dm), 0.1, 0.001, 7 + float(snr), 1100.0, 1500.0, 3, 0.0)
-            for dm, snr in self.dice.exponential((200.0, 2.0), (count, 2))
+            for dm, snr in self.rng.exponential((200.0, 2.0), (count, 2))
         ]
         account = LedgerRow(
             number * 1000, SampleAccount(1000, 1000, {}), 640_000, 0, {Flag.POWER: 9}, 639_991, 0, 64_000, 9, count, 0
         )
-        power = self.dice.normal(1, 0.01, CHANNELS).astype(np.float32)
+        power = self.rng.normal(1, 0.01, CHANNELS).astype(np.float32)
         flags = [FlagRow(flag, cells // 100, cells // 100) for flag in Flag]
         made = {
             "spectra": spectra_table(self.provenance, block, FREQUENCIES, [SpectrumRow("I", power, cells)]),
@@ -116,7 +116,7 @@ def date_of(day: int) -> str:
     return (FIRST_DAY + timedelta(days=day)).date().isoformat()
 
 
-def template(number: int) -> str:
+def node_name(number: int) -> str:
     return f"node-{number:05d}"
 
 
@@ -134,18 +134,18 @@ def populate(root: Path, nodes: int, batches: int, pulses_per_hour: float, templ
             for product in node.batch(0, batch):
                 store.put(product)
                 real.append(root / product.name)
-    spread(root, root, real, nodes, templates)
+    link_for_all_nodes(root, root, real, nodes, templates)
     return real
 
 
-def spread(root: Path, source: Path, real: list[Path], nodes: int, templates: int) -> None:
+def link_for_all_nodes(root: Path, source: Path, real: list[Path], nodes: int, templates: int) -> None:
     """Link the objects of the first ``templates`` nodes, which lie in ``source``, for all ``nodes`` in ``root``."""
     for path in real:
         name = str(path.relative_to(source))
         own = name.partition("node=")[2].partition("/")[0]
         for number in range(int(own.removeprefix("node-")), nodes, templates):
-            if source != root or template(number) != own:
-                link(root, name.replace(f"node={own}/", f"node={template(number)}/"), path)
+            if source != root or node_name(number) != own:
+                link(root, name.replace(f"node={own}/", f"node={node_name(number)}/"), path)
 
 
 def populate_year(root: Path, nodes: int, asked: int, pulses_per_hour: float) -> None:
@@ -159,7 +159,7 @@ def populate_year(root: Path, nodes: int, asked: int, pulses_per_hour: float) ->
                 moved = (day - asked) * BLOCKS_A_DAY
                 for number in range(nodes):
                     if (day, number) != (asked, 0):
-                        there = f"{name.folder}/node={template(number)}/date={date_of(day)}/{name.stream}"
+                        there = f"{name.folder}/node={node_name(number)}/date={date_of(day)}/{name.stream}"
                         link(
                             root,
                             f"{there}-{name.block + moved:012d}_{name.last + moved:012d}-{name.digest}.parquet",
@@ -167,7 +167,7 @@ def populate_year(root: Path, nodes: int, asked: int, pulses_per_hour: float) ->
                         )
 
 
-def timed(work: Callable[[], object]) -> float:
+def best_seconds(work: Callable[[], object]) -> float:
     """Seconds of a call: of the best of three if it is short."""
     times: list[float] = []
     while not times or (len(times) < 3 and times[0] < 1):
@@ -177,13 +177,13 @@ def timed(work: Callable[[], object]) -> float:
     return round(min(times), 4)
 
 
-def look(store: Store, day: int, nodes: int) -> dict[str, Any]:
+def measure_queries(store: Store, day: int, nodes: int) -> dict[str, Any]:
     """Count, list and ask: an hour of one node by its date and blocks, and the pulses of up to 100 nodes by SQL."""
     reader = StoreReader(store)
     listed = list(store.listing())
     sizes = np.array([item.size for item in listed])
     tables = {item.name.partition("/")[0] for item in listed}
-    node, date, first = template(nodes // 2), date_of(day), day * BLOCKS_A_DAY
+    node, date, first = node_name(nodes // 2), date_of(day), day * BLOCKS_A_DAY
     hour = (pc.field("node") == node) & (pc.field("date") == date)
     hour &= (pc.field("block") >= first) & (pc.field("block") < first + 360)
     sql = (
@@ -192,17 +192,17 @@ def look(store: Store, day: int, nodes: int) -> dict[str, Any]:
     )
     assert query(reader, sql).num_rows == reader.table("spectra", ["block"], hour).num_rows == 360
     asked = min(nodes, 100)
-    some = f"SELECT node, count(*), max(snr) FROM pulses WHERE node < '{template(asked)}' GROUP BY node"
+    some = f"SELECT node, count(*), max(snr) FROM pulses WHERE node < '{node_name(asked)}' GROUP BY node"
     return {
         "objects": len(sizes),
         "bytes": int(sizes.sum()),
         "median_object_bytes": int(np.median(sizes)),
         "objects_by_table": {t: sum(item.name.startswith(f"{t}/") for item in listed) for t in sorted(tables)},
-        "listing_of_all_seconds": timed(lambda: list(store.listing())),
-        "files_of_one_table_seconds": timed(lambda: reader.files("ledger")),
-        "hour_of_one_node_by_table_seconds": timed(lambda: reader.table("spectra", ["block", "power"], hour)),
-        "hour_of_one_node_by_sql_seconds": timed(lambda: query(reader, sql)),
-        f"pulses_of_{asked}_nodes_by_sql_seconds": timed(lambda: query(reader, some)),
+        "listing_of_all_seconds": best_seconds(lambda: list(store.listing())),
+        "files_of_one_table_seconds": best_seconds(lambda: reader.files("ledger")),
+        "hour_of_one_node_by_table_seconds": best_seconds(lambda: reader.table("spectra", ["block", "power"], hour)),
+        "hour_of_one_node_by_sql_seconds": best_seconds(lambda: query(reader, sql)),
+        f"pulses_of_{asked}_nodes_by_sql_seconds": best_seconds(lambda: query(reader, some)),
     }
 
 
@@ -222,7 +222,7 @@ def compacted(store: Store) -> dict[str, Any]:
     }
 
 
-def upload(root: Path, folder: Path, nodes: int, stack: ExitStack) -> dict[str, Any]:
+def run_in_swift(root: Path, folder: Path, nodes: int, stack: ExitStack) -> dict[str, Any]:
     """Put a small day into Swift, and do there what is done with the large one."""
     server = swift.start(folder, stack)
     make_bucket(server, "thousand-nodes")
@@ -234,9 +234,9 @@ def upload(root: Path, folder: Path, nodes: int, stack: ExitStack) -> dict[str, 
         list(pool.map(store.put, products))
     result: dict[str, Any] = {"nodes": nodes, "put_a_second": round(len(products) / (time.perf_counter() - began), 1)}
     return result | {
-        "before_compaction": look(store, 0, nodes),
+        "before_compaction": measure_queries(store, 0, nodes),
         "compaction": compacted(store),
-        "after_compaction": look(store, 0, nodes),
+        "after_compaction": measure_queries(store, 0, nodes),
     }
 
 
@@ -254,16 +254,16 @@ def main() -> None:
     arguments = parser.parse_args()
     with ExitStack() as stack:
         parent = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=arguments.folder)))
-        result = year(parent, arguments) if arguments.year else thousand(parent, arguments, stack)
-    finish(result, arguments.out, "year" if arguments.year else "thousand_nodes")
+        result = year(parent, arguments) if arguments.year else simulate_day(parent, arguments, stack)
+    write_result(result, arguments.out, "year" if arguments.year else "thousand_nodes")
 
 
 def year(parent: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     populate_year(parent / "year", 10, 182, arguments.pulses_per_hour)
-    return {"nodes": 10, "days": 365, "hours_a_day": 1} | look(connect(parent / "year"), 182, 10)
+    return {"nodes": 10, "days": 365, "hours_a_day": 1} | measure_queries(connect(parent / "year"), 182, 10)
 
 
-def thousand(parent: Path, arguments: argparse.Namespace, stack: ExitStack) -> dict[str, Any]:
+def simulate_day(parent: Path, arguments: argparse.Namespace, stack: ExitStack) -> dict[str, Any]:
     nodes, batches, templates = arguments.nodes, arguments.batches, arguments.templates
     began = time.perf_counter()
     real = populate(parent / "day", nodes, batches, arguments.pulses_per_hour, templates)
@@ -272,26 +272,26 @@ def thousand(parent: Path, arguments: argparse.Namespace, stack: ExitStack) -> d
         "batches_a_day": batches,
         "nodes_that_made_their_objects": templates,
         "generating_seconds": round(time.perf_counter() - began, 1),
-        "before_compaction": look(connect(parent / "day"), 0, nodes),
+        "before_compaction": measure_queries(connect(parent / "day"), 0, nodes),
     }
-    spread(parent / "part", parent / "day", real, arguments.compacted, templates)
+    link_for_all_nodes(parent / "part", parent / "day", real, arguments.compacted, templates)
     part = connect(parent / "part")
     result["nodes_really_compacted"] = arguments.compacted
     result["compaction"] = compacted(part)
     merged = [parent / "part" / item.name for item in part.listing()]
     merged = [path for path in merged if int(path.parts[-3].removeprefix("node=node-")) < templates]
-    spread(parent / "after", parent / "part", merged, nodes, templates)
-    result["after_compaction"] = look(connect(parent / "after"), 0, nodes)
+    link_for_all_nodes(parent / "after", parent / "part", merged, nodes, templates)
+    result["after_compaction"] = measure_queries(connect(parent / "after"), 0, nodes)
     result["extrapolated_to_100000_nodes"] = extrapolate(result)
     if arguments.swift:
         names = [path for path in real if parse(str(path.relative_to(parent / "day"))).last < 12 * BATCH_BLOCKS]
-        spread(parent / "small", parent / "day", names, arguments.swift, templates)
+        link_for_all_nodes(parent / "small", parent / "day", names, arguments.swift, templates)
         (parent / "server").mkdir()
-        result["swift"] = upload(parent / "small", parent / "server", arguments.swift, stack)
+        result["swift"] = run_in_swift(parent / "small", parent / "server", arguments.swift, stack)
     return result
 
 
-def finish(result: dict[str, Any], out: Path | None, name: str) -> None:
+def write_result(result: dict[str, Any], out: Path | None, name: str) -> None:
     """Print and store a result."""
     result["machine"] = describe()
     print(json.dumps(result, indent=1))

@@ -17,7 +17,7 @@ import venv
 from pathlib import Path
 
 from benchmarks.machine import describe
-from tests.helpers.running_node import Node, Sending, contents, ledger, replayed, sky, sky_until, wait_for
+from tests.helpers.running_node import Node, SenderThread, contents, ledger, replayed, sky, sky_until, wait_for
 
 FRAME_BYTES = 65_536
 
@@ -57,31 +57,31 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/upgrade.json"))
     arguments = parser.parse_args()
-    said: list[str] = []
+    messages: list[str] = []
     took = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         interpreters = [second_environment(folder), sys.executable]
         with Node(folder) as node:
-            telescope = Sending(
-                sky(100_000.0), node.endpoint, arguments.speed or None, frame_bytes=FRAME_BYTES, patience=600.0
+            telescope = SenderThread(
+                sky(100_000.0), node.endpoint, arguments.speed or None, frame_bytes=FRAME_BYTES, receiver_timeout=600.0
             )
             wait_for(lambda: node.blocks() >= 1)
             for number in range(arguments.times):
                 began = time.monotonic()
-                node.call("upgrade", said.append, python=interpreters[number % 2], shadow=arguments.shadow)
+                node.call("upgrade", messages.append, python=interpreters[number % 2], shadow=arguments.shadow)
                 took.append(round(time.monotonic() - began, 1))
-                print(said[-2], f"({took[-1]} s)", flush=True)
+                print(messages[-2], f"({took[-1]} s)", flush=True)
             load = round(os.getloadavg()[0], 1)
-            told = node.blocks()
-            wait_for(lambda: node.blocks() > told + 10, 600)
+            blocks_before = node.blocks()
+            wait_for(lambda: node.blocks() > blocks_before + 10, 600)
             sent = telescope.stop()
             status = node.wait()
         rows = ledger(got := contents(folder / "store"), folder)
         result = {
-            "upgrades": sum("takes over at" in line for line in said),
-            "blocks_equal_in_shadow": sum("is equal" in line for line in said),
-            "blocks_different_in_shadow": sum("differs" in line for line in said),
+            "upgrades": sum("takes over at" in line for line in messages),
+            "blocks_equal_in_shadow": sum("is equal" in line for line in messages),
+            "blocks_different_in_shadow": sum("differs" in line for line in messages),
             "seconds_each": took,
             "times_real_time": arguments.speed,
             "load_average": load,

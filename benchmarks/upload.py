@@ -34,7 +34,7 @@ BUCKET = "edge-bucket"
 CASES = {"300 objects of 20 kB": (300, 20_000), "20 objects of 8 MiB": (20, 8 << 20)}
 
 
-def alone(server: Server, products: list[Product], uploads: int, look: bool) -> float:
+def client_seconds(server: Server, products: list[Product], uploads: int, with_head: bool) -> float:
     store = S3Store(
         BUCKET,
         endpoint=server.endpoint,
@@ -46,7 +46,7 @@ def alone(server: Server, products: list[Product], uploads: int, look: bool) -> 
 
     def put(product: Product) -> None:
         obstore.put(store, product.name, product.content, use_multipart=False)
-        if look:
+        if with_head:
             assert obstore.head(store, product.name)["size"] == len(product.content)
 
     began = time.perf_counter()
@@ -55,7 +55,7 @@ def alone(server: Server, products: list[Product], uploads: int, look: bool) -> 
     return time.perf_counter() - began
 
 
-def forwarded(folder: Path, where: str, products: list[Product], uploads: int) -> float:
+def forwarder_seconds(folder: Path, where: str, products: list[Product], uploads: int) -> float:
     with Spool.open(folder, role="reducer") as spool:
         for product in products:
             spool.commit([product])
@@ -65,7 +65,7 @@ def forwarded(folder: Path, where: str, products: list[Product], uploads: int) -
             forwarder.draining = True
             began = time.perf_counter()
             while not forwarder.finished:
-                forwarder.turn()
+                forwarder.step()
                 forwarder.wait(0.05)
             return time.perf_counter() - began
 
@@ -88,18 +88,24 @@ def main() -> None:
         for name, (count, size) in CASES.items():
             seconds: dict[str, list[float]] = {"client": [], "client_with_head": [], "forwarder": []}
             for repeat in range(arguments.repeats):
-                made = [Product(f"cutouts/{n}", os.urandom(size)) for n in range(count)]
-                for way, look in (("client", False), ("client_with_head", True)):
-                    own = [Product(f"{way}-{size}-{repeat}/{p.name}", p.content) for p in made]
-                    seconds[way].append(alone(server, own, arguments.uploads, look))
+                payload = [Product(f"cutouts/{n}", os.urandom(size)) for n in range(count)]
+                for variant, with_head in (("client", False), ("client_with_head", True)):
+                    own = [Product(f"{variant}-{size}-{repeat}/{p.name}", p.content) for p in payload]
+                    seconds[variant].append(client_seconds(server, own, arguments.uploads, with_head))
                 where = f"s3://{BUCKET}/forwarder-{size}-{repeat}"
-                seconds["forwarder"].append(forwarded(root / f"spool-{size}-{repeat}", where, made, arguments.uploads))
-            typical = {way: median(found) for way, found in seconds.items()}
-            row: dict[str, object] = {f"{way}_objects_per_second": round(count / s, 1) for way, s in typical.items()}
-            row |= {f"{way}_megabytes_per_second": round(count * size / s / 1e6, 2) for way, s in typical.items()}
-            for way in ("client", "client_with_head"):
-                ratios = [a / b for a, b in zip(seconds[way], seconds["forwarder"], strict=True)]
-                row[f"of_the_{way}"] = [round(ratio, 3) for ratio in (min(ratios), median(ratios), max(ratios))]
+                seconds["forwarder"].append(
+                    forwarder_seconds(root / f"spool-{size}-{repeat}", where, payload, arguments.uploads)
+                )
+            typical = {variant: median(found) for variant, found in seconds.items()}
+            row: dict[str, object] = {
+                f"{variant}_objects_per_second": round(count / s, 1) for variant, s in typical.items()
+            }
+            row |= {
+                f"{variant}_megabytes_per_second": round(count * size / s / 1e6, 2) for variant, s in typical.items()
+            }
+            for variant in ("client", "client_with_head"):
+                ratios = [a / b for a, b in zip(seconds[variant], seconds["forwarder"], strict=True)]
+                row[f"of_the_{variant}"] = [round(ratio, 3) for ratio in (min(ratios), median(ratios), max(ratios))]
             result[name] = row
     result["machine"] = describe()
     print(json.dumps(result, indent=1))

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from edgefilter.compute.gpu import Card
+from edgefilter.compute.gpu import GpuBackend
 from edgefilter.core.errors import ConfigError
 from edgefilter_kernels.cuda import raw
 from tests.helpers.emulator import compiler
-from tests.helpers.emulator.gpu import EmulatedCard
+from tests.helpers.emulator.gpu import EmulatedGpuBackend
 
 # The same examples in every run: a red check is one that a developer can repeat.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -31,14 +31,14 @@ def data() -> Path:
 
 
 @pytest.fixture(params=["emulated", pytest.param("real", marks=pytest.mark.gpu)])
-def card(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Card:
+def card(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> GpuBackend:
     """A card: one that the host emulates, and a real one where there is one."""
     if request.param == "real":
         try:
-            return Card()
+            return GpuBackend()
         except ConfigError as error:
             pytest.skip(str(error))
     if shutil.which("g++") is None:
         pytest.skip("no g++ to compile the CUDA sources for the host with")
     monkeypatch.setattr(raw, "module", compiler.module)
-    return EmulatedCard()
+    return EmulatedGpuBackend()

@@ -17,11 +17,17 @@ import scipy.fft
 from numba import njit
 
 from benchmarks.harness import OURS, Bench
-from edgefilter.compute.threads import Workers
+from edgefilter.compute.threads import ThreadBackend
 from edgefilter_kernels.filterbank.fft import fft
 from edgefilter_kernels.filterbank.fir import filter_spectra
 from edgefilter_kernels.filterbank.pfb import pfb
-from edgefilter_kernels.filterbank.workspace import Bank, Scratch, make_bank, make_scratch, prototype
+from edgefilter_kernels.filterbank.workspace import (
+    Filterbank,
+    Workspace,
+    make_filterbank,
+    make_workspace,
+    prototype_filter,
+)
 
 GROUP = "channeliser"
 UNIT = "MHz"
@@ -32,12 +38,12 @@ _PEER_CASES = ((1024, 4), (1024, 8), (4096, 8))
 
 
 @dataclass
-class Work:
+class FilterbankWorkload:
     """Voltages, and all that a filterbank of them needs."""
 
     channels: int
     taps: int
-    hands: int = 2
+    n_pols: int = 2
     bits: int = 8
     complex_samples: bool = True
     stokes: str = "I"
@@ -48,17 +54,19 @@ class Work:
         n, per = self.channels, 1 if self.complex_samples else 2
         self.spectra = min(max(32, (1 << 17) // n), 1024)
         self.cells = max(2, self.samples // (self.spectra * n))
-        self.filter = prototype(n, self.taps, "hamming", self.complex_samples)
-        self.bank: Bank = make_bank(self.filter, n, self.bits, "signed", self.hands, self.complex_samples, self.step)
+        self.filter = prototype_filter(n, self.taps, "hamming", self.complex_samples)
+        self.bank: Filterbank = make_filterbank(
+            self.filter, n, self.bits, "signed", self.n_pols, self.complex_samples, self.step
+        )
         samples = (self.cells * self.spectra - 1) * self.step + self.taps * n * per
-        sample_bytes = self.hands * self.bits * (3 - per) // 8
+        sample_bytes = self.n_pols * self.bits * (3 - per) // 8
         self.raw = np.random.default_rng(1).integers(0, 256, (samples, sample_bytes), np.uint8)
         self.valid = np.ones(self.cells * self.spectra, np.bool_)
-        products = 2 * self.hands if self.stokes == "IQUV" else self.hands
+        products = 2 * self.n_pols if self.stokes == "IQUV" else self.n_pols
         self.power = np.zeros((self.cells, n, products), np.float32)
-        self.moment4 = np.zeros((self.cells, n, self.hands), np.float32)
+        self.moment4 = np.zeros((self.cells, n, self.n_pols), np.float32)
         self.count = np.zeros(self.cells, np.int32)
-        self.scratch: list[Scratch] = [make_scratch(self.bank, self.spectra, 1, products) for _ in range(2)]
+        self.scratch: list[Workspace] = [make_workspace(self.bank, self.spectra, 1, products) for _ in range(2)]
 
     @property
     def step(self) -> int:
@@ -70,7 +78,7 @@ class Work:
         """Bandwidth · seconds of the work in MHz s."""
         return self.cells * self.spectra * self.step / (1 if self.complex_samples else 2) / 1e6
 
-    def run(self, workers: Workers) -> None:
+    def run(self, backend: ThreadBackend) -> None:
         overlap = self.taps * self.channels * (1 if self.complex_samples else 2) - self.step
         free = list(self.scratch)
 
@@ -81,7 +89,7 @@ class Work:
                 self.power[start:stop], self.moment4[start:stop], self.count[start:stop], free.pop(),
             )  # fmt: skip
 
-        workers.over(self.cells, part)
+        backend.parallel_for(self.cells, part)
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Voltages complex64 ``[row, channel, hand]`` for plain programs, a few megabytes at a time with history."""
@@ -92,21 +100,21 @@ class Work:
 
 
 def run(bench: Bench) -> None:
-    with Workers(1) as one, Workers(2) as two:
+    with ThreadBackend(1) as one, ThreadBackend(2) as two:
         for channels, taps in SIZES:
-            work, case = Work(channels, taps), f"{channels} channels, {taps} taps, int8 x 2, I"
+            work, case = FilterbankWorkload(channels, taps), f"{channels} channels, {taps} taps, int8 x 2, I"
             bench.rate(GROUP, case, OURS, work.mhz, UNIT, lambda work=work: work.run(one))
             bench.rate(GROUP, case, OURS, work.mhz, UNIT, lambda work=work: work.run(two), threads=2)
             _limits(bench, work, case)
             if (channels, taps) in _PEER_CASES:
-                _peers(bench, Work(channels, taps, samples=_PEER_SAMPLES), case)
+                _peers(bench, FilterbankWorkload(channels, taps, samples=_PEER_SAMPLES), case)
         for name, work in (
-            ("int8 x 2, IQUV", Work(1024, 4, stokes="IQUV")),
-            ("4 bit x 2, I", Work(1024, 4, bits=4)),
-            ("int8 x 1, I", Work(1024, 4, hands=1)),
-            ("real int8 x 2, I", Work(1024, 4, complex_samples=False)),
-            ("int8 x 2, I, oversampled 32/27", Work(1024, 4, oversampling=Fraction(32, 27))),
-            ("int8 x 2, I, oversampled 4/3", Work(1024, 4, oversampling=Fraction(4, 3))),
+            ("int8 x 2, IQUV", FilterbankWorkload(1024, 4, stokes="IQUV")),
+            ("4 bit x 2, I", FilterbankWorkload(1024, 4, bits=4)),
+            ("int8 x 1, I", FilterbankWorkload(1024, 4, n_pols=1)),
+            ("real int8 x 2, I", FilterbankWorkload(1024, 4, complex_samples=False)),
+            ("int8 x 2, I, oversampled 32/27", FilterbankWorkload(1024, 4, oversampling=Fraction(32, 27))),
+            ("int8 x 2, I, oversampled 4/3", FilterbankWorkload(1024, 4, oversampling=Fraction(4, 3))),
         ):
             case = f"1024 channels, 4 taps, {name}"
             bench.rate(GROUP, case, OURS, work.mhz, UNIT, lambda work=work: work.run(one))
@@ -120,21 +128,21 @@ def run(bench: Bench) -> None:
 
 
 @njit(nogil=True)
-def _transforms(bank: Bank, work: Scratch, batches: int) -> None:
+def _transforms(bank: Filterbank, work: Workspace, batches: int) -> None:
     for _ in range(batches):
         for k in range(work.batch):
-            for h in range(bank.hands):
+            for h in range(bank.n_pols):
                 fft(work.voltage[0, k, h, 0, : bank.channels], work.voltage[0, k, h, 1, : bank.channels], bank.twiddle)
 
 
 @njit(nogil=True)
-def _filters(bank: Bank, raw: np.ndarray, spectra: int, work: Scratch) -> None:
+def _filters(bank: Filterbank, raw: np.ndarray, spectra: int, work: Workspace) -> None:
     batch = work.batch
     for k in range(0, spectra - batch + 1, batch):
         filter_spectra(bank, raw, 1, k, batch, 0, 1, work)
 
 
-def _limits(bench: Bench, work: Work, case: str) -> None:
+def _limits(bench: Bench, work: FilterbankWorkload, case: str) -> None:
     """The transform alone on a batch in the cache, and unpacking and filtering alone: what the whole is bound by."""
     place, batch = work.scratch[0], work.scratch[0].batch
     place.voltage[:] = 0
@@ -152,16 +160,16 @@ def _limits(bench: Bench, work: Work, case: str) -> None:
     bench.record(GROUP, case, "limit: both one after the other", bound, UNIT)
 
 
-def _peers(bench: Bench, work: Work, case: str) -> None:
-    bench.rate(GROUP, case, "NumPy", work.mhz, UNIT, lambda: _plain(work, np.fft.fft))
-    bench.rate(GROUP, case, "SciPy", work.mhz, UNIT, lambda: _plain(work, scipy.fft.fft))
+def _peers(bench: Bench, work: FilterbankWorkload, case: str) -> None:
+    bench.rate(GROUP, case, "NumPy", work.mhz, UNIT, lambda: _numpy_filterbank(work, np.fft.fft))
+    bench.rate(GROUP, case, "SciPy", work.mhz, UNIT, lambda: _numpy_filterbank(work, scipy.fft.fft))
     with bench.peer("liquid-dsp", "apt install libliquid1"), _liquid(work) as analyse:
         bench.rate(GROUP, case, "liquid-dsp", work.mhz, UNIT, lambda: _detect(work, analyse))
     with bench.peer("baseband-tasks", "pip install --group peers"):
         bench.rate(GROUP, case, "baseband-tasks", work.mhz, UNIT, lambda: _baseband_tasks(work))
 
 
-def _plain(work: Work, transform: Callable[..., Any]) -> None:
+def _numpy_filterbank(work: FilterbankWorkload, transform: Callable[..., Any]) -> None:
     window = work.filter.astype(np.float32).reshape(work.taps, work.channels, 1)
 
     def analyse(rows: np.ndarray) -> np.ndarray:
@@ -172,7 +180,7 @@ def _plain(work: Work, transform: Callable[..., Any]) -> None:
     _detect(work, analyse)
 
 
-def _detect(work: Work, analyse: Callable[[np.ndarray], np.ndarray]) -> None:
+def _detect(work: FilterbankWorkload, analyse: Callable[[np.ndarray], np.ndarray]) -> None:
     """Sum power and its square over spectra, as the channeliser does."""
     total, fourth = np.zeros((2, work.channels, 2), np.float64)
     for rows in work.blocks():
@@ -183,7 +191,7 @@ def _detect(work: Work, analyse: Callable[[np.ndarray], np.ndarray]) -> None:
 
 
 @contextmanager
-def _liquid(work: Work) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
+def _liquid(work: FilterbankWorkload) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
     """The polyphase analysis filterbank of liquid-dsp, a spectrum a call, a hand after the other."""
     name = ctypes.util.find_library("liquid")
     if name is None:
@@ -197,11 +205,11 @@ def _liquid(work: Work) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
     analyser = create(0, work.channels, work.taps, window.ctypes.data)
 
     def analyse(rows: np.ndarray) -> np.ndarray:
-        hands = np.ascontiguousarray(rows.transpose(2, 0, 1))
-        out = np.empty_like(hands)
-        step = hands.strides[1]
+        n_pols = np.ascontiguousarray(rows.transpose(2, 0, 1))
+        out = np.empty_like(n_pols)
+        step = n_pols.strides[1]
         for hand in range(2):
-            source, target = hands[hand].ctypes.data, out[hand].ctypes.data
+            source, target = n_pols[hand].ctypes.data, out[hand].ctypes.data
             for row in range(len(rows)):
                 execute(analyser, source + row * step, target + row * step)
         return out.transpose(1, 2, 0)[work.taps - 1 :]
@@ -212,7 +220,7 @@ def _liquid(work: Work) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
         library.firpfbch_crcf_destroy(analyser)
 
 
-def _baseband_tasks(work: Work) -> None:
+def _baseband_tasks(work: FilterbankWorkload) -> None:
     """The faster of the two filterbanks of baseband-tasks on the same voltages, a frame at a time."""
     from astropy import units
     from astropy.time import Time
@@ -234,10 +242,10 @@ def _baseband_tasks(work: Work) -> None:
     rows = 2 * frame // work.channels
     task = PolyphaseFilterBank(stream, response, samples_per_frame=rows)
     total, fourth = np.zeros((2, work.channels, 2), np.float64)
-    left = task.shape[0]
-    while left:
-        spectra = task.read(min(left, rows))
+    remaining = task.shape[0]
+    while remaining:
+        spectra = task.read(min(remaining, rows))
         power = spectra.real**2 + spectra.imag**2
         total += power.sum(axis=0)
         fourth += (power * power).sum(axis=0)
-        left -= len(spectra)
+        remaining -= len(spectra)

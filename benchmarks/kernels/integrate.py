@@ -3,8 +3,8 @@
 import numpy as np
 
 from benchmarks.harness import OURS, Bench
-from edgefilter.compute.threads import Workers
-from edgefilter_kernels.filterbank.integrate import account, integrate, zero_sums
+from edgefilter.compute.threads import ThreadBackend
+from edgefilter_kernels.filterbank.integrate import combine_parts, integrate, make_sums
 
 GROUP = "integrate"
 TIMES, CHANNELS, FLAGS = 4096, 1024, 6
@@ -21,12 +21,12 @@ def run(bench: Bench) -> None:
         flags = flags.astype(np.uint16)
         matrix = np.ones((planes, products))
 
-        def ours(workers: Workers, power=power, flags=flags, matrix=matrix) -> None:  # type: ignore[no-untyped-def]
-            sums = zero_sums(len(matrix), TIMES, CHANNELS, FLAGS)
-            workers.over(
+        def ours(backend: ThreadBackend, power=power, flags=flags, matrix=matrix) -> None:  # type: ignore[no-untyped-def]
+            sums = make_sums(len(matrix), TIMES, CHANNELS, FLAGS)
+            backend.parallel_for(
                 len(sums.total), lambda start, stop: integrate(power, flags, matrix, (0, TIMES), sums, start, stop)
             )
-            account(sums)
+            combine_parts(sums)
 
         def plain(power=power, flags=flags, matrix=matrix) -> None:  # type: ignore[no-untyped-def]
             used = flags == 0
@@ -38,6 +38,6 @@ def run(bench: Bench) -> None:
                 (flags >> bit & 1).sum(axis=0)
 
         for threads in (1, 2):
-            with Workers(threads) as workers:
-                bench.rate(GROUP, case, OURS, TIMES * CHANNELS / 1e6, "Mcell/s", lambda: ours(workers), threads)
+            with ThreadBackend(threads) as backend:
+                bench.rate(GROUP, case, OURS, TIMES * CHANNELS / 1e6, "Mcell/s", lambda: ours(backend), threads)
         bench.rate(GROUP, case, "NumPy", TIMES * CHANNELS / 1e6, "Mcell/s", plain)

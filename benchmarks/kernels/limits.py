@@ -7,30 +7,30 @@ import numpy as np
 from numba import njit
 
 from benchmarks.harness import Bench
-from edgefilter.compute.threads import Workers
-from edgefilter_kernels.simd.float8 import LANES, at_step, index, load, store, vector_code
+from edgefilter.compute.threads import ThreadBackend
+from edgefilter_kernels.simd.float8 import LANES, index, load, offset_at, store, vector_code
 
 GROUP = "limits"
 _BYTES = 256 << 20
 _CHAINS = 12  # independent sums, more than the latency of an instruction times the units that do them
 _UNROLL = 16
-_MOST = 2  # threads
+_MAX_THREADS = 2  # threads
 
 
 @vector_code
 def _multiply_add(builder: Any, sums: Any, factor: Any) -> None:
-    places = [at_step(builder, index(0), index(LANES), i) for i in range(_CHAINS)]
-    values = [load(builder, sums, place) for place in places]
+    offsets = [offset_at(builder, index(0), index(LANES), i) for i in range(_CHAINS)]
+    values = [load(builder, sums, offset) for offset in offsets]
     by = load(builder, factor, index(0))
     fused = ("contract",)
     for _ in range(_UNROLL):
         values = [builder.fadd(builder.fmul(value, by, flags=fused), by, flags=fused) for value in values]
-    for place, value in zip(places, values, strict=True):
-        store(builder, value, sums, place)
+    for offset, value in zip(offsets, values, strict=True):
+        store(builder, value, sums, offset)
 
 
 @njit(nogil=True)
-def _peak(sums: np.ndarray, factor: np.ndarray, rounds: int) -> None:
+def _multiply_add_rounds(sums: np.ndarray, factor: np.ndarray, rounds: int) -> None:
     for _ in range(rounds):
         _multiply_add(sums, factor)
 
@@ -53,39 +53,41 @@ def _add_rows(rows: np.ndarray, out: np.ndarray) -> None:
 
 
 @njit(nogil=True)
-def _adds(rows: np.ndarray, out: np.ndarray, rounds: int) -> None:
+def _repeat_add_rows(rows: np.ndarray, out: np.ndarray, rounds: int) -> None:
     for _ in range(rounds):
         _add_rows(rows, out)
 
 
-def _at_once(
+def _run_in_parallel(
     bench: Bench, threads: int, case: str, who: str, amount: float, unit: str, work: Callable[[int], object]
 ) -> None:
     """Let so many threads do it at once: what a second one can gain here at most."""
-    with Workers(threads) as workers:
+    with ThreadBackend(threads) as backend:
 
         def run(start: int, stop: int) -> None:
             for at in range(start, stop):
                 work(at)
 
-        bench.rate(GROUP, case, who, threads * amount, unit, lambda: workers.over(threads, run), threads)
+        bench.rate(GROUP, case, who, threads * amount, unit, lambda: backend.parallel_for(threads, run), threads)
 
 
 def run(bench: Bench) -> None:
     source, target = np.ones(_BYTES // 4, np.float32), np.zeros(_BYTES // 4, np.float32)
     bench.rate(GROUP, "memory", "copy (bytes read)", _BYTES / 1e9, "GB/s", lambda: np.copyto(target, source))
     rounds, flops = 100_000, 2.0 * _CHAINS * _UNROLL * LANES
-    sums, factor = np.zeros((_MOST, _CHAINS * LANES), np.float32), np.full(LANES, 0.5, np.float32)
-    parts = np.split(source, _MOST)
-    for threads in range(1, _MOST + 1):
-        _at_once(bench, threads, "memory", "read", _BYTES / _MOST / 1e9, "GB/s", lambda at: read(parts[at]))
-        _at_once(
+    sums, factor = np.zeros((_MAX_THREADS, _CHAINS * LANES), np.float32), np.full(LANES, 0.5, np.float32)
+    parts = np.split(source, _MAX_THREADS)
+    for threads in range(1, _MAX_THREADS + 1):
+        _run_in_parallel(
+            bench, threads, "memory", "read", _BYTES / _MAX_THREADS / 1e9, "GB/s", lambda at: read(parts[at])
+        )
+        _run_in_parallel(
             bench, threads, "arithmetic", "float32 multiply-add", flops * rounds / 1e9, "GFLOP/s",
-            lambda at: _peak(sums[at], factor, rounds),
+            lambda at: _multiply_add_rounds(sums[at], factor, rounds),
         )  # fmt: skip
     for kind in (np.float32, np.int16):
         rows, out = np.zeros((8, 512), kind), np.zeros(512, kind)
         bench.rate(
             GROUP, "arithmetic", f"{np.dtype(kind)} add, eight rows in L1", 7 * 512 * rounds / 1e9, "Gadd/s",
-            lambda rows=rows, out=out: _adds(rows, out, rounds),  # type: ignore[misc]
+            lambda rows=rows, out=out: _repeat_add_rows(rows, out, rounds),  # type: ignore[misc]
         )  # fmt: skip

@@ -14,7 +14,7 @@ from rich.table import Table
 from benchmarks.machine import describe
 from benchmarks.rfi.events import Grid
 from benchmarks.rfi.peers import peers
-from benchmarks.rfi.score import REPORTING, SIGMAS, TUNING, ours, report
+from benchmarks.rfi.score import REPORTING, SIGMAS, TUNING, edgefilter_flagger, score_flaggers
 
 
 def show(result: dict[str, Any]) -> None:
@@ -54,12 +54,12 @@ def main() -> None:
     arguments = parser.parse_args()
     seeds = TUNING if arguments.tuning else REPORTING
     flaggers = {
-        "edgefilter, with moment4": ours(True),
-        "edgefilter, with moment4, 2 threads": ours(True, 2),
-        "edgefilter, power only": ours(False),
+        "edgefilter, with moment4": edgefilter_flagger(True),
+        "edgefilter, with moment4, 2 threads": edgefilter_flagger(True, 2),
+        "edgefilter, power only": edgefilter_flagger(False),
         **peers(),
     }
-    result = report(Grid(arguments.times, arguments.channels), flaggers, seeds, arguments.bits)
+    result = score_flaggers(Grid(arguments.times, arguments.channels), flaggers, seeds, arguments.bits)
     show(result)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     whole = {"seeds": seeds, "bits": arguments.bits, "flaggers": result, "machine": describe()}

@@ -59,12 +59,12 @@ def draw(grid: Grid, seed: int, fraction: float, inr_db: tuple[float, float] = (
     """Draw events of all kinds that cover about ``fraction`` of the bins between them."""
     random = np.random.default_rng(seed)
     events: list[tuple[float, ...]] = []
-    for kind, (maker, share) in enumerate(_MAKERS):
-        wanted = fraction * share * grid.times * grid.channels
+    for kind, (make_events, fraction_of_kind) in enumerate(_EVENT_MAKERS):
+        wanted = fraction * fraction_of_kind * grid.times * grid.channels
         covered = 0.0
         while covered < wanted:
             power = 10 ** (random.uniform(*inr_db) / 10)
-            new, bins = maker(grid, random, power)
+            new, bins = make_events(grid, random, power)
             events += [(kind, *event) for event in new]
             covered += bins
     return np.array(events, EVENT)
@@ -144,7 +144,7 @@ def _ofdm(grid, random, power):
     return [(NOISE, *on, low, low + width, power)], width * bins
 
 
-_MAKERS = (
+_EVENT_MAKERS = (
     (_carrier, 0.2),
     (_intermittent, 0.2),
     (_impulse, 0.1),

@@ -26,7 +26,7 @@ _SMOOTH = 65  # channels of the running median: wider than any transmitter here 
 
 
 @dataclass(frozen=True)
-class Recording:
+class FlaggedRecording:
     """What was recorded, made even, and what is flagged of it.
 
     Parameters
@@ -56,39 +56,39 @@ class Recording:
         return np.asarray(self.flags & ~edgefilter.FLAGS["tagged"] != 0)
 
 
-def hera_autos(folder: Path) -> Recording:
+def hera_autos(folder: Path) -> FlaggedRecording:
     """26 antennas, 2 polarisations, 2 times of HERA: each of the 104 spectra is a row."""
     with h5py.File(folder / "rfi/hera_2459122_autos.uvh5") as file:
         values = np.moveaxis(file["Data/visdata"][:, 0].real, 2, 1)
         hertz, seconds = file["Header/freq_array"][0], float(file["Header/integration_time"][0])
-    return _even("hera_autos", values.reshape(-1, len(hertz)), hertz, seconds)
+    return _flag_spectra("hera_autos", values.reshape(-1, len(hertz)), hertz, seconds)
 
 
-def hera(folder: Path) -> Recording:
+def hera(folder: Path) -> FlaggedRecording:
     """Two autocorrelations of HERA over 60 times, one after the other, with the flags of its pipeline."""
     with h5py.File(folder / "rfi/hera_2458116.uvh5") as file:
         first, second = file["Header/ant_1_array"][:], file["Header/ant_2_array"][:]
         values, peer = np.abs(file["Data/visdata"][:, 0, :, 0]), file["Data/flags"][:, 0, :, 0]
         hertz, seconds = file["Header/freq_array"][0], float(file["Header/integration_time"][0])
     blocks = [np.flatnonzero((first == antenna) & (second == antenna)) for antenna in np.unique(first)]
-    return _steady("hera", values, blocks, hertz, seconds, peer)
+    return _flag_blocks("hera", values, blocks, hertz, seconds, peer)
 
 
-def mwa(folder: Path) -> Recording:
+def mwa(folder: Path) -> FlaggedRecording:
     """Noise of MWA after the sky is subtracted: 27 times, mean of all baselines."""
     with h5py.File(folder / "rfi/mwa_1061313128_ssins.h5") as file:
         values, hertz = file["Data/metric_array"][:, :, 0], file["Header/freq_array"][:]
         days = np.unique(file["Header/time_array"][:])
-    return _steady("mwa", values, [np.arange(len(values))], hertz, float(np.diff(days).min()) * 86400)
+    return _flag_blocks("mwa", values, [np.arange(len(values))], hertz, float(np.diff(days).min()) * 86400)
 
 
-def parkes_masked(folder: Path) -> Recording:
+def parkes_masked(folder: Path) -> FlaggedRecording:
     """The same, with the mask of the telescope's profile."""
     profile = tomllib.loads((Path(__file__).parents[2] / "configs/parkes_uwl.toml").read_text())
     return parkes(folder, "parkes_masked", profile["flag"]["mask"])
 
 
-def parkes(folder: Path, name: str = "parkes", mask: list[list[float]] | None = None) -> Recording:
+def parkes(folder: Path, name: str = "parkes", mask: list[list[float]] | None = None) -> FlaggedRecording:
     """2 s of the Crab pulsar's field in 8 bits, with a peer's mask of whole channels."""
     with h5py.File(folder / "rfi/parkes_uwl_crab_8bit_mask.h5") as file:
         bad = file["chan_mask"][:].astype(np.bool_)
@@ -99,22 +99,26 @@ def parkes(folder: Path, name: str = "parkes", mask: list[list[float]] | None = 
         source.close()
     middle = np.median(case.intensity, axis=0)
     level = case.intensity / np.where(middle > 0, middle, 1)
-    return Recording(name, "cell", case.plan.frequencies_mhz, level, case.flags, np.broadcast_to(bad, level.shape))
+    return FlaggedRecording(
+        name, "cell", case.plan.frequencies_mhz, level, case.flags, np.broadcast_to(bad, level.shape)
+    )
 
 
-def _even(name: str, values: NDArray[np.float64], hertz: NDArray[np.float64], seconds: float) -> Recording:
+def _flag_spectra(
+    name: str, values: NDArray[np.float64], hertz: NDArray[np.float64], seconds: float
+) -> FlaggedRecording:
     """Flag spectra that are no times of each other: each is made even by a running median of its channels."""
     there = np.isfinite(values) & (values > 0)
     usual = median_filter(np.where(there, values, 0), (1, _SMOOTH))
     level = np.where(there & (usual > 0), values / np.where(usual > 0, usual, 1), np.nan).astype(np.float32)
     flags = edgefilter.flag(level, accumulated=0, sample_time=seconds, frequencies=hertz, threads=1)
-    return Recording(name, "spectrum", hertz / 1e6, level, flags)
+    return FlaggedRecording(name, "spectrum", hertz / 1e6, level, flags)
 
 
-def _steady(
+def _flag_blocks(
     name: str, values: NDArray[np.float64], blocks: list[NDArray[np.int64]], hertz: NDArray[np.float64],
     seconds: float, peer: NDArray[np.bool_] | None = None,
-) -> Recording:  # fmt: skip
+) -> FlaggedRecording:  # fmt: skip
     """Flag blocks of times, each on its own."""
     levels, flags = [], []
     for block in blocks:
@@ -122,10 +126,10 @@ def _steady(
         levels.append(power / np.nanmedian(power, axis=0))
         flags.append(edgefilter.flag(power, accumulated=0, sample_time=seconds, frequencies=hertz, threads=1))
     theirs = None if peer is None else peer[np.concatenate(blocks)]
-    return Recording(name, "time", hertz / 1e6, np.concatenate(levels), np.concatenate(flags), theirs)
+    return FlaggedRecording(name, "time", hertz / 1e6, np.concatenate(levels), np.concatenate(flags), theirs)
 
 
-def draw(recording: Recording, path: Path) -> None:
+def plot_recording(recording: FlaggedRecording, path: Path) -> None:
     """Draw levels, flags, and flags that came with the data, side by side."""
     masks = {"edgefilter": recording.bad}
     if recording.peer is not None:
@@ -147,10 +151,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, default=Path("docs/img"))
     arguments = parser.parse_args()
-    for make in (parkes, parkes_masked, mwa, hera, hera_autos):
-        recording = make(arguments.folder)
+    for load in (parkes, parkes_masked, mwa, hera, hera_autos):
+        recording = load(arguments.folder)
         path = arguments.out / f"flags_{recording.name}.png"
-        draw(recording, path)
+        plot_recording(recording, path)
         each = {
             name: f"{100 * (recording.flags & bit != 0).mean():.2f}"
             for name, bit in edgefilter.FLAGS.items()

@@ -43,7 +43,7 @@ def response() -> NDArray[np.float32]:
     return np.abs(np.exp(2j * np.pi * np.outer(offsets, n) / step) @ taper).astype(np.float32)
 
 
-def make(
+def make_scene(
     grid: Grid,
     seed: int,
     events: NDArray[np.void] | None = None,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 import edgefilter
 from benchmarks.rfi.events import KINDS, Grid, draw
-from benchmarks.rfi.scene import Scene, make
+from benchmarks.rfi.scene import Scene, make_scene
 from benchmarks.rfi.sky import SIGNALS, draw_tones
 from benchmarks.rfi.sky import draw as draw_sky
 
@@ -25,7 +25,7 @@ REPORTING = (2003, 2011, 2029, 2203)
 SIGMAS = (0.5, 3.0, 30.0)
 
 
-def ours(moment4: bool, threads: int = 1, **settings: Any) -> Flagger:
+def edgefilter_flagger(moment4: bool, threads: int = 1, **settings: Any) -> Flagger:
     """Make the flagger of :func:`edgefilter.flag`; what is tagged is not flagged."""
 
     def run(scene: Scene) -> Mask:
@@ -43,7 +43,7 @@ def ours(moment4: bool, threads: int = 1, **settings: Any) -> Flagger:
     return run
 
 
-def interference(scene: Scene, found: Mask) -> dict[str, Any]:
+def score_interference(scene: Scene, found: Mask) -> dict[str, Any]:
     """Precision, recall and F1 per bin; recall of each kind."""
     truth = scene.truth
     both = np.count_nonzero(found & truth)
@@ -58,7 +58,7 @@ def interference(scene: Scene, found: Mask) -> dict[str, Any]:
     }
 
 
-def losses(kinds: NDArray[np.int8], found: Mask) -> dict[str, float]:
+def signal_losses(kinds: NDArray[np.int8], found: Mask) -> dict[str, float]:
     """Fraction of the bins of each kind of signal that is flagged."""
     return {
         name: round(float(found[kinds == number].mean()), 5)
@@ -67,29 +67,29 @@ def losses(kinds: NDArray[np.int8], found: Mask) -> dict[str, float]:
     }
 
 
-def report(grid: Grid, flaggers: dict[str, Flagger], seeds: tuple[int, ...], bits: int = 0) -> dict[str, Any]:
+def score_flaggers(grid: Grid, flaggers: dict[str, Flagger], seeds: tuple[int, ...], bits: int = 0) -> dict[str, Any]:
     """Score flaggers on the scenes of some seeds; every flagger sees the same arrays."""
     *rfi, sky, quiet = seeds
     result: dict[str, Any] = {name: {"interference": [], "lost": {}} for name in flaggers}
     for seed in rfi:
-        scene = make(grid, seed, draw(grid, seed, 0.11), bits=bits)
+        scene = make_scene(grid, seed, draw(grid, seed, 0.11), bits=bits)
         for name, flagger in flaggers.items():
             found, seconds = _timed(flagger, scene)
-            result[name]["interference"].append(interference(scene, found))
+            result[name]["interference"].append(score_interference(scene, found))
             result[name]["msample_per_s"] = round(found.size / seconds / 1e6, 2)
-    scene = make(grid, quiet, bits=bits)
+    scene = make_scene(grid, quiet, bits=bits)
     for name, flagger in flaggers.items():
         result[name]["false_on_noise"] = float(f"{flagger(scene).mean():.3g}")
     for sigma in SIGMAS:
         signal, kinds = draw_sky(grid, sky, sigma)
-        scene = make(grid, sky + round(10 * sigma), None, signal, bits=bits)
+        scene = make_scene(grid, sky + round(10 * sigma), None, signal, bits=bits)
         for name, flagger in flaggers.items():
-            result[name]["lost"][f"{sigma:g} sigma"] = losses(kinds, flagger(scene))
-        scene = make(grid, sky + round(10 * sigma), draw_tones(grid, sky, sigma), bits=bits)
+            result[name]["lost"][f"{sigma:g} sigma"] = signal_losses(kinds, flagger(scene))
+        scene = make_scene(grid, sky + round(10 * sigma), draw_tones(grid, sky, sigma), bits=bits)
         # Where a tone is between two channels, each has a quarter of its power.
         kinds = np.where(scene.inr > 0.3 * scene.inr.max(), SIGNALS.index("tone"), -1).astype(np.int8)
         for name, flagger in flaggers.items():
-            result[name]["lost"][f"{sigma:g} sigma"] |= losses(kinds, flagger(scene))
+            result[name]["lost"][f"{sigma:g} sigma"] |= signal_losses(kinds, flagger(scene))
     return result
 
 

@@ -51,10 +51,10 @@ def draw_tones(grid: Grid, seed: int, sigma: float) -> NDArray[np.void]:
     """Draw tones of ``sigma`` standard deviations of a bin that drift over 2 to 40 channels throughout the scene."""
     random = np.random.default_rng(seed)
     power, events = sigma / np.sqrt(grid.accumulated), []
-    lots = grid.channels // 64
-    for lot in range(lots):  # one each, so that none crosses another
+    n_slices = grid.channels // 64
+    for slice_number in range(n_slices):  # one each, so that none crosses another
         drift = np.exp(random.uniform(np.log(2.0), np.log(40.0)))
-        low = 64 * lot + random.uniform(4.0, 60.0 - drift)
+        low = 64 * slice_number + random.uniform(4.0, 60.0 - drift)
         ends = (low, low + drift) if random.random() < 0.5 else (low + drift, low)
         events.append((-1, TONE, 0, grid.voltages, *ends, power))
     return np.array(events, EVENT)

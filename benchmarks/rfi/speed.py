@@ -14,9 +14,9 @@ from benchmarks.harness import OURS, Bench
 from benchmarks.kernels.limits import read
 from benchmarks.rfi.events import Grid, draw
 from benchmarks.rfi.peers import peers
-from benchmarks.rfi.scene import Scene, make
-from benchmarks.rfi.score import TUNING, ours
-from edgefilter.compute.threads import Workers
+from benchmarks.rfi.scene import Scene, make_scene
+from benchmarks.rfi.score import TUNING, edgefilter_flagger
+from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.config import FlagSettings
 from edgefilter.stages.rfi import background, dispersion_guard, flagger, zero_dm
 from edgefilter_kernels.rfi.intensity import LANES
@@ -30,33 +30,33 @@ _WINDOWS = np.array([1, 2, 4, 8, 16, 32, 64])
 
 
 @dataclass
-class _Calls:
+class _RecordedCalls:
     """The calls that the chain makes of its kernels, to be made again."""
 
-    made: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
+    calls_by_name: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
 
     @contextlib.contextmanager
-    def kept(self, *places: tuple[Any, str]) -> Iterator[None]:
+    def recording(self, *places: tuple[Any, str]) -> Iterator[None]:
         """While this lasts, keep a copy of the arguments of functions of these modules and names."""
         with contextlib.ExitStack() as stack:
             for module, name in places:
-                stack.enter_context(mock.patch.object(module, name, self._watched(name, getattr(module, name))))
+                stack.enter_context(mock.patch.object(module, name, self._recorder(name, getattr(module, name))))
             yield
 
-    def _watched(self, name: str, work: Callable[..., Any]) -> Callable[..., Any]:
-        def watched(*arguments: Any) -> Any:
+    def _recorder(self, name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def recorder(*arguments: Any) -> Any:
             copies = tuple(a.copy() if isinstance(a, np.ndarray) else a for a in arguments)
-            self.made.setdefault(name, []).append(copies)
+            self.calls_by_name.setdefault(name, []).append(copies)
             return work(*arguments)
 
-        return watched
+        return recorder
 
-    def again(self, name: str, work: Callable[..., Any], workers: Workers, align: int = 1) -> Callable[[], None]:
+    def replay(self, name: str, work: Callable[..., Any], backend: ThreadBackend, align: int = 1) -> Callable[[], None]:
         """Return what makes all those calls again, by workers."""
 
         def run() -> None:
-            for *arguments, _, stop in self.made[name]:
-                workers.over(stop, lambda first, last, a=arguments: work(*a, first, last), align)  # type: ignore[misc]
+            for *arguments, _, stop in self.calls_by_name[name]:
+                backend.over(stop, lambda first, last, a=arguments: work(*a, first, last), align)  # type: ignore[misc]
 
         return run
 
@@ -64,7 +64,7 @@ class _Calls:
 def run(bench: Bench) -> None:
     grid = Grid(4096, 1024)
     seed = TUNING[0]
-    scene = make(grid, seed, draw(grid, seed, 0.11))
+    scene = make_scene(grid, seed, draw(grid, seed, 0.11))
     places = {
         "channel_quantiles": (background, LANES), "rise": (zero_dm, 1), "evidence": (flagger, LANES),
         "count_tracks": (dispersion_guard, 1), "find_tracks": (dispersion_guard, 1),
@@ -73,16 +73,18 @@ def run(bench: Bench) -> None:
         "find_drifts": (flagger, 1), "mark_drifts": (flagger, 1), "combine": (flagger, 1),
     }  # fmt: skip
     for moment4 in (False, True):
-        calls = _Calls()
-        with calls.kept(*((module, name) for name, (module, _) in places.items())):
-            ours(moment4)(scene)
+        calls = _RecordedCalls()
+        with calls.recording(*((module, name) for name, (module, _) in places.items())):
+            edgefilter_flagger(moment4)(scene)
         _parts(bench, scene, moment4, calls, places)
     _sum_threshold(bench, scene)
     _chain(bench, scene)
     _blocks(bench, scene)
 
 
-def _parts(bench: Bench, scene: Scene, moment4: bool, calls: _Calls, places: dict[str, tuple[Any, int]]) -> None:
+def _parts(
+    bench: Bench, scene: Scene, moment4: bool, calls: _RecordedCalls, places: dict[str, tuple[Any, int]]
+) -> None:
     power, flags = scene.power, np.zeros(scene.power.shape, np.uint16)
     marks = flags.astype(np.uint8)
     plain: dict[str, Callable[[], object]] = {
@@ -90,7 +92,7 @@ def _parts(bench: Bench, scene: Scene, moment4: bool, calls: _Calls, places: dic
         "rise": lambda: [power > 1.1, power < 0.9],
         "combine": lambda: flags | np.take(np.zeros(256, np.uint16), marks),
     }
-    touched: dict[str, tuple[NDArray[Any], ...]] = {
+    arrays_read: dict[str, tuple[NDArray[Any], ...]] = {
         "channel_quantiles": (power[::4], flags[::4]), "rise": (power, flags), "combine": (marks, flags),
         "evidence": (power, flags, scene.moment4) if moment4 else (power, flags), "count_tracks": (marks,),
         "mark_tracks": (marks,),
@@ -100,13 +102,13 @@ def _parts(bench: Bench, scene: Scene, moment4: bool, calls: _Calls, places: dic
             continue
         case = f"{name}, with moment4" if moment4 else name
         for threads in (1, 2):
-            with Workers(threads) as workers:
-                work = calls.again(name, getattr(module, name), workers, align)
+            with ThreadBackend(threads) as backend:
+                work = calls.replay(name, getattr(module, name), backend, align)
                 bench.rate(GROUP, case, OURS, power.size / 1e6, UNIT, work, threads)
         if name in plain and not moment4:
             bench.rate(GROUP, case, "NumPy", power.size / 1e6, UNIT, plain[name])
-        if name in touched:
-            _read(bench, case, touched[name], power.size)
+        if name in arrays_read:
+            _read(bench, case, arrays_read[name], power.size)
 
 
 def _sum_threshold(bench: Bench, scene: Scene) -> None:
@@ -118,15 +120,15 @@ def _sum_threshold(bench: Bench, scene: Scene) -> None:
     def plain() -> None:
         found = np.zeros(values.shape, np.bool_)
         for window, limit in zip(_WINDOWS.tolist(), limits.tolist(), strict=True):
-            left = np.where(found, 0, values)
-            over = uniform_filter1d(left, window, axis=0) * window > limit
+            unflagged = np.where(found, 0, values)
+            over = uniform_filter1d(unflagged, window, axis=0) * window > limit
             found |= uniform_filter1d(over.astype(np.float32), window, axis=0) > 0
 
     for threads in (1, 2):
-        with Workers(threads) as workers:
+        with ThreadBackend(threads) as backend:
             bench.rate(
                 GROUP, case, OURS, values.size / 1e6, UNIT,
-                lambda: workers.over(
+                lambda: backend.over(
                     values.shape[1], lambda a, b: sum_threshold(values, _WINDOWS, limits, 1, marks, a, b), LANES
                 ),
                 threads,
@@ -139,7 +141,7 @@ def _chain(bench: Bench, scene: Scene) -> None:
     count = scene.power.size / 1e6
     for moment4, case in ((False, "whole chain, power"), (True, "whole chain, with moment4")):
         for threads in (1, 2):
-            bench.rate(GROUP, case, OURS, count, UNIT, lambda: ours(moment4, threads)(scene), threads)  # noqa: B023
+            bench.rate(GROUP, case, OURS, count, UNIT, lambda: edgefilter_flagger(moment4, threads)(scene), threads)  # noqa: B023
         for name, peer in peers(bench).items():
             bench.rate(GROUP, case, name, count, UNIT, lambda: peer(scene))  # noqa: B023
         _read(bench, case, (scene.power, scene.moment4) if moment4 else (scene.power,), scene.power.size)
@@ -152,8 +154,8 @@ def _blocks(bench: Bench, scene: Scene) -> None:
     flags = np.zeros(scene.power.shape, np.uint16)
     for fourth, case in ((None, "block after block, power"), (moment4, "block after block, with moment4")):
         for threads in (1, 2):
-            with Workers(threads) as workers:
-                chain = flagger.Flagger(scene.grid.frequencies / 1e6, scene.grid.sample_time, FlagSettings(), workers)
+            with ThreadBackend(threads) as backend:
+                chain = flagger.Flagger(scene.grid.frequencies / 1e6, scene.grid.sample_time, FlagSettings(), backend)
 
                 def work() -> None:
                     flags[:] = 0
@@ -163,7 +165,7 @@ def _blocks(bench: Bench, scene: Scene) -> None:
 
 
 def _read(bench: Bench, case: str, arrays: tuple[NDArray[Any], ...], samples: int) -> None:
-    """Record how fast memory gives what a kernel has to read; ``ours / this`` is then our share of read bandwidth."""
+    """Record how fast memory gives what a kernel has to read; ``edgefilter_flagger / this`` is then our share of read bandwidth."""
     memory = bench.value(GROUP, MEMORY, "read")
     if memory is None:
         source = np.ones(_BYTES // 4, np.float32)

@@ -10,14 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from edgefilter.analysis.balance import Balance
+from edgefilter.analysis.balance import LedgerBalance
 from edgefilter.analysis.pulse import Pulse, Pulses
-from edgefilter.analysis.spectra import Blocks, Spectrum
+from edgefilter.analysis.spectra import BlockSpectra, Spectrum
 from edgefilter.analysis.tables import TableView
 from edgefilter.core.clock import sample_at, tai_ns_from_iso
 from edgefilter.core.config import Reduction, settings_html, validate
 from edgefilter.core.errors import ConfigError, StoreError
-from edgefilter.core.html import facts
+from edgefilter.core.html import property_table
 from edgefilter.core.plan import Plan
 from edgefilter.core.stream import Stream
 from edgefilter.products.cutout import Cutout
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from astropy.time import Time
 
-    from edgefilter.analysis.plots.figures import Picture
+    from edgefilter.analysis.plots.figures import NotebookFigure
 
 Instant: TypeAlias = "float | str | Time | None"
 """Seconds since the stream's first sample, or a date in UTC as ISO text or astropy ``Time``; None is no bound."""
@@ -115,19 +115,19 @@ class Archive:
         """Return the settings of the reductions by their digests."""
         return {digest: Configuration(digest, tree) for digest, tree in self._reader.configs().items()}
 
-    def account(self) -> Balance:
+    def account(self) -> LedgerBalance:
         """Sum the ledger to a balance of samples and cells."""
-        return Balance(self._reader.account())
+        return LedgerBalance(self._reader.account())
 
     @property
     def pulses(self) -> Pulses:
         """Pulse candidates, strongest first: ``pulses[0].plot()``."""
         table = self.table("pulses")
-        same = ["stream", "config", "code", "block", "sample", "dm", "width", "freq_low", "freq_high"]
-        numbered = table.select(same).append_column("at", pa.array(np.arange(table.num_rows)))
-        once = numbered.group_by(same, use_threads=False).aggregate([("at", "min")]).column("at_min")
+        identity_columns = ["stream", "config", "code", "block", "sample", "dm", "width", "freq_low", "freq_high"]
+        numbered = table.select(identity_columns).append_column("at", pa.array(np.arange(table.num_rows)))
+        first_rows = numbered.group_by(identity_columns, use_threads=False).aggregate([("at", "min")]).column("at_min")
         order = [("snr", "descending"), ("stream", "ascending"), ("sample", "ascending")]
-        return Pulses(self, table.take(once).sort_by(order))
+        return Pulses(self, table.take(first_rows).sort_by(order))
 
     @property
     def spectra(self) -> TableView:
@@ -162,7 +162,7 @@ class Archive:
         stokes: str = "I",
         config: str | None = None,
         most: int | None = None,
-    ) -> Blocks:
+    ) -> BlockSpectra:
         """Read spectra and occupancy of the blocks that begin in ``[start, stop)``.
 
         Parameters
@@ -184,23 +184,25 @@ class Archive:
             If nothing answers to that, or more than one stream or settings do.
         """
         streams = self.streams()
-        stream = _one("stream", streams, stream, self.location)
+        stream = _choose("stream", streams, stream, self.location)
         config = self._config(stream, config)
-        first, last = (None if bound is None else _tai(bound, streams[stream]) for bound in (start, stop))
+        first, last = (None if bound is None else _to_tai_ns(bound, streams[stream]) for bound in (start, stop))
         wanted = (pc.field("stream") == stream) & (pc.field("config") == config)
         if first is not None:
             wanted &= pc.field("tai_ns") >= first
         if last is not None:
             wanted &= pc.field("tai_ns") < last
-        within = self._within(streams[stream], config, first, last)
+        block_filter = self._blocks_between(streams[stream], config, first, last)
         if most is not None:
-            numbers = self.table("ledger", ["block"], wanted, blocks=within).column("block").unique().sort().to_numpy()
+            numbers = (
+                self.table("ledger", ["block"], wanted, blocks=block_filter).column("block").unique().sort().to_numpy()
+            )
             if len(numbers) > most:
-                within = set(numbers[np.linspace(0, len(numbers) - 1, most).round().astype(np.int64)].tolist())
-        spectra = self.table("spectra", _SPECTRA, wanted & (pc.field("stokes") == stokes), blocks=within)
+                block_filter = set(numbers[np.linspace(0, len(numbers) - 1, most).round().astype(np.int64)].tolist())
+        spectra = self.table("spectra", _SPECTRA, wanted & (pc.field("stokes") == stokes), blocks=block_filter)
         if not spectra.num_rows:
             raise StoreError(f"stream {stream} has no spectrum of {stokes!r} in that span of time")
-        return Blocks.of(spectra, self.table("flags", _FLAGS, wanted, blocks=within))
+        return BlockSpectra.of(spectra, self.table("flags", _FLAGS, wanted, blocks=block_filter))
 
     def waterfall(
         self,
@@ -214,7 +216,7 @@ class Archive:
         most: int | None = None,
     ) -> "xr.Dataset":
         """Return power and occupancy over time and frequency: arguments of :meth:`blocks`, result of
-        :meth:`edgefilter.analysis.spectra.Blocks.waterfall`.
+        :meth:`edgefilter.analysis.spectra.BlockSpectra.waterfall`.
         """  # noqa: D205 - one sentence
         return self.blocks(start, stop, stream, stokes, config, most).waterfall(rows, channels)
 
@@ -229,13 +231,13 @@ class Archive:
     ) -> Spectrum:
         """Average the bandpass over the blocks that begin in ``[start, stop)``; arguments as :meth:`blocks`."""
         blocks = self.blocks(start, stop, stream, stokes, config, most)
-        name = _one("stream", self.streams(), stream, self.location)
+        name = _choose("stream", self.streams(), stream, self.location)
         stop_s = float(blocks.seconds[-1] + blocks.duration)
         return Spectrum.of(
             blocks, {"stream": name, "stokes": stokes, "start_s": float(blocks.seconds[0]), "stop_s": stop_s}
         )
 
-    def plot(self, what: str = "waterfall", **options: Any) -> "Picture":
+    def plot(self, what: str = "waterfall", **options: Any) -> "NotebookFigure":
         """Draw ``waterfall``, ``bandpass``, ``flags`` or ``candidates``; ``options`` are those of :meth:`blocks`."""
         from edgefilter.analysis.plots.figures import archive_figure
 
@@ -248,9 +250,11 @@ class Archive:
             if len(known) == 1:  # no need to read the ledger
                 return known[0]
         ledger = self.table("ledger", ["config"], pc.field("stream") == stream)
-        return _one("config", ledger.column("config").unique().to_pylist(), config, f"stream {stream}")
+        return _choose("config", ledger.column("config").unique().to_pylist(), config, f"stream {stream}")
 
-    def _within(self, stream: Stream, config: str, first: int | None, last: int | None) -> Container[int] | None:
+    def _blocks_between(
+        self, stream: Stream, config: str, first: int | None, last: int | None
+    ) -> Container[int] | None:
         """Return the blocks that begin in ``[first, last)``, TAI in ns, so that files of others need not be opened."""
         settings = self.configs().get(config)
         if settings is None or (first is None and last is None):
@@ -284,10 +288,10 @@ class Archive:
             ("samples", f"{balance['samples_received']:,} of {balance['samples_expected']:,} received"),
             ("bytes", f"{balance['bytes_in']:,} in, {balance['bytes_out']:,} of products"),
         ]
-        return facts(f"store {self.location}", shown)
+        return property_table(f"store {self.location}", shown)
 
 
-def _one(what: str, choices: "Mapping[str, Any] | Sequence[str]", wanted: str | None, where: str) -> str:
+def _choose(what: str, choices: "Mapping[str, Any] | Sequence[str]", wanted: str | None, where: str) -> str:
     names = list(choices)
     if wanted is not None:
         if wanted not in names:
@@ -298,7 +302,7 @@ def _one(what: str, choices: "Mapping[str, Any] | Sequence[str]", wanted: str | 
     return names[0]
 
 
-def _tai(instant: "float | str | Time", stream: Stream) -> int:
+def _to_tai_ns(instant: "float | str | Time", stream: Stream) -> int:
     """TAI of an instant, ns since 1970 TAI."""
     if isinstance(instant, int | float | np.number):
         if not np.isfinite(instant):

@@ -6,11 +6,11 @@ from functools import cached_property
 import pyarrow as pa
 
 from edgefilter.core.cells import FLAGGERS, flag_name
-from edgefilter.core.html import grid
+from edgefilter.core.html import data_table
 from edgefilter.products.schemas import LOSSES
 
 
-class Balance:
+class LedgerBalance:
     """Sums of the ledger.
 
     Parameters
@@ -61,14 +61,14 @@ class Balance:
     def __str__(self) -> str:
         return "\n".join(
             f"{title}: {whole} = " + " + ".join(f"{count} {name}" for name, count in parts.items() if count)
-            for title, whole, parts in self._sides()
+            for title, whole, parts in self._equations()
         )
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         shown = []
-        for title, whole, parts in self._sides():
+        for title, whole, parts in self._equations():
             shown.append((f"{title} expected" if title == "samples" else title, f"{whole:,}", "100 %"))
             shown += [
                 (f"= {name}" if at == 0 else f"+ {name}", f"{count:,}", f"{100 * count / max(whole, 1):.4g} %")
@@ -79,7 +79,7 @@ class Balance:
             f"{self['bytes_in']:,} bytes in, {self['bytes_out']:,} bytes of products: {self.reduction:.4g} to 1. "
             f"{'Both balances hold exactly.' if self.holds else 'THE BALANCE DOES NOT HOLD.'}"
         )
-        return grid(f"account of {self['blocks']} blocks", ("what", "count", "share"), shown, note)
+        return data_table(f"account of {self['blocks']} blocks", ("what", "count", "share"), shown, note)
 
-    def _sides(self) -> tuple[tuple[str, int, Mapping[str, int]], ...]:
+    def _equations(self) -> tuple[tuple[str, int, Mapping[str, int]], ...]:
         return ("samples", self["samples_expected"], self.samples), ("cells", self["cells"], self.cells)

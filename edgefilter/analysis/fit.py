@@ -9,15 +9,21 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.optimize import OptimizeWarning, curve_fit
 from scipy.stats import exponnorm
 
-from edgefilter.analysis.plots.pulse_diagnostic import delay_rows, dm_snr, select, shifted, whiten
+from edgefilter.analysis.plots.pulse_diagnostic import (
+    channels_in_band,
+    delay_rows_per_dm,
+    dm_snr,
+    shift_channels,
+    whiten,
+)
 from edgefilter.core.errors import StoreError
 from edgefilter.products.cutout import Cutout
 
 Floats = NDArray[np.float64]
 
-_PARTS = 8  # interleaved sets of channels that the jackknife leaves out in turn
-_LEAST_ROWS = 8  # twice the number of parameters of a profile
-_FITTED = 3  # points on each side of a peak that its parabola is put through
+_JACKKNIFE_SETS = 8  # interleaved sets of channels that the jackknife leaves out in turn
+_MIN_ROWS = 8  # twice the number of parameters of a profile
+_PEAK_POINTS = 3  # points on each side of a peak that its parabola is put through
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,28 +94,30 @@ def fit_dm(
     """
     if method not in ("snr", "structure"):
         raise StoreError(f"method is {method!r}, must be snr or structure")
-    lag = delay_rows(cutout)
-    if not lag.any():
+    delay_per_dm = delay_rows_per_dm(cutout)
+    if not delay_per_dm.any():
         raise StoreError("the frequencies of the cut-out are not known: no dispersion measure can be fitted")
     pulse = cutout.pulse
     if reach is None:
         # So far off, the edges of the band are a few widths from its middle.
-        reach = 8 * max(pulse.width / cutout.row_seconds, 2.0) / float(lag.max() - lag.min())
+        reach = 8 * max(pulse.width / cutout.row_seconds, 2.0) / float(delay_per_dm.max() - delay_per_dm.min())
     dms = np.linspace(max(pulse.dm - reach, 0.0), pulse.dm + reach, trials)
-    value, share = whiten(cutout)
-    if not share[select(cutout)].any():
+    value, weights = whiten(cutout)
+    if not weights[channels_in_band(cutout)].any():
         raise StoreError("all of the cut-out was lost or flagged: there is nothing to fit")
 
     def measure(channels: NDArray[np.bool_]) -> Floats:
         if method == "snr":
             return np.asarray(dm_snr(cutout, dms, channels=channels), np.float64)
-        return _structure(cutout, value, share, lag, dms, channels, smooth_rows)
+        return _structure_curve(cutout, value, weights, delay_per_dm, dms, channels, smooth_rows)
 
-    curve = measure(np.ones(len(lag), np.bool_))
-    part = np.arange(len(lag)) % _PARTS
-    left_out = np.array([_peak(dms, measure(part != one)) for one in range(_PARTS)])
-    error = float(np.sqrt((_PARTS - 1) / _PARTS * np.sum((left_out - left_out.mean()) ** 2)))
-    return DmFit(_peak(dms, curve), error, dms, curve)
+    curve = measure(np.ones(len(delay_per_dm), np.bool_))
+    part = np.arange(len(delay_per_dm)) % _JACKKNIFE_SETS
+    jackknife_dms = np.array([_parabola_peak(dms, measure(part != one)) for one in range(_JACKKNIFE_SETS)])
+    error = float(
+        np.sqrt((_JACKKNIFE_SETS - 1) / _JACKKNIFE_SETS * np.sum((jackknife_dms - jackknife_dms.mean()) ** 2))
+    )
+    return DmFit(_parabola_peak(dms, curve), error, dms, curve)
 
 
 def fit_profile(
@@ -137,10 +145,10 @@ def fit_profile(
     dm = pulse.dm if dm is None else dm
     low, high = band or (pulse.freq_low, pulse.freq_high)
     frequencies = cutout.frequencies_mhz
-    mine = (frequencies >= low) & (frequencies <= high)
-    if not mine.any():
+    in_band = (frequencies >= low) & (frequencies <= high)
+    if not in_band.any():
         raise StoreError(f"no channel lies in {low} to {high} MHz")
-    times, profile = _profile(cutout, dm, mine)
+    times, profile = _profile(cutout, dm, in_band)
     row_ms, width_ms = cutout.row_seconds * 1e3, pulse.width * 1e3
 
     def shape(t: Floats, area: float, arrival: float, sigma: float, tau: float = 0.0) -> Floats:
@@ -165,48 +173,50 @@ def fit_profile(
         raise StoreError(f"no pulse profile could be fitted: {error}") from None
     pairs = [(float(value), float(np.sqrt(variance))) for value, variance in zip(best, np.diag(spread), strict=True)]
     tau = pairs[3] if scattered else (0.0, 0.0)
-    return ProfileFit(pairs[1], pairs[2], tau, times, profile, shape(times, *best), float(frequencies[mine].mean()))
+    return ProfileFit(pairs[1], pairs[2], tau, times, profile, shape(times, *best), float(frequencies[in_band].mean()))
 
 
-def _profile(cutout: Cutout, dm: float, mine: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+def _profile(cutout: Cutout, dm: float, in_band: NDArray[np.bool_]) -> tuple[Floats, Floats]:
     """Return times in ms from the pulse, and S/N of the rows where half of the channels or more are known."""
-    value, share = whiten(cutout)
-    delays = np.rint(dm * delay_rows(cutout)[mine]).astype(np.int64)
+    value, weights = whiten(cutout)
+    delays = np.rint(dm * delay_rows_per_dm(cutout)[in_band]).astype(np.int64)
     rows = value.shape[1]
-    total, count = (shifted(part[mine], 0, delays, rows, 0).sum(axis=0) for part in (value, share))
-    known = count > 0.5 * share[mine].any(axis=1).sum()
-    if known.sum() < _LEAST_ROWS:
+    total, count = (shift_channels(part[in_band], 0, delays, rows, 0).sum(axis=0) for part in (value, weights))
+    known = count > 0.5 * weights[in_band].any(axis=1).sum()
+    if known.sum() < _MIN_ROWS:
         raise StoreError("too few rows of the cut-out are known to fit a profile")
     times = (cutout.seconds + cutout.row_seconds / 2 - cutout.pulse.seconds) * 1e3
     return times[known], np.asarray(total[known] / np.sqrt(count[known]), np.float64)
 
 
-def _structure(
+def _structure_curve(
     cutout: Cutout,
     value: NDArray[np.float32],
-    share: NDArray[np.float32],
-    lag: Floats,
+    weights: NDArray[np.float32],
+    delay_per_dm: Floats,
     dms: Floats,
     channels: NDArray[np.bool_],
     smooth_rows: float,
 ) -> Floats:
-    mine = channels & select(cutout)
+    in_band = channels & channels_in_band(cutout)
     curve = []
-    middle = (lag[mine].min() + lag[mine].max()) / 2
+    middle = (delay_per_dm[in_band].min() + delay_per_dm[in_band].max()) / 2
     start = round((cutout.pulse.seconds - cutout.seconds[0]) / cutout.row_seconds)
     half = max(32, 4 * round(cutout.pulse.width / cutout.row_seconds))
     for dm in dms:
-        track = np.rint(cutout.pulse.dm * middle + dm * (lag[mine] - middle)).astype(np.int64)
-        total, count = (shifted(part[mine], start - half, track, 2 * half, 0).sum(axis=0) for part in (value, share))
+        track = np.rint(cutout.pulse.dm * middle + dm * (delay_per_dm[in_band] - middle)).astype(np.int64)
+        total, count = (
+            shift_channels(part[in_band], start - half, track, 2 * half, 0).sum(axis=0) for part in (value, weights)
+        )
         profile = total / np.sqrt(np.maximum(count, 1))
         curve.append(float(np.sum(np.diff(gaussian_filter1d(profile, smooth_rows)) ** 2)))
     return np.array(curve)
 
 
-def _peak(dms: Floats, curve: Floats) -> float:
+def _parabola_peak(dms: Floats, curve: Floats) -> float:
     """Return the top of a parabola through the highest points."""
     # Whole rows of delay make steps in the curve, which a few points more smooth out.
-    points = max(_FITTED, len(dms) // 20)
+    points = max(_PEAK_POINTS, len(dms) // 20)
     at = int(np.argmax(curve))
     near = slice(max(at - points, 0), at + points + 1)
     a, b, _ = np.polyfit(dms[near] - dms[at], curve[near], 2)

@@ -7,24 +7,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefilter.compute.threads import Workers
+from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.cells import FLAGGERS, Flag, flag_name
 from edgefilter.core.config import Reduction
 from edgefilter.core.errors import InputError
 from edgefilter.core.plan import Plan, resolve
 from edgefilter.sources.base import Source
-from edgefilter.stages.filterbank.channelise import front
-from edgefilter.stages.rfi.signal_loss import CostMeter
+from edgefilter.stages.filterbank.channelise import input_stage
+from edgefilter.stages.rfi.signal_loss import SignalLossMeter
 from edgefilter.stages.rfi.stage import FlagStage
 
-_OFF: dict[str, dict[str, Any]] = {
+_DISABLED: dict[str, dict[str, Any]] = {
     "mask": {"mask": ()},
     **{name: {f"{name}_sigma": 0.0} for name in ("zero_dm", "kurtosis", "power", "carrier", "channel")},
 }
 
 
 @dataclass(frozen=True)
-class WhatIf:
+class FlagCase:
     """A block's flags under some settings.
 
     Parameters
@@ -51,7 +51,9 @@ class WhatIf:
     cost: dict[str, float]
 
 
-def compare(source: Source, settings: Reduction, without: tuple[str, ...], block: int, threads: int) -> list[WhatIf]:
+def compare_flaggers(
+    source: Source, settings: Reduction, without: tuple[str, ...], block: int, threads: int
+) -> list[FlagCase]:
     """Flag a block as the settings say, and, if any are named, once more without some flaggers.
 
     Raises
@@ -61,33 +63,35 @@ def compare(source: Source, settings: Reduction, without: tuple[str, ...], block
     """
     cases: list[tuple[str, dict[str, Any]]] = [("all", {})]
     if without:
-        off: dict[str, Any] = {}
+        disabled: dict[str, Any] = {}
         for name in without:
-            off |= _OFF[name]
-        cases.append((f"without {', '.join(without)}", off))
-    return [_one(source, settings, name, change, block, threads) for name, change in cases]
+            disabled |= _DISABLED[name]
+        cases.append((f"without {', '.join(without)}", disabled))
+    return [_flag_case(source, settings, name, change, block, threads) for name, change in cases]
 
 
-def _one(source: Source, settings: Reduction, name: str, change: dict[str, Any], block: int, threads: int) -> WhatIf:
-    wanted = settings.model_copy(update={"flag": settings.flag.model_copy(update=change)})
-    plan = Plan(source.stream, resolve(wanted, source.stream, source.samples))
+def _flag_case(
+    source: Source, settings: Reduction, name: str, change: dict[str, Any], block: int, threads: int
+) -> FlagCase:
+    case_settings = settings.model_copy(update={"flag": settings.flag.model_copy(update=change)})
+    plan = Plan(source.stream, resolve(case_settings, source.stream, source.samples))
     blocks = -(-source.samples // plan.samples_per_block)
     if block >= blocks:
         raise InputError(f"--block {block}: the stream has {blocks} blocks, from 0")
-    with Workers(threads) as workers:
-        stage, first = FlagStage(plan, workers), front(plan, workers)
+    with ThreadBackend(threads) as backend:
+        stage, front_end = FlagStage(plan, backend), input_stage(plan, backend)
         start = block * plan.samples_per_block
-        cells = first.reduce(source.read(start - first.history, start + plan.samples_per_block))
+        cells = front_end.reduce(source.read(start - front_end.history, start + plan.samples_per_block))
         stage.reduce(cells)
-        costs = CostMeter(plan, stage.flagger).measure(cells, block)
-    there = cells.flags != Flag.LOST
-    flagged = {flag_name(flag): float((cells.flags & flag != 0)[there].mean()) for flag in FLAGGERS}
-    flagged["all"] = float((cells.flags != 0)[there].mean())
+        costs = SignalLossMeter(plan, stage.flagger).measure(cells, block)
+    present = cells.flags != Flag.LOST
+    flagged = {flag_name(flag): float((cells.flags & flag != 0)[present].mean()) for flag in FLAGGERS}
+    flagged["all"] = float((cells.flags != 0)[present].mean())
     cost = {f"{cost.signal} {cost.sigma:g} σ": cost.lost for cost in costs if cost.flagger == "all"}
-    return WhatIf(name, plan, cells.power[:, :, 0], cells.flags, flagged, cost)
+    return FlagCase(name, plan, cells.power[:, :, 0], cells.flags, flagged, cost)
 
 
-def draw(cases: list[WhatIf], path: Path) -> None:
+def plot_comparison(cases: list[FlagCase], path: Path) -> None:
     """Draw the block and its masks side by side.
 
     Raises

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgefilter.analysis.tables import TableView
 from edgefilter.core.clock import to_time, utc_us
 from edgefilter.core.errors import StoreError
-from edgefilter.core.html import facts, grid
+from edgefilter.core.html import data_table, property_table
 from edgefilter.products.tables import PulseRow
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from astropy.time import Time
 
     from edgefilter.analysis.archive import Archive
-    from edgefilter.analysis.plots.figures import Picture
-    from edgefilter.analysis.plots.pulse_diagnostic import Diagnostic
+    from edgefilter.analysis.plots.figures import NotebookFigure
+    from edgefilter.analysis.plots.pulse_diagnostic import PulseDiagnostic
     from edgefilter.core.stream import Stream
     from edgefilter.products.cutout import Cutout
 
@@ -118,7 +118,7 @@ class Pulse:
         ``datetime64[us]``; ``frequency``, centres of the channels in MHz; ``stokes``.
         """
         product = self.product
-        return self._labelled(np.asarray(product.masked.filled(np.nan), np.float32), product.seconds)
+        return self._to_dataarray(np.asarray(product.masked.filled(np.nan), np.float32), product.seconds)
 
     def dedisperse(self, dm: float | None = None, normalise: bool = False) -> "xr.DataArray":
         """Take the dispersion out of the cut-out: each channel is moved up by whole rows, relative to the top one.
@@ -140,32 +140,32 @@ class Pulse:
         StoreError
             If the dispersion measure cannot be.
         """
-        from edgefilter.analysis.plots.pulse_diagnostic import delay_rows, shifted, whiten
+        from edgefilter.analysis.plots.pulse_diagnostic import delay_rows_per_dm, shift_channels, whiten
 
         dm = self.dm if dm is None else dm
         if not 0 <= dm < np.inf:
             raise StoreError(f"dm is {dm}, must be 0 or more pc/cm3")
         product = self.product
-        delays = np.rint(dm * delay_rows(product)).astype(np.int64)
+        delays = np.rint(dm * delay_rows_per_dm(product)).astype(np.int64)
         if normalise:
-            value, share = whiten(product)
-            planes = np.where(share > 0, value, np.nan)[None]
+            value, weights = whiten(product)
+            planes = np.where(weights > 0, value, np.nan)[None]
         else:
             planes = product.masked.filled(np.nan).transpose(1, 2, 0)
-        moved = np.stack([shifted(plane, 0, delays, plane.shape[1], np.nan) for plane in planes])
-        shown = self._labelled(moved.transpose(2, 0, 1).astype(np.float32), product.seconds)
+        moved = np.stack([shift_channels(plane, 0, delays, plane.shape[1], np.nan) for plane in planes])
+        shown = self._to_dataarray(moved.transpose(2, 0, 1).astype(np.float32), product.seconds)
         shown.attrs["dm"] = dm
         if normalise:
             shown.attrs["units"] = "standard deviations"
         return shown
 
-    def diagnose(self, dm: float | None = None, subbands: int | None = None) -> "Diagnostic":
+    def diagnose(self, dm: float | None = None, subbands: int | None = None) -> "PulseDiagnostic":
         """Return the numbers behind :meth:`plot`, see :func:`edgefilter.analysis.plots.pulse_diagnostic.diagnose`."""
         from edgefilter.analysis.plots.pulse_diagnostic import diagnose
 
         return diagnose(self.product, dm, subbands)
 
-    def plot(self, dm: float | None = None, subbands: int | None = None) -> "Picture":
+    def plot(self, dm: float | None = None, subbands: int | None = None) -> "NotebookFigure":
         """Draw the classic diagnostic: dedispersed dynamic spectrum, profile, spectrum and DM-time bow tie.
 
         Parameters
@@ -192,12 +192,12 @@ class Pulse:
         return voevent(self, **options)
 
     def to_json(self, position: "SkyCoord | None" = None) -> str:
-        """Return the pulse as a JSON notice, see :func:`edgefilter.analysis.export.voevent.notice`."""
-        from edgefilter.analysis.export.voevent import notice
+        """Return the pulse as a JSON notice, see :func:`edgefilter.analysis.export.voevent.gcn_notice`."""
+        from edgefilter.analysis.export.voevent import gcn_notice
 
-        return notice(self, position)
+        return gcn_notice(self, position)
 
-    def _labelled(self, values: NDArray[np.float32], seconds: NDArray[np.float64]) -> "xr.DataArray":
+    def _to_dataarray(self, values: NDArray[np.float32], seconds: NDArray[np.float64]) -> "xr.DataArray":
         import xarray as xr
 
         product = self.product
@@ -232,7 +232,7 @@ class Pulse:
             ("trials that it explains", row.members),
             ("cut-out", row.cutout or "none was kept"),
         ]
-        return facts(f"pulse {self.id}", shown)
+        return property_table(f"pulse {self.id}", shown)
 
 
 class Pulses(TableView):
@@ -260,7 +260,7 @@ class Pulses(TableView):
         """Return the pulse of a number, or several as a table of their own."""
         numbers = range(len(self))[at]
         if isinstance(numbers, range):
-            return self._of(self.arrow.take(np.array(numbers, np.int64)))
+            return self._with_rows(self.arrow.take(np.array(numbers, np.int64)))
         return self._pulse(self.arrow.slice(numbers, 1).to_pylist()[0])
 
     def __iter__(self) -> Iterator[Pulse]:
@@ -283,10 +283,10 @@ class Pulses(TableView):
 
     def _pulse(self, row: dict[str, Any]) -> Pulse:
         values = {field.name: row[field.name] for field in fields(PulseRow)}
-        made = {name: row[name] for name in ("stream", "block", "config", "code", "node")}
-        return Pulse(self._archive, PulseRow(**values), **made)
+        provenance = {name: row[name] for name in ("stream", "block", "config", "code", "node")}
+        return Pulse(self._archive, PulseRow(**values), **provenance)
 
-    def _of(self, arrow: "pa.Table") -> "Pulses":
+    def _with_rows(self, arrow: "pa.Table") -> "Pulses":
         return Pulses(self._archive, arrow)
 
     def _repr_html_(self) -> str:
@@ -296,7 +296,7 @@ class Pulses(TableView):
                 number, f"{pulse.snr:.1f}", f"{pulse.dm:.2f} ± {pulse.row.dm_error:.2f}", f"{pulse.seconds:.4f}",
                 f"{pulse.width * 1e3:.3g}", f"{pulse.row.freq_low:.1f} to {pulse.row.freq_high:.1f}", pulse.id,
             )
-            for number, pulse in enumerate(self._of(self.arrow.slice(0, 20)))
+            for number, pulse in enumerate(self._with_rows(self.arrow.slice(0, 20)))
         ]  # fmt: skip
         more = len(self) - len(rows)
-        return grid(f"{len(self)} pulse candidates", names, rows, f"… and {more} weaker ones" if more > 0 else "")
+        return data_table(f"{len(self)} pulse candidates", names, rows, f"… and {more} weaker ones" if more > 0 else "")

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from edgefilter.analysis.export.atomic_file import replacing
+from edgefilter.analysis.export.atomic_file import atomic_write
 from edgefilter.analysis.tables import array
 from edgefilter.core.cells import Flag, flag_name
 from edgefilter.core.clock import utc_us
@@ -25,7 +25,7 @@ _LOST = flag_name(Flag.LOST)
 
 
 @dataclass(frozen=True, eq=False)
-class Blocks:
+class BlockSpectra:
     """Spectra and occupancy of the blocks of one stream, in order of time; blocks that the store lacks are left out.
 
     Parameters
@@ -44,7 +44,7 @@ class Blocks:
         float32 ``[block, channel]``: mean over the good cells, 0 where there is none.
     cells
         int64 ``[block, channel]``: good cells.
-    booked
+    cells_by_flagger
         Cells ``[block, channel]`` that the ledger books under each flagger, ``lost`` among them.
     """
 
@@ -55,10 +55,10 @@ class Blocks:
     frequencies_mhz: Floats
     power: NDArray[np.float32]
     cells: NDArray[np.int64]
-    booked: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    cells_by_flagger: dict[str, NDArray[np.int64]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, spectra: pa.Table, flags: pa.Table) -> "Blocks":
+    def of(cls, spectra: pa.Table, flags: pa.Table) -> "BlockSpectra":
         """Build from rows of the tables ``spectra`` and ``flags`` of one stream, settings and Stokes parameter.
 
         Raises
@@ -66,7 +66,7 @@ class Blocks:
         StoreError
             If there are none, or their channels are not the same in all blocks.
         """
-        spectra = _once(spectra, [])
+        spectra = _deduplicated(spectra, [])
         if not spectra.num_rows:
             raise StoreError("no block lies in that span of time")
         number = array(spectra, "block")
@@ -74,24 +74,33 @@ class Blocks:
         power, cells, frequencies = (array(spectra, name) for name in ("power", "cells", "frequencies"))
         if power.ndim != 2 or (frequencies != frequencies[0]).any():
             raise StoreError("blocks of this stream have different channels: name one of its settings with config=")
-        booked = {}
-        flags = _once(flags, ["flagger"])
+        cells_by_flagger = {}
+        flags = _deduplicated(flags, ["flagger"])
         order = {flag_name(flag): flag for flag in Flag}  # in which the ledger books
         stored = flags.column("flagger").unique().to_pylist()
         for name in sorted(stored, key=lambda name: order.get(name, max(Flag) + 1)):
-            mine = flags.filter(pc.equal(flags.column("flagger"), name))
-            at = np.searchsorted(number, array(mine, "block"))
-            known = number[np.minimum(at, len(number) - 1)] == array(mine, "block")
-            booked[name] = np.zeros(cells.shape, np.int64)
-            booked[name][at[known]] = array(mine, "first")[known]
-        return cls(number, array(spectra, "tai_ns"), number * duration, duration, frequencies[0], power, cells, booked)
+            of_flagger = flags.filter(pc.equal(flags.column("flagger"), name))
+            at = np.searchsorted(number, array(of_flagger, "block"))
+            known = number[np.minimum(at, len(number) - 1)] == array(of_flagger, "block")
+            cells_by_flagger[name] = np.zeros(cells.shape, np.int64)
+            cells_by_flagger[name][at[known]] = array(of_flagger, "first")[known]
+        return cls(
+            number,
+            array(spectra, "tai_ns"),
+            number * duration,
+            duration,
+            frequencies[0],
+            power,
+            cells,
+            cells_by_flagger,
+        )
 
     @property
     def total(self) -> NDArray[np.int64]:
         """All cells, int64 ``[block, channel]``."""
-        return np.asarray(sum(self.booked.values(), self.cells), np.int64)
+        return np.asarray(sum(self.cells_by_flagger.values(), self.cells), np.int64)
 
-    def reduced(self, axis: int) -> tuple[Floats, dict[str, Floats]]:
+    def averaged(self, axis: int) -> tuple[Floats, dict[str, Floats]]:
         """Reduce blocks (axis 0) or channels (axis 1).
 
         Returns
@@ -100,9 +109,9 @@ class Blocks:
             Mean power over the good cells, NaN where there is none; share of the cells booked under each flagger.
         """
         good = self.cells.sum(axis=axis)
-        power = _ratio((self.power.astype(np.float64) * self.cells).sum(axis=axis), good)
+        power = _divide((self.power.astype(np.float64) * self.cells).sum(axis=axis), good)
         total = self.total.sum(axis=axis)
-        return power, {name: _ratio(count.sum(axis=axis), total) for name, count in self.booked.items()}
+        return power, {name: _divide(count.sum(axis=axis), total) for name, count in self.cells_by_flagger.items()}
 
     def waterfall(self, rows: int | None = None, channels: int | None = None) -> "xr.Dataset":
         """Return power and occupancy over time and frequency, at most ``rows`` by ``channels`` of them.
@@ -120,8 +129,8 @@ class Blocks:
 
         span = int(self.number[-1] - self.number[0]) + 1
         # Where blocks were left out evenly, a row is as long as their distance.
-        apart = int(np.diff(self.number).min()) if len(self.number) > 1 else 1
-        step = max(-(-span // rows) if rows else apart, apart)
+        spacing = int(np.diff(self.number).min()) if len(self.number) > 1 else 1
+        step = max(-(-span // rows) if rows else spacing, spacing)
         row = (self.number - self.number[0]) // step
         count = int(row[-1]) + 1
         width = self.cells.shape[1]
@@ -129,17 +138,17 @@ class Blocks:
 
         present, starts = np.unique(row, return_index=True)
 
-        def summed(values: NDArray[Any]) -> Floats:
+        def rebinned(values: NDArray[Any]) -> Floats:
             out = np.zeros((count, len(edges) - 1))
             out[present] = np.add.reduceat(np.add.reduceat(values, edges[:-1], axis=1), starts, axis=0)
             return out
 
-        total, lost = summed(self.total), summed(self.booked.get(_LOST, np.zeros_like(self.cells)))
-        good = summed(self.cells)
+        total, lost = rebinned(self.total), rebinned(self.cells_by_flagger.get(_LOST, np.zeros_like(self.cells)))
+        good = rebinned(self.cells)
         fields = {
-            "power": _ratio(summed(self.power.astype(np.float64) * self.cells), good),
-            "flagged": _ratio(total - lost - good, total),
-            "lost": _ratio(lost, total),
+            "power": _divide(rebinned(self.power.astype(np.float64) * self.cells), good),
+            "flagged": _divide(total - lost - good, total),
+            "lost": _divide(lost, total),
         }
         seconds = (self.number[0] + (np.arange(count) + 0.5) * step) * self.duration
         first = int(self.tai_ns[0])
@@ -185,15 +194,15 @@ class Spectrum:
     meta: dict[str, Any]
 
     @classmethod
-    def of(cls, blocks: Blocks, meta: dict[str, Any]) -> "Spectrum":
+    def of(cls, blocks: BlockSpectra, meta: dict[str, Any]) -> "Spectrum":
         """Average blocks over time."""
-        power, share = blocks.reduced(axis=0)
-        up = np.argsort(blocks.frequencies_mhz)
+        power, share = blocks.averaged(axis=0)
+        ascending = np.argsort(blocks.frequencies_mhz)
         return cls(
-            blocks.frequencies_mhz[up],
-            power[up],
-            blocks.cells.sum(axis=0)[up],
-            {name: value[up] for name, value in share.items()},
+            blocks.frequencies_mhz[ascending],
+            power[ascending],
+            blocks.cells.sum(axis=0)[ascending],
+            {name: value[ascending] for name, value in share.items()},
             meta,
         )
 
@@ -248,20 +257,20 @@ class Spectrum:
         StoreError
             If it cannot be written.
         """
-        with replacing(path) as part:
+        with atomic_write(path) as part:
             self.to_qtable().write(part, format="fits", overwrite=True)
         return Path(path)
 
 
-def _once(table: pa.Table, keys: list[str]) -> pa.Table:
+def _deduplicated(table: pa.Table, keys: list[str]) -> pa.Table:
     """Sort by block; keep one of the rows that several nodes made of the same block."""
     table = table.sort_by([(name, "ascending") for name in ("block", *keys, "node")])
     names = ["block", *keys]
     first = table.select(names).append_column("at", pa.array(np.arange(table.num_rows)))
-    kept = first.group_by(names, use_threads=False).aggregate([("at", "min")]).column("at_min")
-    return table.take(kept)
+    first_rows = first.group_by(names, use_threads=False).aggregate([("at", "min")]).column("at_min")
+    return table.take(first_rows)
 
 
-def _ratio(total: NDArray[Any], count: NDArray[Any]) -> Floats:
+def _divide(total: NDArray[Any], count: NDArray[Any]) -> Floats:
     good = np.asarray(count) > 0
     return np.where(good, total / np.where(good, count, 1), np.nan)

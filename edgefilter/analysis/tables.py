@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from edgefilter.core.clock import to_time
 from edgefilter.core.errors import StoreError
-from edgefilter.core.html import grid
+from edgefilter.core.html import data_table
 
 if TYPE_CHECKING:
     import pandas as pd
     from astropy.table import QTable
 
-_SHOWN = 10
+_MAX_ROWS_SHOWN = 10
 
 
 class TableView:
@@ -64,7 +64,7 @@ class TableView:
             If it is not a condition on these columns.
         """
         try:
-            return self._of(self.arrow.filter(condition))
+            return self._with_rows(self.arrow.filter(condition))
         except (pa.ArrowException, TypeError) as error:
             raise StoreError(f"table {self.name}: {str(error).splitlines()[0]}") from None
 
@@ -95,7 +95,7 @@ class TableView:
         table.meta["name"] = self.name
         return table
 
-    def _of(self, arrow: pa.Table) -> Self:
+    def _with_rows(self, arrow: pa.Table) -> Self:
         return type(self)(self.name, arrow)
 
     def __repr__(self) -> str:
@@ -103,9 +103,11 @@ class TableView:
 
     def _repr_html_(self) -> str:
         names = [f"{name} ({unit})" if unit else name for name, unit in self.columns.items()]
-        rows = [[_short(value) for value in row.values()] for row in self.arrow.slice(0, _SHOWN).to_pylist()]
+        rows = [
+            [_format_value(value) for value in row.values()] for row in self.arrow.slice(0, _MAX_ROWS_SHOWN).to_pylist()
+        ]
         more = len(self) - len(rows)
-        return grid(f"{self.name}: {len(self)} rows", names, rows, f"… and {more} more rows" if more > 0 else "")
+        return data_table(f"{self.name}: {len(self)} rows", names, rows, f"… and {more} more rows" if more > 0 else "")
 
 
 def array(table: pa.Table, name: str) -> NDArray[Any]:
@@ -131,7 +133,7 @@ def _metadata(field: pa.Field, key: str) -> str:
     return value.decode()
 
 
-def _short(value: object) -> str:
+def _format_value(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list):

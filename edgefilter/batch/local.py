@@ -6,10 +6,10 @@ from pathlib import Path
 from edgefilter.core.chunk import Chunk
 from edgefilter.core.config import Reduction
 from edgefilter.core.plan import Plan, resolve
-from edgefilter.pipeline.backend import Compute
+from edgefilter.pipeline.backend import BackendSelector
 from edgefilter.pipeline.engine import Engine
 from edgefilter.products.base import Product
-from edgefilter.products.totals import Tally
+from edgefilter.products.totals import RunTotals
 from edgefilter.sources.base import Source
 from edgefilter.store.base import Store
 from edgefilter.store.connect import connect
@@ -28,7 +28,7 @@ class Replay:
         Directory of the store, made when there is something to keep, its ``file://`` URL, or ``s3://BUCKET/PREFIX``.
     node
         Name that the products' paths carry.
-    compute
+    backend_selector
         What reduces.
 
     Raises
@@ -45,14 +45,14 @@ class Replay:
         settings: Reduction,
         store: str | Path,
         node: str = "node",
-        compute: Compute = Compute(),  # noqa: B008 - frozen
+        backend_selector: BackendSelector = BackendSelector(),  # noqa: B008 - frozen
     ) -> None:
         self._source = source
         self.plan = Plan(source.stream, resolve(settings, source.stream, source.samples))
-        self._where = store
+        self._store_location = store
         self._store: Store | None = None
-        self.tally = Tally()
-        self._engine = Engine(self.plan, self._keep, node, compute, tally=self.tally)
+        self.totals = RunTotals()
+        self._engine = Engine(self.plan, self._store_products, node, backend_selector, totals=self.totals)
 
     def run(self) -> Iterator[int]:
         """Reduce all; yield, after each block, the number of samples that are done.
@@ -63,17 +63,17 @@ class Replay:
             If the store cannot be written.
         """
         with self._engine as engine:
-            while not engine.ended:
+            while not engine.finished:
                 raw = engine.window(self._read)
                 if raw is None:
                     engine.finish()
                 else:
-                    engine.feed(raw, ahead=self._read)
+                    engine.feed(raw, read_ahead=self._read)
                     yield min(raw.stop, self._source.samples)
 
-    def _keep(self, products: Sequence[Product], _block: int, _tally: Tally) -> None:
+    def _store_products(self, products: Sequence[Product], _block: int, _totals: RunTotals) -> None:
         if self._store is None:
-            self._store = connect(self._where, create=True)
+            self._store = connect(self._store_location, create=True)
         for product in products:
             self._store.put(product)
 

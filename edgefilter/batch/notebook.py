@@ -9,12 +9,12 @@ from typing import Any
 from edgefilter.analysis.archive import Archive
 from edgefilter.batch.local import Replay
 from edgefilter.core.config import Reduction, validate
-from edgefilter.pipeline.backend import Compute
+from edgefilter.pipeline.backend import BackendSelector
 from edgefilter.sources.base import Source
 from edgefilter.sources.files.recognise import open_files
 from edgefilter.store import reader
 
-_SHORT = {"dm": "pulses", "snr": "pulses"}
+_SHORTCUTS = {"dm": "pulses", "snr": "pulses"}
 
 
 def replay(
@@ -59,8 +59,8 @@ def replay(
     """
     tree: dict[str, Any] = {}
     for name, value in settings.items():
-        if name in _SHORT:
-            tree.setdefault(_SHORT[name], {})[name] = value
+        if name in _SHORTCUTS:
+            tree.setdefault(_SHORTCUTS[name], {})[name] = value
         elif isinstance(value, Mapping):
             tree.setdefault(name, {}).update(value)
         else:
@@ -72,7 +72,7 @@ def replay(
     temporary = tempfile.mkdtemp(prefix="edgefilter-") if store is None else None
     where = str(store or temporary)
     try:
-        for _ in Replay(source, reduction, where, compute=Compute(threads=threads)).run():
+        for _ in Replay(source, reduction, where, backend_selector=BackendSelector(threads=threads)).run():
             pass
         return Archive(reader.open_store(where), temporary)
     except BaseException:

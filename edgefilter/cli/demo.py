@@ -16,15 +16,15 @@ from rich.table import Table
 
 import edgefilter
 from edgefilter.cli.options import ReportOption
-from edgefilter.cli.report import report_beside
-from edgefilter.cli.show import size
+from edgefilter.cli.report import write_report_beside
+from edgefilter.cli.show import format_bytes
 from edgefilter.core.errors import EdgefilterError, InputError
 
 if TYPE_CHECKING:
     from edgefilter.sources.simulated.sky import SkyPulse
     from edgefilter.store.reader import StoreReader
 
-_LOSE_EVERY = 97  # one frame in so many never arrives
+_DROP_EVERY = 97  # one frame in so many never arrives
 
 
 def command(
@@ -43,24 +43,24 @@ def command(
     from edgefilter.store.reader import open_store
 
     console = Console()
-    where = store or f"{tempfile.mkdtemp(prefix='edgefilter-demo-')}/store"
+    store_location = store or f"{tempfile.mkdtemp(prefix='edgefilter-demo-')}/store"
     run_directory = tempfile.mkdtemp(prefix="edgefilter-demo-", dir=memory_directory())
     sky = demo_sky(seconds, seed)
     console.print(
         f"telescope: {seconds:g} s of {sky.stream.bandwidth_hz / 1e6:g} MHz around "
-        f"{sky.stream.first_channel_hz / 1e6:g} MHz, {size(sky.samples * sky.stream.sample_bytes)}, "
-        f"{len(sky.truth)} pulses, interference, one frame in {_LOSE_EVERY} lost",
+        f"{sky.stream.first_channel_hz / 1e6:g} MHz, {format_bytes(sky.samples * sky.stream.sample_bytes)}, "
+        f"{len(sky.truth)} pulses, interference, one frame in {_DROP_EVERY} lost",
         highlight=False,
     )
     node = subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, "-m", "edgefilter.cli.main", "run", str(_config()), "--store", where,
+        [sys.executable, "-m", "edgefilter.cli.main", "run", str(_config()), "--store", store_location,
          "--set", "input.endpoint=tcp://127.0.0.1:*", "--set", f"node.run_directory={run_directory}"],
         stdout=subprocess.PIPE,
         text=True,
     )  # fmt: skip
     try:
         endpoint = _relay(node, console, until="listening on ")
-        send(sky, endpoint, None, drop=lambda frame: frame % _LOSE_EVERY == _LOSE_EVERY - 1)
+        send(sky, endpoint, None, drop=lambda frame: frame % _DROP_EVERY == _DROP_EVERY - 1)
         _relay(node, console)
     except BaseException:
         node.terminate()
@@ -71,21 +71,21 @@ def command(
         shutil.rmtree(run_directory)
     if node.returncode:
         raise EdgefilterError(f"the node ended with exit status {node.returncode}")
-    reader = open_store(where)
+    reader = open_store(store_location)
     console.print(_comparison(reader, sky.truth))
-    _account(reader, console, where)
+    _print_reduction(reader, console, store_location)
     if report:
-        console.print(report_beside(where), markup=False, highlight=False, soft_wrap=True)
+        console.print(write_report_beside(store_location), markup=False, highlight=False, soft_wrap=True)
 
 
 def _config() -> Path:
     """Find configs/demo.toml: in the checkout, or where the wheel puts it."""
-    places = [Path(edgefilter.__file__).parents[1], Path(sysconfig.get_path("data")) / "share" / "edgefilter"]
-    for place in places:
+    folders = [Path(edgefilter.__file__).parents[1], Path(sysconfig.get_path("data")) / "share" / "edgefilter"]
+    for place in folders:
         path = place / "configs" / "demo.toml"
         if path.is_file():
             return path
-    raise InputError(f"configs/demo.toml is neither in {places[0]} nor in {places[1]}")
+    raise InputError(f"configs/demo.toml is neither in {folders[0]} nor in {folders[1]}")
 
 
 def _relay(node: "subprocess.Popen[str]", console: Console, until: str | None = None) -> str:
@@ -107,15 +107,15 @@ def _comparison(reader: "StoreReader", truth: "Sequence[SkyPulse]") -> Table:
         table.add_column(name, justify="right")
     for name in ("t (s)", "DM", "±", "width (ms)", "S/N"):
         table.add_column(name, justify="right", style="bold")
-    explained = np.zeros(len(found), np.bool_)
+    matched = np.zeros(len(found), np.bool_)
     for pulse in truth:
-        near = [
+        is_match = [
             abs(row["seconds"] - pulse.seconds) < 0.005 + 2 * pulse.width
             and abs(row["dm"] - pulse.dm) < 5 + 3 * row["dm_error"]
             for row in found
         ]
-        explained |= np.array(near, np.bool_)
-        rows = [row for row, close in zip(found, near, strict=True) if close]
+        matched |= np.array(is_match, np.bool_)
+        rows = [row for row, close in zip(found, is_match, strict=True) if close]
         best = max(rows, key=lambda row: row["snr"], default=None)
         table.add_row(
             f"{pulse.seconds:.4f}", f"{pulse.dm:.1f}", f"{pulse.width * 1e3:.3g}", f"{pulse.snr:.1f}",
@@ -126,18 +126,18 @@ def _comparison(reader: "StoreReader", truth: "Sequence[SkyPulse]") -> Table:
                 else ("missed", "", "", "", "")
             ),
         )  # fmt: skip
-    table.caption = f"{int((~explained).sum())} further candidates"
+    table.caption = f"{int((~matched).sum())} further candidates"
     table.caption_justify = "left"
     return table
 
 
-def _account(reader: "StoreReader", console: Console, where: str) -> None:
+def _print_reduction(reader: "StoreReader", console: Console, store_location: str) -> None:
     ledger = reader.table("ledger")
     bytes_in = sum(ledger["bytes_in"].to_pylist())
-    bytes_out = sum(path.stat().st_size for path in Path(where).rglob("*") if path.is_file())
+    bytes_out = sum(path.stat().st_size for path in Path(store_location).rglob("*") if path.is_file())
     console.print(
-        f"reduction: {size(bytes_in)} received became {size(bytes_out)} of products, {bytes_in / bytes_out:.0f} to 1\n"
-        f"products lie in {where}: open them with edgefilter.open_store({where!r})",
+        f"reduction: {format_bytes(bytes_in)} received became {format_bytes(bytes_out)} of products, {bytes_in / bytes_out:.0f} to 1\n"
+        f"products lie in {store_location}: open them with edgefilter.open_store({store_location!r})",
         markup=False,
         highlight=False,
         soft_wrap=True,

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from edgefilter.analysis.archive import Archive
 
 
-class What(StrEnum):
+class ExportFormat(StrEnum):
     """What to export; the comment names the format."""
 
     HEIMDALL = "heimdall"  # candidates as CSV in the order of heimdall's columns
@@ -24,20 +24,20 @@ class What(StrEnum):
     JSON = "json"  # one pulse
 
 
-_ENDINGS = {
-    What.HEIMDALL: "csv",
-    What.VOTABLE: "vot",
-    What.OBSCORE: "vot",
-    What.SPECTRA: "fits",
-    What.BANDPASS: "fits",
-    What.FILTERBANK: "fil",
-    What.VOEVENT: "xml",
-    What.JSON: "json",
+_SUFFIXES = {
+    ExportFormat.HEIMDALL: "csv",
+    ExportFormat.VOTABLE: "vot",
+    ExportFormat.OBSCORE: "vot",
+    ExportFormat.SPECTRA: "fits",
+    ExportFormat.BANDPASS: "fits",
+    ExportFormat.FILTERBANK: "fil",
+    ExportFormat.VOEVENT: "xml",
+    ExportFormat.JSON: "json",
 }
 
 
 def command(
-    what: Annotated[What, typer.Argument(help="Candidates, spectra or one pulse, by format.")],
+    what: Annotated[ExportFormat, typer.Argument(help="Candidates, spectra or one pulse, by format.")],
     store: Annotated[str, typer.Argument(help="Store to export from.")],
     pulse: Annotated[
         str,
@@ -53,31 +53,31 @@ def command(
     from edgefilter.analysis.archive import open_store
 
     archive = open_store(store)
-    path = out or Path(f"{what.value}.{_ENDINGS[what]}")
+    path = out or Path(f"{what.value}.{_SUFFIXES[what]}")
     _writers(archive, pulse, stream)[what](path)
     typer.echo(f"{what.value} of {archive.location} written to {path}")
 
 
-def _writers(archive: "Archive", pulse: str, stream: str | None) -> dict[What, Callable[[Path], object]]:
+def _writers(archive: "Archive", pulse: str, stream: str | None) -> dict[ExportFormat, Callable[[Path], object]]:
     from edgefilter.analysis.export import tables
-    from edgefilter.analysis.export.atomic_file import replacing
-    from edgefilter.cli.plot import pick
+    from edgefilter.analysis.export.atomic_file import atomic_write
+    from edgefilter.cli.plot import pick_pulse
 
     def text(make: Callable[[], str]) -> Callable[[Path], object]:
         def write(path: Path) -> None:
             content = make()
-            with replacing(path) as part:
+            with atomic_write(path) as part:
                 part.write_text(content, encoding="utf-8")
 
         return write
 
     return {
-        What.HEIMDALL: lambda path: tables.to_heimdall(archive.pulses, path),
-        What.VOTABLE: lambda path: tables.to_votable(archive.pulses, path),
-        What.OBSCORE: lambda path: tables.to_obscore(archive, path),
-        What.SPECTRA: lambda path: tables.to_fits(archive, path, stream),
-        What.BANDPASS: lambda path: archive.spectrum(stream=stream).to_fits(path),
-        What.FILTERBANK: lambda path: pick(archive, pulse).to_filterbank(path),
-        What.VOEVENT: text(lambda: pick(archive, pulse).to_voevent()),
-        What.JSON: text(lambda: pick(archive, pulse).to_json()),
+        ExportFormat.HEIMDALL: lambda path: tables.to_heimdall(archive.pulses, path),
+        ExportFormat.VOTABLE: lambda path: tables.to_votable(archive.pulses, path),
+        ExportFormat.OBSCORE: lambda path: tables.to_obscore(archive, path),
+        ExportFormat.SPECTRA: lambda path: tables.to_fits(archive, path, stream),
+        ExportFormat.BANDPASS: lambda path: archive.spectrum(stream=stream).to_fits(path),
+        ExportFormat.FILTERBANK: lambda path: pick_pulse(archive, pulse).to_filterbank(path),
+        ExportFormat.VOEVENT: text(lambda: pick_pulse(archive, pulse).to_voevent()),
+        ExportFormat.JSON: text(lambda: pick_pulse(archive, pulse).to_json()),
     }

@@ -12,7 +12,7 @@ from edgefilter.core.config import NodeConfig, load, validate
 from edgefilter.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from edgefilter.analysis.flag_comparison import WhatIf
+    from edgefilter.analysis.flag_comparison import FlagCase
 
 _FLAGGERS = ("mask", "zero_dm", "kurtosis", "power", "carrier", "channel")
 
@@ -35,23 +35,23 @@ def command(
     if picture is not None and picture.suffix.lower() != ".png":
         raise ConfigError(f"--picture {picture}: must end in .png")
     # Imported here, because numba and scipy take seconds that --help need not wait.
-    from edgefilter.analysis.flag_comparison import compare, draw
+    from edgefilter.analysis.flag_comparison import compare_flaggers, plot_comparison
     from edgefilter.sources.files.recognise import open_files
 
     values = overrides(assignments)
     settings = load(config, values) if config else validate(NodeConfig, {}, values, where="settings")
     source = open_files(files)
     try:
-        cases = compare(source, settings, tuple(without or ()), block, threads)
+        cases = compare_flaggers(source, settings, tuple(without or ()), block, threads)
     finally:
         source.close()
     Console().print(_table(cases))
     if picture is not None:
-        draw(cases, picture)
+        plot_comparison(cases, picture)
         typer.echo(f"picture: {picture}")
 
 
-def _table(cases: list["WhatIf"]) -> Table:
+def _table(cases: list["FlagCase"]) -> Table:
     table = Table(title="cells flagged, and signal-to-noise ratio that put-in signals lose (%)", title_justify="left")
     table.add_column("")
     for case in cases:

@@ -19,7 +19,7 @@ def command(
     assignments: SetOption = None,
 ) -> None:
     """Forward products from a spool to a store: what a node does by itself."""
-    from edgefilter.node.forwarder.process import TURN_SECONDS, Forwarder
+    from edgefilter.node.forwarder.process import POLL_SECONDS, Forwarder
     from edgefilter.spool import Spool
     from edgefilter.store.connect import connect
 
@@ -29,21 +29,21 @@ def command(
         signal.signal(number, lambda *_: stop.set())
     Spool.open(spool).close()  # must be there: nobody means a new one
     store = connect(to, create=True, timeout=settings.spool.request_seconds)
-    with Spool.open(spool, role="forwarder") as opened:
-        if any((opened.recovered.orphans, opened.recovered.lost)):
-            print(f"spool {opened.location}: {opened.recovered}")
+    with Spool.open(spool, role="forwarder") as open_spool:
+        if any((open_spool.recovered.orphans, open_spool.recovered.lost)):
+            print(f"spool {open_spool.location}: {open_spool.recovered}")
         if again:
-            print(f"{opened.release()} products are tried again")
-        with Forwarder(opened, store, settings.spool, settings.node.name) as forwarder:
+            print(f"{open_spool.release()} products are tried again")
+        with Forwarder(open_spool, store, settings.spool, settings.node.name) as forwarder:
             forwarder.draining = drain
-            complained = ""
+            reported_error = ""
             while not stop.is_set() and not (drain and forwarder.finished):
-                forwarder.turn()
-                if forwarder.status.last_error != complained:
-                    complained = forwarder.status.last_error
-                    print(f"edgefilter: warning: {complained}", file=sys.stderr)
-                forwarder.wait(TURN_SECONDS)
-        forwarder.turn()
+                forwarder.step()
+                if forwarder.status.last_error != reported_error:
+                    reported_error = forwarder.status.last_error
+                    print(f"edgefilter: warning: {reported_error}", file=sys.stderr)
+                forwarder.wait(POLL_SECONDS)
+        forwarder.step()
     status = forwarder.status
     print(
         f"{status.uploaded} products, {status.uploaded_bytes} B forwarded; "

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from edgefilter.sources.live.curve_keys import make_pair
+from edgefilter.sources.live.curve_keys import make_key_pair
 
 
 def command(
@@ -13,6 +13,6 @@ def command(
     folder: Annotated[Path, typer.Option("--out", help="Folder of the two files.")] = Path(),
 ) -> None:
     """Make a CURVE key pair: NAME.key to give away, NAME.key_secret (mode 0600) to keep."""
-    public, secret = make_pair(folder, name)
+    public, secret = make_key_pair(folder, name)
     typer.echo(f"public key, to give away: {public}")
     typer.echo(f"secret key, to keep:      {secret}")

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edgefilter.cli.options import SetOption, overrides
-from edgefilter.cli.show import size
+from edgefilter.cli.show import format_bytes
 from edgefilter.core.config import NodeConfig, load, validate
 from edgefilter.core.errors import EdgefilterError
 
@@ -82,7 +82,7 @@ def _show(found: dict[str, Any], console: Console) -> None:
         table.add_row(
             stream["stream"] or stream["name"],
             stream["phase"],
-            f"{size(stream['rates'].get('bytes', 0.0))}/s",
+            f"{format_bytes(stream['rates'].get('bytes', 0.0))}/s",
             f"{stream['lag_seconds']:.3g}" if stream["lag_seconds"] is not None else "",
             depth,
             str(account.get("blocks", 0)),
@@ -93,7 +93,7 @@ def _show(found: dict[str, Any], console: Console) -> None:
     spool = found["spool"]
     restarts = ", ".join(f"{role} {count}" for role, count in found["restarts"].items())
     for line in (
-        f"spool: {spool.get('products', 0)} products, {size(spool.get('bytes', 0))}; stuck {spool.get('stuck', 0)}",
+        f"spool: {spool.get('products', 0)} products, {format_bytes(spool.get('bytes', 0))}; stuck {spool.get('stuck', 0)}",
         f"restarts: {restarts}; upgrades: {found['upgrades']['done']} done, {found['upgrades']['failed']} failed",
         "processes: " + ", ".join(f"{process['name']} ({process['pid']})" for process in found["processes"]),
     ):

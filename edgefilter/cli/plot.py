@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from edgefilter.analysis.pulse import Pulse
 
 
-class What(StrEnum):
+class PlotKind(StrEnum):
     """What to draw."""
 
     WATERFALL = "waterfall"
@@ -24,7 +24,7 @@ class What(StrEnum):
 
 
 def command(
-    what: Annotated[What, typer.Argument(help="What to draw.")],
+    what: Annotated[PlotKind, typer.Argument(help="What to draw.")],
     store: Annotated[str, typer.Argument(help="Store to draw from.")],
     pulse: Annotated[
         str, typer.Argument(help="Of pulse: its id, the beginning of it, or its rank in S/N.  [default: the strongest]")
@@ -43,17 +43,17 @@ def command(
     from edgefilter.analysis.plots.figures import save as write
 
     archive = open_store(store)
-    if what is What.PULSE:
-        figure = pick(archive, pulse).plot(dm)
+    if what is PlotKind.PULSE:
+        figure = pick_pulse(archive, pulse).plot(dm)
     else:
-        bounds: dict[str, Any] = {"start": instant(start), "stop": instant(stop), "stream": stream}
-        figure = archive.plot(what.value, **(bounds if what is not What.CANDIDATES else {}))
+        bounds: dict[str, Any] = {"start": parse_time(start), "stop": parse_time(stop), "stream": stream}
+        figure = archive.plot(what.value, **(bounds if what is not PlotKind.CANDIDATES else {}))
     path = save or Path(f"{what.value}.png")
     write(figure, path)
     typer.echo(f"{what.value} of {archive.location} drawn to {path}")
 
 
-def pick(archive: "Archive", name: str) -> "Pulse":
+def pick_pulse(archive: "Archive", name: str) -> "Pulse":
     """Return the pulse of a rank in S/N, from 1, or of an id.
 
     Raises
@@ -71,7 +71,7 @@ def pick(archive: "Archive", name: str) -> "Pulse":
     return pulses[int(name) - 1]
 
 
-def instant(text: str | None) -> float | str | None:
+def parse_time(text: str | None) -> float | str | None:
     """Turn an option into a number of seconds, or leave it a date."""
     try:
         return None if text is None else float(text)

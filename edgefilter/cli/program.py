@@ -26,6 +26,6 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 for module in (replay, report, plot, export, flags, run, send, check, demo, forward, keys):
     app.command(name=module.__name__.rsplit(".", 1)[-1])(module.command)
-for of_a_node in (node.status, node.drain, node.reload, node.upgrade):
-    app.command()(of_a_node)
+for node_command in (node.status, node.drain, node.reload, node.upgrade):
+    app.command()(node_command)
 app.add_typer(store.app, name="store")

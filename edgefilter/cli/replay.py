@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from edgefilter.cli.options import BackendOption, ReportOption, SetOption, StoreOption, ThreadsOption, overrides
-from edgefilter.cli.report import report_beside
-from edgefilter.cli.show import candidates_table, closing_lines, compiling_line, settings_lines
+from edgefilter.cli.report import write_report_beside
+from edgefilter.cli.show import candidates_table, compiling_line, settings_lines, summary_lines
 from edgefilter.core.config import NodeConfig, load, validate
 
 
@@ -32,9 +32,9 @@ def command(
     """Reduce recorded files: SIGPROC, PSRFITS search mode, FBH5, GUPPI RAW, PSRDADA, VDIF."""
     # Imported here, because numba and scipy take seconds that --help need not wait.
     from edgefilter.batch.local import Replay
-    from edgefilter.pipeline.backend import Compute
+    from edgefilter.pipeline.backend import BackendSelector
     from edgefilter.sources.files.recognise import open_files
-    from edgefilter_kernels.jit import compilations
+    from edgefilter_kernels.jit import watch_compilations
 
     values = overrides(assignments, dm, snr)
     settings = load(config, values) if config else validate(NodeConfig, {}, values, where="settings")
@@ -44,11 +44,13 @@ def command(
         for warning in source.warnings:
             notes.print(f"edgefilter: warning: {warning}", markup=False, highlight=False, soft_wrap=True)
 
-        def tell(_: str, line: str) -> None:
+        def print_backend(_: str, line: str) -> None:
             notes.print(f"reducing on: {line}", markup=False, highlight=False, soft_wrap=True)
 
-        compute = Compute(backend or settings.node.backend, threads or settings.node.threads, tell)
-        replay = Replay(source, settings, store, settings.node.name, compute)
+        backend_selector = BackendSelector(
+            backend or settings.node.backend, threads or settings.node.threads, print_backend
+        )
+        replay = Replay(source, settings, store, settings.node.name, backend_selector)
         for line in settings_lines(replay.plan):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         bar = Progress(
@@ -60,21 +62,21 @@ def command(
             disable=not sys.stderr.isatty(),
             transient=True,
         )
-        with bar, compilations(lambda kernel: notes.print(compiling_line(kernel), highlight=False)):
+        with bar, watch_compilations(lambda kernel: notes.print(compiling_line(kernel), highlight=False)):
             task = bar.add_task("reducing", total=source.stream.seconds(source.samples))
-            told = 0
+            reported_tenths = 0
             for sample in replay.run():
                 bar.update(task, completed=source.stream.seconds(sample))
                 tenth = 10 * sample // source.samples
-                if bar.disable and tenth > told:
-                    told = tenth
+                if bar.disable and tenth > reported_tenths:
+                    reported_tenths = tenth
                     notes.print(
                         f"reduced {tenth * 10} % of {source.stream.seconds(source.samples):.1f} s", highlight=False
                     )
-        console.print(candidates_table(replay.tally, replay.plan))
-        for line in closing_lines(replay.tally, store):
+        console.print(candidates_table(replay.totals, replay.plan))
+        for line in summary_lines(replay.totals, store):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         if report:
-            console.print(report_beside(store), markup=False, highlight=False, soft_wrap=True)
+            console.print(write_report_beside(store), markup=False, highlight=False, soft_wrap=True)
     finally:
         source.close()

@@ -24,7 +24,7 @@ def command(
     typer.echo(f"report: {write_report(open_store(store), out, since, best)}; open it in a browser")
 
 
-def report_beside(store: str) -> str:
+def write_report_beside(store: str) -> str:
     """Write the report beside a store's folder, which is the products' alone, of a URL here; return what to tell."""
     from edgefilter.report.page import write_report
     from edgefilter.store.reader import open_store

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from edgefilter.cli.options import OtherStoreOption, SetOption, overrides
-from edgefilter.cli.show import closing_lines, compiling_line, counters_line, settings_lines
+from edgefilter.cli.show import compiling_line, counters_line, settings_lines, summary_lines
 from edgefilter.core.config import NodeConfig, load
 from edgefilter.core.errors import EdgefilterError
 
@@ -31,42 +31,42 @@ def command(
     """
     # Imported here, because what a node needs takes a while that --help need not wait.
     from edgefilter.node.logs import JSON_VARIABLE, configure
-    from edgefilter.node.run_directory import occupied, run_directory
+    from edgefilter.node.run_directory import locked_run_directory, run_directory
     from edgefilter.node.supervisor.supervisor import Supervisor
 
     def read_config(path: str | None) -> NodeConfig:
-        read = load(path or config, overrides(assignments))
+        loaded = load(path or config, overrides(assignments))
         if store is not None:
-            read = read.model_copy(update={"store": read.store.model_copy(update={"path": store})})
-        return read
+            loaded = loaded.model_copy(update={"store": loaded.store.model_copy(update={"path": store})})
+        return loaded
 
     settings = read_config(None)
     configure(log_json)
-    teller = _Teller(log_json)
-    with occupied(run_directory(settings), settings.node.name):
+    event_printer = _EventPrinter(log_json)
+    with locked_run_directory(run_directory(settings), settings.node.name):
         environment = {JSON_VARIABLE: "1"} if log_json else {}
-        supervisor = Supervisor(settings, read_config, teller.tell, environment)
+        supervisor = Supervisor(settings, read_config, event_printer.print_event, environment)
         asyncio.run(supervisor.run())
-    teller.close(supervisor)
+    event_printer.close(supervisor)
     refused = [f"stream {stream.name}: {stream.refused}" for stream in supervisor.streams if stream.refused]
     if refused:
         raise EdgefilterError("\n".join(refused))
 
 
-class _Teller:
+class _EventPrinter:
     """Prints what happens, unless the log says it already."""
 
     def __init__(self, silent: bool) -> None:
         self._console = Console(quiet=silent)
 
-    def tell(self, fact: str, **details: Any) -> None:
-        getattr(self, f"_{fact}")(**details)
+    def print_event(self, event: str, **details: Any) -> None:
+        getattr(self, f"_{event}")(**details)
 
-    def _say(self, line: str) -> None:
+    def _print_line(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _listening(self, endpoint: str, stream: str) -> None:  # noqa: ARG002 - the endpoint tells it
-        self._say(f"listening on {endpoint}")
+        self._print_line(f"listening on {endpoint}")
 
     def _stream(self, header: str, config: NodeConfig) -> None:
         from edgefilter.core.plan import Plan, resolve
@@ -74,27 +74,27 @@ class _Teller:
 
         stream = Stream.from_json(header)
         for line in settings_lines(Plan(stream, resolve(config, stream))):
-            self._say(line)
+            self._print_line(line)
 
     def _compiling(self, kernel: str) -> None:
-        self._say(compiling_line(kernel))
+        self._print_line(compiling_line(kernel))
 
     def _block(self, stream: str, block: int, counts: dict[str, int]) -> None:  # noqa: ARG002
         flagged = sum(count for name, count in counts.items() if name.startswith("flagged."))
-        self._say(
+        self._print_line(
             f"block {block}: {counts['received']} of {counts['expected']} samples, "
             f"{flagged / max(1, counts['cells']):.2%} of cells flagged, {counts['candidates']} candidates"
         )
 
     def _remaining(self, products: int, why: str) -> None:
-        self._say(f"{products} products remain in the spool until the next start" + (f": {why}" if why else ""))
+        self._print_line(f"{products} products remain in the spool until the next start" + (f": {why}" if why else ""))
 
     def close(self, supervisor: "Supervisor") -> None:
-        from edgefilter.products.totals import Tally
+        from edgefilter.products.totals import RunTotals
 
         for stream in supervisor.streams:
             counts = stream.reducer.state.get("tally") if stream.reducer is not None else None
             if counts:
-                for line in closing_lines(Tally.of(counts), supervisor.config.store.path):
-                    self._say(line)
-            self._say(counters_line(stream.counters))
+                for line in summary_lines(RunTotals.from_counts(counts), supervisor.config.store.path):
+                    self._print_line(line)
+            self._print_line(counters_line(stream.counters))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgefilter.cli.show import size
+from edgefilter.cli.show import format_bytes
 from edgefilter.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -26,15 +26,15 @@ def command(
     # Imported here, because numba and scipy take seconds that --help need not wait.
     from edgefilter.node.malloc import keep_freed_memory
     from edgefilter.sources.files.recognise import open_files
-    from edgefilter.sources.live.curve_keys import load_pair, load_public
+    from edgefilter.sources.live.curve_keys import load_key_pair, load_public_key
     from edgefilter.sources.live.zmq_sender import SenderKeys, send
     from edgefilter.sources.simulated.sky import demo_sky
 
     keep_freed_memory()
-    pace = _pace(speed)
+    pace = _parse_speed(speed)
     if (key is None) != (node_key is None):
         raise ConfigError("--key and --node-key go together")
-    keys = None if key is None or node_key is None else SenderKeys(load_pair(key), load_public(node_key))
+    keys = None if key is None or node_key is None else SenderKeys(load_key_pair(key), load_public_key(node_key))
     source: Source = demo_sky(seconds, seed) if what == ["synthetic"] else open_files(what)
     try:
         for warning in source.warnings:
@@ -42,10 +42,12 @@ def command(
         report = send(source, to, pace, bind=bind, keys=keys)
     finally:
         source.close()
-    typer.echo(f"sent {report.frames} frames, {size(report.bytes)}, {report.samples} samples of {source.stream.id}")
+    typer.echo(
+        f"sent {report.frames} frames, {format_bytes(report.bytes)}, {report.samples} samples of {source.stream.id}"
+    )
 
 
-def _pace(speed: str) -> float | None:
+def _parse_speed(speed: str) -> float | None:
     if speed == "max":
         return None
     try:

@@ -8,9 +8,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from edgefilter.core.plan import Plan
-    from edgefilter.products.totals import Tally
+    from edgefilter.products.totals import RunTotals
 
-_SHOWN = 20
+_CANDIDATES_SHOWN = 20
 
 
 def settings_lines(plan: "Plan") -> list[str]:
@@ -32,13 +32,14 @@ def compiling_line(kernel: str) -> str:
     return f"compiling {kernel} for this machine, once"
 
 
-def candidates_table(tally: "Tally", plan: "Plan") -> Table:
+def candidates_table(totals: "RunTotals", plan: "Plan") -> Table:
     """Tabulate the strongest candidates."""
     low, high = plan.band_mhz
-    shown = tally.strongest(_SHOWN)
-    more = tally.candidates - len(shown)
+    shown = totals.strongest(_CANDIDATES_SHOWN)
+    more = totals.candidates - len(shown)
     table = Table(
-        title=f"{tally.candidates} candidates" + (f", the strongest {len(shown)}" if more else ""), title_justify="left"
+        title=f"{totals.candidates} candidates" + (f", the strongest {len(shown)}" if more else ""),
+        title_justify="left",
     )
     for name in ("S/N", "DM pc/cm3", "time s", "width ms", "band MHz", "members"):
         table.add_column(name, justify="right")
@@ -55,30 +56,32 @@ def candidates_table(tally: "Tally", plan: "Plan") -> Table:
     return table
 
 
-def closing_lines(tally: "Tally", store: str) -> list[str]:
+def summary_lines(totals: "RunTotals", store: str) -> list[str]:
     """Say what came, what was lost, discarded and kept, and where the products lie."""
-    lost = ", ".join(f"{count} {reason}" for reason, count in sorted(tally.lost.items()) if count)
-    flagged = ", ".join(f"{name} {_part(count, tally.cells)}" for name, count in tally.flagged.items() if count)
+    lost = ", ".join(f"{count} {reason}" for reason, count in sorted(totals.lost.items()) if count)
+    flagged = ", ".join(
+        f"{name} {_with_percentage(count, totals.cells)}" for name, count in totals.flagged.items() if count
+    )
     lines = [
-        f"samples: {tally.expected} expected = {tally.received} received + {tally.expected - tally.received} lost"
+        f"samples: {totals.expected} expected = {totals.received} received + {totals.expected - totals.received} lost"
         + (f" ({lost})" if lost else ""),
-        f"cells: {tally.cells} = lost {_part(tally.cells_lost, tally.cells)} + flagged "
-        f"{_part(sum(tally.flagged.values()), tally.cells)}{f' ({flagged})' if flagged else ''} + discarded "
-        f"{_part(tally.cells_discarded, tally.cells)} + kept {_part(tally.cells_kept, tally.cells)}",
-        f"bytes: {size(tally.bytes_in)} in, {size(tally.bytes_out)} out"
-        + (f", reduced {tally.bytes_in / tally.bytes_out:.1f} times" if tally.bytes_out else ""),
-        f"products of {tally.blocks} blocks lie in {store}",
+        f"cells: {totals.cells} = lost {_with_percentage(totals.cells_lost, totals.cells)} + flagged "
+        f"{_with_percentage(sum(totals.flagged.values()), totals.cells)}{f' ({flagged})' if flagged else ''} + discarded "
+        f"{_with_percentage(totals.cells_discarded, totals.cells)} + kept {_with_percentage(totals.cells_kept, totals.cells)}",
+        f"bytes: {format_bytes(totals.bytes_in)} in, {format_bytes(totals.bytes_out)} out"
+        + (f", reduced {totals.bytes_in / totals.bytes_out:.1f} times" if totals.bytes_out else ""),
+        f"products of {totals.blocks} blocks lie in {store}",
     ]
-    if tally.card_blocks:
-        doubt = _part(tally.guarded_flags, tally.guarded_cells)
+    if totals.card_blocks:
+        near_threshold = _with_percentage(totals.guarded_flags, totals.guarded_cells)
         lines[-1:-1] = [
-            f"reduced by: card {tally.card_blocks} blocks, processor {tally.blocks - tally.card_blocks}",
-            f"within the guard bands, where the processor may decide otherwise: {tally.guarded_events} events; "
-            f"flags of {doubt} of {tally.guarded_cells} cells, those of one block in 16",
+            f"reduced by: card {totals.card_blocks} blocks, processor {totals.blocks - totals.card_blocks}",
+            f"within the guard bands, where the processor may decide otherwise: {totals.guarded_events} events; "
+            f"flags of {near_threshold} of {totals.guarded_cells} cells, those of one block in 16",
         ]
-    if tally.overflow:
+    if totals.overflow:
         lines.insert(
-            0, f"warning: {tally.overflow} candidates beyond the bounded buffers were dropped (see the ledger)"
+            0, f"warning: {totals.overflow} candidates beyond the bounded buffers were dropped (see the ledger)"
         )
     return lines
 
@@ -92,13 +95,13 @@ def counters_line(counters: "Mapping[str, int]") -> str:
         "other_stream": "descriptions of another stream",
     }
     words |= {name: f"malformed messages ({name[10:]})" for name in sorted(counters) if name.startswith("malformed.")}
-    told = "".join(f", {counters[name]} {what}" for name, what in words.items() if counters.get(name))
+    rejected = "".join(f", {counters[name]} {what}" for name, what in words.items() if counters.get(name))
     ending = "the sender ended the stream" if counters.get("ended") else "the stream had not ended"
     frames, count, samples = (counters.get(name, 0) for name in ("frames", "bytes", "samples"))
-    return f"received: {frames} frames, {size(count)}, {samples} samples{told}; {ending}"
+    return f"received: {frames} frames, {format_bytes(count)}, {samples} samples{rejected}; {ending}"
 
 
-def size(count: float) -> str:
+def format_bytes(count: float) -> str:
     """Show a number of bytes, ``1.5 GB``."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
@@ -107,5 +110,5 @@ def size(count: float) -> str:
     return f"{count:.4g} TB"
 
 
-def _part(count: int, whole: int) -> str:
+def _with_percentage(count: int, whole: int) -> str:
     return f"{count} ({count / whole:.2%})" if whole else str(count)

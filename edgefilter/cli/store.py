@@ -11,19 +11,19 @@ from edgefilter.core.errors import ConfigError
 
 app = typer.Typer(help="Prove, compact and query a store.", no_args_is_help=True)
 
-Where = Annotated[str, typer.Argument(metavar="STORE", help="Directory, file:// or s3:// URL.")]
+StoreArgument = Annotated[str, typer.Argument(metavar="STORE", help="Directory, file:// or s3:// URL.")]
 
 
 @app.command()
 def verify(
-    where: Where, notes: Annotated[bool, typer.Option("--notes", help="Also list what is no problem.")] = False
+    store: StoreArgument, notes: Annotated[bool, typer.Option("--notes", help="Also list what is no problem.")] = False
 ) -> None:
     """Read all of a store and prove it: digests, balances, no gap, every cut-out; exit status 1 if not."""
     from edgefilter.store.connect import connect
     from edgefilter.store.verify import summary
     from edgefilter.store.verify import verify as run
 
-    verdict = run(connect(where))
+    verdict = run(connect(store))
     for line in verdict.problems:
         print(f"problem: {line}")
     for line in verdict.notes if notes else ():
@@ -35,7 +35,7 @@ def verify(
 
 @app.command()
 def compact(
-    where: Where,
+    store: StoreArgument,
     before: Annotated[
         str, typer.Option(metavar="DATE", help="Merge days before this one, UTC.  [default: today]")
     ] = "",
@@ -50,13 +50,13 @@ def compact(
         day = datetime.date.fromisoformat(before) if before else today
     except ValueError:
         raise ConfigError(f"--before {before}: must be a date such as {today}") from None
-    done = run(connect(where), day.isoformat(), time.time(), grace)
-    print(f"{done.merged} objects merged into {done.made}; {done.deleted} replaced ones deleted")
+    done = run(connect(store), day.isoformat(), time.time(), grace)
+    print(f"{done.merged} objects merged into {done.written}; {done.deleted} replaced ones deleted")
 
 
 @app.command()
 def query(
-    where: Where,
+    store: StoreArgument,
     sql: Annotated[str, typer.Argument(help="Tables: pulses, spectra, flags, ledger, dropped.")],
     output: Annotated[str, typer.Option("--format", help="table, csv or json (a line a row).")] = "table",
 ) -> None:
@@ -68,7 +68,7 @@ def query(
 
     if output not in ("table", "csv", "json"):
         raise ConfigError(f"--format {output}: must be table, csv or json")
-    found = run(open_store(where), sql)
+    found = run(open_store(store), sql)
     if output == "csv":
         pacsv.write_csv(found, sys.stdout.buffer)
     elif output == "json":

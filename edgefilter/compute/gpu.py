@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from edgefilter.compute.gpu_transfer import Downward, Upward
-from edgefilter.compute.threads import Function, Workers
+from edgefilter.compute.gpu_transfer import DeviceToHost, HostToDevice
+from edgefilter.compute.threads import Function, ThreadBackend
 from edgefilter.core.errors import ConfigError
 
 _DRIVER = "libcuda.so.1"
 
 
-class Card(Workers):
-    """Takes the place of :class:`~edgefilter.compute.threads.Workers` where there is a CUDA device.
+class GpuBackend(ThreadBackend):
+    """Takes the place of :class:`~edgefilter.compute.threads.ThreadBackend` where there is a CUDA device.
 
     A kernel's twin has its name and its arguments, and works on arrays that are on the card. One call does a whole
     axis: who shares it, the card decides.
@@ -38,7 +38,7 @@ class Card(Workers):
     backend = "gpu"
     name: str
     memory: int
-    ahead = True
+    overlaps_transfers = True
 
     def __init__(self) -> None:
         try:
@@ -50,15 +50,15 @@ class Card(Workers):
             import cupyx
             from cupy.cuda import cufft
         except (ImportError, RuntimeError) as error:
-            raise ConfigError(f"no CuPy to use a card with: {_line(error)}") from error
+            raise ConfigError(f"no CuPy to use a card with: {_one_line(error)}") from error
         runtime = cupy.cuda.runtime
         try:
             self.name = runtime.getDeviceProperties(runtime.getDevice())["name"].decode()
             self.memory = int(runtime.memGetInfo()[0])
-            self._begin(cupy, cupyx.empty_pinned)
+            self._initialise(cupy, cupyx.empty_pinned)
         except runtime.CUDARuntimeError as error:
-            raise ConfigError(f"no card: {_line(error)}") from error
-        self.failures = (
+            raise ConfigError(f"no card: {_one_line(error)}") from error
+        self.device_errors = (
             cupy.cuda.memory.OutOfMemoryError,
             runtime.CUDARuntimeError,
             cupy.cuda.driver.CUDADriverError,
@@ -66,67 +66,67 @@ class Card(Workers):
             cupy.cuda.compiler.CompileException,
         )
 
-    def _begin(self, cupy: Any, empty_pinned: Callable[..., Any]) -> None:
+    def _initialise(self, cupy: Any, empty_pinned: Callable[..., Any]) -> None:
         super().__init__(1)
         self._cupy = cupy
-        self._up, self._down = Upward(cupy, empty_pinned), Downward(cupy, empty_pinned)
+        self._host_to_device, self._device_to_host = HostToDevice(cupy, empty_pinned), DeviceToHost(cupy, empty_pinned)
 
-    def limit(self, size: int) -> None:
+    def limit_memory(self, size: int) -> None:
         """Let arrays take so many bytes and no more: what asks for more fails as where the memory is full."""
         self._cupy.get_default_memory_pool().set_limit(size=size)
 
     def kernel(self, function: Function) -> Function:
         """Return the twin of a kernel."""
         module = importlib.import_module(function.__module__.replace("edgefilter_kernels", "edgefilter_kernels.cuda"))
-        twin: Function = getattr(module, function.__name__)
-        return twin
+        gpu_kernel: Function = getattr(module, function.__name__)
+        return gpu_kernel
 
-    def empty(self, shape: tuple[int, ...], kind: DTypeLike) -> Any:
+    def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
         """Return an array on the card that holds anything."""
-        return self._cupy.empty(shape, kind)
+        return self._cupy.empty(shape, dtype)
 
-    def zeros(self, shape: int | tuple[int, ...], kind: DTypeLike = np.float64) -> Any:
+    def zeros(self, shape: int | tuple[int, ...], dtype: DTypeLike = np.float64) -> Any:
         """Return an array on the card that holds zeros."""
-        return self._cupy.zeros(shape, kind)
+        return self._cupy.zeros(shape, dtype)
 
-    def put(self, array: Any) -> Any:
+    def to_device(self, array: Any) -> Any:
         """Return a C-contiguous array on the card; itself, if it is one."""
         return self._cupy.ascontiguousarray(self._cupy.asarray(array))
 
-    def part(self, array: Any) -> Any:
+    def detach_view(self, array: Any) -> Any:
         """Return a copy, so that the rest takes no room any more."""
         return array.copy()
 
-    def fill(self, array: Any, where: Any, value: int) -> None:
+    def fill_where(self, array: Any, where: Any, value: int) -> None:
         """Set elements of an array without waiting, and without a list of them."""
         self._cupy.copyto(array, value, where=where.reshape(where.shape + (1,) * (array.ndim - where.ndim)))
 
-    def stage(self, samples: Any) -> None:
+    def start_upload(self, samples: Any) -> None:
         """Begin to copy samples to the card, beside what it computes; see :mod:`edgefilter.compute.gpu_transfer`."""
-        self._up.stage(samples)
+        self._host_to_device.start_upload(samples)
 
     def upload(self, samples: Any) -> Any:
         """Return samples on the card, copied now if they were not staged; those of the host are needed no longer."""
-        return self._up.take(samples)
+        return self._host_to_device.take(samples)
 
-    def fetch(self, arrays: Sequence[Any]) -> Callable[[], tuple[Any, ...]]:
+    def start_download(self, arrays: Sequence[Any]) -> Callable[[], tuple[Any, ...]]:
         """Begin to bring arrays back, beside what is computed next; what is returned waits for them."""
-        return self._down.fetch(arrays)
+        return self._device_to_host.start_download(arrays)
 
-    def get(self, array: Any) -> Any:
+    def to_host(self, array: Any) -> Any:
         """Return an array of the card as a NumPy one, when all that it comes from has been computed."""
         return self._cupy.asnumpy(array)
 
     def close(self) -> None:
         """Give the memory back that is no longer used."""
         super().close()
-        self._up.close()
-        self._down.close()
-        with suppress(*self.failures):  # as of a card that is lost
-            self.limit(0)  # none
+        self._host_to_device.close()
+        self._device_to_host.close()
+        with suppress(*self.device_errors):  # as of a card that is lost
+            self.limit_memory(0)  # none
             self._cupy.get_default_memory_pool().free_all_blocks()
             self._cupy.get_default_pinned_memory_pool().free_all_blocks()
 
 
-def _line(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())

@@ -13,12 +13,12 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 Result = TypeVar("Result")
 
 
-class Workers:
+class ThreadBackend:
     """Runs a function over ranges of an axis, one thread a core.
 
     What is computed must not depend on where the ranges are cut: results are the same for any number of threads.
 
-    A :class:`~edgefilter.compute.gpu.Card` may take its place. So a stage asks here for kernels, and for arrays that
+    A :class:`~edgefilter.compute.gpu.GpuBackend` may take its place. So a stage asks here for kernels, and for arrays that
     they take; with threads, these are the kernel and the array themselves.
 
     Parameters
@@ -30,31 +30,33 @@ class Workers:
     ----------
     backend
         What reduces, as the ledger calls it.
-    failures
+    device_errors
         Exceptions that say that the device has failed, and not the work; none for threads.
-    ahead
-        Whether :meth:`stage` takes a window while the one before is reduced, so that it pays to read it early.
+    overlaps_transfers
+        Whether :meth:`start_upload` takes a window while the one before is reduced, so that it pays to read it early.
     """
 
     backend = "cpu"
-    failures: tuple[type[Exception], ...] = ()
-    ahead = False
+    device_errors: tuple[type[Exception], ...] = ()
+    overlaps_transfers = False
 
     def __init__(self, threads: int = 0) -> None:
         self.threads = threads or len(os.sched_getaffinity(0))
         # Who asks for work is one of them.
         self._pool = ThreadPoolExecutor(self.threads - 1, "worker") if self.threads > 1 else None
 
-    def over(self, count: int, run: Callable[[int, int], None], align: int = 1, pieces: int = 1) -> None:
+    def parallel_for(
+        self, count: int, run: Callable[[int, int], None], align: int = 1, ranges_per_thread: int = 1
+    ) -> None:
         """Call ``run(start, stop)`` for ranges that cover ``[0, count)`` and are cut at multiples of ``align``.
 
-        There are ``pieces`` of them a thread: more than one where some take longer, and cutting costs little.
+        There are ``ranges_per_thread`` of them a thread: more than one where some take longer, and cutting costs little.
         """
         if self._pool is None or count <= align:
             if count:
                 run(0, count)
             return
-        step = -(-count // (self.threads * pieces))
+        step = -(-count // (self.threads * ranges_per_thread))
         step = -(-step // align) * align
         starts = iter(range(0, count, step))
 
@@ -62,17 +64,17 @@ class Workers:
             for at in starts:  # one iterator for all threads: whoever is free takes what is next
                 run(at, min(at + step, count))
 
-        others = [self._pool.submit(work) for _ in range(min(self.threads, -(-count // step)) - 1)]
+        helpers = [self._pool.submit(work) for _ in range(min(self.threads, -(-count // step)) - 1)]
         try:
             work()
         finally:
             # Those who have begun are waited for, also if one fails: none works on the arrays when this returns.
-            begun = [other for other in others if not other.cancel()]
-            wait(begun)
-        for other in begun:
+            started = [other for other in helpers if not other.cancel()]
+            wait(started)
+        for other in started:
             other.result()
 
-    def beside(self, work: Callable[[], Result]) -> Callable[[], Result]:
+    def run_async(self, work: Callable[[], Result]) -> Callable[[], Result]:
         """Start work of another kind beside what follows; return what waits for its result."""
         if self._pool is None:
             result = work()
@@ -91,30 +93,30 @@ class Workers:
         """Return an array for kernels that holds zeros."""
         return np.zeros(shape, kind)
 
-    def put(self, array: Any) -> Any:
+    def to_device(self, array: Any) -> Any:
         """Return an array as kernels take it; itself, if they take it."""
         return array
 
-    def part(self, array: Any) -> Any:
+    def detach_view(self, array: Any) -> Any:
         """Return a part of an array of kernels that is to outlive the rest."""
         return array
 
-    def fill(self, array: Any, where: Any, value: int) -> None:
+    def fill_where(self, array: Any, where: Any, value: int) -> None:
         """Set elements of an array of kernels; ``where`` is boolean, of its leading axes."""
         array[where] = value
 
-    def stage(self, samples: Any) -> None:
+    def start_upload(self, samples: Any) -> None:
         """Begin what :meth:`upload` of these samples is to do, which must stay as they are until then."""
 
     def upload(self, samples: Any) -> Any:
-        """As :meth:`put`, of a block's samples: what is returned is good until the next call."""
+        """As :meth:`to_device`, of a block's samples: what is returned is good until the next call."""
         return samples
 
-    def fetch(self, arrays: Sequence[Any]) -> Callable[[], tuple[Any, ...]]:
-        """As :meth:`get`, of arrays that nothing changes any more; what is returned waits for them."""
+    def start_download(self, arrays: Sequence[Any]) -> Callable[[], tuple[Any, ...]]:
+        """As :meth:`to_host`, of arrays that nothing changes any more; what is returned waits for them."""
         return lambda: tuple(arrays)
 
-    def get(self, array: Any) -> Any:
+    def to_host(self, array: Any) -> Any:
         """Return an array of kernels as a NumPy one, when all that it comes from has been computed."""
         return array
 

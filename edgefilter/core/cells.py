@@ -57,7 +57,7 @@ class FlagCost:
 
 
 @dataclass(frozen=True, slots=True)
-class Guarded:
+class NearThreshold:
     """Decisions of a card so near to their thresholds that the processor may have made them otherwise.
 
     Parameters
@@ -75,17 +75,17 @@ class Guarded:
     cells: int = 0
 
 
-UNGUARDED = Guarded()
+NONE_NEAR_THRESHOLD = NearThreshold()
 """None: where no card reduces."""
 
 
-def usual_spectra(accumulated: NDArray[np.int32]) -> int:
+def median_accumulated(accumulated: NDArray[np.int32]) -> int:
     """Voltages in most cells, of those of each time; 0 if not known."""
     known = accumulated[accumulated > 0]
     return int(np.median(known)) if len(known) else 0
 
 
-def hands_of(products: tuple[str, ...]) -> int:
+def n_polarisations(products: tuple[str, ...]) -> int:
     """Products that add up to the intensity."""
     return 2 if products[:2] in (("XX", "YY"), ("AA", "BB")) else 1
 
@@ -115,7 +115,7 @@ class Cells:
         before flagging.
     cost
         What flagging costs, where this block is one of those that it is measured on.
-    guarded
+    near_threshold
         Flags that another device may have set otherwise, where this block is one of those that are looked at.
     """
 
@@ -127,13 +127,17 @@ class Cells:
     moment4: NDArray[np.float32] | None = None
     tagged: NDArray[np.int64] | None = None
     cost: tuple[FlagCost, ...] = ()
-    guarded: Guarded = UNGUARDED
+    near_threshold: NearThreshold = NONE_NEAR_THRESHOLD
 
-    def moved(self, move: Callable[[Any], Any]) -> Self:
-        """Return them with each array of all cells where ``move`` takes it."""
-        fourth = None if self.moment4 is None else move(self.moment4)
-        arrays = {"power": move(self.power), "flags": move(self.flags), "accumulated": move(self.accumulated)}
-        return replace(self, **arrays, moment4=fourth)
+    def map_arrays(self, transform: Callable[[Any], Any]) -> Self:
+        """Return them with each array of all cells where ``transform`` takes it."""
+        fourth_moment = None if self.moment4 is None else transform(self.moment4)
+        arrays = {
+            "power": transform(self.power),
+            "flags": transform(self.flags),
+            "accumulated": transform(self.accumulated),
+        }
+        return replace(self, **arrays, moment4=fourth_moment)
 
 
 @dataclass(slots=True)

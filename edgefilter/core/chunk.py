@@ -96,7 +96,7 @@ def clip_gaps(gaps: Iterable[Gap], start: int, stop: int) -> tuple[Gap, ...]:
     )
 
 
-def complement(present: Sequence[tuple[int, int]], start: int, stop: int, reason: Loss) -> tuple[Gap, ...]:
+def gaps_between(present: Sequence[tuple[int, int]], start: int, stop: int, reason: Loss) -> tuple[Gap, ...]:
     """Return the gaps that sorted, disjoint ``present`` intervals leave in ``[start, stop)``."""
     gaps = []
     position = start

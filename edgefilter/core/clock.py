@@ -59,7 +59,7 @@ def tai_ns_from_utc_mjd(day: int, seconds: Fraction | float = 0) -> int:
     """
     from astropy.time import Time
 
-    with _any_year():
+    with _ignore_dubious_year():
         midnight = Time(day, 0.0, format="mjd", scale="utc").tai
     return _from_tai_time(midnight) + round(Fraction(seconds) * NS)
 
@@ -80,7 +80,7 @@ def tai_ns_from_iso(utc: str) -> int:
     """
     from astropy.time import Time
 
-    with _any_year():
+    with _ignore_dubious_year():
         return _from_tai_time(Time(utc, format="isot", scale="utc").tai)
 
 
@@ -89,7 +89,7 @@ def to_time(instant_tai_ns: int | NDArray[np.int64]) -> "Time":
     from astropy.time import Time
 
     day, rest = np.divmod(np.asarray(instant_tai_ns, dtype=np.int64), _DAY_NS)
-    with _any_year():
+    with _ignore_dubious_year():
         return Time(day + float(_UNIX_MJD), rest / _DAY_NS, format="mjd", scale="tai").utc
 
 
@@ -108,7 +108,7 @@ def utc_iso(instant_tai_ns: int) -> str:
     """Show an instant as UTC text with microseconds, ``2026-11-23T12:00:00.500000``."""
     utc = to_time(instant_tai_ns)
     utc.precision = 6
-    with _any_year():
+    with _ignore_dubious_year():
         return str(utc.isot)
 
 
@@ -123,7 +123,7 @@ def mjd(instant_tai_ns: int) -> float:
 
 
 @contextmanager
-def _any_year() -> Iterator[None]:
+def _ignore_dubious_year() -> Iterator[None]:
     """Silence "dubious year": headers hold arbitrary dates, and one before 1960 or far ahead is no reason to fail."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*dubious year")

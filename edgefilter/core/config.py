@@ -18,10 +18,10 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from edgefilter.core.endpoint import check_endpoint, check_guarded
+from edgefilter.core.endpoint import check_encryption, check_endpoint
 from edgefilter.core.errors import ConfigError
-from edgefilter.core.html import facts
-from edgefilter.core.stream import Encoding, Kind, Stream
+from edgefilter.core.html import property_table
+from edgefilter.core.stream import Encoding, SampleKind, Stream
 
 Backend = Literal["auto", "cpu", "gpu"]
 
@@ -35,14 +35,14 @@ class Section(BaseModel):
         return settings_html(type(self).__name__, self.model_dump(mode="json"))
 
 
-class Block(Section):
+class BlockSettings(Section):
     """The unit of work."""
 
     rows: Annotated[int | None, Field(ge=16, le=1 << 20)] = None
     """Rows of the search (integrated spectra) in a block."""
 
 
-class Channelise(Section):
+class ChanneliseSettings(Section):
     """The polyphase filterbank; not used for power."""
 
     channels: Annotated[int | None, Field(ge=1, le=65536)] = None
@@ -55,13 +55,13 @@ class Channelise(Section):
     """Spectra a second over the least that lose nothing: channels overlap in time rather than alias at their edges."""
 
     @model_validator(mode="after")
-    def _power_of_two(self) -> Self:
+    def _check_power_of_two(self) -> Self:
         if self.channels is not None and self.channels & (self.channels - 1):
             raise ValueError(f"channels is {self.channels}, must be a power of two")
         return self
 
 
-class Detect(Section):
+class DetectSettings(Section):
     """From voltages to power."""
 
     stokes: Literal["I", "IQUV"] = "I"
@@ -93,7 +93,7 @@ class FlagSettings(Section):
     """Dispersion measures, pc/cm3, whose sweeps are never flagged for their power or high kurtosis."""
 
     @model_validator(mode="after")
-    def _bands(self) -> Self:
+    def _check_bands(self) -> Self:
         for name, bands in (("mask", self.mask), ("protect", self.protect)):
             for low, high in bands:
                 if not 0 <= low < high:
@@ -103,14 +103,14 @@ class FlagSettings(Section):
         return self
 
 
-class Integrate(Section):
+class IntegrateSettings(Section):
     """Time integration after flagging."""
 
     cells: Annotated[int | None, Field(ge=1, le=65535)] = None
     """Cells in one row of the search."""
 
 
-class Pulses(Section):
+class PulseSettings(Section):
     """The single-pulse search."""
 
     dm: tuple[float, float | None] = (0.0, None)
@@ -129,7 +129,7 @@ class Pulses(Section):
     """Most cut-outs kept of one block, strongest first; further candidates are listed without."""
 
     @model_validator(mode="after")
-    def _ranges(self) -> Self:
+    def _check_ranges(self) -> Self:
         low, high = self.dm
         if low < 0 or low > 20000 or (high is not None and not low < high <= 20000):
             raise ValueError(f"dm is {low}:{high}, must be 0 <= low < high <= 20000 pc/cm3")
@@ -141,12 +141,12 @@ class Pulses(Section):
 class Reduction(Section):
     """All that products depend on beside the samples and the code."""
 
-    block: Block = Block()
-    channelise: Channelise = Channelise()
-    detect: Detect = Detect()
+    block: BlockSettings = BlockSettings()
+    channelise: ChanneliseSettings = ChanneliseSettings()
+    detect: DetectSettings = DetectSettings()
     flag: FlagSettings = FlagSettings()
-    integrate: Integrate = Integrate()
-    pulses: Pulses = Pulses()
+    integrate: IntegrateSettings = IntegrateSettings()
+    pulses: PulseSettings = PulseSettings()
 
     def canonical(self) -> str:
         """Canonical JSON text of the science alone: the same settings always give the same text."""
@@ -204,12 +204,12 @@ class InputSection(Section):
     """Folder of the NAME.key files of those who may send."""
 
     @model_validator(mode="after")
-    def _reachable(self) -> Self:
+    def _check_endpoint(self) -> Self:
         if (self.curve_key is None) != (self.curve_clients is None):
             raise ValueError("curve_key and curve_clients go together")
         try:
             check_endpoint(self.endpoint)
-            check_guarded(self.endpoint, self.curve_key is not None, self.insecure)
+            check_encryption(self.endpoint, self.curve_key is not None, self.insecure)
         except ConfigError as error:
             raise ValueError(str(error)) from None
         return self
@@ -251,7 +251,7 @@ class StreamSection(Section):
     endpoint: str | None = None
     """Its own ZeroMQ endpoint, instead of ``input.endpoint``."""
 
-    kind: Kind = Kind.VOLTAGE
+    kind: SampleKind = SampleKind.VOLTAGE
     """Voltages, or power that is already detected."""
     rate_hz: Annotated[float | None, Field(gt=0, le=1e12)] = None
     """Samples a second; real voltages of bandwidth B have rate 2 B, complex ones B."""
@@ -271,7 +271,7 @@ class StreamSection(Section):
     """Whether voltages are complex."""
 
     @model_validator(mode="after")
-    def _header_or_none(self) -> Self:
+    def _check_header(self) -> Self:
         given = [value is not None for value in (self.rate_hz, self.centre_mhz, self.bandwidth_mhz)]
         if any(given) and not all(given):
             raise ValueError("rate_hz, centre_mhz and bandwidth_mhz go together")
@@ -305,7 +305,7 @@ class StreamSection(Section):
         )
 
 
-def _several(tree: Any) -> Any:
+def _as_list(tree: Any) -> Any:
     """Make a list of one of a single ``[stream]``."""
     return [tree] if isinstance(tree, dict) else tree
 
@@ -313,7 +313,7 @@ def _several(tree: Any) -> Any:
 class NodeConfig(Reduction):
     """A whole configuration file."""
 
-    stream: Annotated[tuple[StreamSection, ...], BeforeValidator(_several), Field(min_length=1)] = (StreamSection(),)
+    stream: Annotated[tuple[StreamSection, ...], BeforeValidator(_as_list), Field(min_length=1)] = (StreamSection(),)
 
     node: NodeSection = NodeSection()
     input: InputSection = InputSection()
@@ -321,7 +321,7 @@ class NodeConfig(Reduction):
     spool: SpoolSection = SpoolSection()
 
     @model_validator(mode="after")
-    def _streams(self) -> Self:
+    def _check_streams(self) -> Self:
         try:
             endpoints = [self.input_of(stream).endpoint for stream in self.stream]
         except ValidationError as error:
@@ -356,7 +356,7 @@ def settings_html(title: str, tree: Mapping[str, Any]) -> str:
             (f"{name}.{key}".rstrip("."), "follows from the stream" if setting is None else setting)
             for key, setting in inner
         ]
-    return facts(title, rows)
+    return property_table(title, rows)
 
 
 Model = TypeVar("Model", bound=Reduction)
@@ -404,14 +404,14 @@ def validate(
     """
     tree = copy.deepcopy(tree)
     for key, value in (overrides or {}).items():
-        _set(tree, key, value)
+        _apply_override(tree, key, value)
     try:
         return model.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError("\n".join(_lines(error, where))) from None
+        raise ConfigError("\n".join(_error_lines(error, where))) from None
 
 
-def _set(tree: dict[str, Any], key: str, text: str) -> None:
+def _apply_override(tree: dict[str, Any], key: str, text: str) -> None:
     section, _, name = key.partition(".")
     if not name or "." in name:
         raise ConfigError(f"--set {key}={text}: the key must be SECTION.KEY, such as pulses.snr")
@@ -426,7 +426,7 @@ def _set(tree: dict[str, Any], key: str, text: str) -> None:
     table[name] = value
 
 
-def _lines(error: ValidationError, where: str) -> list[str]:
+def _error_lines(error: ValidationError, where: str) -> list[str]:
     lines = []
     for item in error.errors(include_url=False):
         key = ".".join(str(part) for part in item["loc"])

@@ -42,7 +42,7 @@ def is_local(endpoint: str) -> bool:
         return False  # a name or an interface
 
 
-def check_guarded(endpoint: str, curve: bool, insecure: bool) -> None:
+def check_encryption(endpoint: str, curve: bool, insecure: bool) -> None:
     """Check that an endpoint which other machines can reach is encrypted, or was said to be insecure.
 
     Raises

@@ -30,7 +30,7 @@ class ConfigError(EdgefilterError):
     """A setting that cannot be: the message names its key, its value and its bound."""
 
 
-class CardError(EdgefilterError):
+class GpuError(EdgefilterError):
     """A card that failed while it worked."""
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from html import escape
 
 
-def facts(title: str, rows: Iterable[tuple[str, object]], note: str = "") -> str:
+def property_table(title: str, rows: Iterable[tuple[str, object]], note: str = "") -> str:
     """Return a table of names and values under a title; all text is escaped.
 
     Parameters
@@ -24,7 +24,7 @@ def facts(title: str, rows: Iterable[tuple[str, object]], note: str = "") -> str
     return f"<div><p><strong>{escape(title)}</strong></p><table>{cells}</table>{below}</div>"
 
 
-def grid(title: str, names: Iterable[str], rows: Iterable[Iterable[object]], note: str = "") -> str:
+def data_table(title: str, names: Iterable[str], rows: Iterable[Iterable[object]], note: str = "") -> str:
     """Return a table with a line of names above rows of values; all text is escaped."""
     head = "".join(f'<th style="text-align:right">{escape(name)}</th>' for name in names)
     body = "".join(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edgefilter.core.config import Reduction
 from edgefilter.core.errors import ConfigError
-from edgefilter.core.stream import Kind, Stream
+from edgefilter.core.stream import SampleKind, Stream
 
 DISPERSION_S_MHZ2 = 1 / 2.41e-4
 """Dispersion constant, s MHz² per pc cm⁻³: delay = constant · DM / f². The value that the field's software has agreed
@@ -31,7 +31,7 @@ _ROW_SECONDS = 0.25e-3
 _DM_DEFAULT = 3000.0
 
 
-def margin_rows(width_rows: float) -> float:
+def cutout_margin_rows(width_rows: float) -> float:
     """Rows that a cut-out holds before a pulse of some width arrives, and after it has left the band."""
     return max(_MARGIN_ROWS, 4 * width_rows)
 
@@ -51,12 +51,12 @@ class Plan:
     @property
     def voltage(self) -> bool:
         """Whether the stream is voltages, to be channelised."""
-        return self.stream.kind is Kind.VOLTAGE
+        return self.stream.kind is SampleKind.VOLTAGE
 
     @property
     def fine_channels(self) -> int:
         """Channels made of each raw channel."""
-        return _need(self.settings.channelise.channels) if self.voltage else 1
+        return _resolved(self.settings.channelise.channels) if self.voltage else 1
 
     @property
     def channels(self) -> int:
@@ -76,17 +76,17 @@ class Plan:
     @property
     def spectra_per_cell(self) -> int:
         """Spectra accumulated in a cell."""
-        return _need(self.settings.detect.spectra) if self.voltage else 1
+        return _resolved(self.settings.detect.spectra) if self.voltage else 1
 
     @property
     def cells_per_row(self) -> int:
         """Cells integrated in a row."""
-        return _need(self.settings.integrate.cells)
+        return _resolved(self.settings.integrate.cells)
 
     @property
     def rows_per_block(self) -> int:
         """Rows in a block."""
-        return _need(self.settings.block.rows)
+        return _resolved(self.settings.block.rows)
 
     @property
     def samples_per_cell(self) -> int:
@@ -152,7 +152,7 @@ class Plan:
     def dm_range(self) -> tuple[float, float]:
         """Dispersion measures that are searched, pc cm⁻³."""
         low, high = self.settings.pulses.dm
-        return low, _need(high)
+        return low, _resolved(high)
 
     def sweep_rows(self, dm: float) -> int:
         """Rows, rounded up, from the arrival of a pulse at the top channel's centre to that at the bottom's."""
@@ -196,7 +196,7 @@ def resolve(settings: Reduction, stream: Stream, samples: int | None = None) -> 
         If a setting cannot go with this stream.
     """
     channelise, detect = settings.channelise, settings.detect
-    if stream.kind is Kind.VOLTAGE:
+    if stream.kind is SampleKind.VOLTAGE:
         complex_rate = float(stream.rate) / (1 if stream.complex_samples else 2)
         per_channel = 1 if stream.complex_samples else 2
         channels = channelise.channels or _power_of_two(complex_rate / _CHANNEL_HZ, 16, 4096)
@@ -275,7 +275,7 @@ def _power_of_two(wanted: float, least: int, most: int) -> int:
     return int(min(max(2 ** max(exponent, 0), least), most))
 
 
-def _need(value: float | None) -> int:
+def _resolved(value: float | None) -> int:
     if value is None:
         raise ConfigError("the settings are not resolved: call edgefilter.core.plan.resolve first")
     return value  # type: ignore[return-value]

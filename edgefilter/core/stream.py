@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter.core.errors import InputError
-from edgefilter.core.html import facts
+from edgefilter.core.html import property_table
 
 
-class Kind(StrEnum):
+class SampleKind(StrEnum):
     """What a sample is."""
 
     VOLTAGE = "voltage"
@@ -32,14 +32,14 @@ class Encoding(StrEnum):
     FLOAT = "float"  # IEEE 754, 32 bits; NaN is a missing number
 
 
-_BITS = {
+_ALLOWED_BITS = {
     Encoding.UNSIGNED: (1, 2, 4, 8, 16),
     Encoding.SIGNED: (4, 8, 16),
     Encoding.OFFSET: (2, 4, 8, 16),
     Encoding.FLOAT: (32,),
 }
 
-PRODUCTS = (
+ALLOWED_PRODUCTS = (
     ("I",),
     ("I", "Q", "U", "V"),
     ("AA", "BB"),
@@ -73,7 +73,7 @@ class Stream:
         Sky frequency of the centre of channel 0, and the signed step to the next one, Hz. The magnitude of the step is
         the bandwidth of a channel; a negative step also says that each voltage channel's spectrum runs downwards.
     products
-        One of :data:`PRODUCTS`.
+        One of :data:`ALLOWED_PRODUCTS`.
     bits, encoding
         How one number is written.
     complex_samples
@@ -88,7 +88,7 @@ class Stream:
     """
 
     name: str
-    kind: Kind
+    kind: SampleKind
     epoch_tai_ns: int
     rate: Fraction
     channels: int
@@ -118,27 +118,27 @@ class Stream:
         last_channel_hz = self.first_channel_hz + self.channel_step_hz * self.channels
         if not (np.isfinite(self.first_channel_hz) and np.isfinite(last_channel_hz) and self.channel_step_hz):
             return "frequencies must be finite and the channel step not zero"
-        if self.products not in PRODUCTS:
-            return f"products are {self.products}, must be one of {PRODUCTS}"
-        if (self.kind is Kind.VOLTAGE) != (self.products[0] == "X"):
+        if self.products not in ALLOWED_PRODUCTS:
+            return f"products are {self.products}, must be one of {ALLOWED_PRODUCTS}"
+        if (self.kind is SampleKind.VOLTAGE) != (self.products[0] == "X"):
             return f"products {self.products} do not go with {self.kind}"
-        if self.complex_samples and self.kind is Kind.POWER:
+        if self.complex_samples and self.kind is SampleKind.POWER:
             return "power is never complex"
-        if self.bits not in _BITS[self.encoding]:
-            return f"{self.bits} bits {self.encoding}, must be {_BITS[self.encoding]} bits"
-        if self.numbers * self.bits % 8:
-            return f"a sample of {self.numbers} numbers of {self.bits} bits does not end on a byte"
+        if self.bits not in _ALLOWED_BITS[self.encoding]:
+            return f"{self.bits} bits {self.encoding}, must be {_ALLOWED_BITS[self.encoding]} bits"
+        if self.values_per_sample * self.bits % 8:
+            return f"a sample of {self.values_per_sample} numbers of {self.bits} bits does not end on a byte"
         return None
 
     @property
-    def numbers(self) -> int:
+    def values_per_sample(self) -> int:
         """Numbers in one raw sample."""
         return self.channels * len(self.products) * (2 if self.complex_samples else 1)
 
     @property
     def sample_bytes(self) -> int:
         """Bytes of one raw sample."""
-        return self.numbers * self.bits // 8
+        return self.values_per_sample * self.bits // 8
 
     @property
     def bandwidth_hz(self) -> float:
@@ -177,7 +177,7 @@ class Stream:
                 raise ValueError("rate must be a whole number or a fraction n/d")
             fields["rate"] = Fraction(fields["rate"])
             fields["products"] = tuple(fields["products"])
-            fields["kind"] = Kind(fields["kind"])
+            fields["kind"] = SampleKind(fields["kind"])
             fields["encoding"] = Encoding(fields["encoding"])
             for name in ("epoch_tai_ns", "channels", "bits"):
                 if type(fields[name]) is not int:
@@ -216,7 +216,7 @@ class Stream:
             ("telescope", self.telescope or "not said"),
             ("source", self.source or "not said"),
         ]
-        return facts(f"stream {self.id}", rows)
+        return property_table(f"stream {self.id}", rows)
 
 
 def stream_name(text: str) -> str:

@@ -6,7 +6,7 @@ When the supervisor dies the child goes on and connects to the next one, with ``
 none has come for :data:`ORPHAN_SECONDS` is it told to end.
 
 Every message has a ``kind``. The link itself sends ``hello`` (name, pid, version, state) and ``beat`` (state, and
-``idle``: seconds since the work last called :meth:`Link.mark`); what else is said is up to the two ends.
+``idle``: seconds since the work last called :meth:`IpcClient.mark_progress`); what else is said is up to the two ends.
 """
 
 import json
@@ -27,21 +27,21 @@ from edgefilter.core.version import __version__
 
 Message = dict[str, Any]
 
-LINK_VARIABLE = "EDGEFILTER_LINK"
+IPC_SOCKET_VARIABLE = "EDGEFILTER_LINK"
 """Environment variable: path of the supervisor's socket."""
-NAME_VARIABLE = "EDGEFILTER_CHILD"
+CHILD_NAME_VARIABLE = "EDGEFILTER_CHILD"
 """Environment variable: what the supervisor calls this child."""
 STDERR_VARIABLE = "EDGEFILTER_STDERR"
 """Environment variable: descriptor of the log. Before a child is connected, it complains to its supervisor alone."""
-BEAT_SECONDS = 0.25
+HEARTBEAT_SECONDS = 0.25
 ORPHAN_SECONDS = 60.0
 """How long a child waits for a new supervisor before it ends, s."""
 
 _RETRY_SECONDS = 0.05
-_WAITING_MESSAGES = 10_000  # kept for the next supervisor at most
+_MAX_QUEUED_MESSAGES = 10_000  # kept for the next supervisor at most
 
 
-class Link:
+class IpcClient:
     """A child's end of the link.
 
     Parameters
@@ -59,10 +59,10 @@ class Link:
         self._path = Path(path)
         self._state = state
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        self._outbox: deque[bytes] = deque(maxlen=_WAITING_MESSAGES)
-        self._marked = time.monotonic()
+        self._outbox: deque[bytes] = deque(maxlen=_MAX_QUEUED_MESSAGES)
+        self._last_progress_time = time.monotonic()
         self._closing = False
-        self._woken = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._wakeup_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="link", daemon=True)
         self._thread.start()
 
@@ -75,20 +75,20 @@ class Link:
         KeyError
             If no supervisor did.
         """
-        return cls(os.environ[LINK_VARIABLE], os.environ[NAME_VARIABLE], state)
+        return cls(os.environ[IPC_SOCKET_VARIABLE], os.environ[CHILD_NAME_VARIABLE], state)
 
-    def report(self, state: Callable[[], Message]) -> None:
+    def set_state_callback(self, state: Callable[[], Message]) -> None:
         """Take the state from here from now on."""
         self._state = state
 
-    def mark(self) -> None:
+    def mark_progress(self) -> None:
         """Say that the work goes on; whoever does not for long is taken for hung."""
-        self._marked = time.monotonic()
+        self._last_progress_time = time.monotonic()
 
-    def tell(self, kind: str, **facts: Any) -> None:
+    def send(self, kind: str, **fields: Any) -> None:
         """Send a message; never waits. What cannot be sent now goes to the next supervisor."""
-        self._outbox.append(encode({"kind": kind} | facts))
-        os.eventfd_write(self._woken, 1)
+        self._outbox.append(encode({"kind": kind} | fields))
+        os.eventfd_write(self._wakeup_fd, 1)
 
     def receive(self, timeout: float | None = None) -> Message | None:
         """Return the next message; None if none comes within ``timeout``, s.
@@ -103,7 +103,7 @@ class Link:
     def close(self, timeout: float = 1.0) -> None:
         """Send what waits, for so many seconds at most, and disconnect."""
         self._closing = True
-        os.eventfd_write(self._woken, 1)
+        os.eventfd_write(self._wakeup_fd, 1)
         self._thread.join(timeout)
 
     def __enter__(self) -> Self:
@@ -117,58 +117,63 @@ class Link:
     # --- the link's thread
 
     def _run(self) -> None:
-        alone_since = time.monotonic()
-        told = False
+        disconnected_since = time.monotonic()
+        orphan_sent = False
         while not self._closing:
-            with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as end:
-                with reachable(self._path) as address:
-                    end.connect(address)
-                end.setblocking(False)
-                _log_to_the_log()
+            with (
+                suppress(OSError),
+                socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection,
+            ):
+                with unix_socket_address(self._path) as address:
+                    connection.connect(address)
+                connection.setblocking(False)
+                _redirect_output_to_log()
                 try:
-                    self._talk(end)
+                    self._exchange(connection)
                 finally:
-                    alone_since, told = time.monotonic(), False
-            if not told and time.monotonic() - alone_since > ORPHAN_SECONDS:
+                    disconnected_since, orphan_sent = time.monotonic(), False
+            if not orphan_sent and time.monotonic() - disconnected_since > ORPHAN_SECONDS:
                 self._inbox.put({"kind": "orphaned"})
-                told = True
+                orphan_sent = True
             time.sleep(_RETRY_SECONDS)
 
-    def _talk(self, end: socket.socket) -> None:
+    def _exchange(self, connection: socket.socket) -> None:
         """Send and receive until the other end closes (OSError or return) or this one wants to."""
         outgoing = bytearray(self._hello())
         incoming = bytearray()
-        beat_at = 0.0
+        next_heartbeat_time = 0.0
         with selectors.DefaultSelector() as selector:
-            selector.register(self._woken, selectors.EVENT_READ)
+            selector.register(self._wakeup_fd, selectors.EVENT_READ)
             while outgoing or self._outbox or not self._closing:
                 while self._outbox:
                     outgoing += self._outbox.popleft()
                 now = time.monotonic()
-                if now >= beat_at and len(outgoing) < 1 << 20:  # a supervisor that does not read needs no more beats
-                    outgoing += encode({"kind": "beat", "idle": now - self._marked, "state": self._state()})
-                    beat_at = now + BEAT_SECONDS
-                _watch(selector, end, bool(outgoing))
-                for key, ready in selector.select(max(0.0, beat_at - now)):
-                    if key.fileobj == self._woken:
-                        os.eventfd_read(self._woken)
+                if (
+                    now >= next_heartbeat_time and len(outgoing) < 1 << 20
+                ):  # a supervisor that does not read needs no more beats
+                    outgoing += encode({"kind": "beat", "idle": now - self._last_progress_time, "state": self._state()})
+                    next_heartbeat_time = now + HEARTBEAT_SECONDS
+                _update_selector(selector, connection, bool(outgoing))
+                for key, ready in selector.select(max(0.0, next_heartbeat_time - now)):
+                    if key.fileobj == self._wakeup_fd:
+                        os.eventfd_read(self._wakeup_fd)
                         continue
                     if ready & selectors.EVENT_WRITE:
-                        del outgoing[: end.send(outgoing)]
+                        del outgoing[: connection.send(outgoing)]
                     if ready & selectors.EVENT_READ:
-                        data = end.recv(1 << 16)
+                        data = connection.recv(1 << 16)
                         if not data:
                             return
                         incoming += data
-                        for message in _split(incoming):
+                        for message in _pop_lines(incoming):
                             self._inbox.put(message)
 
     def _hello(self) -> bytes:
-        facts = {"name": self.name, "pid": os.getpid(), "version": __version__, "state": self._state()}
-        return encode({"kind": "hello"} | facts)
+        fields = {"name": self.name, "pid": os.getpid(), "version": __version__, "state": self._state()}
+        return encode({"kind": "hello"} | fields)
 
 
-def _log_to_the_log() -> None:
+def _redirect_output_to_log() -> None:
     log = os.environ.pop(STDERR_VARIABLE, "")
     if log:
         os.dup2(int(log), 1)
@@ -177,7 +182,7 @@ def _log_to_the_log() -> None:
 
 
 @contextmanager
-def reachable(path: Path) -> Iterator[str]:
+def unix_socket_address(path: Path) -> Iterator[str]:
     """Give an address for a Unix socket whose path may be longer than the 107 bytes that an address holds."""
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -186,12 +191,12 @@ def reachable(path: Path) -> Iterator[str]:
         os.close(folder)
 
 
-def _watch(selector: selectors.BaseSelector, end: socket.socket, writing: bool) -> None:
+def _update_selector(selector: selectors.BaseSelector, connection: socket.socket, writing: bool) -> None:
     events = selectors.EVENT_READ | (selectors.EVENT_WRITE if writing else 0)
-    if end in selector.get_map():
-        selector.modify(end, events)
+    if connection in selector.get_map():
+        selector.modify(connection, events)
     else:
-        selector.register(end, events)
+        selector.register(connection, events)
 
 
 def encode(message: Message) -> bytes:
@@ -199,7 +204,7 @@ def encode(message: Message) -> bytes:
     return json.dumps(message, separators=(",", ":")).encode() + b"\n"
 
 
-def _split(incoming: bytearray) -> list[Message]:
+def _pop_lines(incoming: bytearray) -> list[Message]:
     """Take the whole lines out of a buffer."""
     *lines, rest = bytes(incoming).split(b"\n")
     incoming[:] = rest

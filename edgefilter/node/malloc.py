@@ -5,9 +5,9 @@ import os
 import platform
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_LARGEST_BLOCK = 1 << 25  # the most that glibc allows
-_KEPT = 1 << 29
-_STREAMED, _STREAMED_BYTES = "glibc.cpu.x86_non_temporal_threshold", 1 << 18
+_MMAP_THRESHOLD_BYTES = 1 << 25  # the most that glibc allows
+_TRIM_BYTES = 1 << 29
+_NON_TEMPORAL_TUNABLE, _NON_TEMPORAL_BYTES = "glibc.cpu.x86_non_temporal_threshold", 1 << 18
 
 
 def keep_freed_memory() -> None:
@@ -20,11 +20,11 @@ def keep_freed_memory() -> None:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _LARGEST_BLOCK)
-        mallopt(_M_TRIM_THRESHOLD, _KEPT)
+        mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES)
 
 
-def environment_of_copies() -> dict[str, str]:
+def memcpy_environment() -> dict[str, str]:
     """Return what a process must find in its environment so that it copies large blocks past the caches.
 
     A ring is larger than any cache: to read a place before it is overwritten, and to keep it afterwards, is in vain.
@@ -34,5 +34,9 @@ def environment_of_copies() -> dict[str, str]:
     """
     if platform.machine() != "x86_64":
         return {}
-    others = os.environ.get("GLIBC_TUNABLES", "")
-    return {"GLIBC_TUNABLES": ":".join(part for part in (others, f"{_STREAMED}={_STREAMED_BYTES:#x}") if part)}
+    existing = os.environ.get("GLIBC_TUNABLES", "")
+    return {
+        "GLIBC_TUNABLES": ":".join(
+            part for part in (existing, f"{_NON_TEMPORAL_TUNABLE}={_NON_TEMPORAL_BYTES:#x}") if part
+        )
+    }

@@ -10,8 +10,8 @@ from pathlib import Path
 from edgefilter.core.config import NodeConfig
 from edgefilter.core.errors import ConfigError
 
-_MEMORY = Path("/dev/shm")  # noqa: S108 - below it a folder of this user alone
-_LEAST_BYTES = 1 << 30
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - below it a folder of this user alone
+_MIN_BYTES = 1 << 30
 
 
 def run_directory(config: NodeConfig) -> Path:
@@ -30,15 +30,15 @@ def memory_directory() -> Path:
     Containers often have a memory file system of 64 MB only. What counts is its size, which does not change, not the
     room in it: a node is found again by where it lies.
     """
-    if _MEMORY.is_dir():
-        room = os.statvfs(_MEMORY)
-        if room.f_blocks * room.f_frsize >= _LEAST_BYTES:
-            return _MEMORY
+    if _SHARED_MEMORY.is_dir():
+        filesystem = os.statvfs(_SHARED_MEMORY)
+        if filesystem.f_blocks * filesystem.f_frsize >= _MIN_BYTES:
+            return _SHARED_MEMORY
     return Path(tempfile.gettempdir())
 
 
 @contextmanager
-def occupied(directory: Path, name: str) -> Iterator[None]:
+def locked_run_directory(directory: Path, name: str) -> Iterator[None]:
     """Make a node's folder, for this user alone, and keep other nodes out of it.
 
     Raises

@@ -3,26 +3,26 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edgefilter.compute.gpu import Card
-from edgefilter.compute.threads import Workers
+from edgefilter.compute.gpu import GpuBackend
+from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.config import Backend
 from edgefilter.core.errors import ConfigError
 from edgefilter.core.plan import Plan
-from edgefilter.pipeline.gpu_memory import CONTEXT, card_memory
+from edgefilter.pipeline.gpu_memory import CUDA_CONTEXT, estimate_gpu_memory
 
-CARD = Card.backend
-PROCESSOR = Workers.backend
+GPU = GpuBackend.backend
+CPU = ThreadBackend.backend
 
-Tell = Callable[[str, str], None]
-"""Told what reduces from now on, :data:`CARD` or :data:`PROCESSOR`, and in a line which one that is and why."""
+BackendCallback = Callable[[str, str], None]
+"""Told what reduces from now on, :data:`GPU` or :data:`CPU`, and in a line which one that is and why."""
 
 
-def _to_nobody(_backend: str, _line: str) -> None:
+def _ignore(_backend: str, _line: str) -> None:
     pass
 
 
 @dataclass(frozen=True, slots=True)
-class Compute:
+class BackendSelector:
     """What is to reduce.
 
     Parameters
@@ -31,18 +31,18 @@ class Compute:
         ``cpu``, ``gpu``, or ``auto``: a card if there is one that can hold the stream.
     threads
         Of the processor, 0 for one a core.
-    tell
+    on_change
         Told of the choice, and where the processor takes over from a card.
-    falls_back
+    fall_back_to_threads
         Whether ``auto`` goes on with the processor where a card fails at work.
     """
 
     backend: Backend = "cpu"
     threads: int = 0
-    tell: Tell = _to_nobody
-    falls_back: bool = True
+    on_change: BackendCallback = _ignore
+    fall_back_to_threads: bool = True
 
-    def workers(self, plan: Plan) -> Workers:
+    def workers(self, plan: Plan) -> ThreadBackend:
         """Choose.
 
         Raises
@@ -51,27 +51,27 @@ class Compute:
             If a card is wanted and cannot be had.
         """
         if self.backend == "cpu":
-            return self.processor("as asked for")
+            return self.use_threads("as asked for")
         try:
-            card = Card()
-            parts = card_memory(plan)
+            gpu = GpuBackend()
+            parts = estimate_gpu_memory(plan)
             needed = sum(parts.values())
-            if needed > card.memory:
-                card.close()
+            if needed > gpu.free_bytes:
+                gpu.close()
                 raise ConfigError(
-                    f"{card.name} has {card.memory / 1e9:.3g} GB of free memory, "
+                    f"{gpu.name} has {gpu.free_bytes / 1e9:.3g} GB of free memory, "
                     f"stream {plan.stream.name} takes {needed / 1e9:.3g} GB"
                 )
         except ConfigError as error:
             if self.backend == "gpu":
                 raise ConfigError(f"backend gpu: {error}") from None
-            return self.processor(str(error))
-        card.limit(needed - parts[CONTEXT])
-        self.tell(CARD, f"{card.name}, {needed / 1e9:.3g} of {card.memory / 1e9:.3g} GB of its memory")
-        return card
+            return self.use_threads(str(error))
+        gpu.limit_memory(needed - parts[CUDA_CONTEXT])
+        self.on_change(GPU, f"{gpu.name}, {needed / 1e9:.3g} of {gpu.free_bytes / 1e9:.3g} GB of its memory")
+        return gpu
 
-    def processor(self, why: str) -> Workers:
+    def use_threads(self, reason: str) -> ThreadBackend:
         """Take the processor, and say why."""
-        workers = Workers(self.threads)
-        self.tell(PROCESSOR, f"processor, {workers.threads} threads: {why}")
+        workers = ThreadBackend(self.threads)
+        self.on_change(CPU, f"processor, {workers.threads} threads: {reason}")
         return workers

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Track(Generic[T]):
+class BlockHistory(Generic[T]):
     """Consecutive blocks' worth of something, oldest first.
 
     Parameters

@@ -7,27 +7,27 @@ from types import TracebackType
 from typing import Self
 
 from edgefilter.core.chunk import Chunk
-from edgefilter.core.errors import CardError, EdgefilterError
+from edgefilter.core.errors import EdgefilterError, GpuError
 from edgefilter.core.plan import Plan
 from edgefilter.core.version import __version__
-from edgefilter.pipeline.backend import Compute
-from edgefilter.pipeline.product_builder import Harvester
+from edgefilter.pipeline.backend import BackendSelector
+from edgefilter.pipeline.product_builder import ProductBuilder
 from edgefilter.pipeline.reducer import ReducedBlock, Reducer
 from edgefilter.products.base import Product
 from edgefilter.products.naming import config_product, stream_product
 from edgefilter.products.tables import PulseRow
-from edgefilter.products.totals import Tally
+from edgefilter.products.totals import RunTotals
 
-Keep = Callable[[Sequence[Product], int, Tally], None]
+StoreProducts = Callable[[Sequence[Product], int, RunTotals], None]
 """Keeps products durably: those of a block, the first block whose products are not kept then, and the block's sums."""
 
 
-Read = Callable[[int, int], Chunk | None]
+ReadSamples = Callable[[int, int], Chunk | None]
 """Reads raw samples ``[start, stop)`` without waiting; None where they are not there, or nothing is."""
 
 
 @dataclass(frozen=True, slots=True)
-class ReducedSummary:
+class BlockSummary:
     """What a run tells about a block whose products are kept."""
 
     block: int
@@ -44,130 +44,142 @@ class Engine:
     ----------
     plan
         Layout of the reduction.
-    keep
+    store_products
         Where products go, block by block; the stream's header and the settings go there first.
     node
         Name of the node.
-    compute
+    backend_selector
         What reduces.
-    first_block, stream_block
+    first_block, stream_first_block
         As :class:`~edgefilter.pipeline.reducer.Reducer` takes them.
-    tally
+    totals
         Sums to go on with.
 
     Attributes
     ----------
     reducer
         Says which window is fed next: after a card has failed, one that was fed before.
-    ended
+    finished
         Whether all is reduced and kept: once :meth:`finish` has been called and no card failed on the way.
     """
 
     def __init__(
         self,
         plan: Plan,
-        keep: Keep,
+        store_products: StoreProducts,
         node: str,
-        compute: Compute = Compute(),  # noqa: B008 - frozen
+        backend_selector: BackendSelector = BackendSelector(),  # noqa: B008 - frozen
         first_block: int = 0,
-        stream_block: int = 0,
-        tally: Tally | None = None,
+        stream_first_block: int = 0,
+        totals: RunTotals | None = None,
     ) -> None:
         self._plan = plan
-        told: list[tuple[str, str]] = []
-        self._compute = replace(compute, tell=lambda *what: told.append(what))
-        self._keep_products = keep
-        self._harvester = Harvester(plan, node, __version__)
-        self._next = max(first_block, stream_block)
-        self._stream_block = stream_block
-        self._early: Chunk | None = None
-        self.ended = False
-        self._workers = self._compute.workers(plan)
-        with self._while_it_works():
-            self.reducer = Reducer(plan, self._workers, first_block, stream_block)
-        self.tally = Tally() if tally is None else tally
-        keep((stream_product(plan.stream), config_product(plan.settings)), max(first_block, stream_block), Tally())
+        notices: list[tuple[str, str]] = []
+        self._backend_selector = replace(backend_selector, on_change=lambda *notice: notices.append(notice))
+        self._store_products = store_products
+        self._product_builder = ProductBuilder(plan, node, __version__)
+        self._next = max(first_block, stream_first_block)
+        self._stream_first_block = stream_first_block
+        self._prefetched: Chunk | None = None
+        self.finished = False
+        self._backend = self._backend_selector.workers(plan)
+        with self._fall_back_on_error():
+            self.reducer = Reducer(plan, self._backend, first_block, stream_first_block)
+        self.totals = RunTotals() if totals is None else totals
+        store_products(
+            (stream_product(plan.stream), config_product(plan.settings)),
+            max(first_block, stream_first_block),
+            RunTotals(),
+        )
         # Told when there is where to keep products: who cannot begin says why, and nothing else.
-        self._compute = compute
-        for what in told:
-            compute.tell(*what)
+        self._backend_selector = backend_selector
+        for notice in notices:
+            backend_selector.on_change(*notice)
 
-    def window(self, read: Read) -> Chunk | None:
+    def window(self, read: ReadSamples) -> Chunk | None:
         """Read the window that is to be fed next; the one that was read ahead, if it is that."""
-        early, self._early = self._early, None
-        wanted = self.reducer.window(self.reducer.next_raw)
-        return early if early is not None and (early.start, early.stop) == wanted else read(*wanted)
+        prefetched, self._prefetched = self._prefetched, None
+        bounds = self.reducer.window(self.reducer.next_input_block)
+        return prefetched if prefetched is not None and (prefetched.start, prefetched.stop) == bounds else read(*bounds)
 
     def feed(
-        self, raw: Chunk, intact: Callable[[], bool] = lambda: True, ahead: Read = lambda _start, _stop: None
-    ) -> list[ReducedSummary]:
+        self,
+        raw: Chunk,
+        still_valid: Callable[[], bool] = lambda: True,
+        ahead: ReadSamples = lambda _start, _stop: None,
+    ) -> list[BlockSummary]:
         """Reduce the next window; return the blocks whose products are kept thereafter.
 
         Parameters
         ----------
-        raw, intact
+        raw, still_valid
             As :meth:`~edgefilter.pipeline.reducer.Reducer.feed` takes them.
         ahead
             Reads the window after this one, if it is there: a card takes it while it reduces this one.
         """
-        return self._kept(self._reduced(raw, intact, ahead))
+        return self._store_blocks(self._reduce_block(raw, still_valid, ahead))
 
-    def _reduced(self, raw: Chunk, intact: Callable[[], bool], ahead: Read) -> Iterator[ReducedBlock]:
-        if self._workers.ahead:
-            self._workers.stage(raw.data)
+    def _reduce_block(self, raw: Chunk, still_valid: Callable[[], bool], ahead: ReadSamples) -> Iterator[ReducedBlock]:
+        if self._backend.ahead:
+            self._backend.start_upload(raw.data)
             with suppress(EdgefilterError):  # will come again when it is that window's turn
-                self._early = ahead(*self.reducer.window(self.reducer.next_raw + 1))
-            if self._early is not None:
-                self._workers.stage(self._early.data)
-        yield from self.reducer.feed(raw, intact)
+                self._prefetched = ahead(*self.reducer.window(self.reducer.next_input_block + 1))
+            if self._prefetched is not None:
+                self._backend.start_upload(self._prefetched.data)
+        yield from self.reducer.feed(raw, still_valid)
 
-    def finish(self) -> list[ReducedSummary]:
-        """Reduce what is left when no window follows; if :attr:`ended` is not set then, some do."""
-        self.ended = True
-        return self._kept(self.reducer.finish())
+    def finish(self) -> list[BlockSummary]:
+        """Reduce what is left when no window follows; if :attr:`finished` is not set then, some do."""
+        self.finished = True
+        return self._store_blocks(self.reducer.finish())
 
-    def _kept(self, blocks: Iterable[ReducedBlock]) -> list[ReducedSummary]:
-        kept: list[ReducedSummary] = []
-        with self._while_it_works():
-            for done in blocks:
-                kept.append(self._keep(done))
-                self._next = done.block + 1
-        return kept
+    def _store_blocks(self, blocks: Iterable[ReducedBlock]) -> list[BlockSummary]:
+        summaries: list[BlockSummary] = []
+        with self._fall_back_on_error():
+            for reduced_block in blocks:
+                summaries.append(self._store_block(reduced_block))
+                self._next = reduced_block.block + 1
+        return summaries
 
     @contextmanager
-    def _while_it_works(self) -> Iterator[None]:
+    def _fall_back_on_error(self) -> Iterator[None]:
         """Where a card fails, have the processor begin at the first block whose products are not kept (law 1).
 
         Raises
         ------
-        CardError
+        GpuError
             If nothing is to take the card's place.
         """
         try:
             yield
-        except self._workers.failures as error:
-            why = f"the card has failed: {type(error).__name__}: {' '.join(str(error).split())}"
-            if self._compute.backend != "auto" or not self._compute.falls_back:
-                raise CardError(why) from error
-            failed = self._workers
-            self._workers = self._compute.processor(f"from block {self._next} on: {why}")
-            self.reducer = Reducer(self._plan, self._workers, self._next, self._stream_block)
-            self.ended = False
+        except self._backend.device_errors as error:
+            reason = f"the card has failed: {type(error).__name__}: {' '.join(str(error).split())}"
+            if self._backend_selector.backend != "auto" or not self._backend_selector.fall_back_to_threads:
+                raise GpuError(reason) from error
+            failed = self._backend
+            self._backend = self._backend_selector.use_threads(f"from block {self._next} on: {reason}")
+            self.reducer = Reducer(self._plan, self._backend, self._next, self._stream_first_block)
+            self.finished = False
             failed.close()
 
-    def _keep(self, done: ReducedBlock) -> ReducedSummary:
-        harvest = self._harvester.harvest(done)
+    def _store_block(self, reduced_block: ReducedBlock) -> BlockSummary:
+        harvest = self._product_builder.harvest(reduced_block)
         row = harvest.ledger
-        own = Tally()
-        for tally in (own, self.tally):
-            tally.add(row, harvest.pulses, sum(len(product.content) for product in harvest.products), done.guarded)
-        self._keep_products(harvest.products, done.block + 1, own)
+        block_totals = RunTotals()
+        for totals in (block_totals, self.totals):
+            totals.add(
+                row,
+                harvest.pulses,
+                sum(len(product.content) for product in harvest.products),
+                reduced_block.near_threshold,
+            )
+        self._store_products(harvest.products, reduced_block.block + 1, block_totals)
         flagged = sum(row.cells_flagged.values()) / row.cells if row.cells else 0.0
-        return ReducedSummary(done.block, row.samples.expected, row.samples.received, flagged, harvest.pulses)
+        return BlockSummary(reduced_block.block, row.samples.expected, row.samples.received, flagged, harvest.pulses)
 
     def close(self) -> None:
         """End the threads."""
-        self._workers.close()
+        self._backend.close()
 
     def __enter__(self) -> Self:
         return self

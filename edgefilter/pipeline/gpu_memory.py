@@ -1,54 +1,54 @@
 """How much of a card's memory a stream takes: reckoned from its plan, so that it is known before the first block."""
 
-from edgefilter.compute.gpu_transfer import ROOMS
-from edgefilter.compute.threads import Workers
+from edgefilter.compute.gpu_transfer import STAGING_BUFFERS
+from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.plan import Plan
-from edgefilter.stages.rfi.dispersion_guard import STEP, Tracks
-from edgefilter.stages.search.dm_plan import groups
-from edgefilter.stages.search.normalise import Whiten
-from edgefilter.stages.search.single_pulse import Search
+from edgefilter.stages.rfi.dispersion_guard import CELLS_PER_STEP, DispersionTracks
+from edgefilter.stages.search.dm_plan import plan_trial_groups
+from edgefilter.stages.search.normalise import Normaliser
+from edgefilter.stages.search.single_pulse import SinglePulseSearch
 from edgefilter.stages.search.single_pulse_gpu import SERIES_BYTES
-from edgefilter.stages.search.subbands import Tree
+from edgefilter.stages.search.subbands import SubbandTree
 from edgefilter_kernels.cuda.filterbank.workspace import BATCH_BYTES
 from edgefilter_kernels.cuda.search import band_occupancy, boxcar
-from edgefilter_kernels.filterbank.workspace import FLUSH
-from edgefilter_kernels.rfi.cell_statistics import GROUP
+from edgefilter_kernels.filterbank.workspace import FLUSH_SPECTRA
+from edgefilter_kernels.rfi.cell_statistics import GROUP_TIMES
 
-CONTEXT = "CUDA"
+CUDA_CONTEXT = "CUDA"
 """What is CUDA's own, and no array."""
 
 _CONTEXT_BYTES = 600 << 20  # with the compiled kernels
-_SPARE = 1.25  # CuPy's pool cuts its memory into pieces that do not always fit the next array
+_POOL_OVERHEAD = 1.25  # CuPy's pool cuts its memory into pieces that do not always fit the next array
 
 
-def card_memory(plan: Plan) -> dict[str, int]:
+def estimate_gpu_memory(plan: Plan) -> dict[str, int]:
     """Return bytes of a card's memory that a reduction takes, by what takes them.
 
     They are the arrays that the stages hold at once, a quarter more for what the pool of memory leaves unused, and
     what CUDA needs itself.
     """
     cells, rows, channels = plan.cells_per_block, plan.rows_per_block, plan.channels
-    hands, products = _products(plan)
-    with Workers(1) as workers:
-        whiten, search = Whiten(plan, workers), Search(plan, workers)
-    tree = Tree(plan)
-    trials = [len(group.dm) for group in groups(plan, tree.bands)]
+    n_pols, products = _product_counts(plan)
+    with ThreadBackend(1) as backend:
+        normaliser, search = Normaliser(plan, backend), SinglePulseSearch(plan, backend)
+    tree = SubbandTree(plan)
+    trials = [len(group.dm) for group in plan_trial_groups(plan, tree.bands)]
     blocks = 1 + sum(-(-depth // rows) for depth in (search.history, search.lookahead))
     window = search.history + rows + search.lookahead
-    spectrum = 8 * plan.fine_channels * hands
+    spectrum = 8 * plan.fine_channels * n_pols
     parts = {
         # One window is computed, the next one comes.
-        "samples": ROOMS * (plan.samples_per_block + plan.filter_samples) * plan.stream.sample_bytes,
+        "samples": STAGING_BUFFERS * (plan.samples_per_block + plan.filter_samples) * plan.stream.sample_bytes,
         # One block in 16 is flagged again, in a copy; fourth moments once more, where clipping is undone.
-        "cells": cells * channels * (2 * (4 * products + 2) + 3 * 4 * hands * plan.voltage),
+        "cells": cells * channels * (2 * (4 * products + 2) + 3 * 4 * n_pols * plan.voltage),
         # What is transformed, as much again for cuFFT, and sums of it, which are more if few spectra make a cell.
-        "filterbank": 4 * max(BATCH_BYTES, spectrum * min(plan.spectra_per_cell, FLUSH)) * plan.voltage,
-        "flagging": _flagging(plan),
+        "filterbank": 4 * max(BATCH_BYTES, spectrum * min(plan.spectra_per_cell, FLUSH_SPECTRA)) * plan.voltage,
+        "flagging": _flagging_bytes(plan),
         # Stokes parameters, the same in double precision, and weights.
         "rows": rows * channels * (12 * products + 2),
         # Power and weights, block by block and joined; values and shares of the blocks around, and of the window, with
         # its coarser copies.
-        "whitening": channels * (12 * (whiten.history + rows) + 2 * blocks * rows + 4 * window),
+        "whitening": channels * (12 * (normaliser.history + rows) + 2 * blocks * rows + 4 * window),
         # Delays of trials.
         "tables": 8 * channels * sum(trials),
         # Series, the sums that they are made of, and where the launches that look at them work.
@@ -56,23 +56,23 @@ def card_memory(plan: Plan) -> dict[str, int]:
         + boxcar.SCRATCH_BYTES
         + band_occupancy.SCRATCH_BYTES,
     }
-    return {name: int(_SPARE * size) for name, size in parts.items()} | {CONTEXT: _CONTEXT_BYTES}
+    return {name: int(_POOL_OVERHEAD * size) for name, size in parts.items()} | {CUDA_CONTEXT: _CONTEXT_BYTES}
 
 
-def _products(plan: Plan) -> tuple[int, int]:
-    hands = len(plan.stream.products)
+def _product_counts(plan: Plan) -> tuple[int, int]:
+    n_pols = len(plan.stream.products)
     if plan.voltage:
-        return hands, 2 * hands if plan.settings.detect.stokes == "IQUV" else hands
-    return 1, hands
+        return n_pols, 2 * n_pols if plan.settings.detect.stokes == "IQUV" else n_pols
+    return 1, n_pols
 
 
-def _flagging(plan: Plan) -> int:
+def _flagging_bytes(plan: Plan) -> int:
     cells, channels, seconds = plan.cells_per_block, plan.channels, plan.stream.seconds(plan.samples_per_cell)
-    most = 0
-    for step in (STEP, GROUP):
-        tracks = Tracks.of(plan.frequencies_mhz, seconds, plan.settings.flag.sky_dm, step)
+    track_bytes = 0
+    for step in (CELLS_PER_STEP, GROUP_TIMES):
+        tracks = DispersionTracks.lay_out(plan.frequencies_mhz, seconds, plan.settings.flag.sky_dm, step)
         # Counts and hits of each segment, and delays.
-        each = 2 * (len(tracks.edges) - 1) * -(-cells // step) + 4 * channels
-        most += len(tracks.delays) * each
+        bytes_per_dm = 2 * (len(tracks.edges) - 1) * -(-cells // step) + 4 * channels
+        track_bytes += len(tracks.delays) * bytes_per_dm
     # Levels and marks of each cell; then marks, the last event before, and order statistics.
-    return cells * channels * (10 + 1 + 4 + 4) + most
+    return cells * channels * (10 + 1 + 4 + 4) + track_bytes

@@ -7,12 +7,12 @@ import numpy as np
 from edgefilter.core.cells import Flag, Rows
 from edgefilter.core.clock import tai_ns, utc_date
 from edgefilter.core.plan import Plan, dispersion_delay
-from edgefilter.pipeline.reducer import Kept, ReducedBlock
+from edgefilter.pipeline.reducer import KeptPulse, ReducedBlock
 from edgefilter.products.base import Product, Provenance
 from edgefilter.products.cutout import Cutout, encode
-from edgefilter.products.naming import Namer
+from edgefilter.products.naming import ProductNamer
 from edgefilter.products.tables import (
-    Block,
+    BlockInfo,
     FlagRow,
     LedgerRow,
     PulseRow,
@@ -27,7 +27,7 @@ from edgefilter.products.tables import (
 
 
 @dataclass(frozen=True, slots=True)
-class Harvest:
+class BlockProducts:
     """The products of a block, the ledger last, and the rows that went into them."""
 
     products: tuple[Product, ...]
@@ -35,7 +35,7 @@ class Harvest:
     ledger: LedgerRow
 
 
-class Harvester:
+class ProductBuilder:
     """Makes the products of a stream's blocks.
 
     Parameters
@@ -51,9 +51,9 @@ class Harvester:
     def __init__(self, plan: Plan, node: str, code: str) -> None:
         self._plan = plan
         self._provenance = Provenance(plan.stream.id, plan.settings.digest(), code)
-        self._namer = Namer(node, self._provenance)
+        self._namer = ProductNamer(node, self._provenance)
 
-    def harvest(self, done: ReducedBlock) -> Harvest:
+    def build(self, reduced_block: ReducedBlock) -> BlockProducts:
         """Make the products of a block: a pure function of what the reducer left of it.
 
         Raises
@@ -62,40 +62,44 @@ class Harvester:
             If the account of the block does not balance, which would be a bug.
         """
         plan = self._plan
-        start = done.block * plan.samples_per_block
-        block = Block(done.block, self._tai(start), plan.block_seconds)
+        start = reduced_block.block * plan.samples_per_block
+        block = BlockInfo(reduced_block.block, self._tai(start), plan.block_seconds)
         date = utc_date(block.tai_ns)
         products: list[Product] = []
         pulses: list[PulseRow] = []
         names: dict[int, str] = {}  # of the cut-outs, by their first rows
-        for kept in done.pulses:
-            row = self._pulse(kept)
-            if kept.rows is not None and kept.rows.start not in names:
-                cutout = self._namer.cutout(done.block, date, encode(self._cutout(row, kept.rows, done.block)))
+        for kept_pulse in reduced_block.pulses:
+            row = self._pulse(kept_pulse)
+            if kept_pulse.rows is not None and kept_pulse.rows.start not in names:
+                cutout = self._namer.cutout(
+                    reduced_block.block, date, encode(self._cutout(row, kept_pulse.rows, reduced_block.block))
+                )
                 products.append(cutout)
-                names[kept.rows.start] = cutout.name
-            pulses.append(replace(row, cutout=names[kept.rows.start]) if kept.rows is not None else row)
+                names[kept_pulse.rows.start] = cutout.name
+            pulses.append(replace(row, cutout=names[kept_pulse.rows.start]) if kept_pulse.rows is not None else row)
         tables = {
             "pulses": pulses_table(self._provenance, block, pulses) if pulses else None,
-            "spectra": spectra_table(self._provenance, block, plan.frequencies_mhz, self._spectra(done)),
-            "flags": flags_table(self._provenance, block, plan.frequencies_mhz, self._flags(done)),
-            "flag_cost": flag_cost_table(self._provenance, block, done.reduced.cost) if done.reduced.cost else None,
+            "spectra": spectra_table(self._provenance, block, plan.frequencies_mhz, self._spectra(reduced_block)),
+            "flags": flags_table(self._provenance, block, plan.frequencies_mhz, self._flags(reduced_block)),
+            "flag_cost": flag_cost_table(self._provenance, block, reduced_block.reduced.cost)
+            if reduced_block.reduced.cost
+            else None,
         }
         products += [
-            self._namer.table(name, done.block, date, to_parquet(table))
+            self._namer.table(name, reduced_block.block, date, to_parquet(table))
             for name, table in tables.items()
             if table is not None
         ]
-        ledger = self._ledger(done, start, sum(len(product.content) for product in products))
+        ledger = self._ledger(reduced_block, start, sum(len(product.content) for product in products))
         table = ledger_table(self._provenance, block, ledger)
-        products.append(self._namer.table("ledger", done.block, date, to_parquet(table)))
-        return Harvest(tuple(products), tuple(pulses), ledger)
+        products.append(self._namer.table("ledger", reduced_block.block, date, to_parquet(table)))
+        return BlockProducts(tuple(products), tuple(pulses), ledger)
 
     def _tai(self, sample: int) -> int:
         return tai_ns(self._plan.stream.epoch_tai_ns, self._plan.stream.rate, sample)
 
-    def _pulse(self, kept: Kept) -> PulseRow:
-        plan, pulse = self._plan, kept.pulse
+    def _pulse(self, kept_pulse: KeptPulse) -> PulseRow:
+        plan, pulse = self._plan, kept_pulse.pulse
         sample = plan.sample_of_row(pulse.row)
         seconds = plan.stream.seconds(sample)
         top = float(plan.frequencies_mhz.max())
@@ -111,7 +115,7 @@ class Harvester:
             freq_low=pulse.freq_low,
             freq_high=pulse.freq_high,
             members=pulse.members,
-            flagged=kept.unused,
+            flagged=kept_pulse.flagged_fraction,
         )
 
     def _cutout(self, row: PulseRow, rows: Rows, block: int) -> Cutout:
@@ -134,8 +138,8 @@ class Harvester:
             source=plan.stream.source,
         )
 
-    def _spectra(self, done: ReducedBlock) -> list[SpectrumRow]:
-        reduced = done.reduced
+    def _spectra(self, reduced_block: ReducedBlock) -> list[SpectrumRow]:
+        reduced = reduced_block.reduced
         power = np.where(reduced.good > 0, reduced.spectrum, 0).astype(np.float32)
         return [
             SpectrumRow(stokes, power[number], reduced.good)
@@ -143,27 +147,27 @@ class Harvester:
         ]
 
     @staticmethod
-    def _flags(done: ReducedBlock) -> list[FlagRow]:
-        reduced = done.reduced
+    def _flags(reduced_block: ReducedBlock) -> list[FlagRow]:
+        reduced = reduced_block.reduced
         return [FlagRow(flag, reduced.occupancy[at], reduced.raised[at]) for at, flag in enumerate(Flag)]
 
-    def _ledger(self, done: ReducedBlock, start: int, bytes_out: int) -> LedgerRow:
-        reduced = done.reduced
-        booked = dict(zip(Flag, reduced.occupancy.sum(axis=1).tolist(), strict=True))
+    def _ledger(self, reduced_block: ReducedBlock, start: int, bytes_out: int) -> LedgerRow:
+        reduced = reduced_block.reduced
+        cells_by_flag = dict(zip(Flag, reduced.occupancy.sum(axis=1).tolist(), strict=True))
         good = int(reduced.good.sum())
-        lost = booked.pop(Flag.LOST)
-        del booked[Flag.TAGGED]  # such cells are in use
+        lost = cells_by_flag.pop(Flag.LOST)
+        del cells_by_flag[Flag.TAGGED]  # such cells are in use
         return LedgerRow(
             sample_start=start,
-            samples=done.samples,
-            cells=good + lost + sum(booked.values()),
+            samples=reduced_block.samples,
+            cells=good + lost + sum(cells_by_flag.values()),
             cells_lost=lost,
-            cells_flagged=booked,
-            cells_discarded=good - done.kept_cells,
-            cells_kept=done.kept_cells,
-            bytes_in=done.samples.received * self._plan.stream.sample_bytes,
+            cells_flagged=cells_by_flag,
+            cells_discarded=good - reduced_block.cutout_cells,
+            cells_kept=reduced_block.cutout_cells,
+            bytes_in=reduced_block.samples.received * self._plan.stream.sample_bytes,
             bytes_out=bytes_out,
-            candidates=len(done.pulses),
-            candidates_overflow=done.overflow,
-            backend=done.backend,
+            candidates=len(reduced_block.pulses),
+            candidates_overflow=reduced_block.overflow,
+            backend=reduced_block.backend,
         )

@@ -5,7 +5,7 @@
     raw ─▶ front ─▶ flag ─▶ integrate ─┬─▶ whiten ─▶ search ─▶ cluster ─┬─▶ cut-outs, ledger
            (channelise | unpack)       └────────────────────────────────┘
 
-Everything here is counted in blocks. A stage asks for blocks before and after the one it works on; :class:`Track` holds
+Everything here is counted in blocks. A stage asks for blocks before and after the one it works on; :class:`BlockHistory` holds
 them. What a block's products depend on is the sum of these windows and nothing else, so a reducer that starts at any
 block, a few blocks early, yields the same products from there on (law 1).
 """
@@ -16,32 +16,32 @@ from itertools import zip_longest
 
 import numpy as np
 
-from edgefilter.compute.gpu import Card
-from edgefilter.compute.threads import Workers
-from edgefilter.core.cells import UNGUARDED, Guarded, Rows
+from edgefilter.compute.gpu import GpuBackend
+from edgefilter.compute.threads import ThreadBackend
+from edgefilter.core.cells import NONE_NEAR_THRESHOLD, NearThreshold, Rows
 from edgefilter.core.chunk import Chunk, Loss, SampleAccount
 from edgefilter.core.plan import Plan
-from edgefilter.pipeline.block_history import Track
-from edgefilter.stages.filterbank.channelise import front
-from edgefilter.stages.filterbank.integrate import Integrate, Reduced
+from edgefilter.pipeline.block_history import BlockHistory
+from edgefilter.stages.filterbank.channelise import input_stage
+from edgefilter.stages.filterbank.integrate import IntegratedBlock, Integrator
 from edgefilter.stages.rfi.stage import FlagStage
-from edgefilter.stages.search.cluster import Cluster, Pulse, Pulses
-from edgefilter.stages.search.cutouts import Keep
-from edgefilter.stages.search.normalise import White, Whiten
-from edgefilter.stages.search.normalise_gpu import CardWhiten
-from edgefilter.stages.search.single_pulse import Events, Search
-from edgefilter.stages.search.single_pulse_gpu import CardSearch
+from edgefilter.stages.search.cluster import BlockPulses, EventSifter, PulseCandidate
+from edgefilter.stages.search.cutouts import CutoutPlanner
+from edgefilter.stages.search.normalise import NormalisedBlock, Normaliser
+from edgefilter.stages.search.normalise_gpu import GpuNormaliser
+from edgefilter.stages.search.single_pulse import Events, SinglePulseSearch
+from edgefilter.stages.search.single_pulse_gpu import GpuSinglePulseSearch
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptPulse:
     """A pulse, and the rows of its cut-out if it has one; pulses that share a cut-out have the same.
 
-    ``unused`` is the fraction of the cells under its track that were lost or flagged.
+    ``flagged_fraction`` is the fraction of the cells under its track that were lost or flagged.
     """
 
-    pulse: Pulse
-    unused: float
+    pulse: PulseCandidate
+    flagged_fraction: float
     rows: Rows | None
 
 
@@ -57,26 +57,26 @@ class ReducedBlock:
         The balance of its samples.
     reduced
         Spectrum, good cells and flag occupancy. Its rows are kept no longer than the windows ask.
-    kept_cells
+    cutout_cells
         Good cells that lie in cut-outs, of this block's pulses or another's.
     pulses
         Pulses that arrive at the top of the band in this block, strongest first.
     overflow
         Candidates that the bounded buffers could not take.
     backend
-        What reduced it, as :class:`~edgefilter.compute.threads.Workers` calls it.
-    guarded
+        What reduced it, as :class:`~edgefilter.compute.threads.ThreadBackend` calls it.
+    near_threshold
         Decisions that another device may have made otherwise.
     """
 
     block: int
     samples: SampleAccount
-    reduced: Reduced
-    kept_cells: int
-    pulses: tuple[Kept, ...]
+    reduced: IntegratedBlock
+    cutout_cells: int
+    pulses: tuple[KeptPulse, ...]
     overflow: int
-    backend: str = Workers.backend
-    guarded: Guarded = UNGUARDED
+    backend: str = ThreadBackend.backend
+    near_threshold: NearThreshold = NONE_NEAR_THRESHOLD
 
 
 class Reducer:
@@ -86,50 +86,52 @@ class Reducer:
     ----------
     plan
         Layout of the reduction.
-    workers
+    compute
         Threads for the kernels.
     first_block
         The first block whose products are wanted.
-    stream_block
+    stream_first_block
         The first block of the stream; nothing lies before it.
     """
 
-    def __init__(self, plan: Plan, workers: Workers, first_block: int = 0, stream_block: int = 0) -> None:
+    def __init__(self, plan: Plan, compute: ThreadBackend, first_block: int = 0, stream_first_block: int = 0) -> None:
         self.plan = plan
-        self._backend = workers.backend
-        self._front = front(plan, workers)
-        self._flag = FlagStage(plan, workers)
-        self._integrate = Integrate(plan, workers)
-        card = workers if isinstance(workers, Card) else None
-        self._whiten = CardWhiten(plan, card) if card else Whiten(plan, workers)
-        self._search = CardSearch(plan, card) if card else Search(plan, workers)
-        self._cluster = Cluster(plan)
-        self._keep = Keep(plan)
+        self._backend_name = compute.backend
+        self._front = input_stage(plan, compute)
+        self._flag = FlagStage(plan, compute)
+        self._integrate = Integrator(plan, compute)
+        gpu = compute if isinstance(compute, GpuBackend) else None
+        self._normaliser = GpuNormaliser(plan, gpu) if gpu else Normaliser(plan, compute)
+        self._search = GpuSinglePulseSearch(plan, gpu) if gpu else SinglePulseSearch(plan, compute)
+        self._cluster = EventSifter(plan)
+        self._cutout_planner = CutoutPlanner(plan)
         rows = plan.rows_per_block
-        self._white_before = -(-self._whiten.history // rows)
-        self._search_before = -(-self._search.history // rows)
-        self._search_after = -(-self._search.lookahead // rows)
-        begin = max(stream_block, first_block - self.history_blocks)
-        self._reduced: Track[tuple[SampleAccount, Reduced]] = Track(begin)
-        self._near: Track[Rows] = Track(begin)  # as kernels take them: what whitening looks back to
-        self._white: Track[White] = Track(begin)
-        self._events: Track[Events] = Track(begin)
-        self._pulses: Track[Pulses] = Track(begin)
-        self._next = max(first_block, stream_block)
-        self._ended = False
+        self._normalise_history_blocks = -(-self._normaliser.history // rows)
+        self._search_history_blocks = -(-self._search.history // rows)
+        self._search_lookahead_blocks = -(-self._search.lookahead // rows)
+        begin = max(stream_first_block, first_block - self.history_blocks)
+        self._reduced: BlockHistory[tuple[SampleAccount, IntegratedBlock]] = BlockHistory(begin)
+        self._recent_rows: BlockHistory[Rows] = BlockHistory(
+            begin
+        )  # as kernels take them: what whitening looks back to
+        self._normalised: BlockHistory[NormalisedBlock] = BlockHistory(begin)
+        self._events: BlockHistory[Events] = BlockHistory(begin)
+        self._pulses: BlockHistory[BlockPulses] = BlockHistory(begin)
+        self._next = max(first_block, stream_first_block)
+        self._finished = False
 
     @property
     def history_blocks(self) -> int:
         """Blocks before the first wanted one that must be read again for the same products."""
-        return self._white_before + self._search_before + 1 + self._keep.after
+        return self._normalise_history_blocks + self._search_history_blocks + 1 + self._cutout_planner.blocks_after
 
     @property
     def latency_blocks(self) -> int:
         """Blocks after a block that must have come before its products are made."""
-        return max(self._search_after + 2, self._keep.after)
+        return max(self._search_lookahead_blocks + 2, self._cutout_planner.blocks_after)
 
     @property
-    def next_raw(self) -> int:
+    def next_input_block(self) -> int:
         """Number of the block that :meth:`feed` takes next."""
         return self._reduced.next
 
@@ -138,14 +140,14 @@ class Reducer:
         length = self.plan.samples_per_block
         return block * length - self._front.history, (block + 1) * length
 
-    def feed(self, raw: Chunk, intact: Callable[[], bool] = lambda: True) -> Iterator[ReducedBlock]:
-        """Take the raw window of block :attr:`next_raw`, yield the blocks that it completes.
+    def feed(self, raw: Chunk, still_valid: Callable[[], bool] = lambda: True) -> Iterator[ReducedBlock]:
+        """Take the raw window of block :attr:`next_input_block`, yield the blocks that it completes.
 
         Parameters
         ----------
         raw
             The window.
-        intact
+        still_valid
             Asked once the samples are no longer needed: were they the same all the time? If not, as where a ring
             was overrun, nothing has happened: the window is to be read and fed again.
 
@@ -154,30 +156,30 @@ class Reducer:
         ValueError
             If the chunk is not that window.
         """
-        block = self.next_raw
+        block = self.next_input_block
         if (raw.start, raw.stop) != self.window(block):
             raise ValueError(f"chunk [{raw.start}, {raw.stop}) is not the window {self.window(block)} of block {block}")
         length = self.plan.samples_per_block
         samples = raw.account(block * length, (block + 1) * length)
-        rows, rest = self._integrated(raw, block)
-        if intact():
-            self._near.append(rows)
-            self._white.append(self._whitened(block, rows))
-            self._search_on()
-            self._reduced.append((samples, rest()))  # comes from a card meanwhile
+        rows, fetch_reduced = self._integrate_block(raw, block)
+        if still_valid():
+            self._recent_rows.append(rows)
+            self._normalised.append(self._normalise_block(block, rows))
+            self._search_ready_blocks()
+            self._reduced.append((samples, fetch_reduced()))  # comes from a card meanwhile
             yield from self._advance()
 
     def finish(self) -> Iterator[ReducedBlock]:
         """Say that no block follows; yield what is left."""
-        self._ended = True
+        self._finished = True
         yield from self._advance()
 
-    def _integrated(self, raw: Chunk, block: int) -> tuple[Rows, Callable[[], Reduced]]:
+    def _integrate_block(self, raw: Chunk, block: int) -> tuple[Rows, Callable[[], IntegratedBlock]]:
         cells = self._front.reduce(raw)
         self._flag.reduce(cells)
-        return self._integrate.begin(cells, *self._extent(raw, block))
+        return self._integrate.begin(cells, *self._cells_in_stream(raw, block))
 
-    def _extent(self, raw: Chunk, block: int) -> tuple[int, int]:
+    def _cells_in_stream(self, raw: Chunk, block: int) -> tuple[int, int]:
         """Cells of the block all of whose samples belong to the stream, as a range."""
         start, stop = self.plan.samples_per_block * block, self.plan.samples_per_block * (block + 1)
         first, last = start, stop
@@ -192,15 +194,15 @@ class Reducer:
         last_cell = max(first_cell, (last - start) // cell)
         return first_cell, last_cell
 
-    def _search_on(self) -> None:
-        while self._has(self._white.next, self._events.next + self._search_after) and (
-            self._events.next < self._white.next
+    def _search_ready_blocks(self) -> None:
+        while self._is_available(self._normalised.next, self._events.next + self._search_lookahead_blocks) and (
+            self._events.next < self._normalised.next
         ):
-            self._events.append(self._find(self._events.next))
+            self._events.append(self._search_block(self._events.next))
 
     def _advance(self) -> Iterator[ReducedBlock]:
-        self._search_on()
-        while self._has(self._events.next, self._pulses.next + 1) and self._pulses.next < self._events.next:
+        self._search_ready_blocks()
+        while self._is_available(self._events.next, self._pulses.next + 1) and self._pulses.next < self._events.next:
             block = self._pulses.next
             here = self._events.get(block)
             assert here is not None
@@ -209,69 +211,79 @@ class Reducer:
             )
         while (
             self._next < self._pulses.next
-            and self._has(self._pulses.next, self._next + self._keep.before)
-            and self._has(self._reduced.next, self._next + self._keep.after)
+            and self._is_available(self._pulses.next, self._next + self._cutout_planner.blocks_before)
+            and self._is_available(self._reduced.next, self._next + self._cutout_planner.blocks_after)
         ):
-            yield self._complete(self._next)
+            yield self._assemble_block(self._next)
             self._next += 1
-        self._forget()
+        self._drop_history()
 
-    def _has(self, next_block: int, block: int) -> bool:
-        return self._ended or block < next_block
+    def _is_available(self, next_block: int, block: int) -> bool:
+        return self._finished or block < next_block
 
     def _rows(self, start: int, stop: int) -> list[Rows | None]:
         return [item and item[1].rows for item in self._reduced.window(start, stop)]
 
-    def _find(self, block: int) -> Events:
+    def _search_block(self, block: int) -> Events:
         return self._search.reduce(
-            self._white.window(block - self._search_before, block + self._search_after + 1), block
+            self._normalised.window(block - self._search_history_blocks, block + self._search_lookahead_blocks + 1),
+            block,
         )
 
-    def _whitened(self, block: int, here: Rows) -> White:
-        if not self._white_before:
-            return self._whiten.reduce(here)
-        near = self._near.window(block - self._white_before, block + 1)
-        return self._whiten.reduce(Rows.join(near, here.start - self._whiten.history, here.stop, here))
+    def _normalise_block(self, block: int, here: Rows) -> NormalisedBlock:
+        if not self._normalise_history_blocks:
+            return self._normaliser.reduce(here)
+        nearby = self._recent_rows.window(block - self._normalise_history_blocks, block + 1)
+        return self._normaliser.reduce(Rows.join(nearby, here.start - self._normaliser.history, here.stop, here))
 
-    def _complete(self, block: int) -> ReducedBlock:
+    def _assemble_block(self, block: int) -> ReducedBlock:
         item, found, events = self._reduced.get(block), self._pulses.get(block), self._events.get(block)
         assert item is not None
         assert found is not None
         samples, reduced = item
-        rows = self._rows(block - self._keep.before, block + self._keep.after + 1)
-        wanted = self._keep.cutouts(found.pulses[: self.plan.settings.pulses.cutouts])
-        cutouts = {region: Rows.join(rows, region.start, region.stop, reduced.rows) for region in set(wanted)}
-        kept = [
-            Kept(pulse, self._keep.unused_fraction(pulse, rows, reduced.rows), cutouts[region] if region else None)
-            for pulse, region in zip_longest(found.pulses, wanted)
+        rows = self._rows(block - self._cutout_planner.blocks_before, block + self._cutout_planner.blocks_after + 1)
+        regions_wanted = self._cutout_planner.cutouts(found.pulses[: self.plan.settings.pulses.cutouts])
+        cutouts = {
+            row_range: Rows.join(rows, row_range.start, row_range.stop, reduced.rows)
+            for row_range in set(regions_wanted)
+        }
+        kept_pulses = [
+            KeptPulse(
+                pulse,
+                self._cutout_planner.unused_fraction(pulse, rows, reduced.rows),
+                cutouts[row_range] if row_range else None,
+            )
+            for pulse, row_range in zip_longest(found.pulses, regions_wanted)
         ]
-        regions = [
-            self._keep.region(pulse)
-            for near in self._pulses.window(block - self._keep.after, block + self._keep.before + 1)
-            if near is not None
-            for pulse in near.pulses[: self.plan.settings.pulses.cutouts]
+        row_ranges = [
+            self._cutout_planner.row_range(pulse)
+            for nearby in self._pulses.window(
+                block - self._cutout_planner.blocks_after, block + self._cutout_planner.blocks_before + 1
+            )
+            if nearby is not None
+            for pulse in nearby.pulses[: self.plan.settings.pulses.cutouts]
         ]
         overflow = found.overflow + (events.overflow if events is not None else 0)
         return ReducedBlock(
             block,
             samples,
             reduced,
-            self._keep.kept_cells(regions, reduced.rows),
-            tuple(kept),
+            self._cutout_planner.cutout_cells(row_ranges, reduced.rows),
+            tuple(kept_pulses),
             overflow,
-            self._backend,
-            replace(reduced.guarded, events=events.guarded if events is not None else 0),
+            self._backend_name,
+            replace(reduced.near_threshold, events=events.near_threshold if events is not None else 0),
         )
 
-    def _forget(self) -> None:
+    def _drop_history(self) -> None:
         self._events.drop_before(min(self._pulses.next - 1, self._next))
-        self._pulses.drop_before(self._next - self._keep.after)
-        self._white.drop_before(self._events.next - self._search_before)
-        self._near.drop_before(self._white.next - self._white_before)
-        self._reduced.drop_before(self._next - self._keep.before)
+        self._pulses.drop_before(self._next - self._cutout_planner.blocks_after)
+        self._normalised.drop_before(self._events.next - self._search_history_blocks)
+        self._recent_rows.drop_before(self._normalised.next - self._normalise_history_blocks)
+        self._reduced.drop_before(self._next - self._cutout_planner.blocks_before)
 
 
-def cells_in(block: ReducedBlock) -> int:
+def count_cells(block: ReducedBlock) -> int:
     """Cells of a block after detection: what the second balance adds up to."""
     reduced = block.reduced
     return int(np.sum(reduced.good) + np.sum(reduced.occupancy))

@@ -8,22 +8,22 @@ from typing import Self
 
 import numpy as np
 
-from edgefilter.compute.threads import Workers
+from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.chunk import Chunk
 from edgefilter.core.config import InputSection
 from edgefilter.core.errors import ConfigError
 from edgefilter.core.plan import Plan
-from edgefilter.pipeline.backend import Compute
+from edgefilter.pipeline.backend import BackendSelector
 from edgefilter.pipeline.reducer import Reducer
-from edgefilter.stages.search.single_pulse import Search
+from edgefilter.stages.search.single_pulse import SinglePulseSearch
 
 _MEASURED_BYTES = 64 << 20
 _MEASURED_BLOCKS = 2
-_WARMING_ROWS = 64  # enough to have everything compiled
+_WARM_UP_ROWS = 64  # enough to have everything compiled
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ResourceBudget:
     """What follows from a plan: bytes, seconds, counts."""
 
     bytes_per_second: float
@@ -37,11 +37,11 @@ class Facts:
     latency_seconds: float
 
     @classmethod
-    def of(cls, plan: Plan) -> Self:
+    def from_plan(cls, plan: Plan) -> Self:
         """Reckon the facts of a plan."""
-        with Workers(1) as workers:
+        with ThreadBackend(1) as workers:
             reducer = Reducer(plan, workers)
-            trials = Search(plan, workers).trials
+            trials = SinglePulseSearch(plan, workers).trials
         restart = plan.filter_samples + (reducer.history_blocks + reducer.latency_blocks + 2) * plan.samples_per_block
         block_bytes = plan.samples_per_block * plan.stream.sample_bytes
         row_bytes = plan.channels * (4 * (4 if plan.settings.detect.stokes == "IQUV" else 1) + 2)
@@ -77,26 +77,26 @@ def ring_samples(plan: Plan, settings: InputSection) -> int:
     ConfigError
         If ``input.buffer_seconds`` is less than that, or, where ``input.shallow`` allows it, than what work needs.
     """
-    late = round(settings.late_seconds * plan.stream.rate)
-    lossless = Facts.of(plan).restart_samples + late
+    late_samples = round(settings.late_seconds * plan.stream.rate)
+    lossless = ResourceBudget.from_plan(plan).restart_samples + late_samples
     if settings.buffer_seconds is None:
         return lossless
     wanted = round(settings.buffer_seconds * plan.stream.rate)
-    least = plan.filter_samples + 2 * plan.samples_per_block + late if settings.shallow else lossless
-    if wanted < least:
+    minimum = plan.filter_samples + 2 * plan.samples_per_block + late_samples if settings.shallow else lossless
+    if wanted < minimum:
         raise ConfigError(
             f"input.buffer_seconds is {settings.buffer_seconds:g}: the ring of stream {plan.stream.name} must hold "
-            f"{plan.stream.seconds(least):.4g} s"
+            f"{plan.stream.seconds(minimum):.4g} s"
             + ("" if settings.shallow else " for a restart without loss; input.shallow = true does without")
         )
     return wanted
 
 
-def warm_up(plan: Plan, compute: Compute) -> None:
+def warm_up(plan: Plan, backend_selector: BackendSelector) -> None:
     """Have all kernels that a plan needs compiled."""
-    with compute.workers(plan) as workers:
-        reducer = Reducer(_shortened(plan, min(plan.rows_per_block, _WARMING_ROWS)), workers)
-        deque(reducer.feed(_noise(reducer, 0)), 0)
+    with backend_selector.workers(plan) as workers:
+        reducer = Reducer(_with_block_rows(plan, min(plan.rows_per_block, _WARM_UP_ROWS)), workers)
+        deque(reducer.feed(_noise_window(reducer, 0)), 0)
         deque(reducer.finish(), 0)
 
 
@@ -112,35 +112,37 @@ def measure_cores(plan: Plan, threads: int = 0) -> tuple[float, int]:
     needed, here
         Cores needed for real time, and cores that this process may use.
     """
-    rows, least = plan.rows_per_block, max(256, plan.sweep_rows(plan.dm_range[1]))
-    while rows > least and rows * plan.samples_per_row * plan.stream.sample_bytes > _MEASURED_BYTES:
+    rows, minimum = plan.rows_per_block, max(256, plan.sweep_rows(plan.dm_range[1]))
+    while rows > minimum and rows * plan.samples_per_row * plan.stream.sample_bytes > _MEASURED_BYTES:
         rows //= 2
-    warm_up(plan, Compute(threads=threads))
+    warm_up(plan, BackendSelector(threads=threads))
     return _cpu_per_second(plan, rows, threads), len(os.sched_getaffinity(0))
 
 
 def _cpu_per_second(plan: Plan, rows: int, threads: int) -> float:
     """Reduce blocks of so many rows of noise; return processor seconds per second of stream."""
-    with Workers(threads) as workers:
-        reducer = Reducer(_shortened(plan, rows), workers)
+    with ThreadBackend(threads) as workers:
+        reducer = Reducer(_with_block_rows(plan, rows), workers)
         filling = reducer.latency_blocks + 1
-        raw = _noise(reducer, 0).data  # the same for each: making it must not count
+        raw = _noise_window(reducer, 0).data  # the same for each: making it must not count
         for block in range(filling + _MEASURED_BLOCKS):
             if block == filling:
-                began = time.process_time()
+                started = time.process_time()
             deque(reducer.feed(Chunk(reducer.window(block)[0], raw)), 0)
-        return (time.process_time() - began) / (_MEASURED_BLOCKS * reducer.plan.block_seconds)
+        return (time.process_time() - started) / (_MEASURED_BLOCKS * reducer.plan.block_seconds)
 
 
-def _shortened(plan: Plan, rows: int) -> Plan:
+def _with_block_rows(plan: Plan, rows: int) -> Plan:
     settings = plan.settings.model_copy(update={"block": plan.settings.block.model_copy(update={"rows": rows})})
     return Plan(plan.stream, settings)
 
 
-def _noise(reducer: Reducer, block: int) -> Chunk:
+def _noise_window(reducer: Reducer, block: int) -> Chunk:
     """Raw samples for a block."""
     stream, (start, stop) = reducer.plan.stream, reducer.window(block)
     noise = np.random.default_rng(1)
     if stream.bits == 32:
-        return Chunk(start, noise.normal(100, 10, (stop - start, stream.numbers)).astype("<f4").view(np.uint8))
+        return Chunk(
+            start, noise.normal(100, 10, (stop - start, stream.values_per_sample)).astype("<f4").view(np.uint8)
+        )
     return Chunk(start, noise.integers(0, 256, (stop - start, stream.sample_bytes), dtype=np.uint8))

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from edgefilter.core.clock import mjd, tai_ns
 from edgefilter.core.errors import StoreError
-from edgefilter.core.plan import dispersion_delay, margin_rows
+from edgefilter.core.plan import cutout_margin_rows, dispersion_delay
 from edgefilter.products.base import SCHEMA_VERSION, Provenance
 from edgefilter.products.tables import PulseRow
 
-_DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError, ArithmeticError, AttributeError, MemoryError)
+_READ_ERRORS = (OSError, KeyError, ValueError, TypeError, RuntimeError, ArithmeticError, AttributeError, MemoryError)
 """What h5py raises on damaged bytes, depending on where the damage is."""
 _LABELS = ("time", "feed_id", "frequency")
 _MASK_NOTE = (
@@ -124,7 +124,7 @@ class Cutout:
         """Return the part that belongs to one of the pulses in it: from before its arrival to after its sweep."""
         low, high = float(self.frequencies_mhz.min()), float(self.frequencies_mhz.max())
         sweep = dispersion_delay(pulse.dm, low, high) / self.row_seconds if low > 0 else 0.0
-        margin = margin_rows(pulse.width / self.row_seconds)
+        margin = cutout_margin_rows(pulse.width / self.row_seconds)
         at = (pulse.sample - self.first_sample) / self.samples_per_row
         first = min(max(math.floor(at - margin), 0), len(self.data) - 1)
         stop = max(math.ceil(at + sweep + margin), first + 1)
@@ -148,11 +148,11 @@ def encode(cutout: Cutout) -> bytes:
     """HDF5 bytes of a cut-out."""
     memory = io.BytesIO()
     with h5py.File(memory, "w", libver=("earliest", "v108"), track_order=False) as file:
-        _set(file, _about(cutout))
+        _write_attributes(file, _file_attributes(cutout))
         data = _dataset(file, "data", cutout.data)
-        _set(data, filterbank_header(cutout))
+        _write_attributes(data, filterbank_header(cutout))
         mask = _dataset(file, "mask", np.broadcast_to(cutout.mask[:, None, :], cutout.data.shape))
-        _set(mask, {"description": _MASK_NOTE})
+        _write_attributes(mask, {"description": _MASK_NOTE})
     return memory.getvalue()
 
 
@@ -174,38 +174,42 @@ def decode(content: bytes, name: str = "cut-out") -> Cutout:
     try:
         with h5py.File(io.BytesIO(content), "r") as file:
             return _read(file)
-    except _DAMAGE as error:
-        raise StoreError(f"{name}: damaged, or not a cut-out of edgefilter ({_line(error)})") from None
+    except _READ_ERRORS as error:
+        raise StoreError(f"{name}: damaged, or not a cut-out of edgefilter ({_first_line(error)})") from None
 
 
 def _read(file: h5py.File) -> Cutout:
-    about, header = file.attrs, file["data"].attrs
-    if about["edgefilter_schema"] != SCHEMA_VERSION:
-        raise ValueError(f"schema version {about['edgefilter_schema']}, this code reads {SCHEMA_VERSION}")
+    file_attributes, header = file.attrs, file["data"].attrs
+    if file_attributes["edgefilter_schema"] != SCHEMA_VERSION:
+        raise ValueError(f"schema version {file_attributes['edgefilter_schema']}, this code reads {SCHEMA_VERSION}")
     pulse = {
-        field.name: field.type(about[f"pulse_{field.name}"])  # type: ignore[operator]
+        field.name: field.type(file_attributes[f"pulse_{field.name}"])  # type: ignore[operator]
         for field in fields(PulseRow)
         if field.name != "cutout"
     }
     return Cutout(
         data=file["data"][()],
         mask=file["mask"][:, 0, :],
-        stokes=tuple(_get(about, "stokes").split(",")),
-        first_sample=int(about["first_sample"]),
-        tai_ns=int(about["tai_ns"]),
-        rate=Fraction(_get(about, "rate_hz")),
-        samples_per_row=int(about["samples_per_row"]),
+        stokes=tuple(_read_text(file_attributes, "stokes").split(",")),
+        first_sample=int(file_attributes["first_sample"]),
+        tai_ns=int(file_attributes["tai_ns"]),
+        rate=Fraction(_read_text(file_attributes, "rate_hz")),
+        samples_per_row=int(file_attributes["samples_per_row"]),
         first_channel_mhz=float(header["fch1"]),
         channel_mhz=float(header["foff"]),
         pulse=PulseRow(**pulse),
-        provenance=Provenance(_get(about, "stream"), _get(about, "config"), _get(about, "code")),
-        block=int(about["block"]),
-        telescope=_get(about, "telescope"),
-        source=_get(about, "source"),
+        provenance=Provenance(
+            _read_text(file_attributes, "stream"),
+            _read_text(file_attributes, "config"),
+            _read_text(file_attributes, "code"),
+        ),
+        block=int(file_attributes["block"]),
+        telescope=_read_text(file_attributes, "telescope"),
+        source=_read_text(file_attributes, "source"),
     )
 
 
-def _about(cutout: Cutout) -> dict[str, Any]:
+def _file_attributes(cutout: Cutout) -> dict[str, Any]:
     """Attributes of the file: what FBH5 asks for, then ours."""
     pulse = {
         f"pulse_{field.name}": getattr(cutout.pulse, field.name) for field in fields(PulseRow) if field.name != "cutout"
@@ -265,7 +269,7 @@ def _dataset(file: h5py.File, name: str, values: NDArray[Any]) -> h5py.Dataset:
     )
 
 
-def _set(target: h5py.File | h5py.Dataset, attributes: dict[str, Any]) -> None:
+def _write_attributes(target: h5py.File | h5py.Dataset, attributes: dict[str, Any]) -> None:
     """Write attributes in the order given; text of fixed length, integers 64 bit, floats 64 bit."""
     for name, value in attributes.items():
         if isinstance(value, str):
@@ -277,10 +281,10 @@ def _set(target: h5py.File | h5py.Dataset, attributes: dict[str, Any]) -> None:
             target.attrs[name] = value
 
 
-def _get(attributes: Any, name: str) -> str:
+def _read_text(attributes: Any, name: str) -> str:
     value: bytes = attributes[name]
     return value.decode()
 
 
-def _line(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__

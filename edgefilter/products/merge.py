@@ -1,7 +1,7 @@
 """Several files of a table as one: what the spool does before it sends, and the store when it is compacted.
 
 The merged file holds the rows of its pieces in the order of blocks, and says in its metadata which pieces it replaces
-(``edgefilter.replaces``, their digests). A reader that sees it beside one of them knows that it need not read both.
+(``edgefilter.merged_digests``, their digests). A reader that sees it beside one of them knows that it need not read both.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from edgefilter.core.errors import StoreError
 from edgefilter.products.base import Product
-from edgefilter.products.naming import Name, digest, parse, range_product
+from edgefilter.products.naming import ProductName, digest, parse, range_product
 from edgefilter.products.schemas import DROPPED, SCHEMAS
 from edgefilter.products.tables import to_parquet
 
@@ -54,10 +54,10 @@ def merge(pieces: Sequence[tuple[str, bytes]]) -> Product:
     seen: set[tuple[object, ...]] = set()
     for name in parsed:
         table = _read(name, content[name.digest])
-        replaced += [name.digest, *replaces(table.schema)]
-        tables.append(fresh_rows(table, seen) if name.folder != "dropped" else table)
+        replaced += [name.digest, *merged_digests(table.schema)]
+        tables.append(unseen_rows(table, seen) if name.folder != "dropped" else table)
     whole = pa.concat_tables(tables, promote_options="default")
-    if not _in_order(whole):
+    if not _is_sorted(whole):
         whole = whole.take(pc.sort_indices(whole.column("block")))  # stable: rows of a block keep their order
     metadata = dict(SCHEMAS[parsed[0].folder].metadata) | {_REPLACES: " ".join(sorted(set(replaced))).encode()}
     rows = max(1, whole.num_rows * _GROUP_BYTES // max(1, whole.nbytes))
@@ -65,20 +65,20 @@ def merge(pieces: Sequence[tuple[str, bytes]]) -> Product:
     return range_product(parsed[0], parsed[0].block, max(name.last for name in parsed), merged)
 
 
-def replaces(schema: pa.Schema) -> list[str]:
+def merged_digests(schema: pa.Schema) -> list[str]:
     """Digests of the files that one with this schema was made of, and of those that they were."""
     text: bytes = (schema.metadata or {}).get(_REPLACES, b"")
     return text.decode().split()
 
 
-def dropped_products(node: str, notes: Iterable[tuple[str, int, str]]) -> Iterator[tuple[Product, list[str]]]:
+def dropped_products(node: str, dropped_objects: Iterable[tuple[str, int, str]]) -> Iterator[tuple[Product, list[str]]]:
     """Make the tables that tell the store what a node has given up.
 
     Parameters
     ----------
     node
         Its name, for products whose own names do not tell it.
-    notes
+    dropped_objects
         Name of the product, size in B, reason. Those that belong to no block are passed over.
 
     Yields
@@ -86,28 +86,30 @@ def dropped_products(node: str, notes: Iterable[tuple[str, int, str]]) -> Iterat
     Product, list of str
         A table, and the names in it.
     """
-    groups: dict[tuple[str, str, str], list[tuple[Name, str, int, str]]] = {}
-    for name, size, reason in notes:
-        made = parse(name)
-        if made.date:
-            groups.setdefault((made.node or node, made.date, made.stream), []).append((made, name, size, reason))
+    groups: dict[tuple[str, str, str], list[tuple[ProductName, str, int, str]]] = {}
+    for name, size, reason in dropped_objects:
+        parsed_name = parse(name)
+        if parsed_name.date:
+            groups.setdefault((parsed_name.node or node, parsed_name.date, parsed_name.stream), []).append(
+                (parsed_name, name, size, reason)
+            )
     for (owner, date, stream), items in sorted(groups.items()):
         items.sort(key=lambda item: (item[0].block, item[1]))
         columns: dict[str, list[Any]] = {
             "stream": [stream] * len(items),
-            "block": [made.block for made, *_ in items],
-            "last_block": [made.last for made, *_ in items],
+            "block": [parsed_name.block for parsed_name, *_ in items],
+            "last_block": [parsed_name.last for parsed_name, *_ in items],
             "object": [name for _, name, *_ in items],
             "bytes": [size for *_, size, _ in items],
             "reason": [reason for *_, reason in items],
         }
         table = pa.table([pa.array(columns[field.name], field.type) for field in DROPPED], schema=DROPPED)
         content = to_parquet(table)
-        like = Name("dropped", owner, date, stream)
+        like = ProductName("dropped", owner, date, stream)
         yield range_product(like, columns["block"][0], max(columns["last_block"]), content), columns["object"]
 
 
-def _read(name: Name, content: bytes) -> pa.Table:
+def _read(name: ProductName, content: bytes) -> pa.Table:
     where = f"{name.folder} of {name.stream}, blocks {name.block} to {name.last}"
     if digest(content) != name.digest:
         raise StoreError(f"{where}: damaged: its content does not have the digest {name.digest}")
@@ -117,16 +119,16 @@ def _read(name: Name, content: bytes) -> pa.Table:
         raise StoreError(f"{where}: not a Parquet file of edgefilter: {str(error).splitlines()[0]}") from None
 
 
-def fresh_rows(table: pa.Table, seen: set[tuple[object, ...]]) -> pa.Table:
+def unseen_rows(table: pa.Table, seen: set[tuple[object, ...]]) -> pa.Table:
     """Return the rows of blocks that were not seen before, and see them; made twice they are the same by law 1."""
     keys = list(zip(*(table.column(key).to_pylist() for key in BLOCK_KEYS), strict=True))
-    fresh = set(keys) - seen
-    seen |= fresh
-    if len(fresh) == len(set(keys)):
+    unseen = set(keys) - seen
+    seen |= unseen
+    if len(unseen) == len(set(keys)):
         return table
-    return table.filter(pa.array([key in fresh for key in keys], pa.bool_()))
+    return table.filter(pa.array([key in unseen for key in keys], pa.bool_()))
 
 
-def _in_order(table: pa.Table) -> bool:
+def _is_sorted(table: pa.Table) -> bool:
     blocks = table.column("block").to_numpy()
     return bool((blocks[1:] >= blocks[:-1]).all())

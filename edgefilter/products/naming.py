@@ -32,17 +32,17 @@ _WORD = r"[A-Za-z0-9+_-][A-Za-z0-9+._-]*"
 _NODE = r"[A-Za-z0-9][A-Za-z0-9+._-]*"
 _DATE = r"\d{4}-\d{2}-\d{2}"
 _BLOCKS = r"(?P<block>\d{12,})(?:_(?P<last>\d{12,}))?"
-_MADE = rf"date=(?P<date>{_DATE})/(?P<stream>{_WORD})-{_BLOCKS}-(?P<digest>[0-9a-f]{{16}})"
+_DATED = rf"date=(?P<date>{_DATE})/(?P<stream>{_WORD})-{_BLOCKS}-(?P<digest>[0-9a-f]{{16}})"
 _PATTERNS = (
-    re.compile(rf"(?P<folder>{'|'.join(SCHEMAS)})/node=(?P<node>{_NODE})/{_MADE}\.parquet", re.ASCII),
-    re.compile(rf"(?P<folder>{CUTOUTS})/{_MADE}\.h5", re.ASCII),
+    re.compile(rf"(?P<folder>{'|'.join(SCHEMAS)})/node=(?P<node>{_NODE})/{_DATED}\.parquet", re.ASCII),
+    re.compile(rf"(?P<folder>{CUTOUTS})/{_DATED}\.h5", re.ASCII),
     re.compile(rf"(?P<folder>{STREAMS})/(?P<stream>{_WORD})\.json", re.ASCII),
     re.compile(rf"(?P<folder>{CONFIGS})/(?P<digest>[0-9a-f]{{16}})\.json", re.ASCII),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Name:
+class ProductName:
     """What a name says; fields that its kind of object does not have are empty, block is -1.
 
     Parameters
@@ -65,7 +65,7 @@ class Name:
 
 
 @dataclass(frozen=True, slots=True)
-class Namer:
+class ProductNamer:
     """Names the products of one reduction on one node.
 
     Parameters
@@ -92,13 +92,13 @@ class Namer:
 
     def table(self, table: str, block: int, date: str, content: bytes) -> Product:
         """Name a table's file; ``date`` is the UTC date of the block's start, ``2026-11-23``."""
-        return Product(f"{table}/node={self.node}/{self._made(block, date, content)}.parquet", content)
+        return Product(f"{table}/node={self.node}/{self._dated_name(block, date, content)}.parquet", content)
 
     def cutout(self, block: int, date: str, content: bytes) -> Product:
         """Name a cut-out; ``date`` is the UTC date of the block's start, ``2026-11-23``."""
-        return Product(f"{CUTOUTS}/{self._made(block, date, content)}.h5", content)
+        return Product(f"{CUTOUTS}/{self._dated_name(block, date, content)}.h5", content)
 
-    def _made(self, block: int, date: str, content: bytes) -> str:
+    def _dated_name(self, block: int, date: str, content: bytes) -> str:
         return f"date={date}/{self.provenance.stream}-{block:012d}-{digest(content)}"
 
 
@@ -107,7 +107,7 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def range_product(like: Name, first: int, last: int, content: bytes) -> Product:
+def range_product(like: ProductName, first: int, last: int, content: bytes) -> Product:
     """Name a table's file that holds blocks ``first`` to ``last`` of the table, node, date and stream of ``like``."""
     blocks = f"{first:012d}" if first == last else f"{first:012d}_{last:012d}"
     where = f"{like.folder}/node={like.node}/date={like.date}/{like.stream}"
@@ -124,7 +124,7 @@ def config_product(settings: Reduction) -> Product:
     return Product(f"{CONFIGS}/{settings.digest()}.json", settings.canonical().encode())
 
 
-def parse(name: str) -> Name:
+def parse(name: str) -> ProductName:
     """Read a name.
 
     Raises
@@ -137,5 +137,5 @@ def parse(name: str) -> Name:
         if match:
             fields: dict[str, str] = match.groupdict()
             block = int(fields.pop("block", "-1"))
-            return Name(block=block, last=int(fields.pop("last", None) or block), **fields)
+            return ProductName(block=block, last=int(fields.pop("last", None) or block), **fields)
     raise StoreError(f"{name}: not the name of a product")

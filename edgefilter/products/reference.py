@@ -21,7 +21,7 @@ def settings_reference(model: type[BaseModel] = config.NodeConfig) -> str:
     return "\n".join(
         line
         for key, value in schema["properties"].items()
-        for line in _section(key, schema["$defs"][_referred(value)], _referred(value))
+        for line in _section(key, schema["$defs"][_section_name(value)], _section_name(value))
     )
 
 
@@ -32,12 +32,12 @@ def tables_reference() -> str:
         lines.append(f"### `{name}`\n\n| Column | Type | Unit | Meaning |\n| --- | --- | --- | --- |")
         for column in (*schema, *PATH_COLUMNS):
             unit, meaning = (column.metadata[key].decode() for key in (b"unit", b"description"))
-            lines.append(f"| `{column.name}` | {_arrow(column.type)} | {unit} | {meaning} |")
+            lines.append(f"| `{column.name}` | {_column_type(column.type)} | {unit} | {meaning} |")
         lines.append("")
     return "\n".join(lines)
 
 
-def _arrow(kind: pa.DataType) -> str:
+def _column_type(kind: pa.DataType) -> str:
     return f"list of {kind.value_type}" if pa.types.is_list(kind) else str(kind)
 
 
@@ -55,7 +55,7 @@ def _section(key: str, schema: Mapping[str, Any], name: str) -> Iterator[str]:
     yield ""
 
 
-def _referred(value: Mapping[str, Any]) -> str:
+def _section_name(value: Mapping[str, Any]) -> str:
     """Name of the section that a property refers to, alone, in a list, or as one of several."""
     choices = [value, *value.get("anyOf", ()), *value.get("allOf", ()), value.get("items", {})]
     return next(str(choice["$ref"]).rpartition("/")[2] for choice in choices if "$ref" in choice)
@@ -74,10 +74,10 @@ def _meanings(section: type[BaseModel]) -> dict[str, str]:
 
 def _allowed(value: Mapping[str, Any]) -> str:
     choices = [choice for choice in value.get("anyOf", [value]) if choice.get("type") != "null"]
-    return " or ".join(_one(choice) for choice in choices)
+    return " or ".join(_allowed_choice(choice) for choice in choices)
 
 
-def _one(value: Mapping[str, Any]) -> str:
+def _allowed_choice(value: Mapping[str, Any]) -> str:
     if "$ref" in value:
         choices = list(getattr(config, str(value["$ref"]).rpartition("/")[2]))
         return ", ".join(f'`"{choice.value}"`' for choice in choices)

@@ -22,7 +22,7 @@ _COMPRESSED_ROWS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class BlockInfo:
     """The block that products are made from.
 
     Parameters
@@ -137,7 +137,7 @@ class LedgerRow:
     backend: str = "cpu"
 
 
-def pulses_table(provenance: Provenance, block: Block, rows: Sequence[PulseRow]) -> pa.Table:
+def pulses_table(provenance: Provenance, block: BlockInfo, rows: Sequence[PulseRow]) -> pa.Table:
     """Make the table of a block's pulse candidates, in the order given."""
     names = [name for name in PulseRow.__dataclass_fields__ if name in PULSES.names]
     columns: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in names}
@@ -146,7 +146,7 @@ def pulses_table(provenance: Provenance, block: Block, rows: Sequence[PulseRow])
 
 
 def spectra_table(
-    provenance: Provenance, block: Block, frequencies_mhz: NDArray[np.float64], rows: Sequence[SpectrumRow]
+    provenance: Provenance, block: BlockInfo, frequencies_mhz: NDArray[np.float64], rows: Sequence[SpectrumRow]
 ) -> pa.Table:
     """Make the table of a block's bandpass; ``frequencies_mhz`` float64 ``[channel]`` are the channels' centres."""
     columns = {
@@ -159,7 +159,7 @@ def spectra_table(
 
 
 def flags_table(
-    provenance: Provenance, block: Block, frequencies_mhz: NDArray[np.float64], rows: Sequence[FlagRow]
+    provenance: Provenance, block: BlockInfo, frequencies_mhz: NDArray[np.float64], rows: Sequence[FlagRow]
 ) -> pa.Table:
     """Make the table of a block's flags; ``frequencies_mhz`` float64 ``[channel]`` are the channels' centres."""
     columns = {
@@ -171,13 +171,13 @@ def flags_table(
     return _table(FLAGS, provenance, block, len(rows), _start(block, len(rows)) | columns)
 
 
-def flag_cost_table(provenance: Provenance, block: Block, rows: Sequence[FlagCost]) -> pa.Table:
+def flag_cost_table(provenance: Provenance, block: BlockInfo, rows: Sequence[FlagCost]) -> pa.Table:
     """Make the table of what flagging costs."""
     columns: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in FlagCost.__dataclass_fields__}
     return _table(FLAG_COST, provenance, block, len(rows), _start(block, len(rows)) | columns)
 
 
-def ledger_table(provenance: Provenance, block: Block, row: LedgerRow) -> pa.Table:
+def ledger_table(provenance: Provenance, block: BlockInfo, row: LedgerRow) -> pa.Table:
     """Make the ledger's row of a block.
 
     Raises
@@ -231,7 +231,7 @@ def to_parquet(table: pa.Table, group_rows: int | None = None) -> bytes:
     return content
 
 
-def _start(block: Block, rows: int) -> dict[str, Any]:
+def _start(block: BlockInfo, rows: int) -> dict[str, Any]:
     return {
         "time": np.repeat(utc_us(np.array([block.tai_ns], np.int64)), rows),
         "tai_ns": [block.tai_ns] * rows,
@@ -239,7 +239,7 @@ def _start(block: Block, rows: int) -> dict[str, Any]:
     }
 
 
-def _table(schema: pa.Schema, provenance: Provenance, block: Block, rows: int, columns: dict[str, Any]) -> pa.Table:
+def _table(schema: pa.Schema, provenance: Provenance, block: BlockInfo, rows: int, columns: dict[str, Any]) -> pa.Table:
     common = {"stream": provenance.stream, "block": block.number, "config": provenance.config, "code": provenance.code}
     columns = {name: [value] * rows for name, value in common.items()} | columns
     arrays = [pa.array(columns[field.name], field.type) for field in schema]

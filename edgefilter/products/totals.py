@@ -5,23 +5,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from edgefilter.core.cells import FLAGGERS, UNGUARDED, Guarded, flag_name
+from edgefilter.core.cells import FLAGGERS, NONE_NEAR_THRESHOLD, NearThreshold, flag_name
 
 if TYPE_CHECKING:
     from edgefilter.products.tables import LedgerRow, PulseRow
 
-_REMEMBERED = 1000
-_PLAIN = (
+_MAX_STRONGEST = 1000
+_SCALAR_TOTALS = (
     "blocks", "expected", "received", "cells", "cells_lost", "cells_discarded", "cells_kept", "bytes_in", "bytes_out",
     "candidates", "overflow", "card_blocks", "guarded_events", "guarded_flags", "guarded_cells",
 )  # fmt: skip
 
 
 @dataclass(slots=True)
-class Tally:
+class RunTotals:
     """Sums over the blocks of a run, and its strongest candidates (at most 1000 of them).
 
-    ``card_blocks`` are those that a card has reduced; ``guarded_…`` are :class:`~edgefilter.core.cells.Guarded` of
+    ``card_blocks`` are those that a card has reduced; ``guarded_…`` are :class:`~edgefilter.core.cells.NearThreshold` of
     them.
     """
 
@@ -45,7 +45,11 @@ class Tally:
     _strongest: "list[tuple[float, int, PulseRow]]" = field(default_factory=list)
 
     def add(
-        self, row: "LedgerRow", pulses: "tuple[PulseRow, ...]", bytes_out: int, guarded: Guarded = UNGUARDED
+        self,
+        row: "LedgerRow",
+        pulses: "tuple[PulseRow, ...]",
+        bytes_out: int,
+        near_threshold: NearThreshold = NONE_NEAR_THRESHOLD,
     ) -> None:
         """Add a block."""
         self.blocks += 1
@@ -63,13 +67,13 @@ class Tally:
         self.bytes_out += bytes_out
         self.overflow += row.candidates_overflow
         self.card_blocks += row.backend == "gpu"
-        self.guarded_events += guarded.events
-        self.guarded_flags += guarded.flags
-        self.guarded_cells += guarded.cells
+        self.guarded_events += near_threshold.events
+        self.guarded_flags += near_threshold.flags
+        self.guarded_cells += near_threshold.cells
         for pulse in pulses:
             self.candidates += 1
             heapq.heappush(self._strongest, (pulse.snr, -self.candidates, pulse))
-            if len(self._strongest) > _REMEMBERED:
+            if len(self._strongest) > _MAX_STRONGEST:
                 heapq.heappop(self._strongest)
 
     def strongest(self, count: int) -> "list[PulseRow]":
@@ -78,18 +82,18 @@ class Tally:
 
     def counts(self) -> dict[str, int]:
         """Return all sums as counts, which can be added by name."""
-        counts = {name: getattr(self, name) for name in _PLAIN}
+        counts = {name: getattr(self, name) for name in _SCALAR_TOTALS}
         counts |= {f"lost.{name}": count for name, count in self.lost.items()}
         return counts | {f"flagged.{name}": count for name, count in self.flagged.items()}
 
     @classmethod
-    def of(cls, counts: Mapping[str, int]) -> Self:
+    def from_counts(cls, counts: Mapping[str, int]) -> Self:
         """Inverse of :meth:`counts`; the candidates themselves are not known."""
-        tally = cls()
+        totals = cls()
         for name, count in counts.items():
             group, dot, key = name.partition(".")
             if dot:
-                (tally.lost if group == "lost" else tally.flagged)[key] = count
-            elif name in _PLAIN:
-                setattr(tally, name, count)
-        return tally
+                (totals.lost if group == "lost" else totals.flagged)[key] = count
+            elif name in _SCALAR_TOTALS:
+                setattr(totals, name, count)
+        return totals

@@ -6,20 +6,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefilter.analysis.plots.pulse_diagnostic import Diagnostic
+from edgefilter.analysis.plots.pulse_diagnostic import PulseDiagnostic
 from edgefilter.core.clock import NS, utc_iso
 from edgefilter.core.plan import dispersion_delay
 from edgefilter.report.data import Run
-from edgefilter.report.picture import Axis, Tick, axis, dm_axis, limits, path, shaded, veil
+from edgefilter.report.picture import Axis, Tick, axis, dm_axis, heatmap, overlay, percentile_range, svg_path
 from edgefilter.report.waterfall import TimeGrid, Waterfall
 
-COLOURS = ("#E69F00", "#D55E00", "#CC79A7", "#56B4E9", "#0072B2", "#F0E442")
+FLAGGER_COLOURS = ("#E69F00", "#D55E00", "#CC79A7", "#56B4E9", "#0072B2", "#F0E442")
 """Okabe and Ito's colours (2008), which colour-blind people can tell apart, in the order that flaggers get them; their
 green is left to what was kept."""
-LOST = "#7a7a7a"
+LOST_COLOUR = "#7a7a7a"
 
-_TRACKS = 200  # dispersion tracks on a waterfall: more would hide it
-_FEW_BLOCKS = 8  # fewer give no median in time to compare with
+_MAX_TRACKS = 200  # dispersion tracks on a waterfall: more would hide it
+_MIN_BLOCKS_FOR_MEDIAN = 8  # fewer give no median in time to compare with
 _TIME_STEPS = (60, 300, 600, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800)
 _TRACK_POINTS = 24
 
@@ -35,7 +35,7 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class Band:
+class StackedArea:
     """An area of a stacked chart: its name, its colour, its outline."""
 
     name: str
@@ -57,7 +57,9 @@ class Dot:
 
 def flag_colours(run: Run) -> dict[str, str]:
     """Give each flagger of a run a colour, the same in all charts, and ``lost`` grey."""
-    return {"lost": LOST} | {name: COLOURS[at % len(COLOURS)] for at, name in enumerate(run.flagged)}
+    return {"lost": LOST_COLOUR} | {
+        name: FLAGGER_COLOURS[at % len(FLAGGER_COLOURS)] for at, name in enumerate(run.flagged)
+    }
 
 
 def time_axis(run: Run) -> Axis:
@@ -69,20 +71,20 @@ def time_axis(run: Run) -> Axis:
     midnight = int(hours) * 3600 + int(minutes) * 60 + float(rest)
     step = next((step for step in _TIME_STEPS if run.seconds / step <= 6), _TIME_STEPS[-1])
     first = int(np.ceil(midnight / step))
-    places = np.arange(first, int((midnight + run.seconds) // step) + 1) * step
-    ticks = tuple(Tick(float((at - midnight) / run.seconds * 100), _clock(int(at))) for at in places)
+    tick_seconds = np.arange(first, int((midnight + run.seconds) // step) + 1) * step
+    ticks = tuple(Tick(float((at - midnight) / run.seconds * 100), _clock_label(int(at))) for at in tick_seconds)
     return Axis(0.0, run.seconds, ticks, f"UTC, from {start[:10]}")
 
 
-def _clock(seconds: int) -> str:
+def _clock_label(seconds: int) -> str:
     days, seconds = divmod(seconds, 86400)
     return f"{seconds // 3600:02d}:{seconds % 3600 // 60:02d}" + (f" +{days} d" if days else "")
 
 
-def frequency_axis(centres_mhz: NDArray[np.float64], marks: int = 5) -> Axis:
+def frequency_axis(centres_mhz: NDArray[np.float64], n_ticks: int = 5) -> Axis:
     """Frequencies from the lower edge of the lowest channel to the upper edge of the highest."""
     step = float(np.median(np.diff(centres_mhz))) if len(centres_mhz) > 1 else 1.0
-    return axis(float(centres_mhz[0]) - step / 2, float(centres_mhz[-1]) + step / 2, "frequency (MHz)", marks)
+    return axis(float(centres_mhz[0]) - step / 2, float(centres_mhz[-1]) + step / 2, "frequency (MHz)", n_ticks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +94,7 @@ class RunCharts:
     time: Axis
     dm: Axis
     dots: list[Dot]
-    account: list[Band]
+    account: list[StackedArea]
     account_axis: Axis
     frequency: Axis | None = None
     power: str = ""
@@ -103,7 +105,7 @@ class RunCharts:
     tracks: tuple[str, ...] = ()
     bandpass: str = ""
     bandpass_axis: Axis | None = None
-    occupancy: tuple[Band, ...] = ()
+    occupancy: tuple[StackedArea, ...] = ()
     occupancy_axis: Axis | None = None
 
 
@@ -119,11 +121,11 @@ def run_charts(run: Run, waterfall: Waterfall | None) -> RunCharts:
     """
     highest = max((pulse["dm"] for pulse in run.pulses), default=100.0)
     time, dm = time_axis(run), dm_axis(highest * 1.1)
-    account, top = _account(run)
+    account, top = _flag_history(run)
     charts: dict[str, Any] = {
         "time": time,
         "dm": dm,
-        "dots": [_dot(run, rank, pulse, time, dm) for rank, pulse in enumerate(run.pulses)],
+        "dots": [_candidate_dot(run, rank, pulse, time, dm) for rank, pulse in enumerate(run.pulses)],
         "account": account,
         "account_axis": top,
     }
@@ -132,32 +134,32 @@ def run_charts(run: Run, waterfall: Waterfall | None) -> RunCharts:
     across = frequency_axis(waterfall.frequencies_mhz)
     power = 10 * np.log10(np.where(waterfall.power > 0, waterfall.power, np.nan))
     power -= np.nanmedian(power) if np.isfinite(power).any() else 0
-    power_range, change_range = limits(power), limits(waterfall.change, 0.5)
+    power_range, change_range = percentile_range(power), percentile_range(waterfall.change, 0.5)
     colours = flag_colours(run)
     return RunCharts(
         **charts,
         frequency=across,
-        power=shaded(power, *power_range),
+        power=heatmap(power, *power_range),
         power_range=power_range,
-        change=shaded(waterfall.change, *change_range) if len(run.blocks) >= _FEW_BLOCKS else "",
+        change=heatmap(waterfall.change, *change_range) if len(run.blocks) >= _MIN_BLOCKS_FOR_MEDIAN else "",
         change_range=change_range,
         layers=tuple(
-            Layer(name, colours[name], veil(part, colours[name]), _share(run, name))
+            Layer(name, colours[name], overlay(part, colours[name]), _flagged_fraction(run, name))
             for name, part in waterfall.fractions.items()
             if name in colours and np.nansum(part) > 0
         ),
-        tracks=tuple(_track(run, pulse, time, across) for pulse in run.pulses[:_TRACKS]),
+        tracks=tuple(_track_path(run, pulse, time, across) for pulse in run.pulses[:_MAX_TRACKS]),
         **_bandpass(waterfall, colours),
     )
 
 
-def _seconds(run: Run, pulse: dict[str, Any]) -> float:
+def _seconds_into_run(run: Run, pulse: dict[str, Any]) -> float:
     return float(pulse["tai_ns"] - int(run.start_ns[0])) / NS
 
 
-def _dot(run: Run, rank: int, pulse: dict[str, Any], time: Axis, dm: Axis) -> Dot:
+def _candidate_dot(run: Run, rank: int, pulse: dict[str, Any], time: Axis, dm: Axis) -> Dot:
     return Dot(
-        x=float(time.percent(_seconds(run, pulse))),
+        x=float(time.percent(_seconds_into_run(run, pulse))),
         y=float(dm.percent(np.sqrt(max(pulse["dm"], 0.0)))),
         size=dot_size(pulse["snr"]),
         rank=rank + 1,
@@ -171,20 +173,20 @@ def dot_size(snr: float) -> float:
     return round(float(np.clip(3.2 * np.sqrt(snr), 8, 44)), 1)
 
 
-def _share(run: Run, name: str) -> float:
+def _flagged_fraction(run: Run, name: str) -> float:
     """Return the part of all cells of the run that the ledger books under a flagger, or as lost."""
     counts = run.cells_lost if name == "lost" else run.flagged.get(name)
     return float(counts.sum() / max(run.cells.sum(), 1)) if counts is not None else 0.0
 
 
-def _account(run: Run) -> tuple[list[Band], Axis]:
+def _flag_history(run: Run) -> tuple[list[StackedArea], Axis]:
     """Stack lost and flagged parts of the cells against time, from every block of the ledger."""
     grid = TimeGrid(run)
-    cells = np.bincount(grid.slot, run.cells, grid.slots)
+    cells = np.bincount(grid.slot_of_block, run.cells, grid.slots)
     parts = {"lost": run.cells_lost, **run.flagged}
     colours = flag_colours(run)
     shares = {
-        name: grid.spread(np.bincount(grid.slot, counts, grid.slots) / np.maximum(cells, 1), 0.0)
+        name: grid.slots_to_columns(np.bincount(grid.slot_of_block, counts, grid.slots) / np.maximum(cells, 1), 0.0)
         for name, counts in parts.items()
         if counts.sum()
     }
@@ -194,18 +196,18 @@ def _account(run: Run) -> tuple[list[Band], Axis]:
 
 
 def _stack(
-    shares: dict[str, NDArray[np.float64]], edges: NDArray[np.float64], up: Axis, colours: dict[str, str]
-) -> list[Band]:
+    shares: dict[str, NDArray[np.float64]], edges: NDArray[np.float64], y_axis: Axis, colours: dict[str, str]
+) -> list[StackedArea]:
     """Stack shares ``[bin]`` upon one another as stairs; ``edges`` are in percent of the axis."""
     across = np.repeat(edges, 2)[1:-1]
-    bands, floor = [], np.zeros(len(edges) - 1)
+    areas, lower = [], np.zeros(len(edges) - 1)
     for name, share in shares.items():
-        roof = floor + np.nan_to_num(share)
-        outline = np.concatenate([np.repeat(roof, 2), np.repeat(floor, 2)[::-1]])
-        points = path(np.concatenate([across, across[::-1]]), up.percent(outline * 100))
-        bands.append(Band(name, colours[name], points + "Z"))
-        floor = roof
-    return bands
+        upper = lower + np.nan_to_num(share)
+        outline = np.concatenate([np.repeat(upper, 2), np.repeat(lower, 2)[::-1]])
+        points = svg_path(np.concatenate([across, across[::-1]]), y_axis.percent(outline * 100))
+        areas.append(StackedArea(name, colours[name], points + "Z"))
+        lower = upper
+    return areas
 
 
 def _bandpass(waterfall: Waterfall, colours: dict[str, str]) -> dict[str, Any]:
@@ -219,9 +221,9 @@ def _bandpass(waterfall: Waterfall, colours: dict[str, str]) -> dict[str, Any]:
         mean = np.add.reduceat(np.where(good, waterfall.spectrum, 0), starts) / used
         decibel = 10 * np.log10(np.where(mean > 0, mean, np.nan))
     decibel -= np.nanmedian(decibel) if np.isfinite(decibel).any() else 0
-    low, high = limits(decibel, 0)
-    room = 0.06 * max(high - low, 1.0)
-    up = axis(low - room, high + room, "power (dB)", 4)
+    low, high = percentile_range(decibel, 0)
+    margin = 0.06 * max(high - low, 1.0)
+    y_axis = axis(low - margin, high + margin, "power (dB)", 4)
     shares = {
         name: np.add.reduceat(part, starts) / count
         for name, part in waterfall.occupancy.items()
@@ -229,19 +231,19 @@ def _bandpass(waterfall: Waterfall, colours: dict[str, str]) -> dict[str, Any]:
     }
     part = axis(0.0, 100.0, "% of cells", 4)
     return {
-        "bandpass": path((edges[:-1] + edges[1:]) / 2, up.percent(decibel)),
-        "bandpass_axis": up,
+        "bandpass": svg_path((edges[:-1] + edges[1:]) / 2, y_axis.percent(decibel)),
+        "bandpass_axis": y_axis,
         "occupancy": tuple(_stack(shares, edges, part, colours)),
         "occupancy_axis": part,
     }
 
 
-def _track(run: Run, pulse: dict[str, Any], time: Axis, across: Axis) -> str:
+def _track_path(run: Run, pulse: dict[str, Any], time: Axis, across: Axis) -> str:
     low, high = max(pulse["freq_low"], across.low, 1e-3), min(pulse["freq_high"], across.high)
     frequencies = np.linspace(low, max(high, low), _TRACK_POINTS)
     # Arrival is told at the centre of the top channel of the whole band, within half a channel of its edge.
     delays = np.array([dispersion_delay(pulse["dm"], float(mhz), across.high) for mhz in frequencies])
-    return path(time.percent(_seconds(run, pulse) + delays), across.percent(frequencies))
+    return svg_path(time.percent(_seconds_into_run(run, pulse) + delays), across.percent(frequencies))
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,26 +265,28 @@ class PulseCharts:
     unused_percent: float
 
 
-def pulse_charts(diagnostic: Diagnostic) -> PulseCharts:
+def pulse_charts(diagnostic: PulseDiagnostic) -> PulseCharts:
     """Draw the picture of a pulse."""
     times = diagnostic.times_ms
     half = (times[1] - times[0]) / 2 if len(times) > 1 else 0.5
     time = axis(float(times[0] - half), float(times[-1] + half), "time (ms)")
     frequency = axis(*diagnostic.band_mhz, "frequency (MHz)")
-    profile_axis = _around(diagnostic.profile, "S/N")
-    spectrum_axis = _around(diagnostic.spectrum, "S/N", 2)
+    profile_axis = _padded_axis(diagnostic.profile, "S/N")
+    spectrum_axis = _padded_axis(diagnostic.spectrum, "S/N", 2)
     trials = diagnostic.trial_dm
     dm = axis(float(trials[0]), float(trials[-1]), "DM (pc cm⁻³)") if len(trials) else axis(0, 1, "DM (pc cm⁻³)")
     return PulseCharts(
         time=time,
         frequency=frequency,
-        profile=path(time.percent(times), profile_axis.percent(diagnostic.profile)),
+        profile=svg_path(time.percent(times), profile_axis.percent(diagnostic.profile)),
         profile_axis=profile_axis,
-        dynamic=shaded(diagnostic.dynamic, -1.5, max(limits(diagnostic.dynamic, 0.5)[1], 4.0)),
-        spectrum=path(spectrum_axis.percent(diagnostic.spectrum), frequency.percent(diagnostic.frequencies_mhz)),
+        dynamic=heatmap(diagnostic.dynamic, -1.5, max(percentile_range(diagnostic.dynamic, 0.5)[1], 4.0)),
+        spectrum=svg_path(spectrum_axis.percent(diagnostic.spectrum), frequency.percent(diagnostic.frequencies_mhz)),
         spectrum_axis=spectrum_axis,
-        unused=veil(diagnostic.unused[:, None], COLOURS[1]),
-        bow_tie=shaded(diagnostic.bow_tie, 0.0, max(limits(diagnostic.bow_tie, 0)[1], 1.0)) if len(trials) else "",
+        unused=overlay(diagnostic.unused[:, None], FLAGGER_COLOURS[1]),
+        bow_tie=heatmap(diagnostic.bow_tie, 0.0, max(percentile_range(diagnostic.bow_tie, 0)[1], 1.0))
+        if len(trials)
+        else "",
         dm=dm,
         dm_percent=float(dm.percent(diagnostic.dm)),
         snr=diagnostic.snr,
@@ -290,7 +294,7 @@ def pulse_charts(diagnostic: Diagnostic) -> PulseCharts:
     )
 
 
-def _around(values: NDArray[Any], name: str, marks: int = 3) -> Axis:
-    low, high = limits(values, 0)
-    room = 0.08 * max(high - low, 1.0)
-    return axis(low - room, high + room, name, marks)
+def _padded_axis(values: NDArray[Any], name: str, n_ticks: int = 3) -> Axis:
+    low, high = percentile_range(values, 0)
+    margin = 0.08 * max(high - low, 1.0)
+    return axis(low - margin, high + margin, name, n_ticks)

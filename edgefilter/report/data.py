@@ -24,15 +24,15 @@ from edgefilter.store.reader import StoreReader
 RUN_KEYS = ("node", "stream", "config")
 RUNS_SHOWN = 8
 """Most runs on one page, the newest; more would make it unreadable."""
-POINTS_SHOWN = 2000
+CANDIDATES_SHOWN = 2000
 """Most candidates of a run on the page, the strongest."""
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_PULSES = (*RUN_KEYS, "block", *(field.name for field in fields(PulseRow)))
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_PULSE_COLUMNS = (*RUN_KEYS, "block", *(field.name for field in fields(PulseRow)))
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class BalanceTerm:
     """One term of a balance: its name, its count, what it means."""
 
     name: str
@@ -45,7 +45,7 @@ class Balance:
     """A whole and the parts that it must be the sum of, to the last one."""
 
     whole: int
-    parts: tuple[Part, ...]
+    parts: tuple[BalanceTerm, ...]
 
     @property
     def missing(self) -> int:
@@ -84,7 +84,7 @@ class Run:
     candidates
         How many there are.
     pulses
-        Candidates as rows of the table ``pulses``, strongest first, at most :data:`POINTS_SHOWN`.
+        Candidates as rows of the table ``pulses``, strongest first, at most :data:`CANDIDATES_SHOWN`.
     """
 
     node: str
@@ -125,8 +125,8 @@ class Run:
         return Balance(
             self.bytes_in,
             (
-                Part("forwarded", forwarded, "bytes of the products, the ledger aside"),
-                Part("left behind", self.bytes_in - forwarded, "reduced away at the telescope"),
+                BalanceTerm("forwarded", forwarded, "bytes of the products, the ledger aside"),
+                BalanceTerm("left behind", self.bytes_in - forwarded, "reduced away at the telescope"),
             ),
         )
 
@@ -164,28 +164,31 @@ def read_runs(reader: StoreReader, since: str | None = None) -> tuple[list[Run],
     StoreError
         If the store has no ledger for that time, or is damaged.
     """
-    limit = None if since is None else _since(since)
+    limit = None if since is None else _parse_since(since)
     # In one piece: a table of as many pieces as there were files makes every step below slow.
     ledger = reader.table("ledger", _ledger_columns()).combine_chunks()
     if ledger.num_rows and limit is not None:
         starts = ledger.column("tai_ns")
-        newest = int(pc.max(pc.add(starts, _nanoseconds(ledger))).as_py())
+        newest = int(pc.max(pc.add(starts, _duration_ns(ledger))).as_py())
         ledger = ledger.filter(pc.greater_equal(starts, limit if limit >= 0 else newest + limit))
     if not ledger.num_rows:
         raise StoreError(f"store {reader.location}: holds no blocks{f' since {since}' if since else ''}")
-    pulses = reader.table("pulses", _PULSES).combine_chunks()
+    pulses = reader.table("pulses", _PULSE_COLUMNS).combine_chunks()
     headers, settings = reader.streams(), reader.configs()
     keys = [tuple(row.values()) for row in ledger.select(RUN_KEYS).group_by(RUN_KEYS).aggregate([]).to_pylist()]
-    runs = [_run(key, _of(ledger, key), _of(pulses, key), headers.get(key[1]), settings.get(key[2])) for key in keys]
+    runs = [
+        _build_run(key, _rows_of_run(ledger, key), _rows_of_run(pulses, key), headers.get(key[1]), settings.get(key[2]))
+        for key in keys
+    ]
     runs.sort(key=lambda run: int(run.start_ns[0]))
     return runs[-RUNS_SHOWN:], max(0, len(runs) - RUNS_SHOWN)
 
 
-def _since(text: str) -> int:
+def _parse_since(text: str) -> int:
     """Return TAI in ns, or, negative, how far before the newest block's end."""
     length = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)([smhd])", text)
     if length:
-        return -round(float(length[1]) * _UNITS[length[2]] * NS)
+        return -round(float(length[1]) * _UNIT_SECONDS[length[2]] * NS)
     try:
         return tai_ns_from_iso(text.removesuffix("Z"))
     except ValueError:
@@ -201,20 +204,20 @@ def _ledger_columns() -> list[str]:
     return ["node", *(name for name in LEDGER.names if name not in left_out)]
 
 
-def _of(table: pa.Table, key: tuple[str, ...]) -> pa.Table:
+def _rows_of_run(table: pa.Table, key: tuple[str, ...]) -> pa.Table:
     for name, value in zip(RUN_KEYS, key, strict=True):
         table = table.filter(pc.equal(table.column(name), value))
     return table
 
 
-def _nanoseconds(ledger: pa.Table) -> pa.ChunkedArray:
+def _duration_ns(ledger: pa.Table) -> pa.ChunkedArray:
     return pc.cast(pc.round(pc.multiply(ledger.column("seconds"), float(NS))), pa.int64())
 
 
-def _run(
+def _build_run(
     key: tuple[str, ...], ledger: pa.Table, pulses: pa.Table, header: Stream | None, settings: dict[str, Any] | None
 ) -> Run:
-    ledger = ledger.append_column("stop_ns", pc.add(ledger.column("tai_ns"), _nanoseconds(ledger)))
+    ledger = ledger.append_column("stop_ns", pc.add(ledger.column("tai_ns"), _duration_ns(ledger)))
     ledger = ledger.sort_by("block")
 
     def numbers(name: str) -> NDArray[np.int64]:
@@ -222,10 +225,12 @@ def _run(
         values: NDArray[np.int64] = ledger.column(name).fill_null(0).to_numpy().astype(np.int64)
         return values
 
-    def part(column: str, name: str) -> Part:
-        return Part(name, int(numbers(column).sum()), ledger.schema.field(column).metadata[b"description"].decode())
+    def part(column: str, name: str) -> BalanceTerm:
+        return BalanceTerm(
+            name, int(numbers(column).sum()), ledger.schema.field(column).metadata[b"description"].decode()
+        )
 
-    def named(prefix: str) -> dict[str, str]:
+    def columns_with_prefix(prefix: str) -> dict[str, str]:
         return {name: name.removeprefix(prefix) for name in ledger.column_names if name.startswith(prefix)}
 
     blocks, starts, stops = numbers("block"), numbers("tai_ns"), numbers("stop_ns")
@@ -248,16 +253,16 @@ def _run(
         stop_ns=stops,
         cells=numbers("cells"),
         cells_lost=numbers("cells_lost"),
-        flagged={name: numbers(column) for column, name in named("flagged_").items()},
+        flagged={name: numbers(column) for column, name in columns_with_prefix("flagged_").items()},
         samples_balance=_balance(
             numbers("samples_expected"),
             part("samples_received", "received"),
-            *(part(column, f"lost: {name}") for column, name in named("lost_").items()),
+            *(part(column, f"lost: {name}") for column, name in columns_with_prefix("lost_").items()),
         ),
         cells_balance=_balance(
             numbers("cells"),
             part("cells_lost", "lost"),
-            *(part(column, f"flagged: {name}") for column, name in named("flagged_").items()),
+            *(part(column, f"flagged: {name}") for column, name in columns_with_prefix("flagged_").items()),
             part("cells_discarded", "discarded"),
             part("cells_kept", "kept"),
         ),
@@ -265,20 +270,20 @@ def _run(
         bytes_out=int(numbers("bytes_out").sum()),
         overflow=int(numbers("candidates_overflow").sum()),
         candidates=pulses.num_rows,
-        pulses=pulses.slice(0, POINTS_SHOWN).to_pylist(),
+        pulses=pulses.slice(0, CANDIDATES_SHOWN).to_pylist(),
     )
 
 
-def _balance(whole: NDArray[np.int64], *parts: Part) -> Balance:
+def _balance(whole: NDArray[np.int64], *parts: BalanceTerm) -> Balance:
     return Balance(int(whole.sum()), parts)
 
 
 def strongest(runs: Sequence[Run], count: int) -> list[tuple[int, int]]:
     """Return the strongest candidates that have a cut-out, as pairs of numbers of a run and of its candidate."""
-    kept = [
+    with_cutout = [
         (pulse["snr"], at, rank)
         for at, run in enumerate(runs)
         for rank, pulse in enumerate(run.pulses)
         if pulse["cutout"]
     ]
-    return [(at, rank) for _, at, rank in sorted(kept, key=lambda item: (-item[0], item[1], item[2]))[:count]]
+    return [(at, rank) for _, at, rank in sorted(with_cutout, key=lambda item: (-item[0], item[1], item[2]))[:count]]

@@ -14,21 +14,29 @@ from edgefilter.core.errors import EdgefilterError
 from edgefilter.core.version import __version__
 from edgefilter.products.cutout import Cutout
 from edgefilter.products.tables import PulseRow
-from edgefilter.report.charts import LOST, PulseCharts, RunCharts, dot_size, flag_colours, pulse_charts, run_charts
+from edgefilter.report.charts import (
+    LOST_COLOUR,
+    PulseCharts,
+    RunCharts,
+    dot_size,
+    flag_colours,
+    pulse_charts,
+    run_charts,
+)
 from edgefilter.report.data import Balance, Run, read_runs, strongest
 from edgefilter.report.waterfall import Waterfall, read_waterfalls
 from edgefilter.store.reader import StoreReader
 
-BEST = 12
+DIAGNOSTICS_SHOWN = 12
 """Candidates whose diagnostic is shown unless told otherwise."""
 ROWS_SHOWN = 500
 """Most rows of the table of candidates of a run."""
 
-_KEPT, _DISCARDED, _RECEIVED = "#009E73", "#8FB3CC", "#0072B2"
+_KEPT_COLOUR, _DISCARDED_COLOUR, _RECEIVED_COLOUR = "#009E73", "#8FB3CC", "#0072B2"
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class BarSegment:
     """A part of a bar: name, colour, count, share of the whole in percent, meaning."""
 
     name: str
@@ -39,7 +47,7 @@ class Segment:
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
+class CandidateDetail:
     """A candidate with its diagnostic: the row of the table, its rank in its run, the drawing."""
 
     rank: int
@@ -49,20 +57,20 @@ class Shown:
 
 
 @dataclass(frozen=True, eq=False)
-class Section:
+class RunSection:
     """A run as the page shows it."""
 
     anchor: str
     run: Run
     waterfall: Waterfall | None
     charts: RunCharts
-    best: list[Shown]
-    samples: list[Segment]
-    cells: list[Segment]
-    bytes: list[Segment]
+    best: list[CandidateDetail]
+    samples: list[BarSegment]
+    cells: list[BarSegment]
+    bytes: list[BarSegment]
 
 
-def write_report(reader: StoreReader, out: str | Path, since: str | None = None, best: int = BEST) -> Path:
+def write_report(reader: StoreReader, out: str | Path, since: str | None = None, best: int = DIAGNOSTICS_SHOWN) -> Path:
     """Write the report of a store.
 
     Parameters
@@ -104,7 +112,7 @@ def write_report(reader: StoreReader, out: str | Path, since: str | None = None,
     return target
 
 
-def render(reader: StoreReader, since: str | None = None, best: int = BEST) -> str:
+def render(reader: StoreReader, since: str | None = None, best: int = DIAGNOSTICS_SHOWN) -> str:
     """Return the page as text; see :func:`write_report`."""
     runs, left_out = read_runs(reader, since)
     waterfalls = read_waterfalls(reader, runs)
@@ -114,8 +122,8 @@ def render(reader: StoreReader, since: str | None = None, best: int = BEST) -> s
         row = PulseRow(**{field.name: pulse[field.name] for field in fields(PulseRow)})
         cutouts[at][rank] = reader.cutout(row.cutout).around(row)
     sections = [
-        _section(number, run, waterfall, mine)
-        for number, (run, waterfall, mine) in enumerate(zip(runs, waterfalls, cutouts, strict=True))
+        _section(number, run, waterfall, run_cutouts)
+        for number, (run, waterfall, run_cutouts) in enumerate(zip(runs, waterfalls, cutouts, strict=True))
     ]
     page = Environment(
         loader=PackageLoader("edgefilter.report", "templates"),
@@ -124,7 +132,7 @@ def render(reader: StoreReader, since: str | None = None, best: int = BEST) -> s
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page.filters.update(count=_count, utc=_utc)
+    page.filters.update(count=_format_count, utc=_format_utc)
     return page.get_template("report.html.j2").render(
         sections=sections,
         left_out=left_out,
@@ -137,15 +145,15 @@ def render(reader: StoreReader, since: str | None = None, best: int = BEST) -> s
     )
 
 
-def _section(number: int, run: Run, waterfall: Waterfall | None, cutouts: dict[int, Cutout]) -> Section:
+def _section(number: int, run: Run, waterfall: Waterfall | None, cutouts: dict[int, Cutout]) -> RunSection:
     diagnostics = {rank: diagnose(cutout) for rank, cutout in cutouts.items()}
-    return Section(
+    return RunSection(
         anchor=f"run{number + 1}",
         run=run,
         waterfall=waterfall,
         charts=run_charts(run, waterfall),
         best=[
-            Shown(rank + 1, run.pulses[rank], pulse_charts(diagnostic), len(diagnostic.frequencies_mhz))
+            CandidateDetail(rank + 1, run.pulses[rank], pulse_charts(diagnostic), len(diagnostic.frequencies_mhz))
             for rank, diagnostic in sorted(diagnostics.items())
         ],
         samples=_segments(run, run.samples_balance),
@@ -154,19 +162,19 @@ def _section(number: int, run: Run, waterfall: Waterfall | None, cutouts: dict[i
     )
 
 
-def _segments(run: Run, balance: Balance) -> list[Segment]:
+def _segments(run: Run, balance: Balance) -> list[BarSegment]:
     fixed = {
-        "received": _RECEIVED,
-        "kept": _KEPT,
-        "discarded": _DISCARDED,
-        "forwarded": _KEPT,
-        "left behind": _DISCARDED,
+        "received": _RECEIVED_COLOUR,
+        "kept": _KEPT_COLOUR,
+        "discarded": _DISCARDED_COLOUR,
+        "forwarded": _KEPT_COLOUR,
+        "left behind": _DISCARDED_COLOUR,
     }
     flagged = {f"flagged: {name}": colour for name, colour in flag_colours(run).items()}
     return [
-        Segment(
+        BarSegment(
             part.name,
-            (fixed | flagged).get(part.name, LOST),
+            (fixed | flagged).get(part.name, LOST_COLOUR),
             part.count,
             100 * part.count / max(balance.whole, 1),
             part.meaning,
@@ -175,10 +183,10 @@ def _segments(run: Run, balance: Balance) -> list[Segment]:
     ]
 
 
-def _count(number: int) -> str:
+def _format_count(number: int) -> str:
     """Show an exact count with narrow spaces, which do not break, between thousands."""
     return f"{number:,}".replace(",", "\u202f")
 
 
-def _utc(instant_tai_ns: int, digits: int = 3) -> str:
+def _format_utc(instant_tai_ns: int, digits: int = 3) -> str:
     return utc_iso(instant_tai_ns).replace("T", " ")[: 20 + digits if digits else 19]

@@ -18,7 +18,7 @@ from PIL import Image
 SHADES = 64
 """Shades of a picture: more cannot be told apart and would not compress."""
 
-_DM_MARKS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
+_DM_TICKS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,13 @@ class Axis:
         return (np.asarray(values, np.float64) - self.low) / span * 100
 
 
-def axis(low: float, high: float, name: str, marks: int = 5) -> Axis:
+def axis(low: float, high: float, name: str, n_ticks: int = 5) -> Axis:
     """Make a linear axis with about so many marks at round numbers."""
-    places = [float(place) for place in MaxNLocator(marks, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)]
-    step = places[1] - places[0] if len(places) > 1 else 1.0
+    positions = [float(position) for position in MaxNLocator(n_ticks, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)]
+    step = positions[1] - positions[0] if len(positions) > 1 else 1.0
     digits = next(count for count in range(16) if abs(round(step, count) - step) < 1e-6 * step)
     span = high - low or 1.0
-    inside = [place for place in places if low - 1e-9 * span <= place <= high + 1e-9 * span]
+    inside = [position for position in positions if low - 1e-9 * span <= position <= high + 1e-9 * span]
     return Axis(
         low, high, tuple(Tick((at - low) / span * 100, f"{at:.{digits}f}".replace("-", "−")) for at in inside), name
     )
@@ -60,14 +60,14 @@ def dm_axis(high: float) -> Axis:
     """Make an axis of the square root of the dispersion measure, which gives low ones room; ends are square roots."""
     top = float(np.sqrt(max(high, 1.0)))
     ticks: list[Tick] = []
-    for mark in _DM_MARKS:
+    for mark in _DM_TICKS:
         at = float(np.sqrt(mark)) / top * 100
         if at <= 100 and (not ticks or at - ticks[-1].at > 9):
             ticks.append(Tick(at, str(mark)))
     return Axis(0.0, top, tuple(ticks), "DM (pc cm⁻³)")
 
 
-def shaded(values: NDArray[Any], low: float, high: float, colours: str = "viridis") -> str:
+def heatmap(values: NDArray[Any], low: float, high: float, colours: str = "viridis") -> str:
     """Draw an array ``[row, column]``, row 0 at the bottom, as a PNG in a ``data:`` URL; NaN is transparent.
 
     Parameters
@@ -83,11 +83,11 @@ def shaded(values: NDArray[Any], low: float, high: float, colours: str = "viridi
     scaled = np.where(good, (values - low) / ((high - low) or 1.0), 0.0)
     shade = np.clip(np.rint(scaled * (SHADES - 1)), 0, SHADES - 1).astype(np.uint8)
     palette = np.rint(np.asarray(colormaps[colours](np.linspace(0, 1, SHADES)))[:, :3] * 255).astype(np.uint8)
-    with_none = np.concatenate([palette, [[0, 0, 0]]]).astype(np.uint8)
-    return _png(np.where(good, shade, SHADES).astype(np.uint8), with_none, [255] * SHADES + [0])
+    palette_with_nan = np.concatenate([palette, [[0, 0, 0]]]).astype(np.uint8)
+    return _png(np.where(good, shade, SHADES).astype(np.uint8), palette_with_nan, [255] * SHADES + [0])
 
 
-def veil(fractions: NDArray[Any], colour: str) -> str:
+def overlay(fractions: NDArray[Any], colour: str) -> str:
     """Draw fractions 0 to 1 ``[row, column]``, row 0 at the bottom, as one colour of that opacity.
 
     Any fraction above 0 is visible: what was taken away must not hide in rounding.
@@ -107,7 +107,7 @@ def _png(shade: NDArray[np.uint8], palette: NDArray[np.uint8], opacity: Sequence
     return f"data:image/png;base64,{base64.b64encode(memory.getvalue()).decode()}"
 
 
-def path(x: Any, y: Any) -> str:
+def svg_path(x: Any, y: Any) -> str:
     """Write an SVG path through percents of the axes; y grows upwards, what is not finite leaves a gap."""
     words, pen = [], "M"
     for across, up in zip(np.asarray(x).tolist(), np.asarray(y).tolist(), strict=True):
@@ -119,7 +119,7 @@ def path(x: Any, y: Any) -> str:
     return "".join(words)
 
 
-def limits(values: NDArray[Any], percent: float = 1.0) -> tuple[float, float]:
+def percentile_range(values: NDArray[Any], percent: float = 1.0) -> tuple[float, float]:
     """Range of the values without the outermost percents on both sides; 0 to 1 if there are none."""
     good = values[np.isfinite(values)]
     if not len(good):

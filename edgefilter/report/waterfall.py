@@ -13,7 +13,7 @@ from edgefilter.store.reader import StoreReader
 
 COLUMNS = 1024
 """Columns of a waterfall."""
-CHANNELS = 256
+MAX_ROWS = 256
 """Most rows of a waterfall; neighbouring channels share one."""
 BLOCKS_READ = 2048
 """Most blocks of a run whose spectra and flags are read, evenly spaced."""
@@ -76,23 +76,23 @@ class TimeGrid:
         self.edges_percent = np.linspace(0, 100, columns + 1)
         self._slot: NDArray[np.int64]
         if len(run.blocks) <= columns:
-            self.slot = np.arange(len(run.blocks))
+            self.slot_of_block = np.arange(len(run.blocks))
             self.slots = len(run.blocks)
             middle = (edges[:-1] + edges[1:]) // 2
             at = np.searchsorted(run.start_ns, middle, side="right") - 1
             self._slot = np.where(middle < run.stop_ns[at], at, -1)
         else:
             middle = (run.start_ns + run.stop_ns) // 2
-            self.slot = np.clip(np.searchsorted(edges, middle, side="right") - 1, 0, columns - 1)
+            self.slot_of_block = np.clip(np.searchsorted(edges, middle, side="right") - 1, 0, columns - 1)
             self.slots = columns
             self._slot = np.arange(columns)
 
-    def spread(self, sums: NDArray[np.float64], none: float) -> NDArray[np.float64]:
-        """Turn values ``[…, slot]`` into ``[…, column]``; ``none`` where no block was."""
-        return np.where(self._slot >= 0, sums[..., np.maximum(self._slot, 0)], none)
+    def slots_to_columns(self, sums: NDArray[np.float64], fill: float) -> NDArray[np.float64]:
+        """Turn values ``[…, slot_of_block]`` into ``[…, column]``; ``fill`` where no block was."""
+        return np.where(self._slot >= 0, sums[..., np.maximum(self._slot, 0)], fill)
 
 
-class _Sums:
+class _WaterfallBuilder:
     """Adds blocks up to a waterfall."""
 
     def __init__(self, run: Run, blocks: NDArray[np.int64], frequencies_mhz: NDArray[np.float64]) -> None:
@@ -100,17 +100,17 @@ class _Sums:
         self._frequencies = frequencies_mhz[self._order]
         self._grid = TimeGrid(run)
         wanted = np.isin(run.blocks, blocks)
-        self._slot = dict(zip(run.blocks[wanted].tolist(), self._grid.slot[wanted].tolist(), strict=True))
+        self._slot = dict(zip(run.blocks[wanted].tolist(), self._grid.slot_of_block[wanted].tolist(), strict=True))
         channels = len(frequencies_mhz)
-        self._row = np.arange(channels) * min(CHANNELS, channels) // channels
+        self._row = np.arange(channels) * min(MAX_ROWS, channels) // channels
         self._shape = (int(self._row[-1]) + 1, self._grid.slots)
         self._blocks = 0
         self._spectrum = np.zeros((2, channels))
         self._power = np.zeros((2, *self._shape))
-        self._booked: dict[str, NDArray[np.float64]] = {}
+        self._first_flagged: dict[str, NDArray[np.float64]] = {}
         self._fractions: dict[str, NDArray[np.float64]] = {}
         self._cells = np.zeros(channels)
-        self._all = np.zeros(self._shape)
+        self._total_cells = np.zeros(self._shape)
 
     def add_spectrum(self, block: int, power: NDArray[np.float32], cells: NDArray[np.int64]) -> None:
         if block not in self._slot:
@@ -120,23 +120,23 @@ class _Sums:
         self._blocks += 1
         self._spectrum += both
         for plane, sums in zip(self._power, both, strict=True):
-            plane[:, self._slot[block]] += self._fold(sums)
+            plane[:, self._slot[block]] += self._bin_channels(sums)
         self._add_cells(block, good)
 
     def add_flags(self, block: int, flagger: str, first: NDArray[np.int64]) -> None:
         if block not in self._slot:
             return
-        booked = first[self._order].astype(np.float64)
-        self._booked[flagger] = self._booked.get(flagger, 0) + booked
+        first_flagged = first[self._order].astype(np.float64)
+        self._first_flagged[flagger] = self._first_flagged.get(flagger, 0) + first_flagged
         plane = self._fractions.setdefault(flagger, np.zeros(self._shape))
-        plane[:, self._slot[block]] += self._fold(booked)
-        self._add_cells(block, booked)
+        plane[:, self._slot[block]] += self._bin_channels(first_flagged)
+        self._add_cells(block, first_flagged)
 
     def _add_cells(self, block: int, cells: NDArray[np.float64]) -> None:
         self._cells += cells
-        self._all[:, self._slot[block]] += self._fold(cells)
+        self._total_cells[:, self._slot[block]] += self._bin_channels(cells)
 
-    def _fold(self, channels: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _bin_channels(self, channels: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(np.bincount(self._row, channels, self._shape[0]), np.float64)
 
     def waterfall(self) -> Waterfall:
@@ -144,10 +144,10 @@ class _Sums:
             return Waterfall(
                 frequencies_mhz=self._frequencies,
                 spectrum=self._spectrum[0] / self._spectrum[1],
-                occupancy={name: booked / self._cells for name, booked in self._booked.items()},
-                power=self._grid.spread(self._power[0] / self._power[1], np.nan).astype(np.float32),
+                occupancy={name: first_flagged / self._cells for name, first_flagged in self._first_flagged.items()},
+                power=self._grid.slots_to_columns(self._power[0] / self._power[1], np.nan).astype(np.float32),
                 fractions={
-                    name: self._grid.spread(sums / self._all, 0.0).astype(np.float32)
+                    name: self._grid.slots_to_columns(sums / self._total_cells, 0.0).astype(np.float32)
                     for name, sums in self._fractions.items()
                 },
                 blocks_read=self._blocks,
@@ -162,7 +162,7 @@ def read_waterfalls(reader: StoreReader, runs: Sequence[Run]) -> list[Waterfall 
     list
         One for each run; None for a run without spectra.
     """
-    chosen = [_spaced(run.blocks) for run in runs]
+    chosen = [_evenly_spaced(run.blocks) for run in runs]
     # Any block of a run tells its frequencies; of those that a full spool dropped, the next one may be there.
     some = {int(blocks[at]) for blocks in chosen for at in (0, len(blocks) // 2, -1)}
     heads = reader.table("spectra", [*RUN_KEYS, "frequencies"], blocks=some)
@@ -170,37 +170,37 @@ def read_waterfalls(reader: StoreReader, runs: Sequence[Run]) -> list[Waterfall 
         tuple(row[key] for key in RUN_KEYS): np.array(row["frequencies"], np.float64) for row in heads.to_pylist()
     }
     sums = {
-        run.key: _Sums(run, blocks, frequencies[run.key])
+        run.key: _WaterfallBuilder(run, blocks, frequencies[run.key])
         for run, blocks in zip(runs, chosen, strict=True)
         if run.key in frequencies
     }
-    widest = max((len(row) for row in frequencies.values()), default=1)
-    for blocks in _portions(np.unique(np.concatenate(chosen)), max(1, _READ_BYTES // (widest * 8 * 8))):
+    max_channels = max((len(row) for row in frequencies.values()), default=1)
+    for blocks in _block_groups(np.unique(np.concatenate(chosen)), max(1, _READ_BYTES // (max_channels * 8 * 8))):
         spectra = reader.table("spectra", [*RUN_KEYS, "block", "stokes", "power", "cells"], blocks=blocks)
-        for key, row in _rows(spectra, ("block", "stokes", "power", "cells")):
+        for key, row in _iter_rows(spectra, ("block", "stokes", "power", "cells")):
             if key in sums and row[1] == "I":
                 sums[key].add_spectrum(row[0], row[2], row[3])
         flags = reader.table("flags", [*RUN_KEYS, "block", "flagger", "first"], blocks=blocks)
-        for key, row in _rows(flags, ("block", "flagger", "first")):
+        for key, row in _iter_rows(flags, ("block", "flagger", "first")):
             if key in sums:
                 sums[key].add_flags(*row)
     return [sums[run.key].waterfall() if run.key in sums else None for run in runs]
 
 
-def _spaced(blocks: NDArray[np.int64]) -> NDArray[np.int64]:
+def _evenly_spaced(blocks: NDArray[np.int64]) -> NDArray[np.int64]:
     if len(blocks) <= BLOCKS_READ:
         return blocks
     return blocks[np.linspace(0, len(blocks) - 1, BLOCKS_READ).round().astype(np.int64)]
 
 
-def _portions(blocks: NDArray[np.int64], span: int) -> Iterator[set[int]]:
+def _block_groups(blocks: NDArray[np.int64], span: int) -> Iterator[set[int]]:
     """Divide blocks by their numbers: a file that holds many blocks may be held whole, whatever is wanted of it."""
     portion = (blocks - blocks[0]) // span
     for number in np.unique(portion):
         yield set(blocks[portion == number].tolist())
 
 
-def _rows(table: pa.Table, columns: Sequence[str]) -> Iterator[tuple[tuple[str, ...], list[Any]]]:
+def _iter_rows(table: pa.Table, columns: Sequence[str]) -> Iterator[tuple[tuple[str, ...], list[Any]]]:
     """Give each row's run and values; lists as arrays, without copying them."""
     for batch in table.to_batches():
         keys = zip(*(batch.column(name).to_pylist() for name in RUN_KEYS), strict=True)

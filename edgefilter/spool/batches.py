@@ -14,11 +14,11 @@ from edgefilter.spool.manifest import Entry
 _MERGED_BYTES = 64 << 20
 """Most bytes of pieces in one object: what a node may need to hold of it in memory."""
 
-Key = tuple[str, str, str, str, int]
+GroupKey = tuple[str, str, str, str, int]
 
 
 @dataclass(slots=True)
-class Batches:
+class BatchPlanner:
     """Tells ripe groups.
 
     Parameters
@@ -31,48 +31,48 @@ class Batches:
 
     blocks: int
     seconds: float
-    _since: dict[Key, float] = field(default_factory=dict)
-    _reached: dict[str, int] = field(default_factory=dict)
+    _first_seen: dict[GroupKey, float] = field(default_factory=dict)
+    _newest_group: dict[str, int] = field(default_factory=dict)
 
-    def ripe(self, pieces: Iterable[Entry], now: float, everything: bool = False) -> list[list[Entry]]:
+    def due(self, entries: Iterable[Entry], now: float, flush: bool = False) -> list[list[Entry]]:
         """Return the groups that are to be sealed now.
 
         A group is ripe when a later block of its stream has come (a stream's blocks come in order), when it was first
-        seen ``seconds`` ago, or when ``everything`` is to go.
+        seen ``seconds`` ago, or when ``flush`` is to go.
 
         Parameters
         ----------
-        pieces
+        entries
             All that may be merged.
         now
             Seconds of a clock that never jumps.
         """
-        groups: dict[Key, list[Entry]] = {}
-        for piece in pieces:
-            name = parse(piece.name)
+        groups: dict[GroupKey, list[Entry]] = {}
+        for entry in entries:
+            name = parse(entry.name)
             group = name.block // self.blocks
-            groups.setdefault((name.folder, name.node, name.date, name.stream, group), []).append(piece)
-            self._reached[name.stream] = max(self._reached.get(name.stream, 0), group)
-        self._since = {key: self._since.get(key, now) for key in groups}
+            groups.setdefault((name.folder, name.node, name.date, name.stream, group), []).append(entry)
+            self._newest_group[name.stream] = max(self._newest_group.get(name.stream, 0), group)
+        self._first_seen = {key: self._first_seen.get(key, now) for key in groups}
         return [
-            part
+            batch
             for key, found in groups.items()
-            if everything
+            if flush
             or self.blocks == 1
-            or key[4] < self._reached[key[3]]
-            or now - self._since[key] >= self.seconds
-            for part in _parts(found)
+            or key[4] < self._newest_group[key[3]]
+            or now - self._first_seen[key] >= self.seconds
+            for batch in _split_by_size(found)
         ]
 
 
-def _parts(pieces: list[Entry]) -> Iterator[list[Entry]]:
+def _split_by_size(entries: list[Entry]) -> Iterator[list[Entry]]:
     """Cut a group into parts that fit into memory."""
-    part: list[Entry] = []
+    batch: list[Entry] = []
     size = 0
-    for piece in sorted(pieces, key=lambda piece: piece.name):
-        if part and size + piece.size > _MERGED_BYTES:
-            yield part
-            part, size = [], 0
-        part.append(piece)
-        size += piece.size
-    yield part
+    for entry in sorted(entries, key=lambda entry: entry.name):
+        if batch and size + entry.size > _MERGED_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(entry)
+        size += entry.size
+    yield batch

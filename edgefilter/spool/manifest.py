@@ -15,7 +15,7 @@ from edgefilter.core.errors import SpoolError
 
 _VERSION = 1
 _BUSY_SECONDS = 60.0
-_LOG_PAGES = 256  # a log of 1 MiB: what it takes of a small disk is not there for products
+_WAL_PAGES = 256  # a log of 1 MiB: what it takes of a small disk is not there for products
 _FSYNC_FAILED = (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC)
 
 _SCHEMA = """
@@ -135,7 +135,7 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
+class PayloadTotals:
     """Payloads of one priority: their number and bytes."""
 
     files: int = 0
@@ -191,7 +191,7 @@ class Manifest:
         self._db.execute("PRAGMA synchronous = FULL")
         if self._create:
             self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+        self._db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version == 0 and self._create:
             self._db.executescript(f"BEGIN EXCLUSIVE; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
@@ -213,7 +213,7 @@ class Manifest:
             if code == sqlite3.SQLITE_FULL:
                 raise DiskFullError from None
             if code in _FSYNC_FAILED:
-                self._renew()
+                self._reopen()
             raise SpoolError(f"spool {self._path.parent}: {error}") from None
 
     def _rollback(self) -> None:
@@ -223,7 +223,7 @@ class Manifest:
             self._db.close()
             self._connect()
 
-    def _renew(self) -> None:
+    def _reopen(self) -> None:
         self._db.close()
         self._connect()
         try:
@@ -234,7 +234,7 @@ class Manifest:
         if busy:
             raise SpoolError(f"spool {self._path.parent}: the disk does not keep what is written")
 
-    def _change(self, work: Callable[[], Result]) -> Result:
+    def _transaction(self, work: Callable[[], Result]) -> Result:
         def whole() -> Result:
             self._db.execute("BEGIN IMMEDIATE")
             result = work()
@@ -285,9 +285,9 @@ class Manifest:
             )
             return True
 
-        return self._change(work)
+        return self._transaction(work)
 
-    def replace(self, gone: Sequence[Entry], come: Entry) -> None:
+    def replace(self, removed: Sequence[Entry], added: Entry) -> None:
         """Put one payload in the place of others, all of which must still be there.
 
         Raises
@@ -297,29 +297,29 @@ class Manifest:
         """
 
         def work() -> None:
-            if self._delete([entry.name for entry in gone]) != len(gone):
+            if self._delete([entry.name for entry in removed]) != len(removed):
                 raise SpoolError(f"spool {self._path.parent}: what was to be merged has changed meanwhile")
-            self._insert([come])
+            self._insert([added])
 
-        self._change(work)
+        self._transaction(work)
 
-    def bury(self, ids: Sequence[int], come: Sequence[Entry] = ()) -> None:
+    def purge_dropped(self, ids: Sequence[int], added: Sequence[Entry] = ()) -> None:
         """Put a payload, or none, in the place of the names of what was dropped."""
 
         def work() -> None:
             self._db.executemany("DELETE FROM dropped WHERE id = ?", [(number,) for number in ids])
-            self._insert(come)
+            self._insert(added)
 
-        self._change(work)
+        self._transaction(work)
 
-    def deliver(self, names: Sequence[str]) -> None:
+    def remove_delivered(self, names: Sequence[str]) -> None:
         """Remove rows of what has arrived, and any note that it was dropped while it was on its way."""
 
         def work() -> None:
             self._delete(names)
             self._db.executemany("DELETE FROM dropped WHERE name = ?", [(name,) for name in names])
 
-        self._change(work)
+        self._transaction(work)
 
     def drop(self, names: Sequence[str], reason: str) -> None:
         """Remove rows and note that their products are given up."""
@@ -332,21 +332,21 @@ class Manifest:
                 )
             self._delete(names)
 
-        self._change(work)
+        self._transaction(work)
 
     def seal(self, names: Sequence[str]) -> None:
         """Say that these go as they are: nobody may merge them any more."""
-        self._change(
+        self._transaction(
             lambda: self._db.executemany("UPDATE product SET sealed = 1 WHERE name = ?", [(name,) for name in names])
         )
 
-    def stick(self, name: str, why: str) -> None:
+    def quarantine(self, name: str, reason: str) -> None:
         """Say that a payload cannot be delivered; an empty text says that it can again."""
-        self._change(lambda: self._db.execute("UPDATE product SET stuck = ? WHERE name = ?", (why, name)))
+        self._transaction(lambda: self._db.execute("UPDATE product SET stuck = ? WHERE name = ?", (reason, name)))
 
     def release(self) -> int:
         """Let all that was stuck be tried again; return how many."""
-        return self._change(lambda: self._db.execute("UPDATE product SET stuck = '' WHERE stuck != ''").rowcount)
+        return self._transaction(lambda: self._db.execute("UPDATE product SET stuck = '' WHERE stuck != ''").rowcount)
 
     def entries(self, where: str = "", *values: object, limit: int = -1) -> list[Entry]:
         """Return rows by priority and age; ``where`` is SQL of this package's own, with ``?`` for ``values``."""
@@ -379,10 +379,13 @@ class Manifest:
         """Return what was dropped and is not yet told to the store."""
         return [Dropped(*row) for row in self._select("SELECT id, name, size, reason FROM dropped ORDER BY id")]
 
-    def totals(self) -> dict[Priority, Totals]:
+    def payload_totals(self) -> dict[Priority, PayloadTotals]:
         """Return number and bytes of payloads by priority."""
-        found = {Priority(row[0]): Totals(*row[1:]) for row in self._select("SELECT priority, files, bytes FROM total")}
-        return {priority: found.get(priority, Totals()) for priority in Priority}
+        found = {
+            Priority(row[0]): PayloadTotals(*row[1:])
+            for row in self._select("SELECT priority, files, bytes FROM total")
+        }
+        return {priority: found.get(priority, PayloadTotals()) for priority in Priority}
 
     def counts(self) -> tuple[int, int]:
         """Return how many payloads are stuck, and how many dropped ones are not yet told."""

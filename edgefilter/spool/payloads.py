@@ -15,18 +15,18 @@ import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _PART = ".part"
 DELIVERED, DROPPED = ".delivered", ".dropped"
 """Endings of files whose rows are to go: see :meth:`Payloads.mark`."""
 
 
-def full(error: OSError) -> bool:
+def is_disk_full(error: OSError) -> bool:
     """Whether an error says that the disk, or the user's share of it, is full."""
-    return error.errno in _FULL
+    return error.errno in _DISK_FULL
 
 
-def tag(owner: str) -> str:
+def owner_tag(owner: str) -> str:
     """Short mark of an owner, which the names of its files carry."""
     return hashlib.sha256(owner.encode()).hexdigest()[:8]
 
@@ -46,12 +46,12 @@ class Payloads:
 
     def __init__(self, path: Path, owner: str, create: bool) -> None:
         self._folder = path / "payload"
-        self._tag = tag(owner)
+        self._owner_tag = owner_tag(owner)
         if create:
             for folder in (path / "locks", self._folder):
                 folder.mkdir(parents=True, exist_ok=True)
-            sync(path.parent)
-            sync(path)
+            fsync_directory(path.parent)
+            fsync_directory(path)
 
     def write(self, items: Iterable[tuple[str, bytes]]) -> list[str]:
         """Write payloads durably; return the file of each.
@@ -69,7 +69,7 @@ class Payloads:
         files: list[str] = []
         try:
             for name, content in items:
-                file = f"{name.replace('/', ',')[:200]}.{self._tag}{secrets.token_hex(6)}"
+                file = f"{name.replace('/', ',')[:200]}.{self._owner_tag}{secrets.token_hex(6)}"
                 files.append(file)
                 temporary = self._folder / f"{file}{_PART}"
                 with temporary.open("xb") as handle:
@@ -78,7 +78,7 @@ class Payloads:
                     os.fsync(handle.fileno())
             for file in files:
                 (self._folder / f"{file}{_PART}").rename(self._folder / file)
-            sync(self._folder)
+            fsync_directory(self._folder)
         except BaseException:
             for file in files:
                 for name in (file, f"{file}{_PART}"):
@@ -99,18 +99,18 @@ class Payloads:
     def remove(self, files: Iterable[str]) -> None:
         """Remove payloads, marked or not; those that are not there do not matter."""
         for file in files:
-            for ending in ("", DELIVERED, DROPPED):
-                (self._folder / f"{file}{ending}").unlink(missing_ok=True)
+            for suffix in ("", DELIVERED, DROPPED):
+                (self._folder / f"{file}{suffix}").unlink(missing_ok=True)
 
-    def mark(self, file: str, ending: str) -> None:
+    def mark(self, file: str, suffix: str) -> None:
         """Say on a full disk why the row of a file is to go, and give its space free.
 
         SQLite can delete nothing there, but a rename takes no space. A recovery finishes what the mark says.
         """
-        marked = self._folder / f"{file}{ending}"
+        marked = self._folder / f"{file}{suffix}"
         with contextlib.suppress(FileNotFoundError):
             (self._folder / file).rename(marked)
-            sync(self._folder)
+            fsync_directory(self._folder)
             os.truncate(marked, 0)
 
     def sizes(self) -> dict[str, int]:
@@ -129,9 +129,9 @@ class Payloads:
         return match.group(1) if match else ""
 
     @property
-    def tag(self) -> str:
+    def owner_tag(self) -> str:
         """Tag of this owner."""
-        return self._tag
+        return self._owner_tag
 
 
 class Ballast:
@@ -149,7 +149,7 @@ class Ballast:
         self._path = path
         self._size = size
 
-    def fill(self) -> None:
+    def reserve(self) -> None:
         """Take the space, if the disk has it."""
         if not self._size or self._path.exists():
             return
@@ -170,7 +170,7 @@ class Ballast:
         return True
 
 
-def sync(folder: Path) -> None:
+def fsync_directory(folder: Path) -> None:
     """Synchronise a folder: names given in it survive a loss of power.
 
     Raises
@@ -186,7 +186,7 @@ def sync(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def lock(path: Path) -> Iterator[bool]:
+def try_lock(path: Path) -> Iterator[bool]:
     """Try to lock a file; yield whether it is ours. The lock dies with its process."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

@@ -16,7 +16,7 @@ _PRIORITIES = {
 }
 
 
-def row_of(product: Product, file: str, sealed: bool | None) -> Entry:
+def make_entry(product: Product, file: str, sealed: bool | None) -> Entry:
     """Return the row of a product whose bytes are in ``file``.
 
     ``sealed`` is whether it goes to the store as it is; if None, pieces of tables may still be merged.
@@ -28,8 +28,8 @@ def row_of(product: Product, file: str, sealed: bool | None) -> Entry:
 
 def least_important(products: Sequence[Product]) -> Product | None:
     """Return the product that may be dropped first, None if none may."""
-    may = [product for product in products if _priority(product) >= Priority.SPECTRA]
-    return max(may, key=_priority) if may else None
+    droppable = [product for product in products if _priority(product) >= Priority.SPECTRA]
+    return max(droppable, key=_priority) if droppable else None
 
 
 def _priority(product: Product) -> Priority:

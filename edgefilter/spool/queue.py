@@ -10,15 +10,15 @@ from typing import Literal, Self
 from edgefilter.core.errors import SpoolBusyError, SpoolError, SpoolFullError
 from edgefilter.products.base import Product
 from edgefilter.products.naming import digest
-from edgefilter.spool.manifest import Cursor, DiskFullError, Dropped, Entry, Manifest, Priority, Totals
-from edgefilter.spool.payloads import DELIVERED, DROPPED, Ballast, Payloads, full, lock
-from edgefilter.spool.priorities import least_important, row_of
+from edgefilter.spool.manifest import Cursor, DiskFullError, Dropped, Entry, Manifest, PayloadTotals, Priority
+from edgefilter.spool.payloads import DELIVERED, DROPPED, Ballast, Payloads, is_disk_full, try_lock
+from edgefilter.spool.priorities import least_important, make_entry
 from edgefilter.spool.recovery import Recovered, recover
-from edgefilter.spool.removal import Leaving, Result
+from edgefilter.spool.removal import Removal, Result
 
 BALLAST_BYTES = 4 << 20
 _POLL_SECONDS = 0.05
-_EVICTED_AT_ONCE = 1000
+_EVICTION_BATCH = 1000
 
 
 class Spool:
@@ -31,24 +31,24 @@ class Spool:
         self._stack = stack
         self._path = path
         self._budget = budget
-        self._writes = bool(owner)
-        self._payloads = Payloads(path, owner, create=self._writes)
-        self._ballast = Ballast(path / "ballast", ballast if self._writes else 0)
+        self._writable = bool(owner)
+        self._payloads = Payloads(path, owner, create=self._writable)
+        self._ballast = Ballast(path / "ballast", ballast if self._writable else 0)
         self._ready = True, ""
         try:
-            self._manifest = Manifest(path / "manifest.sqlite", create=self._writes)
+            self._manifest = Manifest(path / "manifest.sqlite", create=self._writable)
         except DiskFullError:
             self._ballast.release()
             try:
-                self._manifest = Manifest(path / "manifest.sqlite", create=self._writes)
+                self._manifest = Manifest(path / "manifest.sqlite", create=self._writable)
             except DiskFullError:
                 raise SpoolFullError(f"spool {path}: no space left on its disk") from None
         stack.callback(self._manifest.close)
-        self._leaving = Leaving(self._manifest, self._payloads, self._ballast)
+        self._removal = Removal(self._manifest, self._payloads, self._ballast)
         self.recovered = Recovered()
-        if self._writes:
-            self.recovered = recover(self._manifest, self._payloads, self._leaving, path / "locks")
-        self._ballast.fill()
+        if self._writable:
+            self.recovered = recover(self._manifest, self._payloads, self._removal, path / "locks")
+        self._ballast.reserve()
 
     @classmethod
     def open(
@@ -91,7 +91,9 @@ class Spool:
             try:
                 if owner:
                     made = Payloads(path, owner, create=True)
-                    _wait(stack, path / "locks" / made.tag, wait, f"spool {path}: another process is its {owner}")
+                    _acquire_lock(
+                        stack, path / "locks" / made.owner_tag, wait, f"spool {path}: another process is its {owner}"
+                    )
                 elif not (path / "manifest.sqlite").exists():
                     raise SpoolError(f"spool {path}: there is none")
                 spool = cls(path, budget_bytes, ballast_bytes, owner, stack)
@@ -148,96 +150,98 @@ class Spool:
         """
         if cursor is not None and (known := self.cursor(stream_id)) and known.next_sample >= cursor.next_sample:
             return False
-        coming = [product for product in products if not self._held(product)]
+        incoming = [product for product in products if not self._contains(product)]
         dropped: list[tuple[str, int, str]] = []
         while True:
             try:
-                coming = self._fit(coming, dropped)
-                taken = self._take_in(coming, dropped, stream_id, cursor, tally)
+                incoming = self._fit_to_budget(incoming, dropped)
+                taken = self._commit_products(incoming, dropped, stream_id, cursor, tally)
             except DiskFullError:
-                self._relieve(coming, dropped)
+                self._free_disk_space(incoming, dropped)
                 continue
             self._ready = True, ""
-            self._ballast.fill()
+            self._ballast.reserve()
             return taken
 
-    def _held(self, product: Product) -> bool:
+    def _contains(self, product: Product) -> bool:
         entries = self._manifest.entries("name = ?", product.name)
         if entries and entries[0].digest != digest(product.content):
             raise SpoolError(f"spool {self._path}: {product.name} is there with other content, which stays as it is")
         return bool(entries)
 
-    def _take_in(
+    def _commit_products(
         self,
-        coming: Sequence[Product],
+        incoming: Sequence[Product],
         dropped: Sequence[tuple[str, int, str]],
         stream_id: str,
         cursor: Cursor | None,
         tally: Mapping[str, int],
     ) -> bool:
-        rows = self._write(coming)
+        rows = self._write(incoming)
         try:
             taken = self._manifest.commit(rows, dropped, stream_id, cursor, tally)
         except BaseException:
-            self._leaving.unlink(row.file for row in rows)
+            self._removal.unlink(row.file for row in rows)
             raise
         if not taken:
-            self._leaving.unlink(row.file for row in rows)
+            self._removal.unlink(row.file for row in rows)
         return taken
 
     def _write(self, products: Sequence[Product], sealed: bool | None = None) -> list[Entry]:
         try:
             files = self._payloads.write((product.name, product.content) for product in products)
         except OSError as error:
-            if full(error):
+            if is_disk_full(error):
                 raise DiskFullError from None
             raise SpoolError(f"spool {self._path}: cannot be written: {error.strerror}") from None
-        return [row_of(product, file, sealed) for product, file in zip(products, files, strict=True)]
+        return [make_entry(product, file, sealed) for product, file in zip(products, files, strict=True)]
 
-    def _fit(self, coming: list[Product], dropped: list[tuple[str, int, str]]) -> list[Product]:
+    def _fit_to_budget(self, incoming: list[Product], dropped: list[tuple[str, int, str]]) -> list[Product]:
         """Make room within the budget; return what may come of it."""
         if self._budget is None:
-            return coming
-        held = sum(total.bytes for total in self._manifest.totals().values())
-        excess = held + sum(len(product.content) for product in coming) - self._budget
+            return incoming
+        spooled_bytes = sum(total.bytes for total in self._manifest.payload_totals().values())
+        excess = spooled_bytes + sum(len(product.content) for product in incoming) - self._budget
         if excess > 0:
             excess -= self._evict(excess, "budget")
         while excess > 0:
-            least = least_important(coming)
-            if least is None:
-                raise self._no_room(f"the budget of {self._budget} B is used by products that must not be dropped")
-            excess -= len(least.content)
-            coming = [product for product in coming if product is not least]
-            dropped.append((least.name, len(least.content), "budget"))
-        return coming
+            victim = least_important(incoming)
+            if victim is None:
+                raise self._spool_full_error(
+                    f"the budget of {self._budget} B is used by products that must not be dropped"
+                )
+            excess -= len(victim.content)
+            incoming = [product for product in incoming if product is not victim]
+            dropped.append((victim.name, len(victim.content), "budget"))
+        return incoming
 
-    def _relieve(self, coming: list[Product], dropped: list[tuple[str, int, str]]) -> None:
-        """Make room on a full disk: ``coming`` loses what is given up."""
-        needed = sum(len(product.content) for product in coming)
+    def _free_disk_space(self, incoming: list[Product], dropped: list[tuple[str, int, str]]) -> None:
+        """Make room on a full disk: ``incoming`` loses what is given up."""
+        needed = sum(len(product.content) for product in incoming)
         evicted = self._evict(needed, "disk full")
-        self._ballast.fill()  # its space is not for what comes
+        self._ballast.reserve()  # its space is not for what comes
         if evicted:
             return
-        least = least_important(coming)
-        if least is None:
-            raise self._no_room("the disk is full of products that must not be dropped")
-        coming.remove(least)
-        dropped.append((least.name, len(least.content), "disk full"))
+        victim = least_important(incoming)
+        if victim is None:
+            raise self._spool_full_error("the disk is full of products that must not be dropped")
+        incoming.remove(victim)
+        dropped.append((victim.name, len(victim.content), "disk full"))
 
     def _evict(self, needed: int, reason: str) -> int:
         """Drop what matters least until so many bytes are free or nothing is left; return how many are."""
         victims: list[Entry] = []
         freed = 0
         for priority in (Priority.EXTRA, Priority.SPECTRA):
-            for entry in self._leaving.entries("priority = ?", priority, limit=_EVICTED_AT_ONCE):
+            for entry in self._removal.entries("priority = ?", priority, limit=_EVICTION_BATCH):
                 if freed < needed:
                     victims.append(entry)
                     freed += entry.size
         if victims:
-            self._leaving.retire(victims, DROPPED, lambda names: self._manifest.drop(names, reason))
+            self._removal.remove_entries(victims, DROPPED, lambda names: self._manifest.drop(names, reason))
         return freed
 
-    def _no_room(self, reason: str) -> SpoolFullError:
+    def _spool_full_error(self, reason: str) -> SpoolFullError:
         self._ready = False, reason
         return SpoolFullError(f"spool {self._path}: {reason}")
 
@@ -260,34 +264,34 @@ class Spool:
         """Return the sums over all that was committed of a stream."""
         return self._manifest.tally(stream_id)
 
-    def totals(self) -> dict[Priority, Totals]:
+    def payload_totals(self) -> dict[Priority, PayloadTotals]:
         """Return number and bytes of what waits, by priority."""
-        return self._manifest.totals()
+        return self._manifest.payload_totals()
 
     def counts(self) -> tuple[int, int]:
         """Return how many products are stuck, and how many were dropped and are not yet told to the store."""
         return self._manifest.counts()
 
-    def _shrink(self, work: Callable[[], Result]) -> Result:
+    def _run_with_ballast(self, work: Callable[[], Result]) -> Result:
         try:
-            return self._leaving.certainly(work)
+            return self._removal.run_with_ballast(work)
         except DiskFullError:
             raise SpoolFullError(f"spool {self._path}: no space left on its disk") from None
 
     # --- forwarder -------------------------------------------------------------------------------------------------
 
-    def take(self, count: int, but: Collection[str] = ()) -> list[Entry]:
-        """Return what is to be delivered next, by priority and age, without the names in ``but``."""
-        found = self._leaving.entries("sealed = 1 AND stuck = ''", limit=count + len(but))
-        return [entry for entry in found if entry.name not in but][:count]
+    def next_entries(self, count: int, exclude: Collection[str] = ()) -> list[Entry]:
+        """Return what is to be delivered next, by priority and age, without the names in ``exclude``."""
+        found = self._removal.entries("sealed = 1 AND stuck = ''", limit=count + len(exclude))
+        return [entry for entry in found if entry.name not in exclude][:count]
 
     def pieces(self) -> list[Entry]:
         """Return what may still be merged, by priority and age."""
-        return self._leaving.entries("sealed = 0")
+        return self._removal.entries("sealed = 0")
 
     def stuck(self) -> list[Entry]:
         """Return what could not be delivered; it stays until :meth:`release` or an operator decides."""
-        return self._leaving.entries("stuck > ''")
+        return self._removal.entries("stuck > ''")
 
     def read(self, entry: Entry) -> bytes | None:
         """Return the bytes of a product; None if it was dropped meanwhile, or its file is damaged and dropped now."""
@@ -300,7 +304,7 @@ class Spool:
         except OSError as error:
             raise SpoolError(f"spool {self._path}: cannot read {entry.name}: {error.strerror}") from None
         if self._manifest.known([entry.name]):
-            self._leaving.retire([entry], DROPPED, lambda names: self._manifest.drop(names, "damaged"))
+            self._removal.remove_entries([entry], DROPPED, lambda names: self._manifest.drop(names, "damaged"))
         return None
 
     def merge(self, entries: Sequence[Entry], product: Product) -> None:
@@ -313,10 +317,10 @@ class Spool:
         SpoolError
             If a piece is no longer there; the others stay.
         """
-        self._exchange(product, lambda row: self._manifest.replace(entries, row))
-        self._leaving.unlink(entry.file for entry in entries)
+        self._write_and_replace(product, lambda row: self._manifest.replace(entries, row))
+        self._removal.unlink(entry.file for entry in entries)
 
-    def holds(self, entries: Sequence[Entry]) -> bool:
+    def contains_all(self, entries: Sequence[Entry]) -> bool:
         """Whether all of these are still there."""
         names = {entry.name for entry in entries}
         return self._manifest.known(names) == names
@@ -333,19 +337,19 @@ class Spool:
         SpoolFullError
             If there is no room for it; the notes stay.
         """
-        self._exchange(product, lambda row: self._manifest.bury([note.id for note in dropped], [row]))
+        self._write_and_replace(product, lambda row: self._manifest.purge_dropped([note.id for note in dropped], [row]))
 
-    def forget(self, dropped: Sequence[Dropped]) -> None:
+    def purge_dropped(self, dropped: Sequence[Dropped]) -> None:
         """Remove notes that no table can hold: of products that belong to no block."""
-        self._shrink(lambda: self._manifest.bury([note.id for note in dropped]))
+        self._run_with_ballast(lambda: self._manifest.purge_dropped([note.id for note in dropped]))
 
-    def _exchange(self, product: Product, change: Callable[[Entry], None]) -> None:
+    def _write_and_replace(self, product: Product, change: Callable[[Entry], None]) -> None:
         try:
             row = self._write([product], sealed=True)[0]
             try:
                 change(row)
             except BaseException:
-                self._leaving.unlink([row.file])
+                self._removal.unlink([row.file])
                 raise
         except DiskFullError:
             raise SpoolFullError(f"spool {self._path}: no space left on its disk") from None
@@ -358,22 +362,22 @@ class Spool:
         SpoolFullError
             If not even that finds room; they stay pieces.
         """
-        self._shrink(lambda: self._manifest.seal([entry.name for entry in entries]))
+        self._run_with_ballast(lambda: self._manifest.seal([entry.name for entry in entries]))
 
     def done(self, entry: Entry) -> None:
         """Forget a product that is proven to be in the store."""
-        self._leaving.retire([entry], DELIVERED, self._manifest.deliver)
-        self._ballast.fill()
+        self._removal.remove_entries([entry], DELIVERED, self._manifest.remove_delivered)
+        self._ballast.reserve()
 
-    def failed(self, entry: Entry, why: str) -> None:
+    def failed(self, entry: Entry, reason: str) -> None:
         """Keep a product that the store refuses for good, and say why."""
-        self._shrink(lambda: self._manifest.stick(entry.name, why))
+        self._run_with_ballast(lambda: self._manifest.quarantine(entry.name, reason))
 
     def release(self) -> int:
         """Let all that is stuck be tried again; return how many."""
-        return self._shrink(self._manifest.release)
+        return self._run_with_ballast(self._manifest.release)
 
-    def empty(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether nothing waits, stuck products and notes included."""
         return not self._manifest.entries(limit=1) and not self._manifest.dropped()
 
@@ -392,12 +396,12 @@ class Spool:
         self.close()
 
 
-def _wait(stack: contextlib.ExitStack, path: Path, seconds: float, problem: str) -> None:
+def _acquire_lock(stack: contextlib.ExitStack, path: Path, seconds: float, problem: str) -> None:
     """Take a lock for as long as the stack lives."""
     until = time.monotonic() + seconds
     while True:
         with contextlib.ExitStack() as attempt:
-            if attempt.enter_context(lock(path)):
+            if attempt.enter_context(try_lock(path)):
                 stack.push(attempt.pop_all())
                 return
         if time.monotonic() >= until:

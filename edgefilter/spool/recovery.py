@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgefilter.spool.manifest import Entry, Manifest
-from edgefilter.spool.payloads import DELIVERED, DROPPED, Payloads, lock
-from edgefilter.spool.removal import Leaving
+from edgefilter.spool.payloads import DELIVERED, DROPPED, Payloads, try_lock
+from edgefilter.spool.removal import Removal
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +29,12 @@ class Recovered:
         return f"{len(self.orphans)} orphaned files removed, {len(self.lost)} damaged products given up"
 
 
-def recover(manifest: Manifest, payloads: Payloads, leaving: Leaving, locks: Path) -> Recovered:
+def recover(manifest: Manifest, payloads: Payloads, removal: Removal, locks: Path) -> Recovered:
     """Clear up after owners that died; other owners may be at work.
 
     Parameters
     ----------
-    manifest, payloads, leaving
+    manifest, payloads, removal
         Those of the spool.
     locks
         Folder of the owners' locks.
@@ -42,23 +42,23 @@ def recover(manifest: Manifest, payloads: Payloads, leaving: Leaving, locks: Pat
     # Files before rows: a row comes after its file and goes before it.
     sizes = payloads.sizes()
     rows = manifest.entries()
-    marked = {ending: [row for row in rows if f"{row.file}{ending}" in sizes] for ending in (DELIVERED, DROPPED)}
-    settled = {row.file for found in marked.values() for row in found}
-    lost = _lost(manifest, payloads, [row for row in rows if row.file not in settled], sizes)
+    marked = {suffix: [row for row in rows if f"{row.file}{suffix}" in sizes] for suffix in (DELIVERED, DROPPED)}
+    marked_files = {row.file for found in marked.values() for row in found}
+    lost = _find_damaged(manifest, payloads, [row for row in rows if row.file not in marked_files], sizes)
     for entries, mark, change in (
-        (marked[DELIVERED], DELIVERED, manifest.deliver),
+        (marked[DELIVERED], DELIVERED, manifest.remove_delivered),
         (marked[DROPPED], DROPPED, lambda names: manifest.drop(names, "disk full")),
         (lost, DROPPED, lambda names: manifest.drop(names, "damaged")),
     ):
         if entries:
-            leaving.retire(entries, mark, change)
+            removal.remove_entries(entries, mark, change)
     known = {row.file for row in rows}
-    suspects = [file for file in sorted(sizes) if _file(file) not in known]
-    orphans = _remove_orphans(manifest, payloads, leaving, locks, suspects)
+    suspects = [file for file in sorted(sizes) if _unmarked_name(file) not in known]
+    orphans = _remove_orphans(manifest, payloads, removal, locks, suspects)
     return Recovered(tuple(orphans), tuple(entry.name for entry in lost))
 
 
-def _lost(manifest: Manifest, payloads: Payloads, rows: list[Entry], sizes: dict[str, int]) -> list[Entry]:
+def _find_damaged(manifest: Manifest, payloads: Payloads, rows: list[Entry], sizes: dict[str, int]) -> list[Entry]:
     """Return rows whose file is not as it should be, and that nobody has just come or gone with."""
     suspects = [row for row in rows if sizes.get(row.file) != row.size]
     now = payloads.sizes() if suspects else {}
@@ -68,7 +68,7 @@ def _lost(manifest: Manifest, payloads: Payloads, rows: list[Entry], sizes: dict
 
 
 def _remove_orphans(
-    manifest: Manifest, payloads: Payloads, leaving: Leaving, locks: Path, suspects: Iterable[str]
+    manifest: Manifest, payloads: Payloads, removal: Removal, locks: Path, suspects: Iterable[str]
 ) -> list[str]:
     """Remove files that have no row, unless their owner lives: they are about to get theirs.
 
@@ -82,14 +82,14 @@ def _remove_orphans(
     removed: list[str] = []
     for owner, found in orphans.items():
         with contextlib.ExitStack() as stack:
-            if owner == payloads.tag or stack.enter_context(lock(locks / owner)):
+            if owner == payloads.owner_tag or stack.enter_context(try_lock(locks / owner)):
                 known = {row.file for row in manifest.entries()}
-                gone = [file for file in found if _file(file) not in known]
-                leaving.unlink(gone)
-                removed += gone
+                orphaned = [file for file in found if _unmarked_name(file) not in known]
+                removal.unlink(orphaned)
+                removed += orphaned
     return removed
 
 
-def _file(name: str) -> str:
+def _unmarked_name(name: str) -> str:
     """Name of a payload's file without the mark that it may carry."""
     return name.removesuffix(DELIVERED).removesuffix(DROPPED)

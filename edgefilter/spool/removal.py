@@ -8,11 +8,11 @@ from edgefilter.spool.manifest import DiskFullError, Entry, Manifest
 from edgefilter.spool.payloads import Ballast, Payloads
 
 Result = TypeVar("Result")
-Change = Callable[[Sequence[str]], None]
+RowChange = Callable[[Sequence[str]], None]
 """Takes the rows of these names away."""
 
 
-class Leaving:
+class Removal:
     """Takes products out of a spool.
 
     SQLite can delete nothing on a full disk. The ballast is released for it, and if not even that helps, files are
@@ -28,31 +28,31 @@ class Leaving:
         self._manifest = manifest
         self._payloads = payloads
         self._ballast = ballast
-        self._owed: list[tuple[Sequence[Entry], Change]] = []
+        self._pending: list[tuple[Sequence[Entry], RowChange]] = []
 
-    def retire(self, entries: Sequence[Entry], mark: str, change: Change) -> None:
+    def remove_entries(self, entries: Sequence[Entry], mark: str, change: RowChange) -> None:
         """Take rows away and then their files; ``mark`` says to a recovery why, if the rows must stay for now."""
-        self._owed.append((entries, change))
+        self._pending.append((entries, change))
         try:
-            self.certainly(self._settle)
+            self.run_with_ballast(self._remove_pending)
         except DiskFullError:
             for entry in entries:
                 self._payloads.mark(entry.file, mark)
 
-    def _settle(self) -> None:
-        while self._owed:
-            entries, change = self._owed[0]
+    def _remove_pending(self) -> None:
+        while self._pending:
+            entries, change = self._pending[0]
             change([entry.name for entry in entries])
-            self._owed.pop(0)
+            self._pending.pop(0)
             self.unlink(entry.file for entry in entries)
 
     def entries(self, where: str, *values: object, limit: int = -1) -> list[Entry]:
         """Return rows as :meth:`Manifest.entries` does, without those that only a full disk keeps."""
-        owed = {entry.name for entries, _ in self._owed for entry in entries}
-        found = self._manifest.entries(where, *values, limit=limit + len(owed) if limit >= 0 else -1)
-        return [entry for entry in found if entry.name not in owed]
+        pending_names = {entry.name for entries, _ in self._pending for entry in entries}
+        found = self._manifest.entries(where, *values, limit=limit + len(pending_names) if limit >= 0 else -1)
+        return [entry for entry in found if entry.name not in pending_names]
 
-    def certainly(self, work: Callable[[], Result]) -> Result:
+    def run_with_ballast(self, work: Callable[[], Result]) -> Result:
         """Do what only shrinks the manifest, with the ballast's space if there is no other.
 
         Raises

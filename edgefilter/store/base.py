@@ -19,7 +19,7 @@ _SEGMENT = re.compile(r"[A-Za-z0-9+=_-][A-Za-z0-9+=._-]{0,254}")
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ObjectInfo:
     """An object as a listing shows it: ``name``, ``size`` in B, ``modified`` in s since 1970 by the store's clock."""
 
     name: str
@@ -56,7 +56,7 @@ class Store(Protocol):
             If there is none of that name, or it cannot be read.
         """
 
-    def listing(self, prefix: str = "") -> Iterator[Listed]:
+    def listing(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Give the objects whose names begin with ``prefix``, sorted by name.
 
         Raises

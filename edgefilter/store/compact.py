@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from edgefilter.products.merge import merge
 from edgefilter.products.schemas import SCHEMAS
 from edgefilter.store.base import Store
-from edgefilter.store.current_objects import Part, live, parts, replaced_by
+from edgefilter.store.current_objects import StoredObject, current_objects, list_objects, replaced_digests
 
 TARGET_BYTES = 128 << 20
 GRACE_SECONDS = 3600.0
-_READERS = 8
+_READ_THREADS = 8
 
 
 @dataclass(slots=True)
@@ -29,7 +29,7 @@ class Compaction:
     """What was done: files merged, files made of them, replaced files deleted."""
 
     merged: int = 0
-    made: int = 0
+    written: int = 0
     deleted: int = 0
 
 
@@ -39,7 +39,7 @@ def compact(
     now: float,
     grace: float = GRACE_SECONDS,
     target: int = TARGET_BYTES,
-    told: Callable[[str], None] = lambda _: None,
+    on_written: Callable[[str], None] = lambda _: None,
 ) -> Compaction:
     """Merge the small files of days that are over, and delete what was replaced long enough ago.
 
@@ -55,7 +55,7 @@ def compact(
         How long replaced files stay, s: longer than any reader takes from listing to reading.
     target
         Size of the merged files, B.
-    told
+    on_written
         Called with the name of each file that is made.
 
     Raises
@@ -65,45 +65,47 @@ def compact(
     """
     done = Compaction()
     for table in SCHEMAS:
-        found = parts(store, f"{table}/")
-        gone = _clean(store, found, now - grace)
-        done.deleted += len(gone)
-        for group in _groups(live(store, [part for part in found if part.name not in gone]), before, target):
-            names = [part.name for part in group]
-            with ThreadPoolExecutor(_READERS) as pool:
+        found = list_objects(store, f"{table}/")
+        deleted_names = _delete_replaced(store, found, now - grace)
+        done.deleted += len(deleted_names)
+        for group in _merge_groups(
+            current_objects(store, [obj for obj in found if obj.name not in deleted_names]), before, target
+        ):
+            names = [obj.name for obj in group]
+            with ThreadPoolExecutor(_READ_THREADS) as pool:
                 product = merge(list(zip(names, pool.map(store.get, names), strict=True)))
             store.put(product)
-            told(product.name)
+            on_written(product.name)
             done.merged += len(group)
-            done.made += 1
+            done.written += 1
     return done
 
 
-def _groups(found: list[Part], before: str, target: int) -> Iterator[list[Part]]:
+def _merge_groups(found: list[StoredObject], before: str, target: int) -> Iterator[list[StoredObject]]:
     """Give what is to be merged: neighbours of one node, date and stream, up to the target size."""
-    places: dict[tuple[str, str, str], list[Part]] = {}
-    for part in found:
-        if part.parsed.date < before and part.listed.size < target:
-            places.setdefault(part.place, []).append(part)
-    for members in places.values():
-        group: list[Part] = []
-        for part in members:
-            if group and sum(other.listed.size for other in group) + part.listed.size > target:
+    by_merge_key: dict[tuple[str, str, str], list[StoredObject]] = {}
+    for obj in found:
+        if obj.parsed_name.date < before and obj.info.size < target:
+            by_merge_key.setdefault(obj.merge_key, []).append(obj)
+    for members in by_merge_key.values():
+        group: list[StoredObject] = []
+        for obj in members:
+            if group and sum(other.info.size for other in group) + obj.info.size > target:
                 yield from [group] if len(group) > 1 else ()
                 group = []
-            group.append(part)
+            group.append(obj)
         yield from [group] if len(group) > 1 else ()
 
 
-def _clean(store: Store, found: list[Part], until: float) -> set[str]:
+def _delete_replaced(store: Store, found: list[StoredObject], until: float) -> set[str]:
     """Delete files that a merged one of before ``until`` replaces; return their names."""
     files = store.files()
-    gone = {
-        (part.place, digest)
-        for part in found
-        if part.parsed.last > part.parsed.block and part.listed.modified <= until
-        for digest in replaced_by(part.name, files)
+    deleted_names = {
+        (obj.merge_key, digest)
+        for obj in found
+        if obj.parsed_name.last > obj.parsed_name.block and obj.info.modified <= until
+        for digest in replaced_digests(obj.name, files)
     }
-    names = {part.name for part in found if (part.place, part.parsed.digest) in gone}
+    names = {obj.name for obj in found if (obj.merge_key, obj.parsed_name.digest) in deleted_names}
     store.delete(sorted(names))
     return names

@@ -8,12 +8,12 @@ from edgefilter.store.base import Store
 from edgefilter.store.directory import DirectoryStore
 
 
-def connect(where: str | Path, create: bool = False, timeout: float = 60.0) -> Store:
+def connect(location: str | Path, create: bool = False, timeout: float = 60.0) -> Store:
     """Connect to a store.
 
     Parameters
     ----------
-    where
+    location
         A folder, its ``file://`` URL, or ``s3://BUCKET/PREFIX``.
     create
         Whether to make the folder. Buckets are made by who owns the object store.
@@ -25,9 +25,9 @@ def connect(where: str | Path, create: bool = False, timeout: float = 60.0) -> S
     StoreError
         If it is none of these, or cannot be used.
     """
-    text = str(where)
+    text = str(location)
     if "://" not in text:
-        return DirectoryStore(where, create)
+        return DirectoryStore(location, create)
     url = urlsplit(text)
     if url.scheme == "file" and url.netloc in ("", "localhost"):
         return DirectoryStore(unquote(url.path), create)

@@ -19,7 +19,7 @@ class Credentials:
     token: str | None = field(default=None, repr=False)
 
 
-def find(environment: Mapping[str, str] = os.environ) -> Credentials:
+def find_credentials(environment: Mapping[str, str] = os.environ) -> Credentials:
     """Find the keys.
 
     1. ``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY`` and ``AWS_SESSION_TOKEN`` of the environment;

@@ -14,32 +14,32 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from edgefilter.core.errors import StoreError
-from edgefilter.products.merge import replaces
-from edgefilter.products.naming import Name, parse
-from edgefilter.store.base import Listed, Store
+from edgefilter.products.merge import merged_digests
+from edgefilter.products.naming import ProductName, parse
+from edgefilter.store.base import ObjectInfo, Store
 
-_READERS = 8
+_READ_THREADS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class StoredObject:
     """An object of the store: what its name says, and what the listing does."""
 
-    parsed: Name
-    listed: Listed
+    parsed_name: ProductName
+    info: ObjectInfo
 
     @property
     def name(self) -> str:
         """Name of the object."""
-        return self.listed.name
+        return self.info.name
 
     @property
-    def place(self) -> tuple[str, str, str]:
+    def merge_key(self) -> tuple[str, str, str]:
         """What files must share to be merged: node, date, stream."""
-        return self.parsed.node, self.parsed.date, self.parsed.stream
+        return self.parsed_name.node, self.parsed_name.date, self.parsed_name.stream
 
 
-def parts(store: Store, *folders: str) -> list[Part]:
+def list_objects(store: Store, *folders: str) -> list[StoredObject]:
     """Return the objects in folders by stream, block and name; files that are not ours are passed over.
 
     Parameters
@@ -54,18 +54,18 @@ def parts(store: Store, *folders: str) -> list[Part]:
     StoreError
         If the store cannot be read.
     """
-    with ThreadPoolExecutor(_READERS) as pool:
+    with ThreadPoolExecutor(_READ_THREADS) as pool:
         listings = list(pool.map(store.listing, folders))
     found = []
-    for listed in chain.from_iterable(listings):
+    for info in chain.from_iterable(listings):
         try:
-            found.append(Part(parse(listed.name), listed))
+            found.append(StoredObject(parse(info.name), info))
         except StoreError:
             continue
-    return sorted(found, key=lambda part: (part.parsed.stream, part.parsed.block, part.name))
+    return sorted(found, key=lambda obj: (obj.parsed_name.stream, obj.parsed_name.block, obj.name))
 
 
-def live(store: Store, found: Iterable[Part]) -> list[Part]:
+def current_objects(store: Store, found: Iterable[StoredObject]) -> list[StoredObject]:
     """Return those of a table's objects that no other one replaces, in the order given.
 
     Raises
@@ -76,15 +76,15 @@ def live(store: Store, found: Iterable[Part]) -> list[Part]:
     found = list(found)
     files = store.files()
     replaced = {
-        (part.place, digest)
-        for part in _overlapping(found)
-        if part.parsed.last > part.parsed.block
-        for digest in replaced_by(part.name, files)
+        (obj.merge_key, digest)
+        for obj in _overlapping(found)
+        if obj.parsed_name.last > obj.parsed_name.block
+        for digest in replaced_digests(obj.name, files)
     }
-    return [part for part in found if (part.place, part.parsed.digest) not in replaced]
+    return [obj for obj in found if (obj.merge_key, obj.parsed_name.digest) not in replaced]
 
 
-def replaced_by(name: str, files: pa.fs.FileSystem) -> list[str]:
+def replaced_digests(name: str, files: pa.fs.FileSystem) -> list[str]:
     """Digests of the files that a merged one replaces, none if it is gone; its end alone is read.
 
     Raises
@@ -93,26 +93,26 @@ def replaced_by(name: str, files: pa.fs.FileSystem) -> list[str]:
         If it is damaged.
     """
     try:
-        return replaces(pq.read_schema(name, filesystem=files))
+        return merged_digests(pq.read_schema(name, filesystem=files))
     except FileNotFoundError:
         return []  # replaced itself, by one that replaces the same
     except (pa.ArrowException, OSError) as error:
         raise StoreError(f"{name}: damaged: {str(error).splitlines()[0]}") from None
 
 
-def _overlapping(found: Iterable[Part]) -> Iterator[Part]:
+def _overlapping(found: Iterable[StoredObject]) -> Iterator[StoredObject]:
     """Give the objects that share blocks with another one of their node, date and stream."""
-    places: dict[tuple[str, str, str], list[Part]] = {}
-    for part in found:
-        places.setdefault(part.place, []).append(part)
-    for members in places.values():
-        members.sort(key=lambda part: part.parsed.block)
-        reach = -1
-        near: list[Part] = []
-        for part in members:
-            if part.parsed.block > reach and near:
-                yield from near if len(near) > 1 else ()
-                near = []
-            near.append(part)
-            reach = max(reach, part.parsed.last)
-        yield from near if len(near) > 1 else ()
+    by_merge_key: dict[tuple[str, str, str], list[StoredObject]] = {}
+    for obj in found:
+        by_merge_key.setdefault(obj.merge_key, []).append(obj)
+    for members in by_merge_key.values():
+        members.sort(key=lambda obj: obj.parsed_name.block)
+        last_block = -1
+        overlapping: list[StoredObject] = []
+        for obj in members:
+            if obj.parsed_name.block > last_block and overlapping:
+                yield from overlapping if len(overlapping) > 1 else ()
+                overlapping = []
+            overlapping.append(obj)
+            last_block = max(last_block, obj.parsed_name.last)
+        yield from overlapping if len(overlapping) > 1 else ()

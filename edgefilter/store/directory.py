@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING
 
 from edgefilter.core.errors import ConflictError, StoreError
 from edgefilter.products.base import Product
-from edgefilter.store.base import Listed, check_name
+from edgefilter.store.base import ObjectInfo, check_name
 
 if TYPE_CHECKING:
     import pyarrow.fs as pafs
 
 _TEMPORARY = ".tmp"
 _PART = ".part"
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class DirectoryStore:
@@ -46,11 +46,11 @@ class DirectoryStore:
 
     def __init__(self, path: str | Path, create: bool = False) -> None:
         self.path = Path(path).absolute()
-        self._durable: set[Path] = set()  # folders whose own entry is known to be on the disk
+        self._synced_folders: set[Path] = set()  # folders whose own entry is known to be on the disk
         if create:
-            with self._explained("cannot be used"):
+            with self._as_store_error("cannot be used"):
                 self._make_folder(self.path / _TEMPORARY)
-                self._remove_dead()
+                self._remove_stale_parts()
         if not self.path.is_dir():
             problem = "is not a directory" if self.path.exists() else "there is no such directory"
             raise StoreError(f"store {self.path}: {problem}")
@@ -65,14 +65,14 @@ class DirectoryStore:
     def put(self, product: Product) -> None:
         """Keep an object durably; see :meth:`edgefilter.store.base.Store.put`."""
         target = self._file(product.name)
-        with self._explained(f"cannot write {product.name}"):
+        with self._as_store_error(f"cannot write {product.name}"):
             self._make_folder(self.path / _TEMPORARY)
             self._make_folder(target.parent)
             with self._locked("writers.lock", fcntl.LOCK_SH):
-                if not self._holds(target, product):
+                if not self._contains(target, product):
                     self._write(target, product)
             # Also where the object was there before: its writer may have died before it did this.
-            _sync(target.parent)
+            _fsync_directory(target.parent)
 
     def get(self, name: str) -> bytes:
         """Return the bytes of an object; see :meth:`edgefilter.store.base.Store.get`."""
@@ -84,14 +84,14 @@ class DirectoryStore:
         except OSError as error:
             raise StoreError(f"store {self.path}: cannot read {name}: {error.strerror}") from None
 
-    def listing(self, prefix: str = "") -> Iterator[Listed]:
+    def listing(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Give the objects whose names begin with ``prefix``, sorted."""
         for name in self.names(prefix):
             try:
                 state = (self.path / name).stat()
             except FileNotFoundError:
                 continue  # replaced by a compaction meanwhile
-            yield Listed(name, state.st_size, state.st_mtime)
+            yield ObjectInfo(name, state.st_size, state.st_mtime)
 
     def names(self, prefix: str = "") -> Iterator[str]:
         """Give the names that begin with ``prefix``, sorted."""
@@ -99,7 +99,7 @@ class DirectoryStore:
         if folder:
             check_name(folder)
         found: list[str] = []
-        for here, folders, files in os.walk(self.path / folder, onerror=self._refuse_walk):
+        for here, folders, files in os.walk(self.path / folder, onerror=self._raise_listing_error):
             folders[:] = [name for name in folders if not name.startswith(".")]
             inner = Path(here).relative_to(self.path)
             found += [(inner / name).as_posix() for name in files if not name.startswith(".")]
@@ -112,13 +112,13 @@ class DirectoryStore:
             with os.scandir(self.path / prefix) as entries:
                 return sorted(f"{prefix}{entry.name}/" for entry in entries if entry.is_dir())
         except OSError as error:
-            self._refuse_walk(error)
+            self._raise_listing_error(error)
             return []
 
     def delete(self, names: Sequence[str]) -> None:
         """Remove objects; see :meth:`edgefilter.store.base.Store.delete`."""
         for name in names:
-            with self._explained(f"cannot delete {name}"):
+            with self._as_store_error(f"cannot delete {name}"):
                 self._file(name).unlink(missing_ok=True)
 
     def files(self) -> "pafs.FileSystem":
@@ -131,7 +131,7 @@ class DirectoryStore:
         """Return the path of an object."""
         return str(self._file(name))
 
-    def _refuse_walk(self, error: OSError) -> None:
+    def _raise_listing_error(self, error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):
             raise StoreError(f"store {self.path}: cannot list {error.filename}: {error.strerror}")
 
@@ -147,12 +147,12 @@ class DirectoryStore:
                 file.flush()
                 os.fsync(file.fileno())
             with self._locked("commit.lock", fcntl.LOCK_EX):
-                if not self._holds(target, product):
+                if not self._contains(target, product):
                     temporary.rename(target)
         finally:
             temporary.unlink(missing_ok=True)
 
-    def _holds(self, target: Path, product: Product) -> bool:
+    def _contains(self, target: Path, product: Product) -> bool:
         """Whether the object is there already; a StoreError if other bytes are."""
         try:
             same = target.stat().st_size == len(product.content) and target.read_bytes() == product.content
@@ -164,17 +164,17 @@ class DirectoryStore:
 
     def _make_folder(self, folder: Path) -> None:
         """Make a folder that survives a loss of power, whoever made it."""
-        if folder in self._durable:
+        if folder in self._synced_folders:
             return
         inside = self.path in folder.parents
         if inside or not folder.parent.exists():
             self._make_folder(folder.parent)
         if inside or not folder.is_dir():
             folder.mkdir(exist_ok=True)
-            _sync(folder.parent)
-        self._durable.add(folder)
+            _fsync_directory(folder.parent)
+        self._synced_folders.add(folder)
 
-    def _remove_dead(self) -> None:
+    def _remove_stale_parts(self) -> None:
         try:
             with self._locked("writers.lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
                 for file in (self.path / _TEMPORARY).glob(f"*{_PART}"):
@@ -192,17 +192,17 @@ class DirectoryStore:
             os.close(handle)
 
     @contextmanager
-    def _explained(self, what: str) -> Iterator[None]:
+    def _as_store_error(self, what: str) -> Iterator[None]:
         try:
             yield
         except (FileExistsError, NotADirectoryError) as error:
             raise StoreError(f"store {self.path}: {what}: {error.filename} is not a directory") from None
         except OSError as error:
-            problem = "no space left" if error.errno in _FULL else error.strerror
+            problem = "no space left" if error.errno in _DISK_FULL else error.strerror
             raise StoreError(f"store {self.path}: {what}: {problem}") from None
 
 
-def _sync(folder: Path) -> None:
+def _fsync_directory(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(handle)

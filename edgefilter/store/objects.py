@@ -29,20 +29,20 @@ from obstore.store import S3Store
 from edgefilter.core.errors import ConflictError, StoreError, UnavailableError
 from edgefilter.products.base import Product
 from edgefilter.store import credentials
-from edgefilter.store.base import Listed, check_name
+from edgefilter.store.base import ObjectInfo, check_name
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _OPTIONS = ("endpoint", "region", "allow_http")
 _STATUS = re.compile(r"status code: (\d{3})")
-_BUSY = (429, 503)
+_BUSY_STATUSES = (429, 503)
 _NOT_IMPLEMENTED = 501
-_MOST_PATIENT_SECONDS = 3600.0
-_ASK_SECONDS = 5.0
-_DELETIONS = 8  # requests at once
+_MAX_RETRY_AFTER_SECONDS = 3600.0
+_RETRY_AFTER_TIMEOUT_SECONDS = 5.0
+_DELETE_THREADS = 8  # requests at once
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class BucketUrl:
     """What an ``s3://`` URL says."""
 
     bucket: str
@@ -52,7 +52,7 @@ class Address:
     allow_http: bool
 
     @classmethod
-    def parse(cls, url: str) -> "Address":
+    def parse(cls, url: str) -> "BucketUrl":
         """Read ``s3://BUCKET/PREFIX?endpoint=URL&region=NAME&allow_http=true``; the environment fills in the options.
 
         Raises
@@ -98,7 +98,7 @@ class ObjectStore:
     Parameters
     ----------
     url
-        See :meth:`Address.parse`.
+        See :meth:`BucketUrl.parse`.
     timeout
         Seconds that one request may take.
 
@@ -109,76 +109,76 @@ class ObjectStore:
     """
 
     def __init__(self, url: str, timeout: float = 60.0) -> None:
-        self._address = Address.parse(url)
-        self._keys = credentials.find()
+        self._bucket_url = BucketUrl.parse(url)
+        self._credentials = credentials.find_credentials()
         self._timeout = timeout
-        authority = os.environ.get("AWS_CA_BUNDLE")
-        self._authority = authority
+        ca_bundle = os.environ.get("AWS_CA_BUNDLE")
+        self._ca_bundle = ca_bundle
         client = {
             "allow_http": True,
             "timeout": timedelta(seconds=timeout),
             "connect_timeout": timedelta(seconds=min(10.0, timeout)),
         }
-        if authority:
+        if ca_bundle:
             try:
-                client["root_certificate"] = Path(authority).read_bytes()
+                client["root_certificate"] = Path(ca_bundle).read_bytes()
             except OSError as error:
-                raise StoreError(f"AWS_CA_BUNDLE {authority}: cannot be read: {error.strerror}") from None
-        options = {"endpoint": self._address.endpoint} if self._address.endpoint else {}
-        if self._keys.token:
-            options["session_token"] = self._keys.token
+                raise StoreError(f"AWS_CA_BUNDLE {ca_bundle}: cannot be read: {error.strerror}") from None
+        options = {"endpoint": self._bucket_url.endpoint} if self._bucket_url.endpoint else {}
+        if self._credentials.token:
+            options["session_token"] = self._credentials.token
         self._store = S3Store(
-            self._address.bucket,
-            prefix=self._address.prefix or None,
-            region=self._address.region,
-            access_key_id=self._keys.key,
-            secret_access_key=self._keys.secret,
+            self._bucket_url.bucket,
+            prefix=self._bucket_url.prefix or None,
+            region=self._bucket_url.region,
+            access_key_id=self._credentials.key,
+            secret_access_key=self._credentials.secret,
             checksum_algorithm="SHA256",
             client_options=client,  # type: ignore[arg-type]
             # Long patience is the forwarder's: it knows what else waits.
             retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=timeout)},
             **options,  # type: ignore[arg-type]
         )
-        self._unproven: set[str] = set()
+        self._unverified: set[str] = set()
 
     @property
     def location(self) -> str:
         """The URL, without options."""
-        return str(self._address)
+        return str(self._bucket_url)
 
     def put(self, product: Product) -> None:
         """Keep an object durably; see :meth:`edgefilter.store.base.Store.put`."""
         check_name(product.name)
-        with self._explained(product.name, "cannot write"):
+        with self._as_store_error(product.name, "cannot write"):
             # What this process has put and not found again as it should be is its own to replace.
-            taken = not self._send(product, replacing=product.name in self._unproven)
-            found = self._look(product)
+            taken = not self._send(product, overwrite=product.name in self._unverified)
+            found = self._compare_stored(product)
         if found == "same":
-            self._unproven.discard(product.name)
+            self._unverified.discard(product.name)
         elif taken and found == "other":
             raise ConflictError(
                 f"store {self.location}: {product.name} is there with other content, which stays as it is"
             )
         else:
             if not taken:
-                self._unproven.add(product.name)
+                self._unverified.add(product.name)
             raise UnavailableError(f"store {self.location}: {product.name} did not arrive as it was sent")
 
-    def _send(self, product: Product, replacing: bool) -> bool:
-        """Put an object; False if the name is taken and ``replacing`` is not allowed."""
-        mode: Literal["overwrite", "create"] = "overwrite" if replacing else "create"
+    def _send(self, product: Product, overwrite: bool) -> bool:
+        """Put an object; False if the name is taken and ``overwrite`` is not allowed."""
+        mode: Literal["overwrite", "create"] = "overwrite" if overwrite else "create"
         try:
             obstore.put(self._store, product.name, product.content, mode=mode, use_multipart=False)
         except AlreadyExistsError:
             return False
         except BaseError as error:
-            if replacing or _status(error) != _NOT_IMPLEMENTED:
+            if overwrite or _status(error) != _NOT_IMPLEMENTED:
                 raise
             # A server that knows no conditions: ask first.
-            return self._look(product) == "absent" and self._send(product, replacing=True)
+            return self._compare_stored(product) == "absent" and self._send(product, overwrite=True)
         return True
 
-    def _look(self, product: Product) -> Literal["same", "other", "absent"]:
+    def _compare_stored(self, product: Product) -> Literal["same", "other", "absent"]:
         """Say what is there under the name of an object."""
         try:
             found = obstore.head(self._store, product.name)
@@ -195,20 +195,20 @@ class ObjectStore:
     def get(self, name: str) -> bytes:
         """Return the bytes of an object; see :meth:`edgefilter.store.base.Store.get`."""
         check_name(name)
-        with self._explained(name, "cannot read"):
+        with self._as_store_error(name, "cannot read"):
             try:
                 return bytes(obstore.get(self._store, name).bytes())
             except FileNotFoundError:
                 raise StoreError(f"store {self.location}: holds no {name}") from None
 
-    def listing(self, prefix: str = "") -> Iterator[Listed]:
+    def listing(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Give the objects whose names begin with ``prefix``, sorted."""
         folder = prefix.rpartition("/")[0]
         if folder:
             check_name(folder)
-        with self._explained(folder, "cannot list"):
+        with self._as_store_error(folder, "cannot list"):
             found = [
-                Listed(item["path"], item["size"], item["last_modified"].timestamp())
+                ObjectInfo(item["path"], item["size"], item["last_modified"].timestamp())
                 for page in obstore.list(self._store, folder or None)
                 for item in page
                 if item["path"].startswith(prefix)
@@ -222,43 +222,43 @@ class ObjectStore:
     def folders(self, prefix: str) -> list[str]:
         """Give the folders right below one; see :meth:`edgefilter.store.base.Store.folders`."""
         check_name(prefix.removesuffix("/"))
-        with self._explained(prefix, "cannot list"):
+        with self._as_store_error(prefix, "cannot list"):
             found = obstore.list_with_delimiter(self._store, prefix)["common_prefixes"]
         return sorted(f"{name.removesuffix('/')}/" for name in found)
 
     def delete(self, names: Sequence[str]) -> None:
         """Remove objects; see :meth:`edgefilter.store.base.Store.delete`."""
-        with ThreadPoolExecutor(_DELETIONS) as pool:
+        with ThreadPoolExecutor(_DELETE_THREADS) as pool:
             list(pool.map(self._delete, names))
 
     def _delete(self, name: str) -> None:
         check_name(name)
-        with self._explained(name, "cannot delete"), suppress(FileNotFoundError):
+        with self._as_store_error(name, "cannot delete"), suppress(FileNotFoundError):
             obstore.delete(self._store, name)
 
     def files(self) -> pafs.FileSystem:
         """Return the bucket's prefix as a file system of Arrow."""
-        address = self._address
-        options = {"endpoint_override": address.endpoint} if address.endpoint else {}
-        if self._authority:
-            options["tls_ca_file_path"] = self._authority
+        bucket_url = self._bucket_url
+        options = {"endpoint_override": bucket_url.endpoint} if bucket_url.endpoint else {}
+        if self._ca_bundle:
+            options["tls_ca_file_path"] = self._ca_bundle
         files = pafs.S3FileSystem(
-            access_key=self._keys.key,
-            secret_key=self._keys.secret,
-            session_token=self._keys.token,
-            region=address.region,
+            access_key=self._credentials.key,
+            secret_key=self._credentials.secret,
+            session_token=self._credentials.token,
+            region=bucket_url.region,
             request_timeout=self._timeout,
             connect_timeout=min(10.0, self._timeout),
             **options,
         )
-        return pafs.SubTreeFileSystem("/".join(filter(None, (address.bucket, address.prefix))), files)
+        return pafs.SubTreeFileSystem("/".join(filter(None, (bucket_url.bucket, bucket_url.prefix))), files)
 
     def url(self, name: str) -> str:
         """Return the ``s3://`` URL of an object."""
-        return f"{self._address}/{name}"
+        return f"{self._bucket_url}/{name}"
 
     @contextmanager
-    def _explained(self, name: str, what: str) -> Iterator[None]:
+    def _as_store_error(self, name: str, what: str) -> Iterator[None]:
         try:
             yield
         except (BaseError, OSError) as error:
@@ -268,14 +268,16 @@ class ObjectStore:
             problem = (
                 f"HTTP {status} {code.group(1) if code else ''}".strip() if status else text.splitlines()[0][-200:]
             )
-            wait = self._asked(name) if status in _BUSY else None
+            wait = self._requested_wait(name) if status in _BUSY_STATUSES else None
             raise UnavailableError(f"store {self.location}: {what} {name}: {problem}", wait) from None
 
-    def _asked(self, name: str) -> float | None:
+    def _requested_wait(self, name: str) -> float | None:
         """How long a busy server asks to be left alone: the client library does not tell, so one small request does."""
         url = obstore.sign(self._store, "HEAD", name, timedelta(seconds=60))
         try:
-            urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_ASK_SECONDS).close()  # noqa: S310 - our own endpoint
+            urllib.request.urlopen(
+                urllib.request.Request(url, method="HEAD"), timeout=_RETRY_AFTER_TIMEOUT_SECONDS
+            ).close()  # noqa: S310 - our own endpoint
         except urllib.error.HTTPError as error:
             with error:
                 return retry_after(error.headers.get("Retry-After"), time.time())
@@ -309,4 +311,4 @@ def retry_after(text: str | None, now: float) -> float | None:
             seconds = email.utils.parsedate_to_datetime(text).timestamp() - now
         except ValueError:
             return None
-    return min(max(seconds, 0.0), _MOST_PATIENT_SECONDS)
+    return min(max(seconds, 0.0), _MAX_RETRY_AFTER_SECONDS)

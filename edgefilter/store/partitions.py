@@ -15,8 +15,8 @@ import pyarrow.fs as pafs
 
 from edgefilter.store.base import Store
 
-_READERS = 8
-_BEFORE_ALL, _AFTER_ALL = "0000-00-00", "9999-99-99"
+_READ_THREADS = 8
+_EARLIEST_DATE, _LATEST_DATE = "0000-00-00", "9999-99-99"
 
 
 def folders(store: Store, table: str, schema: pa.Schema, condition: pc.Expression | None) -> list[str]:
@@ -34,23 +34,23 @@ def folders(store: Store, table: str, schema: pa.Schema, condition: pc.Expressio
     whole = [f"{table}/"]
     if condition is None:
         return whole
-    there = store.folders(whole[0])
-    nodes = _matching(there, "node", schema, condition)
-    if len(_matching([f"date={_BEFORE_ALL}/", f"date={_AFTER_ALL}/"], "date", schema, condition)) == 2:
-        return whole if len(nodes) == len(there) else nodes
-    with ThreadPoolExecutor(_READERS) as pool:
+    node_folders = store.folders(whole[0])
+    nodes = _matching(node_folders, "node", schema, condition)
+    if len(_matching([f"date={_EARLIEST_DATE}/", f"date={_LATEST_DATE}/"], "date", schema, condition)) == 2:
+        return whole if len(nodes) == len(node_folders) else nodes
+    with ThreadPoolExecutor(_READ_THREADS) as pool:
         dates = list(chain.from_iterable(pool.map(store.folders, nodes)))
     return _matching(dates, "date", schema, condition)
 
 
 def _matching(names: Sequence[str], column: str, schema: pa.Schema, condition: pc.Expression) -> list[str]:
     """Leave out the folders ``…/column=VALUE/`` whose value alone makes the condition false."""
-    form, nowhere = pads.ParquetFileFormat(), pafs.LocalFileSystem()
-    told = [name.removesuffix("/").rpartition(f"{column}=") for name in names]
+    parquet_format, filesystem = pads.ParquetFileFormat(), pafs.LocalFileSystem()
+    partitions = [name.removesuffix("/").rpartition(f"{column}=") for name in names]
     fragments = [
-        form.make_fragment(name, nowhere, pc.field(column) == value)
-        for name, (_, equal, value) in zip(names, told, strict=True)
+        parquet_format.make_fragment(name, filesystem, pc.field(column) == value)
+        for name, (_, equal, value) in zip(names, partitions, strict=True)
         if equal
     ]
-    asked = pads.FileSystemDataset(fragments, schema, form, nowhere).get_fragments(condition)
-    return [fragment.path for fragment in asked]
+    matching = pads.FileSystemDataset(fragments, schema, parquet_format, filesystem).get_fragments(condition)
+    return [fragment.path for fragment in matching]

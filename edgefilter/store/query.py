@@ -12,15 +12,15 @@ from edgefilter.products.schemas import SCHEMAS
 from edgefilter.store.reader import StoreReader, full_schema
 
 
-class _Table(pads.FileSystemDataset):  # type: ignore[misc]  # pyarrow has no types
+class _LazyDataset(pads.FileSystemDataset):  # type: ignore[misc]  # pyarrow has no types
     """A table whose files are looked for when DuckDB says what it asks of them."""
 
     def __init__(self, reader: StoreReader, name: str) -> None:
         super().__init__([], full_schema(name), pads.ParquetFileFormat(), pafs.LocalFileSystem())
-        self._find = partial(reader.dataset, name)
+        self._dataset = partial(reader.dataset, name)
 
     def scanner(self, *, filter: pc.Expression | None = None, **options: Any) -> pads.Scanner:  # noqa: A002 - as pyarrow calls it
-        return self._find(filter).scanner(filter=filter, **options)
+        return self._dataset(filter).scanner(filter=filter, **options)
 
 
 def query(reader: StoreReader, sql: str) -> Any:
@@ -54,7 +54,7 @@ def query(reader: StoreReader, sql: str) -> Any:
         connection.execute("SET enable_external_access = false")
         for table in SCHEMAS:
             if table in sql:  # what is not asked for need not be listed
-                connection.register(table, _Table(reader, table))
+                connection.register(table, _LazyDataset(reader, table))
         try:
             return connection.sql(sql).to_arrow_table()
         except (duckdb.Error, AttributeError) as error:

@@ -16,19 +16,19 @@ import pyarrow.parquet as pq
 from edgefilter.core.errors import InputError, StoreError
 from edgefilter.core.stream import Stream
 from edgefilter.products.cutout import Cutout, decode
-from edgefilter.products.merge import BLOCK_KEYS, fresh_rows
+from edgefilter.products.merge import BLOCK_KEYS, unseen_rows
 from edgefilter.products.naming import CONFIGS, CUTOUTS, STREAMS, digest, parse
 from edgefilter.products.schemas import PATH_COLUMNS, SCHEMAS
 from edgefilter.store.base import Store
 from edgefilter.store.connect import connect
-from edgefilter.store.current_objects import Part, live, parts
+from edgefilter.store.current_objects import StoredObject, current_objects, list_objects
 from edgefilter.store.partitions import folders
 
 _ACCOUNT_KEYS = ("node", "stream", "config", "code")
 _NOT_SUMMED = (*_ACCOUNT_KEYS, "block", "date", "time", "tai_ns", "sample_start", "backend")
-_WHOLE_BYTES = 1 << 20
+_READ_WHOLE_BYTES = 1 << 20
 """Files up to this size are read whole, which takes one request and proves their digest."""
-_READERS = 8
+_READ_THREADS = 8
 
 
 def open_store(where: str | Path) -> "StoreReader":
@@ -86,7 +86,7 @@ class StoreReader:
             If there is no such table.
         """
         full_schema(name)
-        return [self._store.url(part.name) for part in self._live(name)]
+        return [self._store.url(obj.name) for obj in self._current_objects(name)]
 
     def dataset(self, name: str, filter: pc.Expression | None = None) -> pads.Dataset:  # noqa: A002 - as pyarrow calls it
         """Return a table as a dataset of Arrow, which DuckDB, Polars and others read where it lies.
@@ -107,8 +107,8 @@ class StoreReader:
             If there is no such table, or the condition is not one.
         """
         schema = full_schema(name)
-        with _explained(f"table {name} of {self.location}"):
-            return self._dataset(schema, self._live(name, filter))
+        with _as_store_error(f"table {name} of {self.location}"):
+            return self._dataset(schema, self._current_objects(name, filter))
 
     def table(
         self,
@@ -153,38 +153,40 @@ class StoreReader:
                 raise StoreError(f"table {name} has no column {column!r}, it has {', '.join(schema.names)}")
         wanted = schema if columns is None else pa.schema([schema.field(column) for column in columns], schema.metadata)
         where = f"table {name} of {self.location}"
-        with _explained(where):
-            found = self._live(name, filter)
-        mixed = _mixed(found)
+        with _as_store_error(where):
+            found = self._current_objects(name, filter)
+        interleaved = _blocks_interleave(found)
         # A condition may ask for columns that the answer does not show, and so may blocks and the order of rows.
         read = wanted if filter is None else schema
-        if blocks is not None or mixed:
+        if blocks is not None or interleaved:
             needed = {*read.names, "stream", *BLOCK_KEYS}
             read = pa.schema([field for field in schema if field.name in needed])
         if blocks is not None:
-            found = [part for part in found if any(n in blocks for n in range(part.parsed.block, part.parsed.last + 1))]
+            found = [
+                obj for obj in found if any(n in blocks for n in range(obj.parsed_name.block, obj.parsed_name.last + 1))
+            ]
 
-        def one(part: Part) -> pa.Table:
-            condition = filter if blocks is None else _among(part, blocks, filter)
-            return self._part(part, schema, read, columns is not None, condition)
+        def read_one(obj: StoredObject) -> pa.Table:
+            condition = filter if blocks is None else _restrict_to_blocks(obj, blocks, filter)
+            return self._read_object(obj, schema, read, columns is not None, condition)
 
-        with _explained(where):
+        with _as_store_error(where):
             if filter is not None:
                 found = self._matching(schema, found, filter)
-            with ThreadPoolExecutor(_READERS) as pool:
-                tables = list(pool.map(one, found))
-        if mixed and name != "dropped":
+            with ThreadPoolExecutor(_READ_THREADS) as pool:
+                tables = list(pool.map(read_one, found))
+        if interleaved and name != "dropped":
             seen: dict[tuple[str, str, str], set[tuple[object, ...]]] = {}
             pairs = zip(found, tables, strict=True)
-            tables = [fresh_rows(table, seen.setdefault(part.place, set())) for part, table in pairs]
+            tables = [unseen_rows(table, seen.setdefault(obj.merge_key, set())) for obj, table in pairs]
         whole = pa.concat_tables([read.empty_table(), *tables])
-        if mixed:
+        if interleaved:
             whole = whole.sort_by([("stream", "ascending"), ("block", "ascending")])  # stable
         return whole.select(wanted.names)
 
     def cutouts(self) -> list[str]:
         """Names of the cut-outs, sorted by stream and block."""
-        return [part.name for part in parts(self._store, f"{CUTOUTS}/")]
+        return [obj.name for obj in list_objects(self._store, f"{CUTOUTS}/")]
 
     def cutout(self, name: str) -> Cutout:
         """Read a cut-out.
@@ -203,7 +205,7 @@ class StoreReader:
         """
         if parse(name).folder != CUTOUTS:
             raise StoreError(f"{name}: not a cut-out")
-        return decode(self._verified(name), name)
+        return decode(self._read_verified(name), name)
 
     def streams(self) -> dict[str, Stream]:
         """Headers of the streams by their ids.
@@ -214,13 +216,13 @@ class StoreReader:
             If one is damaged.
         """
         found = {}
-        for part in parts(self._store, f"{STREAMS}/"):
+        for obj in list_objects(self._store, f"{STREAMS}/"):
             try:
-                stream = Stream.from_json(self._store.get(part.name))
+                stream = Stream.from_json(self._store.get(obj.name))
             except InputError as error:
-                raise StoreError(f"{part.name}: damaged: {error}") from None
-            if stream.id != part.parsed.stream:
-                raise StoreError(f"{part.name}: damaged: describes stream {stream.id}")
+                raise StoreError(f"{obj.name}: damaged: {error}") from None
+            if stream.id != obj.parsed_name.stream:
+                raise StoreError(f"{obj.name}: damaged: describes stream {stream.id}")
             found[stream.id] = stream
         return found
 
@@ -232,8 +234,8 @@ class StoreReader:
         StoreError
             If one is damaged.
         """
-        found = parts(self._store, f"{CONFIGS}/")
-        return {part.parsed.digest: json.loads(self._verified(part.name)) for part in found}
+        found = list_objects(self._store, f"{CONFIGS}/")
+        return {obj.parsed_name.digest: json.loads(self._read_verified(obj.name)) for obj in found}
 
     def account(self) -> pa.Table:
         """Sum the ledger.
@@ -266,47 +268,56 @@ class StoreReader:
         table = pa.Table.from_arrays(arrays, schema=pa.schema(fields, ledger.schema.metadata))
         return table.sort_by([(name, "ascending") for name in ("stream", "config", "code", "node")])
 
-    def _live(self, name: str, condition: pc.Expression | None = None) -> list[Part]:
-        return live(self._store, parts(self._store, *folders(self._store, name, full_schema(name), condition)))
+    def _current_objects(self, name: str, condition: pc.Expression | None = None) -> list[StoredObject]:
+        return current_objects(
+            self._store, list_objects(self._store, *folders(self._store, name, full_schema(name), condition))
+        )
 
     def _count(self, table: str) -> int:
         files = self._store.files()
 
-        def rows(part: Part) -> int:
+        def rows(obj: StoredObject) -> int:
             try:
-                return int(pq.read_metadata(part.name, filesystem=files).num_rows)
+                return int(pq.read_metadata(obj.name, filesystem=files).num_rows)
             except (pa.ArrowException, OSError) as error:
-                raise StoreError(f"{part.name}: damaged: {_line(error)}") from None
+                raise StoreError(f"{obj.name}: damaged: {_first_line(error)}") from None
 
-        with ThreadPoolExecutor(_READERS) as pool:
-            return sum(pool.map(rows, self._live(table)))
+        with ThreadPoolExecutor(_READ_THREADS) as pool:
+            return sum(pool.map(rows, self._current_objects(table)))
 
-    def _dataset(self, schema: pa.Schema, found: Sequence[Part]) -> pads.FileSystemDataset:
+    def _dataset(self, schema: pa.Schema, found: Sequence[StoredObject]) -> pads.FileSystemDataset:
         pages = pads.ParquetFragmentScanOptions(page_checksum_verification=True, pre_buffer=True)
-        form = pads.ParquetFileFormat(default_fragment_scan_options=pages)
+        parquet_format = pads.ParquetFileFormat(default_fragment_scan_options=pages)
         files = self._store.files()
-        fragments = [form.make_fragment(part.name, files, _promise(part)) for part in found]
-        return pads.FileSystemDataset(fragments, schema, form, files)
+        fragments = [parquet_format.make_fragment(obj.name, files, _partition_expression(obj)) for obj in found]
+        return pads.FileSystemDataset(fragments, schema, parquet_format, files)
 
-    def _matching(self, schema: pa.Schema, found: Sequence[Part], condition: pc.Expression) -> list[Part]:
+    def _matching(
+        self, schema: pa.Schema, found: Sequence[StoredObject], condition: pc.Expression
+    ) -> list[StoredObject]:
         names = {fragment.path for fragment in self._dataset(schema, found).get_fragments(condition)}
-        return [part for part in found if part.name in names]
+        return [obj for obj in found if obj.name in names]
 
-    def _part(
-        self, part: Part, schema: pa.Schema, read: pa.Schema, some: bool, condition: pc.Expression | None
+    def _read_object(
+        self,
+        obj: StoredObject,
+        schema: pa.Schema,
+        read: pa.Schema,
+        column_subset: bool,
+        condition: pc.Expression | None,
     ) -> pa.Table:
         """Read one file of a table; columns that it lacks, because it is older than they are, are null."""
         try:
-            if part.listed.size > _WHOLE_BYTES and (some or condition is not None):
-                table = self._dataset(schema, [part]).to_table(read.names, condition, use_threads=False)
+            if obj.info.size > _READ_WHOLE_BYTES and (column_subset or condition is not None):
+                table = self._dataset(schema, [obj]).to_table(read.names, condition, use_threads=False)
                 return table.cast(read)
-            file = pq.ParquetFile(pa.BufferReader(self._verified(part.name)))
+            file = pq.ParquetFile(pa.BufferReader(self._read_verified(obj.name)))
             stored = set(file.schema_arrow.names)
             table = file.read(columns=[column for column in read.names if column in stored], use_threads=False)
         except (pa.ArrowException, OSError) as error:
-            raise StoreError(f"{part.name}: not a Parquet file of edgefilter: {_line(error)}") from None
+            raise StoreError(f"{obj.name}: not a Parquet file of edgefilter: {_first_line(error)}") from None
         rows = file.metadata.num_rows
-        path = {column.name: pa.repeat(getattr(part.parsed, column.name), rows) for column in PATH_COLUMNS}
+        path = {column.name: pa.repeat(getattr(obj.parsed_name, column.name), rows) for column in PATH_COLUMNS}
         arrays = [
             path[field.name]
             if field.name in path
@@ -318,7 +329,7 @@ class StoreReader:
         whole = pa.Table.from_arrays(arrays, schema=read)
         return whole if condition is None else whole.filter(condition)
 
-    def _verified(self, name: str) -> bytes:
+    def _read_verified(self, name: str) -> bytes:
         content = self._store.get(name)
         if digest(content) != parse(name).digest:
             raise StoreError(f"{name}: damaged: its content does not have the digest in its name")
@@ -340,35 +351,37 @@ def full_schema(table: str) -> pa.Schema:
 
 
 @contextmanager
-def _explained(where: str) -> Iterator[None]:
+def _as_store_error(where: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, TypeError) as error:
-        raise StoreError(f"{where}: {_line(error)}") from None
+        raise StoreError(f"{where}: {_first_line(error)}") from None
 
 
-def _line(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def _promise(part: Part) -> pc.Expression:
+def _partition_expression(obj: StoredObject) -> pc.Expression:
     """Return what the name of a file says of all its rows."""
-    name = part.parsed
+    name = obj.parsed_name
     equal = [pc.field(column) == getattr(name, column) for column in ("node", "date", "stream")]
     return equal[0] & equal[1] & equal[2] & (pc.field("block") >= name.block) & (pc.field("block") <= name.last)
 
 
-def _mixed(found: Sequence[Part]) -> bool:
+def _blocks_interleave(found: Sequence[StoredObject]) -> bool:
     """Whether files that follow one another share blocks, so that their rows do not."""
-    names = [part.parsed for part in found]
+    names = [obj.parsed_name for obj in found]
     return any(a.stream == b.stream and b.block <= a.last and b.last != a.block for a, b in pairwise(names))
 
 
-def _among(part: Part, blocks: Container[int], condition: pc.Expression | None) -> pc.Expression | None:
+def _restrict_to_blocks(
+    obj: StoredObject, blocks: Container[int], condition: pc.Expression | None
+) -> pc.Expression | None:
     """Add to a condition that a row's block is one of these, unless all blocks of the file are."""
-    there = range(part.parsed.block, part.parsed.last + 1)
+    there = range(obj.parsed_name.block, obj.parsed_name.last + 1)
     wanted = [block for block in there if block in blocks]
     if len(wanted) == len(there):
         return condition
-    among = pc.field("block").isin(wanted)
-    return among if condition is None else condition & among
+    in_blocks = pc.field("block").isin(wanted)
+    return in_blocks if condition is None else condition & in_blocks

@@ -11,17 +11,17 @@ from edgefilter.core.errors import StoreError
 from edgefilter.products.naming import CONFIGS, CUTOUTS, STREAMS, digest, parse
 from edgefilter.products.schemas import SCHEMAS, check_balance
 from edgefilter.store.base import Store
-from edgefilter.store.current_objects import Part, live, parts
+from edgefilter.store.current_objects import StoredObject, current_objects, list_objects
 
-_OF_EVERY_BLOCK = ("spectra", "flags")
-_ROW = ("stream", "config", "code", "block")
+_TABLES_OF_EVERY_BLOCK = ("spectra", "flags")
+_BLOCK_KEY = ("stream", "config", "code", "block")
 
-Place = tuple[str, str, str, str]
+RunKey = tuple[str, str, str, str]
 """Node, stream, settings and code: what makes a run of blocks."""
 
 
 @dataclass(slots=True)
-class Verdict:
+class VerificationReport:
     """What a walk found.
 
     Parameters
@@ -44,24 +44,24 @@ class Verdict:
 
 
 @dataclass(slots=True)
-class _Table:
+class _BlockRows:
     """Which blocks a table holds: rows of each by place and block."""
 
-    rows: dict[Place, dict[int, int]] = field(default_factory=dict)
+    rows: dict[RunKey, dict[int, int]] = field(default_factory=dict)
 
-    def add(self, where: str, part: Part, table: pa.Table, problems: list[str]) -> None:
-        found: dict[tuple[Place, int], int] = {}
-        for stream, config, code, block in zip(*(table.column(name).to_pylist() for name in _ROW), strict=True):
-            key = (part.parsed.node, stream, config, code), block
+    def add(self, where: str, obj: StoredObject, table: pa.Table, problems: list[str]) -> None:
+        found: dict[tuple[RunKey, int], int] = {}
+        for stream, config, code, block in zip(*(table.column(name).to_pylist() for name in _BLOCK_KEY), strict=True):
+            key = (obj.parsed_name.node, stream, config, code), block
             found[key] = found.get(key, 0) + 1
-        for (place, block), count in found.items():
-            blocks = self.rows.setdefault(place, {})
+        for (run_key, block), count in found.items():
+            blocks = self.rows.setdefault(run_key, {})
             if block in blocks:
-                problems.append(f"{part.name}: {where} of block {block} are in another object too")
+                problems.append(f"{obj.name}: {where} of block {block} are in another object too")
             blocks[block] = count
 
 
-def verify(store: Store) -> Verdict:
+def verify(store: Store) -> VerificationReport:
     """Read everything in a store and check it.
 
     1. Every object has the digest in its name, and every table can be read.
@@ -78,100 +78,100 @@ def verify(store: Store) -> Verdict:
     StoreError
         If the store cannot be listed.
     """
-    verdict = Verdict()
-    tables = {name: _Table() for name in SCHEMAS if name != "dropped"}
+    report = VerificationReport()
+    tables = {name: _BlockRows() for name in SCHEMAS if name != "dropped"}
     ledgers: list[pa.Table] = []
-    candidates: dict[tuple[Place, int], int] = {}
-    named: set[str] = set()
-    given_up: set[str] = set()
+    candidates: dict[tuple[RunKey, int], int] = {}
+    referenced_cutouts: set[str] = set()
+    dropped: set[str] = set()
     for name in SCHEMAS:
-        for part, table in _read(store, name, verdict):
+        for obj, table in _read_table(store, name, report):
             if name == "dropped":
-                given_up |= set(table.column("object").to_pylist())
+                dropped |= set(table.column("object").to_pylist())
                 continue
-            tables[name].add(name, part, table, verdict.problems)
+            tables[name].add(name, obj, table, report.problems)
             if name == "ledger":
-                ledgers.append(table.append_column("node", pa.repeat(part.parsed.node, table.num_rows)))
+                ledgers.append(table.append_column("node", pa.repeat(obj.parsed_name.node, table.num_rows)))
             elif name == "pulses":
-                named |= set(table.column("cutout").to_pylist()) - {""}
+                referenced_cutouts |= set(table.column("cutout").to_pylist()) - {""}
     for table in ledgers:
-        _balance(table, verdict.problems)
+        _check_ledger_balance(table, report.problems)
         for node, stream, config, code, block, count in zip(
-            *(table.column(name).to_pylist() for name in ("node", *_ROW, "candidates")), strict=True
+            *(table.column(name).to_pylist() for name in ("node", *_BLOCK_KEY, "candidates")), strict=True
         ):
             candidates[(node, stream, config, code), block] = count
-    verdict.blocks = len(candidates)
-    verdict.notes += [f"given up by its node: {name}" for name in sorted(given_up)]
-    _compare(tables, candidates, _dropped_blocks(given_up), verdict.problems)
-    _others(store, tables["ledger"].rows, named - given_up, verdict)
-    return verdict
+    report.blocks = len(candidates)
+    report.notes += [f"given up by its node: {name}" for name in sorted(dropped)]
+    _compare_with_ledger(tables, candidates, _dropped_blocks(dropped), report.problems)
+    _check_other_objects(store, tables["ledger"].rows, referenced_cutouts - dropped, report)
+    return report
 
 
-def _read(store: Store, folder: str, verdict: Verdict) -> Iterator[tuple[Part, pa.Table]]:
+def _read_table(store: Store, folder: str, report: VerificationReport) -> Iterator[tuple[StoredObject, pa.Table]]:
     """Give the live objects of a table, whole; damaged ones become problems."""
-    for part in live(store, parts(store, f"{folder}/")):
-        content = _content(store, part, verdict)
+    for obj in current_objects(store, list_objects(store, f"{folder}/")):
+        content = _read_checked(store, obj, report)
         if content is None:
             continue
         try:
             table = pq.read_table(pa.BufferReader(content), partitioning=None)
             schema = SCHEMAS[folder]
             if missing := [name for name in schema.names if name not in table.schema.names]:
-                verdict.notes.append(f"{part.name}: older, without {', '.join(missing)}")
-            yield part, table
+                report.notes.append(f"{obj.name}: older, without {', '.join(missing)}")
+            yield obj, table
         except (pa.ArrowException, OSError) as error:
-            verdict.problems.append(f"{part.name}: not a Parquet file of edgefilter: {str(error).splitlines()[0]}")
+            report.problems.append(f"{obj.name}: not a Parquet file of edgefilter: {str(error).splitlines()[0]}")
 
 
-def _content(store: Store, part: Part, verdict: Verdict) -> bytes | None:
+def _read_checked(store: Store, obj: StoredObject, report: VerificationReport) -> bytes | None:
     try:
-        content = store.get(part.name)
+        content = store.get(obj.name)
     except StoreError as error:
-        verdict.problems.append(str(error))
+        report.problems.append(str(error))
         return None
-    verdict.objects += 1
-    verdict.bytes += len(content)
-    if part.parsed.digest and digest(content) != part.parsed.digest:
-        verdict.problems.append(f"{part.name}: damaged: its content does not have the digest in its name")
+    report.objects += 1
+    report.bytes += len(content)
+    if obj.parsed_name.digest and digest(content) != obj.parsed_name.digest:
+        report.problems.append(f"{obj.name}: damaged: its content does not have the digest in its name")
         return None
     return content
 
 
-def _balance(ledger: pa.Table, problems: list[str]) -> None:
+def _check_ledger_balance(ledger: pa.Table, problems: list[str]) -> None:
     try:
         check_balance(ledger)
     except StoreError as error:
         problems.append(str(error))
 
 
-def _compare(
-    tables: dict[str, _Table],
-    ledger: dict[tuple[Place, int], int],
-    given_up: set[tuple[str, str, int]],
+def _compare_with_ledger(
+    tables: dict[str, _BlockRows],
+    ledger: dict[tuple[RunKey, int], int],
+    dropped: set[tuple[str, str, int]],
     problems: list[str],
 ) -> None:
     """Hold the other tables against the ledger."""
-    for place, blocks in tables["ledger"].rows.items():
-        where = f"ledger of {place[1]} on {place[0]}"
+    for run_key, blocks in tables["ledger"].rows.items():
+        where = f"ledger of {run_key[1]} on {run_key[0]}"
         problems += [
             f"{where}: no row for blocks {a + 1} to {b - 1}" for a, b in pairwise(sorted(blocks)) if b != a + 1
         ]
     for name, table in tables.items():
         if name == "ledger":
             continue
-        for (place, block), candidates in ledger.items():
-            rows = table.rows.get(place, {}).get(block, 0)
-            missing = rows != candidates if name == "pulses" else name in _OF_EVERY_BLOCK and rows == 0
-            if missing and (name, place[1], block) not in given_up:
+        for (run_key, block), candidates in ledger.items():
+            rows = table.rows.get(run_key, {}).get(block, 0)
+            missing = rows != candidates if name == "pulses" else name in _TABLES_OF_EVERY_BLOCK and rows == 0
+            if missing and (name, run_key[1], block) not in dropped:
                 wanted = f"{candidates} pulses" if name == "pulses" else name
                 problems.append(
-                    f"{name} of {place[1]} on {place[0]}, block {block}: {rows} rows, the ledger says {wanted}"
+                    f"{name} of {run_key[1]} on {run_key[0]}, block {block}: {rows} rows, the ledger says {wanted}"
                 )
-        for place, blocks in table.rows.items():
+        for run_key, blocks in table.rows.items():
             problems += [
-                f"{name} of {place[1]} on {place[0]}, block {block}: not in the ledger"
+                f"{name} of {run_key[1]} on {run_key[0]}, block {block}: not in the ledger"
                 for block in sorted(blocks)
-                if (place, block) not in ledger
+                if (run_key, block) not in ledger
             ]
 
 
@@ -181,35 +181,39 @@ def _dropped_blocks(names: Iterable[str]) -> set[tuple[str, str, int]]:
     return {(name.folder, name.stream, block) for name in made for block in range(name.block, name.last + 1)}
 
 
-def _others(store: Store, ledger: dict[Place, dict[int, int]], named: set[str], verdict: Verdict) -> None:
+def _check_other_objects(
+    store: Store, ledger: dict[RunKey, dict[int, int]], referenced_cutouts: set[str], report: VerificationReport
+) -> None:
     """Check cut-outs, headers and settings, and note what is not ours."""
-    found = {folder: parts(store, f"{folder}/") for folder in (CUTOUTS, STREAMS, CONFIGS)}
+    found = {folder: list_objects(store, f"{folder}/") for folder in (CUTOUTS, STREAMS, CONFIGS)}
     for members in found.values():
-        for part in members:
-            _content(store, part, verdict)
-    cutouts = {part.name for part in found[CUTOUTS]}
-    verdict.problems += [f"{name}: a pulse names it, and it is not there" for name in sorted(named - cutouts)]
-    verdict.notes += [f"{name}: no pulse names it" for name in sorted(cutouts - named)]
-    streams = {part.parsed.stream for part in found[STREAMS]}
-    configs = {part.parsed.digest for part in found[CONFIGS]}
+        for obj in members:
+            _read_checked(store, obj, report)
+    cutouts = {obj.name for obj in found[CUTOUTS]}
+    report.problems += [
+        f"{name}: a pulse names it, and it is not there" for name in sorted(referenced_cutouts - cutouts)
+    ]
+    report.notes += [f"{name}: no pulse names it" for name in sorted(cutouts - referenced_cutouts)]
+    streams = {obj.parsed_name.stream for obj in found[STREAMS]}
+    configs = {obj.parsed_name.digest for obj in found[CONFIGS]}
     for _, stream, config, _ in ledger:
         if stream not in streams:
-            verdict.problems.append(f"{STREAMS}/{stream}.json: not there, and the ledger has blocks of it")
+            report.problems.append(f"{STREAMS}/{stream}.json: not there, and the ledger has blocks of it")
         if config not in configs:
-            verdict.problems.append(f"{CONFIGS}/{config}.json: not there, and the ledger has blocks made with it")
-    verdict.problems = sorted(set(verdict.problems))
+            report.problems.append(f"{CONFIGS}/{config}.json: not there, and the ledger has blocks made with it")
+    report.problems = sorted(set(report.problems))
     ours = (*SCHEMAS, CUTOUTS, STREAMS, CONFIGS)
-    for listed in store.listing():
+    for info in store.listing():
         try:
-            parse(listed.name)
+            parse(info.name)
         except StoreError:
-            what = "not a product" if listed.name.split("/")[0] in ours else "in no folder of ours"
-            verdict.notes.append(f"{listed.name}: {what}")
+            what = "not a product" if info.name.split("/")[0] in ours else "in no folder of ours"
+            report.notes.append(f"{info.name}: {what}")
 
 
-def summary(verdict: Verdict) -> str:
+def summary(report: VerificationReport) -> str:
     """Say in one line what was found."""
     return (
-        f"{verdict.objects} objects, {verdict.bytes} B, {verdict.blocks} blocks in the ledger: "
-        f"{len(verdict.problems)} problems, {len(verdict.notes)} notes"
+        f"{report.objects} objects, {report.bytes} B, {report.blocks} blocks in the ledger: "
+        f"{len(report.problems)} problems, {len(report.notes)} notes"
     )

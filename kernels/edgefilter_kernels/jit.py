@@ -84,14 +84,14 @@ def _sources(path: Path) -> frozenset[Path]:
     return frozenset(found)
 
 
-class _Compilations(event.Listener):  # type: ignore[misc]
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell
+class _CompilationListener(event.Listener):  # type: ignore[misc]
+    def __init__(self, on_compile: Callable[[str], None]) -> None:
+        self._on_compile = on_compile
         self._depth = 0
 
     def on_start(self, event: Any) -> None:
         if self._depth == 0:
-            self._tell(event.data["dispatcher"].py_func.__name__.lstrip("_"))
+            self._on_compile(event.data["dispatcher"].py_func.__name__.lstrip("_"))
         self._depth += 1
 
     def on_end(self, event: Any) -> None:  # noqa: ARG002
@@ -99,10 +99,10 @@ class _Compilations(event.Listener):  # type: ignore[misc]
 
 
 @contextlib.contextmanager
-def compilations(tell: Callable[[str], None]) -> Iterator[None]:
-    """While this lasts, call ``tell`` with the name of each kernel that is about to be compiled.
+def watch_compilations(on_compile: Callable[[str], None]) -> Iterator[None]:
+    """While this lasts, call ``on_compile`` with the name of each kernel that is about to be compiled.
 
     Compiling takes seconds; what is loaded from the cache is not told. Kernels that another one calls are part of it.
     """
-    with event.install_listener("numba:compile", _Compilations(tell)):
+    with event.install_listener("numba:compile", _CompilationListener(on_compile)):
         yield

@@ -13,7 +13,7 @@ import edgefilter
 from edgefilter.analysis.archive import Archive, Configuration
 from edgefilter.core.clock import to_time
 from edgefilter.core.errors import ConfigError, StoreError
-from edgefilter.pipeline.backend import Compute
+from edgefilter.pipeline.backend import BackendSelector
 from edgefilter.products.schemas import SCHEMAS
 from edgefilter.store import reader
 from tests.analysis.conftest import PULSES, make_sky
@@ -133,7 +133,7 @@ def test_blocks_that_the_store_lacks_are_nan(run):
     keep = np.array([0, 1, 4, 5])
     holes = type(blocks)(
         blocks.number[keep], blocks.tai_ns[keep], blocks.seconds[keep], blocks.duration, blocks.frequencies_mhz,
-        blocks.power[keep], blocks.cells[keep], {name: count[keep] for name, count in blocks.booked.items()},
+        blocks.power[keep], blocks.cells[keep], {name: count[keep] for name, count in blocks.cells_by_flagger.items()},
     )  # fmt: skip
     shown = holes.waterfall()["power"]
     assert shown.shape == (6, 96)
@@ -195,7 +195,7 @@ def test_rows_of_the_same_block_from_two_nodes_count_once(tmp_path):
         from edgefilter.core.config import Reduction
 
         settings = Reduction.model_validate({"pulses": {"dm": (0, 100)}, "block": {"rows": 1024}})
-        for _ in Replay(make_sky(), settings, tmp_path, node=node, compute=Compute(threads=1)).run():
+        for _ in Replay(make_sky(), settings, tmp_path, node=node, compute=BackendSelector(threads=1)).run():
             pass
     store = edgefilter.open_store(tmp_path)
     assert store.tables()["pulses"] == 2 * len(store.pulses)

@@ -9,7 +9,7 @@ from edgefilter.analysis.export.sigproc import write_power
 from edgefilter.analysis.fit import fit_dm, fit_profile
 from edgefilter.core.errors import StoreError
 from edgefilter.core.plan import dispersion_delay
-from tests.analysis.test_pulse import DM, made
+from tests.analysis.test_pulse import DM, make_cutout
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def scattered(tmp_path_factory):
 
 @pytest.mark.parametrize("method", ["snr", "structure"])
 def test_the_dispersion_measure_is_found_with_an_honest_error(method):
-    fit = fit_dm(made(), method)
+    fit = fit_dm(make_cutout(), method)
     assert fit.error < 1.0
     assert abs(fit.dm - DM) < 4 * fit.error + 0.2
     assert fit.dms[0] < fit.dm < fit.dms[-1]
@@ -50,21 +50,21 @@ def test_scattering_is_found_and_falls_with_frequency(scattered):
 
 
 def test_a_pulse_without_a_tail_has_no_scattering():
-    fit = fit_profile(made(), scattered=False)
+    fit = fit_profile(make_cutout(), scattered=False)
     assert fit.tau_ms == (0.0, 0.0)
     assert abs(fit.arrival_ms[0]) < 0.6
     assert fit.sigma_ms[0] == pytest.approx(4 / np.sqrt(12), rel=0.3)
-    assert fit_profile(made()).tau_ms[0] < 1.5
+    assert fit_profile(make_cutout()).tau_ms[0] < 1.5
 
 
 def test_what_cannot_be_fitted_is_one_line():
     with pytest.raises(StoreError, match=r"no channel lies in 1 to 2 MHz"):
-        fit_profile(made(), band=(1, 2))
+        fit_profile(make_cutout(), band=(1, 2))
     with pytest.raises(StoreError, match="method is 'best'"):
-        fit_dm(made(), "best")
+        fit_dm(make_cutout(), "best")
     with pytest.raises(StoreError, match="nothing to fit"):
-        fit_dm(made(mask=slice(None)))
+        fit_dm(make_cutout(mask=slice(None)))
     with pytest.raises(StoreError, match="too few rows"):
-        fit_profile(made(mask=slice(None)))
+        fit_profile(make_cutout(mask=slice(None)))
     with pytest.raises(StoreError, match="no peak between"):
-        fit_dm(made(dm=80.0), reach=2.0)
+        fit_dm(make_cutout(dm=80.0), reach=2.0)

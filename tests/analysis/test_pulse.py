@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefilter.analysis.plots.pulse_diagnostic import delay_rows, diagnose, dm_snr, shifted, whiten
+from edgefilter.analysis.plots.pulse_diagnostic import delay_rows_per_dm, diagnose, dm_snr, shift_channels, whiten
 from edgefilter.core.errors import StoreError
 from edgefilter.core.plan import dispersion_delay
 from edgefilter.products.base import Provenance
@@ -18,7 +18,9 @@ from edgefilter.products.tables import PulseRow
 DM, ROW, WIDTH, AT = 50.0, 1e-3, 4, 60
 
 
-def made(channels: int = 64, rising: bool = False, mask: slice | None = None, snr: float = 30.0, **pulse) -> Cutout:
+def make_cutout(
+    channels: int = 64, rising: bool = False, mask: slice | None = None, snr: float = 30.0, **pulse
+) -> Cutout:
     """Noise and one pulse of known track, which begins at row AT at the top of the band."""
     step = (1 if rising else -1) * 200.0 / channels
     first = 1200.0 if rising else 1400.0
@@ -75,7 +77,7 @@ def test_dedispersion_lines_the_pulse_up(run):
 @settings(max_examples=30)
 def test_shifting_takes_each_channel_along_its_delay(delays, start):
     values = np.random.default_rng(1).normal(size=(len(delays), 12))
-    moved = shifted(values, start, np.array(delays), 9, np.nan)
+    moved = shift_channels(values, start, np.array(delays), 9, np.nan)
     for c, delay in enumerate(delays):
         for t in range(9):
             at = start + delay + t
@@ -85,7 +87,7 @@ def test_shifting_takes_each_channel_along_its_delay(delays, start):
 
 @pytest.mark.parametrize("rising", [False, True])
 def test_the_diagnostic_shows_the_pulse_where_it_is(rising):
-    shown = diagnose(made(rising=rising))
+    shown = diagnose(make_cutout(rising=rising))
     assert shown.snr == pytest.approx(30, rel=0.12)
     assert abs(shown.times_ms[np.nanargmax(shown.profile)]) <= 2
     trial, time = np.unravel_index(np.nanargmax(shown.bow_tie), shown.bow_tie.shape)
@@ -100,7 +102,7 @@ def test_the_diagnostic_shows_the_pulse_where_it_is(rising):
 
 
 def test_channel_order_does_not_matter():
-    one, two = made(), made()
+    one, two = make_cutout(), make_cutout()
     flipped = replace(
         two, data=np.ascontiguousarray(two.data[..., ::-1]), mask=two.mask[:, ::-1].copy(),
         first_channel_mhz=float(two.frequencies_mhz[-1]), channel_mhz=-two.channel_mhz,
@@ -110,7 +112,7 @@ def test_channel_order_does_not_matter():
 
 
 def test_flagged_channels_are_marked_and_do_not_count():
-    shown = diagnose(made(mask=slice(10, 20)), subbands=64)
+    shown = diagnose(make_cutout(mask=slice(10, 20)), subbands=64)
     assert shown.unused[::-1][10:20].min() == 1
     assert shown.unused[::-1][:10].max() == 0
     assert np.isnan(shown.dynamic[::-1][10:20]).all()
@@ -119,31 +121,31 @@ def test_flagged_channels_are_marked_and_do_not_count():
 
 
 def test_a_pulse_found_in_part_of_the_band_is_measured_there():
-    whole, part = diagnose(made()), diagnose(made(freq_low=1300.0, freq_high=1400.0))
+    whole, part = diagnose(make_cutout()), diagnose(make_cutout(freq_low=1300.0, freq_high=1400.0))
     assert part.snr == pytest.approx(whole.snr / np.sqrt(2), rel=0.15)
     assert part.dynamic.shape[0] <= 64
     assert part.band_mhz == whole.band_mhz
 
 
 def test_another_dm_smears_the_profile_and_is_said():
-    shown = diagnose(made(), dm=100.0)
+    shown = diagnose(make_cutout(), dm=100.0)
     assert shown.dm == 100
-    assert np.nanmax(shown.profile) < 0.6 * np.nanmax(diagnose(made()).profile)
+    assert np.nanmax(shown.profile) < 0.6 * np.nanmax(diagnose(make_cutout()).profile)
     with pytest.raises(StoreError, match="dm is nan"):
-        diagnose(made(), dm=float("nan"))
+        diagnose(make_cutout(), dm=float("nan"))
     with pytest.raises(StoreError, match="subbands is 0, must be 1 to 64"):
-        diagnose(made(), subbands=0)
+        diagnose(make_cutout(), subbands=0)
 
 
 def test_unknown_frequencies_have_no_bow_tie():
-    cutout = replace(made(), first_channel_mhz=0.0, channel_mhz=1.0)
+    cutout = replace(make_cutout(), first_channel_mhz=0.0, channel_mhz=1.0)
     shown = diagnose(cutout)
     assert shown.bow_tie.shape[0] == 0
-    assert not delay_rows(cutout).any()
+    assert not delay_rows_per_dm(cutout).any()
 
 
 def test_a_cutout_whose_pulse_runs_off_its_end_is_shown_as_far_as_it_goes():
-    whole = made()
+    whole = make_cutout()
     cut = replace(whole, data=whole.data[: AT + 20].copy(), mask=whole.mask[: AT + 20].copy())
     shown = diagnose(cut)
     assert np.isnan(shown.dynamic[0]).any()
@@ -151,20 +153,20 @@ def test_a_cutout_whose_pulse_runs_off_its_end_is_shown_as_far_as_it_goes():
 
 
 def test_a_cutout_of_which_nothing_is_known_is_shown_empty():
-    shown = diagnose(made(mask=slice(None)))
+    shown = diagnose(make_cutout(mask=slice(None)))
     assert np.isnan(shown.snr)
     assert np.isnan(shown.dynamic).all()
     assert (shown.unused == 1).all()
-    assert np.isnan(dm_snr(made(mask=slice(None)), np.array([1.0, 2.0]))).all()
+    assert np.isnan(dm_snr(make_cutout(mask=slice(None)), np.array([1.0, 2.0]))).all()
 
 
 def test_snr_peaks_at_the_true_dm():
     dms = np.linspace(30, 70, 41)
-    assert abs(dms[np.argmax(dm_snr(made(), dms))] - DM) <= 2
+    assert abs(dms[np.argmax(dm_snr(make_cutout(), dms))] - DM) <= 2
 
 
 def test_whitening_leaves_out_what_is_not_used():
-    value, share = whiten(made(mask=slice(0, 3)))
+    value, share = whiten(make_cutout(mask=slice(0, 3)))
     assert not value[:3].any()
     assert not share[:3].any()
     assert share[3:].all()

@@ -4,18 +4,18 @@ import sys
 
 from benchmarks import gpu
 from benchmarks.harness import Bench
-from edgefilter.compute.threads import Workers
+from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.errors import ConfigError
 
 SMALL = gpu.Sizes(
-    copied=1 << 16, samples=1 << 14, channels=64, times=128, search_rows=256, chain_rows=16, bands=1, dm=(0.0, 20.0)
+    copy_bytes=1 << 16, samples=1 << 14, channels=64, times=128, search_rows=256, chain_rows=16, bands=1, dm=(0.0, 20.0)
 )
 WITHOUT_OVERLAP = "whole chain without overlap", "edgefilter"
 
 
 def test_everything_is_measured(card):
     bench = Bench(seconds=0)
-    with Workers(2) as processor:
+    with ThreadBackend(2) as processor:
         gpu.measure(bench, card, processor, SMALL)
     rates = {(result.case.split(",")[0], result.who): result.rate for result in bench.results}
     for case in ("channelise", "flag", "search", "whole chain"):
@@ -27,10 +27,10 @@ def test_everything_is_measured(card):
 
 
 def test_without_a_card_nothing_is_left(monkeypatch, capsys, tmp_path):
-    def none():
+    def raise_no_gpu():
         raise ConfigError("no card: there is none")
 
-    monkeypatch.setattr(gpu, "Card", none)
+    monkeypatch.setattr(gpu, "GpuBackend", raise_no_gpu)
     monkeypatch.setattr(sys, "argv", ["gpu", "--out", str(tmp_path / "gpu.json")])
     gpu.main()
     assert capsys.readouterr().out == "nothing is measured: no card: there is none\n"

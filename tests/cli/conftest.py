@@ -9,7 +9,7 @@ from edgefilter.cli.main import main
 
 
 @pytest.fixture
-def program(monkeypatch, capsys):
+def run_cli(monkeypatch, capsys):
     """Run the program; return exit status, standard output and standard error."""
 
     def run(*words: str | Path) -> tuple[int, str, str]:

@@ -30,8 +30,8 @@ def rows(out):
     }
 
 
-def test_masks_and_costs_of_a_block(program, noisy):
-    status, out, _ = program("flags", noisy, "--threads", 1)
+def test_masks_and_costs_of_a_block(run_cli, noisy):
+    status, out, _ = run_cli("flags", noisy, "--threads", 1)
     found = rows(out)
     assert status == 0
     assert found["power"][0] == pytest.approx(100 * 400 * 3 / (2000 * 128), rel=0.2)
@@ -39,9 +39,9 @@ def test_masks_and_costs_of_a_block(program, noisy):
     assert {f"lost: {kind} {sigma} σ" for kind in ("pulse", "line") for sigma in ("0.5", "3", "30")} <= set(found)
 
 
-def test_without_a_flagger_its_mask_is_empty_beside_the_whole(program, noisy, tmp_path):
+def test_without_a_flagger_its_mask_is_empty_beside_the_whole(run_cli, noisy, tmp_path):
     picture = tmp_path / "masks.png"
-    status, out, _ = program("flags", noisy, "--without", "power", "--picture", picture, "--threads", 1)
+    status, out, _ = run_cli("flags", noisy, "--without", "power", "--picture", picture, "--threads", 1)
     with_it, without = rows(out)["power"]
     assert status == 0
     assert "without power" in out
@@ -60,17 +60,17 @@ def test_without_a_flagger_its_mask_is_empty_beside_the_whole(program, noisy, tm
         (("--picture", "/nowhere/at/all.png"), "/nowhere/at/all.png: cannot be written"),
     ],
 )
-def test_what_cannot_be_is_told_in_a_line(program, noisy, words, told):
-    status, _, err = program("flags", noisy, *words, "--threads", 1)
+def test_what_cannot_be_is_told_in_a_line(run_cli, noisy, words, told):
+    status, _, err = run_cli("flags", noisy, *words, "--threads", 1)
     assert status != 0
     assert told in err
     assert len(err.strip().splitlines()) == 1
 
 
-def test_a_file_that_is_none_is_told_in_a_line(program, tmp_path):
+def test_a_file_that_is_none_is_told_in_a_line(run_cli, tmp_path):
     path = tmp_path / "nothing.fil"
     path.write_bytes(b"no header")
-    status, _, err = program("flags", path)
+    status, _, err = run_cli("flags", path)
     assert status != 0
     assert str(path) in err
     assert "Traceback" not in err

@@ -1,28 +1,28 @@
 """``edgefilter keys`` and the commands that use what it makes."""
 
 
-def test_a_pair_is_made_and_never_overwritten(program, tmp_path):
-    status, out, _ = program("keys", "node", "--out", tmp_path)
+def test_a_pair_is_made_and_never_overwritten(run_cli, tmp_path):
+    status, out, _ = run_cli("keys", "node", "--out", tmp_path)
     assert status == 0
     assert f"secret key, to keep:      {tmp_path}/node.key_secret" in out
     assert (tmp_path / "node.key_secret").stat().st_mode & 0o777 == 0o600
     secret = (tmp_path / "node.key_secret").read_bytes()
     assert secret.split(b"secret-key = ")[1].strip(b'"\n') not in out.encode()
-    status, _, err = program("keys", "node", "--out", tmp_path)
+    status, _, err = run_cli("keys", "node", "--out", tmp_path)
     assert status == 1
     assert err == f"edgefilter: {tmp_path}/node.key_secret: is there already: keys are never overwritten\n"
     assert (tmp_path / "node.key_secret").read_bytes() == secret
 
 
-def test_a_secret_that_others_can_read_is_not_used(program, tmp_path):
-    program("keys", "dish", "--out", tmp_path)
+def test_a_secret_that_others_can_read_is_not_used(run_cli, tmp_path):
+    run_cli("keys", "dish", "--out", tmp_path)
     (tmp_path / "dish.key_secret").chmod(0o644)
     keys = ("--key", tmp_path / "dish.key_secret", "--node-key", tmp_path / "dish.key")
-    status, _, err = program("send", "synthetic", "--to", "tcp://127.0.0.1:1", *keys)
+    status, _, err = run_cli("send", "synthetic", "--to", "tcp://127.0.0.1:1", *keys)
     assert status == 1
     assert "mode is 0644, a secret key must be its owner's alone: chmod 600" in err
 
 
-def test_keys_of_a_sender_go_together(program, tmp_path):
-    status, _, err = program("send", "synthetic", "--to", "tcp://127.0.0.1:1", "--key", tmp_path / "dish.key_secret")
+def test_keys_of_a_sender_go_together(run_cli, tmp_path):
+    status, _, err = run_cli("send", "synthetic", "--to", "tcp://127.0.0.1:1", "--key", tmp_path / "dish.key_secret")
     assert (status, err) == (1, "edgefilter: --key and --node-key go together\n")

@@ -8,16 +8,16 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @pytest.mark.parametrize("what", ["waterfall", "pulse", "bandpass", "flags", "candidates"])
-def test_a_picture_is_drawn_to_a_file(program, run, tmp_path, what):
-    status, out, _ = program("plot", what, run.location, "--save", tmp_path / "x.png")
+def test_a_picture_is_drawn_to_a_file(run_cli, run, tmp_path, what):
+    status, out, _ = run_cli("plot", what, run.location, "--save", tmp_path / "x.png")
     assert status == 0
     assert (tmp_path / "x.png").read_bytes().startswith(PNG)
     assert f"{what} of {run.location} drawn to" in out
 
 
-def test_a_pulse_is_chosen_by_rank_or_id(program, run, tmp_path):
-    by_rank = program("plot", "pulse", run.location, "2", "--save", tmp_path / "a.png")
-    by_id = program("plot", "pulse", run.location, run.pulses[1].id, "--save", tmp_path / "b.png")
+def test_a_pulse_is_chosen_by_rank_or_id(run_cli, run, tmp_path):
+    by_rank = run_cli("plot", "pulse", run.location, "2", "--save", tmp_path / "a.png")
+    by_id = run_cli("plot", "pulse", run.location, run.pulses[1].id, "--save", tmp_path / "b.png")
     assert by_rank[0] == by_id[0] == 0
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
@@ -33,8 +33,8 @@ def test_a_pulse_is_chosen_by_rank_or_id(program, run, tmp_path):
         (("export", "json", "STORE", "--out", "absent/x.json"), "absent/x.json: cannot be written"),
     ],
 )
-def test_a_mistake_is_one_line(program, run, arguments, message):
-    status, _, err = program(*(run.location if argument == "STORE" else argument for argument in arguments))
+def test_a_mistake_is_one_line(run_cli, run, arguments, message):
+    status, _, err = run_cli(*(run.location if argument == "STORE" else argument for argument in arguments))
     assert status == 1
     assert err.startswith("edgefilter: ")
     assert message in err
@@ -46,6 +46,6 @@ def test_a_mistake_is_one_line(program, run, arguments, message):
     [("heimdall", b"snr,sample,"), ("votable", b"<?xml"), ("obscore", b"<?xml"), ("spectra", b"SIMPLE"),
      ("bandpass", b"SIMPLE"), ("filterbank", b"\x0c\0\0\0HEADER_START"), ("voevent", b"<?xml"), ("json", b"{")],
 )  # fmt: skip
-def test_an_export_is_written(program, run, tmp_path, what, head):
-    assert program("export", what, run.location, "--out", tmp_path / "x")[0] == 0
+def test_an_export_is_written(run_cli, run, tmp_path, what, head):
+    assert run_cli("export", what, run.location, "--out", tmp_path / "x")[0] == 0
     assert (tmp_path / "x").read_bytes().startswith(head)

@@ -16,8 +16,8 @@ def pulses(store: Path) -> list[dict]:
     return sorted(rows, key=lambda row: -row["snr"])
 
 
-def test_a_fast_radio_burst_is_the_top_candidate(program, data, tmp_path):
-    status, out, err = program("replay", data / "transients/FRB180417.fil", "--store", tmp_path)
+def test_a_fast_radio_burst_is_the_top_candidate(run_cli, data, tmp_path):
+    status, out, err = run_cli("replay", data / "transients/FRB180417.fil", "--store", tmp_path)
     top, *others = pulses(tmp_path)
     assert status == 0
     assert top["dm"] == pytest.approx(474.8, abs=5)
@@ -31,8 +31,8 @@ def test_a_fast_radio_burst_is_the_top_candidate(program, data, tmp_path):
     assert cutout.seconds[0] < top["seconds"] < cutout.seconds[-1]
 
 
-def test_the_same_burst_in_psrfits(program, data, tmp_path):
-    status, _, _ = program("replay", data / "transients/FRB180417.fits", "--store", tmp_path)
+def test_the_same_burst_in_psrfits(run_cli, data, tmp_path):
+    status, _, _ = run_cli("replay", data / "transients/FRB180417.fits", "--store", tmp_path)
     top = pulses(tmp_path)[0]
     assert status == 0
     assert top["dm"] == pytest.approx(474.8, abs=5)
@@ -40,8 +40,8 @@ def test_the_same_burst_in_psrfits(program, data, tmp_path):
     assert top["snr"] >= 10
 
 
-def test_a_pulse_of_dm_1000_at_low_frequency(program, data, tmp_path):
-    status, _, _ = program("replay", data / "synthetic/dispersed_pulse_dm1000.fil", "--store", tmp_path)
+def test_a_pulse_of_dm_1000_at_low_frequency(run_cli, data, tmp_path):
+    status, _, _ = run_cli("replay", data / "synthetic/dispersed_pulse_dm1000.fil", "--store", tmp_path)
     top, *others = pulses(tmp_path)
     assert status == 0
     assert top["dm"] == pytest.approx(1000, abs=5)
@@ -52,15 +52,15 @@ def test_a_pulse_of_dm_1000_at_low_frequency(program, data, tmp_path):
 @pytest.mark.parametrize(
     "name", [f"parkes_uwl_crab_{kind}" for kind in ("8bit.fil", "4bit.fil", "2bit.fil", "1bit.fil", "4pol.sf")]
 )
-def test_interference_makes_few_candidates(program, data, tmp_path, name):
-    status, _, _ = program("replay", data / "transients" / name, "--store", tmp_path)
+def test_interference_makes_few_candidates(run_cli, data, tmp_path, name):
+    status, _, _ = run_cli("replay", data / "transients" / name, "--store", tmp_path)
     assert status == 0
     assert sum(row["snr"] > 8 for row in pulses(tmp_path)) < 10
 
 
 @pytest.mark.parametrize("name", ["puppi_j1810.raw", "effelsberg_2016+28.dada", "evn_b1957+20.vdif"])
-def test_voltages_become_spectra(program, data, tmp_path, name):
-    status, _, _ = program("replay", data / "raw" / name, "--store", tmp_path)
+def test_voltages_become_spectra(run_cli, data, tmp_path, name):
+    status, _, _ = run_cli("replay", data / "raw" / name, "--store", tmp_path)
     assert status == 0
     store = edgefilter.open_store(tmp_path)
     power = np.array(store.table("spectra")["power"][0].as_py())
@@ -69,8 +69,8 @@ def test_voltages_become_spectra(program, data, tmp_path, name):
     assert store.table("ledger").num_rows >= 1
 
 
-def test_damaged_vdif_is_refused_or_its_bad_frames_are_lost(program, data, tmp_path):
-    status, _, err = program("replay", data / "raw/drao_corrupted.vdif", "--store", tmp_path / "store")
+def test_damaged_vdif_is_refused_or_its_bad_frames_are_lost(run_cli, data, tmp_path):
+    status, _, err = run_cli("replay", data / "raw/drao_corrupted.vdif", "--store", tmp_path / "store")
     if status:
         assert len(err.strip().splitlines()) == 1
         assert not (tmp_path / "store").exists()
@@ -79,7 +79,7 @@ def test_damaged_vdif_is_refused_or_its_bad_frames_are_lost(program, data, tmp_p
         assert sum(row["lost_damaged"] + row["lost_missing"] for row in ledger) > 0
 
 
-def test_bad_files_get_one_line_and_leave_nothing(program, data, tmp_path):
+def test_bad_files_get_one_line_and_leave_nothing(run_cli, data, tmp_path):
     whole = (data / "transients/FRB180417.fil").read_bytes()
     bad = {
         "empty.fil": b"",
@@ -90,7 +90,7 @@ def test_bad_files_get_one_line_and_leave_nothing(program, data, tmp_path):
     for name, content in bad.items():
         (tmp_path / name).write_bytes(content)
     for path in [*(tmp_path / name for name in bad), tmp_path / "missing.fil", tmp_path]:
-        status, out, err = program("replay", path, "--store", tmp_path / "store")
+        status, out, err = run_cli("replay", path, "--store", tmp_path / "store")
         assert status == 1, path
         assert len(err.strip().splitlines()) == 1, err
         assert str(path) in err
@@ -98,10 +98,10 @@ def test_bad_files_get_one_line_and_leave_nothing(program, data, tmp_path):
         assert not (tmp_path / "store").exists()
 
 
-def test_a_file_cut_in_a_spectrum_is_reduced_up_to_there(program, data, tmp_path):
+def test_a_file_cut_in_a_spectrum_is_reduced_up_to_there(run_cli, data, tmp_path):
     content = (data / "transients/FRB180417.fil").read_bytes()
     (tmp_path / "cut.fil").write_bytes(content[:-100])
-    status, _, err = program("replay", tmp_path / "cut.fil", "--store", tmp_path / "store")
+    status, _, err = run_cli("replay", tmp_path / "cut.fil", "--store", tmp_path / "store")
     assert status == 0
     assert "warning" in err
     received = edgefilter.open_store(tmp_path / "store").table("ledger")["samples_received"].to_pylist()
@@ -118,25 +118,25 @@ def test_a_file_cut_in_a_spectrum_is_reduced_up_to_there(program, data, tmp_path
         (["--config", "absent.toml"], "absent.toml"),
     ],
 )
-def test_wrong_settings_are_told_in_one_line(program, tmp_path, words, told):
-    status, _, err = program("replay", tmp_path / "any.fil", "--store", tmp_path / "store", *words)
+def test_wrong_settings_are_told_in_one_line(run_cli, tmp_path, words, told):
+    status, _, err = run_cli("replay", tmp_path / "any.fil", "--store", tmp_path / "store", *words)
     assert status == 1
     assert len(err.strip().splitlines()) == 1
     assert told in err
 
 
-def test_where_there_is_no_card_auto_says_so_and_gpu_ends(program, monkeypatch, tmp_path):
-    def none():
+def test_where_there_is_no_card_auto_says_so_and_gpu_ends(run_cli, monkeypatch, tmp_path):
+    def raise_no_gpu():
         raise ConfigError("no card: there is none")
 
-    monkeypatch.setattr(backend, "Card", none)
+    monkeypatch.setattr(backend, "GpuBackend", raise_no_gpu)
     path = tmp_path / "noise.fil"
     sigproc(path, np.random.default_rng(3).integers(90, 110, (600, 1, 64), np.uint8), 8, tsamp=1e-3)
-    status, _, err = program("replay", path, "--store", tmp_path / "auto", "--backend", "auto", "--no-report")
+    status, _, err = run_cli("replay", path, "--store", tmp_path / "auto", "--backend", "auto", "--no-report")
     assert status == 0
     assert "reducing on: processor" in err
     assert "no card: there is none" in err
-    status, _, err = program("replay", path, "--store", tmp_path / "gpu", "--backend", "gpu", "--no-report")
+    status, _, err = run_cli("replay", path, "--store", tmp_path / "gpu", "--backend", "gpu", "--no-report")
     assert status == 1
     assert err.strip() == "edgefilter: backend gpu: no card: there is none"
     assert not (tmp_path / "gpu").exists()

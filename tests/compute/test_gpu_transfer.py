@@ -11,34 +11,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgefilter.compute import gpu_transfer
-from edgefilter.compute.gpu_transfer import Downward, Upward
-from edgefilter.pipeline.backend import Compute
+from edgefilter.compute.gpu_transfer import DeviceToHost, HostToDevice
+from edgefilter.pipeline.backend import BackendSelector
 from edgefilter.pipeline.engine import Engine
 from edgefilter.sources.simulated.sky import VoltageSky
 from tests.helpers.emulator import streams
-from tests.helpers.emulator.gpu import EmulatedCard
+from tests.helpers.emulator.gpu import EmulatedGpuBackend
 from tests.helpers.emulator.streams import RaceError
-from tests.pipeline.test_reducer import VOLTAGE, power, recorded
+from tests.pipeline.test_reducer import VOLTAGE, power, record_sky
 
 
 def window(number, rows=40):
     return np.random.default_rng(number).integers(0, 256, (rows, 4), np.uint8)
 
 
-def through(card, windows):
+def round_trip(card, windows):
     """Windows as a card finds them when it has computed with them, as a reducer takes them: the next one is staged.
 
     The first one that is staged is given up.
     """
     found, wait = [], None
-    card.stage(window(99))
+    card.start_upload(window(99))
     for at, samples in enumerate(windows):
         for near in windows[at : at + 2]:
-            card.stage(near)
+            card.start_upload(near)
         there = card.upload(samples)
         computed = there + np.uint8(1)
         del there
-        wait = card.fetch((computed,))
+        wait = card.start_download((computed,))
         del computed
         other = card.zeros(samples.shape, np.uint8)  # where memory was let go of
         other += np.uint8(7)
@@ -47,35 +47,35 @@ def through(card, windows):
     return found
 
 
-class LazyPool:
+class LazyThreadPool:
     """Threads that work as late as they may: when someone waits for a piece, and on the forgotten ones at the end."""
 
     def __init__(self, *_):
-        self.left = []
+        self.pending = []
 
     def submit(self, work, *arguments):
         piece = SimpleNamespace(run=functools.partial(work, *arguments))
         piece.result = functools.partial(self.result, piece)
-        self.left.append(piece)
+        self.pending.append(piece)
         return piece
 
     def result(self, piece):
-        if piece in self.left:
-            last = piece is self.left[-1]
-            self.left.remove(piece)
+        if piece in self.pending:
+            last = piece is self.pending[-1]
+            self.pending.remove(piece)
             piece.run()
-            while last and self.left:
-                self.left.pop(0).run()
+            while last and self.pending:
+                self.pending.pop(0).run()
 
     def shutdown(self):
         pass
 
 
 @pytest.fixture
-def late(monkeypatch):
-    monkeypatch.setattr(gpu_transfer, "PIECE_BYTES", 64)
-    monkeypatch.setattr(gpu_transfer, "ThreadPoolExecutor", LazyPool)
-    with EmulatedCard() as made:
+def lazy_gpu(monkeypatch):
+    monkeypatch.setattr(gpu_transfer, "COPY_BYTES", 64)
+    monkeypatch.setattr(gpu_transfer, "ThreadPoolExecutor", LazyThreadPool)
+    with EmulatedGpuBackend() as made:
         yield made
 
 
@@ -83,24 +83,24 @@ def late(monkeypatch):
 def test_windows_arrive_as_they_are(card, rows):
     windows = [window(number, rows) for number in range(7)]
     with card:
-        for samples, found in zip(windows, through(card, windows), strict=True):
+        for samples, found in zip(windows, round_trip(card, windows), strict=True):
             np.testing.assert_array_equal(found, samples)
 
 
-def test_windows_arrive_however_late_the_threads_are(late):
+def test_windows_arrive_however_late_the_threads_are(lazy_gpu):
     windows = [window(number) for number in range(7)]
-    np.testing.assert_array_equal(through(late, windows), windows)
+    np.testing.assert_array_equal(round_trip(lazy_gpu, windows), windows)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 3)), min_size=1, max_size=12))
 def test_whatever_was_staged_what_is_taken_is_there(steps):
     """Windows that were staged and not taken, taken and not staged, and of other lengths."""
-    with EmulatedCard() as card:
+    with EmulatedGpuBackend() as card:
         for number, (staged, length) in enumerate(steps):
             samples, given_up = window(number, 10 * length), window(-number % 1000, 10)
             if staged:
-                card.stage(samples)
-                card.stage(given_up)
+                card.start_upload(samples)
+                card.start_upload(given_up)
             np.testing.assert_array_equal(card.get(card.upload(samples)), samples)
 
 
@@ -132,11 +132,11 @@ def test_cupy_takes_what_is_asked_of_it():
     assert {"order", "shape"} <= inspect.signature(cupy.zeros_like).parameters.keys()
 
 
-def nothing(*_):
+def do_nothing(*_):
     pass
 
 
-GUARDS = {
+SYNC_POINTS = {
     "samples go where what computes has read those before": ("up", "wait_event"),
     "samples are there, and pinned memory is read, when a piece is done": ("up", "synchronize"),
     "what comes back has been computed": ("down", "wait_event"),
@@ -146,35 +146,39 @@ GUARDS = {
 }
 
 
-@pytest.mark.parametrize("guard", GUARDS)
-def test_a_guard_that_is_missing_is_noticed(late, monkeypatch, guard):
+@pytest.mark.parametrize("guard", SYNC_POINTS)
+def test_a_guard_that_is_missing_is_noticed(lazy_gpu, monkeypatch, guard):
     """Each of them is needed: without it, something is used by two, or arrives as something else."""
     windows = [window(number) for number in range(8)]  # the last one goes where the first one was
-    way, how = GUARDS[guard]
-    deaf = [room._stream for room in late._up._rooms] if way == "up" else [late._down._stream]
+    way, how = SYNC_POINTS[guard]
+    patched_streams = (
+        [buffer._stream for buffer in lazy_gpu._host_to_device._buffers]
+        if way == "up"
+        else [lazy_gpu._device_to_host._stream]
+    )
     if how == "_wait_for_pieces":
-        whole = getattr(gpu_transfer._Room, way)
+        whole = getattr(gpu_transfer._StagingBuffer, way)
 
-        def without(room, *samples):
+        def without(buffer, *samples):
             with monkeypatch.context() as here:
-                here.setattr(room, how, nothing)
-                return whole(room, *samples)
+                here.setattr(buffer, how, do_nothing)
+                return whole(buffer, *samples)
 
-        monkeypatch.setattr(gpu_transfer._Room, way, without)
+        monkeypatch.setattr(gpu_transfer._StagingBuffer, way, without)
     elif how == "wait_event":
-        for stream in deaf:
-            monkeypatch.setattr(stream, how, nothing)
+        for stream in patched_streams:
+            monkeypatch.setattr(stream, how, do_nothing)
     else:
         whole = streams.Event.synchronize
-        monkeypatch.setattr(streams.Event, how, lambda event: None if event.stream in deaf else whole(event))
+        monkeypatch.setattr(streams.Event, how, lambda event: None if event.stream in patched_streams else whole(event))
     with pytest.raises((RaceError, AssertionError)):
-        np.testing.assert_array_equal(through(late, windows), windows)
+        np.testing.assert_array_equal(round_trip(lazy_gpu, windows), windows)
 
 
-def test_memory_that_comes_back_is_kept_so_long(late, monkeypatch):
-    monkeypatch.setattr(Downward, "_under_way", property(lambda _: (), nothing), raising=False)
+def test_memory_that_comes_back_is_kept_so_long(lazy_gpu, monkeypatch):
+    monkeypatch.setattr(DeviceToHost, "_under_way", property(lambda _: (), do_nothing), raising=False)
     with pytest.raises(RaceError, match="let go of"):
-        through(late, [window(1)])
+        round_trip(lazy_gpu, [window(1)])
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ to compile the CUDA sources for the host with")
@@ -185,17 +189,17 @@ def test_the_next_window_is_under_way_before_a_block_is_reduced(monkeypatch, vol
     from tests.helpers.emulator import compiler
 
     monkeypatch.setattr(raw, "module", compiler.module)
-    monkeypatch.setattr(backend, "Card", EmulatedCard)
-    plan, recording = recorded(VoltageSky(0.7, 4, rate=1_000_000, centre_mhz=400), VOLTAGE) if voltage else power()
+    monkeypatch.setattr(backend, "GpuBackend", EmulatedGpuBackend)
+    plan, recording = record_sky(VoltageSky(0.7, 4, rate=1_000_000, centre_mhz=400), VOLTAGE) if voltage else power()
     done = []
     for name in ("stage", "take"):
-        told = getattr(Upward, name)
+        told = getattr(HostToDevice, name)
 
-        def tell(self, samples, name=name, told=told):
+        def record_call(self, samples, name=name, told=told):
             done.append((name, id(samples)))
             return told(self, samples)
 
-        monkeypatch.setattr(Upward, name, tell)
+        monkeypatch.setattr(HostToDevice, name, record_call)
     windows = []
 
     def read(start, stop):
@@ -204,9 +208,9 @@ def test_the_next_window_is_under_way_before_a_block_is_reduced(monkeypatch, vol
         windows.append(recording.read(start, stop))
         return windows[-1]
 
-    with Engine(plan, nothing, "node", Compute("gpu")) as engine:
+    with Engine(plan, do_nothing, "node", BackendSelector("gpu")) as engine:
         while (raw_samples := engine.window(read)) is not None:
-            engine.feed(raw_samples, ahead=read)
+            engine.feed(raw_samples, read_ahead=read)
         engine.finish()
     numbers = {id(one.data): number for number, one in enumerate(windows)}
     assert len(windows) == -(-recording.samples // plan.samples_per_block)  # each of them is read once

@@ -4,15 +4,15 @@ import threading
 
 import pytest
 
-from edgefilter.compute.threads import Workers
+from edgefilter.compute.threads import ThreadBackend
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize(("count", "align", "pieces"), [(0, 1, 1), (1, 1, 4), (100, 1, 1), (100, 8, 4), (5, 64, 2)])
 def test_ranges_cover_all_once_and_are_cut_where_they_may_be(threads, count, align, pieces):
     seen = []
-    with Workers(threads) as workers:
-        workers.over(count, lambda start, stop: seen.append((start, stop)), align, pieces)
+    with ThreadBackend(threads) as workers:
+        workers.parallel_for(count, lambda start, stop: seen.append((start, stop)), align, pieces)
     assert [n for start, stop in sorted(seen) for n in range(start, stop)] == list(range(count))
     assert all(start % align == 0 for start, _ in seen)
 
@@ -27,16 +27,16 @@ def test_a_failure_is_raised_when_nothing_works_any_more():
         begun.set()
         done.append(stop)
 
-    with Workers(2) as workers:
+    with ThreadBackend(2) as workers:
         with pytest.raises(ValueError, match="first"):
-            workers.over(8, run, pieces=4)
+            workers.parallel_for(8, run, pieces=4)
         assert sum(done) == sum(range(2, 9))
-        assert workers.beside(lambda: 3)() == 3
+        assert workers.run_async(lambda: 3)() == 3
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_work_of_another_kind_goes_on_beside(threads):
-    with Workers(threads) as workers:
-        result = workers.beside(lambda: "judged")
-        workers.over(4, lambda start, stop: None)
+    with ThreadBackend(threads) as workers:
+        result = workers.run_async(lambda: "judged")
+        workers.parallel_for(4, lambda start, stop: None)
         assert result() == "judged"

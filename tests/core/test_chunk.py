@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefilter.core.chunk import Chunk, Gap, Loss, SampleAccount, clip_gaps, complement
+from edgefilter.core.chunk import Chunk, Gap, Loss, SampleAccount, clip_gaps, gaps_between
 
 
 @st.composite
@@ -65,7 +65,7 @@ def test_clipped_gaps_are_the_same_samples(case: tuple[Chunk, list[Loss | None]]
 def test_complement_is_what_is_not_present(edges: list[int], start: int, stop: int) -> None:
     edges = sorted(edges)[: len(edges) // 2 * 2]
     present = list(zip(edges[::2], edges[1::2], strict=True))
-    gaps = complement(present, start, stop, Loss.MISSING)
+    gaps = gaps_between(present, start, stop, Loss.MISSING)
     there = {number for first, last in present for number in range(first, last)}
     missing = [number for gap in gaps for number in range(gap.start, gap.stop)]
     assert missing == [number for number in range(start, stop) if number not in there]

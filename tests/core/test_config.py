@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from edgefilter.core.config import Block, NodeConfig, Pulses, Reduction, load, validate
+from edgefilter.core.config import BlockSettings, NodeConfig, PulseSettings, Reduction, load, validate
 from edgefilter.core.errors import ConfigError
 from edgefilter.core.plan import Plan, resolve
-from edgefilter.core.stream import Kind
+from edgefilter.core.stream import SampleKind
 from edgefilter.sources.simulated.sky import demo_sky
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
@@ -13,16 +13,16 @@ NAMES = {"demo", "laptop", "ska_low_station", "meerkat_l", "parkes_uwl", "chime_
 
 # What the instrument's papers say the plan must come to: kind, band in MHz, channel in kHz, row in ms.
 INSTRUMENTS = {
-    "demo": (Kind.VOLTAGE, (592.0, 608.0), 62.5, 0.512),
-    "laptop": (Kind.VOLTAGE, (1419.2, 1421.6), 9.375, 2.1333),
-    "ska_low_station": (Kind.VOLTAGE, (200.0, 250.0), 12.207, 2.62144),
-    "meerkat_l": (Kind.VOLTAGE, (1363.25, 1416.75), 104.49, 0.30624),
-    "parkes_uwl": (Kind.POWER, (704.0, 4032.0), -4000.0, 0.512),
-    "chime_like": (Kind.POWER, (400.0, 800.0), -24.414, 0.98304),
+    "demo": (SampleKind.VOLTAGE, (592.0, 608.0), 62.5, 0.512),
+    "laptop": (SampleKind.VOLTAGE, (1419.2, 1421.6), 9.375, 2.1333),
+    "ska_low_station": (SampleKind.VOLTAGE, (200.0, 250.0), 12.207, 2.62144),
+    "meerkat_l": (SampleKind.VOLTAGE, (1363.25, 1416.75), 104.49, 0.30624),
+    "parkes_uwl": (SampleKind.POWER, (704.0, 4032.0), -4000.0, 0.512),
+    "chime_like": (SampleKind.POWER, (400.0, 800.0), -24.414, 0.98304),
 }
 
 
-def written(folder: Path, text: str) -> Path:
+def write_config(folder: Path, text: str) -> Path:
     path = folder / "node.toml"
     path.write_text(text)
     return path
@@ -83,7 +83,7 @@ def test_demo_profile_expects_the_demo_sky() -> None:
     ],
 )
 def test_a_mistake_is_one_line_with_key_and_value(tmp_path: Path, text: str, key: str, value: str) -> None:
-    path = written(tmp_path, text)
+    path = write_config(tmp_path, text)
     with pytest.raises(ConfigError) as caught:
         load(path)
     message = str(caught.value)
@@ -93,7 +93,7 @@ def test_a_mistake_is_one_line_with_key_and_value(tmp_path: Path, text: str, key
 
 
 def test_all_mistakes_are_told_a_line_each(tmp_path: Path) -> None:
-    path = written(tmp_path, "[pulses]\nsnr = 1.0\nwidths = 0\n[block]\nrows = 1\n")
+    path = write_config(tmp_path, "[pulses]\nsnr = 1.0\nwidths = 0\n[block]\nrows = 1\n")
     with pytest.raises(ConfigError) as caught:
         load(path)
     lines = str(caught.value).splitlines()
@@ -121,14 +121,14 @@ def test_a_missing_file_and_a_folder_are_one_line(tmp_path: Path) -> None:
 
 
 def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
-    assert load(written(tmp_path, "")) == NodeConfig()
+    assert load(write_config(tmp_path, "")) == NodeConfig()
 
 
 def test_overrides_win_and_are_toml(tmp_path: Path) -> None:
-    path = written(tmp_path, "[pulses]\nsnr = 9.0\n")
+    path = write_config(tmp_path, "[pulses]\nsnr = 9.0\n")
     overrides = {"pulses.snr": "8", "pulses.dm": "[1, 2]", "node.name": "edge-1", "input.insecure": "true"}
     config = load(path, overrides)
-    assert config.pulses == Pulses(snr=8.0, dm=(1.0, 2.0))
+    assert config.pulses == PulseSettings(snr=8.0, dm=(1.0, 2.0))
     assert config.node.name == "edge-1"
     assert config.input.insecure is True
 
@@ -162,7 +162,7 @@ def test_digest_is_of_the_science_alone() -> None:
     plain = NodeConfig()
     elsewhere = validate(NodeConfig, {"node": {"name": "b", "threads": 3}, "store": {"path": "elsewhere"}})
     assert elsewhere.digest() == plain.digest() == Reduction().digest()
-    assert Reduction(block=Block(rows=64)).digest() != plain.digest()
+    assert Reduction(block=BlockSettings(rows=64)).digest() != plain.digest()
     assert len(plain.digest()) == 16
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgefilter.core.endpoint import check_endpoint, check_guarded, is_local
+from edgefilter.core.endpoint import check_encryption, check_endpoint, is_local
 from edgefilter.core.errors import ConfigError
 
 
@@ -25,11 +25,11 @@ from edgefilter.core.errors import ConfigError
 def test_endpoints_are_local_or_not(endpoint: str, local: bool) -> None:
     check_endpoint(endpoint)
     assert is_local(endpoint) == local
-    check_guarded(endpoint, curve=True, insecure=False)
-    check_guarded(endpoint, curve=False, insecure=True)
+    check_encryption(endpoint, curve=True, insecure=False)
+    check_encryption(endpoint, curve=False, insecure=True)
     if not local:
         with pytest.raises(ConfigError, match="can be reached from other machines"):
-            check_guarded(endpoint, curve=False, insecure=False)
+            check_encryption(endpoint, curve=False, insecure=False)
 
 
 @pytest.mark.parametrize(

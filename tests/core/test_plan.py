@@ -6,14 +6,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefilter.core.config import Block, Channelise, Detect, FlagSettings, Integrate, Pulses, Reduction
+from edgefilter.core.config import (
+    BlockSettings,
+    ChanneliseSettings,
+    DetectSettings,
+    FlagSettings,
+    IntegrateSettings,
+    PulseSettings,
+    Reduction,
+)
 from edgefilter.core.errors import ConfigError
 from edgefilter.core.plan import Plan, dispersion_delay, resolve
-from edgefilter.core.stream import Encoding, Kind, Stream
+from edgefilter.core.stream import Encoding, SampleKind, Stream
 
 VOLTAGE = Stream(
     name="v",
-    kind=Kind.VOLTAGE,
+    kind=SampleKind.VOLTAGE,
     epoch_tai_ns=0,
     rate=Fraction(16_000_000),
     channels=1,
@@ -26,7 +34,7 @@ VOLTAGE = Stream(
 )
 POWER = Stream(
     name="p",
-    kind=Kind.POWER,
+    kind=SampleKind.POWER,
     epoch_tai_ns=0,
     rate=Fraction(1000),
     channels=256,
@@ -37,11 +45,11 @@ POWER = Stream(
     encoding=Encoding.UNSIGNED,
 )
 EXPLICIT = Reduction(
-    block=Block(rows=64),
-    channelise=Channelise(channels=256, taps=4),
-    detect=Detect(spectra=32),
-    integrate=Integrate(cells=2),
-    pulses=Pulses(dm=(0.0, 100.0)),
+    block=BlockSettings(rows=64),
+    channelise=ChanneliseSettings(channels=256, taps=4),
+    detect=DetectSettings(spectra=32),
+    integrate=IntegrateSettings(cells=2),
+    pulses=PulseSettings(dm=(0.0, 100.0)),
 )
 
 
@@ -83,7 +91,7 @@ def test_oversampled_spectra_overlap(oversampling: str, hop: int) -> None:
 
 def test_oversampling_needs_channels_enough() -> None:
     with pytest.raises(ConfigError, match=r"oversampling is 32/27: it takes at least 32 channels"):
-        resolve(Reduction(channelise=Channelise(channels=16, oversampling="32/27")), VOLTAGE)
+        resolve(Reduction(channelise=ChanneliseSettings(channels=16, oversampling="32/27")), VOLTAGE)
 
 
 def test_power_is_already_cells() -> None:
@@ -94,7 +102,7 @@ def test_power_is_already_cells() -> None:
 
 
 def test_frequencies_of_fine_channels() -> None:
-    settings_ = Reduction(channelise=Channelise(channels=4))
+    settings_ = Reduction(channelise=ChanneliseSettings(channels=4))
     up = Plan(VOLTAGE, resolve(settings_, VOLTAGE))
     np.testing.assert_allclose(up.frequencies_mhz, [592, 596, 600, 604])
     two = replace(VOLTAGE, channels=2, first_channel_hz=608e6, channel_step_hz=-16e6)
@@ -114,7 +122,9 @@ def test_resolving_is_complete_and_idempotent(
     stream: Stream, samples: int | None, channels: int | None, spectra: int | None, cells: int | None
 ) -> None:
     wanted = Reduction(
-        channelise=Channelise(channels=channels), detect=Detect(spectra=spectra), integrate=Integrate(cells=cells)
+        channelise=ChanneliseSettings(channels=channels),
+        detect=DetectSettings(spectra=spectra),
+        integrate=IntegrateSettings(cells=cells),
     )
     once = resolve(wanted, stream, samples)
     assert "null" not in once.canonical()
@@ -157,12 +167,12 @@ def test_a_mask_that_reaches_into_the_band_is_accepted() -> None:
 @pytest.mark.parametrize("stream", [POWER, replace(VOLTAGE, products=("X",))])
 def test_full_stokes_needs_two_hands(stream: Stream) -> None:
     with pytest.raises(ConfigError, match=r"detect\.stokes is IQUV"):
-        resolve(Reduction(detect=Detect(stokes="IQUV")), stream)
+        resolve(Reduction(detect=DetectSettings(stokes="IQUV")), stream)
 
 
 def test_one_channel_is_no_channeliser() -> None:
     with pytest.raises(ConfigError, match=r"channelise\.channels is 1"):
-        resolve(Reduction(channelise=Channelise(channels=1)), VOLTAGE)
+        resolve(Reduction(channelise=ChanneliseSettings(channels=1)), VOLTAGE)
 
 
 def test_an_unresolved_plan_says_so() -> None:

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgefilter.core.errors import InputError
-from edgefilter.core.stream import Encoding, Kind, Stream, stream_name
+from edgefilter.core.stream import Encoding, SampleKind, Stream, stream_name
 
 STREAM = Stream(
     name="B0531+21",
-    kind=Kind.VOLTAGE,
+    kind=SampleKind.VOLTAGE,
     epoch_tai_ns=1_767_225_637_000_000_000,
     rate=Fraction(781250 * 32, 27),
     channels=4,
@@ -125,7 +125,7 @@ def test_hostile_descriptions_are_input_errors(text: str) -> None:
         ({"first_channel_hz": float("nan")}, "finite"),
         ({"products": ("X", "Z")}, "products"),
         ({"products": ("I",)}, "do not go with"),
-        ({"kind": Kind.POWER, "products": ("I",)}, "never complex"),
+        ({"kind": SampleKind.POWER, "products": ("I",)}, "never complex"),
         ({"bits": 5}, "bits"),
         ({"bits": 32}, "bits"),
         ({"bits": 2, "encoding": Encoding.OFFSET, "channels": 1, "products": ("X",), "complex_samples": False}, "byte"),
@@ -137,7 +137,7 @@ def test_what_is_no_stream_is_refused(change: dict[str, Any], problem: str) -> N
 
 
 def test_sizes() -> None:
-    assert STREAM.numbers == 16
+    assert STREAM.values_per_sample == 16
     assert STREAM.sample_bytes == 16
     assert STREAM.bandwidth_hz == 3_125_000
     np.testing.assert_allclose(STREAM.frequencies_hz, 200e6 + 781250 * np.arange(4))

@@ -13,8 +13,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from edgefilter.core.errors import WireError
-from edgefilter.core.stream import Encoding, Kind, Stream
-from edgefilter.node.receiver.zmq_input import Inlet, InletSettings
+from edgefilter.core.stream import Encoding, SampleKind, Stream
+from edgefilter.node.receiver.zmq_input import ZmqInput, ZmqInputSettings
 from edgefilter.node.ring import Policy, RingReader, RingWriter
 from edgefilter.sources.live.zmq_wire import (
     HEADER_BYTES,
@@ -25,29 +25,29 @@ from edgefilter.sources.live.zmq_wire import (
     parse_message,
 )
 
-STREAM = Stream("fuzz", Kind.POWER, 0, Fraction(1000), 8, 1e8, 1e6, ("I",), 8, Encoding.UNSIGNED)
+STREAM = Stream("fuzz", SampleKind.POWER, 0, Fraction(1000), 8, 1e8, 1e6, ("I",), 8, Encoding.UNSIGNED)
 
 
-class Target:
+class FuzzTarget:
     """An inlet without a sender, a ring that drops the oldest, and what the ring must hold."""
 
     def __init__(self, folder: Path) -> None:
         self.ring = folder / "ring"
-        settings = InletSettings("fuzz", f"ipc://{folder}/endpoint", ring=str(self._make()), max_gap_seconds=10.0)
-        self.inlet = Inlet(settings, lambda stream: None)
+        settings = ZmqInputSettings("fuzz", f"ipc://{folder}/endpoint", ring=str(self._make()), max_gap_seconds=10.0)
+        self.zmq_input = ZmqInput(settings, lambda stream: None)
         self.reader = RingReader.attach(self.ring, "reader", hold=False)
-        self.said: dict[int, bytes] = {}
+        self.expected: dict[int, bytes] = {}
 
     def _make(self) -> Path:
         RingWriter.create(self.ring, STREAM, 1, Policy.DROP_OLDEST).close()
         return self.ring
 
-    def take(self, message: bytes) -> None:
+    def feed(self, message: bytes) -> None:
         """Take one message in and compare the ring with what was said."""
-        before = self.inlet.counters.samples
+        before = self.zmq_input.counters.samples
         first_decided, ended = self.reader.final, self.reader.last is not None
-        self.inlet._take(memoryview(message))
-        written = self.inlet.counters.samples - before
+        self.zmq_input._handle_message(memoryview(message))
+        written = self.zmq_input.counters.samples - before
         try:
             header, payload = parse_message(message)
         except WireError:
@@ -57,23 +57,23 @@ class Target:
             assert header.kind is MessageKind.FRAME
             assert not ended
             for sample in range(
-                max(header.start, first_decided if self.said else header.start), header.start + header.samples
+                max(header.start, first_decided if self.expected else header.start), header.start + header.samples
             ):
                 at = (sample - header.start) * STREAM.sample_bytes
-                self.said.setdefault(sample, bytes(payload[at : at + STREAM.sample_bytes]))
+                self.expected.setdefault(sample, bytes(payload[at : at + STREAM.sample_bytes]))
         self.compare()
 
     def compare(self) -> None:
         """Check every sample that the ring holds."""
         tail = self.reader.tail
-        self.said = {sample: data for sample, data in self.said.items() if sample >= tail}
+        self.expected = {sample: data for sample, data in self.expected.items() if sample >= tail}
         stop = min(self.reader.final, self.reader.head)
         if stop <= tail:
             return
         chunk = self.reader.read(tail, stop)
         for at, there in enumerate(chunk.valid()):
-            assert there == (tail + at in self.said)
-            assert not there or bytes(chunk.data[at]) == self.said[tail + at]
+            assert there == (tail + at in self.expected)
+            assert not there or bytes(chunk.data[at]) == self.expected[tail + at]
 
 
 def seeds() -> list[bytes]:
@@ -82,7 +82,7 @@ def seeds() -> list[bytes]:
     return [pack_stream(STREAM), pack_end(STREAM, 1000), *frames]
 
 
-def signed(data: bytes) -> bytes:
+def with_checksum(data: bytes) -> bytes:
     """Give a message a header checksum that fits, so that mutations get beyond it."""
     if len(data) < HEADER_BYTES:
         return data
@@ -98,25 +98,25 @@ def main() -> None:
     corpus.mkdir()
     for number, seed in enumerate(seeds()):
         (corpus / str(number)).write_bytes(seed)
-    target: list[Target] = []
+    target: list[FuzzTarget] = []
 
-    def one(data: bytes) -> None:
+    def feed_one(data: bytes) -> None:
         # A ring that has ended takes nothing any more: begin anew.
         if not target or target[0].reader.last is not None:
             for old in target:
-                old.inlet.close()
+                old.zmq_input.close()
                 old.reader.close()
                 old.ring.unlink()
-            target[:] = [Target(Path(folder.name))]
-            target[0].take(seeds()[2])
-        target[0].take(data)
+            target[:] = [FuzzTarget(Path(folder.name))]
+            target[0].feed(seeds()[2])
+        target[0].feed(data)
 
     def mutate(data: bytes, size: int, seed: int) -> bytes:
         mutated = atheris.Mutate(data, size)
-        return signed(mutated) if seed % 8 else mutated
+        return with_checksum(mutated) if seed % 8 else mutated
 
     atheris.instrument_all()
-    atheris.Setup([*sys.argv, str(corpus)], one, custom_mutator=mutate)
+    atheris.Setup([*sys.argv, str(corpus)], feed_one, custom_mutator=mutate)
     atheris.Fuzz()
 
 

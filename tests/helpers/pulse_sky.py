@@ -4,19 +4,21 @@ from fractions import Fraction
 
 import numpy as np
 
-from edgefilter.compute.threads import Workers
+from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.cells import Rows
 from edgefilter.core.config import Reduction
 from edgefilter.core.plan import Plan, dispersion_delay
-from edgefilter.core.stream import Encoding, Kind, Stream
-from edgefilter.stages.search.normalise import Whiten
-from edgefilter.stages.search.single_pulse import Search
+from edgefilter.core.stream import Encoding, SampleKind, Stream
+from edgefilter.stages.search.normalise import Normaliser
+from edgefilter.stages.search.single_pulse import SinglePulseSearch
 
 
 def make_plan(channels=128, low=1200.0, high=1500.0, rate=1000, rows=1024, cells=1, rising=False, **pulses):
     step = (high - low) / channels * 1e6
     first, step = (low * 1e6 + step / 2, step) if rising else (high * 1e6 - step / 2, -step)
-    stream = Stream("sky", Kind.POWER, 0, Fraction(rate * cells), channels, first, step, ("I",), 32, Encoding.FLOAT)
+    stream = Stream(
+        "sky", SampleKind.POWER, 0, Fraction(rate * cells), channels, first, step, ("I",), 32, Encoding.FLOAT
+    )
     settings = {"block": {"rows": rows}, "integrate": {"cells": cells}, "pulses": {"dm": (0, 300), **pulses}}
     return Plan(stream, Reduction.model_validate(settings))
 
@@ -45,16 +47,16 @@ def add_pulse(plan, sky, row, dm, width, snr, channels=slice(None)):
     sky.stokes[0] += (power * 0.05 * np.linspace(50, 150, plan.channels)).astype(np.float32)
 
 
-def whiten_all(plan, sky, workers):
+def normalise_all(plan, sky, backend):
     """Whiten every block."""
-    whiten, rows = Whiten(plan, workers), plan.rows_per_block
+    normaliser, rows = Normaliser(plan, backend), plan.rows_per_block
     return [
-        whiten.reduce(Rows.join([sky], k * rows - whiten.history, (k + 1) * rows, sky))
+        normaliser.reduce(Rows.join([sky], k * rows - normaliser.history, (k + 1) * rows, sky))
         for k in range(-(-sky.stop // rows))
     ]
 
 
-def around(plan, search, blocks, k):
+def neighbouring_blocks(plan, search, blocks, k):
     """The blocks that block k is searched in."""
     rows = plan.rows_per_block
     span = range(k - -(-search.history // rows), k + -(-search.lookahead // rows) + 1)
@@ -63,6 +65,6 @@ def around(plan, search, blocks, k):
 
 def search_all(plan, sky, threads=1):
     """Events of every block."""
-    with Workers(threads) as workers:
-        search, blocks = Search(plan, workers), whiten_all(plan, sky, workers)
-        return [search.reduce(around(plan, search, blocks, k), k) for k in range(len(blocks))]
+    with ThreadBackend(threads) as backend:
+        search, blocks = SinglePulseSearch(plan, backend), normalise_all(plan, sky, backend)
+        return [search.reduce(neighbouring_blocks(plan, search, blocks, k), k) for k in range(len(blocks))]

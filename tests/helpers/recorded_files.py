@@ -20,8 +20,8 @@ def sigproc_header(**fields: object) -> bytes:
         elif isinstance(value, str):
             out += _text(name) + _text(value)
         else:
-            form = "<i" if name in INTEGERS else "<b" if name == "signed" else "<d"
-            out += _text(name) + struct.pack(form, value)
+            struct_format = "<i" if name in INTEGERS else "<b" if name == "signed" else "<d"
+            out += _text(name) + struct.pack(struct_format, value)
     return out + _text("HEADER_END")
 
 
@@ -47,8 +47,8 @@ def pack(numbers: NDArray[np.generic], bits: int, *, high_first: bool = False) -
         return numbers.astype(numbers.dtype.newbyteorder("<")).tobytes()
     each = 8 // bits
     groups = numbers.reshape(-1, each).astype(int)
-    places = range(each - 1, -1, -1) if high_first else range(each)
-    return bytes(sum(int(n) << (bits * p) for n, p in zip(group, places, strict=True)) for group in groups)
+    positions = range(each - 1, -1, -1) if high_first else range(each)
+    return bytes(sum(int(n) << (bits * p) for n, p in zip(group, positions, strict=True)) for group in groups)
 
 
 def psrfits(
@@ -59,7 +59,7 @@ def psrfits(
     centres: list[float] | None = None,
     pol_type: str = "AA+BB",
     tsamp: float = 0.001,
-    zero: float = 0.0,
+    zero_offset: float = 0.0,
     scale: NDArray[np.float32] | None = None,
     offset: NDArray[np.float32] | None = None,
     weights: NDArray[np.float32] | None = None,
@@ -76,7 +76,7 @@ def psrfits(
         packed = np.stack([np.frombuffer(row.tobytes(), np.uint8) for row in big])
     centres = centres if centres is not None else [(r + 0.5) * samples * tsamp for r in range(rows)]
 
-    def every(values: NDArray[np.float32] | None, count: int, default: float) -> NDArray[np.float32]:
+    def tile_rows(values: NDArray[np.float32] | None, count: int, default: float) -> NDArray[np.float32]:
         return np.tile(np.full(count, default, np.float32) if values is None else values.reshape(-1), (rows, 1))
 
     width = channels * pols
@@ -85,15 +85,15 @@ def psrfits(
             fits.Column("TSUBINT", "1D", array=np.full(rows, samples * tsamp)),
             fits.Column("OFFS_SUB", "1D", array=np.array(centres)),
             fits.Column("DAT_FREQ", f"{channels}D", array=np.tile(1500.0 - np.arange(channels), (rows, 1))),
-            fits.Column("DAT_WTS", f"{channels}E", array=every(weights, channels, 1)),
-            fits.Column("DAT_OFFS", f"{width}E", array=every(offset, width, 0)),
-            fits.Column("DAT_SCL", f"{width}E", array=every(scale, width, 1)),
+            fits.Column("DAT_WTS", f"{channels}E", array=tile_rows(weights, channels, 1)),
+            fits.Column("DAT_OFFS", f"{width}E", array=tile_rows(offset, width, 0)),
+            fits.Column("DAT_SCL", f"{width}E", array=tile_rows(scale, width, 1)),
             fits.Column("DATA", f"{packed.shape[1]}B", array=packed),
         ],
         name="SUBINT",
     )
     table.header.update({"TBIN": tsamp, "NSBLK": samples, "NPOL": pols, "NCHAN": channels, "NBITS": bits})
-    table.header.update({"POL_TYPE": pol_type, "ZERO_OFF": zero, "SIGNINT": int(signed), "CHAN_BW": -1.0})
+    table.header.update({"POL_TYPE": pol_type, "ZERO_OFF": zero_offset, "SIGNINT": int(signed), "CHAN_BW": -1.0})
     primary = fits.PrimaryHDU()
     primary.header.update(
         {"SRC_NAME": "TEST", "TELESCOP": "Parkes", "STT_IMJD": 58000, "STT_SMJD": 100, "STT_OFFS": 0.25}

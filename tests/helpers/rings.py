@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from edgefilter.core.chunk import Chunk
-from edgefilter.core.stream import Encoding, Kind, Stream
-from edgefilter.node.ring import Placed, Policy, RingReader, RingWriter
+from edgefilter.core.stream import Encoding, SampleKind, Stream
+from edgefilter.node.ring import Policy, RingReader, RingWriter, WriteResult
 
 # A sample is 16 bytes: its own number and the number of the frame that brought it.
-STREAM = Stream("test", Kind.POWER, 0, Fraction(1000), 16, 1e8, 1e6, ("I",), 8, Encoding.UNSIGNED)
+STREAM = Stream("test", SampleKind.POWER, 0, Fraction(1000), 16, 1e8, 1e6, ("I",), 8, Encoding.UNSIGNED)
 PAGE = 256
 """Samples in a page, the smallest ring."""
 WAIT = 30.0
@@ -25,8 +25,8 @@ def payload(start: int, samples: int, frame: int = 0) -> bytes:
     return numbers.tobytes()
 
 
-def put(ring: RingWriter, start: int, stop: int, frame: int = 0) -> Placed:
-    return ring.place(start, payload(start, stop - start, frame))
+def put(ring: RingWriter, start: int, stop: int, frame: int = 0) -> WriteResult:
+    return ring.write(start, payload(start, stop - start, frame))
 
 
 def contents(chunk: Chunk) -> dict[int, int]:

@@ -18,12 +18,12 @@ from edgefilter.batch.local import Replay
 from edgefilter.core.config import NodeConfig, validate
 from edgefilter.core.errors import EdgefilterError
 from edgefilter.node.supervisor.control_socket import call
-from edgefilter.pipeline.backend import Compute
+from edgefilter.pipeline.backend import BackendSelector
 from edgefilter.products.naming import parse
 from edgefilter.sources.live.zmq_sender import SendReport, send
 from edgefilter.sources.simulated.sky import SkyPulse, VoltageSky
 
-TREE: dict[str, dict[str, Any]] = {
+BASE_SETTINGS: dict[str, dict[str, Any]] = {
     "block": {"rows": 256},
     "channelise": {"channels": 32},
     "detect": {"spectra": 32},
@@ -32,7 +32,7 @@ TREE: dict[str, dict[str, Any]] = {
     "input": {"endpoint": "tcp://127.0.0.1:*"},
     "spool": {"batch_blocks": 1},
 }
-PATIENCE = 120.0
+TIMEOUT = 120.0
 
 
 def sky(seconds: float, seed: int = 5) -> VoltageSky:
@@ -45,9 +45,9 @@ def sky_until(samples: int) -> VoltageSky:
     return sky((samples + 0.5) / 1e6)
 
 
-def tree(folder: Path, **sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def settings_tree(folder: Path, **sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Settings of a node below a folder."""
-    whole = {name: dict(values) for name, values in TREE.items()}
+    whole = {name: dict(values) for name, values in BASE_SETTINGS.items()}
     whole["node"]["run_directory"] = str(folder / "run")
     whole["store"] = {"path": str(folder / "store")}
     for name, values in sections.items():
@@ -83,8 +83,8 @@ def ledger(objects: dict[str, bytes], folder: Path) -> list[dict[str, Any]]:
 
 def replayed(source: Any, folder: Path, **sections: dict[str, Any]) -> dict[str, bytes]:
     """What an undisturbed reduction leaves in a store."""
-    settings = validate(NodeConfig, tree(folder, **sections))
-    for _ in Replay(source, settings, folder / "replayed", compute=Compute(threads=1)).run():
+    settings = validate(NodeConfig, settings_tree(folder, **sections))
+    for _ in Replay(source, settings, folder / "replayed", backend_selector=BackendSelector(threads=1)).run():
         pass
     return contents(folder / "replayed")
 
@@ -92,17 +92,17 @@ def replayed(source: Any, folder: Path, **sections: dict[str, Any]) -> dict[str,
 class Node:
     """``edgefilter run`` below a folder. Started anew by :meth:`start` it is the same node."""
 
-    def __init__(self, folder: Path, *words: str, **sections: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, *options: str, **sections: dict[str, Any]) -> None:
         self.folder = folder
-        self.words = words
+        self.options = options
         self.config = folder / "node.toml"
-        self.config.write_text(toml(tree(folder, **sections)))
+        self.config.write_text(toml(settings_tree(folder, **sections)))
         self.lines: list[str] = []
 
     def start(self) -> "Node":
         self.errors = (self.folder / "errors.txt").open("a")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "edgefilter.cli.main", "run", str(self.config), *self.words],
+            [sys.executable, "-m", "edgefilter.cli.main", "run", str(self.config), *self.options],
             stdout=subprocess.PIPE,
             stderr=self.errors,
             text=True,
@@ -110,7 +110,7 @@ class Node:
         )
         self._reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
         self._reader.start()
-        wait_for(lambda: self._listens() or self.process.poll() is not None)
+        wait_for(lambda: self._is_ready() or self.process.poll() is not None)
         return self
 
     def _read(self, process: "subprocess.Popen[str]") -> None:
@@ -119,7 +119,7 @@ class Node:
             for line in lines:
                 self.lines.append(line.rstrip())
 
-    def _listens(self) -> bool:
+    def _is_ready(self) -> bool:
         try:
             status = self.call("status")
         except EdgefilterError:
@@ -128,8 +128,8 @@ class Node:
         self.endpoint = next(iter(self.endpoints.values()))
         return status["ready"] and all(self.endpoints.values())
 
-    def call(self, command: str, say: Callable[[str], None] = lambda _: None, **arguments: Any) -> Any:
-        return call(self.folder / "run" / "control.sock", command, say, **arguments)
+    def call(self, command: str, on_progress: Callable[[str], None] = lambda _: None, **arguments: Any) -> Any:
+        return call(self.folder / "run" / "control.sock", command, on_progress, **arguments)
 
     def children(self) -> list[dict[str, Any]]:
         """What the supervisor writes down of its children."""
@@ -156,7 +156,7 @@ class Node:
         """Blocks that were told."""
         return sum(line.startswith("block ") for line in self.lines)
 
-    def die(self) -> None:
+    def restart_supervisor(self) -> None:
         """Kill the supervisor, and start another as a service manager does."""
         self.process.kill()
         self.process.wait()
@@ -165,7 +165,7 @@ class Node:
 
     def wait(self) -> int:
         """Wait for the end; return the exit status."""
-        status = self.process.wait(timeout=PATIENCE)
+        status = self.process.wait(timeout=TIMEOUT)
         self._reader.join()
         self.errors.close()
         return status
@@ -186,14 +186,14 @@ class Node:
             print((self.folder / "errors.txt").read_text()[-6000:], *self.lines, sep="\n")
 
 
-class Sending:
+class SenderThread:
     """A telescope that sends in a thread."""
 
     def __init__(self, source: Any, endpoint: str, speed: float | None, **options: Any) -> None:
         self.report: SendReport | None = None
         self._source, self._endpoint, self._speed = source, endpoint, speed
         self._stop = threading.Event()
-        self._options = {"patience": PATIENCE, "stop": self._stop} | options
+        self._options = {"patience": TIMEOUT, "stop": self._stop} | options
         self._thread = threading.Thread(target=self._send, daemon=True)
         self._thread.start()
 
@@ -206,15 +206,15 @@ class Sending:
         return self.wait()
 
     def wait(self) -> SendReport:
-        self._thread.join(timeout=PATIENCE)
+        self._thread.join(timeout=TIMEOUT)
         assert self.report is not None
         return self.report
 
 
-def wait_for(what: Callable[[], Any], seconds: float = PATIENCE) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = TIMEOUT) -> Any:
     """Wait until something is true; return it."""
-    until = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < until, "waited in vain"
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
     return found

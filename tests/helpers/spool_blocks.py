@@ -5,11 +5,11 @@ import numpy as np
 from edgefilter.core.cells import Flag
 from edgefilter.core.chunk import SampleAccount
 from edgefilter.core.config import Reduction
-from edgefilter.core.stream import Encoding, Kind, Stream
+from edgefilter.core.stream import Encoding, SampleKind, Stream
 from edgefilter.products.base import Product, Provenance
-from edgefilter.products.naming import Namer, config_product, stream_product
+from edgefilter.products.naming import ProductNamer, config_product, stream_product
 from edgefilter.products.tables import (
-    Block,
+    BlockInfo,
     FlagRow,
     LedgerRow,
     PulseRow,
@@ -27,13 +27,13 @@ DATE = "2026-11-18"
 SAMPLES = 1000
 FREQUENCIES = np.linspace(1100.0, 1500.0, 16)
 
-HEADER = Stream("sky", Kind.POWER, TAI, 1000, 16, 1.5e9, -25e6, ("I",), 8, Encoding.UNSIGNED)  # type: ignore[arg-type]
+HEADER = Stream("sky", SampleKind.POWER, TAI, 1000, 16, 1.5e9, -25e6, ("I",), 8, Encoding.UNSIGNED)  # type: ignore[arg-type]
 SETTINGS = Reduction()
 PROVENANCE = Provenance(HEADER.id, SETTINGS.digest(), "0.1.0")
 STREAM = HEADER.id
 
 
-def heads() -> list[Product]:
+def header_products() -> list[Product]:
     """What describes the stream and the settings."""
     return [stream_product(HEADER), config_product(SETTINGS)]
 
@@ -45,23 +45,39 @@ def cursor(block: int) -> Cursor:
 
 def products(number: int, node: str = "n1", date: str = DATE) -> list[Product]:
     """All that is left of a block: every third has a pulse with a cut-out."""
-    namer, block = Namer(node, PROVENANCE), Block(number, TAI + number * 10**9, 1.0)
-    made: list[Product] = []
+    namer, block = ProductNamer(node, PROVENANCE), BlockInfo(number, TAI + number * 10**9, 1.0)
+    block_products: list[Product] = []
     pulses = []
     if number % 3 == 0:
-        made.append(namer.cutout(number, date, b"\x89HDF\r\n\x1a\n" + np.random.default_rng(number).bytes(2000)))
+        block_products.append(
+            namer.cutout(number, date, b"\x89HDF\r\n\x1a\n" + np.random.default_rng(number).bytes(2000))
+        )
         tai = block.tai_ns
         pulses.append(
-            PulseRow(number, 0.1, 0.0, tai, 50.0, 0.1, 0.001, 7.0 + number % 9, 1100.0, 1500.0, 3, 0.0, made[0].name)
+            PulseRow(
+                number,
+                0.1,
+                0.0,
+                tai,
+                50.0,
+                0.1,
+                0.001,
+                7.0 + number % 9,
+                1100.0,
+                1500.0,
+                3,
+                0.0,
+                block_products[0].name,
+            )
         )
-        made.append(namer.table("pulses", number, date, to_parquet(pulses_table(PROVENANCE, block, pulses))))
+        block_products.append(namer.table("pulses", number, date, to_parquet(pulses_table(PROVENANCE, block, pulses))))
     power = np.random.default_rng(number).normal(size=16).astype(np.float32)
     cells = np.full(16, 60, np.int64)
     flags = [FlagRow(flag, cells * 0, cells * 0) for flag in (Flag.LOST, Flag.ZERO_DM)]
     account = LedgerRow(
         number * SAMPLES, SampleAccount(SAMPLES, SAMPLES, {}), 960, 0, {}, 900, 60, 16000, 9, len(pulses), 0
     )
-    made += [
+    block_products += [
         namer.table(
             "spectra",
             number,
@@ -71,4 +87,4 @@ def products(number: int, node: str = "n1", date: str = DATE) -> list[Product]:
         namer.table("flags", number, date, to_parquet(flags_table(PROVENANCE, block, FREQUENCIES, flags))),
         namer.table("ledger", number, date, to_parquet(ledger_table(PROVENANCE, block, account))),
     ]
-    return made
+    return block_products

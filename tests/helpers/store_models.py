@@ -9,7 +9,7 @@ import pyarrow.fs as pafs
 
 from edgefilter.core.errors import ConflictError, StoreError, UnavailableError
 from edgefilter.products.base import Product
-from edgefilter.store.base import Listed, Store, check_name
+from edgefilter.store.base import ObjectInfo, Store, check_name
 
 
 class DictStore:
@@ -19,11 +19,11 @@ class DictStore:
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
-        self.guard = threading.Lock()
+        self.lock = threading.Lock()
 
     def put(self, product: Product) -> None:
         check_name(product.name)
-        with self.guard:
+        with self.lock:
             if self.objects.setdefault(product.name, product.content) != product.content:
                 raise ConflictError(f"{product.name} is there with other content, which stays as it is")
 
@@ -33,10 +33,10 @@ class DictStore:
             raise StoreError(f"holds no {name}")
         return self.objects[name]
 
-    def listing(self, prefix: str = "") -> Iterator[Listed]:
+    def listing(self, prefix: str = "") -> Iterator[ObjectInfo]:
         for name in sorted(self.objects):
             if name.startswith(prefix):
-                yield Listed(name, len(self.objects[name]), 0.0)
+                yield ObjectInfo(name, len(self.objects[name]), 0.0)
 
     def names(self, prefix: str = "") -> Iterator[str]:
         return (item.name for item in self.listing(prefix))
@@ -61,7 +61,7 @@ class DictStore:
         return name
 
 
-class Wrapper:
+class StoreWrapper:
     """Passes everything on."""
 
     def __init__(self, inner: Store) -> None:
@@ -77,7 +77,7 @@ class Wrapper:
     def get(self, name: str) -> bytes:
         return self.inner.get(name)
 
-    def listing(self, prefix: str = "") -> Iterator[Listed]:
+    def listing(self, prefix: str = "") -> Iterator[ObjectInfo]:
         return self.inner.listing(prefix)
 
     def names(self, prefix: str = "") -> Iterator[str]:
@@ -96,7 +96,7 @@ class Wrapper:
         return self.inner.url(name)
 
 
-class SlowStore(Wrapper):
+class SlowStore(StoreWrapper):
     """Takes its time."""
 
     def __init__(self, inner: Store, seconds: float) -> None:
@@ -112,17 +112,17 @@ class SlowStore(Wrapper):
         return super().get(name)
 
 
-class FailingStore(Wrapper):
+class FailingStore(StoreWrapper):
     """Fails before or after it has stored, as the dice say."""
 
-    def __init__(self, inner: Store, seed: int, often: float = 0.5) -> None:
+    def __init__(self, inner: Store, seed: int, failure_rate: float = 0.5) -> None:
         super().__init__(inner)
-        self.dice = random.Random(seed)
-        self.often = often
+        self.rng = random.Random(seed)
+        self.failure_rate = failure_rate
         self.failures = 0
 
     def put(self, product: Product) -> None:
-        before, after = (self.dice.random() < self.often / 2 for _ in range(2))
+        before, after = (self.rng.random() < self.failure_rate / 2 for _ in range(2))
         self.failures += before or after
         if before:
             raise UnavailableError("nothing came through")

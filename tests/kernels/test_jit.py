@@ -35,7 +35,7 @@ def start(folder: Path, *kinds: str, kernels: Path | None = None) -> "subprocess
     return subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True)
 
 
-def told(process: "subprocess.Popen[str]") -> list[str]:
+def compiled_kernels(process: "subprocess.Popen[str]") -> list[str]:
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     return out.split()
@@ -52,18 +52,18 @@ def kernels(tmp_path: Path) -> Path:
 def test_processes_that_compile_at_once_all_leave_something_that_can_be_loaded(tmp_path: Path) -> None:
     kinds = ["uint16", "uint8", "int32"]
     for process in [start(tmp_path, kind) for kind in kinds]:
-        assert told(process) == ["lose_not_finite"]
-    assert told(start(tmp_path, *kinds)) == []
+        assert compiled_kernels(process) == ["lose_not_finite"]
+    assert compiled_kernels(start(tmp_path, *kinds)) == []
 
 
 def test_a_change_of_what_a_file_imports_makes_the_kept_code_stale_and_of_others_does_not(
     tmp_path: Path, kernels: Path
 ) -> None:
-    assert told(start(tmp_path, kernels=kernels)) == ["lose_not_finite"]
+    assert compiled_kernels(start(tmp_path, kernels=kernels)) == ["lose_not_finite"]
     for name, compiled in (("search/boxcar", []), ("jit", ["lose_not_finite"])):
         path = kernels / "edgefilter_kernels" / f"{name}.py"
         path.write_text(path.read_text() + "\n")
-        assert told(start(tmp_path, kernels=kernels)) == compiled
+        assert compiled_kernels(start(tmp_path, kernels=kernels)) == compiled
 
 
 def test_imports_are_followed_however_they_are_written() -> None:
@@ -72,11 +72,11 @@ def test_imports_are_followed_however_they_are_written() -> None:
 
 
 def test_damaged_files_are_compiled_anew(tmp_path: Path) -> None:
-    assert told(start(tmp_path)) == ["lose_not_finite"]
+    assert compiled_kernels(start(tmp_path)) == ["lose_not_finite"]
     for path in tmp_path.rglob("*.nb[ci]"):
         path.write_bytes(path.read_bytes()[:40])
-    assert told(start(tmp_path)) == ["lose_not_finite"]
-    assert told(start(tmp_path)) == []
+    assert compiled_kernels(start(tmp_path)) == ["lose_not_finite"]
+    assert compiled_kernels(start(tmp_path)) == []
 
 
 def test_where_nothing_can_be_written_it_costs_time_alone(
@@ -89,4 +89,4 @@ def test_where_nothing_can_be_written_it_costs_time_alone(
     beside.write_text("not a folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(place))
     for _ in range(2):
-        assert told(start(place / "cache", kernels=kernels)) == ["lose_not_finite"]
+        assert compiled_kernels(start(place / "cache", kernels=kernels)) == ["lose_not_finite"]

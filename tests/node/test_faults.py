@@ -10,7 +10,7 @@ import pytest
 
 from edgefilter.node.ring import RingReader
 from edgefilter.products.naming import parse
-from tests.helpers.running_node import Node, Sending, contents, ledger, replayed, sky, sky_until, wait_for
+from tests.helpers.running_node import Node, SenderThread, contents, ledger, replayed, sky, sky_until, wait_for
 
 SEED = 3
 FRAME = 65_536
@@ -20,17 +20,17 @@ BLOCK = 32 * 32 * 256
 def test_killed_and_hung_processes_change_nothing(tmp_path):
     source = sky(5.0)
     want = replayed(source, tmp_path)
-    dice = random.Random(SEED)
+    rng = random.Random(SEED)
     faults = ["reducer", "supervisor", "hang", "forwarder", "supervisor"]
-    moments = sorted(dice.sample(range(1, 12), len(faults)))
+    kill_blocks = sorted(rng.sample(range(1, 12), len(faults)))
     # Less, and on a busy machine a healthy process that is only slow to start counts as hung, again and again.
     with Node(tmp_path, node={"hang_seconds": 3.0}) as node:
-        telescope = Sending(source, node.endpoint, 2.0, frame_bytes=FRAME)
-        for fault, moment in zip(faults, moments, strict=True):
-            wait_for(lambda moment=moment: node.blocks() >= moment)
-            time.sleep(dice.uniform(0, 0.1))  # anywhere within a block's work
+        telescope = SenderThread(source, node.endpoint, 2.0, frame_bytes=FRAME)
+        for fault, kill_block in zip(faults, kill_blocks, strict=True):
+            wait_for(lambda kill_block=kill_block: node.blocks() >= kill_block)
+            time.sleep(rng.uniform(0, 0.1))  # anywhere within a block's work
             if fault == "supervisor":
-                node.die()
+                node.restart_supervisor()
             elif fault == "hang":
                 stopped = node.kill("reducer", signal.SIGSTOP)
                 wait_for(lambda stopped=stopped: node.pid("reducer") != stopped)
@@ -44,15 +44,15 @@ def test_killed_and_hung_processes_change_nothing(tmp_path):
 
 
 def test_what_was_on_its_way_to_a_killed_receiver_is_repeated(tmp_path):
-    dice = random.Random(SEED)
+    rng = random.Random(SEED)
     with Node(tmp_path) as node:
-        telescope = Sending(sky(600.0), node.endpoint, 1.0, frame_bytes=FRAME)
-        for moment in sorted(dice.sample(range(1, 8), 2)):
-            wait_for(lambda moment=moment: node.blocks() >= moment)
+        telescope = SenderThread(sky(600.0), node.endpoint, 1.0, frame_bytes=FRAME)
+        for kill_block in sorted(rng.sample(range(1, 8), 2)):
+            wait_for(lambda kill_block=kill_block: node.blocks() >= kill_block)
             killed = node.kill("receiver")
             wait_for(lambda killed=killed: node.pid("receiver") != killed)
-        told = node.blocks()
-        wait_for(lambda: node.blocks() > told + 8)  # more than are in work: samples come again
+        blocks_before = node.blocks()
+        wait_for(lambda: node.blocks() > blocks_before + 8)  # more than are in work: samples come again
         source = sky_until(telescope.stop().end)
         assert node.wait() == 0
     assert contents(tmp_path / "store") == replayed(source, tmp_path)
@@ -61,9 +61,9 @@ def test_what_was_on_its_way_to_a_killed_receiver_is_repeated(tmp_path):
 def test_a_forwarder_of_an_earlier_supervisor_that_dies_while_it_drains_is_replaced(tmp_path):
     source = sky(4.0)
     with Node(tmp_path) as node:
-        telescope = Sending(source, node.endpoint, 1.0, frame_bytes=FRAME)
+        telescope = SenderThread(source, node.endpoint, 1.0, frame_bytes=FRAME)
         wait_for(lambda: "forwarder" in node.roles())
-        node.die()
+        node.restart_supervisor()
         stopped = node.kill("forwarder", signal.SIGSTOP)
         telescope.wait()
         wait_for(lambda: node.roles() == ["forwarder"])
@@ -80,7 +80,7 @@ def test_a_slow_reducer_holds_the_sender_back_or_loses_what_the_ledger_says(poli
     options = {"input": {"policy": policy, "shallow": True, "buffer_seconds": 1.1}}
     want = replayed(source, tmp_path, **options)
     with Node(tmp_path, **options) as node:
-        telescope = Sending(source, node.endpoint, 4.0, frame_bytes=FRAME)
+        telescope = SenderThread(source, node.endpoint, 4.0, frame_bytes=FRAME)
         wait_for(lambda: node.blocks() >= 1)
         stopped = node.kill("reducer", signal.SIGSTOP)
         (path,) = (tmp_path / "run").glob("ring-*")
@@ -99,7 +99,7 @@ def test_a_slow_reducer_holds_the_sender_back_or_loses_what_the_ledger_says(poli
     assert (overrun > 0) == (policy == "drop-oldest")
     assert sum(row["samples_expected"] for row in rows) == source.samples
     assert sum(row["samples_received"] for row in rows) == source.samples - overrun
-    hurt = {row["block"] for row in rows if row["lost_overrun"]}
+    incomplete_blocks = {row["block"] for row in rows if row["lost_overrun"]}
     for name in want:
         if name.startswith("flags"):
-            assert name in got or {parse(name).block, parse(name).block - 1} & hurt, name
+            assert name in got or {parse(name).block, parse(name).block - 1} & incomplete_blocks, name

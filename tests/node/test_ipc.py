@@ -8,35 +8,35 @@ from typing import IO
 import pytest
 
 from edgefilter.node import ipc as module
-from edgefilter.node.ipc import Link, reachable
+from edgefilter.node.ipc import IpcClient, unix_socket_address
 
 
-class Supervisor:
+class FakeSupervisor:
     """The other end, by hand."""
 
     def __init__(self, path: Path) -> None:
         path.unlink(missing_ok=True)
         self._server = socket.socket(socket.AF_UNIX)
-        with reachable(path) as address:
+        with unix_socket_address(path) as address:
             self._server.bind(address)
         self._server.listen()
 
     def accept(self) -> IO[bytes]:
-        end, _ = self._server.accept()
-        end.settimeout(30)
-        self._end = end
-        return end.makefile("rb")
+        connection, _ = self._server.accept()
+        connection.settimeout(30)
+        self._connection = connection
+        return connection.makefile("rb")
 
     def send(self, text: bytes) -> None:
-        self._end.sendall(text)
+        self._connection.sendall(text)
 
     def close(self, lines: IO[bytes]) -> None:
         lines.close()
-        self._end.close()
+        self._connection.close()
         self._server.close()
 
 
-def said(lines: IO[bytes], kind: str) -> dict:
+def next_message(lines: IO[bytes], kind: str) -> dict:
     """The next message of a kind."""
     while (message := json.loads(lines.readline()))["kind"] != kind:
         pass
@@ -46,33 +46,33 @@ def said(lines: IO[bytes], kind: str) -> dict:
 def test_what_is_told_while_there_is_no_supervisor_goes_to_the_next(tmp_path):
     path = tmp_path / ("long" * 40) / "link.sock"  # longer than an address of a socket may be
     path.parent.mkdir()
-    first = Supervisor(path)
-    with Link(path, "child", lambda: {"work": 7}) as link:
+    first = FakeSupervisor(path)
+    with IpcClient(path, "child", lambda: {"work": 7}) as ipc:
         lines = first.accept()
-        hello = said(lines, "hello")
+        hello = next_message(lines, "hello")
         assert (hello["name"], hello["state"]) == ("child", {"work": 7})
-        assert said(lines, "beat")["idle"] < 30
+        assert next_message(lines, "beat")["idle"] < 30
         first.send(b'{"kind":"one"}\n{"kind":"t')
-        assert link.receive(30) == {"kind": "one"}
-        assert link.receive(0) is None
+        assert ipc.receive(30) == {"kind": "one"}
+        assert ipc.receive(0) is None
         first.send(b'wo"}\n')
-        assert link.receive(30) == {"kind": "two"}
+        assert ipc.receive(30) == {"kind": "two"}
         first.close(lines)
-        second = Supervisor(path)
-        link.tell("news", fact=1)
+        second = FakeSupervisor(path)
+        ipc.send("news", fact=1)
         lines = second.accept()
-        assert said(lines, "hello")["name"] == "child"
-        assert said(lines, "news") == {"kind": "news", "fact": 1}
+        assert next_message(lines, "hello")["name"] == "child"
+        assert next_message(lines, "news") == {"kind": "news", "fact": 1}
         second.close(lines)
 
 
 def test_a_child_learns_that_nobody_comes(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "ORPHAN_SECONDS", 0.0)
-    with Link(tmp_path / "link.sock", "child") as link:
-        assert link.receive(30) == {"kind": "orphaned"}
+    with IpcClient(tmp_path / "link.sock", "child") as ipc:
+        assert ipc.receive(30) == {"kind": "orphaned"}
 
 
 def test_a_process_that_no_supervisor_started_has_no_link(monkeypatch):
-    monkeypatch.delenv(module.LINK_VARIABLE, raising=False)
+    monkeypatch.delenv(module.IPC_SOCKET_VARIABLE, raising=False)
     with pytest.raises(KeyError):
-        Link.from_environment()
+        IpcClient.from_environment()

@@ -4,7 +4,7 @@ import platform
 
 import pytest
 
-from edgefilter.node.malloc import environment_of_copies
+from edgefilter.node.malloc import memcpy_environment
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
@@ -12,7 +12,7 @@ from edgefilter.node.malloc import environment_of_copies
 def test_what_the_operator_has_set_stays(monkeypatch: pytest.MonkeyPatch, machine: str, others: str) -> None:
     monkeypatch.setenv("GLIBC_TUNABLES", others)
     monkeypatch.setattr(platform, "machine", lambda: machine)
-    found = environment_of_copies()
+    found = memcpy_environment()
     if machine == "aarch64":
         assert not found
         return

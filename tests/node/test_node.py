@@ -17,7 +17,7 @@ from edgefilter.node.supervisor.control_socket import call
 from edgefilter.products.naming import parse
 from edgefilter.sources.live.zmq_wire import pack_frame_header, pack_stream
 from edgefilter.sources.simulated.sky import PowerSky, SkyPulse
-from tests.helpers.running_node import Node, Sending, contents, ledger, replayed, sky, wait_for
+from tests.helpers.running_node import Node, SenderThread, contents, ledger, replayed, sky, wait_for
 
 BOTH = {"stream": [{"name": "low"}, {"name": "high", "endpoint": "tcp://127.0.0.1:*"}]}
 
@@ -28,10 +28,10 @@ def test_two_live_streams_equal_their_replay_to_the_byte_and_losses_are_exact(tm
     voltage = sky(0.9)
     config = {"node": {"health_port": 0}}
     with Node(tmp_path, **config, **BOTH) as node:
-        high = Sending(power, node.endpoints["high"], None, frame_bytes=10_007)
+        high = SenderThread(power, node.endpoints["high"], None, frame_bytes=10_007)
         wait_for(lambda: node.call("status")["streams"][1]["account"].get("blocks"))
-        health(node.call("status")["health_port"])
-        low = Sending(voltage, node.endpoints["low"], None, frame_bytes=4096, drop=lambda frame: frame % 10 == 7)
+        check_http(node.call("status")["health_port"])
+        low = SenderThread(voltage, node.endpoints["low"], None, frame_bytes=4096, drop=lambda frame: frame % 10 == 7)
         low.wait(), high.wait()
         assert node.wait() == 0
     got = contents(tmp_path / "store")
@@ -45,12 +45,12 @@ def test_two_live_streams_equal_their_replay_to_the_byte_and_losses_are_exact(tm
     assert f"{low.report.dropped_samples} missing" in "\n".join(node.lines)
 
 
-def health(port: int) -> None:
+def check_http(port: int) -> None:
     """Ask a node that is at work for its health."""
 
     def get(path: str) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
-            return answer.read().decode()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as response:
+            return response.read().decode()
 
     assert json.loads(get("/healthz"))["ok"]
     assert json.loads(get("/readyz")) == {"ready": True, "problems": []}
@@ -94,7 +94,7 @@ def test_a_signal_ends_the_node_and_what_had_arrived_is_reduced(number, tmp_path
 def test_settings_that_do_not_go_with_the_stream_are_told_and_leave_nothing(tmp_path):
     power = PowerSky(1.3, 5, channels=32, bandwidth_mhz=128)
     with Node(tmp_path, detect={"stokes": "IQUV"}) as node:
-        Sending(power, node.endpoint, None, patience=1)
+        SenderThread(power, node.endpoint, None, receiver_timeout=1)
         assert node.wait() == 1
     error = (tmp_path / "errors.txt").read_text().strip().splitlines()[-1]
     assert error.startswith("edgefilter: ")

@@ -5,13 +5,13 @@ from types import SimpleNamespace
 import pytest
 
 from edgefilter.compute import gpu as card
-from edgefilter.compute.gpu import Card
-from edgefilter.compute.threads import Workers
-from edgefilter.core.errors import CardError, ConfigError
+from edgefilter.compute.gpu import GpuBackend
+from edgefilter.compute.threads import ThreadBackend
+from edgefilter.core.errors import ConfigError, GpuError
 from edgefilter.pipeline import backend
-from edgefilter.pipeline.backend import Compute
+from edgefilter.pipeline.backend import BackendSelector
 from edgefilter_kernels.cuda import raw
-from tests.helpers.emulator.gpu import EmulatedCard, FailingCard
+from tests.helpers.emulator.gpu import EmulatedGpuBackend, FailingGpuBackend
 from tests.pipeline.test_backend import reduce
 from tests.pipeline.test_reducer import power
 
@@ -42,15 +42,15 @@ FAILURES = {
 }
 
 
-class Real(Card):
+class GpuWithoutDevice(GpuBackend):
     """A real card as far as it can be made without a device."""
 
-    def _begin(self, *_):
-        Workers.__init__(self, 1)
+    def _initialise(self, *_):
+        ThreadBackend.__init__(self, 1)
 
 
 @pytest.fixture
-def device(monkeypatch):
+def fake_cuda_runtime(monkeypatch):
     """What CuPy asks a device when it is made out to be there."""
     runtime = cupy.cuda.runtime
     monkeypatch.setattr(card, "ctypes", SimpleNamespace(CDLL=lambda _: None))
@@ -62,46 +62,46 @@ def device(monkeypatch):
 
 
 @pytest.fixture
-def failures(device):
+def device_errors(fake_cuda_runtime):
     """What a real card takes for its failure."""
-    return Real().failures
+    return GpuWithoutDevice().device_errors
 
 
 @pytest.fixture
-def emulated(card):
-    if not isinstance(card, EmulatedCard):
+def emulated_only(card):
+    if not isinstance(card, EmulatedGpuBackend):
         pytest.skip("fails by itself or not at all")
 
 
 @pytest.mark.parametrize("what", FAILURES)
-def test_every_failure_at_work_is_one_line_and_costs_no_block(emulated, failures, monkeypatch, what):
+def test_every_failure_at_work_is_one_line_and_costs_no_block(emulated_only, device_errors, monkeypatch, what):
     make, words = FAILURES[what]
     plan, recording = power()
-    told = []
+    notifications = []
 
     def failing():
-        card = FailingCard(1, make())
-        card.failures = failures
+        card = FailingGpuBackend(1, make())
+        card.device_errors = device_errors
         return card
 
-    monkeypatch.setattr(backend, "Card", failing)
-    found = reduce(Compute("auto", 1, lambda *what: told.append(what)), plan, recording)
-    assert found == reduce(Compute("cpu", 1), plan, recording)  # the card has finished none
-    assert [which for which, _ in told] == ["gpu", "cpu"]
-    assert told[1][1].startswith("processor, 1 threads: from block 0 on: the card has failed: ")
-    assert words in told[1][1]
-    assert "\n" not in told[1][1]
-    with pytest.raises(CardError, match="the card has failed") as error:
-        reduce(Compute("gpu", 1), plan, recording)
+    monkeypatch.setattr(backend, "GpuBackend", failing)
+    found = reduce(BackendSelector("auto", 1, lambda *what: notifications.append(what)), plan, recording)
+    assert found == reduce(BackendSelector("cpu", 1), plan, recording)  # the card has finished none
+    assert [which for which, _ in notifications] == ["gpu", "cpu"]
+    assert notifications[1][1].startswith("processor, 1 threads: from block 0 on: the card has failed: ")
+    assert words in notifications[1][1]
+    assert "\n" not in notifications[1][1]
+    with pytest.raises(GpuError, match="the card has failed") as error:
+        reduce(BackendSelector("gpu", 1), plan, recording)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("where", ["empty", "kernel"])
-def test_a_failure_within_a_stage_is_the_card_s(emulated, failures, monkeypatch, where):
+def test_a_failure_within_a_stage_is_the_card_s(emulated_only, device_errors, monkeypatch, where):
     plan, recording = power()
-    card = EmulatedCard()
-    card.failures = failures
-    monkeypatch.setattr(backend, "Card", lambda: card)
+    card = EmulatedGpuBackend()
+    card.device_errors = device_errors
+    monkeypatch.setattr(backend, "GpuBackend", lambda: card)
 
     def fail(*_):
         raise FAILURES["no memory" if where == "empty" else "compiler"][0]()
@@ -110,30 +110,30 @@ def test_a_failure_within_a_stage_is_the_card_s(emulated, failures, monkeypatch,
         monkeypatch.setattr(card, "empty", fail)
     else:
         monkeypatch.setattr(raw, "module", fail)
-    assert reduce(Compute("auto", 1), plan, recording) == reduce(Compute("cpu", 1), plan, recording)
+    assert reduce(BackendSelector("auto", 1), plan, recording) == reduce(BackendSelector("cpu", 1), plan, recording)
 
 
-def test_what_is_no_failure_of_the_card_is_no_reason_to_go_on(emulated, failures, monkeypatch):
+def test_what_is_no_failure_of_the_card_is_no_reason_to_go_on(emulated_only, device_errors, monkeypatch):
     plan, recording = power()
-    card = FailingCard(1, ValueError("a mistake"))
-    card.failures = failures
-    monkeypatch.setattr(backend, "Card", lambda: card)
+    card = FailingGpuBackend(1, ValueError("a mistake"))
+    card.device_errors = device_errors
+    monkeypatch.setattr(backend, "GpuBackend", lambda: card)
     with pytest.raises(ValueError, match="a mistake"):
-        reduce(Compute("auto", 1), plan, recording)
+        reduce(BackendSelector("auto", 1), plan, recording)
 
 
-def test_a_driver_too_old_to_begin_with_is_no_card(device, monkeypatch):
+def test_a_driver_too_old_to_begin_with_is_no_card(fake_cuda_runtime, monkeypatch):
     def refuse(_):
-        raise device.CUDARuntimeError(35)
+        raise fake_cuda_runtime.CUDARuntimeError(35)
 
-    monkeypatch.setattr(device, "getDeviceProperties", refuse)
+    monkeypatch.setattr(fake_cuda_runtime, "getDeviceProperties", refuse)
     with pytest.raises(ConfigError, match=r"^no card: cudaErrorInsufficientDriver: .*$"):
-        Real()
-    told = []
-    monkeypatch.setattr(backend, "Card", Real)
+        GpuWithoutDevice()
+    notifications = []
+    monkeypatch.setattr(backend, "GpuBackend", GpuWithoutDevice)
     plan, _ = power()
-    Compute("auto", 1, lambda *what: told.append(what)).workers(plan).close()
-    assert told[0][0] == "cpu"
-    assert "no card: cudaErrorInsufficientDriver" in told[0][1]
+    BackendSelector("auto", 1, lambda *what: notifications.append(what)).create_backend(plan).close()
+    assert notifications[0][0] == "cpu"
+    assert "no card: cudaErrorInsufficientDriver" in notifications[0][1]
     with pytest.raises(ConfigError, match="backend gpu: no card: cudaErrorInsufficientDriver"):
-        Compute("gpu").workers(plan)
+        BackendSelector("gpu").create_backend(plan)

@@ -15,14 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefilter.compute.threads import Workers
+from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.chunk import Chunk, Gap, Loss, clip_gaps
 from edgefilter.core.config import NodeConfig, validate
 from edgefilter.core.plan import Plan, resolve
 from edgefilter.core.stream import Stream
 from edgefilter.node.ring import RingReader, RingWriter
-from edgefilter.pipeline.product_builder import Harvester
-from edgefilter.pipeline.reducer import Reducer, cells_in
+from edgefilter.pipeline.product_builder import ProductBuilder
+from edgefilter.pipeline.reducer import Reducer, count_cells
 from edgefilter.products.naming import parse
 from edgefilter.sources.base import Source
 from edgefilter.sources.simulated.sky import PowerSky, SkyPulse, VoltageSky
@@ -31,7 +31,7 @@ Products = dict[int, dict[str, bytes]]
 
 
 @dataclass
-class Recording:
+class MemorySource:
     """A source held in memory."""
 
     stream: Stream
@@ -50,12 +50,12 @@ class Recording:
         outside = (Gap(start, 0, Loss.OUTSIDE), Gap(self.samples, stop, Loss.OUTSIDE))
         return Chunk(start, data, clip_gaps((outside[0], *self.gaps, outside[1]), start, stop))
 
-    def present(self) -> list[tuple[int, int]]:
+    def present_ranges(self) -> list[tuple[int, int]]:
         edges = [0] + [edge for gap in self.gaps for edge in (gap.start, gap.stop)] + [self.samples]
         return [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if b > a]
 
     @contextmanager
-    def in_a_ring(self, frames: list[tuple[int, int]]) -> Iterator[RingReader]:
+    def as_ring(self, frames: list[tuple[int, int]]) -> Iterator[RingReader]:
         with TemporaryDirectory() as folder:
             path = Path(folder) / "ring"
             with RingWriter.create(path, self.stream, 2 * self.samples, slack=self.samples) as ring:
@@ -82,54 +82,54 @@ VOLTAGE = {
 
 
 @cache
-def power() -> tuple[Plan, Recording]:
+def power() -> tuple[Plan, MemorySource]:
     pulses = [SkyPulse(t, dm, 3e-3, 25) for t, dm in ((0.3, 20), (0.51, 40), (1.0235, 30), (1.5, 55), (1.9, 10))]
     sky = PowerSky(2.3, 3, channels=32, bandwidth_mhz=128, pulses=pulses)
-    return recorded(sky, POWER)
+    return record_sky(sky, POWER)
 
 
 @cache
-def voltage() -> tuple[Plan, Recording]:
+def voltage() -> tuple[Plan, MemorySource]:
     sky = VoltageSky(0.55, 4, rate=1_000_000, centre_mhz=400, pulses=[SkyPulse(0.13, 20, 2e-3, 30)])
-    return recorded(sky, VOLTAGE)
+    return record_sky(sky, VOLTAGE)
 
 
 @cache
-def oversampled() -> tuple[Plan, Recording]:
+def oversampled() -> tuple[Plan, MemorySource]:
     return voltage_with({"channelise": {"channels": 32, "oversampling": "4/3"}})
 
 
-def voltage_with(settings: dict) -> tuple[Plan, Recording]:
+def voltage_with(settings: dict) -> tuple[Plan, MemorySource]:
     _, recording = voltage()
     stream = recording.stream
     return Plan(stream, resolve(validate(NodeConfig, VOLTAGE | settings), stream, recording.samples)), recording
 
 
-def recorded(sky: Source, tree: dict) -> tuple[Plan, Recording]:
+def record_sky(sky: Source, tree: dict) -> tuple[Plan, MemorySource]:
     plan = Plan(sky.stream, resolve(validate(NodeConfig, dict(tree)), sky.stream, sky.samples))
-    return plan, Recording(sky.stream, np.array(sky.read(0, sky.samples).data))
+    return plan, MemorySource(sky.stream, np.array(sky.read(0, sky.samples).data))
 
 
 def reduce(plan: Plan, source: Source | RingReader, samples: int, first_block: int = 0, threads: int = 1) -> Products:
     products: Products = {}
-    harvester = Harvester(plan, "node", "test")
+    harvester = ProductBuilder(plan, "node", "test")
 
-    def keep(blocks):
+    def collect(blocks):
         for done in blocks:
             expected = done.samples.expected
             assert expected == done.samples.received + sum(done.samples.lost.values())
-            assert cells_in(done) >= done.kept_cells
-            products[done.block] = {item.name: item.content for item in harvester.harvest(done).products}
+            assert count_cells(done) >= done.cutout_cells
+            products[done.block] = {item.name: item.content for item in harvester.build(done).products}
 
-    with Workers(threads) as workers:
+    with ThreadBackend(threads) as workers:
         reducer = Reducer(plan, workers, first_block)
-        while reducer.next_raw * plan.samples_per_block < samples:
-            keep(reducer.feed(source.read(*reducer.window(reducer.next_raw))))
-        keep(reducer.finish())
+        while reducer.next_input_block * plan.samples_per_block < samples:
+            collect(reducer.feed(source.read(*reducer.window(reducer.next_input_block))))
+        collect(reducer.finish())
     return products
 
 
-def lossy(recording: Recording, seed: int) -> Recording:
+def with_gaps(recording: MemorySource, seed: int) -> MemorySource:
     """The same recording with some of it missing, and nonsense where it is."""
     rng = random.Random(seed)
     edges = sorted(rng.sample(range(recording.samples // 50, recording.samples), 8))
@@ -139,7 +139,7 @@ def lossy(recording: Recording, seed: int) -> Recording:
     data = recording.data.copy()
     for gap in gaps:
         data[gap.start : gap.stop] = rng.randrange(256)
-    return Recording(recording.stream, data, gaps)
+    return MemorySource(recording.stream, data, gaps)
 
 
 @pytest.mark.parametrize("make", [power, voltage])
@@ -171,34 +171,34 @@ def test_a_pulse_through_the_filterbank_keeps_its_time(oversampling):
 @settings(max_examples=6, deadline=None)
 def test_frames_and_their_order_change_nothing(make, seed, losses):
     plan, recording = make()
-    recording = lossy(recording, seed) if losses else recording
+    recording = with_gaps(recording, seed) if losses else recording
     rng = random.Random(seed)
     frames = []
-    for start, stop in recording.present():
+    for start, stop in recording.present_ranges():
         cuts = sorted(rng.sample(range(start + 1, stop), min(9, stop - start - 1)))
         frames += list(zip([start, *cuts], [*cuts, stop], strict=True))
     first, *others = frames  # a run begins with its first frame
     rng.shuffle(others)
     frames = [first, *others, *rng.sample(others, len(others) // 2)]
-    with recording.in_a_ring(frames) as ring:
+    with recording.as_ring(frames) as ring:
         assert reduce(plan, ring, recording.samples) == reduce(plan, recording, recording.samples)
 
 
 @pytest.mark.parametrize("make", [power, voltage])
 def test_what_lies_under_a_gap_reaches_no_product(make):
     plan, recording = make()
-    one = lossy(recording, 5)
-    other = Recording(one.stream, one.data.copy(), one.gaps)
+    one = with_gaps(recording, 5)
+    other = MemorySource(one.stream, one.data.copy(), one.gaps)
     for gap in one.gaps:
         other.data[gap.start : gap.stop] = 0x7F
-    plain = [Chunky(one), Chunky(other)]
+    plain = [UnmaskedSource(one), UnmaskedSource(other)]
     assert reduce(plan, plain[0], one.samples) == reduce(plan, plain[1], one.samples)
 
 
-class Chunky:
+class UnmaskedSource:
     """Hands out the recording's bytes as they are, also under gaps."""
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: MemorySource) -> None:
         self._recording = recording
 
     def read(self, start: int, stop: int) -> Chunk:
@@ -228,15 +228,15 @@ def test_threads_change_nothing(make):
 
 def test_all_samples_lost_is_an_account_and_no_candidate():
     plan, recording = power()
-    empty = Recording(recording.stream, recording.data, (Gap(0, recording.samples, Loss.MISSING),))
-    chunky = Chunky(empty)
+    empty = MemorySource(recording.stream, recording.data, (Gap(0, recording.samples, Loss.MISSING),))
+    chunky = UnmaskedSource(empty)
     products = reduce(plan, chunky, empty.samples)
     assert not [name for block in products.values() for name in block if parse(name).folder in ("pulses", "cutouts")]
 
 
 def test_a_window_of_another_block_is_refused():
     plan, recording = power()
-    with Workers(1) as workers:
+    with ThreadBackend(1) as workers:
         reducer = Reducer(plan, workers)
         start, stop = reducer.window(1)
         with pytest.raises(ValueError, match="window"):
@@ -245,7 +245,7 @@ def test_a_window_of_another_block_is_refused():
 
 def test_the_ledger_books_every_cell_of_the_stream_once(tmp_path):
     plan, recording = power()
-    products = reduce(plan, lossy(recording, 9), recording.samples)
+    products = reduce(plan, with_gaps(recording, 9), recording.samples)
     cells = 0
     for block in products.values():
         for name, content in block.items():
@@ -258,18 +258,18 @@ def test_the_ledger_books_every_cell_of_the_stream_once(tmp_path):
 @pytest.mark.parametrize(("make", "least"), [(power, 5), (voltage, 1)])
 def test_a_card_finds_the_same_pulses(card, make, least):
     plan, recording = make()
-    expected = pulses_of(plan, recording, Workers(1))
+    expected = find_pulses(plan, recording, ThreadBackend(1))
     assert len(expected) >= least
     # The card sums in another order.
-    np.testing.assert_allclose(pulses_of(plan, recording, card), expected, rtol=1e-5)
+    np.testing.assert_allclose(find_pulses(plan, recording, card), expected, rtol=1e-5)
 
 
-def pulses_of(plan: Plan, recording: Recording, workers: Workers) -> list[tuple[float, ...]]:
+def find_pulses(plan: Plan, recording: MemorySource, workers: ThreadBackend) -> list[tuple[float, ...]]:
     with workers:
         reducer = Reducer(plan, workers)
         done = []
-        while reducer.next_raw * plan.samples_per_block < recording.samples:
-            done += reducer.feed(recording.read(*reducer.window(reducer.next_raw)))
+        while reducer.next_input_block * plan.samples_per_block < recording.samples:
+            done += reducer.feed(recording.read(*reducer.window(reducer.next_input_block)))
         done += reducer.finish()
     found = [(block.block, kept.pulse) for block in done for kept in block.pulses]
     return [(block, pulse.row, pulse.dm, pulse.width_rows, pulse.snr) for block, pulse in found]

@@ -8,13 +8,13 @@ import pytest
 from edgefilter.core.chunk import Chunk
 from edgefilter.core.config import Reduction, validate
 from edgefilter.core.plan import Plan, resolve
-from edgefilter.core.stream import Encoding, Kind, Stream
+from edgefilter.core.stream import Encoding, SampleKind, Stream
 from edgefilter.pipeline import resource_budget
 from edgefilter.pipeline.reducer import ReducedBlock, Reducer
 
 
 def test_only_blocks_that_leave_as_others_arrive_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = Stream("s", Kind.VOLTAGE, 0, Fraction(1_000_000), 1, 4e8, 1e6, ("X", "Y"), 8, Encoding.SIGNED, True)
+    stream = Stream("s", SampleKind.VOLTAGE, 0, Fraction(1_000_000), 1, 4e8, 1e6, ("X", "Y"), 8, Encoding.SIGNED, True)
     settings = validate(
         Reduction, {"block": {"rows": 64}, "channelise": {"channels": 32}, "pulses": {"dm": [0, 20], "widths": 3}}
     )

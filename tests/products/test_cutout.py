@@ -46,7 +46,7 @@ def make(rows: int = 300, channels: int = 40, stokes: tuple[str, ...] = ("I", "Q
     )
 
 
-def same(left: Cutout, right: Cutout) -> bool:
+def cutouts_equal(left: Cutout, right: Cutout) -> bool:
     plain = {"data": np.zeros((1, len(left.stokes), 1), np.float32), "mask": np.zeros((1, 1), np.uint8)}
     fields = [
         {name: getattr(replace(cutout, **plain), name) for name in Cutout.__dataclass_fields__ if name not in plain}
@@ -61,7 +61,7 @@ def same(left: Cutout, right: Cutout) -> bool:
 
 def test_it_comes_back_as_it_was() -> None:
     cutout = make()
-    assert same(decode(encode(cutout)), cutout)
+    assert cutouts_equal(decode(encode(cutout)), cutout)
 
 
 def test_it_comes_back_without_its_own_name() -> None:
@@ -80,7 +80,7 @@ def test_any_values_and_any_text_come_back(data: np.ndarray, text: str) -> None:
     mask = np.ones((data.shape[0], data.shape[2]), np.uint8)
     stokes = tuple(f"S{i}" for i in range(data.shape[1]))
     cutout = replace(make(), data=data, mask=mask, stokes=stokes, source=text, telescope="")
-    assert same(decode(encode(cutout)), cutout)
+    assert cutouts_equal(decode(encode(cutout)), cutout)
 
 
 def test_plain_h5py_finds_what_fbh5_promises() -> None:

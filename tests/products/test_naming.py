@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edgefilter.core.errors import StoreError
 from edgefilter.products.base import Provenance
-from edgefilter.products.naming import Name, Namer, digest, parse, range_product
+from edgefilter.products.naming import ProductName, ProductNamer, digest, parse, range_product
 from edgefilter.products.schemas import SCHEMAS
 from edgefilter.store.base import check_name
 
@@ -23,11 +23,11 @@ dates = st.dates().map(str)
 def test_parse_is_the_inverse_of_naming(
     table: str, node: str, stream: str, block: int, date: str, content: bytes
 ) -> None:
-    namer = Namer(node, Provenance(stream, "0" * 16, "1"))
+    namer = ProductNamer(node, Provenance(stream, "0" * 16, "1"))
     product = namer.table(table, block, date, content) if table else namer.cutout(block, date, content)
     check_name(product.name)
     assert product.content == content
-    expected = Name(table or "cutouts", node if table else "", date, stream, block, digest(content), block)
+    expected = ProductName(table or "cutouts", node if table else "", date, stream, block, digest(content), block)
     assert parse(product.name) == expected
     if table:
         several = range_product(expected, block, block + 7, content)
@@ -37,7 +37,7 @@ def test_parse_is_the_inverse_of_naming(
 
 
 def test_names_look_as_documented_and_sort_by_block() -> None:
-    namer = Namer("site-1", Provenance("sky-01234567", "0" * 16, "1"))
+    namer = ProductNamer("site-1", Provenance("sky-01234567", "0" * 16, "1"))
     head = hashlib.sha256(b"x").hexdigest()[:16]
     product = namer.table("pulses", 7, "2026-11-23", b"x")
     assert product.name == f"pulses/node=site-1/date=2026-11-23/sky-01234567-000000000007-{head}.parquet"
@@ -65,4 +65,4 @@ def test_other_names_are_refused(name: str) -> None:
 @pytest.mark.parametrize("node", ["", ".", "..", "a/b", "a b", "a=b", ".hidden"])
 def test_a_node_that_cannot_be_part_of_a_path_is_refused(node: str) -> None:
     with pytest.raises(StoreError, match="node"):
-        Namer(node, Provenance("sky-01234567", "0" * 16, "1"))
+        ProductNamer(node, Provenance("sky-01234567", "0" * 16, "1"))

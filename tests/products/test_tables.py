@@ -18,7 +18,7 @@ from edgefilter.core.errors import StoreError
 from edgefilter.products.base import Provenance
 from edgefilter.products.schemas import LOSSES, PATH_COLUMNS, SCHEMAS, check_balance
 from edgefilter.products.tables import (
-    Block,
+    BlockInfo,
     FlagRow,
     LedgerRow,
     PulseRow,
@@ -32,7 +32,7 @@ from edgefilter.products.tables import (
 )
 
 PROVENANCE = Provenance("sky-01234567", "0123456789abcdef", "0.1.0")
-BLOCK = Block(3, tai_ns_from_iso("2026-11-23T12:00:00.25"), 1.5)
+BLOCK = BlockInfo(3, tai_ns_from_iso("2026-11-23T12:00:00.25"), 1.5)
 PULSE = PulseRow(2**63 + 1, 2.029, 1.9, BLOCK.tai_ns + 1_001, 474.8, 0.4, 0.002, 13.5, 1100.0, 1500.0, 7, 0.25, "")
 FREQUENCIES = np.array([1500.0, 1499.5, 1499.0])
 
@@ -67,8 +67,8 @@ def all_tables() -> dict[str, pa.Table]:
     }
 
 
-def leaves(kind: pa.DataType) -> list[pa.DataType]:
-    return leaves(kind.value_type) if pa.types.is_list(kind) else [kind]
+def leaf_types(kind: pa.DataType) -> list[pa.DataType]:
+    return leaf_types(kind.value_type) if pa.types.is_list(kind) else [kind]
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
@@ -81,7 +81,7 @@ def test_schemas_keep_to_types_that_every_reader_accepts_and_state_their_units(n
     for field in [*schema, *PATH_COLUMNS]:
         assert set(field.metadata) == {b"unit", b"description"}
         assert field.metadata[b"description"]
-        for kind in leaves(field.type):
+        for kind in leaf_types(field.type):
             assert not pa.types.is_float16(kind)
             assert not pa.types.is_timestamp(kind) or (kind.unit == "us" and kind.tz == "UTC")
 

@@ -5,21 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.report import Day, write_day
+from benchmarks.report import SimulatedRun, write_simulated_run
 from edgefilter.cli.main import main
 from edgefilter.report.page import write_report
 from edgefilter.store.reader import StoreReader, open_store
 
 
 @pytest.fixture(scope="session")
-def day() -> Day:
-    return Day(blocks=30, channels=64, cutouts=2)
+def simulated_run() -> SimulatedRun:
+    return SimulatedRun(blocks=30, channels=64, cutouts=2)
 
 
 @pytest.fixture(scope="session")
-def store(day: Day, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def store(simulated_run: SimulatedRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report") / "store"
-    write_day(folder, day)
+    write_simulated_run(folder, simulated_run)
     return folder
 
 
@@ -34,7 +34,7 @@ def page(reader: StoreReader, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def program(monkeypatch, capsys):
+def run_cli(monkeypatch, capsys):
     """Run the program; return exit status, standard output and standard error."""
 
     def run(*words: str | Path) -> tuple[int, str, str]:

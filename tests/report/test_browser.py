@@ -30,7 +30,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
     driver.quit()
 
 
-def emulate(browser, media="", scheme="light"):
+def emulate_media(browser, media="", scheme="light"):
     """What the reader has said about media and colours; and that nothing may move, so that clicks hit."""
     features = [
         {"name": "prefers-color-scheme", "value": scheme},
@@ -42,7 +42,7 @@ def emulate(browser, media="", scheme="light"):
 @pytest.fixture
 def browser(chromium, page):
     """The page, freshly opened; at the end nothing was complained of and nothing asked for from outside."""
-    emulate(chromium)
+    emulate_media(chromium)
     chromium.get(page.as_uri())
     yield chromium
     assert chromium.get_log("browser") == []
@@ -52,7 +52,7 @@ def browser(chromium, page):
     assert {url for url in asked if not url.startswith(("data:", "chrome"))} == {page.as_uri()}
 
 
-def shown(browser, selector):
+def visible(browser, selector):
     return [element for element in browser.find_elements(By.CSS_SELECTOR, selector) if element.is_displayed()]
 
 
@@ -66,14 +66,14 @@ def column(browser, number):
 def test_all_pictures_are_drawn_and_the_balance_is_told(browser):
     assert browser.title.startswith("edgefilter report")
     assert all(browser.execute_script("return [...document.images].map(image => image.naturalWidth > 0)"))
-    assert len(shown(browser, ".balance .right")) == 3
-    assert len(shown(browser, "a.dot")) == 3
-    assert len(shown(browser, "figure.pulse")) == 2
+    assert len(visible(browser, ".balance .right")) == 3
+    assert len(visible(browser, "a.dot")) == 3
+    assert len(visible(browser, "figure.pulse")) == 2
 
 
 def test_a_heading_sorts_the_table_up_and_down(browser):
     assert column(browser, 1) == [1, 2, 3]
-    dm = shown(browser, ".sortable th")[2]
+    dm = visible(browser, ".sortable th")[2]
     button = dm.find_element(By.TAG_NAME, "button")
     button.click()
     rising = column(browser, 3)
@@ -88,19 +88,19 @@ def test_a_heading_sorts_the_table_up_and_down(browser):
 @pytest.mark.parametrize("layer", ["flag-lost", "flag-kurtosis"])
 def test_a_layer_is_switched_off_and_on(browser, layer):
     box = browser.find_element(By.CSS_SELECTOR, f".layers input[value='{layer}']")
-    assert shown(browser, f".plot [data-layer='{layer}']")
+    assert visible(browser, f".plot [data-layer='{layer}']")
     box.click()
-    assert not shown(browser, f".plot [data-layer='{layer}']")
+    assert not visible(browser, f".plot [data-layer='{layer}']")
     box.click()
-    assert shown(browser, f".plot [data-layer='{layer}']")
+    assert visible(browser, f".plot [data-layer='{layer}']")
 
 
 def test_the_base_of_the_waterfall_is_one_of_two(browser):
-    assert shown(browser, "img[data-layer='change']")
-    assert not shown(browser, "img[data-layer='power']")
+    assert visible(browser, "img[data-layer='change']")
+    assert not visible(browser, "img[data-layer='power']")
     browser.find_element(By.CSS_SELECTOR, ".layers input[value='power']").click()
-    assert shown(browser, "img[data-layer='power']")
-    assert not shown(browser, "img[data-layer='change']")
+    assert visible(browser, "img[data-layer='power']")
+    assert not visible(browser, "img[data-layer='change']")
 
 
 def test_faint_candidates_can_be_hidden(browser):
@@ -108,39 +108,39 @@ def test_faint_candidates_can_be_hidden(browser):
     least = browser.find_element(By.CSS_SELECTOR, ".least")
     least.clear()
     least.send_keys(str(max(snrs) - 0.01))
-    assert len(shown(browser, "a.dot")) == 1
-    assert len(shown(browser, ".sortable tbody tr")) == 1
+    assert len(visible(browser, "a.dot")) == 1
+    assert len(visible(browser, ".sortable tbody tr")) == 1
 
 
 def test_the_cursor_tells_time_and_frequency(browser):
     plot = browser.find_element(By.CSS_SELECTOR, ".waterfall .plot")
     browser.execute_script("arguments[0].scrollIntoView()", plot)
     webdriver.ActionChains(browser).move_to_element(plot).perform()
-    told = browser.find_element(By.CSS_SELECTOR, ".cursor").text
-    seconds, megahertz = (float(part.split()[0]) for part in told.split(","))
+    cursor_text = browser.find_element(By.CSS_SELECTOR, ".cursor").text
+    seconds, megahertz = (float(part.split()[0]) for part in cursor_text.split(","))
     low, high = map(float, plot.get_attribute("data-x").split(","))
     assert seconds == pytest.approx((low + high) / 2, rel=0.01)
     assert megahertz == pytest.approx(1300, abs=3)
 
 
 def test_light_and_dark_follow_the_reader_and_the_button(browser):
-    def paper():
+    def background_colour():
         return browser.execute_script("return getComputedStyle(document.body).backgroundColor")
 
-    light = paper()
-    emulate(browser, scheme="dark")
-    dark = paper()
+    light = background_colour()
+    emulate_media(browser, scheme="dark")
+    dark = background_colour()
     assert light == "rgb(255, 255, 255)" != dark
     browser.find_element(By.ID, "theme").click()
-    assert paper() == light
+    assert background_colour() == light
     browser.find_element(By.ID, "theme").click()
-    assert paper() == dark
+    assert background_colour() == dark
 
 
 def test_paper_has_no_buttons_and_white_ground(browser):
-    emulate(browser, media="print", scheme="dark")
-    assert not shown(browser, ".control")
-    assert not shown(browser, "#theme")
+    emulate_media(browser, media="print", scheme="dark")
+    assert not visible(browser, ".control")
+    assert not visible(browser, "#theme")
     assert browser.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
 
 
@@ -149,6 +149,6 @@ def test_a_phone_shows_it_without_sideways_scrolling(browser):
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     try:
         assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
-        assert len(shown(browser, "figure.pulse")) == 2
+        assert len(visible(browser, "figure.pulse")) == 2
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

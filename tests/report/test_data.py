@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.report import Day, write_day
+from benchmarks.report import SimulatedRun, write_simulated_run
 from edgefilter.core.errors import ConfigError, StoreError
 from edgefilter.report import waterfall
-from edgefilter.report.data import RUNS_SHOWN, Balance, Part, read_runs, strongest
+from edgefilter.report.data import RUNS_SHOWN, Balance, BalanceTerm, read_runs, strongest
 from edgefilter.report.waterfall import TimeGrid, read_waterfalls
 from edgefilter.store.reader import open_store
 
@@ -30,25 +30,25 @@ def test_the_account_is_the_ledger_to_the_last_sample_and_cell(reader):
 
 
 def test_a_balance_tells_what_its_parts_fall_short_of():
-    assert Balance(10, (Part("a", 3, ""), Part("b", 6, ""))).missing == 1
+    assert Balance(10, (BalanceTerm("a", 3, ""), BalanceTerm("b", 6, ""))).missing == 1
 
 
-def test_candidates_are_strongest_first_and_only_those_with_a_cutout_are_drawn(reader, day):
+def test_candidates_are_strongest_first_and_only_those_with_a_cutout_are_drawn(reader, simulated_run):
     runs, _ = read_runs(reader)
     snrs = [pulse["snr"] for pulse in runs[0].pulses]
     assert snrs == sorted(snrs, reverse=True)
     assert runs[0].candidates == len(snrs) == 3
     best = strongest(runs, 12)
-    assert len(best) == day.cutouts
+    assert len(best) == simulated_run.cutouts
     assert all(runs[at].pulses[rank]["cutout"] for at, rank in best)
     assert strongest(runs, 1) == best[:1]
 
 
-def test_since_leaves_out_what_began_before(reader, day):
-    seconds = day.plan.block_seconds
+def test_since_leaves_out_what_began_before(reader, simulated_run):
+    seconds = simulated_run.plan.block_seconds
     assert len(read_runs(reader, f"{3.5 * seconds:.3f}s")[0][0].blocks) == 3
-    assert len(read_runs(reader, "24h")[0][0].blocks) == day.blocks
-    assert len(read_runs(reader, "2026-01-01T00:00:10")[0][0].blocks) == day.blocks - 5
+    assert len(read_runs(reader, "24h")[0][0].blocks) == simulated_run.blocks
+    assert len(read_runs(reader, "2026-01-01T00:00:10")[0][0].blocks) == simulated_run.blocks - 5
     run = read_runs(reader, f"{3.5 * seconds:.3f}s")[0][0]
     assert {pulse["block"] for pulse in run.pulses} <= set(run.blocks.tolist())
 
@@ -66,17 +66,17 @@ def test_a_time_without_blocks_is_refused(reader):
 
 def test_each_configuration_of_a_stream_is_a_run_and_the_newest_are_shown(tmp_path):
     for channels in range(8, 8 + RUNS_SHOWN + 2):
-        write_day(tmp_path, Day(blocks=1, channels=channels, cutouts=0))
+        write_simulated_run(tmp_path, SimulatedRun(blocks=1, channels=channels, cutouts=0))
     runs, left_out = read_runs(open_store(tmp_path))
     assert (len(runs), left_out) == (RUNS_SHOWN, 2)
     assert len({run.key for run in runs}) == RUNS_SHOWN
 
 
-def test_the_waterfall_is_what_the_tables_hold(reader, day):
+def test_the_waterfall_is_what_the_tables_hold(reader, simulated_run):
     runs, _ = read_runs(reader)
     (found,) = read_waterfalls(reader, runs)
     spectra, flags = reader.table("spectra").to_pylist(), reader.table("flags").to_pylist()
-    order = np.argsort(day.plan.frequencies_mhz)
+    order = np.argsort(simulated_run.plan.frequencies_mhz)
     assert np.all(np.diff(found.frequencies_mhz) > 0)
     power, cells = (np.array([row[name] for row in spectra], np.float64)[:, order] for name in ("power", "cells"))
     used = cells.sum(axis=0)
@@ -84,8 +84,10 @@ def test_the_waterfall_is_what_the_tables_hold(reader, day):
         np.testing.assert_allclose(found.spectrum, (power * cells).sum(axis=0) / used, rtol=1e-12)
     assert np.isnan(found.spectrum[used == 0]).all()
     kurtosis = np.array([row["first"] for row in flags if row["flagger"] == "kurtosis"])[:, order].sum(axis=0)
-    np.testing.assert_allclose(found.occupancy["kurtosis"], kurtosis / (day.blocks * day.plan.cells_per_block))
-    assert found.blocks_read == day.blocks
+    np.testing.assert_allclose(
+        found.occupancy["kurtosis"], kurtosis / (simulated_run.blocks * simulated_run.plan.cells_per_block)
+    )
+    assert found.blocks_read == simulated_run.blocks
     assert found.power.shape == found.fractions["lost"].shape == (64, waterfall.COLUMNS)
     # Block 29 of 0 to 29 lost an eighth, and nothing else did but block 0.
     np.testing.assert_allclose(found.fractions["lost"][:, -1], 1 / 8)
@@ -100,8 +102,8 @@ def test_of_a_long_run_no_more_is_read_than_a_screen_shows(reader, monkeypatch):
     assert found.blocks_read == 10
 
 
-def test_a_run_without_spectra_has_no_waterfall(day, tmp_path):
-    write_day(tmp_path, day)
+def test_a_run_without_spectra_has_no_waterfall(simulated_run, tmp_path):
+    write_simulated_run(tmp_path, simulated_run)
     for path in tmp_path.glob("spectra/*/*/*"):
         path.unlink()
     reader = open_store(tmp_path)
@@ -116,13 +118,13 @@ def test_columns_divide_time_evenly_and_show_gaps(lengths, columns):
     starts = np.cumsum([0] + [length + gap for length, gap in lengths[:-1]]) * 1000
     stops = starts + 1000 * np.array([length for length, _ in lengths])
     grid = TimeGrid(SimpleNamespace(blocks=np.arange(len(starts)), start_ns=starts, stop_ns=stops), columns)
-    assert grid.slot.min() >= 0
-    assert grid.slot.max() < grid.slots
+    assert grid.slot_of_block.min() >= 0
+    assert grid.slot_of_block.max() < grid.slots
     if len(starts) > columns:
         return
-    spread = grid.spread(np.arange(len(starts), dtype=float), np.nan)
+    slots_to_columns = grid.slots_to_columns(np.arange(len(starts), dtype=float), np.nan)
     middles = (np.arange(columns) + 0.5) * stops.max() / columns
-    for middle, value in zip(middles, spread, strict=True):
+    for middle, value in zip(middles, slots_to_columns, strict=True):
         inside = np.flatnonzero((starts + 1 <= middle) & (middle <= stops - 1))
         near = np.flatnonzero((starts - 1 <= middle) & (middle <= stops + 1))
         assert (

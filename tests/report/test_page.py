@@ -6,15 +6,15 @@ from html.parser import HTMLParser
 
 import pytest
 
-from benchmarks.report import write_day
-from edgefilter.cli.report import report_beside
+from benchmarks.report import write_simulated_run
+from edgefilter.cli.report import write_report_beside
 from edgefilter.core.errors import EdgefilterError, StoreError
 from edgefilter.report import page as page_module
 from edgefilter.report.page import render, write_report
 from edgefilter.store.reader import open_store
 
 
-class Page(HTMLParser):
+class ParsedPage(HTMLParser):
     """Elements of a page: their names and attributes."""
 
     def __init__(self, text: str) -> None:
@@ -31,7 +31,7 @@ class Page(HTMLParser):
 
 def test_the_page_needs_nothing_from_outside(page):
     text = page.read_text()
-    found = Page(text)
+    found = ParsedPage(text)
     assert "default-src 'none'" in text
     assert [link["href"] for link in found.all("link")] == ["data:,"]  # or browsers ask for a favicon
     assert all(image["src"].startswith("data:image/png;base64,") for image in found.all("img"))
@@ -40,7 +40,7 @@ def test_the_page_needs_nothing_from_outside(page):
 
 
 def test_every_picture_says_what_it_shows(page):
-    found = Page(page.read_text())
+    found = ParsedPage(page.read_text())
     pictures = found.all("img")
     assert len(pictures) > 10
     assert all(len(picture["alt"]) > 15 for picture in pictures)
@@ -51,7 +51,7 @@ def test_every_picture_says_what_it_shows(page):
 @pytest.mark.parametrize("rows", [500, 1])
 def test_links_lead_somewhere_and_names_are_given_once(reader, monkeypatch, rows):
     monkeypatch.setattr(page_module, "ROWS_SHOWN", rows)
-    found = Page(render(reader))
+    found = ParsedPage(render(reader))
     names = [attributes["id"] for _, attributes in found.elements if "id" in attributes]
     assert len(names) == len(set(names))
     links = [attributes["href"] for attributes in found.all("a") if "href" in attributes]
@@ -73,17 +73,17 @@ def test_the_numbers_are_those_of_the_store(page, reader):
         assert f"S/N {pulse['snr']:.1f}, DM {pulse['dm']:.1f}" in text
 
 
-def test_text_of_a_header_cannot_become_markup(day, store, monkeypatch):
-    wicked = replace(day.plan.stream, source="<script>alert(1)</script>")
+def test_text_of_a_header_cannot_become_markup(simulated_run, store, monkeypatch):
+    wicked = replace(simulated_run.plan.stream, source="<script>alert(1)</script>")
     reader = open_store(store)
-    monkeypatch.setattr(reader, "streams", lambda: {day.plan.stream.id: wicked})
+    monkeypatch.setattr(reader, "streams", lambda: {simulated_run.plan.stream.id: wicked})
     text = render(reader)
     assert "&lt;script&gt;alert(1)" in text
     assert "<script>alert" not in text
 
 
-def test_a_page_without_diagnostics_or_spectra_is_still_a_page(day, tmp_path):
-    write_day(tmp_path, replace(day, blocks=3, cutouts=0))
+def test_a_page_without_diagnostics_or_spectra_is_still_a_page(simulated_run, tmp_path):
+    write_simulated_run(tmp_path, replace(simulated_run, blocks=3, cutouts=0))
     for folder in ("spectra", "flags", "streams", "configs", "pulses"):
         for path in tmp_path.glob(f"{folder}/**/*.*"):
             path.unlink()
@@ -101,8 +101,8 @@ def test_a_report_that_cannot_be_written_leaves_nothing(reader, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
-def test_a_damaged_store_is_named_and_leaves_no_report(day, tmp_path):
-    write_day(tmp_path / "store", replace(day, blocks=2))
+def test_a_damaged_store_is_named_and_leaves_no_report(simulated_run, tmp_path):
+    write_simulated_run(tmp_path / "store", replace(simulated_run, blocks=2))
     victim = next((tmp_path / "store").glob("ledger/*/*/*"))
     victim.write_bytes(victim.read_bytes()[:-9])
     with pytest.raises(StoreError, match=victim.name):
@@ -110,8 +110,8 @@ def test_a_damaged_store_is_named_and_leaves_no_report(day, tmp_path):
     assert not (tmp_path / "report.html").exists()
 
 
-def test_the_command_says_where_the_report_is(program, store, tmp_path):
-    status, out, err = program("report", store, "--out", tmp_path / "r.html", "--best", "1")
+def test_the_command_says_where_the_report_is(run_cli, store, tmp_path):
+    status, out, err = run_cli("report", store, "--out", tmp_path / "r.html", "--best", "1")
     assert (status, err) == (0, "")
     assert out == f"report: {tmp_path / 'r.html'}; open it in a browser\n"
     assert (tmp_path / "r.html").read_text().count('class="pulse"') == 1
@@ -120,8 +120,8 @@ def test_the_command_says_where_the_report_is(program, store, tmp_path):
 @pytest.mark.parametrize(
     ("words", "told"), [(["--since", "soon"], "--since soon"), (["--since", "2040-01-01"], "holds no blocks since")]
 )
-def test_a_mistake_is_told_in_one_line(program, store, tmp_path, words, told):
-    status, out, err = program("report", store, "--out", tmp_path / "r.html", *words)
+def test_a_mistake_is_told_in_one_line(run_cli, store, tmp_path, words, told):
+    status, out, err = run_cli("report", store, "--out", tmp_path / "r.html", *words)
     assert (status, out) == (1, "")
     assert told in err
     assert len(err.splitlines()) == 1
@@ -130,21 +130,21 @@ def test_a_mistake_is_told_in_one_line(program, store, tmp_path, words, told):
 
 def test_the_report_of_a_url_is_written_where_one_stands(store, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert report_beside(store.as_uri()) == "report: report.html; open it in a browser"
+    assert write_report_beside(store.as_uri()) == "report: report.html; open it in a browser"
     assert (tmp_path / "report.html").is_file()
 
 
-def test_a_store_that_is_not_there_is_told_in_one_line(program, tmp_path):
-    status, _, err = program("report", tmp_path / "none")
+def test_a_store_that_is_not_there_is_told_in_one_line(run_cli, tmp_path):
+    status, _, err = run_cli("report", tmp_path / "none")
     assert status == 1
     assert len(err.splitlines()) == 1
     assert "there is no such directory" in err
 
 
 @pytest.mark.parametrize("wanted", [True, False])
-def test_replay_ends_by_writing_the_report_beside_the_store(program, data, tmp_path, wanted):
+def test_replay_ends_by_writing_the_report_beside_the_store(run_cli, data, tmp_path, wanted):
     recording = data / "synthetic" / "unpack_4bit.fil"
-    status, out, _ = program(
+    status, out, _ = run_cli(
         "replay", recording, "--dm", "0:10", "--store", tmp_path / "s", *([] if wanted else ["--no-report"])
     )
     assert status == 0

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from edgefilter.report.picture import axis, dm_axis, limits, path, shaded, veil
+from edgefilter.report.picture import axis, dm_axis, heatmap, overlay, percentile_range, svg_path
 
 
 def pixels(url: str) -> np.ndarray:
@@ -20,14 +20,14 @@ def pixels(url: str) -> np.ndarray:
 
 
 def test_row_0_is_at_the_bottom_and_nothing_is_transparent():
-    drawn = pixels(shaded(np.array([[0.0, 1.0], [np.nan, 9.0]]), 0, 1))
+    drawn = pixels(heatmap(np.array([[0.0, 1.0], [np.nan, 9.0]]), 0, 1))
     assert drawn.shape == (2, 2, 4)
     assert drawn[:, :, 3].tolist() == [[0, 255], [255, 255]]
     assert drawn[0, 1].tolist() == drawn[1, 1].tolist() != drawn[1, 0].tolist()  # beyond the range is its end
 
 
 def test_what_was_taken_away_is_seen_however_little_it_is():
-    opacity = pixels(veil(np.array([[0.0, 1e-9, 0.5, 1.0]]), "#E69F00"))[0, :, 3]
+    opacity = pixels(overlay(np.array([[0.0, 1e-9, 0.5, 1.0]]), "#E69F00"))[0, :, 3]
     assert opacity[0] == 0
     assert 0 < opacity[1] < opacity[2] < opacity[3] == 255
 
@@ -49,9 +49,9 @@ def test_the_marks_of_the_dm_axis_do_not_touch(high):
 
 
 def test_a_line_has_a_gap_where_there_is_no_value():
-    assert path([0, 50, 100, 100], [0, np.nan, 100, 50]) == "M0.00 100.00M100.00 0.00L100.00 50.00"
+    assert svg_path([0, 50, 100, 100], [0, np.nan, 100, 50]) == "M0.00 100.00M100.00 0.00L100.00 50.00"
 
 
 def test_limits_pass_over_what_is_not_finite():
-    assert limits(np.array([np.nan, np.inf, 1.0, 3.0]), 0) == (1.0, 3.0)
-    assert limits(np.array([np.nan])) == (0.0, 1.0)
+    assert percentile_range(np.array([np.nan, np.inf, 1.0, 3.0]), 0) == (1.0, 3.0)
+    assert percentile_range(np.array([np.nan])) == (0.0, 1.0)

@@ -13,10 +13,10 @@ MOUNTS = bool(SPACES) and not subprocess.run([str(SPACES), "-Urm", "true"], capt
 pytestmark = pytest.mark.skipif(not MOUNTS, reason="no user namespaces here: cannot mount a small disk")
 
 
-def run(path: Path, size: str, *words: str) -> list[str]:
+def run(path: Path, size: str, *arguments: str) -> list[str]:
     script = f'mount -t tmpfs -o size={size} none "$1" && exec "$2" -m tests.helpers.full_disk "$3" "$1" $4'
     done = subprocess.run(
-        [str(SPACES), "-Urm", "sh", "-c", script, "sh", str(path), sys.executable, *words],
+        [str(SPACES), "-Urm", "sh", "-c", script, "sh", str(path), sys.executable, *arguments],
         capture_output=True,
         text=True,
         check=False,

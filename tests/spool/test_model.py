@@ -14,7 +14,7 @@ from edgefilter.core.errors import SpoolFullError
 from edgefilter.products.base import Product
 from edgefilter.spool import Cursor, Spool
 from tests.helpers.syscalls import can_trace, run_until
-from tests.spool.test_spool import made
+from tests.spool.test_spool import make_product
 
 BUDGET = 12_000
 FOLDERS = ("ledger", "pulses", "cutouts", "spectra", "flags")
@@ -73,29 +73,29 @@ class SpoolMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.folder.cleanup()
 
-    def look(self) -> State:
+    def inspect_spool(self) -> State:
         """What is there once a successor has opened it; every row has its file and every file its row."""
         with Spool.open(self.path, role="reducer", budget_bytes=BUDGET):
             pass
         with Spool.open(self.path, role="forwarder") as spool:
-            entries = [*spool.take(1000), *spool.pieces(), *spool.stuck()]
+            entries = [*spool.next_entries(1000), *spool.pieces(), *spool.stuck()]
             assert all(spool.read(entry) is not None for entry in entries)
             files = {file.name for file in (self.path / "payload").iterdir()}
             assert files == {entry.file for entry in entries}
-            totals = spool.totals().values()
-            assert sum(total.files for total in totals) == len(entries)
-            assert sum(total.bytes for total in totals) == sum(entry.size for entry in entries)
+            payload_totals = spool.payload_totals().values()
+            assert sum(total.files for total in payload_totals) == len(entries)
+            assert sum(total.bytes for total in payload_totals) == sum(entry.size for entry in entries)
             cursor = spool.cursor("s")
             dropped = tuple(sorted(note.name for note in spool.dropped()))
             return tuple(sorted(e.name for e in entries)), dropped, cursor.next_sample if cursor else 0
 
-    def attempt(self, work: Callable[[], None], stops: int | None, states: list[Model]) -> None:
+    def run_or_kill(self, work: Callable[[], None], stops: int | None, states: list[Model]) -> None:
         """Do something, or be killed in the middle of it; what is left is one of some states."""
         if stops is None:
             work()
         elif run_until(work, stops) is not None:
             stops = None
-        found = self.look()
+        found = self.inspect_spool()
         expected = {model.state(): model for model in (states if stops is not None else states[-1:])}
         assert found in expected
         self.model = expected[found].copy()
@@ -111,7 +111,7 @@ class SpoolMachine(RuleBasedStateMachine):
     )
     def commit(self, folders: list[str], size: int, stops: int | None) -> None:
         self.number += 1
-        block = [made(folder, self.number, size) for folder in folders]
+        block = [make_product(folder, self.number, size) for folder in folders]
         cursor = Cursor(self.number)
 
         def work() -> None:
@@ -119,7 +119,7 @@ class SpoolMachine(RuleBasedStateMachine):
             with opened as spool, contextlib.suppress(SpoolFullError):
                 spool.commit(block, "s", cursor)
 
-        self.attempt(work, stops, self.model.commit(block, self.number))
+        self.run_or_kill(work, stops, self.model.commit(block, self.number))
 
     @rule(stops=st.none() | st.integers(0, 500), data=st.data())
     def deliver(self, stops: int | None, data: st.DataObject) -> None:
@@ -130,16 +130,16 @@ class SpoolMachine(RuleBasedStateMachine):
         def work() -> None:
             with Spool.open(self.path, role="forwarder") as spool:
                 spool.seal(spool.pieces())
-                spool.done(next(entry for entry in spool.take(1000) if entry.name == name))
+                spool.done(next(entry for entry in spool.next_entries(1000) if entry.name == name))
 
         after = self.model.copy()
         del after.held[name]
-        self.attempt(work, stops, [self.model, after])
+        self.run_or_kill(work, stops, [self.model, after])
 
     @rule(stops=st.none() | st.integers(0, 500))
     def merge(self, stops: int | None) -> None:
         self.number += 1
-        product = made("ledger", self.number, 50)
+        product = make_product("ledger", self.number, 50)
         with Spool.open(self.path) as spool:
             merged = [entry.name for entry in spool.pieces() if entry.name.startswith("ledger")]
         if len(merged) < 2:
@@ -151,7 +151,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
         after = self.model.copy()
         after.held = {n: size for n, size in after.held.items() if n not in merged} | {product.name: 50}
-        self.attempt(work, stops, [self.model, after])
+        self.run_or_kill(work, stops, [self.model, after])
 
     @invariant()
     def what_must_not_be_dropped_never_was(self) -> None:
@@ -164,7 +164,7 @@ TestSpool = SpoolMachine.TestCase
 
 def test_a_commit_survives_a_kill_at_any_system_call(tmp_path: Path) -> None:
     """Every twelfth stop here; ``python -m benchmarks.spool --kills`` goes through all of them."""
-    block = [made(folder, 1) for folder in FOLDERS]
+    block = [make_product(folder, 1) for folder in FOLDERS]
 
     def work() -> None:
         with Spool.open(path, role="reducer") as spool:
@@ -177,7 +177,7 @@ def test_a_commit_survives_a_kill_at_any_system_call(tmp_path: Path) -> None:
         Spool.open(path, role="reducer").close()
         ended = run_until(work, stops)
         with Spool.open(path, role="reducer") as spool:
-            there = sorted(entry.name for entry in (*spool.take(9), *spool.pieces()))
+            there = sorted(entry.name for entry in (*spool.next_entries(9), *spool.pieces()))
             done = spool.cursor("s") is not None
             assert there == (sorted(product.name for product in block) if done else [])
             assert len(list((path / "payload").iterdir())) == len(there)

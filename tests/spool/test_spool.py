@@ -11,13 +11,13 @@ import pytest
 
 from edgefilter.core.errors import SpoolBusyError, SpoolError, SpoolFullError
 from edgefilter.products.base import Product
-from edgefilter.spool import Cursor, Entry, Priority, Spool, Totals
+from edgefilter.spool import Cursor, Entry, PayloadTotals, Priority, Spool
 from edgefilter.spool.manifest import Manifest
 
 LEDGER = Product("ledger/node=n1/date=2026-11-23/s-00000001-000000000000-0123456789abcdef.parquet", b"l" * 100)
 
 
-def made(folder: str, number: int, size: int = 1000) -> Product:
+def make_product(folder: str, number: int, size: int = 1000) -> Product:
     place = "" if folder == "cutouts" else "node=n1/"
     ending = "h5" if folder == "cutouts" else "parquet"
     content = bytes([number % 256]) * size
@@ -29,7 +29,7 @@ def payloads(path: Path) -> list[str]:
 
 
 def names(spool: Spool) -> list[str]:
-    return sorted(entry.name for entry in (*spool.take(1000), *spool.pieces(), *spool.stuck()))
+    return sorted(entry.name for entry in (*spool.next_entries(1000), *spool.pieces(), *spool.stuck()))
 
 
 @pytest.fixture
@@ -38,7 +38,12 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_what_was_committed_is_there_after_reopening(path: Path) -> None:
-    block = [made("cutouts", 1), made("pulses", 1), made("spectra", 1), made("ledger", 1)]
+    block = [
+        make_product("cutouts", 1),
+        make_product("pulses", 1),
+        make_product("spectra", 1),
+        make_product("ledger", 1),
+    ]
     with Spool.open(path, role="reducer") as spool:
         assert spool.cursor("s") is None
         assert spool.commit(block, "s", Cursor(2000, 100, "digest"), {"blocks": 1, "received": 900})
@@ -49,18 +54,18 @@ def test_what_was_committed_is_there_after_reopening(path: Path) -> None:
         assert spool.tally("s") == {"blocks": 2, "received": 950}
         assert spool.tally("t") == {}
         assert names(spool) == sorted(product.name for product in block)
-        assert {spool.read(entry) for entry in (*spool.take(9), *spool.pieces())} == {p.content for p in block}
-        assert spool.totals()[Priority.CANDIDATES] == Totals(2, 2000)
-        assert spool.totals()[Priority.EXTRA] == Totals()
+        assert {spool.read(entry) for entry in (*spool.next_entries(9), *spool.pieces())} == {p.content for p in block}
+        assert spool.payload_totals()[Priority.CANDIDATES] == PayloadTotals(2, 2000)
+        assert spool.payload_totals()[Priority.EXTRA] == PayloadTotals()
 
 
 def test_a_commit_again_changes_nothing_and_a_cursor_never_moves_back(path: Path) -> None:
     with Spool.open(path, role="reducer") as spool:
-        assert spool.commit([made("ledger", 1)], "s", Cursor(2000), {"blocks": 1})
+        assert spool.commit([make_product("ledger", 1)], "s", Cursor(2000), {"blocks": 1})
         before = payloads(path)
-        assert not spool.commit([made("ledger", 1)], "s", Cursor(2000), {"blocks": 1})
-        assert not spool.commit([made("ledger", 0)], "s", Cursor(1000), {"blocks": 1})
-        assert spool.commit([made("ledger", 0)], "t", Cursor(1000))
+        assert not spool.commit([make_product("ledger", 1)], "s", Cursor(2000), {"blocks": 1})
+        assert not spool.commit([make_product("ledger", 0)], "s", Cursor(1000), {"blocks": 1})
+        assert spool.commit([make_product("ledger", 0)], "t", Cursor(1000))
         assert spool.cursors() == {"s": Cursor(2000), "t": Cursor(1000)}
         assert spool.tally("s") == {"blocks": 1}
         assert set(before) < set(payloads(path))
@@ -99,35 +104,35 @@ def test_payloads_are_synchronised_before_they_get_their_names_and_the_row_comes
 def test_the_least_important_goes_first_and_the_oldest_of_it_and_leaves_a_note(path: Path) -> None:
     with Spool.open(path, role="reducer", budget_bytes=6000) as spool:
         for number in range(3):
-            spool.commit([made("spectra", number), made("ledger", number)], "s", Cursor(number + 1))
+            spool.commit([make_product("spectra", number), make_product("ledger", number)], "s", Cursor(number + 1))
         assert spool.dropped() == []
-        spool.commit([made("pulses", 3), made("ledger", 3)], "s", Cursor(4))
-        assert [note.name for note in spool.dropped()] == [made("spectra", n).name for n in (0, 1)]
+        spool.commit([make_product("pulses", 3), make_product("ledger", 3)], "s", Cursor(4))
+        assert [note.name for note in spool.dropped()] == [make_product("spectra", n).name for n in (0, 1)]
         assert {(note.size, note.reason) for note in spool.dropped()} == {(1000, "budget")}
         # What comes is itself dropped when nothing less important waits.
-        spool.commit([made("spectra", 4), made("ledger", 4)], "s", Cursor(5))
-        assert [note.name for note in spool.dropped()][2:] == [made("spectra", n).name for n in (2, 4)]
-        spool.commit([made("spectra", 5)], "s", Cursor(6))
-        assert [note.name for note in spool.dropped()][4:] == [made("spectra", 5).name]
+        spool.commit([make_product("spectra", 4), make_product("ledger", 4)], "s", Cursor(5))
+        assert [note.name for note in spool.dropped()][2:] == [make_product("spectra", n).name for n in (2, 4)]
+        spool.commit([make_product("spectra", 5)], "s", Cursor(6))
+        assert [note.name for note in spool.dropped()][4:] == [make_product("spectra", 5).name]
         assert spool.ready == (True, "")
-        assert sum(total.bytes for total in spool.totals().values()) <= 6000
-        assert len(payloads(path)) == sum(total.files for total in spool.totals().values())
+        assert sum(total.bytes for total in spool.payload_totals().values()) <= 6000
+        assert len(payloads(path)) == sum(total.files for total in spool.payload_totals().values())
 
 
 def test_what_must_not_be_dropped_is_refused_when_there_is_no_room_and_taken_later(path: Path) -> None:
     with Spool.open(path, role="reducer", budget_bytes=2500) as spool:
-        spool.commit([made("ledger", 0), made("cutouts", 0)], "s", Cursor(1))
+        spool.commit([make_product("ledger", 0), make_product("cutouts", 0)], "s", Cursor(1))
         with pytest.raises(SpoolFullError, match="must not be dropped"):
-            spool.commit([made("ledger", 1), made("spectra", 1)], "s", Cursor(2))
+            spool.commit([make_product("ledger", 1), make_product("spectra", 1)], "s", Cursor(2))
         assert spool.ready[0] is False
         assert spool.cursor("s") == Cursor(1)
         assert spool.dropped() == []
         assert len(payloads(path)) == 2
         with Spool.open(path, role="forwarder") as other:
-            other.done(other.take(1)[0])
-        assert spool.commit([made("ledger", 1), made("spectra", 1)], "s", Cursor(2))
+            other.done(other.next_entries(1)[0])
+        assert spool.commit([make_product("ledger", 1), make_product("spectra", 1)], "s", Cursor(2))
         assert spool.ready == (True, "")
-        assert [note.name for note in spool.dropped()] == [made("spectra", 1).name]
+        assert [note.name for note in spool.dropped()] == [make_product("spectra", 1).name]
 
 
 def test_each_part_has_one_owner_whose_lock_dies_with_it(path: Path) -> None:
@@ -158,14 +163,19 @@ def test_a_reader_needs_a_spool_and_changes_nothing(path: Path) -> None:
     with Spool.open(path, role="reducer") as spool, Spool.open(path) as reader:
         spool.commit([LEDGER], "s", Cursor(1))
         assert reader.cursor("s") == Cursor(1)
-        assert reader.totals()[Priority.LEDGER].files == 1
+        assert reader.payload_totals()[Priority.LEDGER].files == 1
 
 
 def test_orphans_are_removed_and_damaged_products_given_up(path: Path) -> None:
-    block = [made("cutouts", 1), made("ledger", 1), made("ledger", 2), made("ledger", 3)]
+    block = [
+        make_product("cutouts", 1),
+        make_product("ledger", 1),
+        make_product("ledger", 2),
+        make_product("ledger", 3),
+    ]
     with Spool.open(path, role="reducer") as spool:
         spool.commit(block, "s", Cursor(1))
-        files = {entry.name: path / "payload" / entry.file for entry in (*spool.take(9), *spool.pieces())}
+        files = {entry.name: path / "payload" / entry.file for entry in (*spool.next_entries(9), *spool.pieces())}
     files[block[0].name].unlink()
     files[block[1].name].write_bytes(b"cut")
     files[block[2].name].write_bytes(b"x" * 1000)  # the length is right: found when it is read
@@ -219,42 +229,42 @@ def test_what_gets_its_row_while_another_recovers_stays_though_its_owner_dies(
 
 def test_pieces_are_replaced_by_what_they_were_merged_to(path: Path) -> None:
     with Spool.open(path, role="reducer") as spool, Spool.open(path, role="forwarder") as other:
-        spool.commit([made("ledger", 1), made("ledger", 2), made("ledger", 3)], "s", Cursor(1))
+        spool.commit([make_product("ledger", 1), make_product("ledger", 2), make_product("ledger", 3)], "s", Cursor(1))
         pieces = other.pieces()
-        other.merge(pieces[:2], made("ledger", 9))
+        other.merge(pieces[:2], make_product("ledger", 9))
         other.seal(pieces[2:])
         assert other.pieces() == []
-        assert [entry.name for entry in other.take(9)] == [made("ledger", n).name for n in (3, 9)]
+        assert [entry.name for entry in other.next_entries(9)] == [make_product("ledger", n).name for n in (3, 9)]
         assert len(payloads(path)) == 2
         with pytest.raises(SpoolError, match="changed meanwhile"):
-            other.merge(pieces[:2], made("ledger", 10))
+            other.merge(pieces[:2], make_product("ledger", 10))
         assert len(payloads(path)) == 2
 
 
 def test_what_failed_for_good_stays_and_can_be_released(path: Path) -> None:
     with Spool.open(path, role="forwarder") as spool:
-        spool.commit([made("cutouts", 1), made("cutouts", 2)])
-        first, second = spool.take(9)
-        assert spool.take(9, {first.name}) == [second]
+        spool.commit([make_product("cutouts", 1), make_product("cutouts", 2)])
+        first, second = spool.next_entries(9)
+        assert spool.next_entries(9, {first.name}) == [second]
         spool.failed(first, "other bytes")
         assert [entry.stuck for entry in spool.stuck()] == ["other bytes"]
-        assert spool.take(9) == [second]
+        assert spool.next_entries(9) == [second]
         assert spool.counts() == (1, 0)
         spool.done(second)
-        assert not spool.empty()
+        assert not spool.is_empty()
         assert spool.release() == 1
-        spool.done(spool.take(1)[0])
-        assert spool.empty()
+        spool.done(spool.next_entries(1)[0])
+        assert spool.is_empty()
         assert payloads(path) == []
 
 
 def test_what_arrived_though_it_was_dropped_leaves_no_note(path: Path) -> None:
     with Spool.open(path, role="reducer", budget_bytes=1000) as spool, Spool.open(path, role="forwarder") as other:
-        spool.commit([made("spectra", 1)], "s", Cursor(1))
+        spool.commit([make_product("spectra", 1)], "s", Cursor(1))
         other.seal(other.pieces())
-        flying = other.take(1)[0]
-        spool.commit([made("ledger", 2)], "s", Cursor(2))
-        assert [note.name for note in spool.dropped()] == [made("spectra", 1).name]
+        flying = other.next_entries(1)[0]
+        spool.commit([make_product("ledger", 2)], "s", Cursor(2))
+        assert [note.name for note in spool.dropped()] == [make_product("spectra", 1).name]
         assert other.read(flying) is None
         other.done(flying)
         assert spool.dropped() == []

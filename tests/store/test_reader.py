@@ -13,15 +13,15 @@ from edgefilter.core.cells import Flag
 from edgefilter.core.chunk import Loss, SampleAccount
 from edgefilter.core.config import Reduction
 from edgefilter.core.errors import StoreError
-from edgefilter.core.stream import Encoding, Kind, Stream
+from edgefilter.core.stream import Encoding, SampleKind, Stream
 from edgefilter.products.base import Product, Provenance
 from edgefilter.products.cutout import encode
-from edgefilter.products.naming import Namer, config_product, stream_product
+from edgefilter.products.naming import ProductNamer, config_product, stream_product
 from edgefilter.products.schemas import PATH_COLUMNS, SCHEMAS, check_balance
-from edgefilter.products.tables import Block, LedgerRow, PulseRow, ledger_table, pulses_table, to_parquet
+from edgefilter.products.tables import BlockInfo, LedgerRow, PulseRow, ledger_table, pulses_table, to_parquet
 from edgefilter.store.directory import DirectoryStore
 from edgefilter.store.reader import StoreReader, open_store
-from tests.products.test_cutout import make, same
+from tests.products.test_cutout import cutouts_equal, make
 
 DATE = "2026-11-23"
 TAI = 1_795_000_000_000_000_000
@@ -42,7 +42,7 @@ def store(tmp_path: Path) -> DirectoryStore:
     store = DirectoryStore(tmp_path / "store", create=True)
     for node, stream, block in (("n2", "b-00000001", 1), ("n1", "a-00000000", 11), ("n1", "a-00000000", 2)):
         provenance = Provenance(stream, "0" * 16, "0.1.0")
-        namer, where = Namer(node, provenance), Block(block, TAI, 1.0)
+        namer, where = ProductNamer(node, provenance), BlockInfo(block, TAI, 1.0)
         cutout = namer.cutout(block, DATE, encode(make(seed=block)))
         rows = [pulse(9 - row, cutout.name if row else "") for row in range(3)]
         store.put(cutout)
@@ -100,7 +100,7 @@ def test_what_cannot_be_asked_for_is_one_line(reader: StoreReader) -> None:
 def test_a_cutout_is_found_by_the_name_that_the_table_gives(reader: StoreReader) -> None:
     name = reader.table("pulses", filter=pc.field("block") == 11).column("cutout")[2].as_py()
     cutout = reader.cutout(name)
-    assert same(cutout, make(seed=11))
+    assert cutouts_equal(cutout, make(seed=11))
     assert len(cutout.seconds) == cutout.data.shape[0]
     assert len(cutout.frequencies_mhz) == cutout.data.shape[2]
     assert name in reader.cutouts()
@@ -130,7 +130,7 @@ def test_the_account_sums_the_ledger_for_each_stream(reader: StoreReader) -> Non
 
 
 def test_streams_and_settings_come_back(store: DirectoryStore, reader: StoreReader) -> None:
-    stream = Stream("sky", Kind.POWER, TAI, 1000, 4, 1.4e9, -1e6, ("I",), 8, Encoding.UNSIGNED)  # type: ignore[arg-type]
+    stream = Stream("sky", SampleKind.POWER, TAI, 1000, 4, 1.4e9, -1e6, ("I",), 8, Encoding.UNSIGNED)  # type: ignore[arg-type]
     stream = Stream.from_json(stream.to_json())
     config = Reduction()
     store.put(stream_product(stream))
@@ -194,8 +194,8 @@ def test_files_of_others_in_the_folders_do_not_matter(store: DirectoryStore, rea
 
 def test_a_column_that_an_older_file_lacks_is_null(store: DirectoryStore, reader: StoreReader) -> None:
     provenance = Provenance("c-00000002", "0" * 16, "0.0.9")
-    older = pulses_table(provenance, Block(0, TAI, 1.0), [pulse(1)]).drop_columns(["members"])
-    store.put(Namer("n1", provenance).table("pulses", 0, DATE, to_parquet(older)))
+    older = pulses_table(provenance, BlockInfo(0, TAI, 1.0), [pulse(1)]).drop_columns(["members"])
+    store.put(ProductNamer("n1", provenance).table("pulses", 0, DATE, to_parquet(older)))
     assert reader.table("pulses", columns=["stream", "members"]).to_pylist()[8:] == [
         {"stream": "b-00000001", "members": 3},
         {"stream": "c-00000002", "members": None},

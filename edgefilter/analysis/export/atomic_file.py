@@ -8,7 +8,7 @@ from edgefilter.core.errors import StoreError
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """Give a path beside ``path`` to write to; put it in the place of ``path`` when the block ends without an error.
 
     Raises

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefilter.analysis.export.atomic_file import replacing
+from edgefilter.analysis.export.atomic_file import atomic_write
 from edgefilter.products.cutout import Cutout, filterbank_header
 
 
@@ -37,12 +37,12 @@ def write(cutout: Cutout, path: str | Path, fill: float | None = None) -> Path:
         If it cannot be written; nothing is left of it then.
     """
     unused = np.broadcast_to(cutout.mask[:, None, :] != 0, cutout.data.shape)
-    data = np.where(unused, _medians(cutout.data, unused) if fill is None else np.float32(fill), cutout.data)
+    data = np.where(unused, _channel_medians(cutout.data, unused) if fill is None else np.float32(fill), cutout.data)
     header = filterbank_header(cutout)
     if cutout.channel_mhz > 0:
         data = data[..., ::-1]
         header |= {"fch1": float(cutout.frequencies_mhz[-1]), "foff": -cutout.channel_mhz}
-    return _save(path, header, data)
+    return _write_file(path, header, data)
 
 
 def write_power(
@@ -80,17 +80,17 @@ def write_power(
         "source_name": source, "data_type": 1, "fch1": float(first_channel_mhz), "foff": float(channel_mhz),
         "nchans": power.shape[1], "nifs": 1, "nbits": 32, "tsamp": float(row_seconds), "tstart": float(start_mjd),
     }  # fmt: skip
-    return _save(path, header, power)
+    return _write_file(path, header, power)
 
 
-def _save(path: str | Path, header: dict[str, Any], data: NDArray[Any]) -> Path:
-    with replacing(path) as part, part.open("wb") as file:
-        file.write(_header(header))
+def _write_file(path: str | Path, header: dict[str, Any], data: NDArray[Any]) -> Path:
+    with atomic_write(path) as part, part.open("wb") as file:
+        file.write(_encode_header(header))
         file.write(np.ascontiguousarray(data, "<f4").tobytes())
     return Path(path)
 
 
-def _medians(data: NDArray[np.float32], unused: NDArray[np.bool_]) -> NDArray[np.float32]:
+def _channel_medians(data: NDArray[np.float32], unused: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Median of what is used of each channel, ``[1, stokes, channel]``; 0 for a channel of which nothing is."""
     medians = np.zeros((1, *data.shape[1:]), np.float32)
     some = ~unused.all(axis=0)
@@ -98,16 +98,16 @@ def _medians(data: NDArray[np.float32], unused: NDArray[np.bool_]) -> NDArray[np
     return medians
 
 
-def _header(values: dict[str, Any]) -> bytes:
-    parts = [_text("HEADER_START")]
+def _encode_header(values: dict[str, Any]) -> bytes:
+    parts = [_encode_string("HEADER_START")]
     for name, value in values.items():
         if isinstance(value, str):
-            parts += [_text(name), _text(value)]
+            parts += [_encode_string(name), _encode_string(value)]
         elif isinstance(value, int | float):
-            parts += [_text(name), struct.pack("<i" if isinstance(value, int) else "<d", value)]
-    return b"".join([*parts, _text("HEADER_END")])
+            parts += [_encode_string(name), struct.pack("<i" if isinstance(value, int) else "<d", value)]
+    return b"".join([*parts, _encode_string("HEADER_END")])
 
 
-def _text(text: str) -> bytes:
+def _encode_string(text: str) -> bytes:
     raw = text.encode("ascii", "replace")[:80]
     return struct.pack("<i", len(raw)) + raw

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgefilter.analysis.export.atomic_file import replacing
+from edgefilter.analysis.export.atomic_file import atomic_write
 from edgefilter.analysis.tables import array
 from edgefilter.core.clock import mjd, to_time
 from edgefilter.core.errors import StoreError
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from edgefilter.analysis.archive import Archive
     from edgefilter.analysis.pulse import Pulses
 
-HEIMDALL = ("snr", "sample", "time", "filter", "dm_trial", "dm", "members", "begin", "end")
+HEIMDALL_COLUMNS = ("snr", "sample", "time", "filter", "dm_trial", "dm", "members", "begin", "end")
 """Columns of a heimdall ``.cand`` file, in their order."""
 
 _SPEED_OF_LIGHT = 299_792_458.0
-_UCD = {
+_UCDS = {
     "stream": "meta.id",
     "time": "time.epoch",
     "seconds": "time.interval",
@@ -35,7 +35,7 @@ _UCD = {
 
 
 def to_heimdall(pulses: "Pulses", path: str | Path) -> Path:
-    """Write candidates as CSV in the order of heimdall's columns, :data:`HEIMDALL`, with a line of names.
+    """Write candidates as CSV in the order of heimdall's columns, :data:`HEIMDALL_COLUMNS`, with a line of names.
 
     Samples are those of the stream. ``filter`` is the binary logarithm of the boxcar in samples, rounded; ``dm_trial``
     is the rank of the DM among those in the file, because the number of the trial is not kept.
@@ -50,16 +50,16 @@ def to_heimdall(pulses: "Pulses", path: str | Path) -> Path:
     for pulse in pulses:
         samples = max(float(pulse.width * pulse.header.rate), 1.0)
         begin = max(round(pulse.row.sample - samples / 2), 0)
-        octave = round(np.log2(samples))
+        log2_width = round(np.log2(samples))
         rows.append(
             (
-                f"{pulse.snr:.6g}", pulse.row.sample, f"{pulse.seconds:.9g}", octave, trials[pulse.dm],
+                f"{pulse.snr:.6g}", pulse.row.sample, f"{pulse.seconds:.9g}", log2_width, trials[pulse.dm],
                 f"{pulse.dm:.9g}", pulse.row.members, begin, begin + round(samples),
             )
         )  # fmt: skip
-    with replacing(path) as part, part.open("w", newline="", encoding="ascii") as file:
+    with atomic_write(path) as part, part.open("w", newline="", encoding="ascii") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(HEIMDALL)
+        writer.writerow(HEIMDALL_COLUMNS)
         writer.writerows(rows)
     return Path(path)
 
@@ -87,8 +87,8 @@ def to_votable(pulses: "Pulses", path: str | Path) -> Path:
     votable = from_table(table, table_id="pulses")
     votable.version = "1.4"
     for field in votable.get_first_table().fields:
-        field.ucd = _UCD.get(field.name)
-    with replacing(path) as part:
+        field.ucd = _UCDS.get(field.name)
+    with atomic_write(path) as part:
         writeto(votable, str(part))
     return Path(path)
 
@@ -166,7 +166,7 @@ def to_obscore(archive: "Archive", path: str | Path) -> Path:
         If there is no cut-out, or the file cannot be written.
     """
     table = obscore(archive)
-    with replacing(path) as part:
+    with atomic_write(path) as part:
         table.write(str(part), format="votable", overwrite=True)
     return Path(path)
 
@@ -212,7 +212,7 @@ def to_fits(archive: "Archive", path: str | Path, stream: str | None = None, con
         ),
     ]
     table = fits.BinTableHDU.from_columns(columns, name="SUBINT")
-    day, seconds = _day_and_seconds(header.epoch_tai_ns)
+    day, seconds = _mjd_and_seconds(header.epoch_tai_ns)
     frequencies, half = first.frequencies_mhz, abs(first.frequencies_mhz[1:2] - first.frequencies_mhz[:1])
     primary = fits.PrimaryHDU()
     for key, value in {
@@ -231,12 +231,12 @@ def to_fits(archive: "Archive", path: str | Path, stream: str | None = None, con
     table.header["INT_TYPE"] = "TIME"
     table.header["POL_TYPE"] = "".join(stokes)
     table.header["NPOL"], table.header["NCHAN"], table.header["NBIN"] = len(planes), channels, 1
-    with replacing(path) as part:
+    with atomic_write(path) as part:
         fits.HDUList([primary, table]).writeto(part, overwrite=True)
     return Path(path)
 
 
-def _day_and_seconds(tai_ns: int) -> tuple[int, float]:
+def _mjd_and_seconds(tai_ns: int) -> tuple[int, float]:
     """Whole MJD of UTC and the seconds of that day."""
     time = to_time(tai_ns)
     whole = time.jd1 - 2400000.5

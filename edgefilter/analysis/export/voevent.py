@@ -88,7 +88,7 @@ def voevent(
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
 
-def notice(pulse: "Pulse", position: "SkyCoord | None" = None, date: datetime | None = None) -> str:
+def gcn_notice(pulse: "Pulse", position: "SkyCoord | None" = None, date: datetime | None = None) -> str:
     """Return a JSON notice with the field names of the unified GCN schema, and ``pulse_width`` in s, which it lacks.
 
     Parameters
@@ -165,13 +165,13 @@ def _where_when(where: ET.Element, pulse: "Pulse", position: "SkyCoord | None", 
     _add(ET.SubElement(time, "TimeInstant"), "ISOTime", _iso(pulse.time).removesuffix("Z"))
     _add(time, "Error", f"{pulse.width / 2:.9g}")
     if position is not None:
-        place = ET.SubElement(coords, "Position2D", {"unit": "deg"})
-        _add(place, "Name1", "RA")
-        _add(place, "Name2", "Dec")
-        value = ET.SubElement(place, "Value2")
+        position2d = ET.SubElement(coords, "Position2D", {"unit": "deg"})
+        _add(position2d, "Name1", "RA")
+        _add(position2d, "Name2", "Dec")
+        value = ET.SubElement(position2d, "Value2")
         _add(value, "C1", f"{position.icrs.ra.deg:.9g}")
         _add(value, "C2", f"{position.icrs.dec.deg:.9g}")
-        _add(place, "Error2Radius", f"{error_deg:.9g}")
+        _add(position2d, "Error2Radius", f"{error_deg:.9g}")
 
 
 def _band(pulse: "Pulse") -> tuple[float, float]:

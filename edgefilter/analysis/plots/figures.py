@@ -15,7 +15,7 @@ from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from edgefilter.analysis.export.atomic_file import replacing
+from edgefilter.analysis.export.atomic_file import atomic_write
 from edgefilter.core.errors import StoreError
 
 if TYPE_CHECKING:
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
     from edgefilter.analysis.archive import Archive
     from edgefilter.analysis.pulse import Pulses
-    from edgefilter.analysis.spectra import Blocks, Spectrum
+    from edgefilter.analysis.spectra import BlockSpectra, Spectrum
 
 BLUE, ORANGE, GREEN, RED, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
 """Okabe & Ito's colours, https://jfly.uni-koeln.de/color/."""
-UNUSED = "#B8B8B8"
+UNUSED_COLOUR = "#B8B8B8"
 """What was lost or flagged."""
 
-_BLOCKS = 2000  # that pictures of a run are made of, evenly spaced; a screen shows no more
-_ROWS, _CHANNELS = 1000, 800  # of a waterfall
+_MAX_BLOCKS = 2000  # that pictures of a run are made of, evenly spaced; a screen shows no more
+_MAX_ROWS, _MAX_CHANNELS = 1000, 800  # of a waterfall
 
 STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -46,22 +46,22 @@ STYLE: dict[Any, Any] = {
 """Settings of matplotlib that all pictures are drawn with."""
 
 
-class Picture(Figure):
+class NotebookFigure(Figure):
     """A figure that a notebook shows by itself, whatever its plotting backend is."""
 
     def _repr_png_(self) -> bytes:
-        return png(self)
+        return figure_png(self)
 
 
-def png(figure: Figure, dpi: float = 110) -> bytes:
+def figure_png(figure: Figure, dpi: float = 110) -> bytes:
     """Return the bytes of a figure as PNG, the same for the same figure."""
     memory = io.BytesIO()
     figure.savefig(memory, format="png", dpi=dpi, metadata={"Software": None})
     return memory.getvalue()
 
 
-def save(figure: Figure, path: str | Path) -> None:
-    """Write a figure to a file whose ending names the format, such as ``.png``, ``.svg`` or ``.pdf``.
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure to a file whose ending names the format, such as ``.figure_png``, ``.svg`` or ``.pdf``.
 
     Raises
     ------
@@ -72,16 +72,16 @@ def save(figure: Figure, path: str | Path) -> None:
     known = Figure().canvas.get_supported_filetypes()
     if ending not in known:
         raise StoreError(f"{path}: a picture's name must end in one of {', '.join(f'.{name}' for name in known)}")
-    with replacing(path) as part:
+    with atomic_write(path) as part:
         figure.savefig(part, dpi=150)
 
 
-def picture(width: float = 8.0, height: float = 5.0) -> Picture:
+def new_figure(width: float = 8.0, height: float = 5.0) -> NotebookFigure:
     """Make an empty figure, sizes in inches."""
-    return Picture(figsize=(width, height), layout="constrained", facecolor="white")
+    return NotebookFigure(figsize=(width, height), layout="constrained", facecolor="white")
 
 
-def archive_figure(archive: "Archive", what: str, **options: Any) -> Picture:
+def archive_figure(archive: "Archive", what: str, **options: Any) -> NotebookFigure:
     """Draw ``waterfall``, ``bandpass``, ``flags`` or ``candidates`` of a store.
 
     Of a run of more than 2000 blocks, 2000 evenly spaced ones are read, unless ``most`` says otherwise.
@@ -100,9 +100,9 @@ def archive_figure(archive: "Archive", what: str, **options: Any) -> Picture:
     StoreError
         If there is no such picture, or nothing to draw.
     """
-    options = {"most": _BLOCKS} | options
+    options = {"most": _MAX_BLOCKS} | options
     if what == "waterfall":
-        return waterfall_figure(archive.waterfall(**options, rows=_ROWS, channels=_CHANNELS), archive.pulses)
+        return waterfall_figure(archive.waterfall(**options, rows=_MAX_ROWS, channels=_MAX_CHANNELS), archive.pulses)
     if what == "bandpass":
         return bandpass_figure(archive.spectrum(**options))
     if what == "flags":
@@ -112,7 +112,7 @@ def archive_figure(archive: "Archive", what: str, **options: Any) -> Picture:
     raise StoreError(f"{what!r} is none of waterfall, bandpass, flags, candidates")
 
 
-def waterfall_figure(dataset: "xr.Dataset", pulses: "Pulses | None" = None) -> Picture:
+def waterfall_figure(dataset: "xr.Dataset", pulses: "Pulses | None" = None) -> NotebookFigure:
     """Draw power and occupancy over time and frequency.
 
     Power is shown relative to the median of each channel, so that what changes stands out of the bandpass; rows that
@@ -126,19 +126,19 @@ def waterfall_figure(dataset: "xr.Dataset", pulses: "Pulses | None" = None) -> P
         Candidates to mark at their times.
     """
     with mpl.rc_context(STYLE):
-        figure = picture(9.5, 6.4)
+        figure = new_figure(9.5, 6.4)
         above, middle, below = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 0.8))
         times, frequencies = dataset["time"].values, dataset["frequency"].values
         down = frequencies[0] > frequencies[-1]
         half = float(dataset.attrs["row_seconds"]) / 2
-        extent = (times[0] - half, times[-1] + half, *span(frequencies[::-1] if down else frequencies))
+        extent = (times[0] - half, times[-1] + half, *outer_edges(frequencies[::-1] if down else frequencies))
         power = dataset["power"].values.T
         with np.errstate(divide="ignore", invalid="ignore"):
             relative = 100 * (power / _row_median(power) - 1)
-        reach = _reach(relative)
+        colour_limit = _colour_limit(relative)
         layers = (
-            (above, relative, "change from the\nchannel's median (%)", colours(), -reach, reach),
-            (middle, 100 * dataset["flagged"].values.T, "cells flagged (%)", colours("magma_r"), 0, 100),
+            (above, relative, "change from the\nchannel's median (%)", colour_map(), -colour_limit, colour_limit),
+            (middle, 100 * dataset["flagged"].values.T, "cells flagged (%)", colour_map("magma_r"), 0, 100),
         )
         for axes, values, label, cmap, low, high in layers:
             image = axes.imshow(
@@ -165,10 +165,10 @@ def waterfall_figure(dataset: "xr.Dataset", pulses: "Pulses | None" = None) -> P
         return figure
 
 
-def bandpass_figure(spectrum: "Spectrum") -> Picture:
+def bandpass_figure(spectrum: "Spectrum") -> NotebookFigure:
     """Draw the bandpass over the share of each channel that was lost or flagged, and by whom."""
     with mpl.rc_context(STYLE):
-        figure = picture(9.5, 4.6)
+        figure = new_figure(9.5, 4.6)
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
         frequencies = spectrum.frequencies_mhz
         above.step(frequencies, spectrum.power, where="mid", color=BLUE)
@@ -182,23 +182,23 @@ def bandpass_figure(spectrum: "Spectrum") -> Picture:
         return figure
 
 
-def flags_figure(blocks: "Blocks") -> Picture:
+def flags_figure(blocks: "BlockSpectra") -> NotebookFigure:
     """Draw what was lost and flagged, and by whom, over frequency and over time."""
     with mpl.rc_context(STYLE):
-        figure = picture(9.5, 5.2)
+        figure = new_figure(9.5, 5.2)
         above, below = figure.subplots(2, 1)
-        up = np.argsort(blocks.frequencies_mhz)
-        _, by_channel = blocks.reduced(axis=0)
-        _stack(above, blocks.frequencies_mhz[up], {name: share[up] for name, share in by_channel.items()})
+        order = np.argsort(blocks.frequencies_mhz)
+        _, by_channel = blocks.averaged(axis=0)
+        _stack(above, blocks.frequencies_mhz[order], {name: share[order] for name, share in by_channel.items()})
         above.set_xlabel("frequency (MHz)")
-        _, by_time = blocks.reduced(axis=1)
+        _, by_time = blocks.averaged(axis=1)
         # A block is a step from its start to its end.
         edges = np.append(blocks.seconds, blocks.seconds[-1] + blocks.duration)
         ends = {name: np.append(share, share[-1]) for name, share in by_time.items()}
         _stack(below, edges, ends, step="post")
         below.set_xlabel("time since the stream's first sample (s)")
         total = blocks.total.sum()
-        lost = blocks.booked.get("lost", np.zeros(1)).sum()
+        lost = blocks.cells_by_flagger.get("lost", np.zeros(1)).sum()
         flagged = total - blocks.cells.sum() - lost
         above.set_title(
             f"{flagged / max(total, 1):.2%} of the cells flagged, {lost / max(total, 1):.2%} lost", loc="left"
@@ -206,7 +206,7 @@ def flags_figure(blocks: "Blocks") -> Picture:
         return figure
 
 
-def candidates_figure(pulses: "Pulses") -> Picture:
+def candidates_figure(pulses: "Pulses") -> NotebookFigure:
     """Draw candidates in DM against time, S/N as size and colour.
 
     Raises
@@ -217,7 +217,7 @@ def candidates_figure(pulses: "Pulses") -> Picture:
     if not len(pulses):
         raise StoreError("there are no pulse candidates to draw")
     with mpl.rc_context(STYLE):
-        figure = picture(9.5, 3.8)
+        figure = new_figure(9.5, 3.8)
         axes = figure.subplots()
         snr = pulses.column("snr")
         order = np.argsort(snr)
@@ -248,12 +248,12 @@ _FLAGGER_COLOURS = {
 def _stack(axes: Axes, x: Any, share: dict[str, Any], step: Any = "mid") -> None:
     """Stack the shares of those flaggers that did anything, as percentages."""
     base = np.zeros(len(x))
-    spare = iter(("#56B4E9", "#F0E442", "black"))
+    other_colours = iter(("#56B4E9", "#F0E442", "black"))
     for name, part in share.items():
         part = 100 * np.nan_to_num(part)
         if not part.any():
             continue
-        colour = _FLAGGER_COLOURS.get(name) or next(spare, "black")
+        colour = _FLAGGER_COLOURS.get(name) or next(other_colours, "black")
         axes.fill_between(x, base, base + part, step=step, color=colour, lw=0, label=name)
         base = base + part
     axes.set_ylim(0, max(100 if base.max() > 50 else 1.15 * base.max(), 1))
@@ -271,7 +271,7 @@ def _row_median(power: Any) -> Any:
     return level
 
 
-def _reach(values: Any) -> float:
+def _colour_limit(values: Any) -> float:
     """Return the reach of a colour scale that shows all but the two per cent of the greatest values."""
     finite = np.abs(values[np.isfinite(values)])
     return max(float(np.percentile(finite, 98)), 0.1) if finite.size else 1.0
@@ -290,12 +290,12 @@ def _mark_pulses(axes: Axes, pulses: "Pulses | None", extent: tuple[float, ...])
         )
 
 
-def colours(name: str = "cividis") -> Colormap:
+def colour_map(name: str = "cividis") -> Colormap:
     """Return a colour map in which what was lost or flagged is grey."""
-    return mpl.colormaps[name].with_extremes(bad=UNUSED)
+    return mpl.colormaps[name].with_extremes(bad=UNUSED_COLOUR)
 
 
-def span(centres: NDArray[np.float64]) -> tuple[float, float]:
+def outer_edges(centres: NDArray[np.float64]) -> tuple[float, float]:
     """Return the outer edges of evenly spaced bins with these centres."""
     first, last = float(centres[0]), float(centres[-1])
     half = (last - first) / (len(centres) - 1) / 2 if len(centres) > 1 else 0.5

@@ -15,18 +15,18 @@ from edgefilter.core.plan import DISPERSION_S_MHZ2
 from edgefilter.products.cutout import Cutout
 from edgefilter.products.tables import PulseRow
 from edgefilter_kernels.search.dedisperse import add_subbands
-from edgefilter_kernels.search.normalise import COUNTS, WHOLE
-from edgefilter_kernels.search.normalise import whiten as whiten_channels
+from edgefilter_kernels.search.normalise import COUNTS_PER_SIGMA, FULL_WEIGHT
+from edgefilter_kernels.search.normalise import whiten as normalise_kernel
 
 _MARGIN_ROWS = 32  # that a cut-out holds before and after a pulse, or four widths if that is more
-_TRIALS = 97
-_SUBBAND_SNR = 2.0  # that a sub-band of the picture should show of a pulse
+_N_TRIALS = 97
+_TARGET_SUBBAND_SNR = 2.0  # that a sub-band of the picture should show of a pulse
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
-class Diagnostic:
+class PulseDiagnostic:
     """What the picture of a pulse shows. Frequencies rise; times are in ms, 0 is the middle of the pulse.
 
     Parameters
@@ -87,20 +87,22 @@ def whiten(cutout: Cutout) -> tuple[Floats, Floats]:
     power = np.ascontiguousarray(cutout.data[:, 0])
     weight = np.ascontiguousarray(1 - cutout.mask, np.uint16)
     value, share = (np.empty(power.shape[::-1], np.int8) for _ in range(2))
-    whiten_channels(power, weight, 1, 0, 0, power.shape[1], value, share)
-    return np.asarray(value / COUNTS, np.float32), np.asarray(share / WHOLE, np.float32)
+    normalise_kernel(power, weight, 1, 0, 0, power.shape[1], value, share)
+    return np.asarray(value / COUNTS_PER_SIGMA, np.float32), np.asarray(share / FULL_WEIGHT, np.float32)
 
 
-def delay_rows(cutout: Cutout) -> NDArray[np.float64]:
+def delay_rows_per_dm(cutout: Cutout) -> NDArray[np.float64]:
     """Rows that each channel lags behind the top one per pc cm⁻³, float64 ``[channel]``; 0 for unknown frequencies."""
     frequencies = cutout.frequencies_mhz
     if frequencies.min() <= 0:
         return np.zeros(len(frequencies))
-    lag = frequencies**-2.0 - frequencies.max() ** -2.0
-    return np.asarray(DISPERSION_S_MHZ2 * lag / cutout.row_seconds, np.float64)
+    delay_per_dm = frequencies**-2.0 - frequencies.max() ** -2.0
+    return np.asarray(DISPERSION_S_MHZ2 * delay_per_dm / cutout.row_seconds, np.float64)
 
 
-def shifted(values: NDArray[Any], start: int, delays: NDArray[np.int64], length: int, fill: float) -> NDArray[Any]:
+def shift_channels(
+    values: NDArray[Any], start: int, delays: NDArray[np.int64], length: int, fill: float
+) -> NDArray[Any]:
     """Take ``length`` times of each channel from ``start`` plus its delay on; ``fill`` where there are none.
 
     Parameters
@@ -120,14 +122,14 @@ def shifted(values: NDArray[Any], start: int, delays: NDArray[np.int64], length:
     return np.where((at >= 0) & (at < values.shape[1]), taken, np.asarray(fill, values.dtype))
 
 
-def select(cutout: Cutout) -> NDArray[np.bool_]:
+def channels_in_band(cutout: Cutout) -> NDArray[np.bool_]:
     """Say which channels lie in the band that the pulse was found in, bool ``[channel]``."""
     frequencies = cutout.frequencies_mhz
     inside = (frequencies >= cutout.pulse.freq_low) & (frequencies <= cutout.pulse.freq_high)
     return np.asarray(inside | ~inside.any(), np.bool_)
 
 
-def diagnose(cutout: Cutout, dm: float | None = None, subbands: int | None = None) -> Diagnostic:
+def diagnose(cutout: Cutout, dm: float | None = None, subbands: int | None = None) -> PulseDiagnostic:
     """Work out the picture of a pulse.
 
     Parameters
@@ -150,29 +152,29 @@ def diagnose(cutout: Cutout, dm: float | None = None, subbands: int | None = Non
         raise StoreError(f"dm is {dm}, must be 0 or more pc/cm3")
     if subbands is not None and not 1 <= subbands <= channels:
         raise StoreError(f"subbands is {subbands}, must be 1 to {channels}")
-    up = slice(None, None, -1 if cutout.channel_mhz < 0 else 1)  # frequencies rise from here on
-    value, share = (part[up] for part in whiten(cutout))
-    frequencies, lag = cutout.frequencies_mhz[up], delay_rows(cutout)[up]
-    mine = select(cutout)[up]
-    window = _Window.around(cutout)
-    delays = np.rint(dm * lag).astype(np.int64)
-    here = window.cut(value, delays)
-    used = window.cut(share, delays)
-    edges = _edges(cutout, mine, subbands)
+    ascending = slice(None, None, -1 if cutout.channel_mhz < 0 else 1)  # frequencies rise from here on
+    value, share = (part[ascending] for part in whiten(cutout))
+    frequencies, delay_per_dm = cutout.frequencies_mhz[ascending], delay_rows_per_dm(cutout)[ascending]
+    in_band = channels_in_band(cutout)[ascending]
+    window = _Window.for_pulse(cutout)
+    delays = np.rint(dm * delay_per_dm).astype(np.int64)
+    here = window.dedispersed(value, delays)
+    used = window.dedispersed(share, delays)
+    edges = _subband_edges(cutout, in_band, subbands)
     total, count = (np.add.reduceat(window.binned(part), edges[:-1], axis=0) for part in (here, used))
     inside = window.boxcar
-    trial_dm, bow_tie = _bow_tie(window, value[mine], share[mine], lag[mine], dm)
+    trial_dm, bow_tie = _bow_tie(window, value[in_band], share[in_band], delay_per_dm[in_band], dm)
     half = abs(cutout.channel_mhz) / 2
-    return Diagnostic(
+    return PulseDiagnostic(
         pulse=cutout.pulse,
         dm=dm,
-        snr=float(_ratio(here[mine, inside].sum(), used[mine, inside].sum())),
+        snr=float(_sum_snr(here[in_band, inside].sum(), used[in_band, inside].sum())),
         times_ms=window.times_ms,
         frequencies_mhz=np.add.reduceat(frequencies, edges[:-1]) / np.diff(edges),
         band_mhz=(float(frequencies[0] - half), float(frequencies[-1] + half)),
-        dynamic=_ratio(total, count),
-        profile=_ratio(window.binned(here[mine]).sum(axis=0), window.binned(used[mine]).sum(axis=0)),
-        spectrum=_ratio(
+        dynamic=_sum_snr(total, count),
+        profile=_sum_snr(window.binned(here[in_band]).sum(axis=0), window.binned(used[in_band]).sum(axis=0)),
+        spectrum=_sum_snr(
             np.add.reduceat(here[:, inside].sum(axis=1), edges[:-1]),
             np.add.reduceat(used[:, inside].sum(axis=1), edges[:-1]),
         ),
@@ -209,10 +211,10 @@ def dm_snr(
         float32 ``[trial]``, NaN where nothing was used.
     """
     value, share = whiten(cutout)
-    lag = delay_rows(cutout)
-    mine = select(cutout) if channels is None else select(cutout) & channels
-    window = _Window.around(cutout, width_rows)
-    trials = _trials(window, value[mine], share[mine], lag[mine], cutout.pulse.dm, dms)
+    delay_per_dm = delay_rows_per_dm(cutout)
+    in_band = channels_in_band(cutout) if channels is None else channels_in_band(cutout) & channels
+    window = _Window.for_pulse(cutout, width_rows)
+    trials = _dm_time_snr(window, value[in_band], share[in_band], delay_per_dm[in_band], cutout.pulse.dm, dms)
     return np.asarray(np.fmax.reduce(trials, axis=1), np.float32)  # fmax passes over NaN
 
 
@@ -227,7 +229,7 @@ class _Window:
     row_ms: float
 
     @classmethod
-    def around(cls, cutout: Cutout, width_rows: int | None = None) -> "_Window":
+    def for_pulse(cls, cutout: Cutout, width_rows: int | None = None) -> "_Window":
         pulse = cutout.pulse
         width = max(round(pulse.width / cutout.row_seconds), 1) if width_rows is None else width_rows
         factor = max(width // 4, 1)
@@ -254,9 +256,9 @@ class _Window:
         bins = np.arange(self.length // self.factor) + 0.5
         return np.asarray((bins * self.factor - middle) * self.row_ms, np.float64)
 
-    def cut(self, values: Floats, delays: NDArray[np.int64]) -> Floats:
+    def dedispersed(self, values: Floats, delays: NDArray[np.int64]) -> Floats:
         """Return ``[channel, length]`` along the delays."""
-        return shifted(values, self.start, delays, self.length, 0)
+        return shift_channels(values, self.start, delays, self.length, 0)
 
     def binned(self, values: Floats) -> Floats:
         """Return the sums ``[…, bin]`` of the rows of each bin."""
@@ -264,23 +266,28 @@ class _Window:
 
 
 def _bow_tie(
-    window: _Window, value: Floats, share: Floats, lag: NDArray[np.float64], dm: float
+    window: _Window, value: Floats, share: Floats, delay_per_dm: NDArray[np.float64], dm: float
 ) -> tuple[NDArray[np.float64], Floats]:
-    sweep = float(lag.max() - lag.min())
+    sweep = float(delay_per_dm.max() - delay_per_dm.min())
     if sweep == 0:
         return np.zeros(0), np.zeros((0, window.length // window.factor), np.float32)
     # At the ends of the axis, the edges of the band are half the window away from its middle.
-    reach = window.length / sweep
-    dms = np.linspace(max(dm - reach, 0.0), dm + reach, _TRIALS)
-    return dms, _trials(window, value, share, lag, dm, dms)
+    dm_half_range = window.length / sweep
+    dms = np.linspace(max(dm - dm_half_range, 0.0), dm + dm_half_range, _N_TRIALS)
+    return dms, _dm_time_snr(window, value, share, delay_per_dm, dm, dms)
 
 
-def _trials(
-    window: _Window, value: Floats, share: Floats, lag: NDArray[np.float64], dm: float, dms: NDArray[np.float64]
+def _dm_time_snr(
+    window: _Window,
+    value: Floats,
+    share: Floats,
+    delay_per_dm: NDArray[np.float64],
+    dm: float,
+    dms: NDArray[np.float64],
 ) -> Floats:
     """S/N of the boxcar, ``[trial, bin]``, for tracks that cross in the middle of the sweep at ``dm``."""
-    middle = (lag.min() + lag.max()) / 2
-    tracks = np.rint(dm * middle + np.outer(dms, lag - middle)).astype(np.int64)
+    middle = (delay_per_dm.min() + delay_per_dm.max()) / 2
+    tracks = np.rint(dm * middle + np.outer(dms, delay_per_dm - middle)).astype(np.int64)
     # Half a boxcar more on both sides, so that it is centred on the middle of each bin.
     centre = window.factor // 2 - window.width // 2
     length = window.length + window.width
@@ -291,22 +298,24 @@ def _trials(
     sums = []
     for part in (value, share):
         out = np.empty((len(dms), 1, length), np.float32)
-        add_subbands(np.pad(np.rint(part * COUNTS).astype(np.int16), ((0, 0), (before, after))), whole, begin, out)
-        running = np.cumsum(np.pad(out[:, 0] / COUNTS, ((0, 0), (1, 0))), axis=1, dtype=np.float64)
+        add_subbands(
+            np.pad(np.rint(part * COUNTS_PER_SIGMA).astype(np.int16), ((0, 0), (before, after))), whole, begin, out
+        )
+        running = np.cumsum(np.pad(out[:, 0] / COUNTS_PER_SIGMA, ((0, 0), (1, 0))), axis=1, dtype=np.float64)
         sums.append((running[:, window.width :] - running[:, : -window.width])[:, : window.length : window.factor])
-    return _ratio(*sums)
+    return _sum_snr(*sums)
 
 
-def _ratio(total: NDArray[Any], count: NDArray[Any]) -> Floats:
+def _sum_snr(total: NDArray[Any], count: NDArray[Any]) -> Floats:
     """Return S/N of sums of so many unit-variance numbers, NaN where there is none."""
     good = np.asarray(count) > 0.5
     return np.where(good, total / np.sqrt(np.where(good, count, 1)), np.nan).astype(np.float32)
 
 
-def _edges(cutout: Cutout, mine: NDArray[np.bool_], subbands: int | None) -> NDArray[np.int64]:
+def _subband_edges(cutout: Cutout, in_band: NDArray[np.bool_], subbands: int | None) -> NDArray[np.int64]:
     """Return channels at which the sub-bands of the picture begin, and the end."""
-    channels = len(mine)
+    channels = len(in_band)
     if subbands is None:
-        share = mine.sum() / channels
-        subbands = int(np.clip((cutout.pulse.snr / _SUBBAND_SNR) ** 2 / share, 16, 128))
+        share = in_band.sum() / channels
+        subbands = int(np.clip((cutout.pulse.snr / _TARGET_SUBBAND_SNR) ** 2 / share, 16, 128))
     return np.linspace(0, channels, min(subbands, channels) + 1).astype(np.int64)

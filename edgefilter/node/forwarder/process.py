@@ -19,25 +19,25 @@ from typing import Self
 
 from edgefilter.core.config import NodeConfig, SpoolSection, validate
 from edgefilter.core.errors import ConflictError, EdgefilterError, SpoolFullError, StoreError, UnavailableError
-from edgefilter.node.forwarder.retry import Pace, Patience
-from edgefilter.node.ipc import Link
+from edgefilter.node.forwarder.retry import Backoff, RateLimiter
+from edgefilter.node.ipc import IpcClient
 from edgefilter.node.logs import JSON_VARIABLE, configure
 from edgefilter.products.base import Product
 from edgefilter.products.merge import dropped_products, merge
 from edgefilter.spool import Entry, Spool
-from edgefilter.spool.batches import Batches
+from edgefilter.spool.batches import BatchPlanner
 from edgefilter.store.base import Store
 from edgefilter.store.connect import connect
 
-TURN_SECONDS = 0.2
+POLL_SECONDS = 0.2
 _MERGE_SECONDS = 1.0
-_NOTES_AT_ONCE = 1000
+_MAX_DROPPED_NOTES = 1000
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class ForwarderStatus:
     """What the forwarder tells of itself; counts are since its start.
 
     Parameters
@@ -91,7 +91,7 @@ class Forwarder:
         Name of the node, for notes on products whose names do not tell it.
     clock
         Seconds that never jump.
-    dice
+    rng
         Where jitter comes from.
     """
 
@@ -102,25 +102,25 @@ class Forwarder:
         settings: SpoolSection,
         node: str,
         clock: Callable[[], float] = time.monotonic,
-        dice: random.Random | None = None,
+        rng: random.Random | None = None,
     ) -> None:
         self._spool = spool
         self._store = store
         self._node = node
         self._clock = clock
         self._uploads = settings.uploads
-        self._batches = Batches(settings.batch_blocks, settings.batch_seconds)
-        self._patience = Patience(settings.retry_seconds, dice or random.Random())  # noqa: S311 - jitter
-        self._pace = Pace(settings.bytes_per_second)
+        self._batches = BatchPlanner(settings.batch_blocks, settings.batch_seconds)
+        self._backoff = Backoff(settings.retry_seconds, rng or random.Random())  # noqa: S311 - jitter
+        self._rate_limiter = RateLimiter(settings.bytes_per_second)
         self._pool = ThreadPoolExecutor(settings.uploads, "upload")
-        self._flying: dict[Future[None], Entry] = {}
+        self._in_flight: dict[Future[None], Entry] = {}
         self._merged_at = float("-inf")
-        self._noted_since: float | None = None
+        self._dropped_since: float | None = None
         self.draining = False
-        self.status = Status()
+        self.status = ForwarderStatus()
         self._count()
 
-    def turn(self) -> None:
+    def step(self) -> None:
         """Do all that can be done now."""
         now = self._clock()
         self._collect(now)
@@ -129,36 +129,36 @@ class Forwarder:
             # On a full disk this waits; deliveries, which make room, go on.
             with suppress(SpoolFullError):
                 self._merge(now)
-                self._note(now)
+                self._write_dropped_tables(now)
         self._start(now)
         self._count()
 
     def _count(self) -> None:
-        totals = self._spool.totals().values()
+        payload_totals = self._spool.payload_totals().values()
         stuck, dropped = self._spool.counts()
         self.status = replace(
             self.status,
-            products=sum(total.files for total in totals),
-            bytes=sum(total.bytes for total in totals),
+            products=sum(total.files for total in payload_totals),
+            bytes=sum(total.bytes for total in payload_totals),
             stuck=stuck,
             dropped=dropped,
         )
 
     def wait(self, seconds: float) -> None:
         """Wait until a delivery ends, or for so long."""
-        if self._flying:
-            wait(self._flying, seconds, FIRST_COMPLETED)
+        if self._in_flight:
+            wait(self._in_flight, seconds, FIRST_COMPLETED)
         else:
             time.sleep(seconds)
 
     @property
     def finished(self) -> bool:
         """Whether nothing is left that could be delivered."""
-        return not self._flying and self.status.products == self.status.stuck and not self.status.dropped
+        return not self._in_flight and self.status.products == self.status.stuck and not self.status.dropped
 
     def _collect(self, now: float) -> None:
-        for future in [future for future in self._flying if future.done()]:
-            entry = self._flying.pop(future)
+        for future in [future for future in self._in_flight if future.done()]:
+            entry = self._in_flight.pop(future)
             try:
                 future.result()
             except ConflictError as error:
@@ -166,13 +166,13 @@ class Forwarder:
                     self._spool.failed(entry, str(error))
                 self._failed(error)
             except StoreError as error:
-                asked = error.retry_after if isinstance(error, UnavailableError) else None
-                self._patience.failed(entry.name, now, asked)
+                retry_after = error.retry_after if isinstance(error, UnavailableError) else None
+                self._backoff.failed(entry.name, now, retry_after)
                 self._failed(error)
                 self.status = replace(self.status, ready=False, reason=str(error))
             else:
                 self._spool.done(entry)
-                self._patience.succeeded(entry.name)
+                self._backoff.succeeded(entry.name)
                 self.status = replace(
                     self.status,
                     ready=True,
@@ -186,23 +186,25 @@ class Forwarder:
         log.warning("%s", error)
 
     def _start(self, now: float) -> None:
-        while len(self._flying) < self._uploads and not self._patience.pause(now) and not self._pace.pause(now):
+        while (
+            len(self._in_flight) < self._uploads and not self._backoff.delay(now) and not self._rate_limiter.delay(now)
+        ):
             # One at a time: nobody knows yet whether the store is back.
-            if self._flying and not self.status.ready:
+            if self._in_flight and not self.status.ready:
                 return
-            flying = {entry.name for entry in self._flying.values()}
-            entries = self._spool.take(1, flying | self._patience.resting(now))
+            in_flight = {entry.name for entry in self._in_flight.values()}
+            entries = self._spool.next_entries(1, in_flight | self._backoff.names_in_backoff(now))
             if not entries:
                 return
             content = self._spool.read(entries[0])
             if content is None:
                 continue
-            self._pace.spend(len(content), now)
+            self._rate_limiter.consume(len(content), now)
             future = self._pool.submit(self._store.put, Product(entries[0].name, content))
-            self._flying[future] = entries[0]
+            self._in_flight[future] = entries[0]
 
     def _merge(self, now: float) -> None:
-        for group in self._batches.ripe(self._spool.pieces(), now, self.draining):
+        for group in self._batches.due(self._spool.pieces(), now, self.draining):
             if len(group) == 1:
                 self._spool.seal(group)
                 continue
@@ -214,26 +216,28 @@ class Forwarder:
             except SpoolFullError:
                 self._spool.seal(group)  # no room to merge them: they go as they are
             except StoreError as error:
-                if self._spool.holds(group):
+                if self._spool.contains_all(group):
                     self._failed(error)
                     self._spool.seal(group)
 
-    def _note(self, now: float) -> None:
+    def _write_dropped_tables(self, now: float) -> None:
         """Make tables of what was dropped, when there is much of it or it has waited."""
         notes = self._spool.dropped()
         if not notes:
-            self._noted_since = None
+            self._dropped_since = None
             return
-        if self._noted_since is None:
-            self._noted_since = now
-        if not (self.draining or len(notes) >= _NOTES_AT_ONCE or now - self._noted_since >= self._batches.seconds):
+        if self._dropped_since is None:
+            self._dropped_since = now
+        if not (
+            self.draining or len(notes) >= _MAX_DROPPED_NOTES or now - self._dropped_since >= self._batches.seconds
+        ):
             return
         by_name = {note.name: note for note in notes}
         for product, names in dropped_products(self._node, ((n.name, n.size, n.reason) for n in notes)):
             self._spool.tell([by_name.pop(name) for name in names], product)
         for note in by_name.values():
             log.warning("%s: given up (%s), made again when its stream starts again", note.name, note.reason)
-        self._spool.forget(list(by_name.values()))
+        self._spool.purge_dropped(list(by_name.values()))
 
     def close(self) -> None:
         """Let what is on its way end."""
@@ -248,18 +252,18 @@ class Forwarder:
         self.close()
 
 
-def serve(link: Link, told: Callable[[Status], None]) -> None:
+def serve(ipc: IpcClient, on_status: Callable[[ForwarderStatus], None]) -> None:
     """Work for a supervisor until it says ``drain`` and the spool is empty.
 
     Parameters
     ----------
-    link
+    ipc
         To the supervisor, which sends the settings first.
-    told
+    on_status
         Called with every new status.
     """
-    while (message := link.receive(TURN_SECONDS)) is None or message["kind"] != "settings":
-        link.mark()
+    while (message := ipc.receive(POLL_SECONDS)) is None or message["kind"] != "settings":
+        ipc.mark_progress()
         if message is not None and message["kind"] in ("drain", "orphaned"):
             return
     config = validate(NodeConfig, message["config"], where="settings")
@@ -268,11 +272,11 @@ def serve(link: Link, told: Callable[[Status], None]) -> None:
         store = connect(config.store.path, create=True, timeout=config.spool.request_seconds)
         forwarder = stack.enter_context(Forwarder(spool, store, config.spool, config.node.name))
         while not (forwarder.draining and forwarder.finished):
-            link.mark()
-            forwarder.turn()
-            told(forwarder.status)
-            forwarder.wait(TURN_SECONDS)
-            message = link.receive(0)
+            ipc.mark_progress()
+            forwarder.step()
+            on_status(forwarder.status)
+            forwarder.wait(POLL_SECONDS)
+            message = ipc.receive(0)
             if message is not None and message["kind"] == "orphaned":
                 return
             if message is not None and message["kind"] == "drain":
@@ -284,17 +288,17 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)  # the supervisor says when
     configure(JSON_VARIABLE in os.environ)
-    status = Status()
+    status = ForwarderStatus()
 
-    def told(new: Status) -> None:
+    def on_status(new: ForwarderStatus) -> None:
         nonlocal status
         status = new
 
-    with Link.from_environment(lambda: asdict(status)) as link:
+    with IpcClient.from_environment(lambda: asdict(status)) as ipc:
         try:
-            serve(link, told)
+            serve(ipc, on_status)
         except EdgefilterError as error:
-            link.tell("failed", why=str(error), error=type(error).__name__)
+            ipc.tell("failed", why=str(error), error=type(error).__name__)
             return 1
     return 0
 

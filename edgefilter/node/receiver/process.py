@@ -4,7 +4,7 @@ The supervisor starts it as ``python -m edgefilter.node.receiver.process``. It i
 rarely needs to be replaced and is soon back when it was: nothing here imports numba, scipy, astropy or pyarrow.
 
 What it hears (see :mod:`edgefilter.node.ipc`): ``settings`` (inputs:
-:class:`~edgefilter.node.receiver.zmq_input.InletSettings`),
+:class:`~edgefilter.node.receiver.zmq_input.ZmqInputSettings`),
 ``ring`` (input, path), ``drain``, ``retire``. What it tells: ``listening`` (input, endpoint), ``stream`` (input,
 header), ``ended`` (input), ``drained``, ``retired``, ``failed`` (why, error).
 """
@@ -17,9 +17,9 @@ from functools import partial
 from typing import Any
 
 from edgefilter.core.errors import EdgefilterError
-from edgefilter.node.ipc import Link, Message
+from edgefilter.node.ipc import IpcClient, Message
 from edgefilter.node.malloc import keep_freed_memory
-from edgefilter.node.receiver.zmq_input import Inlet, InletSettings
+from edgefilter.node.receiver.zmq_input import ZmqInput, ZmqInputSettings
 
 _POLL_SECONDS = 0.1
 _HUNG_SECONDS = 5.0  # an inlet that has not come round for so long is not marked as alive
@@ -29,17 +29,17 @@ class Receiver:
     """The inlets of a node, each in a thread of its own, and what the supervisor wishes of them."""
 
     def __init__(self) -> None:
-        self.inlets: dict[str, Inlet] = {}
+        self.inputs: dict[str, ZmqInput] = {}
         self._threads: list[threading.Thread] = []
         self._errors: list[BaseException] = []
         self._ended: set[str] = set()
-        self._last_word = ""
+        self._final_message = ""
 
     def state(self) -> Message:
         """Return all that is to be known from outside."""
-        return {"inputs": {name: inlet.facts() for name, inlet in list(self.inlets.items())}}
+        return {"inputs": {name: zmq_input.facts() for name, zmq_input in list(self.inputs.items())}}
 
-    def serve(self, link: Link) -> None:
+    def serve(self, ipc: IpcClient) -> None:
         """Do what the supervisor says until it says that this is the end.
 
         Raises
@@ -48,58 +48,58 @@ class Receiver:
             What stops an inlet.
         """
         try:
-            while any(thread.is_alive() for thread in self._threads) or not self._last_word:
-                if message := link.receive(_POLL_SECONDS):
-                    self._heed(message, link)
-                self._look_after(link)
-            link.tell(self._last_word)
+            while any(thread.is_alive() for thread in self._threads) or not self._final_message:
+                if message := ipc.receive(_POLL_SECONDS):
+                    self._handle_message(message, ipc)
+                self._check_inputs(ipc)
+            ipc.send(self._final_message)
         finally:
-            for inlet in self.inlets.values():
-                inlet.leave()
+            for zmq_input in self.inputs.values():
+                zmq_input.retire()
 
-    def _heed(self, message: Message, link: Link) -> None:
+    def _handle_message(self, message: Message, ipc: IpcClient) -> None:
         match message["kind"]:
-            case "settings" if not self.inlets:
+            case "settings" if not self.inputs:
                 for facts in message["inputs"]:
-                    self._open(InletSettings.of(facts), link)
+                    self._open(ZmqInputSettings.from_message(facts), ipc)
             case "ring":
-                self.inlets[message["input"]].use(message["path"])
+                self.inputs[message["input"]].set_ring(message["path"])
             case "drain":
-                self._finish("drained", Inlet.drain)
+                self._stop_inputs("drained", ZmqInput.drain)
             case "retire":
-                self._finish("retired", Inlet.leave)
+                self._stop_inputs("retired", ZmqInput.retire)
             case "orphaned":  # whoever comes next goes on with the run
-                self._finish("left", Inlet.leave)
+                self._stop_inputs("left", ZmqInput.retire)
 
-    def _open(self, settings: InletSettings, link: Link) -> None:
-        inlet = Inlet(settings, lambda stream: link.tell("stream", input=settings.name, header=stream.to_json()))
-        self.inlets[settings.name] = inlet
-        link.tell("listening", input=settings.name, endpoint=inlet.endpoint)
-        thread = threading.Thread(target=partial(self._run, inlet), name=settings.name, daemon=True)
+    def _open(self, settings: ZmqInputSettings, ipc: IpcClient) -> None:
+        zmq_input = ZmqInput(settings, lambda stream: ipc.send("stream", input=settings.name, header=stream.to_json()))
+        self.inputs[settings.name] = zmq_input
+        ipc.send("listening", input=settings.name, endpoint=zmq_input.endpoint)
+        thread = threading.Thread(target=partial(self._run, zmq_input), name=settings.name, daemon=True)
         self._threads.append(thread)
         thread.start()
 
-    def _run(self, inlet: Inlet) -> None:
+    def _run(self, zmq_input: ZmqInput) -> None:
         try:
-            inlet.run()
+            zmq_input.run()
         except BaseException as error:  # raised again where the process can end by it
             self._errors.append(error)
 
-    def _finish(self, last_word: str, ask: Any) -> None:
-        self._last_word = last_word
-        for inlet in self.inlets.values():
-            ask(inlet)
+    def _stop_inputs(self, final_message: str, stop: Any) -> None:
+        self._final_message = final_message
+        for zmq_input in self.inputs.values():
+            stop(zmq_input)
 
-    def _look_after(self, link: Link) -> None:
+    def _check_inputs(self, ipc: IpcClient) -> None:
         if self._errors:
             raise self._errors[0]
-        for name, inlet in self.inlets.items():
-            if inlet.counters.ended and name not in self._ended:
+        for name, zmq_input in self.inputs.items():
+            if zmq_input.counters.ended and name not in self._ended:
                 self._ended.add(name)
-                link.tell("ended", input=name)
-        oldest = min((inlet.marked for inlet in self.inlets.values()), default=time.monotonic())
-        if self._last_word or time.monotonic() - oldest < _HUNG_SECONDS:
-            link.mark()
+                ipc.send("ended", input=name)
+        oldest = min((zmq_input.last_loop_time for zmq_input in self.inputs.values()), default=time.monotonic())
+        if self._final_message or time.monotonic() - oldest < _HUNG_SECONDS:
+            ipc.mark_progress()
 
 
 def main() -> None:
@@ -108,11 +108,11 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)  # the supervisor says over the link when to stop
     keep_freed_memory()
     receiver = Receiver()
-    with Link.from_environment(receiver.state) as link:
+    with IpcClient.from_environment(receiver.state) as ipc:
         try:
-            receiver.serve(link)
+            receiver.serve(ipc)
         except EdgefilterError as error:
-            link.tell("failed", why=str(error), error=type(error).__name__)
+            ipc.send("failed", why=str(error), error=type(error).__name__)
             status = 1
         else:
             status = 0

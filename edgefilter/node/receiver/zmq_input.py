@@ -18,16 +18,16 @@ from typing import Any, Self
 
 import zmq
 
-from edgefilter.core.endpoint import check_endpoint, check_guarded
+from edgefilter.core.endpoint import check_encryption, check_endpoint
 from edgefilter.core.errors import ConfigError, InputError, WireError
 from edgefilter.core.stream import Stream
 from edgefilter.node.ring import RingWriter
 from edgefilter.sources.live import zmq_connections
-from edgefilter.sources.live.curve_keys import AllowList, load_pair
+from edgefilter.sources.live.curve_keys import AllowList, load_key_pair
 from edgefilter.sources.live.zmq_wire import (
     HEADER_BYTES,
     MAX_PAYLOAD,
-    Header,
+    MessageHeader,
     MessageKind,
     check_frame,
     parse_message,
@@ -41,7 +41,7 @@ _QUIET_MS = 100  # without a message: all that was sent has arrived
 
 
 @dataclass(frozen=True, slots=True)
-class InletSettings:
+class ZmqInputSettings:
     """What an inlet must know.
 
     Parameters
@@ -78,13 +78,13 @@ class InletSettings:
     bind_seconds: float = 10.0
 
     @classmethod
-    def of(cls, facts: dict[str, Any]) -> Self:
+    def from_message(cls, facts: dict[str, Any]) -> Self:
         """Take the settings out of a message; what it has beyond them is ignored."""
         return cls(**{name: facts[name] for name in cls.__dataclass_fields__ if name in facts})
 
 
 @dataclass
-class InletCounters:
+class ZmqInputCounters:
     """What an inlet has met so far. Written by its thread alone; any thread may read.
 
     Parameters
@@ -92,7 +92,7 @@ class InletCounters:
     frames, bytes
         Frames of the stream that were well formed, and the bytes of their payloads.
     samples, repeated, late
-        What became of their samples: see :class:`~edgefilter.node.ring.Placed`.
+        What became of their samples: see :class:`~edgefilter.node.ring.WriteResult`.
     unknown_stream
         Frames and ends of no stream or of another one than the ring's.
     other_stream
@@ -114,16 +114,16 @@ class InletCounters:
     ended: bool = False
 
 
-class Inlet:
+class ZmqInput:
     """Receives one stream; listening from the start, at work while :meth:`run` runs.
 
     Parameters
     ----------
     settings
         Where and how.
-    described
+    on_stream
         Called in the thread of :meth:`run` with the first stream that arrives while there is no ring. Nothing more is
-        read until :meth:`use` names one.
+        read until :meth:`set_ring` names one.
     drain_seconds
         How long :meth:`run` goes on after :meth:`drain` to take in what has arrived, at most, s.
 
@@ -136,29 +136,29 @@ class Inlet:
     """
 
     def __init__(
-        self, settings: InletSettings, described: Callable[[Stream], None], drain_seconds: float = 5.0
+        self, settings: ZmqInputSettings, on_stream: Callable[[Stream], None], drain_seconds: float = 5.0
     ) -> None:
         check_endpoint(settings.endpoint)
-        check_guarded(settings.endpoint, settings.curve_key is not None, settings.insecure)
+        check_encryption(settings.endpoint, settings.curve_key is not None, settings.insecure)
         self.settings = settings
-        self.counters = InletCounters()
+        self.counters = ZmqInputCounters()
         self.ring: RingWriter | None = None
         self.stream: Stream | None = None
         self.connections = 0
         self.waiting = False
         """Whether a frame waits for room in the ring, or for a ring."""
-        self.marked = time.monotonic()
+        self.last_loop_time = time.monotonic()
         """When the loop last came round, by the monotonic clock."""
-        self._described = described
+        self._on_stream = on_stream
         self._drain_seconds = drain_seconds
         self._path = Path(settings.ring) if settings.ring else None
-        self._named = Event()
-        self._leaving = Event()
-        self._ends_run = False
+        self._ring_set = Event()
+        self._stopping = Event()
+        self._draining = False
         self._newest = 0  # one past the newest sample that any frame has brought
         self._allowed: AllowList | None = None
         self._peers: set[int] = set()
-        self._count_at = 0.0
+        self._next_count_time = 0.0
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             if self._path is not None:
@@ -176,17 +176,17 @@ class Inlet:
         self._socket.setsockopt(zmq.RCVTIMEO, _POLL_MS)
         self._socket.setsockopt(zmq.MAXMSGSIZE, 2 * (HEADER_BYTES + MAX_PAYLOAD))  # beyond, ZeroMQ drops the peer
         if settings.curve_key is not None:
-            self._guard(settings.curve_key, settings.curve_clients)
-        self._monitor = zmq_connections.watch(self._socket)
+            self._enable_curve(settings.curve_key, settings.curve_clients)
+        self._monitor = zmq_connections.open_monitor(self._socket)
         try:
-            (self._socket.connect if settings.connect else self._bind)(settings.endpoint)
+            (self._socket.connect if settings.connect else self._bind_with_retry)(settings.endpoint)
         except zmq.ZMQError as error:
             what = "connect to" if settings.connect else "listen at"
             raise InputError(f"cannot {what} {settings.endpoint}: {error.strerror}") from None
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         """Where it listens, with the port that the system chose."""
 
-    def _bind(self, endpoint: str) -> None:
+    def _bind_with_retry(self, endpoint: str) -> None:
         """Bind, as soon as whoever has the endpoint leaves it."""
         deadline = time.monotonic() + self.settings.bind_seconds
         while True:
@@ -198,13 +198,13 @@ class Inlet:
                     raise
             time.sleep(_POLL_MS / 1000)
 
-    def _guard(self, key: str, clients: str | None) -> None:
+    def _enable_curve(self, key: str, clients: str | None) -> None:
         # Imported here, because it brings asyncio along.
         from zmq.auth.thread import ThreadAuthenticator
 
         if clients is None:
             raise ConfigError(f"input {self.settings.name}: curve_key needs curve_clients, the folder of who may send")
-        pair = load_pair(key)
+        pair = load_key_pair(key)
         self._allowed = AllowList(clients)
         self._authenticator = ThreadAuthenticator(self._context)
         self._authenticator.start()
@@ -219,22 +219,22 @@ class Inlet:
         """Handshakes with keys that are not allowed."""
         return 0 if self._allowed is None else self._allowed.refused
 
-    def use(self, path: str | Path) -> None:
+    def set_ring(self, path: str | Path) -> None:
         """Name the ring for the stream that was described. Safe from any thread."""
         self._path = Path(path)
-        self._named.set()
+        self._ring_set.set()
 
     def drain(self) -> None:
         """Ask :meth:`run` to take in what has arrived, to end the run there, and to return. Safe from any thread."""
-        self._ends_run = True
-        self._leaving.set()
+        self._draining = True
+        self._stopping.set()
 
-    def leave(self) -> None:
+    def retire(self) -> None:
         """Ask :meth:`run` to take in what has arrived and to return; the run goes on without this inlet."""
-        self._leaving.set()
+        self._stopping.set()
 
     def run(self) -> None:
-        """Receive until :meth:`drain` or :meth:`leave`; then give back the socket.
+        """Receive until :meth:`drain` or :meth:`retire`; then give back the socket.
 
         Raises
         ------
@@ -242,12 +242,12 @@ class Inlet:
             If the ring that was named is none, or of another stream. Nothing else.
         """
         try:
-            while not self._leaving.is_set():
-                self._step()
-            if not self._ends_run and not self.settings.connect:
+            while not self._stopping.is_set():
+                self._receive_one()
+            if not self._draining and not self.settings.connect:
                 self._socket.unbind(self.endpoint)  # for the receiver that comes instead
-            self._take_rest()
-            if self._ends_run and self.ring is not None:
+            self._drain_queue()
+            if self._draining and self.ring is not None:
                 self.ring.end(max(self.ring.head, self._newest))
         finally:
             self.close()
@@ -258,56 +258,56 @@ class Inlet:
             self._authenticator.stop()
         self._context.destroy(0)
 
-    def _step(self) -> bool:
+    def _receive_one(self) -> bool:
         """Take one message in, if one comes soon; say whether one came."""
-        self.marked = time.monotonic()
-        if self.marked >= self._count_at:
+        self.last_loop_time = time.monotonic()
+        if self.last_loop_time >= self._next_count_time:
             self._count_peers()
-            self._count_at = self.marked + _POLL_MS / 1000
+            self._next_count_time = self.last_loop_time + _POLL_MS / 1000
         try:
             message = self._socket.recv(copy=False)
         except zmq.Again:
             return False
-        self._take(message.buffer)
+        self._handle_message(message.buffer)
         return True
 
-    def _take_rest(self) -> None:
+    def _drain_queue(self) -> None:
         # Bounded in time: a sender that never pauses would keep the queue filled for ever.
         deadline = time.monotonic() + self._drain_seconds
         self._socket.setsockopt(zmq.RCVTIMEO, _QUIET_MS)
-        while time.monotonic() < deadline and self._step():
+        while time.monotonic() < deadline and self._receive_one():
             pass
 
     def _count_peers(self) -> None:
-        for event, connection in zmq_connections.news(self._monitor):
-            if event & zmq_connections.OPENED:
+        for event, connection in zmq_connections.read_events(self._monitor):
+            if event & zmq_connections.CONNECTED:
                 self._peers.add(connection)
-            elif event == zmq_connections.CLOSED:
+            elif event == zmq_connections.DISCONNECTED:
                 self._peers.discard(connection)
         self.connections = len(self._peers)
 
-    def _take(self, message: memoryview) -> None:
+    def _handle_message(self, message: memoryview) -> None:
         try:
             header, payload = parse_message(message)
             if header.kind is MessageKind.STREAM:
-                self._take_stream(parse_stream(header, payload))
+                self._handle_stream(parse_stream(header, payload))
             elif self.ring is None or stream_key(self.ring.stream) != header.digest:
                 self.counters.unknown_stream += 1
             elif header.kind is MessageKind.END:
                 self.ring.end(header.start)
                 self.counters.ended = True
             else:
-                self._take_frame(self.ring, header, payload)
+                self._handle_frame(self.ring, header, payload)
         except WireError as error:
             self.counters.malformed[error.kind] += 1
 
-    def _take_stream(self, stream: Stream) -> None:
+    def _handle_stream(self, stream: Stream) -> None:
         if self.ring is None:
             self.stream = stream
-            self._described(stream)
+            self._on_stream(stream)
             self.waiting = True
-            while not self._named.wait(_POLL_MS / 1000) and not self._leaving.is_set():
-                self.marked = time.monotonic()
+            while not self._ring_set.wait(_POLL_MS / 1000) and not self._stopping.is_set():
+                self.last_loop_time = time.monotonic()
             self.waiting = False
             if self._path is not None:
                 self._attach(self._path)
@@ -317,36 +317,36 @@ class Inlet:
     def _attach(self, path: Path) -> None:
         ring = RingWriter.attach(path)
         ring.slack = round(self.settings.late_seconds * ring.stream.rate)
-        ring.reach = round(self.settings.max_gap_seconds * ring.stream.rate)
+        ring.max_gap_samples = round(self.settings.max_gap_seconds * ring.stream.rate)
         self.ring, self.stream = ring, ring.stream
         self.counters.ended = ring.last is not None
 
-    def _take_frame(self, ring: RingWriter, header: Header, payload: memoryview) -> None:
+    def _handle_frame(self, ring: RingWriter, header: MessageHeader, payload: memoryview) -> None:
         check_frame(header, ring.stream)
         start, size = header.start, ring.stream.sample_bytes
         counters = self.counters
-        placed = ring.place(start, payload)
+        result = ring.write(start, payload)
         counters.frames += 1
         counters.bytes += len(payload)
         self._newest = max(self._newest, start + header.samples)
         while True:
-            counters.samples += placed.written
-            counters.repeated += placed.repeated
-            counters.late += placed.late
-            if not placed.held or not self._wait_for_room(ring):
+            counters.samples += result.written
+            counters.repeated += result.repeated
+            counters.late += result.late
+            if not result.held or not self._wait_for_room(ring):
                 return
-            start = header.start + header.samples - placed.held
-            placed = ring.place(start, payload[(start - header.start) * size :])
+            start = header.start + header.samples - result.held
+            result = ring.write(start, payload[(start - header.start) * size :])
 
     def _wait_for_room(self, ring: RingWriter) -> bool:
         """Wait until the ring has room; False if the inlet must leave before."""
         deadline: float | None = None
         self.waiting = True
         while not ring.wait_for_room(_POLL_MS / 1000):
-            self.marked = time.monotonic()
-            if self._leaving.is_set():
-                deadline = deadline or self.marked + self._drain_seconds
-                if self.marked >= deadline:
+            self.last_loop_time = time.monotonic()
+            if self._stopping.is_set():
+                deadline = deadline or self.last_loop_time + self._drain_seconds
+                if self.last_loop_time >= deadline:
                     break
         else:
             deadline = None

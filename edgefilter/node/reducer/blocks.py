@@ -26,14 +26,14 @@ from edgefilter.core.errors import InputError, SpoolBusyError, SpoolFullError
 from edgefilter.core.plan import Plan, resolve
 from edgefilter.core.stream import Stream
 from edgefilter.core.version import __version__
-from edgefilter.node.ipc import Link, Message
-from edgefilter.node.reducer.latency import Arrivals
+from edgefilter.node.ipc import IpcClient, Message
+from edgefilter.node.reducer.latency import ArrivalTimes
 from edgefilter.node.ring import Policy, RingReader, make_ring
-from edgefilter.pipeline.backend import Compute
+from edgefilter.pipeline.backend import BackendSelector
 from edgefilter.pipeline.engine import Engine
-from edgefilter.pipeline.resource_budget import Facts, ring_samples, warm_up
+from edgefilter.pipeline.resource_budget import ResourceBudget, ring_samples, warm_up
 from edgefilter.products.base import Product
-from edgefilter.products.totals import Tally
+from edgefilter.products.totals import RunTotals
 from edgefilter.spool import Cursor, Spool
 
 _POLL_SECONDS = 0.1
@@ -41,24 +41,24 @@ _READER = "reducer"
 _SHADOW = "shadow"
 
 
-class _Over(Exception):  # noqa: N818 - no error: the next block is another process's
+class _StopReducing(Exception):  # noqa: N818 - no error: the next block is another process's
     """The last block of this process is done."""
 
 
-class Reducing:
+class ReducerWorker:
     """One reducer at work.
 
     Parameters
     ----------
-    link
+    ipc
         To the supervisor.
     settings
         Its first message: ``config``, ``stream`` (what the node calls it), ``ring`` and ``spool`` (paths), ``run``
         (name of the ring's run), ``header`` (the stream's, if it is known) and ``shadow``.
     """
 
-    def __init__(self, link: Link, settings: Message) -> None:
-        self._link = link
+    def __init__(self, ipc: IpcClient, settings: Message) -> None:
+        self._ipc = ipc
         self._settings = settings
         self._config = validate(NodeConfig, settings["config"])
         sections = {stream.name: stream for stream in self._config.stream}
@@ -67,18 +67,20 @@ class Reducing:
         self._stack = ExitStack()
         self._spool: Spool | None = None
         self._header: tuple[Sequence[Product], int, dict[str, int]] | None = None
-        self._kept: list[tuple[Sequence[Product], int, dict[str, int]]] | None = None
-        self._until: int | None = None
-        self._sums: Counter[str] = Counter()
-        self._arrivals = Arrivals()
+        self._uncommitted: list[tuple[Sequence[Product], int, dict[str, int]]] | None = None
+        self._end_sample: int | None = None
+        self._totals: Counter[str] = Counter()
+        self._arrival_times = ArrivalTimes()
         self._reader: RingReader | None = None
         # The ring keeps nothing for a shadow that looks back: if its card fails, it does.
         node = self._config.node
-        self._compute = Compute(node.backend, node.threads, self._tell_backend, falls_back=not self._shadow)
-        self._noted: Message = {"ready": False, "phase": "waiting", "shadow": self._shadow, "reason": ""}
+        self._backend_selector = BackendSelector(
+            node.backend, node.threads, self._on_backend, fall_back_to_threads=not self._shadow
+        )
+        self._state: Message = {"ready": False, "phase": "waiting", "shadow": self._shadow, "reason": ""}
         now = time.time()
-        self._tai_ahead_ns = tai_ns_from_utc_mjd(40587 + int(now // 86400), now % 86400) - round(now * NS)
-        link.report(self.state)
+        self._tai_minus_utc_ns = tai_ns_from_utc_mjd(40587 + int(now // 86400), now % 86400) - round(now * NS)
+        ipc.set_state_callback(self.state)
 
     def run(self) -> None:
         """Work until the run ends or another reducer takes over.
@@ -90,39 +92,39 @@ class Reducing:
         """
         stream = self._wait_for_stream()
         self._plan = plan = Plan(stream, resolve(self._config, stream))
-        self._length = plan.samples_per_block
+        self._block_samples = plan.samples_per_block
         self._restartable = self._make_ring()
-        self._link.tell("ring", path=self._settings["ring"], header=stream.to_json())
-        self._note(phase="warming", header=stream.to_json(), stream=stream.id)
-        self._note(code=__version__, settings=plan.settings.digest(), node=self._config.node.name)
+        self._ipc.send("ring", path=self._settings["ring"], header=stream.to_json())
+        self._update_state(phase="warming", header=stream.to_json(), stream=stream.id)
+        self._update_state(code=__version__, settings=plan.settings.digest(), node=self._config.node.name)
         if self._shadow:
-            warm_up(plan, self._compute)
+            warm_up(plan, self._backend_selector)
         else:
             self._open_spool()
-            self._forget_shadow()
+            self._detach_stale_shadow()
         self._reader = self._attach(_SHADOW if self._shadow else _READER)
-        first = self._wait_for_first()
+        first = self._wait_for_first_sample()
         if first is not None:
-            with suppress(_Over):
+            with suppress(_StopReducing):
                 self._reduce(first)
-        self._note(phase="ended")
+        self._update_state(phase="ended")
         while self._shadow:  # the run has ended, but the last blocks may still be its to keep
-            self._heed()
+            self._handle_commands()
             time.sleep(_POLL_SECONDS)
-        self._link.tell("finished", last=self._until is None, state=self.state())
+        self._ipc.send("finished", last=self._end_sample is None, state=self.state())
 
     def state(self) -> Message:
         """Say what the supervisor is to know at every beat; called in the link's thread."""
-        state = dict(self._noted)
+        state = dict(self._state)
         next_sample = state.get("next_sample")
         with suppress(ValueError):  # of a reader that was just closed
             if self._reader is not None and next_sample is not None:
                 stream, head = self._plan.stream, self._reader.head
-                self._arrivals.note(head, time.monotonic())
+                self._arrival_times.record(head, time.monotonic())
                 state["lag_seconds"] = stream.seconds(max(0, head - next_sample))
                 sky_ns = tai_ns(stream.epoch_tai_ns, stream.rate, next_sample)
-                state["behind_sky_seconds"] = (time.time_ns() + self._tai_ahead_ns - sky_ns) / NS
-                state["ring_seconds"] = stream.seconds(head - max(self._reader.tail, self._first))
+                state["behind_sky_seconds"] = (time.time_ns() + self._tai_minus_utc_ns - sky_ns) / NS
+                state["ring_seconds"] = stream.seconds(head - max(self._reader.tail, self._first_sample))
                 state["ring_capacity_seconds"] = stream.seconds(self._reader.capacity)
         return state
 
@@ -134,8 +136,8 @@ class Reducing:
             with RingReader.attach(self._settings["ring"], None) as ring:
                 return ring.stream
         while header is None:
-            self._link.mark()
-            message = self._link.receive(0.5)
+            self._ipc.mark_progress()
+            message = self._ipc.receive(0.5)
             if message is not None and message["kind"] == "stream":
                 header = message["header"]
         return Stream.from_json(header)
@@ -156,12 +158,12 @@ class Reducing:
 
     def _attach(self, name: str) -> RingReader:
         """Attach to the ring; waits for a predecessor that is about to end."""
-        patience = time.monotonic() + 10
+        deadline = time.monotonic() + 10
         while True:
             try:
                 reader = RingReader.attach(self._settings["ring"], name)
             except InputError:
-                if time.monotonic() > patience:
+                if time.monotonic() > deadline:
                     raise
                 time.sleep(_POLL_SECONDS)
                 continue
@@ -171,7 +173,7 @@ class Reducing:
     def _open_spool(self) -> None:
         """Open the spool; waits for a predecessor to end."""
         while self._spool is None:
-            self._link.mark()
+            self._ipc.mark_progress()
             with suppress(SpoolBusyError):
                 self._spool = self._stack.enter_context(
                     Spool.open(
@@ -182,71 +184,78 @@ class Reducing:
                         wait=_POLL_SECONDS,
                     )
                 )
-        self._sums = Counter(self._spool.tally(self._key))
-        self._note(tally=dict(self._sums))
+        self._totals = Counter(self._spool.tally(self._cursor_key))
+        self._update_state(tally=dict(self._totals))
 
     @property
-    def _key(self) -> str:
+    def _cursor_key(self) -> str:
         """Under what the spool knows the cursor."""
         return f"{self._plan.stream.id}/{self._settings['run']}"
 
-    def _wait_for_first(self) -> int | None:
+    def _wait_for_first_sample(self) -> int | None:
         assert self._reader is not None
-        while (first := self._reader.wait_for_first(_POLL_SECONDS)) is None and self._reader.last is None:
-            self._heed()
+        while (first := self._reader.wait_for_first_sample(_POLL_SECONDS)) is None and self._reader.last is None:
+            self._handle_commands()
         return first
 
     # --- block by block
 
     def _reduce(self, first: int) -> None:
         plan = self._plan
-        self._first = first
-        stream_block = plan.block_of_sample(first)
-        next_block = self._shadow_start(stream_block) if self._shadow else self._start(stream_block)
-        with Engine(plan, self._keep, self._config.node.name, self._compute, next_block, stream_block) as engine:
+        self._first_sample = first
+        stream_first_block = plan.block_of_sample(first)
+        next_block = (
+            self._first_shadow_block(stream_first_block) if self._shadow else self._first_block(stream_first_block)
+        )
+        with Engine(
+            plan, self._on_block, self._config.node.name, self._backend_selector, next_block, stream_first_block
+        ) as engine:
             self._engine = engine
-            self._note(
+            self._update_state(
                 phase="reducing",
-                next_sample=next_block * self._length,
-                block_samples=self._length,
+                next_sample=next_block * self._block_samples,
+                block_samples=self._block_samples,
                 latency_seconds=(engine.reducer.latency_blocks + 1) * plan.block_seconds,
             )
-            self._link.tell("ready", settings=plan.settings.digest(), state=self.state())
-            while not engine.ended:
+            self._ipc.send("ready", settings=plan.settings.digest(), state=self.state())
+            while not engine.finished:
                 if not self._feed_next():
                     engine.finish()
 
-    def _start(self, stream_block: int) -> int:
+    def _first_block(self, stream_first_block: int) -> int:
         """First block that is not committed."""
         assert self._spool is not None
         cursors = self._spool.cursors()
-        if own := cursors.get(self._key):
-            return max(stream_block, -(-own.next_sample // self._length))
+        if own := cursors.get(self._cursor_key):
+            return max(stream_first_block, -(-own.next_sample // self._block_samples))
         # The run before may have ended within the block in which this one begins: that block is in the store.
         ends = [c.next_sample for key, c in cursors.items() if key.startswith(f"{self._plan.stream.id}/")]
-        within = self._first > stream_block * self._length and (stream_block + 1) * self._length in ends
-        return stream_block + within
+        starts_in_committed_block = (
+            self._first_sample > stream_first_block * self._block_samples
+            and (stream_first_block + 1) * self._block_samples in ends
+        )
+        return stream_first_block + starts_in_committed_block
 
-    def _shadow_start(self, stream_block: int) -> int:
+    def _first_shadow_block(self, stream_first_block: int) -> int:
         """First block all of whose window the ring still has; none of it goes while the shadow's cursor is there."""
         assert self._reader is not None
         tail = max(self._reader.tail, self._reader.cursor)
-        if tail <= self._first:
-            return stream_block
-        whole = -(-(tail + self._plan.filter_samples) // self._length)
-        return max(stream_block, whole + Facts.of(self._plan).history_blocks)
+        if tail <= self._first_sample:
+            return stream_first_block
+        first_whole_block = -(-(tail + self._plan.filter_samples) // self._block_samples)
+        return max(stream_first_block, first_whole_block + ResourceBudget.from_plan(self._plan).history_blocks)
 
     def _feed_next(self) -> bool:
         """Take one window, if it is there; False once the run has ended."""
-        self._heed()
+        self._handle_commands()
         assert self._reader is not None
         reducer, reader = self._engine.reducer, self._reader
-        block = reducer.next_raw
+        block = reducer.next_input_block
         _, stop = reducer.window(block)
-        reader.release(self._release_point())
+        reader.release(self._oldest_needed_sample())
         if not reader.wait_until_ready(stop, _POLL_SECONDS):
             return True
-        if reader.last is not None and reader.last <= block * self._length:
+        if reader.last is not None and reader.last <= block * self._block_samples:
             return False
         chunk = self._engine.window(reader.read)
         assert chunk is not None
@@ -257,38 +266,42 @@ class Reducing:
         """Read a window that is ready and that the ring will not overwrite: nothing is held back for a shadow."""
         reader = self._reader
         assert reader is not None
-        if self._shadow or stop > reader.final or (reader.last is not None and reader.last <= stop - self._length):
+        if (
+            self._shadow
+            or stop > reader.final
+            or (reader.last is not None and reader.last <= stop - self._block_samples)
+        ):
             return None
         return reader.read(start, stop)
 
-    def _release_point(self) -> int:
+    def _oldest_needed_sample(self) -> int:
         """First sample that this process, or the next one after its death, has to read."""
         reducer = self._engine.reducer
-        block = reducer.next_raw
+        block = reducer.next_input_block
         if self._restartable and not self._shadow:
-            block = min(block, self._noted["next_sample"] // self._length - reducer.history_blocks)
+            block = min(block, self._state["next_sample"] // self._block_samples - reducer.history_blocks)
         return reducer.window(max(block, 0))[0]
 
-    def _keep(self, products: Sequence[Product], next_block: int, tally: Tally) -> None:
-        self._link.mark()
+    def _on_block(self, products: Sequence[Product], next_block: int, tally: RunTotals) -> None:
+        self._ipc.mark_progress()
         item = (products, next_block, tally.counts())
         if not tally.blocks:
             self._header = item
             if not self._shadow:
                 self._commit_header()
             return
-        if self._until is not None and next_block * self._length > self._until:
-            raise _Over
+        if self._end_sample is not None and next_block * self._block_samples > self._end_sample:
+            raise _StopReducing
         if not self._shadow:
             self._commit(item)
-        elif self._kept is not None:
-            self._kept.append(item)
-        self._note(ready=True, next_sample=next_block * self._length)
-        self._tell_block(item)
+        elif self._uncommitted is not None:
+            self._uncommitted.append(item)
+        self._update_state(ready=True, next_sample=next_block * self._block_samples)
+        self._report_block(item)
 
-    def _tell_backend(self, backend: str, line: str) -> None:
-        self._note(backend=backend)
-        self._link.tell("backend", backend=backend, line=line)
+    def _on_backend(self, backend: str, line: str) -> None:
+        self._update_state(backend=backend)
+        self._ipc.send("backend", backend=backend, line=line)
 
     def _commit_header(self) -> None:
         assert self._header is not None
@@ -299,25 +312,25 @@ class Reducing:
     def _commit(self, item: tuple[Sequence[Product], int, dict[str, int]]) -> None:
         products, next_block, counts = item
         assert self._spool is not None
-        cursor = Cursor(next_block * self._length, self._first, self._plan.settings.digest())
+        cursor = Cursor(next_block * self._block_samples, self._first_sample, self._plan.settings.digest())
         while True:
             try:
-                taken = self._spool.commit(products, self._key, cursor, counts)
+                committed = self._spool.commit(products, self._cursor_key, cursor, counts)
                 break
             except SpoolFullError as error:
                 # The ring holds what comes meanwhile, and then, as it is set, the sender.
-                self._note(reason=str(error))
-                self._link.mark()
+                self._update_state(reason=str(error))
+                self._ipc.mark_progress()
                 time.sleep(_POLL_SECONDS)
-        if taken:
-            self._sums.update(counts)
-        self._note(reason="", tally=dict(self._sums))
+        if committed:
+            self._totals.update(counts)
+        self._update_state(reason="", tally=dict(self._totals))
 
-    def _tell_block(self, item: tuple[Sequence[Product], int, dict[str, int]]) -> None:
+    def _report_block(self, item: tuple[Sequence[Product], int, dict[str, int]]) -> None:
         products, next_block, counts = item
         names = sorted(product.name for product in products)
-        latency = self._arrivals.since(next_block * self._length, time.monotonic())
-        self._link.tell(
+        latency = self._arrival_times.latency(next_block * self._block_samples, time.monotonic())
+        self._ipc.send(
             "block",
             block=next_block - 1,
             digest=hashlib.sha256("\n".join(names).encode()).hexdigest()[:16],
@@ -329,37 +342,37 @@ class Reducing:
 
     # --- what the supervisor wants
 
-    def _heed(self) -> None:
-        self._link.mark()
-        while (message := self._link.receive(0)) is not None:
+    def _handle_commands(self) -> None:
+        self._ipc.mark_progress()
+        while (message := self._ipc.receive(0)) is not None:
             match message["kind"]:
                 case "end":
-                    self._end(message["at"], message["step"])
+                    self._agree_end(message["at"], message["step"])
                 case "go on":
-                    self._until = None
-                    self._forget_shadow()
+                    self._end_sample = None
+                    self._detach_stale_shadow()
                 case "prepare":
                     self._prepare(message["align"])
                 case "take over":
                     self._take_over(message["at"])
                 case "orphaned":
-                    raise _Over
+                    raise _StopReducing
 
-    def _end(self, at: int, step: int) -> None:
+    def _agree_end(self, at: int, step: int) -> None:
         """Agree to the sample from which on another reducer is to work: ``at``, or some steps later if that is done."""
-        done: int = self._noted["next_sample"]
-        self._until = at + max(0, -(-(done - at) // step)) * step
-        self._link.tell("ending", at=self._until)
-        if done >= self._until:
-            raise _Over
+        done: int = self._state["next_sample"]
+        self._end_sample = at + max(0, -(-(done - at) // step)) * step
+        self._ipc.send("ending", at=self._end_sample)
+        if done >= self._end_sample:
+            raise _StopReducing
 
     def _prepare(self, align: int) -> None:
         """Keep what is made from now on, and say from which sample it is whole, at a multiple of ``align``."""
-        self._kept = []
-        block = self._noted["next_sample"] // self._length
-        while block * self._length % align:
+        self._uncommitted = []
+        block = self._state["next_sample"] // self._block_samples
+        while block * self._block_samples % align:
             block += 1
-        self._link.tell("prepared", at=block * self._length)
+        self._ipc.send("prepared", at=block * self._block_samples)
 
     def _take_over(self, at: int) -> None:
         """Go on as the reducer, whose last block ended at a sample.
@@ -371,8 +384,8 @@ class Reducing:
         """
         self._open_spool()
         assert self._spool is not None
-        cursor = self._spool.cursor(self._key)
-        done = cursor.next_sample if cursor else self._first // self._length * self._length
+        cursor = self._spool.cursor(self._cursor_key)
+        done = cursor.next_sample if cursor else self._first_sample // self._block_samples * self._block_samples
         if done < at:
             raise InputError(f"the reducer before ended at sample {done} instead of {at}")
         self._shadow = False
@@ -380,25 +393,25 @@ class Reducing:
         shadow, self._reader = self._reader, self._attach(_READER)
         shadow.detach()
         self._commit_header()
-        for item in self._kept or ():
-            if item[1] * self._length > at:
+        for item in self._uncommitted or ():
+            if item[1] * self._block_samples > at:
                 self._commit(item)
-        self._kept = None
-        self._note(shadow=False)
-        self._link.tell("took over", at=at)
+        self._uncommitted = None
+        self._update_state(shadow=False)
+        self._ipc.send("took over", at=at)
 
-    def _forget_shadow(self) -> None:
+    def _detach_stale_shadow(self) -> None:
         """Free the samples that a shadow which died still holds."""
         path = self._settings["ring"]
         with RingReader.attach(path, None) as ring:
-            left = any(reader.name == _SHADOW for reader in ring.readers())
-        if left:  # attached to in vain it would be mapped in vain, which takes a second for some GB
+            stale = any(reader.name == _SHADOW for reader in ring.readers())
+        if stale:  # attached to in vain it would be mapped in vain, which takes a second for some GB
             with suppress(InputError):
                 RingReader.attach(path, _SHADOW).detach()
 
-    def _note(self, **facts: Any) -> None:
-        self._noted = self._noted | facts
-        self._link.mark()
+    def _update_state(self, **fields: Any) -> None:
+        self._state = self._state | fields
+        self._ipc.mark_progress()
 
     def close(self) -> None:
         """Let go of ring and spool."""

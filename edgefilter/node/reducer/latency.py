@@ -3,25 +3,25 @@
 from bisect import bisect_left
 from collections import deque
 
-_REMEMBERED = 4096  # instants, a quarter of a second apart
+_MAX_INSTANTS = 4096  # instants, a quarter of a second apart
 
 
-class Arrivals:
+class ArrivalTimes:
     """Instants of arrival, interpolated between those at which the newest sample was noted."""
 
     def __init__(self) -> None:
-        self._noted: deque[tuple[int, float]] = deque(maxlen=_REMEMBERED)
+        self._instants: deque[tuple[int, float]] = deque(maxlen=_MAX_INSTANTS)
 
-    def note(self, head: int, now: float) -> None:
+    def record(self, head: int, now: float) -> None:
         """Note the newest sample; ``now`` is in s of the monotonic clock."""
-        if not self._noted or head > self._noted[-1][0]:
-            self._noted.append((head, now))
+        if not self._instants or head > self._instants[-1][0]:
+            self._instants.append((head, now))
 
-    def since(self, sample: int, now: float) -> float | None:
+    def latency(self, sample: int, now: float) -> float | None:
         """Seconds since all samples before one had come, None if nobody looked then."""
-        noted = list(self._noted)
-        at = bisect_left(noted, (sample, 0.0))
-        if not 0 < at < len(noted):
+        instants = list(self._instants)
+        at = bisect_left(instants, (sample, 0.0))
+        if not 0 < at < len(instants):
             return None
-        (low, early), (high, late) = noted[at - 1], noted[at]
-        return now - (early + (late - early) * (sample - low) / (high - low))
+        (low_sample, low_time), (high_sample, high_time) = instants[at - 1], instants[at]
+        return now - (low_time + (high_time - low_time) * (sample - low_sample) / (high_sample - low_sample))

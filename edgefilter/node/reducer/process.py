@@ -7,28 +7,28 @@ import sys
 import traceback
 
 from edgefilter.core.errors import EdgefilterError
-from edgefilter.node.ipc import Link
+from edgefilter.node.ipc import IpcClient
 
 
 def main() -> int:
     """Wait for settings and work; what ends the work is told to the supervisor."""
-    with Link.from_environment(lambda: {"ready": False}) as link:
+    with IpcClient.from_environment(lambda: {"ready": False}) as ipc:
         try:
-            while (settings := link.receive(0.5)) is None or settings["kind"] != "settings":
-                link.mark()
-            from edgefilter.node.reducer.blocks import Reducing
-            from edgefilter_kernels.jit import compilations
+            while (settings := ipc.receive(0.5)) is None or settings["kind"] != "settings":
+                ipc.mark_progress()
+            from edgefilter.node.reducer.blocks import ReducerWorker
+            from edgefilter_kernels.jit import watch_compilations
 
             with (
-                compilations(lambda kernel: link.tell("compiling", kernel=kernel)),
-                Reducing(link, settings) as reducing,
+                watch_compilations(lambda kernel: ipc.send("compiling", kernel=kernel)),
+                ReducerWorker(ipc, settings) as worker,
             ):
-                reducing.run()
+                worker.run()
         except EdgefilterError as error:
-            link.tell("failed", why=str(error), error=type(error).__name__)
+            ipc.send("failed", why=str(error), error=type(error).__name__)
             return 1
         except Exception as error:
-            link.tell("failed", why=f"{type(error).__name__}: {error}", error="")
+            ipc.send("failed", why=f"{type(error).__name__}: {error}", error="")
             traceback.print_exc()
             return 1
     return 0

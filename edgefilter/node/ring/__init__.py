@@ -6,6 +6,6 @@ operating system gives. docs/ring.md explains the whole, for programs that are n
 
 from edgefilter.node.ring.layout import Policy, make_ring
 from edgefilter.node.ring.reader import RingReader
-from edgefilter.node.ring.writer import Placed, RingWriter
+from edgefilter.node.ring.writer import RingWriter, WriteResult
 
-__all__ = ["Placed", "Policy", "RingReader", "RingWriter", "make_ring"]
+__all__ = ["WriteResult", "Policy", "RingReader", "RingWriter", "make_ring"]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from edgefilter.core.errors import InputError
 from edgefilter.core.stream import Stream
-from edgefilter.node.ring.memory import TwiceMapped, byte_is_locked, make_fence, make_file
+from edgefilter.node.ring.memory import MirroredMapping, byte_is_locked, make_fence, make_file
 
 MAGIC = b"EDGFRING"
 VERSION = 1
@@ -30,20 +30,20 @@ READERS = 16
 NAME_BYTES = 64
 INTERVALS = 4096
 """Most intervals of samples that a bank of the table can hold."""
-NONE = (1 << 64) - 1
+UNSET = (1 << 64) - 1
 """A word that has no value yet; of a cursor: holds nothing back."""
 FOREVER = 1 << 63
 """``final`` after the end of the run: no sample will come any more."""
 
 _HEADER = struct.Struct("<8sQQQQQQ")  # magic, version, data offset, data bytes, sample bytes, policy, stream bytes
 # Words, each in a line of the cache of its own: offset in the file / 8.
-GENERATION, FLOOR, HEAD, FINAL, FIRST, LAST, LOST, AUTHOR = (64 + 8 * line for line in range(8))
+GENERATION, FLOOR, HEAD, FINAL, FIRST, LAST, LOST, LAST_WRITER = (64 + 8 * line for line in range(8))
 CURSORS = 128
 _NAMES = 2048  # bytes
 _STREAM = 4096  # bytes
 _BANKS = (_STREAM + (1 << 16)) // 8
 _BANK = 8 + 2 * INTERVALS
-COUNT, KNOWN, RECORDS = 0, 1, 8  # words in a bank
+COUNT, COMPLETE_FROM, RECORDS = 0, 1, 8  # words in a bank
 REGISTRY_BYTE = 0
 """Byte of the file that is locked while a reader takes a slot; the reader of slot i then holds byte 1 + i."""
 
@@ -59,14 +59,14 @@ class Policy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Which samples have come: sorted, disjoint intervals, complete from ``known`` on."""
+    """Which samples have come: sorted, disjoint intervals, complete from ``complete_from`` on."""
 
-    known: int
+    complete_from: int
     intervals: list[tuple[int, int]]
 
-    def inside(self, start: int, stop: int) -> list[tuple[int, int]]:
+    def clip_intervals(self, start: int, stop: int) -> list[tuple[int, int]]:
         """Parts of ``[start, stop)`` that have come."""
-        return inside(self.intervals, start, stop)
+        return clip_intervals(self.intervals, start, stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +83,13 @@ def bank(generation: int) -> int:
     return _BANKS + _BANK * (generation & 1)
 
 
-def inside(intervals: list[tuple[int, int]], start: int, stop: int) -> list[tuple[int, int]]:
+def clip_intervals(intervals: list[tuple[int, int]], start: int, stop: int) -> list[tuple[int, int]]:
     """Parts of ``[start, stop)`` that sorted, disjoint intervals cover."""
     found: list[tuple[int, int]] = []
     at = bisect_right(intervals, start, key=lambda interval: interval[1])
     while start < stop and at < len(intervals) and intervals[at][0] < stop:
-        here, there = intervals[at]
-        found.append((max(here, start), min(there, stop)))
+        interval_start, interval_stop = intervals[at]
+        found.append((max(interval_start, start), min(interval_stop, stop)))
         at += 1
     return found
 
@@ -148,17 +148,17 @@ class RingFile:
     @cached_property
     def _data(self) -> NDArray[np.uint8]:
         """All samples twice in a row. Mapped when first used: who only looks at the words need not wait for it."""
-        return TwiceMapped(self._descriptor, DATA_OFFSET, self._data_bytes, self._data_writable).array()
+        return MirroredMapping(self._descriptor, DATA_OFFSET, self._data_bytes, self._data_writable).array()
 
     @property
     def first(self) -> int | None:
         """The first sample of the run; None before the first frame."""
-        return self._optional(FIRST)
+        return self._word_or_none(FIRST)
 
     @property
     def last(self) -> int | None:
         """One past the last sample of the run; None while it goes on."""
-        return self._optional(LAST)
+        return self._word_or_none(LAST)
 
     @property
     def tail(self) -> int:
@@ -188,7 +188,7 @@ class RingFile:
                 cursor = self._words[CURSORS + slot]
                 # One's own lock is no obstacle to oneself, so the system does not tell of it.
                 alive = slot == self._slot or byte_is_locked(self._descriptor, 1 + slot)
-                found.append(ReaderSlot(name, None if cursor == NONE else cursor, alive))
+                found.append(ReaderSlot(name, None if cursor == UNSET else cursor, alive))
         return found
 
     def snapshot(self) -> Snapshot:
@@ -197,14 +197,14 @@ class RingFile:
         while True:
             generation = words[GENERATION]
             at = bank(generation)
-            count, known = words[at + COUNT], words[at + KNOWN]
+            count, complete_from = words[at + COUNT], words[at + COMPLETE_FROM]
             records = words[at + RECORDS : at + RECORDS + 2 * min(count, INTERVALS)].tolist()
             if words[GENERATION] == generation:
-                return Snapshot(known, list(zip(records[::2], records[1::2], strict=True)))
+                return Snapshot(complete_from, list(zip(records[::2], records[1::2], strict=True)))
 
-    def _optional(self, word: int) -> int | None:
+    def _word_or_none(self, word: int) -> int | None:
         value = self._words[word]
-        return None if value == NONE else value
+        return None if value == UNSET else value
 
     def _name(self, slot: int) -> str:
         at = _NAMES + slot * NAME_BYTES
@@ -253,7 +253,7 @@ def make_ring(path: Path, stream: Stream, capacity_samples: int, policy: Policy)
         view[_STREAM : _STREAM + len(text)] = text
         words = view[:DATA_OFFSET].cast("Q")
         for word in (FIRST, LAST, *range(CURSORS, CURSORS + READERS)):
-            words[word] = NONE
+            words[word] = UNSET
         words.release()
 
     return make_file(path, DATA_OFFSET + data_bytes, fill)

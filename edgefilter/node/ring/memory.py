@@ -24,7 +24,7 @@ _MAP_FIXED = 0x10
 _MAP_FAILED = ctypes.c_void_p(-1).value
 _PROT_NONE = 0
 
-_STRONG = ("x86_64", "AMD64", "s390x")
+_STRONGLY_ORDERED = ("x86_64", "AMD64", "s390x")
 """Machines that show every process another one's stores in the order in which they were made."""
 _MEMBARRIER = {"x86_64": 324, "aarch64": 283, "riscv64": 283, "loongarch64": 283, "ppc64le": 365}
 """Number of the membarrier system call."""
@@ -73,7 +73,7 @@ def make_file(path: Path, size: int, fill: Callable[[memoryview], None]) -> bool
     return True
 
 
-class TwiceMapped:
+class MirroredMapping:
     """A part of a file, mapped twice in a row: what wraps around its end is in one piece all the same.
 
     Parameters
@@ -91,8 +91,8 @@ class TwiceMapped:
         base = _map(None, 2 * size, _PROT_NONE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
         self._release = weakref.finalize(self, _libc().munmap, ctypes.c_void_p(base), ctypes.c_size_t(2 * size))
         self._release.atexit = False  # other threads may still use it then
-        for half in (base, base + size):
-            _map(half, size, protection, mmap.MAP_SHARED | mmap.MAP_POPULATE | _MAP_FIXED, descriptor, offset)
+        for half_address in (base, base + size):
+            _map(half_address, size, protection, mmap.MAP_SHARED | mmap.MAP_POPULATE | _MAP_FIXED, descriptor, offset)
         # Arrays made of this keep it alive: the memory is given back with the last of them.
         self.__array_interface__ = {
             "version": 3,
@@ -125,15 +125,15 @@ def make_fence(machine: str | None = None) -> Callable[[], None]:
         If this machine needs the call and does not have it.
     """
     machine = machine or platform.machine()
-    if machine in _STRONG:
-        return _nothing
+    if machine in _STRONGLY_ORDERED:
+        return _no_fence
     number = _MEMBARRIER.get(machine.lstrip("+"))
-    call = _libc().syscall
-    if number is None or call(number, _REGISTER_GLOBAL_EXPEDITED, 0, 0):
+    syscall = _libc().syscall
+    if number is None or syscall(number, _REGISTER_GLOBAL_EXPEDITED, 0, 0):
         raise InputError(f"a ring on {machine.lstrip('+')} needs Linux 4.16 or newer with membarrier(2) allowed")
 
     def fence() -> None:
-        if call(number, _GLOBAL_EXPEDITED, 0, 0):
+        if syscall(number, _GLOBAL_EXPEDITED, 0, 0):
             raise OSError(ctypes.get_errno(), "membarrier")
 
     return fence
@@ -172,7 +172,7 @@ def _flock(kind: int, byte: int) -> bytes:
     return struct.pack("hhqqi4x", kind, os.SEEK_SET, byte, 1, 0)
 
 
-def _nothing() -> None:
+def _no_fence() -> None:
     pass
 
 

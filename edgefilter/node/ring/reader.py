@@ -4,21 +4,21 @@ import time
 from pathlib import Path
 from typing import Self
 
-from edgefilter.core.chunk import Chunk, Gap, Loss, clip_gaps, complement
+from edgefilter.core.chunk import Chunk, Gap, Loss, clip_gaps, gaps_between
 from edgefilter.core.errors import InputError
 from edgefilter.node.ring.layout import (
     CURSORS,
     NAME_BYTES,
-    NONE,
     READERS,
     REGISTRY_BYTE,
+    UNSET,
     RingFile,
     Snapshot,
     wait_for_file,
 )
 from edgefilter.node.ring.memory import lock_byte, unlock_byte
 
-_SHORTEST, _LONGEST = 0.0005, 0.01  # between two looks at a word that another process writes, s
+_MIN_SLEEP, _MAX_SLEEP = 0.0005, 0.01  # between two looks at a word that another process writes, s
 
 
 class RingReader(RingFile):
@@ -87,9 +87,9 @@ class RingReader(RingFile):
             left = self._words[CURSORS + slot]
             self._set_name(slot, name)
             oldest = 0 if self.first is None else self.tail
-            self._cursor = start if start is not None else oldest if left == NONE else left
-            self._words[CURSORS + slot] = self._cursor if hold else NONE
-            self._holds = hold
+            self._cursor = start if start is not None else oldest if left == UNSET else left
+            self._words[CURSORS + slot] = self._cursor if hold else UNSET
+            self._holds_writer = hold
             self._fence()
         finally:
             unlock_byte(self._descriptor, REGISTRY_BYTE)
@@ -99,11 +99,11 @@ class RingReader(RingFile):
         """The oldest sample that this reader still wants."""
         return self._cursor
 
-    def wait_for_first(self, timeout: float) -> int | None:
+    def wait_for_first_sample(self, timeout: float) -> int | None:
         """Wait for the first sample of the run; None if the run ends or the time, s, passes before one comes."""
         deadline = time.monotonic() + timeout
         while (first := self.first) is None and self.last is None and time.monotonic() < deadline:
-            time.sleep(_LONGEST)
+            time.sleep(_MAX_SLEEP)
         return first
 
     def wait_until_ready(self, stop: int, timeout: float) -> bool:
@@ -116,14 +116,14 @@ class RingReader(RingFile):
         """
         deadline = time.monotonic() + timeout
         while self.final < stop:
-            too_much = self._holds and stop - self._cursor > self.capacity and self._cursor >= self.tail
-            if too_much and self.first is not None:
+            exceeds_capacity = self._holds_writer and stop - self._cursor > self.capacity and self._cursor >= self.tail
+            if exceeds_capacity and self.first is not None:
                 raise ValueError(f"[{self._cursor}, {stop}) is more than the {self.capacity} samples of the ring")
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
-            due = self.stream.seconds(max(0, stop - self.head)) if self.first is not None else _LONGEST
-            time.sleep(min(left, max(_SHORTEST, min(due / 2, _LONGEST))))
+            due = self.stream.seconds(max(0, stop - self.head)) if self.first is not None else _MAX_SLEEP
+            time.sleep(min(left, max(_MIN_SLEEP, min(due / 2, _MAX_SLEEP))))
         return True
 
     def read(self, start: int, stop: int) -> Chunk:
@@ -156,14 +156,14 @@ class RingReader(RingFile):
         samples that are gone are gaps of reason OVERRUN.
         """
         overwritten = min(self.tail, chunk.stop)
-        gone = sum(gap.stop - gap.start for gap in clip_gaps(chunk.gaps, chunk.start, overwritten))
-        return gone >= overwritten - chunk.start
+        gap_samples = sum(gap.stop - gap.start for gap in clip_gaps(chunk.gaps, chunk.start, overwritten))
+        return gap_samples >= overwritten - chunk.start
 
     def release(self, sample: int) -> None:
         """Say that samples before this one are not wanted any more; the cursor never moves back."""
         if sample > self._cursor:
             self._cursor = sample
-            if self._holds and self._slot is not None:
+            if self._holds_writer and self._slot is not None:
                 self._words[CURSORS + self._slot] = sample
 
     def detach(self) -> None:
@@ -171,19 +171,19 @@ class RingReader(RingFile):
         if self._slot is not None:
             lock_byte(self._descriptor, REGISTRY_BYTE, wait=True)
             try:
-                self._words[CURSORS + self._slot] = NONE
+                self._words[CURSORS + self._slot] = UNSET
                 self._set_name(self._slot, "")
-                self._leave_slot()
+                self._release_slot()
             finally:
                 unlock_byte(self._descriptor, REGISTRY_BYTE)
         self.close()
 
     def close(self) -> None:
         """Let go of the ring; the cursor stays, for the next reader of this name."""
-        self._leave_slot()
+        self._release_slot()
         super().close()
 
-    def _leave_slot(self) -> None:
+    def _release_slot(self) -> None:
         if self._slot is not None:
             unlock_byte(self._descriptor, 1 + self._slot)  # the mapping keeps the open file, and its locks, alive
             self._slot = None
@@ -195,32 +195,32 @@ class RingReader(RingFile):
         run_stop = stop if last is None else min(max(last, run_start), stop)
         held = min(max(tail, run_start), run_stop)
         return (
-            *complement([], start, run_start, Loss.OUTSIDE),
-            *_overwritten(table, run_start, held),
-            *complement(table.inside(held, run_stop), held, run_stop, Loss.MISSING),
-            *complement([], run_stop, stop, Loss.OUTSIDE),
+            *gaps_between([], start, run_start, Loss.OUTSIDE),
+            *_overwritten_gaps(table, run_start, held),
+            *gaps_between(table.clip_intervals(held, run_stop), held, run_stop, Loss.MISSING),
+            *gaps_between([], run_stop, stop, Loss.OUTSIDE),
         )
 
 
-def _overwritten(table: Snapshot, start: int, stop: int) -> list[Gap]:
+def _overwritten_gaps(table: Snapshot, start: int, stop: int) -> list[Gap]:
     """Tell apart, below the floor, what came and was overwritten from what never came.
 
     What the table has forgotten counts as overwritten.
     """
-    told = min(max(table.known, start), stop)
-    came = table.inside(told, stop)
-    gaps = [Gap(start, told, Loss.OVERRUN)] if start < told else []
-    gaps += [Gap(here, there, Loss.OVERRUN) for here, there in came]
-    gaps += complement(came, told, stop, Loss.MISSING)
-    return _joined(sorted(gaps))
+    known_from = min(max(table.complete_from, start), stop)
+    arrived = table.clip_intervals(known_from, stop)
+    gaps = [Gap(start, known_from, Loss.OVERRUN)] if start < known_from else []
+    gaps += [Gap(interval_start, interval_stop, Loss.OVERRUN) for interval_start, interval_stop in arrived]
+    gaps += gaps_between(arrived, known_from, stop, Loss.MISSING)
+    return _merge_gaps(sorted(gaps))
 
 
-def _joined(gaps: list[Gap]) -> list[Gap]:
+def _merge_gaps(gaps: list[Gap]) -> list[Gap]:
     """Join gaps that touch and have the same reason."""
-    joined: list[Gap] = []
+    merged: list[Gap] = []
     for gap in gaps:
-        if joined and joined[-1].stop == gap.start and joined[-1].reason is gap.reason:
-            joined[-1] = Gap(joined[-1].start, gap.stop, gap.reason)
+        if merged and merged[-1].stop == gap.start and merged[-1].reason is gap.reason:
+            merged[-1] = Gap(merged[-1].start, gap.stop, gap.reason)
         else:
-            joined.append(gap)
-    return joined
+            merged.append(gap)
+    return merged

@@ -27,11 +27,11 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefilter.core.chunk import Loss, complement
+from edgefilter.core.chunk import Loss, gaps_between
 from edgefilter.core.errors import InputError, WireError
 from edgefilter.core.stream import Stream
 from edgefilter.node.ring.layout import (
-    AUTHOR,
+    COMPLETE_FROM,
     COUNT,
     CURSORS,
     FINAL,
@@ -41,24 +41,24 @@ from edgefilter.node.ring.layout import (
     GENERATION,
     HEAD,
     INTERVALS,
-    KNOWN,
     LAST,
+    LAST_WRITER,
     LOST,
-    NONE,
     READERS,
     RECORDS,
+    UNSET,
     Policy,
     RingFile,
     bank,
-    inside,
+    clip_intervals,
     make_ring,
 )
 
 _POLL_SECONDS = 0.001
-_REMEMBERED = 4  # capacities behind the floor of which the table still tells what had come
+_HISTORY_CAPACITIES = 4  # capacities behind the floor of which the table still tells what had come
 
 
-class Placed(NamedTuple):
+class WriteResult(NamedTuple):
     """What became of the samples of one frame; the four add up to its samples.
 
     Parameters
@@ -89,8 +89,8 @@ class RingWriter(RingFile):
         The ring's file.
     slack
         Samples by which the newest must lie beyond a gap before the gap is given up.
-    reach
-        Most samples by which a frame may lie ahead of the newest: see :meth:`place`.
+    max_gap_samples
+        Most samples by which a frame may lie ahead of the newest: see :meth:`write`.
 
     Both are attributes too, and may be changed between two frames.
 
@@ -100,14 +100,14 @@ class RingWriter(RingFile):
         If there is no ring there.
     """
 
-    def __init__(self, path: Path, slack: int = 0, reach: int = FOREVER) -> None:
+    def __init__(self, path: Path, slack: int = 0, max_gap_samples: int = FOREVER) -> None:
         super().__init__(path, data_writable=True, words_writable=True)
         self.slack = slack
-        self.reach = reach
-        self._identity = secrets.randbits(63)
-        self._last = NONE
-        self._wanted: int | None = None
-        with self._turn():
+        self.max_gap_samples = max_gap_samples
+        self._writer_id = secrets.randbits(63)
+        self._last = UNSET
+        self._held_from: int | None = None
+        with self._exclusive():
             pass  # takes over from the writer that was last
 
     @classmethod
@@ -118,7 +118,7 @@ class RingWriter(RingFile):
         capacity_samples: int,
         policy: Policy | str = Policy.HOLD,
         slack: int = 0,
-        reach: int = FOREVER,
+        max_gap_samples: int = FOREVER,
     ) -> Self:
         """Make a ring, or attach to it if it is there with the same stream and at least this size.
 
@@ -132,7 +132,7 @@ class RingWriter(RingFile):
             Samples that it holds, at least as many as the longest window of a reader. Rounded up to whole pages.
         policy
             What happens when it is full.
-        slack, reach
+        slack, max_gap_samples
             As the class has them.
 
         Raises
@@ -144,7 +144,7 @@ class RingWriter(RingFile):
         """
         policy = Policy(policy)
         made = make_ring(Path(path), stream, capacity_samples, policy)
-        ring = cls(Path(path), slack, reach)
+        ring = cls(Path(path), slack, max_gap_samples)
         if not made:
             problem = (
                 f"stream {ring.stream.id}, expected {stream.id}" if ring.stream != stream
@@ -158,7 +158,7 @@ class RingWriter(RingFile):
         return ring
 
     @classmethod
-    def attach(cls, path: str | Path, slack: int = 0, reach: int = FOREVER) -> Self:
+    def attach(cls, path: str | Path, slack: int = 0, max_gap_samples: int = FOREVER) -> Self:
         """Go on with a ring that is there.
 
         Raises
@@ -166,9 +166,9 @@ class RingWriter(RingFile):
         InputError
             If there is none.
         """
-        return cls(Path(path), slack, reach)
+        return cls(Path(path), slack, max_gap_samples)
 
-    def place(self, start: int, payload: bytes | memoryview) -> Placed:
+    def write(self, start: int, payload: bytes | memoryview) -> WriteResult:
         """Put the samples of a frame at their places, as far as there is room; never waits for a reader.
 
         Parameters
@@ -181,7 +181,7 @@ class RingWriter(RingFile):
         Raises
         ------
         WireError
-            Of kind ``far`` if the frame lies more than ``reach`` ahead of the newest sample, of kind ``fragments`` if
+            Of kind ``far`` if the frame lies more than ``max_gap_samples`` ahead of the newest sample, of kind ``fragments`` if
             the ring has more separate gaps than its table can hold. Nothing was changed then.
         ValueError
             If the payload does not end on a sample.
@@ -189,13 +189,15 @@ class RingWriter(RingFile):
         if len(payload) % self._sample_bytes:
             raise ValueError(f"{len(payload)} bytes are not samples of {self._sample_bytes} bytes")
         data = np.frombuffer(payload, np.uint8)
-        with self._turn():
-            return self._place(start, start + len(payload) // self._sample_bytes, data)
+        with self._exclusive():
+            return self._write(start, start + len(payload) // self._sample_bytes, data)
 
     def wait_for_room(self, timeout: float) -> bool:
         """Wait until the held samples of the last frame can be placed at least in part; False if not within s."""
         deadline = time.monotonic() + timeout
-        while self._wanted is not None and self._room(self._wanted, self._wanted + 1) <= self._wanted:
+        while (
+            self._held_from is not None and self._writable_stop(self._held_from, self._held_from + 1) <= self._held_from
+        ):
             if time.monotonic() >= deadline:
                 return False
             time.sleep(_POLL_SECONDS)
@@ -209,81 +211,88 @@ class RingWriter(RingFile):
         Raises
         ------
         WireError
-            Of kind ``far`` if it lies more than ``reach`` ahead of the newest sample.
+            Of kind ``far`` if it lies more than ``max_gap_samples`` ahead of the newest sample.
         """
-        with self._turn():
-            if self._last != NONE:
+        with self._exclusive():
+            if self._last != UNSET:
                 return
             head = self._words[HEAD]
             sample = head if sample is None else sample
-            self._check_reach(sample)
+            self._check_max_gap(sample)
             self._last = self._words[LAST] = max(sample, head, self._final)
             self._fence()
-            self._decide()
+            self._advance_final()
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _exclusive(self) -> Iterator[None]:
         """Keep other writers out; what they have changed meanwhile is known inside."""
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         try:
-            if self._words[AUTHOR] != self._identity:
-                self._recall()
-                self._mend()
-                self._words[AUTHOR] = self._identity
+            if self._words[LAST_WRITER] != self._writer_id:
+                self._load_state()
+                self._repair()
+                self._words[LAST_WRITER] = self._writer_id
             yield
         finally:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
-    def _recall(self) -> None:
+    def _load_state(self) -> None:
         """Learn what the writer that was last has written."""
         words = self._words
         self._generation: int = words[GENERATION]
         table = self.snapshot()
-        self._known, self._present = table.known, table.intervals
+        self._complete_from, self._intervals = table.complete_from, table.intervals
         self._floor: int = words[FLOOR]
         self._final: int = words[FINAL]
         self._first: int = words[FIRST]
         self._last = words[LAST]
 
-    def _mend(self) -> None:
+    def _repair(self) -> None:
         """Finish what that writer left undone if it died in the middle; else this changes nothing."""
-        if self._present:
-            self._words[HEAD] = max(self._words[HEAD], self._present[-1][1])
-        if self._last != NONE:
-            self._decide()
+        if self._intervals:
+            self._words[HEAD] = max(self._words[HEAD], self._intervals[-1][1])
+        if self._last != UNSET:
+            self._advance_final()
         elif self._final < self._floor:
             self._final = self._words[FINAL] = self._floor
 
     # --- all below within a turn
 
-    def _place(self, start: int, stop: int, data: NDArray[np.uint8]) -> Placed:
-        if self._present and start == self._final == self._present[-1][1] and self._room(start, stop) == stop:
+    def _write(self, start: int, stop: int, data: NDArray[np.uint8]) -> WriteResult:
+        if (
+            self._intervals
+            and start == self._final == self._intervals[-1][1]
+            and self._writable_stop(start, stop) == stop
+        ):
             self._append(start, stop, data)
-            return Placed(stop - start, 0, 0, 0)
-        if self._first == NONE and self._last == NONE:
-            self._open(start)
-        self._check_reach(start)
-        taken = max(start, self._room(start, stop))
+            return WriteResult(stop - start, 0, 0, 0)
+        if self._first == UNSET and self._last == UNSET:
+            self._start_run(start)
+        self._check_max_gap(start)
+        write_stop = max(start, self._writable_stop(start, stop))
         low = max(start, self._final)
-        repeated = sum(there - here for here, there in inside(self._present, start, taken))
+        repeated = sum(
+            interval_stop - interval_start
+            for interval_start, interval_stop in clip_intervals(self._intervals, start, write_stop)
+        )
         written = 0
-        if low < taken:
-            assert self._last == NONE, "after the end everything is late"
-            span = self._span(low, taken)
-            self._raise_floor(taken - self.capacity)
+        if low < write_stop:
+            assert self._last == UNSET, "after the end everything is late"
+            span = self._overlapping(low, write_stop)
+            self._raise_floor(write_stop - self.capacity)
             self._fence()
-            for gap in complement(inside(self._present, low, taken), low, taken, Loss.MISSING):
+            for gap in gaps_between(clip_intervals(self._intervals, low, write_stop), low, write_stop, Loss.MISSING):
                 at, size = self._offset(gap.start), (gap.stop - gap.start) * self._sample_bytes
                 origin = (gap.start - start) * self._sample_bytes
                 self._data[at : at + size] = data[origin : origin + size]
                 written += gap.stop - gap.start
             self._fence()
-            self._record(low, taken, *span)
+            self._insert_interval(low, write_stop, *span)
             self._fence()
-            self._words[HEAD] = max(self._words[HEAD], taken)
-        self._wanted = taken if taken < stop else None
-        self._decide()
-        return Placed(written, repeated, taken - start - repeated - written, stop - taken)
+            self._words[HEAD] = max(self._words[HEAD], write_stop)
+        self._held_from = write_stop if write_stop < stop else None
+        self._advance_final()
+        return WriteResult(written, repeated, write_stop - start - repeated - written, stop - write_stop)
 
     def _append(self, start: int, stop: int, data: NDArray[np.uint8]) -> None:
         """Place a frame that begins where the newest sample ends while no gap is open, as nearly all do.
@@ -296,61 +305,61 @@ class RingWriter(RingFile):
         at = self._offset(start)
         self._data[at : at + len(data)] = data
         self._fence()
-        self._present[-1] = (self._present[-1][0], stop)
-        words[bank(self._generation) + RECORDS + 2 * len(self._present) - 1] = stop
+        self._intervals[-1] = (self._intervals[-1][0], stop)
+        words[bank(self._generation) + RECORDS + 2 * len(self._intervals) - 1] = stop
         self._fence()
         words[HEAD] = stop
         self._final = words[FINAL] = stop
-        self._wanted = None
+        self._held_from = None
 
-    def _open(self, start: int) -> None:
+    def _start_run(self, start: int) -> None:
         """Let the run begin with its first frame."""
         words = self._words
-        self._floor = self._final = self._known = start
-        words[bank(self._generation) + KNOWN] = words[FLOOR] = words[HEAD] = start
+        self._floor = self._final = self._complete_from = start
+        words[bank(self._generation) + COMPLETE_FROM] = words[FLOOR] = words[HEAD] = start
         self._fence()
         words[FINAL] = start
         self._first = words[FIRST] = start
 
-    def _check_reach(self, sample: int) -> None:
-        if self._first != NONE and sample - self._words[HEAD] > self.reach:
+    def _check_max_gap(self, sample: int) -> None:
+        if self._first != UNSET and sample - self._words[HEAD] > self.max_gap_samples:
             ahead = self.stream.seconds(sample - self._words[HEAD])
             raise WireError(
-                "far", f"sample {sample} lies {ahead:.6g} s ahead, at most {self.reach} samples may be lost"
+                "far", f"sample {sample} lies {ahead:.6g} s ahead, at most {self.max_gap_samples} samples may be lost"
             )
 
-    def _room(self, start: int, stop: int) -> int:
+    def _writable_stop(self, start: int, stop: int) -> int:
         """One past the last sample of the frame ``[start, stop)`` that can be dealt with now: placed or dropped."""
-        if self._last != NONE:
+        if self._last != UNSET:
             return stop  # all of it is late
         if self.policy is Policy.DROP_OLDEST:
             return min(stop, start + self.capacity)
-        kept: int = min(self._words[CURSORS : CURSORS + READERS])
+        oldest_cursor: int = min(self._words[CURSORS : CURSORS + READERS])
         # Without readers nothing is let go: the first one is still to come.
-        return min(stop, (self._floor if kept == NONE else max(kept, self._floor)) + self.capacity)
+        return min(stop, (self._floor if oldest_cursor == UNSET else max(oldest_cursor, self._floor)) + self.capacity)
 
     def _raise_floor(self, floor: int) -> None:
         if floor > self._floor:
             self._floor = self._words[FLOOR] = floor
 
-    def _span(self, start: int, stop: int) -> tuple[int, int]:
+    def _overlapping(self, start: int, stop: int) -> tuple[int, int]:
         """Range of the intervals that ``[start, stop)`` overlaps or touches."""
-        low = bisect_left(self._present, start, key=lambda interval: interval[1])
-        high = bisect_right(self._present, stop, key=lambda interval: interval[0])
-        if low == high and len(self._present) - self._forgettable() >= INTERVALS:
+        low = bisect_left(self._intervals, start, key=lambda interval: interval[1])
+        high = bisect_right(self._intervals, stop, key=lambda interval: interval[0])
+        if low == high and len(self._intervals) - self._intervals_below_floor() >= INTERVALS:
             raise WireError("fragments", f"more than {INTERVALS} separate gaps in the ring")
         return low, high
 
-    def _forgettable(self) -> int:
+    def _intervals_below_floor(self) -> int:
         """Intervals at the beginning of the table that lie below the floor."""
-        return bisect_right(self._present, self._floor, key=lambda interval: interval[1])
+        return bisect_right(self._intervals, self._floor, key=lambda interval: interval[1])
 
-    def _record(self, start: int, stop: int, low: int, high: int) -> None:
+    def _insert_interval(self, start: int, stop: int, low: int, high: int) -> None:
         """Put ``[start, stop)`` in the place of the intervals ``[low, high)``, which it overlaps or touches."""
         if low < high:
-            start = min(start, self._present[low][0])
-            stop = max(stop, self._present[high - 1][1])
-        self._present[low:high] = [(start, stop)]
+            start = min(start, self._intervals[low][0])
+            stop = max(stop, self._intervals[high - 1][1])
+        self._intervals[low:high] = [(start, stop)]
         words = self._words
         at = bank(self._generation)
         record = at + RECORDS + 2 * low
@@ -363,44 +372,44 @@ class RingWriter(RingFile):
             self._fence()
             words[at + COUNT] = low + 1
         else:
-            self._rewrite()
+            self._rewrite_table()
 
-    def _rewrite(self) -> None:
+    def _rewrite_table(self) -> None:
         """Write the table anew into the other bank, without what lies far below the floor."""
-        horizon = self._floor - _REMEMBERED * self.capacity
-        forgotten = bisect_right(self._present, horizon, key=lambda interval: interval[1])
-        if len(self._present) - forgotten > INTERVALS // 2:
-            forgotten = self._forgettable()
-        if forgotten:
-            self._known = max(self._known, self._present[forgotten - 1][1])
-            del self._present[:forgotten]
+        horizon = self._floor - _HISTORY_CAPACITIES * self.capacity
+        n_dropped = bisect_right(self._intervals, horizon, key=lambda interval: interval[1])
+        if len(self._intervals) - n_dropped > INTERVALS // 2:
+            n_dropped = self._intervals_below_floor()
+        if n_dropped:
+            self._complete_from = max(self._complete_from, self._intervals[n_dropped - 1][1])
+            del self._intervals[:n_dropped]
         words = self._words
         at = bank(self._generation + 1)
-        flat = array("Q", chain.from_iterable(self._present))
+        flat = array("Q", chain.from_iterable(self._intervals))
         words[at + RECORDS : at + RECORDS + len(flat)] = memoryview(flat)
-        words[at + COUNT], words[at + KNOWN] = len(self._present), self._known
+        words[at + COUNT], words[at + COMPLETE_FROM] = len(self._intervals), self._complete_from
         self._fence()
         self._generation += 1
         words[GENERATION] = self._generation
 
-    def _decide(self) -> None:
+    def _advance_final(self) -> None:
         """Raise ``final`` as far as no missing sample is still worth waiting for."""
         if self._final == FOREVER:
             return
         words = self._words
-        ended = self._last != NONE
+        ended = self._last != UNSET
         # Nothing can come before the end once it is known, nor before a frame that waits for the readers.
-        bound = self._last if ended else self._wanted or 0
-        patience = max(bound or words[HEAD] - self.slack, self._floor)
+        bound = self._last if ended else self._held_from or 0
+        given_up_before = max(bound or words[HEAD] - self.slack, self._floor)
         final, lost = self._final, 0
-        at = bisect_right(self._present, final, key=lambda interval: interval[1])
-        while at < len(self._present) and self._present[at][0] <= max(final, patience):
-            here, there = self._present[at]
-            lost += max(0, here - final)
-            final = there
+        at = bisect_right(self._intervals, final, key=lambda interval: interval[1])
+        while at < len(self._intervals) and self._intervals[at][0] <= max(final, given_up_before):
+            interval_start, interval_stop = self._intervals[at]
+            lost += max(0, interval_start - final)
+            final = interval_stop
             at += 1
         bound = max(bound, self._floor)
         lost += max(0, bound - final)
-        if self._first != NONE and lost:
+        if self._first != UNSET and lost:
             words[LOST] += lost
         self._final = words[FINAL] = FOREVER if ended else max(final, bound)

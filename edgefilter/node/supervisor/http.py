@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from edgefilter.node.supervisor.supervisor import Supervisor
 
 _HOST = "127.0.0.1"
-_PATIENCE_SECONDS = 2.0
-_LATENCIES = (0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256)
+_STATUS_TIMEOUT_SECONDS = 2.0
+_LATENCY_BUCKETS = (0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
-class Health:
+class HttpServer:
     """The HTTP server of a node, if it is to have one.
 
     Parameters
@@ -42,10 +42,10 @@ class Health:
             "edgefilter_latency_seconds",
             "From the arrival of a block's last sample to its product in the spool.",
             ["stream"],
-            buckets=_LATENCIES,
+            buckets=_LATENCY_BUCKETS,
             registry=self._registry,
         )
-        self._registry.register(_Facts(self._ask))
+        self._registry.register(_StatusCollector(self._get_status))
         self._metrics = make_wsgi_app(self._registry)
         self._server: WSGIServer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -66,7 +66,7 @@ class Health:
         for stream in self._node.streams:
             self._latency.labels(stream.name)
         try:
-            self._server = make_server(_HOST, port, self._answer, handler_class=_Quiet)
+            self._server = make_server(_HOST, port, self._handle_request, handler_class=_SilentRequestHandler)
         except OSError as error:
             raise ConfigError(f"node.health_port {port}: cannot be used: {error.strerror}") from None
         self.port = self._server.server_port
@@ -83,13 +83,13 @@ class Health:
         if seconds is not None:
             self._latency.labels(stream).observe(seconds)
 
-    def _answer(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+    def _handle_request(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         try:
             if path == "/metrics":
-                answer: Iterable[bytes] = self._metrics(environ, start)
-                return answer
-            status = self._ask()
+                response: Iterable[bytes] = self._metrics(environ, start)
+                return response
+            status = self._get_status()
         except TimeoutError:
             return _reply(start, "503 Service Unavailable", {"problems": ["the supervisor does not answer"]})
         if path == "/healthz":
@@ -101,17 +101,17 @@ class Health:
             return _reply(start, "200 OK", status)
         return _reply(start, "404 Not Found", {"paths": ["/healthz", "/readyz", "/status", "/metrics"]})
 
-    def _ask(self) -> Message:
+    def _get_status(self) -> Message:
         """Have the supervisor's own thread say how the node is: if it hangs, nobody claims that all is well."""
 
         async def status() -> Message:
             return self._node.status()
 
         assert self._loop is not None
-        return asyncio.run_coroutine_threadsafe(status(), self._loop).result(_PATIENCE_SECONDS)
+        return asyncio.run_coroutine_threadsafe(status(), self._loop).result(_STATUS_TIMEOUT_SECONDS)
 
 
-class _Quiet(WSGIRequestHandler):
+class _SilentRequestHandler(WSGIRequestHandler):
     """Logs no request."""
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
@@ -123,17 +123,17 @@ def _reply(start: Callable[..., Any], code: str, body: Message) -> list[bytes]:
     return [json.dumps(body).encode() + b"\n"]
 
 
-class _Facts(Collector):
+class _StatusCollector(Collector):
     """Reads the node's status when metrics are asked for."""
 
-    def __init__(self, ask: Callable[[], Message]) -> None:
-        self._ask = ask
+    def __init__(self, get_status: Callable[[], Message]) -> None:
+        self._get_status = get_status
 
     def describe(self) -> list[Metric]:
         return []  # so that registering it asks nobody
 
     def collect(self) -> Iterator[Metric]:
-        status = self._ask()
+        status = self._get_status()
         yield _metric("ready", "Whether samples become products in the store.", [((), int(status["ready"]))])
         yield _metric("uptime_seconds", "Since the supervisor started.", [((), status["uptime_seconds"])])
         for name, text, label in (
@@ -142,10 +142,10 @@ class _Facts(Collector):
         ):
             yield _metric(name, text, [((key,), count) for key, count in status[name].items()], label, counts=True)
         for name, text in _SPOOL.items():
-            yield _metric(f"spool_{name}", text, _single(status["spool"], name))
+            yield _metric(f"spool_{name}", text, _single_value(status["spool"], name))
         for name, text in _STORE.items():
-            yield _metric(f"store_{name}", text, _single(status["spool"], name), counts=True)
-        yield from _of_streams(status["streams"])
+            yield _metric(f"store_{name}", text, _single_value(status["spool"], name), counts=True)
+        yield from _stream_metrics(status["streams"])
 
 
 _SPOOL = {
@@ -174,37 +174,37 @@ _REDUCED = (
 Values = Sequence[tuple[tuple[str, ...], float]]
 
 
-def _of_streams(streams: list[Message]) -> Iterator[Metric]:
+def _stream_metrics(streams: list[Message]) -> Iterator[Metric]:
     for name, text in _GAUGES.items():
         values = [((stream["name"],), stream[name]) for stream in streams if stream[name] is not None]
         yield _metric(name, text, values, "stream")
     backends = [((stream["name"], stream["backend"]), 1) for stream in streams if stream["backend"]]
     yield _metric("backend", "What reduces: 1 for cpu or gpu.", backends, "stream", "backend")
     for name in _ARRIVED:
-        rates = _of_each(streams, "rates", name)
+        rates = _values_by_stream(streams, "rates", name)
         yield _metric(f"received_{name}_per_second", f"Rate of arrival of {name} over some seconds.", rates, "stream")
-        counts = _of_each(streams, "received", name)
+        counts = _values_by_stream(streams, "received", name)
         yield _metric(f"received_{name}", f"{name.capitalize()} that arrived whole.", counts, "stream", counts=True)
     for name in _REDUCED:
-        counts = _of_each(streams, "account", name)
+        counts = _values_by_stream(streams, "account", name)
         yield _metric(f"reduced_{name}", "A sum over the ledger of this run.", counts, "stream", counts=True)
     refused: list[tuple[tuple[str, ...], float]] = []
     lost: list[tuple[tuple[str, ...], float]] = []
     for stream in streams:
-        told = {name: count for name, count in stream["received"].items() if name not in _ARRIVED}
-        refused += [((stream["name"], name), count) for name, count in told.items()]
+        refused_counts = {name: count for name, count in stream["received"].items() if name not in _ARRIVED}
+        refused += [((stream["name"], name), count) for name, count in refused_counts.items()]
         account = stream["account"].items()
         lost += [((stream["name"], name[5:]), count) for name, count in account if name.startswith("lost.")]
     yield _metric("refused", "What the receiver met and did not take.", refused, "stream", "what", counts=True)
     yield _metric("lost_samples", "Samples lost, by the ledger.", lost, "stream", "reason", counts=True)
 
 
-def _of_each(streams: list[Message], group: str, name: str) -> Values:
+def _values_by_stream(streams: list[Message], group: str, name: str) -> Values:
     return [((stream["name"],), stream[group][name]) for stream in streams if name in stream[group]]
 
 
-def _single(facts: Message, name: str) -> Values:
-    return [((), facts[name])] if name in facts else []
+def _single_value(fields: Message, name: str) -> Values:
+    return [((), fields[name])] if name in fields else []
 
 
 def _metric(name: str, text: str, values: Values, *labels: str, counts: bool = False) -> Metric:

@@ -22,11 +22,18 @@ from pathlib import Path
 from typing import IO, Any
 
 from edgefilter.core.errors import EdgefilterError
-from edgefilter.node.ipc import LINK_VARIABLE, NAME_VARIABLE, STDERR_VARIABLE, Message, encode, reachable
-from edgefilter.node.malloc import environment_of_copies
+from edgefilter.node.ipc import (
+    CHILD_NAME_VARIABLE,
+    IPC_SOCKET_VARIABLE,
+    STDERR_VARIABLE,
+    Message,
+    encode,
+    unix_socket_address,
+)
+from edgefilter.node.malloc import memcpy_environment
 
-_LINE_BYTES = 1 << 22
-_SHOWN = 400  # characters of what a child said last
+_MAX_LINE_BYTES = 1 << 22
+_ERROR_CHARS = 400  # characters of what a child said last
 
 
 class ChildError(EdgefilterError):
@@ -57,14 +64,14 @@ class Child:
     ticks: int
     process: "subprocess.Popen[bytes] | None" = None
     errors: IO[bytes] | None = None
-    began: float = field(default_factory=time.monotonic)
-    heard: float = field(default_factory=time.monotonic)
+    start_time: float = field(default_factory=time.monotonic)
+    last_message_time: float = field(default_factory=time.monotonic)
     idle: float = 0.0
     version: str = ""
-    settled: bool = False
+    configured: bool = False
     """Whether it has its settings."""
     ready: bool = False
-    leaving: bool = False
+    stopping: bool = False
     """Whether its end is wanted."""
     why: str = ""
     """Why it failed, in its own words."""
@@ -78,9 +85,9 @@ class Child:
     ended: "asyncio.Future[int | None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     """Its exit status; None for a process that another supervisor started."""
 
-    def send(self, kind: str, **facts: Any) -> None:
+    def send(self, kind: str, **fields: Any) -> None:
         """Send a message, now or as soon as it is connected."""
-        line = encode({"kind": kind} | facts)
+        line = encode({"kind": kind} | fields)
         if self._writer is None:
             self._unsent.append(line)
         else:
@@ -90,7 +97,7 @@ class Child:
         """Return what will hold the next message of a kind; ask before you send what it answers."""
         return self._expected.setdefault(kind, asyncio.get_running_loop().create_future())
 
-    async def answer(self, future: "asyncio.Future[Message]", timeout: float | None) -> Message:
+    async def wait_for_reply(self, future: "asyncio.Future[Message]", timeout: float | None) -> Message:
         """Wait for an expected message, without limit if ``timeout`` is None.
 
         Raises
@@ -98,18 +105,18 @@ class Child:
         ChildError
             If the child ends before, or the time, s, passes.
         """
-        either: set[asyncio.Future[Any]] = {future, self.ended}
-        await asyncio.wait(either, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        pending: set[asyncio.Future[Any]] = {future, self.ended}
+        await asyncio.wait(pending, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         if future.done():
             return future.result()
-        raise ChildError(self.problem() if self.ended.done() else f"{self.name} did not answer within {timeout} s")
+        raise ChildError(self.exit_reason() if self.ended.done() else f"{self.name} did not answer within {timeout} s")
 
     def kill(self) -> None:
         """End it at once; there is nothing in it that is not kept elsewhere."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
 
-    def problem(self) -> str:
+    def exit_reason(self) -> str:
         """Say in one line why it ended."""
         if self.why:
             return self.why
@@ -122,9 +129,9 @@ class Child:
             return ""
         self.errors.seek(0)
         lines = self.errors.read().decode(errors="replace").strip().splitlines()
-        return lines[-1][-_SHOWN:] if lines else ""
+        return lines[-1][-_ERROR_CHARS:] if lines else ""
 
-    def _met(self, message: Message) -> None:
+    def _resolve_expected(self, message: Message) -> None:
         future = self._expected.pop(message["kind"], None)
         if future is not None and not future.done():
             future.set_result(message)
@@ -137,9 +144,9 @@ class Children:
     ----------
     directory
         Where the socket and the list of children are.
-    hear
+    on_message
         Called with every message but hello and beat.
-    lose
+    on_exit
         Called when a child has ended and all that it said was heard.
     environment
         What to add to the environment of children.
@@ -148,15 +155,15 @@ class Children:
     def __init__(
         self,
         directory: Path,
-        hear: Callable[[Child, Message], None],
-        lose: Callable[[Child], None],
+        on_message: Callable[[Child, Message], None],
+        on_exit: Callable[[Child], None],
         environment: Mapping[str, str],
     ) -> None:
         self._directory = directory
-        self._hear = hear
-        self._lose = lose
+        self._on_message = on_message
+        self._on_exit = on_exit
         self._environment = environment
-        self._list = directory / "children.json"
+        self._children_file = directory / "children.json"
         self._serial = 0
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -170,14 +177,14 @@ class Children:
     async def open(self) -> list[Child]:
         """Listen; return the children that a dead supervisor left and that still live."""
         self.socket_path.unlink(missing_ok=True)
-        with reachable(self.socket_path) as address:
-            self._server = await asyncio.start_unix_server(self._talk, address, limit=_LINE_BYTES)
+        with unix_socket_address(self.socket_path) as address:
+            self._server = await asyncio.start_unix_server(self._talk, address, limit=_MAX_LINE_BYTES)
         with suppress(FileNotFoundError, ValueError):
-            left = json.loads(self._list.read_text())
-            self._serial = left["serial"]
-            for facts in left["children"]:
-                if _ticks(facts["pid"]) == facts["ticks"]:
-                    self._take_in(Child(**facts))
+            previous = json.loads(self._children_file.read_text())
+            self._serial = previous["serial"]
+            for fields in previous["children"]:
+                if _start_ticks(fields["pid"]) == fields["ticks"]:
+                    self._add_child(Child(**fields))
         return list(self.all.values())
 
     def spawn(self, role: str, stream: str = "", python: str = sys.executable) -> Child:
@@ -202,10 +209,10 @@ class Children:
                 start_new_session=True,  # Ctrl-C is the supervisor's to answer
                 env={
                     **os.environ,
-                    **(environment_of_copies() if role == "receiver" else {}),
+                    **(memcpy_environment() if role == "receiver" else {}),
                     **self._environment,
-                    LINK_VARIABLE: str(self.socket_path),
-                    NAME_VARIABLE: name,
+                    IPC_SOCKET_VARIABLE: str(self.socket_path),
+                    CHILD_NAME_VARIABLE: name,
                     STDERR_VARIABLE: str(stderr),
                 },
             )
@@ -213,8 +220,8 @@ class Children:
             raise ChildError(f"{python}: cannot be started: {error.strerror}") from None
         finally:
             os.close(stderr)
-        child = Child(name, role, stream, python, process.pid, _ticks(process.pid) or 0, process, errors)
-        self._take_in(child)
+        child = Child(name, role, stream, python, process.pid, _start_ticks(process.pid) or 0, process, errors)
+        self._add_child(child)
         return child
 
     def hung(self, seconds: float) -> list[Child]:
@@ -222,60 +229,60 @@ class Children:
         now = time.monotonic()
         found = []
         for child in self.all.values():
-            silent = max(now - child.heard, child.idle)
+            silent = max(now - child.last_message_time, child.idle)
             if silent > seconds * (1 if child.ready else 10):
                 child.why = child.why or f"{child.name} hung for {silent:.1f} s"
                 found.append(child)
         return found
 
-    def forgive(self) -> None:
+    def reset_hang_timers(self) -> None:
         """Begin to count silence anew: it was this process that did not listen."""
         for child in self.all.values():
-            child.heard = time.monotonic()
+            child.last_message_time = time.monotonic()
 
     async def close(self) -> None:
         """Kill who is left and stop listening."""
         for child in list(self.all.values()):
-            child.leaving = True
+            child.stopping = True
             child.kill()
             await child.ended
         await asyncio.gather(*self._tasks)
         if self._server is not None:
             self._server.close()
-        self._list.unlink(missing_ok=True)
+        self._children_file.unlink(missing_ok=True)
         self.socket_path.unlink(missing_ok=True)
 
-    def _take_in(self, child: Child) -> None:
+    def _add_child(self, child: Child) -> None:
         self.all[child.name] = child
-        self._write_list()
-        watched = os.pidfd_open(child.pid)
+        self._write_children_file()
+        pidfd = os.pidfd_open(child.pid)
         loop = asyncio.get_running_loop()
 
-        def over() -> None:
-            loop.remove_reader(watched)
-            os.close(watched)
-            task = loop.create_task(self._bury(child))
+        def on_process_exit() -> None:
+            loop.remove_reader(pidfd)
+            os.close(pidfd)
+            task = loop.create_task(self._reap(child))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-        loop.add_reader(watched, over)
+        loop.add_reader(pidfd, on_process_exit)
 
-    async def _bury(self, child: Child) -> None:
+    async def _reap(self, child: Child) -> None:
         status = child.process.wait() if child.process is not None else None
         if child._talk is not None:
             await asyncio.wait({child._talk}, timeout=5)  # its last words
         child.ended.set_result(status)
-        child.why = child.why or ("" if child.leaving and not status else child.problem())
+        child.why = child.why or ("" if child.stopping and not status else child.exit_reason())
         if child.errors is not None:
             child.errors.close()
         del self.all[child.name]
-        self._write_list()
-        self._lose(child)
+        self._write_children_file()
+        self._on_exit(child)
 
-    def _write_list(self) -> None:
-        kept = ("name", "role", "stream", "python", "pid", "ticks")
-        children = [{key: getattr(child, key) for key in kept} for child in self.all.values()]
-        write_whole(self._list, json.dumps({"serial": self._serial, "children": children}))
+    def _write_children_file(self) -> None:
+        saved_fields = ("name", "role", "stream", "python", "pid", "ticks")
+        children = [{key: getattr(child, key) for key in saved_fields} for child in self.all.values()]
+        write_atomically(self._children_file, json.dumps({"serial": self._serial, "children": children}))
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         child: Child | None = None
@@ -283,19 +290,19 @@ class Children:
             while line := await reader.readline():
                 message: Message = json.loads(line)
                 if child is None:
-                    child = self._greet(message, writer)
+                    child = self._on_hello(message, writer)
                     if child is None:
                         break
-                self._listen(child, message)
+                self._handle_message(child, message)
         if child is not None and child._writer is writer:
             child._writer = None
         writer.close()
 
-    def _greet(self, message: Message, writer: asyncio.StreamWriter) -> Child | None:
+    def _on_hello(self, message: Message, writer: asyncio.StreamWriter) -> Child | None:
         child = self.all.get(message.get("name", ""))
         if child is None:
             # Left by a supervisor that died before it could write it down. It loses nothing by its end.
-            os.kill(_peer(writer), signal.SIGKILL)
+            os.kill(_peer_pid(writer), signal.SIGKILL)
             return None
         child._writer, child._talk = writer, asyncio.current_task()
         child.version = message["version"]
@@ -304,8 +311,8 @@ class Children:
         child._unsent.clear()
         return child
 
-    def _listen(self, child: Child, message: Message) -> None:
-        child.heard = time.monotonic()
+    def _handle_message(self, child: Child, message: Message) -> None:
+        child.last_message_time = time.monotonic()
         child.state = message.get("state", child.state)
         child.idle = message.get("idle", child.idle)
         child.ready = child.ready or bool(child.state.get("ready", child.state))
@@ -314,18 +321,18 @@ class Children:
         child.idle = 0.0
         if message["kind"] == "failed":
             child.why, child.refused = message["why"], bool(message["error"])
-        child._met(message)
-        self._hear(child, message)
+        child._resolve_expected(message)
+        self._on_message(child, message)
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
     """Replace a small file so that a reader sees the old text or the new one."""
     part = path.with_suffix(".part")
     part.write_text(text)
     part.replace(path)
 
 
-def _ticks(pid: int) -> int | None:
+def _start_ticks(pid: int) -> int | None:
     """Start of a process in clock ticks since the machine's start; None if there is none that lives."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -334,8 +341,8 @@ def _ticks(pid: int) -> int | None:
     return int(fields[19]) if fields[0] not in "ZX" else None
 
 
-def _peer(writer: asyncio.StreamWriter) -> int:
+def _peer_pid(writer: asyncio.StreamWriter) -> int:
     """Process at the other end of a Unix socket."""
-    end: socket.socket = writer.get_extra_info("socket")
-    pid, _, _ = struct.unpack("3i", end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    connection: socket.socket = writer.get_extra_info("socket")
+    pid, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     return int(pid)

@@ -11,7 +11,7 @@ from edgefilter.node.supervisor.streams import NodeStream
 if TYPE_CHECKING:
     from edgefilter.node.supervisor.supervisor import Supervisor
 
-_SHOWN = (
+_REDUCER_FIELDS = (
     "stream", "settings", "code", "lag_seconds", "behind_sky_seconds", "ring_seconds", "ring_capacity_seconds",
     "latency_seconds", "next_sample", "backend",
 )  # fmt: skip
@@ -33,12 +33,12 @@ def status(node: "Supervisor") -> Message:
         "version": __version__,
         "ready": not problems,
         "problems": problems,
-        "uptime_seconds": round(time.monotonic() - node.began, 1),
+        "uptime_seconds": round(time.monotonic() - node.start_time, 1),
         "health_port": node.health_port,
         "streams": streams,
         "spool": forwarder,
         "restarts": dict(node.restarts),
-        "upgrades": {"done": node.upgrades.done, "failed": node.upgrades.failed},
+        "upgrades": {"done": node.upgrader.done, "failed": node.upgrader.failed},
         "processes": [_process(child) for child in node.children.all.values()],
     }
 
@@ -51,8 +51,8 @@ def _process(child: Child) -> Message:
         "version": child.version,
         "python": child.python,
         "ready": child.ready,
-        "leaving": child.leaving,
-        "seconds": round(time.monotonic() - child.began, 1),
+        "leaving": child.stopping,
+        "seconds": round(time.monotonic() - child.start_time, 1),
     }
 
 
@@ -71,5 +71,5 @@ def _stream(stream: NodeStream) -> Message:
         "rates": stream.rates,
         "account": reducer.get("tally", {}),
         "python": stream.python,
-        **{key: reducer.get(key) for key in _SHOWN},
+        **{key: reducer.get(key) for key in _REDUCER_FIELDS},
     }

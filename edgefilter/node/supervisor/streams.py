@@ -11,22 +11,22 @@ from typing import Any
 
 from edgefilter.core.config import NodeConfig, StreamSection, validate
 from edgefilter.node.ipc import Message
-from edgefilter.node.supervisor.processes import Child, write_whole
+from edgefilter.node.supervisor.processes import Child, write_atomically
 
-_REMEMBERED = 1024
+_MAX_BLOCKS = 1024
 _RATE_SECONDS = 5.0
 
 
 @dataclass
-class Made:
+class RecentBlocks:
     """The blocks that a reducer has made of late: what two of them are compared by."""
 
     blocks: dict[int, Message] = field(default_factory=dict)
 
-    def note(self, message: Message) -> None:
+    def record(self, message: Message) -> None:
         """Remember a block."""
         self.blocks[message["block"]] = message
-        if len(self.blocks) > _REMEMBERED:
+        if len(self.blocks) > _MAX_BLOCKS:
             del self.blocks[next(iter(self.blocks))]
 
 
@@ -44,7 +44,7 @@ class NodeStream:
         Its ring; the last part of its name is that of the run that the ring is the life of.
     header
         The stream's header, JSON, once it has a ring.
-    arrived
+    received_header
         The header that the receiver met.
     """
 
@@ -53,22 +53,22 @@ class NodeStream:
     python: str
     ring: Path
     header: str | None = None
-    arrived: str | None = None
+    received_header: str | None = None
     endpoint: str = ""
     reducer: Child | None = None
-    candidate: Child | None = None
+    replacement: Child | None = None
     finished: bool = False
     refused: str = ""
     keep_ring: bool = False
-    made: Made = field(default_factory=Made)
-    shadow_made: Made = field(default_factory=Made)
+    recent_blocks: RecentBlocks = field(default_factory=RecentBlocks)
+    shadow_blocks: RecentBlocks = field(default_factory=RecentBlocks)
     counters: Counter[str] = field(default_factory=Counter)
     """What all receivers of the node have counted."""
-    past: Counter[str] = field(default_factory=Counter)
+    ended_counters: Counter[str] = field(default_factory=Counter)
     """What those that have ended had counted."""
     rates: dict[str, float] = field(default_factory=dict)
     """Counters a second, over some seconds."""
-    _rated: tuple[float, Counter[str]] = (0.0, Counter())
+    _rate_reference: tuple[float, Counter[str]] = (0.0, Counter())
 
     @property
     def name(self) -> str:
@@ -80,16 +80,18 @@ class NodeStream:
         """Name of the run."""
         return self.ring.name.rpartition("-")[2]
 
-    def count(self, told: Iterable[Message], now: float) -> None:
+    def count(self, reported: Iterable[Message], now: float) -> None:
         """Sum up what the receivers tell, and take rates from two sums some seconds apart."""
-        self.counters = sum(map(flat, told), start=Counter(self.past))
-        then, before = self._rated
-        if (passed := now - then) >= _RATE_SECONDS:
-            self.rates = {key: (count - before[key]) / passed for key, count in self.counters.items()} if then else {}
-            self._rated = now, self.counters
+        self.counters = sum(map(flatten_counters, reported), start=Counter(self.ended_counters))
+        reference_time, before = self._rate_reference
+        if (elapsed := now - reference_time) >= _RATE_SECONDS:
+            self.rates = (
+                {key: (count - before[key]) / elapsed for key, count in self.counters.items()} if reference_time else {}
+            )
+            self._rate_reference = now, self.counters
 
 
-def flat(counters: Message) -> Counter[str]:
+def flatten_counters(counters: Message) -> Counter[str]:
     """Make one level of a receiver's counters: ``malformed.size``."""
     found: Counter[str] = Counter()
     for name, value in counters.items():
@@ -114,22 +116,22 @@ class Streams:
     def __init__(self, directory: Path, config: NodeConfig) -> None:
         self._directory = directory
         self._file = directory / "streams.json"
-        self._base = config.model_dump(mode="json")
+        self._config_dump = config.model_dump(mode="json")
         self.spool = Path(config.spool_directory).absolute()
-        left = self._read()
-        same = left.get("base") == self._base
+        previous = self._read()
+        same_config = previous.get("base") == self._config_dump
         self._all = {}
         for section in config.stream:
-            known = left.get("streams", {}).get(section.name, {})
-            ring = directory / f"ring-{section.name}-{known.get('run')}"
+            saved = previous.get("streams", {}).get(section.name, {})
+            ring = directory / f"ring-{section.name}-{saved.get('run')}"
             if not ring.exists():
-                known = {}
+                saved = {}
                 ring = directory / f"ring-{section.name}-{uuid.uuid4().hex[:8]}"
             stream = NodeStream(section, config, sys.executable, ring)
-            if known:
-                stream.header, stream.endpoint = known["header"], known["endpoint"]
-                if same:
-                    stream.config, stream.python = validate(NodeConfig, known["config"]), known["python"]
+            if saved:
+                stream.header, stream.endpoint = saved["header"], saved["endpoint"]
+                if same_config:
+                    stream.config, stream.python = validate(NodeConfig, saved["config"]), saved["python"]
             self._all[section.name] = stream
         for stale in set(directory.glob("ring-*")) - {stream.ring for stream in self}:
             stale.unlink()
@@ -148,15 +150,15 @@ class Streams:
 
     def count(self, children: Iterable[Child], now: float) -> None:
         """Sum up what the receivers among the children tell."""
-        told = [child.state["inputs"] for child in children if "inputs" in child.state]
+        reported = [child.state["inputs"] for child in children if "inputs" in child.state]
         for stream in self:
-            stream.count((inputs[stream.name]["counters"] for inputs in told if stream.name in inputs), now)
+            stream.count((inputs[stream.name]["counters"] for inputs in reported if stream.name in inputs), now)
 
-    def add_past(self, child: Child) -> None:
+    def add_ended_counters(self, child: Child) -> None:
         """Remember what a receiver that has ended had counted."""
         for stream in self:
-            if (told := child.state.get("inputs", {}).get(stream.name)) is not None:
-                stream.past += flat(told["counters"])
+            if (reported := child.state.get("inputs", {}).get(stream.name)) is not None:
+                stream.ended_counters += flatten_counters(reported["counters"])
 
     def write(self) -> None:
         """Write down what the next supervisor must know."""
@@ -170,7 +172,7 @@ class Streams:
             }
             for stream in self
         }
-        write_whole(self._file, json.dumps({"base": self._base, "streams": streams}))
+        write_atomically(self._file, json.dumps({"base": self._config_dump, "streams": streams}))
 
     def remove(self) -> None:
         """Remove rings and notes: the runs are over. What is to go on stays."""
@@ -182,7 +184,7 @@ class Streams:
 
     def _read(self) -> dict[str, Any]:
         try:
-            left: dict[str, Any] = json.loads(self._file.read_text())
+            previous: dict[str, Any] = json.loads(self._file.read_text())
         except (FileNotFoundError, ValueError):
             return {}
-        return left
+        return previous

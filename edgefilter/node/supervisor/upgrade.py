@@ -22,24 +22,24 @@ from typing import TYPE_CHECKING
 from edgefilter.core.config import NodeConfig, Reduction
 from edgefilter.core.errors import ConfigError, EdgefilterError
 from edgefilter.node.ipc import Message
-from edgefilter.node.supervisor.control_socket import Say
+from edgefilter.node.supervisor.control_socket import ProgressCallback
 from edgefilter.node.supervisor.processes import Child, ChildError
 from edgefilter.node.supervisor.streams import NodeStream
 
 if TYPE_CHECKING:
     from edgefilter.node.supervisor.supervisor import Supervisor
 
-_ANSWER_SECONDS = 30.0
-_LOOK_SECONDS = 0.05
+_REPLY_TIMEOUT_SECONDS = 30.0
+_POLL_SECONDS = 0.05
 _SECTIONS: tuple[str, ...] = ("stream", "input", "node", "spool", "store")
-_LIVE = ("hang_seconds", "drain_seconds")  # settings of [node] that need no new process
+_LIVE_SETTINGS = ("hang_seconds", "drain_seconds")  # settings of [node] that need no new process
 
 
 class UpgradeError(EdgefilterError):
     """A process that was not replaced; the old one goes on."""
 
 
-class Upgrades:
+class Upgrader:
     """What replaces processes of a node, one at a time.
 
     Parameters
@@ -54,7 +54,7 @@ class Upgrades:
         self.done = 0
         self.failed = 0
 
-    async def reload(self, say: Say) -> None:
+    async def reload(self, on_progress: ProgressCallback) -> None:
         """Read the configuration again and let it take effect at a block.
 
         Raises
@@ -63,11 +63,11 @@ class Upgrades:
             If it cannot; nothing has changed then.
         """
         new = self._node.read_config(None)
-        await self._change(say, new, None, shadow=0, timeout=600.0)
+        await self._replace_reducers(on_progress, new, None, shadow=0, timeout=600.0)
 
     async def upgrade(
         self,
-        say: Say,
+        on_progress: ProgressCallback,
         python: str | None = None,
         config: str | None = None,
         shadow: int = 2,
@@ -78,7 +78,7 @@ class Upgrades:
 
         Parameters
         ----------
-        say
+        on_progress
             Told what happens.
         python, config
             Interpreter and configuration file of the new ones; as now if None.
@@ -96,106 +96,116 @@ class Upgrades:
         """
         if receiver:
             async with self._busy:
-                await self._replace_receiver(say, python or self._node.receiver_python)
+                await self._replace_receiver(on_progress, python or self._node.receiver_python)
             return
         new = self._node.read_config(config) if config is not None else None
-        await self._change(say, new, python, shadow, timeout)
+        await self._replace_reducers(on_progress, new, python, shadow, timeout)
 
-    async def give_up(self) -> None:
+    async def cancel(self) -> None:
         """End a replacement that is going on: the node ends."""
         for stream in self._node.streams:
-            if stream.candidate is not None and stream.candidate.state.get("shadow", True):
-                stream.candidate.why = "the node is ending"
-                stream.candidate.kill()
+            if stream.replacement is not None and stream.replacement.state.get("shadow", True):
+                stream.replacement.why = "the node is ending"
+                stream.replacement.kill()
         async with self._busy:
             pass
 
-    async def _change(self, say: Say, new: NodeConfig | None, python: str | None, shadow: int, timeout: float) -> None:
+    async def _replace_reducers(
+        self, on_progress: ProgressCallback, new: NodeConfig | None, python: str | None, shadow: int, timeout: float
+    ) -> None:
         node = self._node
         async with self._busy:
-            node.check_running()
+            node.check_not_draining()
             if new is not None:
-                self._say_what_waits(say, new)
-                if python is None and all(_same_work(stream.config, new) for stream in node.streams):
-                    say("nothing that the reducers do has changed")
-                    self._note(new)
+                self._report_deferred_settings(on_progress, new)
+                if python is None and all(_same_reduction(stream.config, new) for stream in node.streams):
+                    on_progress("nothing that the reducers do has changed")
+                    self._apply_live_settings(new)
                     return
             for stream in node.streams:
                 if stream.finished or stream.refused:
                     continue
                 try:
                     await self._replace_reducer(
-                        say, stream, new or stream.config, python or stream.python, shadow, timeout
+                        on_progress, stream, new or stream.config, python or stream.python, shadow, timeout
                     )
                 except EdgefilterError as error:
                     self.failed += 1
                     raise UpgradeError(f"stream {stream.name}: {error}; the old reducer goes on") from None
                 self.done += 1
             if new is not None:
-                self._note(new)
+                self._apply_live_settings(new)
             node.streams.write()
 
-    def _say_what_waits(self, say: Say, new: NodeConfig) -> None:
+    def _report_deferred_settings(self, on_progress: ProgressCallback, new: NodeConfig) -> None:
         old = self._node.config
         if [stream.name for stream in new.stream] != [stream.name for stream in old.stream]:
             raise ConfigError("the streams are others: that needs a new start of the node")
-        was: Message = old.model_dump(mode="json")
-        will: Message = new.model_dump(mode="json")
+        old_values: Message = old.model_dump(mode="json")
+        new_values: Message = new.model_dump(mode="json")
         for name in _SECTIONS:
-            before, after = was[name], will[name]
+            before, after = old_values[name], new_values[name]
             if name == "stream":
                 keys = [name] if before != after else []
             else:
-                keys = [f"{name}.{key}" for key in after if before[key] != after[key] and key not in _LIVE]
+                keys = [f"{name}.{key}" for key in after if before[key] != after[key] and key not in _LIVE_SETTINGS]
             for key in keys:
                 if key not in ("node.threads", "node.backend", "node.name"):
-                    say(f"{key} takes effect when the node starts anew")
+                    on_progress(f"{key} takes effect when the node starts anew")
 
-    def _note(self, new: NodeConfig) -> None:
+    def _apply_live_settings(self, new: NodeConfig) -> None:
         """Let what needs no new process take effect."""
-        live = {key: getattr(new.node, key) for key in _LIVE}
+        live = {key: getattr(new.node, key) for key in _LIVE_SETTINGS}
         config = self._node.config
         self._node.config = config.model_copy(update={"node": config.node.model_copy(update=live)})
 
     # --- reducers
 
     async def _replace_reducer(
-        self, say: Say, stream: NodeStream, config: NodeConfig, python: str, shadow: int, timeout: float
+        self,
+        on_progress: ProgressCallback,
+        stream: NodeStream,
+        config: NodeConfig,
+        python: str,
+        shadow: int,
+        timeout: float,
     ) -> None:
         node, old = self._node, stream.reducer
         if stream.reducer is None or old is None or old.ended.done():
             raise UpgradeError("its reducer is being started again")
         if "next_sample" not in old.state:  # nothing has come yet: the new one simply takes its place
             stream.config, stream.python = config, python
-            old.leaving = True
+            old.stopping = True
             old.kill()
             await old.ended
             node.start_reducer(stream)
-            say(f"stream {stream.name}: the new reducer waits for the stream")
+            on_progress(f"stream {stream.name}: the new reducer waits for the stream")
             return
-        until = time.monotonic() + timeout
-        stream.shadow_made.blocks.clear()
-        new = stream.candidate = node.children.spawn("reducer", stream.name, python)
+        deadline = time.monotonic() + timeout
+        stream.shadow_blocks.blocks.clear()
+        new = stream.replacement = node.children.spawn("reducer", stream.name, python)
         ready = new.expect("ready")
         new.send("settings", **node.reducer_settings(stream, config, shadow=True))
         try:
-            message = await new.answer(ready, timeout)
-            say(
+            message = await new.wait_for_reply(ready, timeout)
+            on_progress(
                 f"stream {stream.name}: reducer {new.version} with settings {message['settings']} in {python} is ready "
                 f"beside {old.version} with settings {old.state['settings']}"
             )
-            await self._compare(say, stream, old, new, shadow, until)
-            at = await self._agree(old, new)
+            await self._compare(on_progress, stream, old, new, shadow, deadline)
+            at = await self._agree_takeover_sample(old, new)
         except BaseException:
-            new.leaving = True
+            new.stopping = True
             new.kill()
             await asyncio.shield(new.ended)
-            stream.candidate = None
+            stream.replacement = None
             stream.reducer.send("go on")  # the old one, or its successor if it died meanwhile
             raise
-        await self._hand_over(say, stream, old, new, config, at)
+        await self._hand_over(on_progress, stream, old, new, config, at)
 
-    async def _compare(self, say: Say, stream: NodeStream, old: Child, new: Child, count: int, until: float) -> None:
+    async def _compare(
+        self, on_progress: ProgressCallback, stream: NodeStream, old: Child, new: Child, count: int, deadline: float
+    ) -> None:
         """Compare so many blocks that both have made.
 
         Raises
@@ -205,103 +215,105 @@ class Upgrades:
         ChildError
             If one ends.
         """
-        same_work = all(old.state[key] == new.state[key] for key in ("code", "settings", "node"))
+        same_reduction = all(old.state[key] == new.state[key] for key in ("code", "settings", "node"))
         if new.state["block_samples"] != old.state["block_samples"]:
-            say(f"stream {stream.name}: blocks have another length, so none can be compared")
+            on_progress(f"stream {stream.name}: blocks have another length, so none can be compared")
             return
         seen: set[int] = set()
         while len(seen) < count:
             for child in (old, new):
                 if child.ended.done():
-                    raise ChildError(child.problem())
-            if time.monotonic() > until:
+                    raise ChildError(child.exit_reason())
+            if time.monotonic() > deadline:
                 raise UpgradeError(f"it fell behind: {len(seen)} of {count} blocks were compared in time")
-            both = set(stream.made.blocks) & set(stream.shadow_made.blocks) - seen
+            both = set(stream.recent_blocks.blocks) & set(stream.shadow_blocks.blocks) - seen
             for block in sorted(both):
-                mine, theirs = stream.made.blocks[block], stream.shadow_made.blocks[block]
+                old_block, new_block = stream.recent_blocks.blocks[block], stream.shadow_blocks.blocks[block]
                 seen.add(block)
-                if mine["digest"] == theirs["digest"]:
-                    say(f"stream {stream.name}: block {block} is equal")
+                if old_block["digest"] == new_block["digest"]:
+                    on_progress(f"stream {stream.name}: block {block} is equal")
                     continue
-                folders = set(mine["folders"]) | set(theirs["folders"])
-                differ = sorted(name for name in folders if mine["folders"].get(name) != theirs["folders"].get(name))
-                say(f"stream {stream.name}: block {block} differs in {', '.join(differ)}")
-                if same_work:
+                folders = set(old_block["folders"]) | set(new_block["folders"])
+                differ = sorted(
+                    name for name in folders if old_block["folders"].get(name) != new_block["folders"].get(name)
+                )
+                on_progress(f"stream {stream.name}: block {block} differs in {', '.join(differ)}")
+                if same_reduction:
                     raise UpgradeError(f"block {block} differs, though version and settings are the same")
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
 
-    async def _agree(self, old: Child, new: Child) -> int:
+    async def _agree_takeover_sample(self, old: Child, new: Child) -> int:
         """Have both agree on the sample from which on the products of the new one count."""
         lengths = old.state["block_samples"], new.state["block_samples"]
         prepared = new.expect("prepared")
         new.send("prepare", align=lengths[0])
-        at = (await new.answer(prepared, _ANSWER_SECONDS))["at"]
+        at = (await new.wait_for_reply(prepared, _REPLY_TIMEOUT_SECONDS))["at"]
         ending = old.expect("ending")
-        old.leaving = True
+        old.stopping = True
         old.send("end", at=at, step=math.lcm(*lengths))
         try:
-            return int((await old.answer(ending, _ANSWER_SECONDS))["at"])
+            return int((await old.wait_for_reply(ending, _REPLY_TIMEOUT_SECONDS))["at"])
         except ChildError:
-            old.leaving = False
+            old.stopping = False
             raise
 
     async def _hand_over(
-        self, say: Say, stream: NodeStream, old: Child, new: Child, config: NodeConfig, at: int
+        self, on_progress: ProgressCallback, stream: NodeStream, old: Child, new: Child, config: NodeConfig, at: int
     ) -> None:
         block = at // new.state["block_samples"]
-        say(f"stream {stream.name}: the new reducer takes over at block {block} (sample {at})")
-        took = new.expect("took over")
+        on_progress(f"stream {stream.name}: the new reducer takes over at block {block} (sample {at})")
+        took_over = new.expect("took over")
         new.send("take over", at=at)
         try:
-            await new.answer(took, None)  # hung processes are killed, so one of the two ends comes
+            await new.wait_for_reply(took_over, None)  # hung processes are killed, so one of the two ends comes
         except ChildError as error:
-            stream.candidate = None
-            old.leaving = False
+            stream.replacement = None
+            old.stopping = False
             if old.ended.done():
                 self._node.start_reducer(stream)
             old.send("go on")
             raise UpgradeError(str(error)) from None
         await old.ended
-        stream.reducer, stream.candidate = new, None
+        stream.reducer, stream.replacement = new, None
         if new.ended.done():
             self._node.start_reducer(stream)
         stream.config, stream.python = config, new.python
-        say(f"stream {stream.name}: done, the old reducer has ended")
+        on_progress(f"stream {stream.name}: done, the old reducer has ended")
 
     # --- the receiver
 
-    async def _replace_receiver(self, say: Say, python: str) -> None:
+    async def _replace_receiver(self, on_progress: ProgressCallback, python: str) -> None:
         node, old = self._node, self._node.receiver
-        node.check_running()
+        node.check_not_draining()
         if old is None or old.ended.done():
             raise UpgradeError("the receiver is being started again")
         new = node.children.spawn("receiver", python=python)
         retired = old.expect("retired")
         hello = new.expect("hello")
         try:
-            await new.answer(hello, _ANSWER_SECONDS)
-            old.leaving = True
+            await new.wait_for_reply(hello, _REPLY_TIMEOUT_SECONDS)
+            old.stopping = True
             old.send("retire")
-            await old.answer(retired, _ANSWER_SECONDS)
-            await self._let_listen(new)
+            await old.wait_for_reply(retired, _REPLY_TIMEOUT_SECONDS)
+            await self._start_listening(new)
         except ChildError as error:
             self.failed += 1
-            new.leaving = True
+            new.stopping = True
             new.kill()
-            if old.leaving and not old.ended.done():
+            if old.stopping and not old.ended.done():
                 node.start_receiver()  # the old one has left the endpoint
             raise UpgradeError(f"{error}; the old receiver's version goes on") from None
         node.receiver, node.receiver_python = new, python
         self.done += 1
-        say(f"receiver {new.version} in {python} has taken the place of the old one")
+        on_progress(f"receiver {new.version} in {python} has taken the place of the old one")
 
-    async def _let_listen(self, new: Child) -> None:
+    async def _start_listening(self, new: Child) -> None:
         listening = new.expect("listening")
         self._node.send_inputs(new)
-        await new.answer(listening, _ANSWER_SECONDS)
+        await new.wait_for_reply(listening, _REPLY_TIMEOUT_SECONDS)
 
 
-def _same_work(old: NodeConfig, new: NodeConfig) -> bool:
-    science = set(Reduction.model_fields)
-    same = old.model_dump(include=science) == new.model_dump(include=science)
+def _same_reduction(old: NodeConfig, new: NodeConfig) -> bool:
+    reduction_fields = set(Reduction.model_fields)
+    same = old.model_dump(include=reduction_fields) == new.model_dump(include=reduction_fields)
     return same and all(getattr(old.node, key) == getattr(new.node, key) for key in ("threads", "backend", "name"))

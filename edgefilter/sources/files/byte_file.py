@@ -16,7 +16,7 @@ from edgefilter.core.chunk import Chunk, Gap, Loss
 from edgefilter.core.errors import EdgefilterError, FormatError
 from edgefilter.core.stream import Stream
 
-TIME_BOUNDS = (1e-12, 1e5)
+SAMPLING_INTERVAL_BOUNDS = (1e-12, 1e5)
 """Shortest and longest sampling interval that a header may state, s."""
 
 _MJD_BOUNDS = (-66000, 147000)  # nanoseconds since 1970 must fit 64 bits
@@ -67,7 +67,7 @@ class RecordedSource(ABC):
         first, last = min(max(start, 0), stop), max(min(stop, self._samples), start)
         if last <= first:
             return Chunk(start, data, (Gap(start, stop, Loss.OUTSIDE),) if stop > start else ())
-        gaps = list(self._fill(first, last, data[first - start : last - start]))
+        gaps = list(self._read_samples(first, last, data[first - start : last - start]))
         if first > start:
             gaps.insert(0, Gap(start, first, Loss.OUTSIDE))
         if last < stop:
@@ -75,7 +75,7 @@ class RecordedSource(ABC):
         return Chunk(start, data, tuple(gaps))
 
     @abstractmethod
-    def _fill(self, start: int, stop: int, out: NDArray[np.uint8]) -> tuple[Gap, ...]:
+    def _read_samples(self, start: int, stop: int, out: NDArray[np.uint8]) -> tuple[Gap, ...]:
         """Write samples ``[start, stop)``, all inside the file, to ``out`` and return the gaps among them."""
 
     @abstractmethod
@@ -94,17 +94,17 @@ class ByteFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with readable(path):
+        with os_error_as_format_error(path):
             self._handle = path.open("rb", buffering=0)
             self.size = os.fstat(self._handle.fileno()).st_size
 
     def read(self, offset: int, count: int) -> bytes:
         """Up to ``count`` bytes from ``offset``; fewer only at the end of the file."""
         buffer = bytearray(max(0, min(count, self.size - offset)))
-        got = self._read_into(memoryview(buffer), offset)
+        got = self._pread_into(memoryview(buffer), offset)
         return bytes(buffer[:got])
 
-    def fill(self, offset: int, out: NDArray[np.uint8]) -> None:
+    def read_into(self, offset: int, out: NDArray[np.uint8]) -> None:
         """Fill a C-contiguous array from ``offset``.
 
         Raises
@@ -113,16 +113,16 @@ class ByteFile:
             If the file ends before the array is full: it shrank since it was opened.
         """
         view = memoryview(out.reshape(-1).data)
-        if self._read_into(view, offset) < len(view):
+        if self._pread_into(view, offset) < len(view):
             raise FormatError(self.path, f"ends within {len(view)} bytes at {offset}: it shrank while being read")
 
     def close(self) -> None:
         """Close the file."""
         self._handle.close()
 
-    def _read_into(self, view: memoryview, offset: int) -> int:
+    def _pread_into(self, view: memoryview, offset: int) -> int:
         done = 0
-        with readable(self.path):
+        with os_error_as_format_error(self.path):
             while done < len(view):
                 got = os.preadv(self._handle.fileno(), [view[done : done + (1 << 30)]], offset + done)
                 if got == 0:
@@ -132,7 +132,7 @@ class ByteFile:
 
 
 @contextmanager
-def readable(path: Path) -> Iterator[None]:
+def os_error_as_format_error(path: Path) -> Iterator[None]:
     """Turn the operating system's refusals into a FormatError that says in plain words what is wrong."""
     try:
         yield
@@ -147,7 +147,7 @@ def readable(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def foreign(path: Path, what: str) -> Iterator[None]:
+def as_format_error(path: Path, what: str) -> Iterator[None]:
     """Run a library's parser: whatever it raises becomes a FormatError of one line, and its warnings are silent.
 
     Parsers of damaged files raise anything from ``KeyError`` to ``AssertionError``, so every Exception is taken.
@@ -163,7 +163,7 @@ def foreign(path: Path, what: str) -> Iterator[None]:
             raise FormatError(path, f"{what}: {detail or f'a check failed ({type(error).__name__})'}") from None
 
 
-def exact(value: float) -> Fraction:
+def fraction_from_float(value: float) -> Fraction:
     """Return the number that a header meant by a double: a short decimal where one fits, else a small fraction.
 
     ``0.00126646875`` is 126646875 × 10⁻¹¹ exactly; ``1.4316557653333333`` is 536870912 / 375000000, not 17 digits.
@@ -178,7 +178,7 @@ def exact(value: float) -> Fraction:
     return decimal
 
 
-def rate_of(path: Path, interval: float, what: str) -> Fraction:
+def sampling_rate(path: Path, interval: float, what: str) -> Fraction:
     """Return the sampling rate, Hz, of a sampling interval in seconds.
 
     Raises
@@ -186,13 +186,13 @@ def rate_of(path: Path, interval: float, what: str) -> Fraction:
     FormatError
         If the interval is not a plausible time.
     """
-    low, high = TIME_BOUNDS
+    low, high = SAMPLING_INTERVAL_BOUNDS
     if not low <= interval <= high:
         raise FormatError(path, f"{what} is {interval} s, must be {low} to {high} s")
-    return 1 / exact(interval)
+    return 1 / fraction_from_float(interval)
 
 
-def epoch_of(mjd: float) -> tuple[int, tuple[str, ...]]:
+def epoch_from_mjd(mjd: float) -> tuple[int, tuple[str, ...]]:
     """TAI in ns of a header's float MJD, and a warning if it is not a date (1970 stands in for it then)."""
     low, high = _MJD_BOUNDS
     if not low <= mjd <= high:
@@ -200,7 +200,7 @@ def epoch_of(mjd: float) -> tuple[int, tuple[str, ...]]:
     return clock.tai_ns_from_mjd(mjd), ()
 
 
-def uniform(path: Path, frequencies: NDArray[np.float64], what: str) -> tuple[float, float]:
+def uniform_spacing(path: Path, frequencies: NDArray[np.float64], what: str) -> tuple[float, float]:
     """First value and step of equally spaced frequencies, shape ``[channel]``.
 
     Raises

@@ -13,8 +13,14 @@ from numpy.typing import NDArray
 
 from edgefilter.core.chunk import Gap
 from edgefilter.core.errors import FormatError, InputError
-from edgefilter.core.stream import Encoding, Kind, Stream, stream_name
-from edgefilter.sources.files.byte_file import RecordedSource, epoch_of, foreign, rate_of, readable
+from edgefilter.core.stream import Encoding, SampleKind, Stream, stream_name
+from edgefilter.sources.files.byte_file import (
+    RecordedSource,
+    as_format_error,
+    epoch_from_mjd,
+    os_error_as_format_error,
+    sampling_rate,
+)
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 
@@ -31,15 +37,15 @@ _PRODUCTS = {1: ("I",), 2: ("AA", "BB"), 4: ("I", "Q", "U", "V")}
 class Fbh5Source(RecordedSource):
     """Spectra of an FBH5 file, raw samples ``[channel, IF]`` in the dataset's own type."""
 
-    def __init__(self, path: Path, file: Any, stream: Stream, notes: list[str]) -> None:
+    def __init__(self, path: Path, file: Any, stream: Stream, warnings: list[str]) -> None:
         self._path = path
         self._file = file
         self._data = file["data"]
         self._dtype = self._data.dtype.newbyteorder("<")
-        super().__init__(stream, int(self._data.shape[0]), tuple(notes))
+        super().__init__(stream, int(self._data.shape[0]), tuple(warnings))
 
-    def _fill(self, start: int, stop: int, out: NDArray[np.uint8]) -> tuple[Gap, ...]:
-        with foreign(self._path, f"spectra {start} to {stop} cannot be read"):
+    def _read_samples(self, start: int, stop: int, out: NDArray[np.uint8]) -> tuple[Gap, ...]:
+        with as_format_error(self._path, f"spectra {start} to {stop} cannot be read"):
             spectra = np.asarray(self._data[start:stop], self._dtype)
         _, ifs, channels = spectra.shape
         out.view(self._dtype).reshape(len(out), channels, ifs)[:] = spectra.transpose(0, 2, 1)
@@ -58,18 +64,18 @@ def open(path: Path) -> Fbh5Source:  # noqa: A001 - every format module has one
     FormatError
         If the file is not one, is cut short, or its attributes are absurd.
     """
-    with readable(path), path.open("rb"):
+    with os_error_as_format_error(path), path.open("rb"):
         pass
-    with foreign(path, "is HDF5 that cannot be opened"):
+    with as_format_error(path, "is HDF5 that cannot be opened"):
         # Registers the compression filters when imported.
         import hdf5plugin  # noqa: F401
         import h5py  # isort: skip
 
         file = h5py.File(path, "r")
     try:
-        with foreign(path, "is HDF5, but not a readable FBH5 filterbank"):
-            stream, notes = _stream(path, file)
-            return Fbh5Source(path, file, stream, notes)
+        with as_format_error(path, "is HDF5, but not a readable FBH5 filterbank"):
+            stream, warnings = _stream(path, file)
+            return Fbh5Source(path, file, stream, warnings)
     except InputError as error:
         file.close()
         raise error if isinstance(error, FormatError) else FormatError(path, str(error)) from None
@@ -94,17 +100,17 @@ def _stream(path: Path, file: Any) -> tuple[Stream, list[str]]:
         raise FormatError(
             path, f"attributes say nifs {header.get('nifs')}, nchans {header.get('nchans')}, /data is {data.shape}"
         )
-    epoch, dated = epoch_of(_number(path, header, "tstart", float("nan")))
-    notes = [f"{path.name}: {note}" for note in dated]
+    epoch, epoch_warnings = epoch_from_mjd(_number(path, header, "tstart", float("nan")))
+    warnings = [f"{path.name}: {warning}" for warning in epoch_warnings]
     if ifs == 4:
-        notes.append(f"{path.name}: FBH5 does not say what 4 IFs are, Stokes I, Q, U, V taken")
+        warnings.append(f"{path.name}: FBH5 does not say what 4 IFs are, Stokes I, Q, U, V taken")
     bits, encoding = _ENCODINGS[data.dtype.str[1:]]
     source = _text(header.get("source_name", b""))
     stream = Stream(
         name=stream_name(source or path.stem),
-        kind=Kind.POWER,
+        kind=SampleKind.POWER,
         epoch_tai_ns=epoch,
-        rate=rate_of(path, _number(path, header, "tsamp"), "tsamp"),
+        rate=sampling_rate(path, _number(path, header, "tsamp"), "tsamp"),
         channels=channels,
         first_channel_hz=_number(path, header, "fch1") * 1e6,
         channel_step_hz=_number(path, header, "foff") * 1e6,
@@ -113,7 +119,7 @@ def _stream(path: Path, file: Any) -> tuple[Stream, list[str]]:
         encoding=encoding,
         source=source,
     )
-    return stream, notes
+    return stream, warnings
 
 
 def _number(path: Path, header: Mapping[str, Any], name: str, default: float | None = None) -> float:

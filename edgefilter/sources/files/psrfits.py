@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter.core import clock
-from edgefilter.core.chunk import Gap, Loss, complement
+from edgefilter.core.chunk import Gap, Loss, gaps_between
 from edgefilter.core.errors import FormatError, InputError
-from edgefilter.core.stream import Encoding, Kind, Stream, stream_name
-from edgefilter.sources.files.byte_file import ByteFile, RecordedSource, foreign, rate_of, uniform
+from edgefilter.core.stream import Encoding, SampleKind, Stream, stream_name
+from edgefilter.sources.files.byte_file import ByteFile, RecordedSource, as_format_error, sampling_rate, uniform_spacing
 
 MAGIC = b"SIMPLE  ="
 
@@ -33,12 +33,12 @@ _PRODUCTS: dict[tuple[int, str], tuple[str, ...]] = {
     (4, "STOKE"): ("I", "Q", "U", "V"),
     (4, "STOKES"): ("I", "Q", "U", "V"),
 }
-_NUMBERS = {8: "u1", 16: ">u2", 32: ">f4"}
+_SAMPLE_DTYPES = {8: "u1", 16: ">u2", 32: ">f4"}
 _MJD_BOUNDS = (-66000, 147000)
 
 
 @dataclass(frozen=True)
-class Table:
+class SubintTable:
     """Where the rows of a SUBINT table lie and how they are packed.
 
     Parameters
@@ -51,7 +51,7 @@ class Table:
         NSBLK, NPOL, NCHAN, NBITS.
     signed
         SIGNINT: numbers are two's complement.
-    zero
+    zero_offset
         ZERO_OFF.
     """
 
@@ -63,7 +63,7 @@ class Table:
     channels: int
     bits: int
     signed: bool
-    zero: float
+    zero_offset: float
 
     @property
     def sample_bytes(self) -> int:
@@ -85,14 +85,14 @@ class PsrfitsSource(RecordedSource):
     """
 
     def __init__(
-        self, file: ByteFile, stream: Stream, table: Table, rows: list[tuple[int, int, int]], notes: list[str]
+        self, file: ByteFile, stream: Stream, table: SubintTable, rows: list[tuple[int, int, int]], warnings: list[str]
     ) -> None:
         self._file = file
         self._table = table
         self._rows = rows
-        super().__init__(stream, rows[-1][1], tuple(notes))
+        super().__init__(stream, rows[-1][1], tuple(warnings))
 
-    def _fill(self, start: int, stop: int, out: NDArray[np.uint8]) -> tuple[Gap, ...]:
+    def _read_samples(self, start: int, stop: int, out: NDArray[np.uint8]) -> tuple[Gap, ...]:
         values = out.view("<f4").reshape(len(out), self._table.channels, self._table.pols)
         present = []
         for first, last, row in self._rows:
@@ -100,7 +100,7 @@ class PsrfitsSource(RecordedSource):
             if here < end:
                 values[here - start : end - start] = self._row(row, here - first, end - first)
                 present.append((here, end))
-        return complement(present, start, stop, Loss.MISSING)
+        return gaps_between(present, start, stop, Loss.MISSING)
 
     def _row(self, row: int, start: int, stop: int) -> NDArray[np.float32]:
         """Scaled samples ``[start, stop)`` of a row, float32 ``[time, channel, pol]``."""
@@ -108,15 +108,15 @@ class PsrfitsSource(RecordedSource):
         at = table.offset + row * table.dtype.itemsize
         head = np.zeros(1, table.dtype)
         head_bytes = head.view(np.uint8).reshape(-1)
-        self._file.fill(at, head_bytes[: table.data_offset])
+        self._file.read_into(at, head_bytes[: table.data_offset])
         packed = np.empty((stop - start, table.sample_bytes), np.uint8)
-        self._file.fill(at + table.data_offset + start * table.sample_bytes, packed)
-        numbers = _numbers(packed, table.bits, table.signed).reshape(-1, table.pols, table.channels)
+        self._file.read_into(at + table.data_offset + start * table.sample_bytes, packed)
+        numbers = _unpack_samples(packed, table.bits, table.signed).reshape(-1, table.pols, table.channels)
         shape = (table.pols, table.channels)
         scale = _column(head, "DAT_SCL", 1.0).reshape(shape)
         offset = _column(head, "DAT_OFFS", 0.0).reshape(shape)
         weight = _column(head, "DAT_WTS", 1.0)
-        scaled = (numbers - np.float32(table.zero)) * scale + offset
+        scaled = (numbers - np.float32(table.zero_offset)) * scale + offset
         scaled[:, :, weight == 0] = np.nan
         return np.ascontiguousarray(scaled.transpose(0, 2, 1))
 
@@ -135,10 +135,10 @@ def open(path: Path) -> PsrfitsSource:  # noqa: A001 - every format module has o
     """
     file = ByteFile(path)
     try:
-        with foreign(path, "its FITS headers cannot be read"):
+        with as_format_error(path, "its FITS headers cannot be read"):
             primary, header, columns, offset = _headers(path)
-        table, notes = _table(file, header, columns, offset)
-        return _source(file, primary, header, table, notes)
+        table, warnings = _table(file, header, columns, offset)
+        return _source(file, primary, header, table, warnings)
     except InputError as error:
         file.close()
         raise error if isinstance(error, FormatError) else FormatError(path, str(error)) from None
@@ -160,7 +160,9 @@ def _headers(path: Path) -> tuple[dict[str, Any], dict[str, Any], np.dtype[np.vo
         )
 
 
-def _table(file: ByteFile, header: dict[str, Any], dtype: np.dtype[np.void], offset: int) -> tuple[Table, list[str]]:
+def _table(
+    file: ByteFile, header: dict[str, Any], dtype: np.dtype[np.void], offset: int
+) -> tuple[SubintTable, list[str]]:
     path = file.path
     rows, samples, channels = (_integer(path, header, name, 0, 1 << 40) for name in ("NAXIS2", "NSBLK", "NCHAN"))
     pols, bits = _integer(path, header, "NPOL", 1, 4), _integer(path, header, "NBITS", 1, 32)
@@ -174,8 +176,8 @@ def _table(file: ByteFile, header: dict[str, Any], dtype: np.dtype[np.void], off
         raise FormatError(path, "SUBINT has no DATA column")
     if dtype.itemsize != header.get("NAXIS1"):
         raise FormatError(path, f"SUBINT rows are {dtype.itemsize} bytes by their columns, {header.get('NAXIS1')} said")
-    zero = header.get("ZERO_OFF", 0.0)
-    table = Table(
+    zero_offset = header.get("ZERO_OFF", 0.0)
+    table = SubintTable(
         dtype=_flat_data(dtype),
         offset=offset,
         rows=min(rows, -(-(file.size - offset) // dtype.itemsize)),
@@ -184,28 +186,30 @@ def _table(file: ByteFile, header: dict[str, Any], dtype: np.dtype[np.void], off
         channels=channels,
         bits=bits,
         signed=header.get("SIGNINT", 0) == 1,
-        zero=float(zero) if isinstance(zero, int | float) else 0.0,
+        zero_offset=float(zero_offset) if isinstance(zero_offset, int | float) else 0.0,
     )
-    room = table.dtype["DATA"].itemsize
-    if samples < 1 or table.sample_bytes * samples > room:
-        raise FormatError(path, f"SUBINT has NSBLK = {samples}, {table.sample_bytes} bytes each, in a DATA of {room}")
+    row_data_bytes = table.dtype["DATA"].itemsize
+    if samples < 1 or table.sample_bytes * samples > row_data_bytes:
+        raise FormatError(
+            path, f"SUBINT has NSBLK = {samples}, {table.sample_bytes} bytes each, in a DATA of {row_data_bytes}"
+        )
     _check_columns(path, table)
-    notes = []
+    warnings = []
     if file.size < offset + rows * dtype.itemsize:
-        notes.append(f"{path.name}: its table is cut short, read up to there")
-    return table, notes
+        warnings.append(f"{path.name}: its table is cut short, read up to there")
+    return table, warnings
 
 
 def _flat_data(dtype: np.dtype[np.void]) -> np.dtype[np.void]:
     fields = dtype.fields
     assert fields is not None
     names = list(fields)
-    forms: list[Any] = [(np.uint8, (fields[n][0].itemsize,)) if n == "DATA" else fields[n][0] for n in names]
+    formats: list[Any] = [(np.uint8, (fields[n][0].itemsize,)) if n == "DATA" else fields[n][0] for n in names]
     offsets = [fields[name][1] for name in names]
-    return np.dtype({"names": names, "formats": forms, "offsets": offsets, "itemsize": dtype.itemsize})
+    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": dtype.itemsize})
 
 
-def _check_columns(path: Path, table: Table) -> None:
+def _check_columns(path: Path, table: SubintTable) -> None:
     """Demand the sizes that rows are read with, and that DATA comes last: then a cut row still has its scales."""
     numbers = {
         "DAT_SCL": table.channels * table.pols,
@@ -228,11 +232,11 @@ def _check_columns(path: Path, table: Table) -> None:
 
 
 def _source(
-    file: ByteFile, primary: dict[str, Any], header: dict[str, Any], table: Table, notes: list[str]
+    file: ByteFile, primary: dict[str, Any], header: dict[str, Any], table: SubintTable, warnings: list[str]
 ) -> PsrfitsSource:
     path = file.path
     interval = header.get("TBIN")
-    rate = rate_of(path, float(interval) if isinstance(interval, int | float) else 0.0, "TBIN")
+    rate = sampling_rate(path, float(interval) if isinstance(interval, int | float) else 0.0, "TBIN")
     rows, origin = _row_starts(file, table, rate)
     if not rows:
         raise FormatError(path, "SUBINT holds no whole sample")
@@ -245,10 +249,10 @@ def _source(
         products = {1: ("I",), 2: ("AA", "BB"), 4: ("AA", "BB", "CR", "CI")}.get(table.pols)
         if products is None:
             raise FormatError(path, f"SUBINT has NPOL = {table.pols}, must be 1, 2 or 4")
-        notes.append(f"{path.name}: POL_TYPE {kind!r} with NPOL {table.pols} is unknown, {' '.join(products)} taken")
+        warnings.append(f"{path.name}: POL_TYPE {kind!r} with NPOL {table.pols} is unknown, {' '.join(products)} taken")
     stream = Stream(
         name=stream_name(source or path.stem),
-        kind=Kind.POWER,
+        kind=SampleKind.POWER,
         epoch_tai_ns=epoch,
         rate=rate,
         channels=table.channels,
@@ -260,10 +264,10 @@ def _source(
         telescope=str(primary.get("TELESCOP", "")).strip(),
         source=source,
     )
-    return PsrfitsSource(file, stream, table, rows, notes)
+    return PsrfitsSource(file, stream, table, rows, warnings)
 
 
-def _row_starts(file: ByteFile, table: Table, rate: Fraction) -> tuple[list[tuple[int, int, int]], float]:
+def _row_starts(file: ByteFile, table: SubintTable, rate: Fraction) -> tuple[list[tuple[int, int, int]], float]:
     """First and last sample and number of each row, in time; and the first row's start in s after STT.
 
     OFFS_SUB is the centre of a row, so a row starts half its NSBLK samples before it. Rows that overlap by more than
@@ -278,7 +282,7 @@ def _row_starts(file: ByteFile, table: Table, rate: Fraction) -> tuple[list[tupl
         if samples < 1:
             break
         flat = head.view(np.uint8).reshape(-1)
-        file.fill(table.offset + row * table.dtype.itemsize, flat[: table.data_offset])
+        file.read_into(table.offset + row * table.dtype.itemsize, flat[: table.data_offset])
         centre = float(_column(head, "OFFS_SUB", (row + 0.5) * length, np.float64)[0])
         if not abs(centre) < 1e9:
             raise FormatError(file.path, f"row {row} has OFFS_SUB = {centre} s, must be a time in the observation")
@@ -316,15 +320,15 @@ def _epoch(path: Path, primary: dict[str, Any], origin: float) -> int:
     return clock.tai_ns_from_utc_mjd(day, Fraction(second) + Fraction(fraction) + Fraction(origin))
 
 
-def _frequencies(file: ByteFile, header: dict[str, Any], table: Table) -> tuple[float, float]:
+def _frequencies(file: ByteFile, header: dict[str, Any], table: SubintTable) -> tuple[float, float]:
     if table.dtype.fields is None or "DAT_FREQ" not in table.dtype.fields:
         raise FormatError(file.path, "SUBINT has no DAT_FREQ column: the frequencies are unknown")
     head = np.zeros(1, table.dtype)
-    file.fill(table.offset, head.view(np.uint8).reshape(-1)[: table.data_offset])
+    file.read_into(table.offset, head.view(np.uint8).reshape(-1)[: table.data_offset])
     frequencies = np.asarray(_column(head, "DAT_FREQ", 0.0, np.float64), np.float64)
     if len(frequencies) == 1:
         return float(frequencies[0]), float(header.get("CHAN_BW", 0.0))
-    return uniform(file.path, frequencies, "DAT_FREQ")
+    return uniform_spacing(file.path, frequencies, "DAT_FREQ")
 
 
 def _column(
@@ -336,7 +340,7 @@ def _column(
     return np.asarray(row[name][0], dtype).reshape(-1)
 
 
-def _numbers(packed: NDArray[np.uint8], bits: int, signed: bool) -> NDArray[np.float32]:
+def _unpack_samples(packed: NDArray[np.uint8], bits: int, signed: bool) -> NDArray[np.float32]:
     """Unpack ``[time, byte]`` to float32 ``[time, number]``, most significant bits first."""
     if bits < 8:
         shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
@@ -345,10 +349,10 @@ def _numbers(packed: NDArray[np.uint8], bits: int, signed: bool) -> NDArray[np.f
         if signed:
             numbers[raw >= 1 << (bits - 1)] -= 1 << bits
         return numbers
-    form = np.dtype(_NUMBERS[bits])
+    number_dtype = np.dtype(_SAMPLE_DTYPES[bits])
     if signed and bits < 32:
-        form = np.dtype(form.str.replace("u", "i"))
-    return packed.view(form).astype(np.float32)
+        number_dtype = np.dtype(number_dtype.str.replace("u", "i"))
+    return packed.view(number_dtype).astype(np.float32)
 
 
 def _integer(path: Path, header: dict[str, Any], name: str, low: int, high: int) -> int:

@@ -13,7 +13,7 @@ from edgefilter.sources.files.sequence import Sequence as FileSequence
 
 FORMATS = "SIGPROC filterbank, PSRFITS search mode, FBH5, GUPPI RAW, PSRDADA, VDIF"
 
-_HEAD = 1 << 16  # a GUPPI or DADA header fits
+_PROBE_BYTES = 1 << 16  # a GUPPI or DADA header fits
 
 _Opener = Callable[[Path], Source]
 
@@ -61,10 +61,10 @@ def open_file(path: Path) -> Source:
 def _recognise(path: Path) -> _Opener:
     file = ByteFile(path)
     try:
-        head = file.read(0, _HEAD)
+        head = file.read(0, _PROBE_BYTES)
         if not head:
             raise FormatError(path, f"is empty, expected one of {FORMATS}")
-        for matches, opener in _MAGICS:
+        for matches, opener in _DETECTORS:
             if matches(head):
                 return opener
         if _is_text(head):
@@ -74,10 +74,10 @@ def _recognise(path: Path) -> _Opener:
     finally:
         file.close()
     # Content says nothing, so the name decides which format's complaint helps most.
-    by_name = _BY_NAME.get(path.suffix.lower())
-    if by_name is None:
+    suffix_opener = _OPENERS_BY_SUFFIX.get(path.suffix.lower())
+    if suffix_opener is None:
         raise FormatError(path, f"is not recognised, expected one of {FORMATS}")
-    return by_name
+    return suffix_opener
 
 
 def _is_guppi(head: bytes) -> bool:
@@ -133,7 +133,7 @@ def _vdif_words(raw: bytes) -> tuple[int, int, int] | None:
     return length, size >> 24, seconds & 0x3FFFFFFF
 
 
-_MAGICS: tuple[tuple[Callable[[bytes], bool], _Opener], ...] = (
+_DETECTORS: tuple[tuple[Callable[[bytes], bool], _Opener], ...] = (
     (lambda head: head.startswith(sigproc.MAGIC), sigproc.open),
     (lambda head: head.startswith(psrfits.MAGIC), psrfits.open),
     (lambda head: head.startswith(fbh5.MAGIC), fbh5.open),
@@ -141,7 +141,7 @@ _MAGICS: tuple[tuple[Callable[[bytes], bool], _Opener], ...] = (
     (_is_dada, voltages.open_dada),
 )
 
-_BY_NAME: dict[str, _Opener] = {
+_OPENERS_BY_SUFFIX: dict[str, _Opener] = {
     ".fil": sigproc.open,
     ".fits": psrfits.open,
     ".sf": psrfits.open,

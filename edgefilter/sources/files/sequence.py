@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from edgefilter.core.chunk import Gap, Loss
 from edgefilter.core.clock import NS
 from edgefilter.core.errors import SequenceError
-from edgefilter.core.stream import Kind, Stream
+from edgefilter.core.stream import SampleKind, Stream
 from edgefilter.sources.base import Source
 from edgefilter.sources.files.byte_file import RecordedSource
 
-LONGEST_GAP = 3600.0
+MAX_GAP_SECONDS = 3600.0
 """Longest time between two files of one stream, s; what lies further apart is two observations."""
 
-_MUST_AGREE = (
+_COMMON_FIELDS = (
     "kind",
     "rate",
     "channels",
@@ -46,7 +46,7 @@ class Sequence(RecordedSource):
     ------
     SequenceError
         If there is none, or they do not belong to one stream: a field of their headers differs, they overlap by more
-        than half a sample, or lie more than :data:`LONGEST_GAP` apart.
+        than half a sample, or lie more than :data:`MAX_GAP_SECONDS` apart.
     """
 
     def __init__(self, sources: SequenceOf[Source], labels: SequenceOf[str] | None = None) -> None:
@@ -58,42 +58,42 @@ class Sequence(RecordedSource):
         self._labels = [name for _, name in pairs]
         try:
             for source, label in pairs[1:]:
-                _agree(self._sources[0].stream, self._labels[0], source.stream, label)
-            self._starts, notes = self._place()
+                _check_same_stream(self._sources[0].stream, self._labels[0], source.stream, label)
+            self._starts, warnings = self._locate_files()
         except SequenceError:
             self.close()
             raise
         samples = self._starts[-1] + self._sources[-1].samples
-        said = [line for source in self._sources for line in source.warnings]
-        super().__init__(self._sources[0].stream, samples, (*said, *notes))
+        file_warnings = [line for source in self._sources for line in source.warnings]
+        super().__init__(self._sources[0].stream, samples, (*file_warnings, *warnings))
 
-    def _place(self) -> tuple[list[int], list[str]]:
+    def _locate_files(self) -> tuple[list[int], list[str]]:
         """Return the first sample of each file, and a line about each gap."""
         first = self._sources[0].stream
-        starts, notes = [0], []
+        starts, warnings = [0], []
         end = self._sources[0].samples
         for i in range(1, len(self._sources)):
             source, label, before = self._sources[i], self._labels[i], self._labels[i - 1]
             # Epochs are whole nanoseconds: a start halfway between two samples must not depend on that rounding.
-            exact = (source.stream.epoch_tai_ns - first.epoch_tai_ns) * first.rate / NS
-            start = round(exact)
-            seconds = float((exact - end) / first.rate)
-            if abs(end - exact) <= _blur(first):
+            exact_start = (source.stream.epoch_tai_ns - first.epoch_tai_ns) * first.rate / NS
+            start = round(exact_start)
+            seconds = float((exact_start - end) / first.rate)
+            if abs(end - exact_start) <= _start_tolerance(first):
                 start = end
             if start < end:
                 raise SequenceError(f"{label}: begins {-seconds:.6g} s before {before} ends, files must not overlap")
-            if seconds > LONGEST_GAP:
+            if seconds > MAX_GAP_SECONDS:
                 raise SequenceError(
-                    f"{label}: begins {seconds:.6g} s after {before} ends, more than {LONGEST_GAP:g} s:"
+                    f"{label}: begins {seconds:.6g} s after {before} ends, more than {MAX_GAP_SECONDS:g} s:"
                     " they do not belong together"
                 )
             if start > end:
-                notes.append(f"{label}: begins {seconds:.6g} s after {before} ends, a gap of {start - end} samples")
+                warnings.append(f"{label}: begins {seconds:.6g} s after {before} ends, a gap of {start - end} samples")
             starts.append(start)
             end = start + source.samples
-        return starts, notes
+        return starts, warnings
 
-    def _fill(self, start: int, stop: int, out: NDArray[np.uint8]) -> tuple[Gap, ...]:
+    def _read_samples(self, start: int, stop: int, out: NDArray[np.uint8]) -> tuple[Gap, ...]:
         gaps: list[Gap] = []
         position = start
         for i in range(bisect.bisect_right(self._starts, start) - 1, len(self._sources)):
@@ -120,16 +120,16 @@ class Sequence(RecordedSource):
             source.close()
 
 
-def _agree(first: Stream, first_label: str, other: Stream, label: str) -> None:
-    for name in _MUST_AGREE:
+def _check_same_stream(first: Stream, first_label: str, other: Stream, label: str) -> None:
+    for name in _COMMON_FIELDS:
         expected, found = getattr(first, name), getattr(other, name)
         if expected != found:
             raise SequenceError(f"{label}: {name} is {found}, but {expected} in {first_label}: not one stream")
 
 
-def _blur(stream: Stream) -> float:
+def _start_tolerance(stream: Stream) -> float:
     """Return the samples by which a start may miss the end before it and still mean it.
 
     Half a sample; for power also the 2 µs to which a SIGPROC or FBH5 header's float MJD is rounded.
     """
-    return max(0.5, float(stream.rate) * 2e-6) if stream.kind is Kind.POWER else 0.5
+    return max(0.5, float(stream.rate) * 2e-6) if stream.kind is SampleKind.POWER else 0.5

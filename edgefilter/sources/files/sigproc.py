@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from edgefilter.core.chunk import Gap
 from edgefilter.core.errors import FormatError, InputError
-from edgefilter.core.stream import Encoding, Kind, Stream, stream_name
-from edgefilter.sources.files.byte_file import ByteFile, RecordedSource, epoch_of, rate_of, uniform
+from edgefilter.core.stream import Encoding, SampleKind, Stream, stream_name
+from edgefilter.sources.files.byte_file import ByteFile, RecordedSource, epoch_from_mjd, sampling_rate, uniform_spacing
 
 MAGIC = b"\x0c\x00\x00\x00HEADER_START"
 
@@ -75,11 +75,11 @@ _PRODUCTS = {1: ("I",), 2: ("AA", "BB"), 4: ("I", "Q", "U", "V")}
 
 
 @dataclass
-class Header:
+class SigprocHeader:
     """What a SIGPROC header says: numbers and texts by keyword, its table of frequencies (MHz), its length in bytes."""
 
     numbers: dict[str, float] = field(default_factory=dict)
-    texts: dict[str, str] = field(default_factory=dict)
+    strings: dict[str, str] = field(default_factory=dict)
     frequencies: list[float] = field(default_factory=list)
     length: int = 0
 
@@ -95,7 +95,7 @@ class SigprocSource(RecordedSource):
     8 bits are unpacked to unsigned bytes.
     """
 
-    def __init__(self, file: ByteFile, header: Header) -> None:
+    def __init__(self, file: ByteFile, header: SigprocHeader) -> None:
         channels, ifs, bits = (header.integer(name, default) for name, default in _SHAPE)
         self._file = file
         self._offset = header.length
@@ -103,22 +103,22 @@ class SigprocSource(RecordedSource):
         self._file_bits = bits
         self._spectrum_bytes = ifs * channels * bits // 8
         samples, rest = divmod(file.size - header.length, self._spectrum_bytes)
-        stream, notes = _stream(file.path, header)
+        stream, warnings = _stream(file.path, header)
         if samples == 0:
             raise FormatError(file.path, f"holds no whole spectrum ({rest} bytes of {self._spectrum_bytes})")
         if rest:
-            notes.append(f"{file.path.name}: data end in the middle of a spectrum, {samples} whole spectra are read")
+            warnings.append(f"{file.path.name}: data end in the middle of a spectrum, {samples} whole spectra are read")
         if header.integer("nsamples", 0) > samples:
-            notes.append(f"{file.path.name}: {samples} spectra, its header promises {header.integer('nsamples', 0)}")
-        super().__init__(stream, samples, tuple(notes))
+            warnings.append(f"{file.path.name}: {samples} spectra, its header promises {header.integer('nsamples', 0)}")
+        super().__init__(stream, samples, tuple(warnings))
 
-    def _fill(self, start: int, stop: int, out: NDArray[np.uint8]) -> tuple[Gap, ...]:
+    def _read_samples(self, start: int, stop: int, out: NDArray[np.uint8]) -> tuple[Gap, ...]:
         offset = self._offset + start * self._spectrum_bytes
         if self._file_shape[0] == 1:
-            self._file.fill(offset, out)
+            self._file.read_into(offset, out)
             return ()
         packed = np.empty((stop - start, self._spectrum_bytes), np.uint8)
-        self._file.fill(offset, packed)
+        self._file.read_into(offset, packed)
         numbers = unpack(packed, self._file_bits) if self._file_bits < 8 else packed
         width = max(1, self._file_bits // 8)
         by_if = numbers.reshape(len(out), *self._file_shape, width)
@@ -158,7 +158,7 @@ def unpack(packed: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(numbers.reshape(*packed.shape[:-1], -1))
 
 
-def read_header(file: ByteFile) -> Header:
+def read_header(file: ByteFile) -> SigprocHeader:
     """Parse the header.
 
     Raises
@@ -169,38 +169,38 @@ def read_header(file: ByteFile) -> Header:
     raw = file.read(0, _HEADER_LIMIT)
     if not raw.startswith(MAGIC):
         raise FormatError(file.path, "does not begin with HEADER_START, expected a SIGPROC header")
-    header = Header(length=len(MAGIC))
+    header = SigprocHeader(length=len(MAGIC))
     while True:
         keyword = _text(file.path, raw, header)
         if keyword == "HEADER_END":
             return header
         if keyword in _STRINGS:
-            header.texts[keyword] = _text(file.path, raw, header)
+            header.strings[keyword] = _text(file.path, raw, header)
         elif keyword in _FORMATS:
             _number(file.path, raw, header, keyword)
         else:
             raise FormatError(file.path, f"header has an unknown keyword {keyword[:32]!r} at byte {header.length}")
 
 
-def _text(path: Path, raw: bytes, header: Header) -> str:
+def _text(path: Path, raw: bytes, header: SigprocHeader) -> str:
     (length,) = struct.unpack("<i", _take(path, raw, header, 4))
     if not 0 <= length <= 255:
         raise FormatError(path, f"header has a keyword of {length} characters at byte {header.length - 4}")
     return _take(path, raw, header, length).decode("latin-1").rstrip("\0 ")
 
 
-def _number(path: Path, raw: bytes, header: Header, keyword: str) -> None:
-    form = _FORMATS[keyword]
-    if not form:
+def _number(path: Path, raw: bytes, header: SigprocHeader, keyword: str) -> None:
+    struct_format = _FORMATS[keyword]
+    if not struct_format:
         return
-    (value,) = struct.unpack(form, _take(path, raw, header, struct.calcsize(form)))
+    (value,) = struct.unpack(struct_format, _take(path, raw, header, struct.calcsize(struct_format)))
     if keyword == "fchannel":
         header.frequencies.append(value)
     else:
         header.numbers[keyword] = value
 
 
-def _take(path: Path, raw: bytes, header: Header, count: int) -> bytes:
+def _take(path: Path, raw: bytes, header: SigprocHeader, count: int) -> bytes:
     taken = raw[header.length : header.length + count]
     if len(taken) < count:
         raise FormatError(path, f"header is cut at byte {len(raw)}, before HEADER_END")
@@ -208,7 +208,7 @@ def _take(path: Path, raw: bytes, header: Header, count: int) -> bytes:
     return taken
 
 
-def _check(path: Path, header: Header) -> None:
+def _check(path: Path, header: SigprocHeader) -> None:
     channels, ifs, bits = (header.integer(name, default) for name, default in _SHAPE)
     if not 1 <= channels <= 1 << 20:
         raise FormatError(path, f"header has nchans = {channels}, must be 1 to {1 << 20}")
@@ -220,16 +220,16 @@ def _check(path: Path, header: Header) -> None:
         raise FormatError(path, f"a spectrum of {channels * ifs} numbers of {bits} bits does not end on a byte")
 
 
-def _stream(path: Path, header: Header) -> tuple[Stream, list[str]]:
+def _stream(path: Path, header: SigprocHeader) -> tuple[Stream, list[str]]:
     channels, ifs, bits = (header.integer(name, default) for name, default in _SHAPE)
-    epoch, dated = epoch_of(header.numbers.get("tstart", float("nan")))
-    notes = [f"{path.name}: {note}" for note in dated]
+    epoch, epoch_warnings = epoch_from_mjd(header.numbers.get("tstart", float("nan")))
+    warnings = [f"{path.name}: {warning}" for warning in epoch_warnings]
     if ifs == 4:
-        notes.append(f"{path.name}: SIGPROC does not say what 4 IFs are, Stokes I, Q, U, V taken")
+        warnings.append(f"{path.name}: SIGPROC does not say what 4 IFs are, Stokes I, Q, U, V taken")
     if header.frequencies:
         if len(header.frequencies) != channels:
             raise FormatError(path, f"header has {len(header.frequencies)} frequencies for {channels} channels")
-        first, step = uniform(path, np.array(header.frequencies), "its table of frequencies")
+        first, step = uniform_spacing(path, np.array(header.frequencies), "its table of frequencies")
     else:
         first, step = header.numbers.get("fch1", float("nan")), header.numbers.get("foff", float("nan"))
     encoding = Encoding.UNSIGNED
@@ -237,12 +237,12 @@ def _stream(path: Path, header: Header) -> tuple[Stream, list[str]]:
         encoding = Encoding.FLOAT
     elif bits == 8 and header.integer("signed", 0) == 1:
         encoding = Encoding.SIGNED
-    source = header.texts.get("source_name", "")
+    source = header.strings.get("source_name", "")
     stream = Stream(
         name=stream_name(source or path.stem),
-        kind=Kind.POWER,
+        kind=SampleKind.POWER,
         epoch_tai_ns=epoch,
-        rate=rate_of(path, header.numbers.get("tsamp", 0.0), "tsamp"),
+        rate=sampling_rate(path, header.numbers.get("tsamp", 0.0), "tsamp"),
         channels=channels,
         first_channel_hz=first * 1e6,
         channel_step_hz=step * 1e6,
@@ -252,4 +252,4 @@ def _stream(path: Path, header: Header) -> tuple[Stream, list[str]]:
         telescope=_TELESCOPES.get(header.integer("telescope_id", 0), ""),
         source=source,
     )
-    return stream, notes
+    return stream, warnings

@@ -15,14 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter.core import clock
-from edgefilter.core.chunk import Gap, Loss, complement
+from edgefilter.core.chunk import Gap, Loss, gaps_between
 from edgefilter.core.errors import FormatError, InputError
-from edgefilter.core.stream import Encoding, Kind, Stream, stream_name
-from edgefilter.sources.files.byte_file import RecordedSource, exact, foreign, rate_of, readable
+from edgefilter.core.stream import Encoding, SampleKind, Stream, stream_name
+from edgefilter.sources.files.byte_file import (
+    RecordedSource,
+    as_format_error,
+    fraction_from_float,
+    os_error_as_format_error,
+    sampling_rate,
+)
 
-_HANDS: dict[int, tuple[str, ...]] = {1: ("X",), 2: ("X", "Y")}
+_PRODUCTS: dict[int, tuple[str, ...]] = {1: ("X",), 2: ("X", "Y")}
 _DIRECT_IO = 512  # DIRECTIO pads a GUPPI header to a multiple of this, as O_DIRECT writing demands
-_LONGEST_GAP = 3600  # s; a block further ahead has a damaged packet number
+_MAX_GAP_SECONDS = 3600  # s; a block further ahead has a damaged packet number
 
 
 def open_guppi(path: Path) -> "GuppiSource":
@@ -33,10 +39,10 @@ def open_guppi(path: Path) -> "GuppiSource":
     FormatError
         If the file is not one or holds no block, or ``baseband`` is not installed.
     """
-    guppi = _baseband(path, "guppi")
+    guppi = _import_baseband(path, "guppi")
     try:
-        with foreign(path, "is not a readable GUPPI RAW file"):
-            blocks, notes = _blocks(path, guppi)
+        with as_format_error(path, "is not a readable GUPPI RAW file"):
+            blocks, warnings = _blocks(path, guppi)
             header = blocks[0].header
             rate = _guppi_rate(path, header)
             stream = _stream(
@@ -49,12 +55,12 @@ def open_guppi(path: Path) -> "GuppiSource":
                 (8, True),
                 (str(header.get("TELESCOP", "")), str(header.get("SRC_NAME", ""))),
             )
-            return GuppiSource(path, guppi, stream, blocks, notes)
+            return GuppiSource(path, guppi, stream, blocks, warnings)
     except InputError as error:
         raise error if isinstance(error, FormatError) else FormatError(path, str(error)) from None
 
 
-def open_dada(path: Path) -> "StreamSource":
+def open_dada(path: Path) -> "BasebandStreamSource":
     """Open a PSRDADA file.
 
     Raises
@@ -62,29 +68,29 @@ def open_dada(path: Path) -> "StreamSource":
     FormatError
         If the file is not one, or ``baseband`` is not installed.
     """
-    dada = _baseband(path, "dada")
-    with foreign(path, "is not a readable PSRDADA file"):
+    dada = _import_baseband(path, "dada")
+    with as_format_error(path, "is not a readable PSRDADA file"):
         reader = dada.open(str(path), "rs", squeeze=False)
     try:
-        with foreign(path, "is not a readable PSRDADA file"):
+        with as_format_error(path, "is not a readable PSRDADA file"):
             header = reader.header0
             pols, channels = (int(n) for n in reader.sample_shape)
             stream = _stream(
                 path,
-                rate_of(path, float(exact(float(header["TSAMP"])) / 1_000_000), "TSAMP"),
+                sampling_rate(path, float(fraction_from_float(float(header["TSAMP"])) / 1_000_000), "TSAMP"),
                 _tai_ns(reader.start_time),
                 (channels, pols),
                 (float(header["FREQ"]), float(header["BW"])),
                 (int(header["NBIT"]), bool(reader.complex_data)),
                 (str(header.get("TELESCOPE", "")), str(header.get("SOURCE", ""))),
             )
-            return StreamSource(path, reader, stream, _dada_notes(path, dada))
+            return BasebandStreamSource(path, reader, stream, _dada_notes(path, dada))
     except InputError as error:
         reader.close()
         raise error if isinstance(error, FormatError) else FormatError(path, str(error)) from None
 
 
-def open_vdif(path: Path) -> "StreamSource":
+def open_vdif(path: Path) -> "BasebandStreamSource":
     """Open a VDIF file. Its header has no frequencies: the band is put at 0 MHz upwards, with a warning.
 
     Raises
@@ -93,21 +99,21 @@ def open_vdif(path: Path) -> "StreamSource":
         If the file is not one, its sample rate cannot be told, or ``baseband`` is not installed.
     """
     what = "is not a readable VDIF file"
-    with foreign(path, what):
-        reader = _baseband(path, "vdif").open(str(path), "rs", squeeze=False, fill_value=np.nan, verify="fix")
+    with as_format_error(path, what):
+        reader = _import_baseband(path, "vdif").open(str(path), "rs", squeeze=False, fill_value=np.nan, verify="fix")
     try:
-        with foreign(path, what):
+        with as_format_error(path, what):
             threads, channels = (int(n) for n in reader.sample_shape)
             if threads == 2 or (threads, channels) == (1, 2):
                 shape = (threads * channels // 2, 2)
             else:
                 shape = (threads * channels, 1)
-            rate = exact(float(reader.sample_rate.to_value("Hz")))
+            rate = fraction_from_float(float(reader.sample_rate.to_value("Hz")))
             width = float(rate) / 1e6 / (1 if reader.complex_data else 2)
             band = width * shape[0]
-            notes = [f"{path.name}: VDIF does not give frequencies, the band is taken to begin at 0 MHz"]
+            warnings = [f"{path.name}: VDIF does not give frequencies, the band is taken to begin at 0 MHz"]
             if path.stat().st_size % int(reader.header0.frame_nbytes):
-                notes.append(f"{path.name}: data end in the middle of a frame, read up to there")
+                warnings.append(f"{path.name}: data end in the middle of a frame, read up to there")
             stream = _stream(
                 path,
                 rate,
@@ -117,14 +123,14 @@ def open_vdif(path: Path) -> "StreamSource":
                 (32, bool(reader.complex_data)),
                 ("", ""),
             )
-            return StreamSource(path, reader, stream, notes)
+            return BasebandStreamSource(path, reader, stream, warnings)
     except InputError as error:
         reader.close()
         raise error if isinstance(error, FormatError) else FormatError(path, str(error)) from None
 
 
 @dataclass(frozen=True)
-class Block:
+class GuppiBlock:
     """A block of a GUPPI RAW file: first sample of the stream, usable samples, payload's byte offset, header."""
 
     start: int
@@ -136,15 +142,21 @@ class Block:
 class GuppiSource(RecordedSource):
     """Voltages of a GUPPI RAW file; blocks lie where their packet numbers say, dropped ones are gaps."""
 
-    def __init__(self, path: Path, guppi: ModuleType, stream: Stream, blocks: list[Block], notes: list[str]) -> None:
+    def __init__(
+        self, path: Path, guppi: ModuleType, stream: Stream, blocks: list[GuppiBlock], warnings: list[str]
+    ) -> None:
         self._path = path
         self._guppi = guppi
         self._blocks = blocks
-        super().__init__(stream, blocks[-1].start + blocks[-1].samples, tuple(notes))
+        super().__init__(stream, blocks[-1].start + blocks[-1].samples, tuple(warnings))
 
-    def _fill(self, start: int, stop: int, out: NDArray[np.uint8]) -> tuple[Gap, ...]:
+    def _read_samples(self, start: int, stop: int, out: NDArray[np.uint8]) -> tuple[Gap, ...]:
         present = []
-        with readable(self._path), self._path.open("rb") as file, foreign(self._path, "blocks cannot be read"):
+        with (
+            os_error_as_format_error(self._path),
+            self._path.open("rb") as file,
+            as_format_error(self._path, "blocks cannot be read"),
+        ):
             for block in self._blocks:
                 here, end = max(start, block.start), min(stop, block.start + block.samples)
                 if here >= end:
@@ -152,35 +164,35 @@ class GuppiSource(RecordedSource):
                 file.seek(block.offset)
                 payload = self._guppi.payload.GUPPIPayload.fromfile(file, header=block.header, memmap=True)
                 voltages = payload[here - block.start : end - block.start]
-                _store(voltages.transpose(0, 2, 1), self.stream, out[here - start : end - start])
+                _write_samples(voltages.transpose(0, 2, 1), self.stream, out[here - start : end - start])
                 present.append((here, end))
-        return complement(present, start, stop, Loss.MISSING)
+        return gaps_between(present, start, stop, Loss.MISSING)
 
     def close(self) -> None:
         """Do nothing: the file is open only while it is read."""
 
 
-class StreamSource(RecordedSource):
+class BasebandStreamSource(RecordedSource):
     """Voltages from a stream reader of ``baseband``; a sample that has a bad or missing frame in it is a gap."""
 
-    def __init__(self, path: Path, reader: Any, stream: Stream, notes: list[str]) -> None:
+    def __init__(self, path: Path, reader: Any, stream: Stream, warnings: list[str]) -> None:
         self._path = path
         self._reader = reader
         self._lock = threading.Lock()  # the reader has one position
         samples = int(reader.shape[0])
         if samples < 1:
             raise FormatError(path, "holds no whole sample")
-        super().__init__(stream, samples, tuple(notes))
+        super().__init__(stream, samples, tuple(warnings))
 
-    def _fill(self, start: int, stop: int, out: NDArray[np.uint8]) -> tuple[Gap, ...]:
+    def _read_samples(self, start: int, stop: int, out: NDArray[np.uint8]) -> tuple[Gap, ...]:
         with self._lock:
             try:
-                with foreign(self._path, "frames cannot be read"):
-                    return self._frames(start, stop, out)
+                with as_format_error(self._path, "frames cannot be read"):
+                    return self._read_frames(start, stop, out)
             except FormatError:
-                return self._frame_by_frame(start, stop, out)
+                return self._read_frame_by_frame(start, stop, out)
 
-    def _frames(self, start: int, stop: int, out: NDArray[np.uint8]) -> tuple[Gap, ...]:
+    def _read_frames(self, start: int, stop: int, out: NDArray[np.uint8]) -> tuple[Gap, ...]:
         self._reader.seek(start)
         voltages = np.asarray(self._reader.read(stop - start))
         bad = np.isnan(voltages).any(axis=(1, 2))
@@ -192,11 +204,11 @@ class StreamSource(RecordedSource):
             shaped = voltages.transpose(0, 2, 1)
         shaped = np.ascontiguousarray(shaped)
         shaped[bad] = 0
-        _store(shaped, self.stream, out)
+        _write_samples(shaped, self.stream, out)
         edges = np.flatnonzero(np.diff(np.concatenate(([False], bad, [False])).astype(np.int8)))
         return tuple(Gap(start + int(a), start + int(b), Loss.DAMAGED) for a, b in edges.reshape(-1, 2))
 
-    def _frame_by_frame(self, start: int, stop: int, out: NDArray[np.uint8]) -> tuple[Gap, ...]:
+    def _read_frame_by_frame(self, start: int, stop: int, out: NDArray[np.uint8]) -> tuple[Gap, ...]:
         """Read what can be read; a frame that cannot is damaged, and its samples are no data."""
         step = int(self._reader.samples_per_frame)
         gaps: list[Gap] = []
@@ -205,8 +217,8 @@ class StreamSource(RecordedSource):
             end = min(stop, (position // step + 1) * step)
             here = out[position - start : end - start]
             try:
-                with foreign(self._path, "frame cannot be read"):
-                    gaps.extend(self._frames(position, end, here))
+                with as_format_error(self._path, "frame cannot be read"):
+                    gaps.extend(self._read_frames(position, end, here))
             except FormatError:
                 here[:] = 0
                 gaps.append(Gap(position, end, Loss.DAMAGED))
@@ -218,7 +230,7 @@ class StreamSource(RecordedSource):
         self._reader.close()
 
 
-def _store(voltages: NDArray[Any], stream: Stream, out: NDArray[np.uint8]) -> None:
+def _write_samples(voltages: NDArray[Any], stream: Stream, out: NDArray[np.uint8]) -> None:
     """Write voltages ``[time, channel, product]``, real or complex floats, as the stream's raw samples."""
     contiguous = np.ascontiguousarray(voltages)
     numbers = contiguous.view(np.float32).reshape(len(out), -1)
@@ -228,9 +240,9 @@ def _store(voltages: NDArray[Any], stream: Stream, out: NDArray[np.uint8]) -> No
         out.view("<f4")[:] = numbers
 
 
-def _baseband(path: Path, module: str) -> ModuleType:
+def _import_baseband(path: Path, module: str) -> ModuleType:
     try:
-        with foreign(path, "baseband cannot be imported"):
+        with as_format_error(path, "baseband cannot be imported"):
             from importlib import import_module
 
             return import_module(f"baseband.{module}")
@@ -246,26 +258,26 @@ def _stream(
     epoch: int,
     shape: tuple[int, int],
     band_mhz: tuple[float, float],
-    coding: tuple[int, bool],
+    sample_format: tuple[int, bool],
     names: tuple[str, str],
 ) -> Stream:
     """Describe a stream of ``shape`` channels and hands, over a band of centre and signed width in MHz."""
-    channels, hands = shape
-    if hands not in _HANDS:
-        raise FormatError(path, f"has {hands} polarisations, must be 1 or 2")
-    bits, is_complex = coding
+    channels, n_pols = shape
+    if n_pols not in _PRODUCTS:
+        raise FormatError(path, f"has {n_pols} polarisations, must be 1 or 2")
+    bits, is_complex = sample_format
     centre, width = band_mhz
     step = width / channels
     telescope, source = (name.strip() for name in names)
     return Stream(
         name=stream_name(source or path.stem),
-        kind=Kind.VOLTAGE,
+        kind=SampleKind.VOLTAGE,
         epoch_tai_ns=epoch,
         rate=rate,
         channels=channels,
         first_channel_hz=(centre - width / 2 + step / 2) * 1e6,
         channel_step_hz=step * 1e6,
-        products=_HANDS[hands],
+        products=_PRODUCTS[n_pols],
         bits=8 if bits == 8 else 32,
         encoding=Encoding.SIGNED if bits == 8 else Encoding.FLOAT,
         complex_samples=is_complex,
@@ -281,7 +293,7 @@ def _tai_ns(time: Any) -> int:
 
 
 def _guppi_rate(path: Path, header: Any) -> Fraction:
-    return rate_of(path, float(header["TBIN"]), "TBIN")
+    return sampling_rate(path, float(header["TBIN"]), "TBIN")
 
 
 def _packet_start(header: Any) -> int | None:
@@ -292,40 +304,40 @@ def _packet_start(header: Any) -> int | None:
     return packet * size * 8 // (int(header.nchan) * int(header.npol) * 2 * int(header.bps))
 
 
-def _blocks(path: Path, guppi: ModuleType) -> tuple[list[Block], list[str]]:
+def _blocks(path: Path, guppi: ModuleType) -> tuple[list[GuppiBlock], list[str]]:
     """Walk the headers.
 
     Every block gives up its overlap, which the next one repeats: the last one too, because that is the next file's.
     """
-    blocks: list[Block] = []
-    notes: list[str] = []
-    with readable(path), path.open("rb") as file:
+    blocks: list[GuppiBlock] = []
+    warnings: list[str] = []
+    with os_error_as_format_error(path), path.open("rb") as file:
         size = path.stat().st_size
         while file.tell() < size:
             header = _guppi_header(file, guppi)
             offset = file.tell()
-            whole = header is not None and _alike(header, blocks)
+            whole = header is not None and _same_layout(header, blocks)
             if header is None or not whole or offset + int(header.payload_nbytes) > size:
-                notes.append(f"{path.name}: data end in the middle of block {len(blocks)}, read up to there")
+                warnings.append(f"{path.name}: data end in the middle of block {len(blocks)}, read up to there")
                 break
             start = _block_start(path, header, blocks)
             if start is None:
-                notes.append(f"{path.name}: block {len(blocks)} has an impossible packet number, read up to there")
+                warnings.append(f"{path.name}: block {len(blocks)} has an impossible packet number, read up to there")
                 break
             samples, overlap = int(header.samples_per_frame), int(header.overlap)
             if not 0 <= overlap < samples:
                 raise FormatError(path, f"block {len(blocks)} has OVERLAP = {overlap} of {samples} samples")
-            blocks.append(Block(start, samples - overlap, offset, header))
+            blocks.append(GuppiBlock(start, samples - overlap, offset, header))
             file.seek(offset + int(header.payload_nbytes))
     if not blocks:
         raise FormatError(path, "holds no whole GUPPI RAW block, only headers or a part of one")
-    return blocks, notes
+    return blocks, warnings
 
 
 def _guppi_header(file: Any, guppi: ModuleType) -> Any | None:
     try:
         begin = file.tell()
-        with foreign(Path(file.name), "header"):
+        with as_format_error(Path(file.name), "header"):
             header = guppi.header.GUPPIHeader.fromfile(file)
             if int(header.get("DIRECTIO", 0)) == 1:
                 file.seek(begin + -(-(file.tell() - begin) // _DIRECT_IO) * _DIRECT_IO)
@@ -336,7 +348,7 @@ def _guppi_header(file: Any, guppi: ModuleType) -> Any | None:
         return None
 
 
-def _alike(header: Any, blocks: list[Block]) -> bool:
+def _same_layout(header: Any, blocks: list[GuppiBlock]) -> bool:
     if not blocks:
         return True
     first = blocks[0].header
@@ -344,7 +356,7 @@ def _alike(header: Any, blocks: list[Block]) -> bool:
     return all(getattr(header, name) == getattr(first, name) for name in same)
 
 
-def _block_start(path: Path, header: Any, blocks: list[Block]) -> int | None:
+def _block_start(path: Path, header: Any, blocks: list[GuppiBlock]) -> int | None:
     if not blocks:
         return 0
     end = blocks[-1].start + blocks[-1].samples
@@ -352,15 +364,15 @@ def _block_start(path: Path, header: Any, blocks: list[Block]) -> int | None:
     if origin is None or here is None:
         return end
     start = here - origin
-    return start if end <= start < end + _LONGEST_GAP * _guppi_rate(path, header) else None
+    return start if end <= start < end + _MAX_GAP_SECONDS * _guppi_rate(path, header) else None
 
 
 def _dada_notes(path: Path, dada: ModuleType) -> list[str]:
     # Read afresh: the stream reader lowers FILE_SIZE in its own copy to what a cut file holds.
     with path.open("rb") as file:
         header = dada.header.DADAHeader.fromfile(file)
-    promised = header.get("FILE_SIZE")
-    held = path.stat().st_size - int(header.nbytes)
-    if isinstance(promised, int) and held < promised:
-        return [f"{path.name}: {held} bytes of data, its header promises {promised}: read up to there"]
+    expected_bytes = header.get("FILE_SIZE")
+    data_bytes = path.stat().st_size - int(header.nbytes)
+    if isinstance(expected_bytes, int) and data_bytes < expected_bytes:
+        return [f"{path.name}: {data_bytes} bytes of data, its header promises {expected_bytes}: read up to there"]
     return []

@@ -15,10 +15,10 @@ import zmq.auth
 
 from edgefilter.core.errors import ConfigError
 
-_PUBLIC = (
+_PUBLIC_TEMPLATE = (
     '# CURVE public key of {name}: give it to whom {name} talks to.\nmetadata\ncurve\n    public-key = "{public}"\n'
 )
-_BOTH = (
+_SECRET_TEMPLATE = (
     "# CURVE secret key of {name}: for {name} alone.\n"
     'metadata\ncurve\n    public-key = "{public}"\n    secret-key = "{secret}"\n'
 )
@@ -32,7 +32,7 @@ class KeyPair:
     secret: bytes
 
 
-def make_pair(folder: str | Path, name: str) -> tuple[Path, Path]:
+def make_key_pair(folder: str | Path, name: str) -> tuple[Path, Path]:
     """Make a key pair; the secret file is readable by its owner alone from its first moment on.
 
     Returns
@@ -52,9 +52,9 @@ def make_pair(folder: str | Path, name: str) -> tuple[Path, Path]:
     try:
         Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
         # The secret first: a public key without its secret could be handed out.
-        _write_new(secret_path, 0o600, _BOTH.format(name=name, public=public, secret=secret))
+        _create_file(secret_path, 0o600, _SECRET_TEMPLATE.format(name=name, public=public, secret=secret))
         try:
-            _write_new(public_path, 0o644, _PUBLIC.format(name=name, public=public))
+            _create_file(public_path, 0o644, _PUBLIC_TEMPLATE.format(name=name, public=public))
         except OSError:
             secret_path.unlink()
             raise
@@ -65,7 +65,7 @@ def make_pair(folder: str | Path, name: str) -> tuple[Path, Path]:
     return public_path, secret_path
 
 
-def load_pair(path: str | Path) -> KeyPair:
+def load_key_pair(path: str | Path) -> KeyPair:
     """Read a ``.key_secret`` file.
 
     Raises
@@ -85,7 +85,7 @@ def load_pair(path: str | Path) -> KeyPair:
     return KeyPair(public, secret)
 
 
-def load_public(path: str | Path) -> bytes:
+def load_public_key(path: str | Path) -> bytes:
     """Read the public key, in Z85, of a ``.key`` file.
 
     Raises
@@ -117,18 +117,18 @@ class AllowList:
         if not self._folder.is_dir():
             raise ConfigError(f"{self._folder}: no such folder of senders' public keys")
         for path in self._folder.glob("*.key"):
-            load_public(path)
+            load_public_key(path)
 
     def callback(self, domain: str, key: bytes) -> bool:  # noqa: ARG002 - pyzmq's authenticator calls it so
         """Say whether the sender with this public key, in Z85, may connect."""
-        allowed = any(self._holds(path, key) for path in self._folder.glob("*.key"))
+        allowed = any(self._matches(path, key) for path in self._folder.glob("*.key"))
         self.refused += not allowed
         return allowed
 
     @staticmethod
-    def _holds(path: Path, key: bytes) -> bool:
+    def _matches(path: Path, key: bytes) -> bool:
         try:
-            return load_public(path) == key
+            return load_public_key(path) == key
         except ConfigError:
             return False  # half written or spoilt since the start: it lets nobody in and keeps nobody else out
 
@@ -143,7 +143,7 @@ def _load(path: str | Path) -> tuple[bytes, bytes | None]:
     return public, secret
 
 
-def _write_new(path: Path, mode: int, text: str) -> None:
+def _create_file(path: Path, mode: int, text: str) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)

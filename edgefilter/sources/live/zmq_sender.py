@@ -19,7 +19,7 @@ from typing import Self
 
 import zmq
 
-from edgefilter.core.chunk import Chunk, Loss, complement
+from edgefilter.core.chunk import Chunk, Loss, gaps_between
 from edgefilter.core.errors import InputError
 from edgefilter.sources.base import Source
 from edgefilter.sources.live import zmq_connections
@@ -30,9 +30,9 @@ _QUEUE_BYTES = 8 << 20  # what may wait here for the network
 _WAIT_MS = 50  # how soon a wish to stop is seen while nobody takes a message
 _READ_MS = 5  # between two looks at what the system still holds
 _LINGER_MS = 60_000  # how long what was sent may take to leave at the end
-_ON_ITS_WAY = 24  # most frames in the queues of both ends
-_ON_ITS_WAY_BYTES = 64 << 20  # and bytes, those of the two systems included
-_MESSAGE_BYTES = 256  # of memory that a message takes beside its payload
+_MAX_IN_FLIGHT_FRAMES = 24  # most frames in the queues of both ends
+_MAX_IN_FLIGHT_BYTES = 64 << 20  # and bytes, those of the two systems included
+_MESSAGE_OVERHEAD_BYTES = 256  # of memory that a message takes beside its payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def send(
     drop: Callable[[int], bool] | None = None,
     repeat_header_seconds: float = 1.0,
     stop: Event | None = None,
-    patience: float = 10.0,
+    receiver_timeout: float = 10.0,
     bind: bool = False,
     keys: SenderKeys | None = None,
 ) -> SendReport:
@@ -101,7 +101,7 @@ def send(
         How often the stream's description is repeated, s, for receivers that start later.
     stop
         Ends the sending early when set; the receiver is told so.
-    patience
+    receiver_timeout
         How long to wait while nobody receives, s.
     bind
         Bind the endpoint, for a receiver that connects to it.
@@ -120,36 +120,36 @@ def send(
     if not 1 <= frame_bytes <= MAX_PAYLOAD:
         raise ValueError(f"frame_bytes is {frame_bytes}, must be 1 to {MAX_PAYLOAD}")
     stop = stop or Event()
-    with _Link(endpoint, frame_bytes, patience, stop, bind, keys) as link:
-        return _play(source, link, _Pace(source, speed, stop), frame_bytes, drop, repeat_header_seconds)
+    with _PushSocket(endpoint, frame_bytes, receiver_timeout, stop, bind, keys) as push_socket:
+        return _send_source(source, push_socket, _Pacer(source, speed, stop), frame_bytes, drop, repeat_header_seconds)
 
 
-def _play(
+def _send_source(
     source: Source,
-    link: "_Link",
-    pace: "_Pace",
+    push_socket: "_PushSocket",
+    pacer: "_Pacer",
     frame_bytes: int,
     drop: Callable[[int], bool] | None,
     repeat_header_seconds: float,
 ) -> SendReport:
     stream = source.stream
-    began = time.monotonic()
+    start_time = time.monotonic()
     frames = samples = dropped_frames = dropped_samples = end = 0
     description = pack_stream(stream)
-    stopped = not link.send(description)
-    repeat_at = began + repeat_header_seconds
+    stopped = not push_socket.send(description)
+    repeat_at = start_time + repeat_header_seconds
     for start, data in _frames(source, max(1, frame_bytes // stream.sample_bytes)):
         count = len(data) // stream.sample_bytes
-        stopped = not pace.wait_for(start + count)
+        stopped = not pacer.wait_for(start + count)
         if not stopped and time.monotonic() >= repeat_at:
-            stopped = not link.send(description)
+            stopped = not push_socket.send(description)
             repeat_at = time.monotonic() + repeat_header_seconds
         if stopped:
             break
         if drop is not None and drop(frames + dropped_frames):
             dropped_frames += 1
             dropped_samples += count
-        elif link.send(b"".join((pack_frame_header(stream, start, count), data))):
+        elif push_socket.send(b"".join((pack_frame_header(stream, start, count), data))):
             frames += 1
             samples += count
         else:
@@ -158,7 +158,7 @@ def _play(
         end = start + count
     if not stopped:
         end = source.samples
-    link.finish(pack_end(stream, end))
+    push_socket.finish(pack_end(stream, end))
     return SendReport(
         frames,
         samples,
@@ -166,7 +166,7 @@ def _play(
         dropped_frames,
         dropped_samples,
         end,
-        time.monotonic() - began,
+        time.monotonic() - start_time,
     )
 
 
@@ -174,50 +174,52 @@ def _frames(source: Source, step: int) -> Iterator[tuple[int, memoryview]]:
     """Yield first sample and bytes of all frames, of up to ``step`` samples."""
     for start in range(0, source.samples, step):
         chunk = source.read(start, min(start + step, source.samples))
-        for here, there in _present(chunk):
-            yield here, chunk.data[here - start : there - start].reshape(-1).data
+        for run_start, run_stop in _present_runs(chunk):
+            yield run_start, chunk.data[run_start - start : run_stop - start].reshape(-1).data
 
 
-def _present(chunk: Chunk) -> list[tuple[int, int]]:
+def _present_runs(chunk: Chunk) -> list[tuple[int, int]]:
     """Return the runs of samples that a chunk has: the complement of its gaps."""
     gaps = [(gap.start, gap.stop) for gap in chunk.gaps]
-    return [(run.start, run.stop) for run in complement(gaps, chunk.start, chunk.stop, Loss.MISSING)]
+    return [(run.start, run.stop) for run in gaps_between(gaps, chunk.start, chunk.stop, Loss.MISSING)]
 
 
-class _Pace:
+class _Pacer:
     """Lets a frame go when its last sample would have been taken."""
 
     def __init__(self, source: Source, speed: float | None, stop: Event) -> None:
         self._stream = source.stream
         self._speed = speed
         self._stop = stop
-        self._began = time.monotonic()
+        self._start_time = time.monotonic()
 
     def wait_for(self, sample: int) -> bool:
         """Wait until all samples before ``sample`` are due; False if it is time to stop."""
         if self._speed is None:
             return not self._stop.is_set()
-        due = self._began + self._stream.seconds(sample) / self._speed
+        due = self._start_time + self._stream.seconds(sample) / self._speed
         return not self._stop.wait(max(0.0, due - time.monotonic()))
 
 
-class _Link:
+class _PushSocket:
     """A PUSH socket that knows whether anybody is at the other end, and repeats what may have been lost on the way."""
 
     def __init__(
-        self, endpoint: str, frame_bytes: int, patience: float, stop: Event, bind: bool, keys: SenderKeys | None
+        self, endpoint: str, frame_bytes: int, receiver_timeout: float, stop: Event, bind: bool, keys: SenderKeys | None
     ) -> None:
         self._endpoint = endpoint
-        self._patience = patience
+        self._receiver_timeout = receiver_timeout
         self._stop = stop
         self._peers: set[int] = set()
-        self._greeted = self._refused = False
-        self._usable = False  # somebody has greeted and not gone
-        self._since = 0.0
-        self._tracked = False
-        self._left: zmq.MessageTracker | None = None
-        self._recent: deque[bytes] = deque(maxlen=max(_ON_ITS_WAY, _ON_ITS_WAY_BYTES // (frame_bytes + _MESSAGE_BYTES)))
-        self._again: deque[bytes] = deque()
+        self._had_receiver = self._refused = False
+        self._connected = False  # somebody has greeted and not gone
+        self._waiting_since = 0.0
+        self._tracking = False
+        self._last_tracker: zmq.MessageTracker | None = None
+        self._recent: deque[bytes] = deque(
+            maxlen=max(_MAX_IN_FLIGHT_FRAMES, _MAX_IN_FLIGHT_BYTES // (frame_bytes + _MESSAGE_OVERHEAD_BYTES))
+        )
+        self._to_repeat: deque[bytes] = deque()
         self._description = b""
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.PUSH)
@@ -228,7 +230,7 @@ class _Link:
         if keys is not None:
             self._socket.curve_publickey, self._socket.curve_secretkey = keys.own.public, keys.own.secret
             self._socket.curve_serverkey = keys.node
-        self._monitor = zmq_connections.watch(self._socket)
+        self._monitor = zmq_connections.open_monitor(self._socket)
         try:
             (self._socket.bind if bind else self._socket.connect)(endpoint)
         except zmq.ZMQError as error:
@@ -251,8 +253,8 @@ class _Link:
             If nobody receives.
         """
         self._description = self._description or message
-        self._since = time.monotonic()
-        while not (self._repeat() and self._pass_on(message)):
+        self._waiting_since = time.monotonic()
+        while not (self._send_repeats() and self._try_send(message)):
             if self._stop.is_set():
                 return False
             self._wait()
@@ -270,55 +272,55 @@ class _Link:
         InputError
             If nobody receives.
         """
-        self._tracked, self._left = True, None
+        self._tracking, self._last_tracker = True, None
         self._socket.copy_threshold = 0  # what is copied cannot be tracked
         self._recent.append(message)
-        self._again.append(message)
-        self._since = began = time.monotonic()
-        while not (self._repeat() and self._has_left() and self._has_been_read()):
-            if self._stop.is_set() and time.monotonic() - began >= self._patience:
+        self._to_repeat.append(message)
+        self._waiting_since = start_time = time.monotonic()
+        while not (self._send_repeats() and self._is_sent() and self._is_read()):
+            if self._stop.is_set() and time.monotonic() - start_time >= self._receiver_timeout:
                 return
             try:
                 self._wait()
             except InputError:
-                if self._left is None:
+                if self._last_tracker is None:
                     raise
                 return
 
-    def _repeat(self) -> bool:
+    def _send_repeats(self) -> bool:
         """Pass on what must go before anything new, as far as it is taken; True if that is all."""
-        self._watch()
-        while self._again and self._pass_on(self._again[0]):
-            self._again.popleft()
-        return not self._again
+        self._update_peers()
+        while self._to_repeat and self._try_send(self._to_repeat[0]):
+            self._to_repeat.popleft()
+        return not self._to_repeat
 
-    def _pass_on(self, message: bytes) -> bool:
+    def _try_send(self, message: bytes) -> bool:
         # Never waits: to whoever comes meanwhile the message would go before what is repeated. And libzmq takes at
         # least 100 ms from a loss to the next connection, so the news is never old enough to have missed both.
         try:
-            if self._usable:
-                self._left = self._socket.send(message, zmq.NOBLOCK, copy=False, track=self._tracked)
+            if self._connected:
+                self._last_tracker = self._socket.send(message, zmq.NOBLOCK, copy=False, track=self._tracking)
         except zmq.Again:
             return False
-        return self._usable
+        return self._connected
 
-    def _has_left(self) -> bool:
+    def _is_sent(self) -> bool:
         """Say whether the last message has gone to a receiver that is there."""
-        if self._left is not None:
+        if self._last_tracker is not None:
             try:
-                self._left.wait(_WAIT_MS / 1000)
+                self._last_tracker.wait(_WAIT_MS / 1000)
             except zmq.NotDone:
                 return False
-        self._watch()  # when a receiver goes, what waits for it is thrown away, which is told first
-        return self._usable
+        self._update_peers()  # when a receiver goes, what waits for it is thrown away, which is told first
+        return self._connected
 
-    def _has_been_read(self) -> bool:
+    def _is_read(self) -> bool:
         """Say whether receivers have read all that the system held for them.
 
         To close earlier would lose it: libzmq takes the hang-up of an ipc connection before the data when the
         receiver's queue is full.
         """
-        if not any(_unread(connection) for connection in self._peers):
+        if not any(_unread_bytes(connection) for connection in self._peers):
             return True
         self._monitor.poll(_READ_MS)
         return False
@@ -333,30 +335,30 @@ class _Link:
         """
         poller = zmq.Poller()
         poller.register(self._monitor, zmq.POLLIN)
-        if self._usable:
+        if self._connected:
             poller.register(self._socket, zmq.POLLOUT)
         poller.poll(_WAIT_MS)
-        self._watch()
+        self._update_peers()
         if self._peers and not self._refused:
-            self._since = time.monotonic()
-        elif time.monotonic() - self._since >= self._patience:
+            self._waiting_since = time.monotonic()
+        elif time.monotonic() - self._waiting_since >= self._receiver_timeout:
             why = "the receiver refuses the keys" if self._refused else "nobody receives"
-            raise InputError(f"{why} at {self._endpoint}: waited {self._patience:g} s")
+            raise InputError(f"{why} at {self._endpoint}: waited {self._receiver_timeout:g} s")
 
-    def _watch(self) -> None:
+    def _update_peers(self) -> None:
         """Learn who has come and gone."""
-        for event, connection in zmq_connections.news(self._monitor):
-            if event & zmq_connections.OPENED:
+        for event, connection in zmq_connections.read_events(self._monitor):
+            if event & zmq_connections.CONNECTED:
                 self._peers.add(connection)
-            elif event == zmq_connections.CLOSED:
+            elif event == zmq_connections.DISCONNECTED:
                 self._peers.discard(connection)
-                self._usable = self._usable and bool(self._peers)
-            elif event & zmq_connections.REFUSED:
+                self._connected = self._connected and bool(self._peers)
+            elif event & zmq_connections.HANDSHAKE_FAILED:
                 self._refused = True
-            elif event == zmq_connections.GREETED:
-                if self._greeted:
-                    self._again = deque([self._description, *self._recent])
-                self._greeted = self._usable = True
+            elif event == zmq_connections.HANDSHAKE_SUCCEEDED:
+                if self._had_receiver:
+                    self._to_repeat = deque([self._description, *self._recent])
+                self._had_receiver = self._connected = True
                 self._refused = False
 
     def _close(self, linger: bool) -> None:
@@ -374,7 +376,7 @@ class _Link:
         self._close(linger=kind is None)
 
 
-def _unread(connection: int) -> int:
+def _unread_bytes(connection: int) -> int:
     """Count the bytes that the system holds for the other end of a connection; 0 if it is gone."""
     try:
         return int(struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))[0])

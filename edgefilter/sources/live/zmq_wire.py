@@ -54,7 +54,7 @@ class MessageKind(IntEnum):
 _KINDS = {int(kind): kind for kind in MessageKind}
 
 
-class Header(NamedTuple):
+class MessageHeader(NamedTuple):
     """The header of one message, checked in itself.
 
     Parameters
@@ -92,7 +92,7 @@ def pack_stream(stream: Stream) -> bytes:
         If the description is longer than a message may be.
     """
     payload = stream.to_json().encode()
-    return _pack(Header(MessageKind.STREAM, stream_key(stream), 0, 0, len(payload))) + payload
+    return _pack(MessageHeader(MessageKind.STREAM, stream_key(stream), 0, 0, len(payload))) + payload
 
 
 def pack_frame_header(stream: Stream, start: int, samples: int) -> bytes:
@@ -103,7 +103,7 @@ def pack_frame_header(stream: Stream, start: int, samples: int) -> bytes:
     WireError
         If the frame is empty, too large, or its sample numbers do not fit.
     """
-    return _pack(Header(MessageKind.FRAME, stream_key(stream), start, samples, samples * stream.sample_bytes))
+    return _pack(MessageHeader(MessageKind.FRAME, stream_key(stream), start, samples, samples * stream.sample_bytes))
 
 
 def pack_end(stream: Stream, sample: int) -> bytes:
@@ -114,10 +114,10 @@ def pack_end(stream: Stream, sample: int) -> bytes:
     WireError
         If the sample number does not fit.
     """
-    return _pack(Header(MessageKind.END, stream_key(stream), sample, 0, 0))
+    return _pack(MessageHeader(MessageKind.END, stream_key(stream), sample, 0, 0))
 
 
-def parse_header(data: bytes | memoryview) -> Header:
+def parse_header(data: bytes | memoryview) -> MessageHeader:
     """Read the header from the first 64 bytes of a message.
 
     Raises
@@ -141,12 +141,12 @@ def parse_header(data: bytes | memoryview) -> Header:
         raise WireError("kind", f"{kind}, expected one of {list(_KINDS)}")
     if reserved != _RESERVED:
         raise WireError("reserved", "reserved bytes are not zero")
-    header = Header(_KINDS[kind], digest, start, samples, payload_bytes)
+    header = MessageHeader(_KINDS[kind], digest, start, samples, payload_bytes)
     _check(header)
     return header
 
 
-def parse_message(message: bytes | memoryview) -> tuple[Header, memoryview]:
+def parse_message(message: bytes | memoryview) -> tuple[MessageHeader, memoryview]:
     """Split a message into its header and its payload, which is a view of the message.
 
     Raises
@@ -161,7 +161,7 @@ def parse_message(message: bytes | memoryview) -> tuple[Header, memoryview]:
     return header, payload
 
 
-def parse_stream(header: Header, payload: bytes | memoryview) -> Stream:
+def parse_stream(header: MessageHeader, payload: bytes | memoryview) -> Stream:
     """Read the stream that a STREAM message describes.
 
     Raises
@@ -178,7 +178,7 @@ def parse_stream(header: Header, payload: bytes | memoryview) -> Stream:
     return stream
 
 
-def check_frame(header: Header, stream: Stream) -> None:
+def check_frame(header: MessageHeader, stream: Stream) -> None:
     """Check that a frame has as many bytes as its samples take in its stream.
 
     Raises
@@ -191,7 +191,7 @@ def check_frame(header: Header, stream: Stream) -> None:
         raise WireError("size", f"{header.samples} samples in {header.payload_bytes} bytes, they take {expected}")
 
 
-def _pack(header: Header) -> bytes:
+def _pack(header: MessageHeader) -> bytes:
     _check(header)
     fields = _FIELDS.pack(
         MAGIC, VERSION, header.kind, header.digest, header.start, header.samples, header.payload_bytes, _RESERVED
@@ -199,7 +199,7 @@ def _pack(header: Header) -> bytes:
     return fields + _CHECKSUM.pack(zlib.crc32(fields))
 
 
-def _check(header: Header) -> None:
+def _check(header: MessageHeader) -> None:
     """Refuse numbers that no message of this kind can have."""
     if header.start < 0 or header.samples < 0 or header.start + header.samples >= _SAMPLE_LIMIT:
         raise WireError("range", f"{header.samples} samples from {header.start}, numbers must stay below 2^63")
@@ -218,7 +218,7 @@ def _check(header: Header) -> None:
         _check_payload(header, 0, 0)
 
 
-def _check_payload(header: Header, least: int, most: int) -> None:
-    if not least <= header.payload_bytes <= most:
+def _check_payload(header: MessageHeader, minimum: int, maximum: int) -> None:
+    if not minimum <= header.payload_bytes <= maximum:
         name = header.kind.name.lower()
-        raise WireError("size", f"{name} payload of {header.payload_bytes} bytes, must be {least} to {most}")
+        raise WireError("size", f"{name} payload of {header.payload_bytes} bytes, must be {minimum} to {maximum}")

@@ -70,14 +70,14 @@ class Carrier:
         Its frequency.
     level
         Its power over that of the noise in the whole band.
-    period, on
-        It is on for the first ``on`` s of every ``period`` s; always if ``period`` is 0.
+    period, on_seconds
+        It is on for the first ``on_seconds`` s of every ``period`` s; always if ``period`` is 0.
     """
 
     mhz: float
     level: float
     period: float = 0.0
-    on: float = 0.0
+    on_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Chirp:
 
 
 @dataclass(frozen=True, slots=True)
-class Band:
+class BandLimitedNoise:
     """A transmitter with a noise-like flat spectrum, such as OFDM.
 
     Parameters
@@ -100,7 +100,7 @@ class Band:
         Its edges.
     level
         Its power over that of the noise between its edges.
-    period, on
+    period, on_seconds
         As for a carrier.
     """
 
@@ -108,7 +108,7 @@ class Band:
     high_mhz: float
     level: float
     period: float = 0.0
-    on: float = 0.0
+    on_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class Impulses:
 
     Parameters
     ----------
-    every
+    interval
         One comes in each run of so many seconds, at a time that follows from the seed.
     width
         Duration, s.
@@ -125,24 +125,26 @@ class Impulses:
         Its power over that of the noise.
     """
 
-    every: float
+    interval: float
     width: float
     level: float
 
 
-Interference = Carrier | Chirp | Band | Impulses
+Interference = Carrier | Chirp | BandLimitedNoise | Impulses
 
 
-def on_ranges(period: float, on: float, rate: Fraction, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+def on_ranges(
+    period: float, on_seconds: float, rate: Fraction, start: int, stop: int
+) -> Iterator[tuple[int, int, int]]:
     """Yield ``(begin, first, last)``: a run that begins at sample ``begin`` covers ``[first, last)`` of the range."""
     if period <= 0:
         yield 0, start, stop
         return
-    length, lit = max(1, round(period * rate)), max(1, round(on * rate))
-    for turn in range(start // length, -(-stop // length)):
-        first, last = max(start, turn * length), min(stop, turn * length + min(lit, length))
+    length, on_samples = max(1, round(period * rate)), max(1, round(on_seconds * rate))
+    for cycle in range(start // length, -(-stop // length)):
+        first, last = max(start, cycle * length), min(stop, cycle * length + min(on_samples, length))
         if first < last:
-            yield turn * length, first, last
+            yield cycle * length, first, last
 
 
 class Sky(ABC):
@@ -188,11 +190,11 @@ class Sky(ABC):
         for pulse in self.pulses:
             if not (np.isfinite(pulse.seconds) and pulse.dm >= 0 and pulse.width > 0 and pulse.snr >= 0):
                 raise InputError(f"{pulse}: dm and snr must not be negative, width must be positive")
-        for one in self.interference:
-            if one.level < 0 or (isinstance(one, Chirp) and one.period <= 0):
-                raise InputError(f"{one}: level must not be negative, a chirp's period must be positive")
-            if isinstance(one, Impulses) and not 0 < one.width <= one.every:
-                raise InputError(f"{one}: must be 0 < width <= every")
+        for emitter in self.interference:
+            if emitter.level < 0 or (isinstance(emitter, Chirp) and emitter.period <= 0):
+                raise InputError(f"{emitter}: level must not be negative, a chirp's period must be positive")
+            if isinstance(emitter, Impulses) and not 0 < emitter.width <= emitter.interval:
+                raise InputError(f"{emitter}: must be 0 < width <= every")
 
     @property
     def stream(self) -> Stream:
@@ -221,7 +223,7 @@ class Sky(ABC):
             for pulse in sorted(self.pulses, key=lambda pulse: pulse.seconds)
         )
 
-    def sweep(self, dm: float) -> float:
+    def sweep_seconds(self, dm: float) -> float:
         """Seconds from a pulse's arrival at the upper edge of the band to that at the lower edge."""
         return dispersion_delay(dm, self.low_mhz, self.top_mhz)
 
@@ -234,7 +236,7 @@ class Sky(ABC):
         self._prepare(first, last)
         for base in range(first // self._block * self._block, last, self._block):
             here, there = max(first, base), min(last, base + self._block)
-            data[here - start : there - start] = self._make(base)[here - base : there - base]
+            data[here - start : there - start] = self._make_block(base)[here - base : there - base]
         ends = ((start, first), (last, stop))
         return Chunk(start, data, tuple(Gap(*end, Loss.OUTSIDE) for end in ends if end[0] < end[1]))
 
@@ -245,7 +247,7 @@ class Sky(ABC):
         """Make ready what runs within samples ``[first, last)`` have in common."""
 
     @abstractmethod
-    def _make(self, base: int) -> NDArray[np.uint8]:
+    def _make_block(self, base: int) -> NDArray[np.uint8]:
         """Make the run that begins at sample ``base``, uint8 ``[block, sample_bytes]``."""
 
 

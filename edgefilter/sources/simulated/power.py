@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from edgefilter.core.plan import dispersion_delay
-from edgefilter.core.stream import Encoding, Kind, Stream
+from edgefilter.core.stream import Encoding, SampleKind, Stream
 from edgefilter.sources.simulated.base import (
-    Band,
+    BandLimitedNoise,
     Carrier,
     Chirp,
     Impulses,
@@ -20,11 +20,11 @@ from edgefilter.sources.simulated.base import (
     epoch,
     on_ranges,
 )
-from edgefilter.sources.simulated.voltage import spark_ranges
+from edgefilter.sources.simulated.voltage import impulse_ranges
 from edgefilter_kernels.simulation import noise
 
 _BLOCK = 256
-_MEAN, _SCATTER = 96.0, 14.0
+_MEAN, _STD = 96.0, 14.0
 
 
 class PowerSky(Sky):
@@ -73,7 +73,7 @@ class PowerSky(Sky):
         step = bandwidth_mhz / max(channels, 1)
         stream = Stream(
             name=name,
-            kind=Kind.POWER,
+            kind=SampleKind.POWER,
             epoch_tai_ns=epoch(),
             rate=Fraction(rate),
             channels=channels,
@@ -95,50 +95,52 @@ class PowerSky(Sky):
         self._table = noise.gamma_table(self._shape)
         edge = np.abs(self._mhz - centre_mhz) / (bandwidth_mhz / 2)
         bandpass = (1 - 0.6 * edge**8) * (1 + 0.1 * np.cos(9 * edge))
-        self._scatter = (_SCATTER * bandpass).astype(np.float32)
+        self._std = (_STD * bandpass).astype(np.float32)
         self._mean = (_MEAN * bandpass).astype(np.float32)
-        self._tracks = [self._track(pulse) for pulse in self.pulses]
+        self._dispersed_pulses = [self._dispersed_pulse(pulse) for pulse in self.pulses]
 
-    def _make(self, base: int) -> NDArray[np.uint8]:
+    def _make_block(self, base: int) -> NDArray[np.uint8]:
         channels = self._stream.channels
         groups = -(-channels // 4)
         field = np.empty((_BLOCK, 4 * groups), np.float32)
         noise.draw(field.reshape(-1, 4), self._noise, base * groups, self._table)
-        for one, key in zip(self.interference, self._keys, strict=True):
-            self._interfere(field, base, one, key)
-        for starts, profiles in self._tracks:
+        for emitter, key in zip(self.interference, self._keys, strict=True):
+            self._add_interference(field, base, emitter, key)
+        for starts, profiles in self._dispersed_pulses:
             if starts.min() < base + _BLOCK and starts.max() + profiles.shape[1] > base:
-                noise.add_track(field, base, starts, profiles)
+                noise.add_channel_profiles(field, base, starts, profiles)
         power = field[:, :channels]
-        power *= self._scatter
+        power *= self._std
         power += self._mean
         if self._stream.bits == 32:
             return np.ascontiguousarray(power).view(np.uint8)
         return np.asarray(np.clip(power + np.float32(0.5), 0, 255), np.uint8)
 
-    def _interfere(self, field: NDArray[np.float32], base: int, one: Interference, key: int) -> None:
+    def _add_interference(self, field: NDArray[np.float32], base: int, emitter: Interference, key: int) -> None:
         rate, stop = self._stream.rate, base + _BLOCK
-        if isinstance(one, Carrier):
-            for _, begin, end in on_ranges(one.period, one.on, rate, base, stop):
-                self._brighten(field[begin - base : end - base], one.level * self._stream.channels, one.mhz, one.mhz)
-        elif isinstance(one, Chirp):
-            level = one.level * self._stream.channels
-            for origin, begin, end in on_ranges(one.period, one.period, rate, base, stop):
-                part = (np.arange(begin, end) - origin) / (one.period * float(rate))
-                mhz = one.low_mhz + (one.high_mhz - one.low_mhz) * part
+        if isinstance(emitter, Carrier):
+            for _, begin, end in on_ranges(emitter.period, emitter.on_seconds, rate, base, stop):
+                self._scale_power(
+                    field[begin - base : end - base], emitter.level * self._stream.channels, emitter.mhz, emitter.mhz
+                )
+        elif isinstance(emitter, Chirp):
+            level = emitter.level * self._stream.channels
+            for origin, begin, end in on_ranges(emitter.period, emitter.period, rate, base, stop):
+                part = (np.arange(begin, end) - origin) / (emitter.period * float(rate))
+                mhz = emitter.low_mhz + (emitter.high_mhz - emitter.low_mhz) * part
                 channel = np.floor((self.top_mhz - mhz) / self._step_mhz).astype(np.int64)
                 inside = (channel >= 0) & (channel < self._stream.channels)
                 where = np.arange(begin - base, end - base)[inside], channel[inside]
                 field[where] = field[where] * np.float32(1 + level) + np.float32(level * np.sqrt(self._shape))
-        elif isinstance(one, Band):
-            for _, begin, end in on_ranges(one.period, one.on, rate, base, stop):
-                self._brighten(field[begin - base : end - base], one.level, one.low_mhz, one.high_mhz)
+        elif isinstance(emitter, BandLimitedNoise):
+            for _, begin, end in on_ranges(emitter.period, emitter.on_seconds, rate, base, stop):
+                self._scale_power(field[begin - base : end - base], emitter.level, emitter.low_mhz, emitter.high_mhz)
         else:
-            level = one.level * min(1.0, one.width * float(rate))
-            for begin, end in spark_ranges(one, key, rate, base, stop):
-                self._brighten(field[begin - base : end - base], level, self.low_mhz, self.top_mhz)
+            level = emitter.level * min(1.0, emitter.width * float(rate))
+            for begin, end in impulse_ranges(emitter, key, rate, base, stop):
+                self._scale_power(field[begin - base : end - base], level, self.low_mhz, self.top_mhz)
 
-    def _brighten(self, part: NDArray[np.float32], level: float, low: float, high: float) -> None:
+    def _scale_power(self, part: NDArray[np.float32], level: float, low: float, high: float) -> None:
         """Raise the power of the channels that touch a band (one channel if it is a point) by ``level`` of itself."""
         half = self._step_mhz / 2
         touched = np.flatnonzero((self._mhz + half > low) & (self._mhz - half <= high))
@@ -147,7 +149,7 @@ class PowerSky(Sky):
             band *= np.float32(1 + level)
             band += np.float32(level * np.sqrt(self._shape))
 
-    def _track(self, pulse: SkyPulse) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def _dispersed_pulse(self, pulse: SkyPulse) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Start row and profile of a pulse in every channel, in units of the channel's scatter.
 
         The Gaussian is smeared over each channel's own dispersion and over the sample: the difference of differences
@@ -156,16 +158,16 @@ class PowerSky(Sky):
         rate = float(self._stream.rate)
         sigma = pulse.width / np.sqrt(8 * np.log(2)) * rate
         half = self._step_mhz / 2
-        early, late = (
+        upper_edge_delay, lower_edge_delay = (
             np.array([dispersion_delay(pulse.dm, mhz + side, self.top_mhz) * rate for mhz in self._mhz])
             for side in (half, -half)
         )
-        smear = np.maximum(late - early, 1e-3)
-        middle = pulse.seconds * rate + (early + late) / 2
-        reach = int(np.ceil(4 * sigma + smear.max() / 2)) + 1
-        starts = np.floor(middle).astype(np.int64) - reach
-        edges = starts[:, None] + np.arange(2 * reach + 2) - middle[:, None]
-        ramp = [_integral((edges + side * smear[:, None] / 2) / sigma) * sigma for side in (1, -1)]
+        smear = np.maximum(lower_edge_delay - upper_edge_delay, 1e-3)
+        middle = pulse.seconds * rate + (upper_edge_delay + lower_edge_delay) / 2
+        half_length = int(np.ceil(4 * sigma + smear.max() / 2)) + 1
+        starts = np.floor(middle).astype(np.int64) - half_length
+        edges = starts[:, None] + np.arange(2 * half_length + 2) - middle[:, None]
+        ramp = [_normal_cdf_integral((edges + side * smear[:, None] / 2) / sigma) * sigma for side in (1, -1)]
         profiles = np.diff((ramp[0] - ramp[1]) / smear[:, None], axis=1)
         return starts, (pulse.snr / np.sqrt(np.sum(profiles**2)) * profiles).astype(np.float32)
 
@@ -180,13 +182,13 @@ def power_interference(rate: float, centre_mhz: float, bandwidth_mhz: float, cha
     return (
         Carrier(at(0.31), level=5 * sigma / channels),
         Carrier(at(-0.17), level=8 * sigma / channels),
-        Carrier(at(-0.22), level=6 * sigma / channels, period=1.7, on=0.4),
+        Carrier(at(-0.22), level=6 * sigma / channels, period=1.7, on_seconds=0.4),
         Chirp(at(-0.40), at(-0.34), level=6 * sigma / channels, period=2.3),
-        Band(at(0.10), at(0.16), level=3 * sigma, period=3.1, on=0.7),
-        Impulses(every=0.9, width=1 / rate, level=4 * sigma),
+        BandLimitedNoise(at(0.10), at(0.16), level=3 * sigma, period=3.1, on_seconds=0.7),
+        Impulses(interval=0.9, width=1 / rate, level=4 * sigma),
     )
 
 
-def _integral(x: NDArray[np.float64]) -> NDArray[np.float64]:
+def _normal_cdf_integral(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Integral of the normal distribution function from -infinity."""
     return np.asarray(x * ndtr(x) + np.exp(-0.5 * x * x) / np.sqrt(2 * np.pi), np.float64)

@@ -34,10 +34,10 @@ def sky(
     InputError
         If the settings do not describe a sky.
     """
-    make: type[VoltageSky] | type[PowerSky] = VoltageSky if kind == "voltage" else PowerSky
+    sky_type: type[VoltageSky] | type[PowerSky] = VoltageSky if kind == "voltage" else PowerSky
     if settings.get("interference") == "all":
         settings["interference"] = ()
-        plain = make(seconds, seed, **{**settings, "pulses": ()})
+        plain = sky_type(seconds, seed, **{**settings, "pulses": ()})
         stream, width = plain.stream, (plain.top_mhz - plain.low_mhz)
         centre = (plain.top_mhz + plain.low_mhz) / 2
         settings["interference"] = (
@@ -45,7 +45,7 @@ def sky(
             if kind == "voltage"
             else power_interference(float(stream.rate), centre, width, stream.channels)
         )
-    return make(seconds, seed, **settings)
+    return sky_type(seconds, seed, **settings)
 
 
 def demo_sky(seconds: float = 16.0, seed: int = 1) -> VoltageSky:

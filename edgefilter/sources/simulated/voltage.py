@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from scipy.signal import firwin2
 
 from edgefilter.core.plan import DISPERSION_S_MHZ2
-from edgefilter.core.stream import Encoding, Kind, Stream
+from edgefilter.core.stream import Encoding, SampleKind, Stream
 from edgefilter.sources.simulated.base import (
-    Band,
+    BandLimitedNoise,
     Carrier,
     Chirp,
     Impulses,
@@ -28,10 +28,10 @@ from edgefilter.sources.simulated.base import (
 from edgefilter_kernels.simulation import noise
 
 _BLOCK = 16384  # four float32 a sample: 256 KiB, which stays in L2 from the noise to the digitiser
-_SYMBOL = 1024
-_COUNTS = 20.0
-_TURN = 1 << 64
-_HANDS = (float(np.sqrt(1.5)), float(np.sqrt(0.5)))
+_SYMBOL_SAMPLES = 1024
+_RMS_COUNTS = 20.0
+_PHASE_UNITS_PER_TURN = 1 << 64
+_POL_AMPLITUDES = (float(np.sqrt(1.5)), float(np.sqrt(0.5)))
 """Amplitudes of interference in the two hands: it comes 30° from hand X; the mean power is 1."""
 
 
@@ -82,7 +82,7 @@ class VoltageSky(Sky):
     ) -> None:
         stream = Stream(
             name=name,
-            kind=Kind.VOLTAGE,
+            kind=SampleKind.VOLTAGE,
             epoch_tai_ns=epoch(),
             rate=Fraction(rate),
             channels=1,
@@ -102,11 +102,11 @@ class VoltageSky(Sky):
         self._normal = noise.normal_table()
         self._cosine = noise.cosine_table()
         self._taps = receiver_taps()
-        self._bursts: dict[int, tuple[int, NDArray[np.float32]]] = {}
+        self._waveforms: dict[int, tuple[int, NDArray[np.float32]]] = {}
 
     def close(self) -> None:
         """Give back the memory of pulses."""
-        self._bursts.clear()
+        self._waveforms.clear()
 
     def _prepare(self, first: int, last: int) -> None:
         """Make the waveforms of the pulses that lie in a range, and forget those that lie in no block of it.
@@ -114,76 +114,89 @@ class VoltageSky(Sky):
         Both ends are widened to whole blocks with the filter's reach. A waveform is a function of the pulse alone, so
         when it is made changes nothing.
         """
-        reach = _BLOCK + len(self._taps)
-        keep: dict[int, tuple[int, NDArray[np.float32]]] = {}
+        margin = _BLOCK + len(self._taps)
+        needed: dict[int, tuple[int, NDArray[np.float32]]] = {}
         for number, pulse in enumerate(self.pulses):
-            start, stop = self._extent(pulse)
-            if start < last + reach and stop > first - reach:
-                keep[number] = self._bursts.get(number) or (start, self._burst(number))
-        self._bursts = keep
+            start, stop = self._pulse_extent(pulse)
+            if start < last + margin and stop > first - margin:
+                needed[number] = self._waveforms.get(number) or (start, self._waveform(number))
+        self._waveforms = needed
 
-    def _make(self, base: int) -> NDArray[np.uint8]:
+    def _make_block(self, base: int) -> NDArray[np.uint8]:
         lead = len(self._taps) // 2  # the filter is centred, so that it delays nothing
         first, count = base - lead, _BLOCK + len(self._taps) - 1
         field = np.empty((count, 4), np.float32)
         noise.draw(field, self._noise, first, self._normal)
-        for start, burst in self._bursts.values():
-            here, there = max(first, start), min(first + count, start + len(burst))
+        for start, waveform in self._waveforms.values():
+            here, there = max(first, start), min(first + count, start + len(waveform))
             if here < there:
-                field[here - first : there - first] += burst[here - start : there - start]
-        for one, key in zip(self.interference, self._keys, strict=False):
-            self._interfere(field, first, one, key)
+                field[here - first : there - first] += waveform[here - start : there - start]
+        for emitter, key in zip(self.interference, self._keys, strict=False):
+            self._add_interference(field, first, emitter, key)
         out = np.empty((_BLOCK, 4), np.int8)
-        noise.filter_to_int8(out, field, self._taps, _COUNTS)
+        noise.filter_to_int8(out, field, self._taps, _RMS_COUNTS)
         return out.view(np.uint8)
 
-    def _interfere(self, field: NDArray[np.float32], first: int, one: Interference, key: int) -> None:
+    def _add_interference(self, field: NDArray[np.float32], first: int, emitter: Interference, key: int) -> None:
         rate, stop = self._stream.rate, first + len(field)
-        if isinstance(one, Carrier):
-            step = self._turns(one.mhz)
-            for _, begin, end in on_ranges(one.period, one.on, rate, first, stop):
-                self._tone(field[begin - first : end - first], step * begin, step, 0, one.level)
-        elif isinstance(one, Chirp):
-            step, length = self._turns(one.low_mhz), max(1, round(one.period * rate))
-            growth = (self._turns(one.high_mhz) - step) // length
-            for origin, begin, end in on_ranges(one.period, one.period, rate, first, stop):
+        if isinstance(emitter, Carrier):
+            step = self._phase_step(emitter.mhz)
+            for _, begin, end in on_ranges(emitter.period, emitter.on_seconds, rate, first, stop):
+                self._add_tone(field[begin - first : end - first], step * begin, step, 0, emitter.level)
+        elif isinstance(emitter, Chirp):
+            step, length = self._phase_step(emitter.low_mhz), max(1, round(emitter.period * rate))
+            chirp_rate = (self._phase_step(emitter.high_mhz) - step) // length
+            for origin, begin, end in on_ranges(emitter.period, emitter.period, rate, first, stop):
                 n = begin - origin
-                phase = step * n + growth * (n * (n - 1) // 2)
-                self._tone(field[begin - first : end - first], phase, step + growth * n, growth, one.level)
-        elif isinstance(one, Band):
-            for _, begin, end in on_ranges(one.period, one.on, rate, first, stop):
-                field[begin - first : end - first] += self._symbols(one, key, begin, end)
+                phase = step * n + chirp_rate * (n * (n - 1) // 2)
+                self._add_tone(
+                    field[begin - first : end - first], phase, step + chirp_rate * n, chirp_rate, emitter.level
+                )
+        elif isinstance(emitter, BandLimitedNoise):
+            for _, begin, end in on_ranges(emitter.period, emitter.on_seconds, rate, first, stop):
+                field[begin - first : end - first] += self._ofdm_samples(emitter, key, begin, end)
         else:
-            for begin, end in spark_ranges(one, key, rate, first, stop):
-                field[begin - first : end - first] *= np.float32(np.sqrt(1 + one.level))
+            for begin, end in impulse_ranges(emitter, key, rate, first, stop):
+                field[begin - first : end - first] *= np.float32(np.sqrt(1 + emitter.level))
 
-    def _turns(self, mhz: float) -> int:
+    def _phase_step(self, mhz: float) -> int:
         """Phase step of a tone in turns / 2^64 a sample."""
-        return round(Fraction(mhz - self._centre_mhz) * 1_000_000 / self._stream.rate * _TURN)
+        return round(Fraction(mhz - self._centre_mhz) * 1_000_000 / self._stream.rate * _PHASE_UNITS_PER_TURN)
 
-    def _tone(self, field: NDArray[np.float32], phase: int, step: int, growth: int, level: float) -> None:
+    def _add_tone(self, field: NDArray[np.float32], phase: int, step: int, chirp_rate: int, level: float) -> None:
         amplitude = float(np.sqrt(2 * level))  # |v|² of the noise is 2
-        noise.add_tone(field, phase, step, growth, (amplitude * _HANDS[0], amplitude * _HANDS[1]), self._cosine)
+        noise.add_chirp(
+            field,
+            phase,
+            step,
+            chirp_rate,
+            (amplitude * _POL_AMPLITUDES[0], amplitude * _POL_AMPLITUDES[1]),
+            self._cosine,
+        )
 
-    def _symbols(self, band: Band, key: int, begin: int, end: int) -> NDArray[np.float32]:
+    def _ofdm_samples(self, band: BandLimitedNoise, key: int, begin: int, end: int) -> NDArray[np.float32]:
         """Make samples of an OFDM signal: symbols of 1024 samples, each subcarrier with one of four phases."""
-        first, last = begin // _SYMBOL, -(-end // _SYMBOL)
-        quadrant = noise.hashes(key, first * _SYMBOL, (last - first) * _SYMBOL).reshape(-1, _SYMBOL) >> np.uint64(62)
-        mhz = self._centre_mhz + np.fft.fftfreq(_SYMBOL, float(1e6 / self._stream.rate))
+        first, last = begin // _SYMBOL_SAMPLES, -(-end // _SYMBOL_SAMPLES)
+        quadrant = noise.hash_numbers(key, first * _SYMBOL_SAMPLES, (last - first) * _SYMBOL_SAMPLES).reshape(
+            -1, _SYMBOL_SAMPLES
+        ) >> np.uint64(62)
+        mhz = self._centre_mhz + np.fft.fftfreq(_SYMBOL_SAMPLES, float(1e6 / self._stream.rate))
         inside = (mhz >= band.low_mhz) & (mhz < band.high_mhz)
-        phase = np.array([1, 1j, -1, -1j], np.complex64)[quadrant] * np.sqrt(np.float32(2 * _SYMBOL * band.level))
+        phase = np.array([1, 1j, -1, -1j], np.complex64)[quadrant] * np.sqrt(
+            np.float32(2 * _SYMBOL_SAMPLES * band.level)
+        )
         wave = scipy.fft.ifft(np.where(inside, phase, np.complex64(0)), axis=1).ravel()
-        wave = wave[begin - first * _SYMBOL : end - first * _SYMBOL]
-        return np.asarray((wave[:, None] * np.array(_HANDS, np.float32)).view(np.float32), np.float32)
+        wave = wave[begin - first * _SYMBOL_SAMPLES : end - first * _SYMBOL_SAMPLES]
+        return np.asarray((wave[:, None] * np.array(_POL_AMPLITUDES, np.float32)).view(np.float32), np.float32)
 
-    def _extent(self, pulse: SkyPulse) -> tuple[int, int]:
+    def _pulse_extent(self, pulse: SkyPulse) -> tuple[int, int]:
         """Return the samples that a pulse touches: four sigma about its middle, its sweep, and a margin for ringing."""
         rate = float(self._stream.rate)
         arrival = round(pulse.seconds * rate)
         half = int(4 * _sigma(pulse) * rate) + 1024
-        return arrival - half, arrival + half + int(self.sweep(pulse.dm) * rate) + 1024
+        return arrival - half, arrival + half + int(self.sweep_seconds(pulse.dm) * rate) + 1024
 
-    def _burst(self, number: int) -> NDArray[np.float32]:
+    def _waveform(self, number: int) -> NDArray[np.float32]:
         """Waveform of a pulse, float32 ``[time, 4]``: noise under a Gaussian, dispersed as by cold plasma.
 
         N complex samples of two hands have total intensity of variance 8 N (noise of unit components), so an envelope
@@ -191,7 +204,7 @@ class VoltageSky(Sky):
         """
         pulse = self.pulses[number]
         rate = float(self._stream.rate)
-        start, stop = self._extent(pulse)
+        start, stop = self._pulse_extent(pulse)
         length = scipy.fft.next_fast_len(stop - start)
         arrival = round(pulse.seconds * rate) - start
         time = (np.arange(2 * arrival) - arrival) / rate
@@ -202,10 +215,10 @@ class VoltageSky(Sky):
         raw *= np.sqrt(power, dtype=np.float64).astype(np.float32)[:, None]
         response = self._dispersion(pulse.dm, length)
         out = np.empty((stop - start, 2), np.complex64)
-        for hand in range(2):
-            spectrum = scipy.fft.fft(raw.view(np.complex64)[:, hand], length)
+        for pol in range(2):
+            spectrum = scipy.fft.fft(raw.view(np.complex64)[:, pol], length)
             spectrum *= response
-            out[:, hand] = scipy.fft.ifft(spectrum, overwrite_x=True)[: stop - start]
+            out[:, pol] = scipy.fft.ifft(spectrum, overwrite_x=True)[: stop - start]
         return out.view(np.float32)
 
     def _dispersion(self, dm: float, length: int) -> NDArray[np.complex64]:
@@ -218,13 +231,13 @@ class VoltageSky(Sky):
         return np.asarray(np.exp(-2j * np.pi * (turns - np.floor(turns))), np.complex64)
 
 
-def spark_ranges(sparks: Impulses, key: int, rate: Fraction, start: int, stop: int) -> list[tuple[int, int]]:
-    """Parts of samples ``[start, stop)`` in which a spark burns; one in each ``every`` s, placed by the key."""
-    every, width = max(1, round(sparks.every * rate)), max(1, round(sparks.width * rate))
-    slots = range(start // every, -(-stop // every))
+def impulse_ranges(impulses: Impulses, key: int, rate: Fraction, start: int, stop: int) -> list[tuple[int, int]]:
+    """Parts of samples ``[start, stop)`` in which a spark burns; one in each ``interval`` s, placed by the key."""
+    interval, width = max(1, round(impulses.interval * rate)), max(1, round(impulses.width * rate))
+    slots = range(start // interval, -(-stop // interval))
     found = []
-    for slot, value in zip(slots, noise.hashes(key, slots.start, len(slots)).tolist(), strict=True):
-        begin = slot * every + value % max(1, every - width + 1)
+    for slot, value in zip(slots, noise.hash_numbers(key, slots.start, len(slots)).tolist(), strict=True):
+        begin = slot * interval + value % max(1, interval - width + 1)
         if begin < stop and begin + width > start:
             found.append((max(begin, start), min(begin + width, stop)))
     return found
@@ -238,10 +251,10 @@ def voltage_interference(rate: float, centre_mhz: float) -> tuple[Interference, 
 
     return (
         Carrier(at(0.31), level=0.05),
-        Carrier(at(-0.22), level=0.02, period=1.7, on=0.4),
+        Carrier(at(-0.22), level=0.02, period=1.7, on_seconds=0.4),
         Chirp(at(-0.40), at(-0.34), level=0.02, period=2.3),
-        Band(at(0.10), at(0.16), level=0.5, period=3.1, on=0.7),
-        Impulses(every=0.9, width=40e-6, level=8.0),
+        BandLimitedNoise(at(0.10), at(0.16), level=0.5, period=3.1, on_seconds=0.7),
+        Impulses(interval=0.9, width=40e-6, level=8.0),
     )
 
 

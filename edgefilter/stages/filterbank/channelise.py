@@ -5,21 +5,21 @@ from queue import SimpleQueue
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefilter.compute.threads import Workers
+from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.cells import Cells, Flag
 from edgefilter.core.chunk import Chunk
 from edgefilter.core.errors import ConfigError
 from edgefilter.core.plan import Plan
 from edgefilter.core.stream import Encoding
-from edgefilter.stages.filterbank.unpack import Unpack, expect_block
+from edgefilter.stages.filterbank.unpack import Unpacker, checked_block_number
 from edgefilter_kernels.filterbank.pfb import pfb
-from edgefilter_kernels.filterbank.unpack import lose_not_finite
-from edgefilter_kernels.filterbank.workspace import Scratch, make_bank, make_scratch, prototype
+from edgefilter_kernels.filterbank.unpack import zero_nonfinite
+from edgefilter_kernels.filterbank.workspace import Workspace, make_filterbank, make_workspace, prototype_filter
 
 _PRODUCTS = ("XX", "YY", "CR", "CI")
 
 
-class Channelise:
+class Channeliser:
     """The first stage of a voltage stream.
 
     A spectrum counts where all samples that its filter spans are there. A cell is LOST where fewer than half of its
@@ -29,7 +29,7 @@ class Channelise:
     ----------
     plan
         Layout, of a voltage stream.
-    workers
+    backend
         Threads.
 
     Attributes
@@ -45,39 +45,39 @@ class Channelise:
         If no filter can be made as ``channelise`` asks.
     """
 
-    def __init__(self, plan: Plan, workers: Workers) -> None:
+    def __init__(self, plan: Plan, backend: ThreadBackend) -> None:
         stream, settings = plan.stream, plan.settings
         taps = settings.channelise.taps
         try:
-            filter_ = prototype(plan.fine_channels, taps, settings.channelise.window, stream.complex_samples)
+            filter_ = prototype_filter(plan.fine_channels, taps, settings.channelise.window, stream.complex_samples)
         except ValueError as error:
             raise ConfigError(f"channelise: {error}") from None
         self.history = plan.filter_samples
         self.lookahead = 0
-        hands = len(stream.products)
-        self.products = _PRODUCTS if settings.detect.stokes == "IQUV" else _PRODUCTS[:hands]
-        bank = make_bank(
+        n_pols = len(stream.products)
+        self.products = _PRODUCTS if settings.detect.stokes == "IQUV" else _PRODUCTS[:n_pols]
+        bank = make_filterbank(
             filter_,
             plan.fine_channels,
             stream.bits,
             str(stream.encoding),
-            hands,
+            n_pols,
             stream.complex_samples,
             plan.samples_per_spectrum,
         )
-        self._bank = bank._replace(coefficients=workers.put(bank.coefficients))
+        self._bank = bank._replace(coefficients=backend.put(bank.coefficients))
         self._plan = plan
-        self._workers = workers
-        self._pfb, self._lose_not_finite = workers.kernel(pfb), workers.kernel(lose_not_finite)
+        self._backend = backend
+        self._pfb, self._flag_non_finite = backend.kernel(pfb), backend.kernel(zero_nonfinite)
         times, channels = plan.cells_per_block, plan.channels
-        self._power = workers.empty((times, channels, len(self.products)), np.float32)
-        self._moment4 = workers.empty((times, channels, hands), np.float32)
-        self._accumulated = workers.empty((times,), np.int32)
-        self._flags = workers.empty((times, channels), np.uint16)
-        self._scratch: SimpleQueue[Scratch] = SimpleQueue()
-        for _ in range(workers.threads):
+        self._power = backend.empty((times, channels, len(self.products)), np.float32)
+        self._moment4 = backend.empty((times, channels, n_pols), np.float32)
+        self._accumulated = backend.empty((times,), np.int32)
+        self._flags = backend.empty((times, channels), np.uint16)
+        self._scratch: SimpleQueue[Workspace] = SimpleQueue()
+        for _ in range(backend.threads):
             self._scratch.put(
-                workers.kernel(make_scratch)(self._bank, plan.spectra_per_cell, stream.channels, len(self.products))
+                backend.kernel(make_workspace)(self._bank, plan.spectra_per_cell, stream.channels, len(self.products))
             )
 
     def reduce(self, raw: Chunk) -> Cells:
@@ -100,10 +100,10 @@ class Channelise:
             If ``raw`` is not such a chunk.
         """
         plan = self._plan
-        block = expect_block(raw, plan, self.history)
+        block = checked_block_number(raw, plan, self.history)
         times, spectra = plan.cells_per_block, plan.spectra_per_cell
         power, moment4, accumulated, flags = self._power, self._moment4, self._accumulated, self._flags
-        data, valid = self._workers.upload(raw.data), self._workers.put(_complete(raw, times * spectra, plan))
+        data, valid = self._backend.upload(raw.data), self._backend.put(_valid_spectra(raw, times * spectra, plan))
         flags[:] = 0
 
         def run(start: int, stop: int) -> None:
@@ -120,21 +120,21 @@ class Channelise:
             )
             self._scratch.put(work)
             if plan.stream.encoding is Encoding.FLOAT:
-                self._lose_not_finite(power[start:stop], flags[start:stop], int(Flag.LOST))
-                self._lose_not_finite(moment4[start:stop], flags[start:stop], int(Flag.LOST))
+                self._flag_non_finite(power[start:stop], flags[start:stop], int(Flag.LOST))
+                self._flag_non_finite(moment4[start:stop], flags[start:stop], int(Flag.LOST))
 
-        self._workers.over(times, run)
-        few, fill = 2 * accumulated < spectra, self._workers.fill
-        fill(accumulated, few, 0)
-        fill(flags, few, int(Flag.LOST))
-        if plan.stream.encoding is Encoding.FLOAT or few.any():
+        self._backend.parallel_for(times, run)
+        incomplete, fill_where = 2 * accumulated < spectra, self._backend.fill_where
+        fill_where(accumulated, incomplete, 0)
+        fill_where(flags, incomplete, int(Flag.LOST))
+        if plan.stream.encoding is Encoding.FLOAT or incomplete.any():
             lost = flags != 0
-            fill(power, lost, 0)
-            fill(moment4, lost, 0)
+            fill_where(power, lost, 0)
+            fill_where(moment4, lost, 0)
         return Cells(block * times, power, flags, self.products, accumulated, moment4)
 
 
-def _complete(raw: Chunk, spectra: int, plan: Plan) -> NDArray[np.bool_]:
+def _valid_spectra(raw: Chunk, spectra: int, plan: Plan) -> NDArray[np.bool_]:
     """Say of each spectrum whether all samples that its filter spans are there."""
     valid = np.ones(spectra, np.bool_)
     step = plan.samples_per_spectrum
@@ -146,6 +146,6 @@ def _complete(raw: Chunk, spectra: int, plan: Plan) -> NDArray[np.bool_]:
     return valid
 
 
-def front(plan: Plan, workers: Workers) -> Channelise | Unpack:
+def input_stage(plan: Plan, backend: ThreadBackend) -> Channeliser | Unpacker:
     """Return the stage that takes the plan's raw samples in."""
-    return Channelise(plan, workers) if plan.voltage else Unpack(plan, workers)
+    return Channeliser(plan, backend) if plan.voltage else Unpacker(plan, backend)

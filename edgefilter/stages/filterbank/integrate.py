@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefilter.compute.threads import Workers
-from edgefilter.core.cells import UNGUARDED, Cells, Flag, FlagCost, Guarded, Rows
+from edgefilter.compute.threads import ThreadBackend
+from edgefilter.core.cells import NONE_NEAR_THRESHOLD, Cells, Flag, FlagCost, NearThreshold, Rows
 from edgefilter.core.plan import Plan
-from edgefilter_kernels.filterbank.integrate import Sums, account, integrate, zero_sums
+from edgefilter_kernels.filterbank.integrate import Sums, combine_parts, integrate, make_sums
 
 
 @dataclass(slots=True)
-class Reduced:
+class IntegratedBlock:
     """What remains of a block's cells.
 
     The balance ``good + occupancy.sum(axis=0) == cells in the extent`` holds exactly in every channel.
@@ -33,7 +33,7 @@ class Reduced:
         int64 ``[flag, channel]``: cells of the extent that have this bit at all.
     cost
         What flagging costs, where it was measured.
-    guarded
+    near_threshold
         Flags that another device may have set otherwise, where they were looked at.
     """
 
@@ -43,10 +43,10 @@ class Reduced:
     occupancy: NDArray[np.int64]
     raised: NDArray[np.int64]
     cost: tuple[FlagCost, ...] = ()
-    guarded: Guarded = UNGUARDED
+    near_threshold: NearThreshold = NONE_NEAR_THRESHOLD
 
 
-class Integrate:
+class Integrator:
     """Integrate the good cells of a block. History and lookahead are none.
 
     Stokes parameters are ``I = XX + YY``, ``Q = XX - YY``, ``U = 2 Re(X Y*)``, ``V = 2 Im(X Y*)``: the PSR/IEEE
@@ -57,22 +57,22 @@ class Integrate:
     ----------
     plan
         The layout.
-    workers
+    backend
         Threads over time.
     """
 
-    def __init__(self, plan: Plan, workers: Workers) -> None:
+    def __init__(self, plan: Plan, backend: ThreadBackend) -> None:
         self._plan = plan
-        self._workers = workers
-        self._integrate = workers.kernel(integrate)
+        self._backend = backend
+        self._integrate = backend.kernel(integrate)
 
-    def reduce(self, cells: Cells, first_cell: int = 0, last_cell: int | None = None) -> Reduced:
+    def reduce(self, cells: Cells, first_cell: int = 0, last_cell: int | None = None) -> IntegratedBlock:
         """As :meth:`begin`, and wait."""
         return self.begin(cells, first_cell, last_cell)[1]()
 
     def begin(
         self, cells: Cells, first_cell: int = 0, last_cell: int | None = None
-    ) -> tuple[Rows, Callable[[], Reduced]]:
+    ) -> tuple[Rows, Callable[[], IntegratedBlock]]:
         """Integrate one block.
 
         Parameters
@@ -102,31 +102,33 @@ class Integrate:
                 f"cells {cells.power.shape} from {cells.start} are not whole rows of {per_row} cells "
                 f"of {self._plan.channels} channels"
             )
-        matrix = self._workers.put(stokes_matrix(cells.products, self._plan.settings.detect.stokes))
+        matrix = self._backend.to_device(stokes_matrix(cells.products, self._plan.settings.detect.stokes))
         last = times if last_cell is None else last_cell
-        make = self._workers.zeros, self._workers.empty
-        sums = zero_sums(len(matrix), times // per_row, channels, len(Flag), *make)
+        make = self._backend.zeros, self._backend.empty
+        sums = make_sums(len(matrix), times // per_row, channels, len(Flag), *make)
 
         def run(start: int, stop: int) -> None:
             self._integrate(cells.power, cells.flags, matrix, (first_cell, last), sums, start, stop)
 
-        self._workers.over(len(sums.total), run)
+        self._backend.parallel_for(len(sums.total), run)
         start = cells.start // per_row
-        fetched = self._workers.fetch(sums)
-        told = cells.tagged, cells.cost, cells.guarded  # and not the cells, which are large
-        intensity = sums.stokes if len(matrix) == 1 else self._workers.part(sums.stokes[:1])
-        return Rows(start, intensity, sums.weight), lambda: _reduced(account(Sums(*fetched())), start, *told)
+        host_sums = self._backend.start_download(sums)
+        flag_results = cells.tagged, cells.cost, cells.near_threshold  # and not the cells, which are large
+        intensity = sums.stokes if len(matrix) == 1 else self._backend.part(sums.stokes[:1])
+        return Rows(start, intensity, sums.weight), lambda: _integrated_block(
+            combine_parts(Sums(*host_sums())), start, *flag_results
+        )
 
 
-def _reduced(
-    sums: Sums, start: int, tagged: NDArray[np.int64] | None, cost: tuple[FlagCost, ...], guarded: Guarded
-) -> Reduced:
+def _integrated_block(
+    sums: Sums, start: int, tagged: NDArray[np.int64] | None, cost: tuple[FlagCost, ...], near_threshold: NearThreshold
+) -> IntegratedBlock:
     if tagged is not None:
         sums.raised[list(Flag).index(Flag.TAGGED)] = tagged
     spectrum = np.full_like(sums.total, np.nan)
     np.divide(sums.total, sums.good, out=spectrum, where=sums.good > 0)
     rows = Rows(start, sums.stokes, sums.weight)
-    return Reduced(rows, spectrum, sums.good, sums.occupancy, sums.raised, cost, guarded)
+    return IntegratedBlock(rows, spectrum, sums.good, sums.occupancy, sums.raised, cost, near_threshold)
 
 
 def stokes_matrix(products: tuple[str, ...], stokes: str) -> NDArray[np.float64]:
@@ -137,13 +139,13 @@ def stokes_matrix(products: tuple[str, ...], stokes: str) -> NDArray[np.float64]
     ValueError
         If these products do not hold these Stokes parameters.
     """
-    hands = products[:2] in (("XX", "YY"), ("AA", "BB"))
+    is_two_pols = products[:2] in (("XX", "YY"), ("AA", "BB"))
     if stokes == "I":
         intensity = np.zeros((1, len(products)))
-        intensity[0, : 2 if hands else 1] = 1.0
+        intensity[0, : 2 if is_two_pols else 1] = 1.0
         return intensity
     if products == ("I", "Q", "U", "V"):
         return np.eye(4)
-    if hands and products[2:] == ("CR", "CI"):
+    if is_two_pols and products[2:] == ("CR", "CI"):
         return np.array([[1.0, 1, 0, 0], [1, -1, 0, 0], [0, 0, 2, 0], [0, 0, 0, 2]])
     raise ValueError(f"products {products} do not hold Stokes {stokes}")

@@ -2,15 +2,15 @@
 
 import numpy as np
 
-from edgefilter.compute.threads import Workers
+from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.cells import Cells, Flag
 from edgefilter.core.chunk import Chunk
 from edgefilter.core.plan import Plan
 from edgefilter.core.stream import Encoding
-from edgefilter_kernels.filterbank.unpack import lose_not_finite, unpack
+from edgefilter_kernels.filterbank.unpack import unpack, zero_nonfinite
 
 
-class Unpack:
+class Unpacker:
     """The first stage of a power stream.
 
     A cell is LOST where its sample is missing or a number of it is not finite.
@@ -19,7 +19,7 @@ class Unpack:
     ----------
     plan
         Layout, of a power stream.
-    workers
+    backend
         Threads.
 
     Attributes
@@ -30,13 +30,13 @@ class Unpack:
         Products of the cells, the stream's.
     """
 
-    def __init__(self, plan: Plan, workers: Workers) -> None:
+    def __init__(self, plan: Plan, backend: ThreadBackend) -> None:
         self.history = 0
         self.lookahead = 0
         self.products = plan.stream.products
         self._plan = plan
-        self._workers = workers
-        self._unpack, self._lose_not_finite = workers.kernel(unpack), workers.kernel(lose_not_finite)
+        self._backend = backend
+        self._unpack, self._flag_non_finite = backend.kernel(unpack), backend.kernel(zero_nonfinite)
 
     def reduce(self, raw: Chunk) -> Cells:
         """Make the cells of a block.
@@ -56,27 +56,27 @@ class Unpack:
         ValueError
             If ``raw`` is not such a chunk.
         """
-        block = expect_block(raw, self._plan, self.history)
+        block = checked_block_number(raw, self._plan, self.history)
         stream = self._plan.stream
         times = len(raw.data)
-        data = self._workers.upload(raw.data)
-        power = self._workers.empty((times, stream.channels, len(stream.products)), np.float32)
-        flags = self._workers.zeros((times, stream.channels), np.uint16)
+        data = self._backend.upload(raw.data)
+        power = self._backend.empty((times, stream.channels, len(stream.products)), np.float32)
+        flags = self._backend.zeros((times, stream.channels), np.uint16)
 
         def run(start: int, stop: int) -> None:
             self._unpack(data[start:stop], stream.bits, str(stream.encoding), power[start:stop])
             if stream.encoding is Encoding.FLOAT:
-                self._lose_not_finite(power[start:stop], flags[start:stop], int(Flag.LOST))
+                self._flag_non_finite(power[start:stop], flags[start:stop], int(Flag.LOST))
 
-        self._workers.over(times, run)
+        self._backend.parallel_for(times, run)
         for gap in raw.gaps:
             lost = slice(gap.start - raw.start, gap.stop - raw.start)
             power[lost] = 0
             flags[lost] = int(Flag.LOST)
-        return Cells(block * times, power, flags, self.products, self._workers.zeros(times, np.int32))
+        return Cells(block * times, power, flags, self.products, self._backend.zeros(times, np.int32))
 
 
-def expect_block(raw: Chunk, plan: Plan, history: int) -> int:
+def checked_block_number(raw: Chunk, plan: Plan, history: int) -> int:
     """Return the number of the block that a chunk holds, with the samples before it that a stage asks for.
 
     Raises

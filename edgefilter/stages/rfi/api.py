@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edgefilter.compute.threads import Workers
+from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.cells import Flag, flag_name
 from edgefilter.core.config import FlagSettings, Reduction, validate
 from edgefilter.core.errors import InputError
 from edgefilter.stages.rfi.flagger import Flagger
-from edgefilter_kernels.filterbank.unpack import find_not_finite
+from edgefilter_kernels.filterbank.unpack import flag_nonfinite
 
 FLAGS = MappingProxyType({flag_name(flag): np.uint16(flag) for flag in Flag})
 """The bit of each flag. ``tagged`` does not blank: a cell is good where ``flags & ~FLAGS["tagged"]`` is 0."""
@@ -85,31 +85,31 @@ def flag(
         raise InputError(f"frequencies are {mhz.shape}, must be finite, one for each of {cells.shape[1]} channels")
     if not (np.isfinite(sample_time) and sample_time > 0):
         raise InputError(f"sample_time is {sample_time}, must be above 0 s")
-    fourth = _same("moment4", moment4, cells)
-    given = None if valid is None else np.asarray(valid, np.bool_)
-    if given is not None and given.shape != cells.shape[:2]:
-        raise InputError(f"valid is {given.shape}, must be {cells.shape[:2]}")
+    fourth_moment = _match_shape("moment4", moment4, cells)
+    valid_mask = None if valid is None else np.asarray(valid, np.bool_)
+    if valid_mask is not None and valid_mask.shape != cells.shape[:2]:
+        raise InputError(f"valid is {valid_mask.shape}, must be {cells.shape[:2]}")
     numbers = np.asarray(accumulated)
     if numbers.shape not in ((), cells.shape[:1]) or (numbers < 0).any():
         raise InputError(f"accumulated is {numbers.shape}, must be one number or one for each of {len(cells)} times")
     counts = np.ascontiguousarray(np.broadcast_to(numbers, cells.shape[:1]), np.int32)
-    wanted = _settings(protect, settings)
+    flag_settings = _flag_settings(protect, settings)
     flags = np.empty(cells.shape[:2], np.uint16)
 
     def find_lost(start: int, stop: int) -> None:
         rows = slice(start, stop)
-        flags[rows] = 0 if given is None else np.where(given[rows], np.uint16(0), np.uint16(Flag.LOST))
-        for values in (cells, fourth):
+        flags[rows] = 0 if valid_mask is None else np.where(valid_mask[rows], np.uint16(0), np.uint16(Flag.LOST))
+        for values in (cells, fourth_moment):
             if values is not None:
-                find_not_finite(values[rows], flags[rows], int(Flag.LOST))
+                flag_nonfinite(values[rows], flags[rows], int(Flag.LOST))
 
-    with Workers(threads) as workers:
-        workers.over(len(flags), find_lost, pieces=4)
-        Flagger(mhz, sample_time, wanted, workers).flag(cells, fourth, counts, cells.shape[2], flags)
+    with ThreadBackend(threads) as backend:
+        backend.parallel_for(len(flags), find_lost, ranges_per_thread=4)
+        Flagger(mhz, sample_time, flag_settings, backend).flag(cells, fourth_moment, counts, cells.shape[2], flags)
     return flags
 
 
-def _same(name: str, values: ArrayLike | None, like: NDArray[np.float32]) -> NDArray[np.float32] | None:
+def _match_shape(name: str, values: ArrayLike | None, like: NDArray[np.float32]) -> NDArray[np.float32] | None:
     if values is None:
         return None
     array = np.ascontiguousarray(values, np.float32)
@@ -119,6 +119,6 @@ def _same(name: str, values: ArrayLike | None, like: NDArray[np.float32]) -> NDA
     return array
 
 
-def _settings(protect: Sequence[tuple[float, float]], settings: dict[str, Any]) -> FlagSettings:
+def _flag_settings(protect: Sequence[tuple[float, float]], settings: dict[str, Any]) -> FlagSettings:
     bands = [[low / 1e6, high / 1e6] for low, high in protect]
     return validate(Reduction, {"flag": {"protect": bands, **settings}}, where="flag").flag

@@ -6,40 +6,40 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from edgefilter.compute.threads import Workers
-from edgefilter.stages.rfi.gpu_tolerance import Lean
+from edgefilter.compute.threads import ThreadBackend
+from edgefilter.stages.rfi.gpu_tolerance import ThresholdScale
 from edgefilter.stages.rfi.thresholds import gamma_quantile
 from edgefilter_kernels.rfi.intensity import LANES
 from edgefilter_kernels.rfi.quantile import channel_quantiles
 
-LEAST_TIMES = 16
+MIN_TIMES = 16
 """Fewer say nothing about a channel."""
 QUANTILE = 0.3
 """Part of a channel's cells that lie below what tells its background."""
 
-_QUANTILE_TIMES = 1024  # times that are enough for a quantile: 4 % of sigma
+_MIN_QUANTILE_TIMES = 1024  # times that are enough for a quantile: 4 % of sigma
 _QUANTILES = np.array([QUANTILE, 0.05])  # of the background; with it, of its scatter: interference lies above both
-_BETWEEN = float(ndtri(QUANTILE) - ndtri(0.05))
-_MISMATCH = 1.2  # scatter over that of the radiometer equation from which on it is more than noise
-_BY_CHANCE = 8.0  # what n times of noise may add to that ratio, times √n: four standard deviations
-_VOLTAGES = 8 * 2 ** np.arange(15)  # that a cell may be of; for more, the distribution is normal
-_FRACTIONS = np.linspace(0.0, 0.68, 18)  # of the times that have interference: 0.7 leaves no quantile to see it by
-_TIED = 0.2  # of the times that may share a value: more, and steps are too coarse for quantiles
+_QUANTILE_SPACING_SIGMA = float(ndtri(QUANTILE) - ndtri(0.05))
+_MAX_SCATTER_RATIO = 1.2  # scatter over that of the radiometer equation from which on it is more than noise
+_CHANCE_SCATTER = 8.0  # what n times of noise may add to that ratio, times √n: four standard deviations
+_VOLTAGE_COUNTS = 8 * 2 ** np.arange(15)  # that a cell may be of; for more, the distribution is normal
+_DUTY_CYCLES = np.linspace(0.0, 0.68, 18)  # of the times that have interference: 0.7 leaves no quantile to see it by
+_MAX_TIED_FRACTION = 0.2  # of the times that may share a value: more, and steps are too coarse for quantiles
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class BlockView:
     r"""One block of cells; arrays are where the kernels take them, but for ``accumulated``.
 
     Parameters
     ----------
     power
-        float32 ``[time, channel, product]``: the first ``hands`` products are mean \|v\|² and add up.
+        float32 ``[time, channel, product]``: the first ``n_pols`` products are mean \|v\|² and add up.
     moment4
         float32 ``[time, channel, hand]``: mean \|v\|⁴; of no hand if it is not known.
     accumulated
         int32 ``[time]``: voltages in a cell, 0 if not known.
-    hands
+    n_pols
         Products that add up to the intensity.
     flags
         uint16 ``[time, channel]``; a cell is used where it is 0.
@@ -50,7 +50,7 @@ class View:
     power: NDArray[np.float32]
     moment4: NDArray[np.float32]
     accumulated: NDArray[np.int32]
-    hands: int
+    n_pols: int
     flags: NDArray[np.uint16]
     spectra: int
 
@@ -77,38 +77,41 @@ class Background:
         return self.sigma > 0
 
     @classmethod
-    def of(cls, view: View, workers: Workers, lean: Lean) -> "Background":
+    def estimate(cls, view: BlockView, backend: ThreadBackend, threshold_scale: ThresholdScale) -> "Background":
         """Find it from low quantiles, which interference hardly moves; ``docs/flagging.md`` has the reasons."""
         channels = view.flags.shape[1]
-        step = int(np.clip(len(view.power) // _QUANTILE_TIMES, 1, 4))
-        found = workers.zeros((2, channels), np.float64), workers.zeros((2, channels), np.int64)
-        kernel, fractions = workers.kernel(channel_quantiles), workers.put(_QUANTILES)
+        step = int(np.clip(len(view.power) // _MIN_QUANTILE_TIMES, 1, 4))
+        found = backend.zeros((2, channels), np.float64), backend.zeros((2, channels), np.int64)
+        kernel, fractions = backend.kernel(channel_quantiles), backend.to_device(_QUANTILES)
 
         def run(start: int, stop: int) -> None:
-            kernel(view.power, view.hands, view.flags, step, fractions, *found, start, stop)
+            kernel(view.power, view.n_pols, view.flags, step, fractions, *found, start, stop)
 
-        workers.over(channels, run, align=LANES, pieces=8)
-        quantiles, count = map(workers.get, found)
-        spectra = view.spectra * view.hands
-        measured = (quantiles[0] - quantiles[1]) / _BETWEEN
+        backend.parallel_for(channels, run, align=LANES, ranges_per_thread=8)
+        quantiles, count = map(backend.to_host, found)
+        spectra = view.spectra * view.n_pols
+        measured = (quantiles[0] - quantiles[1]) / _QUANTILE_SPACING_SIGMA
         if spectra:
-            centre, sigma = _mixed(quantiles, count[0], spectra, lean)
+            centre, sigma = _contaminated_stats(quantiles, count[0], spectra, threshold_scale)
             expected = centre / np.sqrt(spectra)
             usual = centre > 0
-            if usual.any() and lean.power * np.median(measured[usual] / expected[usual]) > _MISMATCH:
+            if (
+                usual.any()
+                and threshold_scale.power * np.median(measured[usual] / expected[usual]) > _MAX_SCATTER_RATIO
+            ):
                 centre = quantiles[0] / gamma_quantile(spectra, float(_QUANTILES[0]))
                 sigma = measured
         else:
-            centre, sigma = _skewed(quantiles[0], measured)
-            coarse = count[1] > _TIED * np.maximum(count[0], 1)
+            centre, sigma = _gamma_stats(quantiles[0], measured)
+            coarse = count[1] > _MAX_TIED_FRACTION * np.maximum(count[0], 1)
             if coarse.any():
-                some = workers.get(view.power[::step]), workers.get(view.flags[::step])
-                centre[coarse], sigma[coarse] = _plain(some[0][:, coarse, : view.hands], some[1][:, coarse])
-        live = (count[0] >= LEAST_TIMES) & (measured > 0)
+                some = backend.to_host(view.power[::step]), backend.to_host(view.flags[::step])
+                centre[coarse], sigma[coarse] = _sample_stats(some[0][:, coarse, : view.n_pols], some[1][:, coarse])
+        live = (count[0] >= MIN_TIMES) & (measured > 0)
         return cls(centre, np.where(live, sigma, 0.0), step * int(count[0].max(initial=0)))
 
 
-def _skewed(
+def _gamma_stats(
     level: NDArray[np.float64], scatter: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return mean and sigma of cells of which the 30 % quantile and the scatter below it are known.
@@ -118,33 +121,35 @@ def _skewed(
     distribution.
     """
     high, low = np.array(
-        [[gamma_quantile(number, quantile) for number in _VOLTAGES.tolist()] for quantile in _QUANTILES.tolist()]
+        [[gamma_quantile(number, quantile) for number in _VOLTAGE_COUNTS.tolist()] for quantile in _QUANTILES.tolist()]
     )
-    ratio = (high - low) / high / _BETWEEN
+    ratio = (high - low) / high / _QUANTILE_SPACING_SIGMA
     here = np.divide(scatter, level, out=np.zeros_like(level), where=level > 0)
     centre = level / np.interp(here, ratio[::-1], high[::-1])
-    sigma = centre * np.interp(here, ratio[::-1], 1 / np.sqrt(_VOLTAGES[::-1]))
+    sigma = centre * np.interp(here, ratio[::-1], 1 / np.sqrt(_VOLTAGE_COUNTS[::-1]))
     skewed = here > ratio[-1]
     return np.where(skewed, centre, level - ndtri(_QUANTILES[0]) * scatter), np.where(skewed, sigma, scatter)
 
 
-def _mixed(
-    quantiles: NDArray[np.float64], count: NDArray[np.int64], spectra: int, lean: Lean
+def _contaminated_stats(
+    quantiles: NDArray[np.float64], count: NDArray[np.int64], spectra: int, threshold_scale: ThresholdScale
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and standard deviation of the noise, of which a part of the times shows nothing: it lies above.
 
     Where a fraction f of the times has interference, the p quantile of all is the p / (1 - f) quantile of the noise;
     two of them tell f. Up to 0.2 of scatter over noise, or what few times may have, f is taken to be 0.
     """
-    high, low = (np.array([gamma_quantile(spectra, float(p / (1 - f))) for f in _FRACTIONS]) for p in _QUANTILES)
+    high, low = (np.array([gamma_quantile(spectra, float(p / (1 - f))) for f in _DUTY_CYCLES]) for p in _QUANTILES)
     found = 1 - quantiles[1] / np.where(quantiles[0] > 0, quantiles[0], 1.0)
-    wider = np.maximum(_MISMATCH, 1 + _BY_CHANCE / np.sqrt(np.maximum(count, 1)))
-    often = lean.power * found > wider * (1 - low[0] / high[0])
+    wider = np.maximum(_MAX_SCATTER_RATIO, 1 + _CHANCE_SCATTER / np.sqrt(np.maximum(count, 1)))
+    often = threshold_scale.power * found > wider * (1 - low[0] / high[0])
     centre = np.where(often, quantiles[1] / np.interp(found, 1 - low / high, low), quantiles[0] / high[0])
     return centre, centre / np.sqrt(spectra)
 
 
-def _plain(power: NDArray[np.float32], flags: NDArray[np.uint16]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _sample_stats(
+    power: NDArray[np.float32], flags: NDArray[np.uint16]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and standard deviation over the used cells: all that data of one or two bits have."""
     used = flags == 0
     value = power.sum(axis=2, dtype=np.float64)

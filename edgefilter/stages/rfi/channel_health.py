@@ -9,29 +9,33 @@ from scipy.ndimage import median_filter
 from edgefilter.core.cells import Flag
 from edgefilter.core.config import FlagSettings
 from edgefilter.stages.rfi.thresholds import kurtosis_sigma
-from edgefilter_kernels.rfi.cell_statistics import GROUP
+from edgefilter_kernels.rfi.cell_statistics import GROUP_TIMES
 
 _QUARTILES_PER_SIGMA = 1.349
 _SIGMA_PER_MAD = 1.4826
-LEAST_CHANNELS = 16
+MIN_CHANNELS = 16
 """Fewer say nothing about each other."""
 
 
-_LEAST_CELLS = 64  # fewer say nothing about a channel
-_REACH = 32  # channels to either side that a channel is compared with
-_NARROW = 8  # channels to either side from whose level a tone's channel stands out
-_BUMP = 0.05  # excess over them, of the level, that makes a tone likelier
-_WORSE = float(np.log(1.4))  # scatter of a channel that is worth less than half as much as its neighbours
-_REDDER = float(np.log(2.0))  # the same of sums over 16 cells, which is what wider pulses see
-_LIKELY = 3.0  # sigma that kurtosis must then be low by
-_PEAK_REACH = 2  # channels to either side at which a tone's excess is gone, however it lies between two channels
-_PEAK_FALL = 0.25  # of the excess, that may be left there: of a line three channels wide at half maximum, 0.29 is
-_PEAK_LIKELY = 2.0  # sigma that kurtosis must be low by in a channel that stands out like that
-_PEAK_SHARE = 0.5  # of what the kurtosis of a tone of that excess is low by, that it must be low by
+_MIN_CELLS = 64  # fewer say nothing about a channel
+_NEIGHBOUR_CHANNELS = 32  # channels to either side that a channel is compared with
+_TONE_NEIGHBOUR_CHANNELS = 8  # channels to either side from whose level a tone's channel stands out
+_MIN_TONE_EXCESS = 0.05  # excess over them, of the level, that makes a tone likelier
+_MIN_LOG_SCATTER_EXCESS = float(
+    np.log(1.4)
+)  # scatter of a channel that is worth less than half as much as its neighbours
+_MIN_LOG_REDNESS_EXCESS = float(np.log(2.0))  # the same of sums over 16 cells, which is what wider pulses see
+_LIKELY_TONE_SIGMA = 3.0  # sigma that kurtosis must then be low by
+_PEAK_DISTANCE_CHANNELS = (
+    2  # channels to either side at which a tone's excess is gone, however it lies between two channels
+)
+_MAX_PEAK_WING = 0.25  # of the excess, that may be left there: of a line three channels wide at half maximum, 0.29 is
+_PEAK_SIGMA = 2.0  # sigma that kurtosis must be low by in a channel that stands out like that
+_MIN_PEAK_KURTOSIS_FRACTION = 0.5  # of what the kurtosis of a tone of that excess is low by, that it must be low by
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class ResidualStats:
     """What is left of each channel when all that stood out is taken away; all are float64 ``[channel]``.
 
     Parameters
@@ -46,11 +50,11 @@ class Left:
         Logarithm of the standard deviation of sums over 16 cells, over that which independent cells would have.
     tone
         Mean deviation of the kurtosis from that of noise, in standard deviations of a cell; 0 if not known.
-    tone_cells
+    kurtosis_cells
         Cells that ``tone`` is the mean of; 0 if not known.
-    tone_unit
+    kurtosis_sigma_per_cell
         Standard deviation of the kurtosis of a cell.
-    physical
+    voltages_known
         Whether it is known how many voltages a cell is made of.
     """
 
@@ -59,21 +63,21 @@ class Left:
     scatter: NDArray[np.float64]
     redness: NDArray[np.float64]
     tone: NDArray[np.float64]
-    tone_cells: NDArray[np.float64]
-    tone_unit: float
-    physical: bool
+    kurtosis_cells: NDArray[np.float64]
+    kurtosis_sigma_per_cell: float
+    voltages_known: bool
 
     @classmethod
-    def of(
+    def from_moments(
         cls, moments: NDArray[np.float64], centre: NDArray[np.float64], sigma: NDArray[np.float64], spectra: int
-    ) -> "Left":
-        """Derive it from the moments of :func:`edgefilter_kernels.rfi.cell_statistics.evidence` and the background."""
+    ) -> "ResidualStats":
+        """Derive it from the moments of :func:`edgefilter_kernels.rfi.cell_statistics.cell_statistics` and the background."""
         cells, total, square, groups = moments[0]
-        live = (cells >= _LEAST_CELLS) & (sigma > 0)
+        live = (cells >= _MIN_CELLS) & (sigma > 0)
         count = np.where(live, cells, 1.0)
         mean = total / count
         variance = np.where(live, np.maximum(square / count - mean**2, 1e-9), 1.0)
-        slow = np.where(live, np.maximum((groups - mean**2 * GROUP * count) / count, 1e-9), 1.0)
+        slow = np.where(live, np.maximum((groups - mean**2 * GROUP_TIMES * count) / count, 1e-9), 1.0)
         # Without a mean above zero there is no ratio to it; then the scatter itself is compared.
         base = np.where(live & (centre > 0), centre, 1.0)
         # Interference that is on for a while lifts the background above what is left, which then seems to scatter less.
@@ -91,34 +95,34 @@ class Left:
         )
 
 
-def judge(left: Left, settings: FlagSettings, lean: float = 1.0) -> NDArray[np.uint16]:
+def flag_channels(stats: ResidualStats, settings: FlagSettings, threshold_scale: float = 1.0) -> NDArray[np.uint16]:
     """Find whole channels to flag.
 
     - CARRIER: a tone's kurtosis, or, without kurtosis, its scatter, is lower than that of noise. Fainter ones than
       ``settings.tone_db`` are TAGGED.
     - CHANNEL: scatter or redness is higher than in the neighbouring channels, by IQRM.
 
-    What is compared with a threshold is taken ``lean`` times; see :mod:`edgefilter.stages.rfi.gpu_tolerance`.
+    What is compared with a threshold is taken ``threshold_scale`` times; see :mod:`edgefilter.stages.rfi.gpu_tolerance`.
 
     Returns
     -------
     ndarray
         uint16 ``[channel]`` of :class:`~edgefilter.core.cells.Flag`.
     """
-    flags = np.zeros(len(left.cells), np.uint16)
-    live = left.cells >= _LEAST_CELLS
-    if np.count_nonzero(live) < LEAST_CHANNELS:
+    flags = np.zeros(len(stats.cells), np.uint16)
+    live = stats.cells >= _MIN_CELLS
+    if np.count_nonzero(live) < MIN_CHANNELS:
         return flags
-    error = np.sqrt(0.5 / np.maximum(left.cells, 1))
+    error = np.sqrt(0.5 / np.maximum(stats.cells, 1))
     if settings.channel_sigma:
-        sigma = settings.channel_sigma / lean
-        restless = iqrm(left.scatter, live, _REACH, sigma, error)
-        restless &= lean * (left.scatter - _median(left.scatter, live)) > _WORSE
-        slow = iqrm(left.redness, live, _REACH, sigma, error * np.sqrt(GROUP))
-        slow &= lean * (left.redness - _median(left.redness, live)) > _REDDER
-        flags[restless | slow] |= np.uint16(Flag.CHANNEL)
+        sigma = settings.channel_sigma / threshold_scale
+        noisy = iqrm(stats.scatter, live, _NEIGHBOUR_CHANNELS, sigma, error)
+        noisy &= threshold_scale * (stats.scatter - _median(stats.scatter, live)) > _MIN_LOG_SCATTER_EXCESS
+        slow = iqrm(stats.redness, live, _NEIGHBOUR_CHANNELS, sigma, error * np.sqrt(GROUP_TIMES))
+        slow &= threshold_scale * (stats.redness - _median(stats.redness, live)) > _MIN_LOG_REDNESS_EXCESS
+        flags[noisy | slow] |= np.uint16(Flag.CHANNEL)
     if settings.carrier_sigma:
-        tone, faint = _tones(left, live, settings, error, lean)
+        tone, faint = _find_tones(stats, live, settings, error, threshold_scale)
         flags[tone] |= np.uint16(Flag.CARRIER)
         flags[faint & (flags == 0)] = np.uint16(Flag.TAGGED)
     return flags
@@ -128,43 +132,57 @@ def _median(values: NDArray[np.float64], live: NDArray[np.bool_]) -> float:
     return float(np.median(values[live]))
 
 
-def _tones(
-    left: Left, live: NDArray[np.bool_], settings: FlagSettings, error: NDArray[np.float64], lean: float
+def _find_tones(
+    stats: ResidualStats,
+    live: NDArray[np.bool_],
+    settings: FlagSettings,
+    error: NDArray[np.float64],
+    threshold_scale: float,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    sigma, likely_sigma = settings.carrier_sigma / lean, min(_LIKELY, settings.carrier_sigma) / lean
+    sigma, likely_sigma = (
+        settings.carrier_sigma / threshold_scale,
+        min(_LIKELY_TONE_SIGMA, settings.carrier_sigma) / threshold_scale,
+    )
     index = np.flatnonzero(live)
     excess = np.zeros(len(live))
-    excess[index] = left.level[index] - around(left.level[index], _NARROW)
-    bump, least = lean * excess > _BUMP, 10 ** (settings.tone_db / 10) / lean
-    if not left.tone_cells.any():
+    excess[index] = stats.level[index] - running_median(stats.level[index], _TONE_NEIGHBOUR_CHANNELS)
+    has_excess, least = threshold_scale * excess > _MIN_TONE_EXCESS, 10 ** (settings.tone_db / 10) / threshold_scale
+    if not stats.kurtosis_cells.any():
         # The scatter of a steady tone is low. Only where the number of voltages is known, this tells it from any other
         # reason for which channels may differ; and as only neighbours say how low, it takes a sigma more.
-        low = lower_than_around(left.scatter, live, _REACH, sigma + 1 / lean, error)
-        if not left.physical:
+        low = low_among_neighbours(stats.scatter, live, _NEIGHBOUR_CHANNELS, sigma + 1 / threshold_scale, error)
+        if not stats.voltages_known:
             return np.zeros_like(low), low
-        likely = bump & lower_than_around(left.scatter, live, _REACH, likely_sigma, error)
+        likely = has_excess & low_among_neighbours(stats.scatter, live, _NEIGHBOUR_CHANNELS, likely_sigma, error)
         found = low | (likely & (excess >= np.log1p(least)))
         return found, likely & ~found
-    heard = live & (left.tone_cells >= _LEAST_CELLS)
-    error = 1 / np.sqrt(np.maximum(left.tone_cells, 1))
-    clear = lower_than_around(left.tone, heard, _REACH, sigma, error)
-    likely = lower_than_around(left.tone, heard, _REACH, likely_sigma, error)
+    has_kurtosis = live & (stats.kurtosis_cells >= _MIN_CELLS)
+    error = 1 / np.sqrt(np.maximum(stats.kurtosis_cells, 1))
+    clear = low_among_neighbours(stats.tone, has_kurtosis, _NEIGHBOUR_CHANNELS, sigma, error)
+    likely = low_among_neighbours(stats.tone, has_kurtosis, _NEIGHBOUR_CHANNELS, likely_sigma, error)
     # A tone of r times the noise lowers the kurtosis by (r / (1 + r))² (Nita & Gary 2010).
-    root = np.sqrt(np.clip(-left.tone * left.tone_unit, 0.0, 0.999))
+    root = np.sqrt(np.clip(-stats.tone * stats.kurtosis_sigma_per_cell, 0.0, 0.999))
     strong = root / (1 - root) >= least
-    found = clear | (likely & bump)
-    peak = _peaks(left, excess, heard, lean)
+    found = clear | (likely & has_excess)
+    peak = _find_tone_peaks(stats, excess, has_kurtosis, threshold_scale)
     return (found & strong) | (peak & (np.expm1(excess) >= least)), found | likely | peak
 
 
-def _peaks(left: Left, excess: NDArray[np.float64], heard: NDArray[np.bool_], lean: float) -> NDArray[np.bool_]:
+def _find_tone_peaks(
+    stats: ResidualStats, excess: NDArray[np.float64], has_kurtosis: NDArray[np.bool_], threshold_scale: float
+) -> NDArray[np.bool_]:
     """Find channels that stand out by themselves, with a kurtosis that is nearer to a tone's than to a line's."""
-    apart = np.pad(excess, _PEAK_REACH)
-    fallen = np.maximum(apart[: -2 * _PEAK_REACH], apart[2 * _PEAK_REACH :]) < _PEAK_FALL * excess
+    padded = np.pad(excess, _PEAK_DISTANCE_CHANNELS)
+    isolated = (
+        np.maximum(padded[: -2 * _PEAK_DISTANCE_CHANNELS], padded[2 * _PEAK_DISTANCE_CHANNELS :])
+        < _MAX_PEAK_WING * excess
+    )
     gain = np.expm1(np.maximum(excess, 0.0))
-    expected = _PEAK_SHARE * (gain / (1 + gain)) ** 2 / left.tone_unit
-    low = np.maximum(_PEAK_LIKELY / np.sqrt(np.maximum(left.tone_cells, 1)), expected)
-    return np.asarray(heard & fallen & (lean * excess > _BUMP) & (-lean * left.tone > low))
+    expected = _MIN_PEAK_KURTOSIS_FRACTION * (gain / (1 + gain)) ** 2 / stats.kurtosis_sigma_per_cell
+    low = np.maximum(_PEAK_SIGMA / np.sqrt(np.maximum(stats.kurtosis_cells, 1)), expected)
+    return np.asarray(
+        has_kurtosis & isolated & (threshold_scale * excess > _MIN_TONE_EXCESS) & (-threshold_scale * stats.tone > low)
+    )
 
 
 def iqrm(
@@ -197,7 +215,7 @@ def iqrm(
     count = len(values)
     index = np.flatnonzero(live)
     bad = np.zeros(count, np.bool_)
-    if len(index) < LEAST_CHANNELS:
+    if len(index) < MIN_CHANNELS:
         return bad
     here, noise = values[index], error[index]
     lags = np.array(_lags(min(radius, len(index) // 2)))
@@ -220,11 +238,11 @@ def iqrm(
 
 def _quartiles(ordered: NDArray[np.float64], count: NDArray[np.int64]) -> NDArray[np.float64]:
     """Quartiles of the first ``count`` values in each ordered row, as :func:`numpy.percentile` has them."""
-    place = np.array([[0.25], [0.5], [0.75]]) * (count - 1)
-    low = place.astype(np.int64)
+    position = np.array([[0.25], [0.5], [0.75]]) * (count - 1)
+    low = position.astype(np.int64)
     row = np.arange(len(ordered))
     first, next_ = ordered[row, low], ordered[row, np.minimum(low + 1, count - 1)]
-    return (first + (next_ - first) * (place - low))[:, :, None]
+    return (first + (next_ - first) * (position - low))[:, :, None]
 
 
 def _lags(radius: int) -> list[int]:
@@ -236,16 +254,16 @@ def _lags(radius: int) -> list[int]:
     return lags
 
 
-def lower_than_around(
-    values: NDArray[np.float64], live: NDArray[np.bool_], reach: int, sigma: float, error: NDArray[np.float64]
+def low_among_neighbours(
+    values: NDArray[np.float64], live: NDArray[np.bool_], half_width: int, sigma: float, error: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    """Find channels whose value lies below the median of ``reach`` live channels to either side.
+    """Find channels whose value lies below the median of ``half_width`` live channels to either side.
 
     Parameters
     ----------
     values, live, error
         As for :func:`iqrm`.
-    reach
+    half_width
         Neighbours.
     sigma
         Threshold, in ``error`` or the robust scatter of all, whichever is larger.
@@ -257,14 +275,14 @@ def lower_than_around(
     """
     found = np.zeros(len(values), np.bool_)
     index = np.flatnonzero(live)
-    if len(index) < LEAST_CHANNELS:
+    if len(index) < MIN_CHANNELS:
         return found
-    residual = values[index] - around(values[index], reach)
+    residual = values[index] - running_median(values[index], half_width)
     scatter = _SIGMA_PER_MAD * float(np.median(np.abs(residual)))
     found[index] = residual < -sigma * np.maximum(error[index], scatter)
     return found
 
 
-def around(values: NDArray[np.float64], reach: int) -> NDArray[np.float64]:
-    """Return the running median over ``reach`` values to either side."""
-    return np.asarray(median_filter(values, min(2 * reach + 1, 2 * len(values) - 1), mode="reflect"), np.float64)
+def running_median(values: NDArray[np.float64], half_width: int) -> NDArray[np.float64]:
+    """Return the running median over ``half_width`` values to either side."""
+    return np.asarray(median_filter(values, min(2 * half_width + 1, 2 * len(values) - 1), mode="reflect"), np.float64)

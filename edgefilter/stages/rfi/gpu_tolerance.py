@@ -17,21 +17,21 @@ What is a count (of parts of the band, of channels on a track) has no band of it
 
 from dataclasses import dataclass
 
-SUMS = 1e-5
+SUM_TOLERANCE = 1e-5
 """Part of its threshold by which a sum of distances may differ that are themselves the same."""
 
-TRANSFORM = 3e-6
+TRANSFORM_TOLERANCE = 3e-6
 """Part of its power by which a cell may differ after another transform; twice that for its fourth moment."""
 
-LOWEST = 1 / 3
+LOWEST_THRESHOLD_SIGMA = 1 / 3
 """Standard deviations of the lowest threshold: where a run ends that is as long and as faint as can be."""
 
-CHANNEL = 1e-4
+CHANNEL_TOLERANCE = 1e-4
 """Part of its threshold by which what is measured of a whole channel may differ."""
 
 
 @dataclass(frozen=True, slots=True)
-class Lean:
+class ThresholdScale:
     """Which way decisions lean: factors on what is compared with thresholds.
 
     Parameters
@@ -47,22 +47,24 @@ class Lean:
     channel: float = 1.0
 
 
-UPRIGHT = Lean()
+NOMINAL = ThresholdScale()
 
 
-def leans(spectra: int, hands: int, voltage: bool) -> tuple[Lean, Lean]:
+def threshold_scales(spectra: int, n_pols: int, voltage: bool) -> tuple[ThresholdScale, ThresholdScale]:
     """Return how decisions lean at either end of the guard band.
 
     Parameters
     ----------
     spectra
         Voltages in most cells, 0 if not known.
-    hands
+    n_pols
         Products that add up to the intensity.
     voltage
         Whether cells come from voltages; otherwise they are the same numbers on the processor.
     """
-    power = SUMS + voltage * 4 * TRANSFORM * (1 + (spectra * hands) ** 0.5) / LOWEST
-    kurtosis = SUMS + voltage * 6 * TRANSFORM * (1 + spectra**0.5) / LOWEST
-    low, high = (Lean(1 + side * power, 1 + side * kurtosis, 1 + side * CHANNEL) for side in (-1, 1))
+    power = SUM_TOLERANCE + voltage * 4 * TRANSFORM_TOLERANCE * (1 + (spectra * n_pols) ** 0.5) / LOWEST_THRESHOLD_SIGMA
+    kurtosis = SUM_TOLERANCE + voltage * 6 * TRANSFORM_TOLERANCE * (1 + spectra**0.5) / LOWEST_THRESHOLD_SIGMA
+    low, high = (
+        ThresholdScale(1 + side * power, 1 + side * kurtosis, 1 + side * CHANNEL_TOLERANCE) for side in (-1, 1)
+    )
     return low, high

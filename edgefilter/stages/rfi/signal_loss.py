@@ -8,22 +8,22 @@ number, so that products do (law 1).
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefilter.core.cells import FLAGGERS, Cells, Flag, FlagCost, flag_name, hands_of, usual_spectra
+from edgefilter.core.cells import FLAGGERS, Cells, Flag, FlagCost, flag_name, median_accumulated, n_polarisations
 from edgefilter.core.plan import Plan, dispersion_delay
 from edgefilter.stages.rfi.flagger import Flagger
 
-SIGMAS = (0.5, 3.0, 30.0)
+SIGNAL_SIGMAS = (0.5, 3.0, 30.0)
 """Strengths of what is put in, in standard deviations of a cell."""
 
-EVERY = 16
+MEASURE_INTERVAL_BLOCKS = 16
 """One block in so many is measured."""
 
-_PULSES = 4  # a block; their cells must be few, or they change the background
-_WIDTH_SECONDS = 4e-3  # of a pulse at half maximum, at least two cells
+_PULSES_PER_BLOCK = 4  # a block; their cells must be few, or they change the background
+_PULSE_WIDTH_SECONDS = 4e-3  # of a pulse at half maximum, at least two cells
 _LINE_CHANNELS = 6
 
 
-class CostMeter:
+class SignalLossMeter:
     """Measures the cost of flagging at low duty.
 
     Parameters
@@ -53,26 +53,26 @@ class CostMeter:
         random = np.random.default_rng([block, 20260])
         lost = cells.flags & np.uint16(Flag.LOST)
         good = cells.flags == 0
-        costs = self._noise(cells, random)
-        pulses = self._pulses(len(cells.power), random)
+        costs = self._noise_costs(cells, random)
+        pulses = self._pulse_shapes(len(cells.power), random)
         line = np.zeros_like(pulses)
         at = int(random.integers(0, max(1, len(self._mhz) - _LINE_CHANNELS)))
         line[:, at : at + _LINE_CHANNELS] = 1.0
         for signal, shape in (("pulse", pulses), ("line", line)):
-            for sigma in SIGMAS:
-                flags = self._again(cells, lost, shape, sigma)
-                costs += _compare(signal, sigma, shape, good, flags)
+            for sigma in SIGNAL_SIGMAS:
+                flags = self._flags_with_signal(cells, lost, shape, sigma)
+                costs += _signal_losses(signal, sigma, shape, good, flags)
         return tuple(costs)
 
-    def _pulses(self, times: int, random: np.random.Generator) -> NDArray[np.float32]:
+    def _pulse_shapes(self, times: int, random: np.random.Generator) -> NDArray[np.float32]:
         """Gaussian pulses of unit height, ``[time, channel]``."""
         low, high = float(max(self._mhz.min(), 1e-3)), float(self._mhz.max())
         # The slowest one crosses the band in half a block, if the sky's lowest does.
         most = min(self._dm[1], 0.5 * times * self._seconds / max(dispersion_delay(1.0, low, high), 1e-12))
         shape = np.zeros((times, len(self._mhz)), np.float32)
-        sigma = max(_WIDTH_SECONDS / self._seconds, 2.0) / 2.355
+        sigma = max(_PULSE_WIDTH_SECONDS / self._seconds, 2.0) / 2.355
         t = np.arange(times)[:, None]
-        for dm in np.geomspace(self._dm[0], max(most, 1.01 * self._dm[0]), _PULSES):
+        for dm in np.geomspace(self._dm[0], max(most, 1.01 * self._dm[0]), _PULSES_PER_BLOCK):
             delay = (
                 np.array([dispersion_delay(float(dm), f, high) for f in np.maximum(self._mhz, 1e-3)]) / self._seconds
             )
@@ -80,62 +80,65 @@ class CostMeter:
             shape += np.exp(-0.5 * ((t - start - delay) / sigma) ** 2).astype(np.float32)
         return shape
 
-    def _again(
+    def _flags_with_signal(
         self, cells: Cells, lost: NDArray[np.uint16], shape: NDArray[np.float32], sigma: float
     ) -> NDArray[np.uint16]:
-        hands = hands_of(cells.products)
-        spectra = usual_spectra(cells.accumulated)
+        n_pols = n_polarisations(cells.products)
+        spectra = median_accumulated(cells.accumulated)
         # Without the number of voltages, the scatter over the mean is what the cells themselves show.
-        relative = 1 / np.sqrt(spectra * hands) if spectra else _modulation(cells.power[:, :, :hands], lost)
+        relative = 1 / np.sqrt(spectra * n_pols) if spectra else _modulation_index(cells.power[:, :, :n_pols], lost)
         gain = (1 + sigma * relative * shape).astype(np.float32)[:, :, None]
-        power = np.ascontiguousarray(cells.power[:, :, :hands] * gain)
+        power = np.ascontiguousarray(cells.power[:, :, :n_pols] * gain)
         moment4 = None if cells.moment4 is None else cells.moment4 * gain * gain
-        return self._flagged(power, moment4, cells.accumulated, hands, lost.copy())
+        return self._run_flagger(power, moment4, cells.accumulated, n_pols, lost.copy())
 
-    def _noise(self, cells: Cells, random: np.random.Generator) -> list[FlagCost]:
-        spectra = usual_spectra(cells.accumulated)
+    def _noise_costs(self, cells: Cells, random: np.random.Generator) -> list[FlagCost]:
+        spectra = median_accumulated(cells.accumulated)
         times = min(len(cells.power), 1024)
         # Gamma noise; its kurtosis would need the voltages, so that only power's flaggers are asked.
         shape = spectra or 64
         power = random.gamma(shape, 1 / shape, (times, len(self._mhz), 1)).astype(np.float32)
         none = np.zeros(power.shape[:2], np.uint16)
-        flags = self._flagged(power, None, np.full(times, spectra, np.int32), 1, none)
-        return [FlagCost(name, "noise", 0.0, float((flags & bits != 0).mean()), flags.size) for name, bits in _names()]
+        flags = self._run_flagger(power, None, np.full(times, spectra, np.int32), 1, none)
+        return [
+            FlagCost(name, "noise", 0.0, float((flags & bits != 0).mean()), flags.size)
+            for name, bits in _flagger_bits()
+        ]
 
-    def _flagged(
+    def _run_flagger(
         self,
         power: NDArray[np.float32],
         moment4: NDArray[np.float32] | None,
         accumulated: NDArray[np.int32],
-        hands: int,
+        n_pols: int,
         flags: NDArray[np.uint16],
     ) -> NDArray[np.uint16]:
-        workers = self._flagger.workers
-        there, fourth = workers.put(flags), None if moment4 is None else workers.put(moment4)
-        self._flagger.flag(workers.put(power), fourth, workers.put(accumulated), hands, there)
-        return np.asarray(workers.get(there), np.uint16)
+        backend = self._flagger.backend
+        flags_out, fourth = backend.to_device(flags), None if moment4 is None else backend.to_device(moment4)
+        self._flagger.flag(backend.to_device(power), fourth, backend.to_device(accumulated), n_pols, flags_out)
+        return np.asarray(backend.to_host(flags_out), np.uint16)
 
 
-def _compare(
+def _signal_losses(
     signal: str, sigma: float, shape: NDArray[np.float32], good: NDArray[np.bool_], flags: NDArray[np.uint16]
 ) -> list[FlagCost]:
     """S/N of a matched filter is the root of the sum of squares; what is lost of it by what is newly flagged."""
     square = np.where(good, shape.astype(np.float64) ** 2, 0.0)
     whole = square.sum()
     costs = []
-    for name, bits in _names():
+    for name, bits in _flagger_bits():
         left = square[(flags & bits) == 0].sum()
         lost = 1 - float(np.sqrt(left / whole)) if whole else 0.0
         costs.append(FlagCost(name, signal, sigma, lost, int(np.count_nonzero(square > 0.25))))
     return costs
 
 
-def _names() -> list[tuple[str, np.uint16]]:
+def _flagger_bits() -> list[tuple[str, np.uint16]]:
     each = [(flag_name(flag), np.uint16(flag)) for flag in FLAGGERS]
     return [*each, ("all", np.uint16(sum(FLAGGERS)))]
 
 
-def _modulation(power: NDArray[np.float32], lost: NDArray[np.uint16]) -> NDArray[np.float64]:
+def _modulation_index(power: NDArray[np.float32], lost: NDArray[np.uint16]) -> NDArray[np.float64]:
     used = lost == 0
     value = np.where(used, power.sum(axis=2, dtype=np.float64), np.nan)
     known, modulation = used.any(axis=0), np.zeros(value.shape[1])

@@ -3,13 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefilter.compute.gpu import Card
-from edgefilter.compute.threads import Workers
-from edgefilter.core.cells import Cells, Flag, Guarded, hands_of, usual_spectra
+from edgefilter.compute.gpu import GpuBackend
+from edgefilter.compute.threads import ThreadBackend
+from edgefilter.core.cells import Cells, Flag, NearThreshold, median_accumulated, n_polarisations
 from edgefilter.core.plan import Plan
 from edgefilter.stages.rfi.flagger import Flagger
-from edgefilter.stages.rfi.gpu_tolerance import leans
-from edgefilter.stages.rfi.signal_loss import EVERY, CostMeter
+from edgefilter.stages.rfi.gpu_tolerance import threshold_scales
+from edgefilter.stages.rfi.signal_loss import MEASURE_INTERVAL_BLOCKS, SignalLossMeter
 
 
 class FlagStage:
@@ -19,15 +19,15 @@ class FlagStage:
     ----------
     plan
         The layout and the settings (``flag``).
-    workers
+    backend
         Threads over channels and times.
     """
 
-    def __init__(self, plan: Plan, workers: Workers) -> None:
+    def __init__(self, plan: Plan, backend: ThreadBackend) -> None:
         self._plan = plan
-        self._workers = workers
+        self._backend = backend
         seconds = plan.stream.seconds(plan.samples_per_cell)
-        self.flagger = Flagger(plan.frequencies_mhz, seconds, plan.settings.flag, workers)
+        self.flagger = Flagger(plan.frequencies_mhz, seconds, plan.settings.flag, backend)
 
     def reduce(self, cells: Cells) -> None:
         """Set bits of ``cells.flags`` in place; TAGGED cells are counted in ``cells.tagged`` and stay in use.
@@ -44,17 +44,19 @@ class FlagStage:
         """
         if cells.power.shape[1] != self._plan.channels:
             raise ValueError(f"cells {cells.power.shape} have not the {self._plan.channels} channels of the plan")
-        self.flagger.flag(cells.power, cells.moment4, cells.accumulated, hands_of(cells.products), cells.flags)
+        self.flagger.flag(cells.power, cells.moment4, cells.accumulated, n_polarisations(cells.products), cells.flags)
         block = cells.start // self._plan.cells_per_block
-        if block % EVERY == 0 and isinstance(self._workers, Card):
-            cells.guarded = self.guarded(cells)
+        if block % MEASURE_INTERVAL_BLOCKS == 0 and isinstance(self._backend, GpuBackend):
+            cells.near_threshold = self.near_threshold(cells)
         tagged = cells.flags & np.uint16(Flag.TAGGED) != 0
-        cells.tagged = self._workers.get(np.count_nonzero(tagged, axis=0)).astype(np.int64)
+        cells.tagged = self._backend.to_host(np.count_nonzero(tagged, axis=0)).astype(np.int64)
         cells.flags &= ~np.uint16(Flag.TAGGED)
-        if block % EVERY == 0:
-            cells.cost = CostMeter(self._plan, self.flagger).measure(cells.moved(self._workers.get), block)
+        if block % MEASURE_INTERVAL_BLOCKS == 0:
+            cells.cost = SignalLossMeter(self._plan, self.flagger).measure(
+                cells.map_arrays(self._backend.to_host), block
+            )
 
-    def guarded(self, cells: Cells) -> Guarded:
+    def near_threshold(self, cells: Cells) -> NearThreshold:
         """Count the flags that another device may have set otherwise.
 
         Parameters
@@ -62,16 +64,16 @@ class FlagStage:
         cells
             The block as the flagger has left it, TAGGED among its flags.
         """
-        inside, lost = self.in_doubt(cells), cells.flags & np.uint16(Flag.LOST) != 0
-        number, gone = (int(self._workers.get(np.count_nonzero(which, axis=0)).sum()) for which in (inside, lost))
-        return Guarded(flags=number, cells=cells.flags.size - gone)
+        inside, lost = self.near_threshold_mask(cells), cells.flags & np.uint16(Flag.LOST) != 0
+        number, gone = (int(self._backend.to_host(np.count_nonzero(which, axis=0)).sum()) for which in (inside, lost))
+        return NearThreshold(flags=number, cells=cells.flags.size - gone)
 
-    def in_doubt(self, cells: Cells) -> NDArray[np.bool_]:
+    def near_threshold_mask(self, cells: Cells) -> NDArray[np.bool_]:
         """Find them; bool ``[time, channel]``, where the cells are."""
-        hands, accumulated = hands_of(cells.products), self._workers.get(cells.accumulated)
-        inside: NDArray[np.bool_] = self._workers.zeros(cells.flags.shape, np.bool_)
-        for lean in leans(usual_spectra(accumulated), hands, self._plan.voltage):
+        n_pols, accumulated = n_polarisations(cells.products), self._backend.to_host(cells.accumulated)
+        inside: NDArray[np.bool_] = self._backend.zeros(cells.flags.shape, np.bool_)
+        for threshold_scale in threshold_scales(median_accumulated(accumulated), n_pols, self._plan.voltage):
             flags = cells.flags & np.uint16(Flag.LOST)
-            self.flagger.flag(cells.power, cells.moment4, cells.accumulated, hands, flags, lean)
+            self.flagger.flag(cells.power, cells.moment4, cells.accumulated, n_pols, flags, threshold_scale)
             inside |= flags != cells.flags
         return inside

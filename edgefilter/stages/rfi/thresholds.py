@@ -46,10 +46,10 @@ def kurtosis_limits(spectra: int, tail: float, average: int = 1) -> tuple[float,
     last = int(ends[ends > origin].min(initial=len(x)))
     x, below = x[first:last], below[first:last]
     slope = -(whole * x + b1) / below
-    log_density = _integral(slope, x)
+    log_density = _cumulative_trapezoid(slope, x)
     density = np.exp(log_density - log_density.max())
-    left = _integral(density, x)
-    right = -_integral(density[::-1], x[::-1])[::-1]
+    left = _cumulative_trapezoid(density, x)
+    right = -_cumulative_trapezoid(density[::-1], x[::-1])[::-1]
     low = np.interp(tail * left[-1], left, x)
     high = -np.interp(tail * left[-1], right[::-1], -x[::-1])
     lower, upper = float(1 + low * np.sqrt(variance)), float(1 + high * np.sqrt(variance))
@@ -61,7 +61,7 @@ def kurtosis_limits(spectra: int, tail: float, average: int = 1) -> tuple[float,
     return lower, upper
 
 
-def _integral(y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
+def _cumulative_trapezoid(y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Trapezoids up to every x; :mod:`scipy.integrate` has it, and takes half a second of a start to import."""
     return np.concatenate([[0.0], np.cumsum(np.diff(x) * (y[1:] + y[:-1]) / 2)])
 

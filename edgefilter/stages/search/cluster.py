@@ -7,11 +7,11 @@ import numpy as np
 from edgefilter.core.plan import DISPERSION_S_MHZ2, Plan
 from edgefilter.stages.search.dm_plan import search_bands
 from edgefilter.stages.search.single_pulse import Events
-from edgefilter_kernels.search.sift import Bands, Marks, count_shadowed, find_lit
+from edgefilter_kernels.search.sift import SiftBands, SiftEvents, count_members, sift_events
 
 
 @dataclass(frozen=True, slots=True)
-class Pulse:
+class PulseCandidate:
     """One candidate.
 
     Parameters
@@ -41,14 +41,14 @@ class Pulse:
 
 
 @dataclass(slots=True)
-class Pulses:
+class BlockPulses:
     """Candidates of a block, strongest first, and the number of weaker candidates and events that were dropped."""
 
-    pulses: list[Pulse] = field(default_factory=list)
+    pulses: list[PulseCandidate] = field(default_factory=list)
     overflow: int = 0
 
 
-class Cluster:
+class EventSifter:
     """Keeps those events that no stronger one explains.
 
     Event e is dropped if any stronger event p, itself dropped or not, explains it: the dispersion track of p passes
@@ -61,14 +61,14 @@ class Cluster:
     def __init__(self, plan: Plan) -> None:
         self._bands = search_bands(plan)
         self._rows = plan.rows_per_block
-        self._most = plan.settings.pulses.candidates
+        self._max_candidates = plan.settings.pulses.candidates
         known = bool(plan.frequencies_mhz.min() > 0)
         # A track is a straight line over u = 1/f² - 1/f_top²: row + dm · slope · u. Frequencies that are not known have
         # but the one trial, for which any slope does.
         top = float(plan.frequencies_mhz.max()) if known else 1.0
         half = abs(plan.channel_mhz) / 2 if known else 0.0
         edges = [(max(band.low_mhz, half), band.high_mhz) if known else (1.0, 2.0) for band in self._bands]
-        self._tracks = Bands(
+        self._tracks = SiftBands(
             np.array(edges),
             np.array([band.stop - band.start for band in self._bands], np.float64),
             DISPERSION_S_MHZ2 / plan.row_seconds,
@@ -76,39 +76,44 @@ class Cluster:
             float(self._rows),
         )
 
-    def reduce(self, before: Events | None, here: Events, after: Events | None, block: int) -> Pulses:
+    def reduce(self, before: Events | None, events: Events, after: Events | None, block: int) -> BlockPulses:
         """Find the pulses of a block.
 
         Parameters
         ----------
         before, after
             Events of the neighbouring blocks, if there are any.
-        here
+        events
             Events of the block.
         block
             Number of the block.
         """
-        if not len(here):
-            return Pulses(overflow=here.overflow)
-        near = Events.join([part for part in (before, here, after) if part is not None])
+        if not len(events):
+            return BlockPulses(overflow=events.overflow)
+        nearby = Events.join([part for part in (before, events, after) if part is not None])
         start = block * self._rows
-        mine = (near.row >= start) & (near.row < start + self._rows)
+        in_block = (nearby.row >= start) & (nearby.row < start + self._rows)
         # Rows count from the block: differences stay exact, and the same, far from the epoch.
-        marks = Marks(
-            near.row - start, near.dm, near.width_rows.astype(np.float64), near.snr.astype(np.float64), near.band
+        marks = SiftEvents(
+            nearby.row - start,
+            nearby.dm,
+            nearby.width_rows.astype(np.float64),
+            nearby.snr.astype(np.float64),
+            nearby.band,
         )
-        peaks = np.flatnonzero(find_lit(mine, marks, self._tracks))
-        overflow = here.overflow + max(len(peaks) - self._most, 0)
-        peaks = peaks[: self._most]
-        members, lowest, highest = count_shadowed(peaks, marks, self._tracks)
+        peaks = np.flatnonzero(sift_events(in_block, marks, self._tracks))
+        overflow = events.overflow + max(len(peaks) - self._max_candidates, 0)
+        peaks = peaks[: self._max_candidates]
+        members, lowest, highest = count_members(peaks, marks, self._tracks)
         pulses = [
-            self._pulse(near, int(at), int(members[i]), float(highest[i] - lowest[i]) / 2) for i, at in enumerate(peaks)
+            self._pulse(nearby, int(at), int(members[i]), float(highest[i] - lowest[i]) / 2)
+            for i, at in enumerate(peaks)
         ]
-        return Pulses(pulses, overflow)
+        return BlockPulses(pulses, overflow)
 
-    def _pulse(self, events: Events, at: int, members: int, dm_error: float) -> Pulse:
+    def _pulse(self, events: Events, at: int, members: int, dm_error: float) -> PulseCandidate:
         band = self._bands[int(events.band[at])]
-        return Pulse(
+        return PulseCandidate(
             row=float(events.row[at]),
             dm=float(events.dm[at]),
             dm_error=max(dm_error, float(events.dm_step[at]) / 2),

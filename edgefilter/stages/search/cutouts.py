@@ -7,19 +7,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter.core.cells import Rows
-from edgefilter.core.plan import DISPERSION_S_MHZ2, Plan, margin_rows
-from edgefilter.stages.search.cluster import Pulse
+from edgefilter.core.plan import DISPERSION_S_MHZ2, Plan, cutout_margin_rows
+from edgefilter.stages.search.cluster import PulseCandidate
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
+class RowRange:
     """Rows ``[start, stop)``, all channels: what a cut-out holds."""
 
     start: int
     stop: int
 
 
-class Keep:
+class CutoutPlanner:
     """Where the cut-outs of pulses lie.
 
     A pulse that arrives in block k keeps rows from a margin before its arrival at the top of the band to a margin after
@@ -34,53 +34,55 @@ class Keep:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        widest = 1 << (plan.settings.pulses.widths - 1)
+        max_width_rows = 1 << (plan.settings.pulses.widths - 1)
         # The ladder of time resolutions makes the widest boxcar up to 8 rows wider.
-        self._widest_margin = min(round(margin_rows(8 * widest)), plan.rows_per_block)
-        reach = plan.sweep_rows(plan.dm_range[1]) + self._widest_margin + 1
-        self.before = 1
+        self._max_margin = min(round(cutout_margin_rows(8 * max_width_rows)), plan.rows_per_block)
+        reach = plan.sweep_rows(plan.dm_range[1]) + self._max_margin + 1
+        self.blocks_before = 1
         """Blocks before its own that a cut-out may reach into."""
-        self.after = -(-reach // plan.rows_per_block)
+        self.blocks_after = -(-reach // plan.rows_per_block)
         """Blocks after its own that a cut-out may reach into."""
 
-    def region(self, pulse: Pulse) -> Region:
+    def row_range(self, pulse: PulseCandidate) -> RowRange:
         """Return the rows that are kept around a pulse."""
-        margin = min(margin_rows(pulse.width_rows), self._widest_margin)
+        margin = min(cutout_margin_rows(pulse.width_rows), self._max_margin)
         start = max(int(np.floor(pulse.row - margin)), 0)
         stop = int(np.ceil(pulse.row + self._plan.sweep_rows(pulse.dm) + margin))
-        return Region(start, stop)
+        return RowRange(start, stop)
 
-    def cutouts(self, pulses: Iterable[Pulse]) -> list[Region]:
+    def cutouts(self, pulses: Iterable[PulseCandidate]) -> list[RowRange]:
         """Return the rows that the cut-out of each pulse of a block holds; those that share one have the same."""
-        mine = [self.region(pulse) for pulse in pulses]
-        shared: list[Region] = []
-        for region in sorted(mine, key=lambda region: region.start):
-            if shared and region.start < shared[-1].stop:
-                shared[-1] = Region(shared[-1].start, max(shared[-1].stop, region.stop))
+        own_ranges = [self.row_range(pulse) for pulse in pulses]
+        shared: list[RowRange] = []
+        for row_range in sorted(own_ranges, key=lambda row_range: row_range.start):
+            if shared and row_range.start < shared[-1].stop:
+                shared[-1] = RowRange(shared[-1].start, max(shared[-1].stop, row_range.stop))
             else:
-                shared.append(region)
-        return [next(whole for whole in shared if whole.start <= region.start < whole.stop) for region in mine]
+                shared.append(row_range)
+        return [
+            next(whole for whole in shared if whole.start <= row_range.start < whole.stop) for row_range in own_ranges
+        ]
 
-    def kept_cells(self, regions: Iterable[Region], rows: Rows) -> int:
+    def cutout_cells(self, row_ranges: Iterable[RowRange], rows: Rows) -> int:
         """Count the good cells of a block that lie in at least one region."""
         inside = np.zeros(len(rows.weight), np.bool_)
-        for region in regions:
-            inside[max(region.start - rows.start, 0) : max(region.stop - rows.start, 0)] = True
+        for row_range in row_ranges:
+            inside[max(row_range.start - rows.start, 0) : max(row_range.stop - rows.start, 0)] = True
         return int(rows.weight[inside].sum(dtype=np.int64))
 
-    def unused_fraction(self, pulse: Pulse, rows: Sequence[Rows | None], like: Rows) -> float:
+    def unused_fraction(self, pulse: PulseCandidate, rows: Sequence[Rows | None], like: Rows) -> float:
         """Return the fraction of the cells under the track of a pulse, in its band, that were lost or flagged."""
         plan, channels = self._plan, self._band(pulse)
-        region = self.region(pulse)
-        weight = Rows.join(rows, region.start, region.stop, like).weight
+        row_range = self.row_range(pulse)
+        weight = Rows.join(rows, row_range.start, row_range.stop, like).weight
         frequencies = plan.frequencies_mhz[channels]
         delay = DISPERSION_S_MHZ2 * pulse.dm * (frequencies**-2.0 - plan.frequencies_mhz.max() ** -2.0)
-        first = pulse.row - pulse.width_rows / 2 + delay / plan.row_seconds - region.start
+        first = pulse.row - pulse.width_rows / 2 + delay / plan.row_seconds - row_range.start
         steps = np.arange(max(round(pulse.width_rows), 1))
         track = np.clip(np.floor(first[:, None] + steps).astype(np.int64), 0, len(weight) - 1)
         used = weight[track, channels[:, None]].sum(dtype=np.int64)
         return float(1 - used / (track.size * plan.cells_per_row))
 
-    def _band(self, pulse: Pulse) -> NDArray[np.int64]:
+    def _band(self, pulse: PulseCandidate) -> NDArray[np.int64]:
         frequencies = self._plan.frequencies_mhz
         return np.flatnonzero((frequencies >= pulse.freq_low) & (frequencies <= pulse.freq_high))

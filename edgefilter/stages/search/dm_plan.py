@@ -10,18 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter.core.plan import Plan, dispersion_delay
-from edgefilter_kernels.search.dedisperse import MOST_CHANNELS
+from edgefilter_kernels.search.dedisperse import MAX_CHANNELS
 
-LADDER = (1, 2, 4, 8)
+TSCRUNCH_FACTORS = (1, 2, 4, 8)
 """Rows summed to one time step: half of what a channel smears a pulse over is fine enough."""
 
-_LEAST_CHANNELS = 8
-_STRETCH = 1.2  # steps that trials of a narrow band may be apart: they are chosen among those of the whole band
-_GROUP_SMEAR = 0.25  # widths of the narrowest pulse that sharing sub-band sums may smear
+_MIN_CHANNELS = 8
+_MAX_STEP_RATIO = 1.2  # steps that trials of a narrow band may be apart: they are chosen among those of the whole band
+_MAX_GROUP_SMEAR = 0.25  # widths of the narrowest pulse that sharing sub-band sums may smear
 
 
 @dataclass(frozen=True)
-class Band:
+class SearchBand:
     """Channels ``[start, stop)`` and their lower and upper edge in MHz."""
 
     start: int
@@ -31,7 +31,7 @@ class Band:
 
 
 @dataclass(frozen=True)
-class Group:
+class TrialGroup:
     """Neighbouring trials of one time resolution that share sub-band sums.
 
     Parameters
@@ -39,7 +39,7 @@ class Group:
     dm
         float64 ``[trial]``, rising, pc cm⁻³.
     rows
-        Rows in a time step, one of :data:`LADDER`.
+        Rows in a time step, one of :data:`TSCRUNCH_FACTORS`.
     chosen
         For each band int64, which of the trials it is searched at: a narrow band needs but a few.
     step
@@ -61,13 +61,13 @@ class Group:
         return np.argsort(np.concatenate(self.chosen), kind="stable")
 
     @cached_property
-    def tracks(self) -> NDArray[np.int64]:
+    def trial_bands(self) -> NDArray[np.int64]:
         """All that is searched, trial after trial: int64 ``[track, 2]``, trial and band."""
         band = np.repeat(np.arange(len(self.chosen)), [len(one) for one in self.chosen])
         return np.stack([np.concatenate(self.chosen), band], axis=1)[self._order]
 
     @cached_property
-    def apart(self) -> NDArray[np.float64]:
+    def dm_steps(self) -> NDArray[np.float64]:
         """Distance of each track to the next trial of its band, pc cm⁻³."""
         return np.concatenate(self.step)[self._order]
 
@@ -81,7 +81,7 @@ def delay_rows(plan: Plan) -> NDArray[np.float64]:
     return np.array([dispersion_delay(1.0, f, top) for f in frequencies.tolist()]) / plan.row_seconds
 
 
-def search_bands(plan: Plan) -> tuple[Band, ...]:
+def search_bands(plan: Plan) -> tuple[SearchBand, ...]:
     """Return the whole band, its halves, quarters … down to ``pulses.bands`` parts of at least 8 channels."""
     half = abs(plan.channel_mhz) / 2
     bands = []
@@ -89,14 +89,14 @@ def search_bands(plan: Plan) -> tuple[Band, ...]:
     while parts <= plan.settings.pulses.bands:
         edges = [plan.channels * part // parts for part in range(parts + 1)]
         for start, stop in pairwise(edges):
-            if parts == 1 or stop - start >= _LEAST_CHANNELS:
+            if parts == 1 or stop - start >= _MIN_CHANNELS:
                 part = plan.frequencies_mhz[start:stop]
-                bands.append(Band(start, stop, float(part.min() - half), float(part.max() + half)))
+                bands.append(SearchBand(start, stop, float(part.min() - half), float(part.max() + half)))
         parts *= 2
     return tuple(bands)
 
 
-def groups(plan: Plan, bands: Sequence[Band]) -> list[Group]:
+def plan_trial_groups(plan: Plan, bands: Sequence[SearchBand]) -> list[TrialGroup]:
     """Make the trials of the whole band, and choose those of every band among them.
 
     Half a step widens the narrowest pulse (one row, smeared by the channel's own dispersion at the middle of the band)
@@ -110,34 +110,44 @@ def groups(plan: Plan, bands: Sequence[Band]) -> list[Group]:
         # One channel, or unknown frequencies: all trials are the same.
         one, step = np.zeros(1, np.int64), np.array([high - low])
         dm = np.array([low if plan.band_mhz[0] > 0 else 0.0])
-        return [Group(dm, 1, (one,) * len(bands), (step,) * len(bands))]
+        return [TrialGroup(dm, 1, (one,) * len(bands), (step,) * len(bands))]
     factor = 2 * math.sqrt(plan.settings.pulses.tolerance**2 - 1)
     smears = [span / max(band.stop - band.start - 1, 1) for band, span in zip(bands, spans, strict=True)]
 
     def steps(dm: NDArray[np.float64], band: int) -> NDArray[np.float64]:
-        return factor * np.hypot(1.0, np.minimum(smears[band] * dm, 2.0 * LADDER[-1])) / spans[band]
+        return factor * np.hypot(1.0, np.minimum(smears[band] * dm, 2.0 * TSCRUNCH_FACTORS[-1])) / spans[band]
 
     dms = [low]
     while dms[-1] < high:
         dms.append(min(dms[-1] + float(steps(np.array(dms[-1]), 0)), high))
     dm = np.array(dms)
-    tried = [_choose(dm, steps(dm, band)) if band else np.ones(len(dm), np.bool_) for band in range(len(bands))]
-    rungs = np.array([max(rung for rung in LADDER if rung == 1 or 2 * rung <= smears[0] * one) for one in dms])
-    edges, _ = subbands(delays, bands)
-    within = max(float(np.ptp(delays[start:stop])) for start, stop in pairwise(edges))
-    smear = _GROUP_SMEAR * np.hypot(1.0, np.minimum(smears[0] * dm, 2.0 * LADDER[-1]))
+    tried = [_choose_trials(dm, steps(dm, band)) if band else np.ones(len(dm), np.bool_) for band in range(len(bands))]
+    tscrunch_factors = np.array(
+        [
+            max(tscrunch for tscrunch in TSCRUNCH_FACTORS if tscrunch == 1 or 2 * tscrunch <= smears[0] * one)
+            for one in dms
+        ]
+    )
+    edges, _ = split_into_subbands(delays, bands)
+    max_subband_span = max(float(np.ptp(delays[start:stop])) for start, stop in pairwise(edges))
+    smear = _MAX_GROUP_SMEAR * np.hypot(1.0, np.minimum(smears[0] * dm, 2.0 * TSCRUNCH_FACTORS[-1]))
     found, start = [], 0
     for stop in range(1, len(dm) + 1):
         full = stop - start == 2 * _group_size(len(delays))
-        if stop == len(dm) or full or rungs[stop] != rungs[start] or (dm[stop] - dm[start]) / 2 * within > smear[stop]:
+        if (
+            stop == len(dm)
+            or full
+            or tscrunch_factors[stop] != tscrunch_factors[start]
+            or (dm[stop] - dm[start]) / 2 * max_subband_span > smear[stop]
+        ):
             chosen = tuple(np.flatnonzero(one[start:stop]) for one in tried)
-            apart = tuple(steps(dm[start:stop], band)[one] for band, one in enumerate(chosen))
-            found.append(Group(dm[start:stop], int(rungs[start]), chosen, apart))
+            dm_steps = tuple(steps(dm[start:stop], band)[one] for band, one in enumerate(chosen))
+            found.append(TrialGroup(dm[start:stop], int(tscrunch_factors[start]), chosen, dm_steps))
             start = stop
     return found
 
 
-def _choose(dm: NDArray[np.float64], step: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _choose_trials(dm: NDArray[np.float64], step: NDArray[np.float64]) -> NDArray[np.bool_]:
     # Few trials of which no two are much further apart than the step at the lower one; the first and the last.
     chosen = np.zeros(len(dm), np.bool_)
     at = 0
@@ -145,10 +155,12 @@ def _choose(dm: NDArray[np.float64], step: NDArray[np.float64]) -> NDArray[np.bo
         chosen[at] = True
         if at == len(dm) - 1:
             return chosen
-        at = max(at + 1, int(np.searchsorted(dm, dm[at] + step[at] * _STRETCH, side="right")) - 1)
+        at = max(at + 1, int(np.searchsorted(dm, dm[at] + step[at] * _MAX_STEP_RATIO, side="right")) - 1)
 
 
-def subbands(delays: NDArray[np.float64], bands: Sequence[Band]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def split_into_subbands(
+    delays: NDArray[np.float64], bands: Sequence[SearchBand]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Cut channels into runs of about equal delay, none of which is in two parts of the band.
 
     Parameters
@@ -173,7 +185,7 @@ def subbands(delays: NDArray[np.float64], bands: Sequence[Band]) -> tuple[NDArra
     run = np.minimum(np.abs(delays - delays[0]) / span * wanted, wanted - 1).astype(np.int64) if span else 0 * channel
     fresh = np.flatnonzero(np.diff(run, prepend=-1) | np.diff(part, prepend=-1))
     edges = np.array(
-        [edge for start, stop in pairwise([*fresh.tolist(), len(delays)]) for edge in range(start, stop, MOST_CHANNELS)]
+        [edge for start, stop in pairwise([*fresh.tolist(), len(delays)]) for edge in range(start, stop, MAX_CHANNELS)]
         + [len(delays)]
     )
     return edges, np.searchsorted(edges, cuts)

@@ -6,26 +6,26 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefilter.compute.threads import Workers
+from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.cells import Rows
 from edgefilter.core.plan import Plan
-from edgefilter_kernels.search.normalise import WHOLE, whiten
+from edgefilter_kernels.search.normalise import FULL_WEIGHT, normalise
 
-_LEARN_ROWS = 2048
+_MIN_BASELINE_ROWS = 2048
 """Least number of rows that the level and scatter of a channel are learnt from."""
-_PAGE = 2 << 20
+_HUGE_PAGE_BYTES = 2 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class White:
+class NormalisedBlock:
     """One block, channel-major, because sums run along time.
 
     Parameters
     ----------
     value
-        int8 ``[channel, row]``: whitened power, :data:`~edgefilter_kernels.search.normalise.COUNTS` to a sigma.
+        int8 ``[channel, row]``: whitened power, :data:`~edgefilter_kernels.search.normalise.COUNTS_PER_SIGMA` to a sigma.
     share
-        int8 ``[channel, row]``: cells that were really summed, :data:`~edgefilter_kernels.search.normalise.WHOLE` is
+        int8 ``[channel, row]``: cells that were really summed, :data:`~edgefilter_kernels.search.normalise.FULL_WEIGHT` is
         all.
     complete
         Whether all shares are whole.
@@ -36,27 +36,27 @@ class White:
     complete: bool
 
 
-class Whiten:
+class Normaliser:
     """Whitens a block with the level and scatter of its own rows and of those before, if it is a short one.
 
     Parameters
     ----------
     plan
         Layout of the reduction.
-    workers
+    backend
         Threads over channels.
     """
 
-    def __init__(self, plan: Plan, workers: Workers) -> None:
+    def __init__(self, plan: Plan, backend: ThreadBackend) -> None:
         self._plan = plan
-        self._workers = workers
-        self.history = max(_LEARN_ROWS - plan.rows_per_block, 0)
+        self._backend = backend
+        self.history = max(_MIN_BASELINE_ROWS - plan.rows_per_block, 0)
         """Rows before the block that are asked for."""
         shape = plan.channels, plan.rows_per_block
-        self._whole = np.broadcast_to(np.int8(WHOLE), shape)
+        self._full_weight = np.broadcast_to(np.int8(FULL_WEIGHT), shape)
         self._share: NDArray[np.int8] | None = None
 
-    def reduce(self, window: Rows) -> White:
+    def reduce(self, window: Rows) -> NormalisedBlock:
         """Whiten one block.
 
         Parameters
@@ -74,30 +74,30 @@ class Whiten:
             raise ValueError(
                 f"rows [{window.start}, {window.stop}) are not a block of {rows} and a history of {self.history}"
             )
-        value, share = self._whiten(window.stokes[0], window.weight)
-        if share.min() == WHOLE:
-            return White(value, self._whole, True)
+        value, share = self._normalise(window.stokes[0], window.weight)
+        if share.min() == FULL_WEIGHT:
+            return NormalisedBlock(value, self._full_weight, True)
         self._share = None  # is kept by who takes it
-        return White(value, share, False)
+        return NormalisedBlock(value, share, False)
 
-    def _whiten(
+    def _normalise(
         self, power: NDArray[np.float32], weight: NDArray[np.uint16]
     ) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
-        value = _on_large_pages(self._whole.shape)
+        value = _empty_on_huge_pages(self._full_weight.shape)
         share = np.empty_like(value) if self._share is None else self._share
         self._share = share
 
         def run(start: int, stop: int) -> None:
-            whiten(power, weight, self._plan.cells_per_row, self.history, start, stop, value, share)
+            normalise(power, weight, self._plan.cells_per_row, self.history, start, stop, value, share)
 
-        self._workers.over(self._plan.channels, run, align=16)
+        self._backend.parallel_for(self._plan.channels, run, align=16)
         return value, share
 
 
-def _on_large_pages(shape: tuple[int, int]) -> NDArray[np.int8]:
+def _empty_on_huge_pages(shape: tuple[int, int]) -> NDArray[np.int8]:
     # Each block has new values: mapped in pages of 4 KiB, threads would wait for each other at every one of them.
     # NumPy asks Linux for pages of 2 MiB from 4 MiB on.
     size = math.prod(shape)
-    room = np.empty(size + _PAGE, np.int8)
-    start = -room.ctypes.data % _PAGE
-    return room[start : start + size].reshape(shape)
+    buffer = np.empty(size + _HUGE_PAGE_BYTES, np.int8)
+    start = -buffer.ctypes.data % _HUGE_PAGE_BYTES
+    return buffer[start : start + size].reshape(shape)

@@ -4,31 +4,31 @@ from typing import Any
 
 import numpy as np
 
-from edgefilter.compute.gpu import Card
+from edgefilter.compute.gpu import GpuBackend
 from edgefilter.core.plan import Plan
-from edgefilter.stages.search.normalise import Whiten
-from edgefilter_kernels.cuda.search.normalise import whiten
+from edgefilter.stages.search.normalise import Normaliser
+from edgefilter_kernels.cuda.search.normalise import normalise
 
 
-class CardWhiten(Whiten):
-    """As :class:`~edgefilter.stages.search.normalise.Whiten`, of rows that are on a card or are brought there.
+class GpuNormaliser(Normaliser):
+    """As :class:`~edgefilter.stages.search.normalise.Normaliser`, of rows that are on a card or are brought there.
 
     Parameters
     ----------
     plan
         Layout.
-    card
+    gpu
         The card.
     """
 
-    def __init__(self, plan: Plan, card: Card) -> None:
-        super().__init__(plan, card)
-        self._card = card
-        self._whole = card.put(self._whole)
+    def __init__(self, plan: Plan, gpu: GpuBackend) -> None:
+        super().__init__(plan, gpu)
+        self._gpu = gpu
+        self._full_weight = gpu.to_device(self._full_weight)
 
-    def _whiten(self, power: Any, weight: Any) -> tuple[Any, Any]:
+    def _normalise(self, power: Any, weight: Any) -> tuple[Any, Any]:
         shape = self._plan.channels, self._plan.rows_per_block
-        value, share = self._card.empty(shape, np.int8), self._card.empty(shape, np.int8)
-        arguments = self._card.put(power), self._card.put(weight), self._plan.cells_per_row, self.history
-        whiten(*arguments, 0, shape[0], value, share)
+        value, share = self._gpu.empty(shape, np.int8), self._gpu.empty(shape, np.int8)
+        arguments = self._gpu.to_device(power), self._gpu.to_device(weight), self._plan.cells_per_row, self.history
+        normalise(*arguments, 0, shape[0], value, share)
         return value, share

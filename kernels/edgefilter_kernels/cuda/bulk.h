@@ -2,9 +2,9 @@
 // of what lies around them. The same formulas as in ../whiten.py.
 
 constexpr int SAMPLE = 256;         // threads of a block, and room for the values that a median is taken from
-constexpr int LEAST_SAMPLE = 128;   // values that a median is taken from at least, if there are as many
+constexpr int MIN_SAMPLE = 128;   // values that a median is taken from at least, if there are as many
 constexpr double REACH = 3.0 * 1.482602218505602;  // three sigma, of a MAD
-constexpr double CLIPPED_SIGMA = 0.9865784;        // standard deviation of a unit Gaussian that is cut there
+constexpr double CLIPPED_STD = 0.9865784;        // standard deviation of a unit Gaussian that is cut there
 constexpr int NONE = 0x7fffffff;    // after every finite number
 
 struct Bulk {  // in shared memory
@@ -44,7 +44,7 @@ __device__ inline float median(float mine, bool has, Bulk& bulk)
 }
 
 // Choose evenly among the valid ones of n values: thread k gets the index of the one with number k step, or -1, where
-// step lets at least LEAST_SAMPLE of them through. Each thread looks at a run of the values. Returns how many are valid.
+// step lets at least MIN_SAMPLE of them through. Each thread looks at a run of the values. Returns how many are valid.
 template <class Valid>
 __device__ int choose(int n, Valid valid, Bulk& bulk, int& mine)
 {
@@ -58,7 +58,7 @@ __device__ int choose(int n, Valid valid, Bulk& bulk, int& mine)
         before += j < i ? bulk.key[j] : 0;
         total += bulk.key[j];
     }
-    int step = max(total / LEAST_SAMPLE, 1);
+    int step = max(total / MIN_SAMPLE, 1);
     for (int k = start; k < stop; k++)
         if (valid(k)) {
             if (before % step == 0) bulk.chosen[before / step] = k;
@@ -84,7 +84,7 @@ __device__ inline double add_up(double* sum)
 // single precision in runs of 1024 is summed in double precision here. All threads have come here before one asks for a
 // value; not so for valid.
 template <class Value, class Valid>
-__device__ Level level_scatter(int n, Value value, Valid valid, Bulk& bulk)
+__device__ Level clipped_mean_std(int n, Value value, Valid valid, Bulk& bulk)
 {
     int i = threadIdx.x, at;
     int count = choose(n, valid, bulk, at);
@@ -108,5 +108,5 @@ __device__ Level level_scatter(int n, Value value, Valid valid, Bulk& bulk)
     bulk.sum[2][i] = square;
     kept = add_up(bulk.sum[0]);
     double mean = add_up(bulk.sum[1]) / kept, variance = add_up(bulk.sum[2]) / kept - mean * mean;
-    return {count, centre + mean, sqrt(max(variance, 0.0)) / (reach > 0.0f ? CLIPPED_SIGMA : 1.0)};
+    return {count, centre + mean, sqrt(max(variance, 0.0)) / (reach > 0.0f ? CLIPPED_STD : 1.0)};
 }

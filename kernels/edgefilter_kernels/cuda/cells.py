@@ -8,11 +8,11 @@ THREADS = 256
 """Threads of a block that takes as many cells."""
 
 
-def blocks_of(channels: int) -> tuple[int]:
+def channel_blocks(channels: int) -> tuple[int]:
     """Blocks that take so many channels."""
     return (-(-channels // LANES),)
 
 
-def blocks_over(cells: int) -> tuple[int]:
+def cell_blocks(cells: int) -> tuple[int]:
     """Blocks that take so many cells, one a thread."""
     return (-(-cells // THREADS),)

@@ -7,8 +7,8 @@ struct Item {  // one series of one band
     int channel, channel_stop;
 };
 
-struct Peaks {  // a table [item, time, width, bits of S/N][room] of which so many columns are filled, in no order
-    int* filled;
+struct Peaks {  // a table [item, time, width, bits of S/N][room] of which so many columns are n_peaks, in no order
+    int* n_peaks;
     int* table;
     int room;
 
@@ -19,7 +19,7 @@ struct Peaks {  // a table [item, time, width, bits of S/N][room] of which so ma
 
     __device__ void add(int item, int time, int width, float snr)
     {
-        int at = atomicAdd(filled, 1);
+        int at = atomicAdd(n_peaks, 1);
         table[at] = item;
         table[room + at] = time;
         table[2LL * room + at] = width;

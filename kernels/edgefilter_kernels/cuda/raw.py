@@ -43,7 +43,7 @@ def launch(
     function(grid, block, args, shared_mem=shared)
 
 
-def namespace(array: Any) -> ModuleType:
+def array_namespace(array: Any) -> ModuleType:
     """Return the module whose arrays these are: ``cupy`` for those on a device."""
     return sys.modules[type(array).__module__.partition(".")[0]]
 
@@ -55,14 +55,14 @@ def text(source: str) -> str:
     """
     seen: set[str] = set()
 
-    def put_in(name: str) -> str:
+    def inline(name: str) -> str:
         if name in seen:
             return ""
         seen.add(name)
         code = (_HERE / name).read_text(encoding="utf-8").replace("#pragma once\n", "")
-        return _INCLUDE.sub(lambda found: put_in(found[1]), code)
+        return _INCLUDE.sub(lambda found: inline(found[1]), code)
 
-    return put_in(source)
+    return inline(source)
 
 
 def sources() -> list[str]:

@@ -1,26 +1,26 @@
 // Runs of time that stand out: the twin of the tile in ../sumthreshold.py, step by step.
 //
 // Thread (lane, part) has a part of the times of one channel, so that the steps that go along time take a 32nd of the
-// time: what one needs to know of the times before its own, it makes out from what the other parts have found. Marks
+// time: what one needs to know of the times before its own, it makes out from what the other parts have found. SiftEvents
 // are those that the CPU finds; a sum slides from the first window of a part, and differs by rounding.
 
 #pragma once
 
 #include "cells.h"
 
-constexpr float SHARE = 0.5f;   // of a run's mean level, that its ends must exceed
-constexpr float EDGE = 1.0f;    // what suffices in any case
-constexpr float GROW = 2.0f;    // what suffices for samples beyond the windows
-constexpr float DROP = 2.0f;    // by how much the sum above that level may fall before a run that grows is at its end
-constexpr float STRONG = 4.0f;  // mean level of a run from which on a sample of it that is like noise is a hole
-constexpr float LIKE_NOISE = 1.0f;  // what a hole is below
-constexpr float STEPS = 16.0f;  // levels of edges are multiples of 1/16: no rounding of a mean decides
-constexpr int LONGEST_GAP = 4;  // samples that may be missing in a run
-constexpr int UNIT = 16;        // a part is whole groups of as many times
+constexpr float EDGE_FRACTION = 0.5f;   // of a run's mean level, that its ends must exceed
+constexpr float MAX_EDGE = 1.0f;    // what suffices in any case
+constexpr float GROWTH_EDGE = 2.0f;    // what suffices for samples beyond the windows
+constexpr float MAX_DROP = 2.0f;    // by how much the sum above that level may fall before a run that grows is at its end
+constexpr float STRONG_LEVEL = 4.0f;  // mean level of a run from which on a sample of it that is like noise is a hole
+constexpr float NOISE_LEVEL = 1.0f;  // what a hole is below
+constexpr float EDGE_STEPS = 16.0f;  // levels of edges are multiples of 1/16: no rounding of a mean decides
+constexpr int MAX_GAP = 4;  // samples that may be missing in a run
+constexpr int PART_MULTIPLE = 16;        // a part is whole groups of as many times
 
 // One channel of a tile of eight; arrays are [time][lane], and begin at the lane.
 struct Tile {
-    float *values, *left;  // as they are; what no shorter window has marked
+    float *values, *remaining;  // as they are; what no shorter window has marked
     unsigned char *marks, *hits;
     int times, first, last;  // of all; of this thread's part, [first, last)
 };
@@ -29,12 +29,12 @@ struct Tile {
 __device__ inline Tile tile_of(float* values, unsigned char* marks, int times)
 {
     long long at = (long long)blockIdx.x * times * LANES + threadIdx.x, all = (long long)gridDim.x * times * LANES;
-    int part = (times + PARTS * UNIT - 1) / (PARTS * UNIT) * UNIT, first = min((int)threadIdx.y * part, times);
+    int part = (times + PARTS * PART_MULTIPLE - 1) / (PARTS * PART_MULTIPLE) * PART_MULTIPLE, first = min((int)threadIdx.y * part, times);
     return {values + at, values + all + at, marks + at, marks + all + at, times, first, min(first + part, times)};
 }
 
 // Whether a thread of the block has something; the block's threads wait for each other.
-__device__ inline bool anyone(bool mine)
+__device__ inline bool any_thread(bool mine)
 {
     __shared__ int some;
     __syncthreads();
@@ -49,9 +49,9 @@ __device__ inline bool mark_single(Tile tile, float limit, float sign, unsigned 
 {
     bool any = false;
     for (int t = tile.first; t < tile.last; t++)
-        if (sign * tile.left[t * LANES] > limit) {
+        if (sign * tile.remaining[t * LANES] > limit) {
             tile.marks[t * LANES] |= bit;
-            tile.left[t * LANES] = 0.0f;
+            tile.remaining[t * LANES] = 0.0f;
             any = true;
         }
     return any;
@@ -64,18 +64,18 @@ __device__ inline bool find_sums(Tile tile, int window, float limit, float sign)
     float total = 0.0f;
     int begin = max(tile.first, window - 1);
     if (begin >= tile.last) return false;
-    for (int t = begin - window + 1; t < begin; t++) total += tile.left[t * LANES];
+    for (int t = begin - window + 1; t < begin; t++) total += tile.remaining[t * LANES];
     for (int t = begin; t < tile.last; t++) {
-        float sum = total + tile.left[t * LANES];
+        float sum = total + tile.remaining[t * LANES];
         bool over = sign * sum > limit;
         tile.hits[t * LANES] = over;
         any |= over;
-        total = sum - tile.left[(t - window + 1) * LANES];
+        total = sum - tile.remaining[(t - window + 1) * LANES];
     }
     return any;
 }
 
-// Marks all that lies in a window that is over the limit: from the last one that reaches into this part backwards.
+// SiftEvents all that lies in a window that is over the limit: from the last one that reaches into this part backwards.
 __device__ inline void fill(Tile tile, int window, float sign, unsigned char bit)
 {
     int ahead = 0;
@@ -83,7 +83,7 @@ __device__ inline void fill(Tile tile, int window, float sign, unsigned char bit
         ahead = t >= window - 1 && tile.hits[t * LANES] ? window : ahead - 1;
         if (ahead <= 0 || t >= tile.last) continue;
         tile.marks[t * LANES] |= bit;
-        tile.left[t * LANES] = sign * min(sign * tile.left[t * LANES], 0.0f);
+        tile.remaining[t * LANES] = sign * min(sign * tile.remaining[t * LANES], 0.0f);
     }
 }
 
@@ -94,7 +94,7 @@ __device__ inline int growth(Tile tile, float sign, unsigned char bit, int first
     int end = first;
     for (int t = first; t != stop; t += step) {
         total += sign * tile.values[t * LANES] - edge;
-        if (total < best - DROP || tile.marks[t * LANES] & bit) break;
+        if (total < best - MAX_DROP || tile.marks[t * LANES] & bit) break;
         if (total > best) {
             best = total;
             end = t + step;
@@ -110,7 +110,7 @@ __device__ inline void fit_run(Tile tile, float sign, unsigned char bit, unsigne
     int stop = begin;
     float sum = 0.0f;
     for (; stop < tile.times && tile.marks[stop * LANES] & bit; stop++) sum += sign * tile.values[stop * LANES];
-    float level = rintf(STEPS * SHARE * sum / (float)(stop - begin)) / STEPS, edge = min(level, EDGE);
+    float level = rintf(EDGE_STEPS * EDGE_FRACTION * sum / (float)(stop - begin)) / EDGE_STEPS, edge = min(level, MAX_EDGE);
     float best = 0.0f, total = 0.0f;
     int first = begin, last = begin, start = begin;
     for (int t = begin; t < stop; t++) {
@@ -124,11 +124,11 @@ __device__ inline void fit_run(Tile tile, float sign, unsigned char bit, unsigne
             last = t + 1;
         }
     }
-    bool strong = level >= SHARE * STRONG;
+    bool strong = level >= EDGE_FRACTION * STRONG_LEVEL;
     for (int t = first; t < last; t++)
-        tile.hits[t * LANES] = bit | (strong && sign * tile.values[t * LANES] < LIKE_NOISE ? hole : 0);
+        tile.hits[t * LANES] = bit | (strong && sign * tile.values[t * LANES] < NOISE_LEVEL ? hole : 0);
     if (!grow) return;
-    edge = min(level, GROW);
+    edge = min(level, GROWTH_EDGE);
     int before = growth(tile, sign, bit, first - 1, -1, -1, edge);
     int after = growth(tile, sign, bit, last, tile.times, 1, edge);
     for (int t = first + before; t < first; t++) tile.hits[t * LANES] = bit;
@@ -149,26 +149,26 @@ __device__ inline void fit(Tile tile, float sign, unsigned char bit, unsigned ch
         tile.marks[t * LANES] = (tile.marks[t * LANES] & ~bit) | tile.hits[t * LANES];
 }
 
-constexpr int FURTHEST = 2 * LONGEST_GAP;
+constexpr int MAX_WALK = 2 * MAX_GAP;
 
 // A walk that goes up by one in a run and down by two outside, not below 0: what any number of steps of it do.
-struct Walk {
+struct GapWalk {
     int by, least, most;
     __device__ void step(bool up)
     {
         int d = up ? 1 : -2;
         by += d;
-        least = min(max(least + d, 0), FURTHEST);
-        most = min(max(most + d, 0), FURTHEST);
+        least = min(max(least + d, 0), MAX_WALK);
+        most = min(max(most + d, 0), MAX_WALK);
     }
     __device__ int from(int near) const { return min(max(near + by, least), most); }
 };
 
 // How far the walk has come before this thread's part.
-__device__ inline int walked(Tile tile, bool forward, unsigned char bit)
+__device__ inline int walk_before(Tile tile, bool forward, unsigned char bit)
 {
-    __shared__ Walk walks[PARTS][LANES];
-    Walk walk = {0, 0, FURTHEST};
+    __shared__ GapWalk walks[PARTS][LANES];
+    GapWalk walk = {0, 0, MAX_WALK};
     for (int n = 0; n < tile.last - tile.first; n++) {
         int t = forward ? tile.first + n : tile.last - 1 - n;
         walk.step(tile.marks[t * LANES] & bit);
@@ -184,39 +184,39 @@ __device__ inline int walked(Tile tile, bool forward, unsigned char bit)
 // Whether what is filled at t is like noise, between two samples and two that are strong in the mean.
 __device__ inline bool is_hole(Tile tile, float sign, unsigned char bit, int t)
 {
-    if (sign * tile.values[t * LANES] >= LIKE_NOISE) return false;
+    if (sign * tile.values[t * LANES] >= NOISE_LEVEL) return false;
     int a = t - 1, b = t + 1;
     while (!(tile.marks[a * LANES] & bit)) a--;
     while (!(tile.marks[b * LANES] & bit)) b++;
     float sum = tile.values[(a - 1) * LANES] + tile.values[a * LANES] + tile.values[b * LANES];
-    return sign * (sum + tile.values[(b + 1) * LANES]) >= 4.0f * STRONG;
+    return sign * (sum + tile.values[(b + 1) * LANES]) >= 4.0f * STRONG_LEVEL;
 }
 
 // Fills gaps inside a run: those that have twice their length of it on either side, and two samples at least.
 __device__ inline void close_gaps(Tile tile, float sign, unsigned char bit, unsigned char hole)
 {
-    int before = walked(tile, true, bit), after = walked(tile, false, bit);
+    int before = walk_before(tile, true, bit), after = walk_before(tile, false, bit);
     for (int t = tile.first; t < tile.last; t++) {
         tile.hits[t * LANES] = before;
-        before = min(max(before + (tile.marks[t * LANES] & bit ? 1 : -2), 0), FURTHEST);
+        before = min(max(before + (tile.marks[t * LANES] & bit ? 1 : -2), 0), MAX_WALK);
     }
     for (int t = tile.last - 1; t >= tile.first; t--) {
         bool gap = tile.hits[t * LANES] >= 2 && after >= 2;
-        after = min(max(after + (tile.marks[t * LANES] & bit ? 1 : -2), 0), FURTHEST);
+        after = min(max(after + (tile.marks[t * LANES] & bit ? 1 : -2), 0), MAX_WALK);
         tile.hits[t * LANES] = gap && !(tile.marks[t * LANES] & bit) ? bit | (is_hole(tile, sign, bit, t) ? hole : 0) : 0;
     }
     __syncthreads();
     for (int t = tile.first; t < tile.last; t++) tile.marks[t * LANES] |= tile.hits[t * LANES];
 }
 
-// Marks the runs of a channel on both sides of 0, and their holes: as runs of ../sumthreshold.py does. limits is
+// SiftEvents the runs of a channel on both sides of 0, and their holes: as runs of ../sumthreshold.py does. limits is
 // [2][count]. What is dropped are samples that are holes, and the marks of holes.
 __device__ inline void find_runs(
     Tile tile, const long long* windows, const float* limits, int count, unsigned char high_bit, unsigned char low_bit,
     unsigned char hole, bool grow, bool drop)
 {
     const float INFINITE = __int_as_float(0x7f800000);
-    for (int t = tile.first; t < tile.last; t++) tile.left[t * LANES] = tile.values[t * LANES];
+    for (int t = tile.first; t < tile.last; t++) tile.remaining[t * LANES] = tile.values[t * LANES];
     __syncthreads();
     for (int side = 0; side < 2; side++) {
         float sign = side ? -1.0f : 1.0f;
@@ -227,8 +227,8 @@ __device__ inline void find_runs(
             if (windows[j] > tile.times || limit == INFINITE) continue;  // all threads alike, here and below
             int window = (int)windows[j];
             if (window == 1) {
-                found |= anyone(mark_single(tile, limit, sign, bit));
-            } else if (anyone(find_sums(tile, window, limit, sign))) {
+                found |= any_thread(mark_single(tile, limit, sign, bit));
+            } else if (any_thread(find_sums(tile, window, limit, sign))) {
                 fill(tile, window, sign, bit);
                 found = true;
             }

@@ -5,14 +5,14 @@ N complex numbers, a power of two, lie in two halves of a plane: real parts, the
 1. From N = 128 on, passes of radix 4 (the first one of radix 2 where log2 N is odd) by decimation in frequency (Cooley
    and Tukey 1965, doi:10.1090/S0025-5718-1965-0178586-1; Gentleman and Sande 1966, doi:10.1145/1464291.1464352) cut the
    transform into B = N / 64 blocks of 64 neighbours. They run depth first: a part that fits the L1 cache is finished
-   before the next one is begun, so that large N costs no more passes over memory than it must. Above :data:`PIECE`,
+   before the next one is begun, so that large N costs no more passes over memory than it must. Above :data:`FFT_PIECE`,
    the passes that lead to pieces of it may be run some columns at a time, while what is before them makes more.
 2. Each block is transformed in registers: 8 vectors of 8, transposed between two transforms of 8.
 3. Numbers come out where they are: q of block b is channel ``reversed bits of b + B q``. Nobody needs them in another
-   order before they have been detected and summed, which is once for hundreds of spectra: :func:`starts`.
+   order before they have been detected and summed, which is once for hundreds of spectra: :func:`run_starts`.
 
 In this order channel -k lies as far from the end of a run of 64 · 2^s numbers as channel k does from its start, so
-:func:`untangle` turns N numbers that are 2 N real ones into their first N channels with plain loads.
+:func:`rfft_postprocess` turns N numbers that are 2 N real ones into their first N channels with plain loads.
 
 From 8 to 32 channels there is one block, of 8 numbers a run, below that a product with the transform's matrix.
 """
@@ -27,23 +27,23 @@ from edgefilter_kernels.jit import kernel
 from edgefilter_kernels.simd.float8 import (
     LANES,
     Pointers,
-    at_step,
     constant,
     dft,
     index,
+    offset_at,
+    rfft_postprocessed,
     transpose,
-    untangled,
     vector_code,
 )
 
 _BLOCK = LANES * LANES
-PIECE = 4096
+FFT_PIECE = 4096
 """Numbers of a long transform that are finished on their own, after passes over all of it: 32 KiB."""
 _PART = 1024  # numbers of a transform that are finished before the next ones are touched: 8 KiB
 
 
-def starts(channels: int) -> NDArray[np.int64]:
-    """Where the channels of a transform lie: ``b + B q`` at position ``starts[b] + q``.
+def run_starts(channels: int) -> NDArray[np.int64]:
+    """Where the channels of a transform lie: ``b + B q`` at position ``run_starts[b] + q``.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def starts(channels: int) -> NDArray[np.int64]:
     NDArray
         int64 ``[B]``: B = N / 64, or N / 8 below 64 channels and 1 below 8.
     """
-    run = first_run(channels)
+    run = first_run_length(channels)
     return np.asarray(run * _reversed(channels // run), np.int64)
 
 
@@ -68,14 +68,14 @@ def _reversed(count: int) -> NDArray[np.int64]:
 
 
 @kernel
-def first_run(channels: int) -> int:
+def first_run_length(channels: int) -> int:
     """Length of the runs of positions whose channels are equally far apart."""
     return _BLOCK if channels >= _BLOCK else min(channels, LANES)
 
 
-def order(channels: int) -> NDArray[np.int64]:
+def channel_order(channels: int) -> NDArray[np.int64]:
     """Channel at each position of a transform, int64 ``[N]``."""
-    first = starts(channels)
+    first = run_starts(channels)
     result = np.empty(channels, np.int64)
     for b, start in enumerate(first):
         run = np.arange(channels // len(first))
@@ -111,9 +111,9 @@ def twiddles(channels: int) -> NDArray[np.float32]:
     return np.stack([values.real, values.imag]).astype(np.float32)
 
 
-def turns(channels: int) -> NDArray[np.float32]:
-    """Return the constants that :func:`untangle` takes: float32 ``[2, N]``, exp(-pi i k / N) in :func:`order`."""
-    values = np.exp(-1j * np.pi * order(channels) / channels)
+def rfft_twiddles(channels: int) -> NDArray[np.float32]:
+    """Return the constants that :func:`rfft_postprocess` takes: float32 ``[2, N]``, exp(-pi i k / N) in :func:`channel_order`."""
+    values = np.exp(-1j * np.pi * channel_order(channels) / channels)
     return np.stack([values.real, values.imag]).astype(np.float32)
 
 
@@ -134,10 +134,10 @@ def _make_pass(radix: int) -> Callable[..., None]:
         builder: Any, real: Any, imag: Any, at: Any, step: Any, cos: Any, sin: Any, by: Any, by_step: Any
     ) -> None:
         numbers, factors = Pointers(builder, real, imag), Pointers(builder, cos, sin)
-        places = [at_step(builder, at, step, i) for i in range(radix)]
+        places = [offset_at(builder, at, step, i) for i in range(radix)]
         result = dft([numbers.load(place) for place in places])
         for i in range(1, radix):
-            result[i] = result[i] * factors.load(at_step(builder, by, by_step, i - 1))
+            result[i] = result[i] * factors.load(offset_at(builder, by, by_step, i - 1))
         # Blocks come in bit-reversed order whichever the radix.
         for place, i in zip(places, (0, 2, 1, 3) if radix == 4 else (0, 1), strict=True):
             numbers.store(result[i], place)
@@ -182,11 +182,11 @@ _short1, _short2, _short4 = (_make_short(rows) for rows in (1, 2, 4))
 
 
 @vector_code
-def _untangle_lanes(builder: Any, real: Any, imag: Any, here: Any, there: Any, cos: Any, sin: Any) -> None:
+def _rfft_postprocess_lanes(builder: Any, real: Any, imag: Any, here: Any, there: Any, cos: Any, sin: Any) -> None:
     """Untangle eight numbers from ``here`` on, and their mirror images from ``there`` on."""
     numbers = Pointers(builder, real, imag)
-    turn = Pointers(builder, cos, sin).load(here)
-    one, two = untangled(numbers.load(here), numbers.load(there).reversed().conjugate(), turn)
+    rfft_twiddle = Pointers(builder, cos, sin).load(here)
+    one, two = rfft_postprocessed(numbers.load(here), numbers.load(there).reversed().conjugate(), rfft_twiddle)
     numbers.store(one, here)
     numbers.store(two.conjugate().reversed(), there)
 
@@ -198,12 +198,12 @@ def fft(real: NDArray[np.float32], imag: NDArray[np.float32], twiddle: NDArray[n
     Parameters
     ----------
     real, imag
-        float32 ``[N]``, contiguous; the result is in :func:`order`.
+        float32 ``[N]``, contiguous; the result is in :func:`channel_order`.
     twiddle
         :func:`twiddles` of N.
     """
     fft_columns(real, imag, twiddle, 0, len(real))
-    for start in range(0, len(real), PIECE):
+    for start in range(0, len(real), FFT_PIECE):
         fft_piece(real, imag, twiddle, start)
 
 
@@ -211,7 +211,7 @@ def fft(real: NDArray[np.float32], imag: NDArray[np.float32], twiddle: NDArray[n
 def fft_columns(
     real: NDArray[np.float32], imag: NDArray[np.float32], twiddle: NDArray[np.float32], first: int, last: int
 ) -> None:
-    """Cut a transform into pieces of :data:`PIECE`: numbers ``[first, last)`` of each piece. Shorter ones are one.
+    """Cut a transform into pieces of :data:`FFT_PIECE`: numbers ``[first, last)`` of each piece. Shorter ones are one.
 
     Parameters
     ----------
@@ -222,18 +222,18 @@ def fft_columns(
     """
     n = len(real)
     cos, sin = twiddle[0], twiddle[1]
-    last = min(last, PIECE)
+    last = min(last, FFT_PIECE)
     size, by = n, LANES
-    if n > PIECE and _is_odd_power(n):
+    if n > FFT_PIECE and _is_odd_power(n):
         size = n // 2
-        for row in range(0, size, PIECE):
+        for row in range(0, size, FFT_PIECE):
             for at in range(row + first, row + last, LANES):
                 _radix2(real, imag, at, size, cos, sin, by + at, 0)
         by += size
-    while size > PIECE:
+    while size > FFT_PIECE:
         quarter = size // 4
         for begin in range(0, n, size):
-            for row in range(0, quarter, PIECE):
+            for row in range(0, quarter, FFT_PIECE):
                 for at in range(row + first, row + last, LANES):
                     _radix4(real, imag, begin + at, quarter, cos, sin, by + at, quarter)
         by += 3 * quarter
@@ -249,7 +249,7 @@ def fft_piece(real: NDArray[np.float32], imag: NDArray[np.float32], twiddle: NDA
     real, imag, twiddle
         As :func:`fft` takes them.
     start
-        A multiple of :data:`PIECE`.
+        A multiple of :data:`FFT_PIECE`.
     """
     n = len(real)
     cos, sin = twiddle[0], twiddle[1]
@@ -269,7 +269,7 @@ def fft_piece(real: NDArray[np.float32], imag: NDArray[np.float32], twiddle: NDA
 def _by_blocks(
     real: NDArray[np.float32], imag: NDArray[np.float32], cos: NDArray[np.float32], sin: NDArray[np.float32], start: int
 ) -> None:
-    whole = min(len(real), PIECE)
+    whole = min(len(real), FFT_PIECE)
     size = whole
     if size > _BLOCK and _is_odd_power(size):
         size //= 2
@@ -320,7 +320,7 @@ def _by_matrix(
 
 
 @kernel
-def untangle(real: NDArray[np.float32], imag: NDArray[np.float32], turn: NDArray[np.float32]) -> None:
+def rfft_postprocess(real: NDArray[np.float32], imag: NDArray[np.float32], rfft_twiddle: NDArray[np.float32]) -> None:
     """Turn the transform of even + i odd numbers into the first N channels of those 2 N numbers, in place.
 
     Press et al., Numerical Recipes, 3rd ed., section 12.3.2.
@@ -329,31 +329,36 @@ def untangle(real: NDArray[np.float32], imag: NDArray[np.float32], turn: NDArray
     ----------
     real, imag
         float32 ``[N]`` as :func:`fft` leaves them.
-    turn
-        :func:`turns` of N.
+    rfft_twiddle
+        :func:`rfft_twiddles` of N.
     """
-    untangle_first(real, imag, turn)
-    low = first_run(len(real))
+    rfft_postprocess_first_run(real, imag, rfft_twiddle)
+    low = first_run_length(len(real))
     while low < len(real):
         for i in range(0, low // 2, LANES):
-            _untangle_lanes(real, imag, low + i, 2 * low - LANES - i, turn[0], turn[1])
+            _rfft_postprocess_lanes(real, imag, low + i, 2 * low - LANES - i, rfft_twiddle[0], rfft_twiddle[1])
         low *= 2
 
 
 @kernel
-def untangle_first(real: NDArray[np.float32], imag: NDArray[np.float32], turn: NDArray[np.float32]) -> None:
-    """As :func:`untangle`, but only the first run of positions: 64, or all if they are fewer."""
-    run = first_run(len(real))
+def rfft_postprocess_first_run(
+    real: NDArray[np.float32], imag: NDArray[np.float32], rfft_twiddle: NDArray[np.float32]
+) -> None:
+    """As :func:`rfft_postprocess`, but only the first run of positions: 64, or all if they are fewer."""
+    run = first_run_length(len(real))
     real[0], imag[0] = real[0] + imag[0], 0
     if run == _BLOCK:  # the middle one comes out twice, and the same
         for i in range(0, run // 2, LANES):
-            _untangle_lanes(real, imag, 1 + i, run - LANES - i, turn[0], turn[1])
+            _rfft_postprocess_lanes(real, imag, 1 + i, run - LANES - i, rfft_twiddle[0], rfft_twiddle[1])
         return
     for i in range(1, run // 2 + 1):
         j = run - i
         even_re, even_im = real[i] + real[j], imag[i] - imag[j]
         odd_re, odd_im = imag[i] + imag[j], real[j] - real[i]
-        re, im = odd_re * turn[0, i] - odd_im * turn[1, i], odd_re * turn[1, i] + odd_im * turn[0, i]
+        re, im = (
+            odd_re * rfft_twiddle[0, i] - odd_im * rfft_twiddle[1, i],
+            odd_re * rfft_twiddle[1, i] + odd_im * rfft_twiddle[0, i],
+        )
         half = np.float32(0.5)
         real[j], imag[j] = half * (even_re - re), half * (im - even_im)
         real[i], imag[i] = half * (even_re + re), half * (even_im + im)

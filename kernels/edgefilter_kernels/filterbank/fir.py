@@ -9,37 +9,43 @@ Where the numbers of two hands are a word of bytes, all four are unpacked, weigh
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefilter_kernels.filterbank.fft import PIECE
-from edgefilter_kernels.filterbank.workspace import STRIDE, STRIP, WIDE_STRIP, Bank, Scratch
+from edgefilter_kernels.filterbank.fft import FFT_PIECE
+from edgefilter_kernels.filterbank.workspace import (
+    STRIP_COLUMNS,
+    STRIP_STRIDE,
+    WIDE_STRIP_COLUMNS,
+    Filterbank,
+    Workspace,
+)
 from edgefilter_kernels.jit import kernel
 from edgefilter_kernels.simd import float8
 
 
 @kernel
 def filter_spectra(
-    bank: Bank,
+    bank: Filterbank,
     raw: NDArray[np.uint8],
     channels: int,
     first: int,
     spectra: int,
     channel: int,
     group: int,
-    work: Scratch,
+    work: Workspace,
 ) -> None:
     """Weight and add the rows of spectra ``[first, first + spectra)`` of a group of raw channels."""
-    hands = bank.hands
-    done = filter_words(bank, raw, channels, first, spectra, 0, min(bank.channels, PIECE), work.voltage[0])
+    n_pols = bank.n_pols
+    done = filter_words(bank, raw, channels, first, spectra, 0, min(bank.channels, FFT_PIECE), work.voltage[0])
     if done == spectra:
         return
-    for column in range(0, bank.channels, STRIP):
-        columns = min(STRIP, bank.channels - column)
+    for column in range(0, bank.channels, STRIP_COLUMNS):
+        columns = min(STRIP_COLUMNS, bank.channels - column)
         for g in range(group):
-            for h in range(hands):
+            for h in range(n_pols):
                 for part in range(2):
                     if bank.components == 2:
-                        number = ((channel + g) * hands + h) * 2 + part
+                        number = ((channel + g) * n_pols + h) * 2 + part
                     else:
-                        number = (part * channels + channel + g) * hands + h
+                        number = (part * channels + channel + g) * n_pols + h
                     _filter_strip(
                         bank, raw, channels, number, first + done, spectra - done, column, columns, work.strip, part,
                         work.voltage[g, done:, h, part],
@@ -48,13 +54,13 @@ def filter_spectra(
 
 @kernel
 def filter_columns(
-    bank: Bank,
+    bank: Filterbank,
     raw: NDArray[np.uint8],
     channels: int,
     first: int,
     spectra: int,
     channel: int,
-    hand: int,
+    pol: int,
     column: int,
     strip: NDArray[np.float32],
     out: NDArray[np.float32],
@@ -62,16 +68,18 @@ def filter_columns(
     """As :func:`filter_spectra`, of one hand, but only a wide strip from ``column`` on of each piece of a transform."""
     for part in range(2):
         if bank.components == 2:
-            number = (channel * bank.hands + hand) * 2 + part
+            number = (channel * bank.n_pols + pol) * 2 + part
         else:
-            number = (part * channels + channel) * bank.hands + hand
-        for at in range(column, bank.channels, PIECE):
-            _filter_strip(bank, raw, channels, number, first, spectra, at, WIDE_STRIP, strip, part, out[:, part])
+            number = (part * channels + channel) * bank.n_pols + pol
+        for at in range(column, bank.channels, FFT_PIECE):
+            _filter_strip(
+                bank, raw, channels, number, first, spectra, at, WIDE_STRIP_COLUMNS, strip, part, out[:, part]
+            )
 
 
 @kernel
 def filter_words(
-    bank: Bank,
+    bank: Filterbank,
     raw: NDArray[np.uint8],
     channels: int,
     first: int,
@@ -83,11 +91,11 @@ def filter_words(
     """Filter spectra without a strip, as many as can be done so; return how many.
 
     These are whole fours, where a sample (a pair of real ones) is a word of four numbers, and so are the taps. Of each
-    piece of a transform, columns ``[column, column + columns)`` are filtered; ``out`` is ``[spectrum, hand, part, N]``.
+    piece of a transform, columns ``[column, column + columns)`` are filtered; ``out`` is ``[spectrum, pol, part, N]``.
     """
     if (
         channels != 1
-        or bank.hands != 2
+        or bank.n_pols != 2
         or (bank.bits != 4 and bank.bits != 8)
         or bank.hop != bank.channels
         or bank.channels < float8.LANES
@@ -96,14 +104,14 @@ def filter_words(
         return 0
     fours = spectra // 4 * 4
     if fours:
-        for at in range(column, bank.channels, PIECE):
+        for at in range(column, bank.channels, FFT_PIECE):
             _filter_words(bank, raw, first, fours, at, columns, out)
     return fours
 
 
 @kernel
 def _filter_words(
-    bank: Bank,
+    bank: Filterbank,
     raw: NDArray[np.uint8],
     first: int,
     spectra: int,
@@ -115,15 +123,15 @@ def _filter_words(
     size, row = bank.bits >> 1, bank.channels * (bank.bits >> 1)
     weights, target = bank.coefficients.reshape(-1), out[0, 0, 0]
     code = np.int32(bank.flip), np.int32(bank.bias)
-    step, hand, part = out.strides[0] // 4, out.strides[1] // 4, out.strides[2] // 4
+    step, pol, part = out.strides[0] // 4, out.strides[1] // 4, out.strides[2] // 4
     for tap in range(0, taps, 4):
         for i in range(column, column + columns, float8.LANES):
             at, by = ((first + tap) * bank.channels + i) * size, tap * width + i
             weigh = by, by + taps * width  # of the first two numbers and of the others: all are alike in complex ones
             if bank.components == 2:
-                to = i, i + part, i + hand, i + hand + part
+                to = i, i + part, i + pol, i + pol + part
             else:
-                to = i, i + hand, i + part, i + hand + part
+                to = i, i + pol, i + part, i + pol + part
             if size == 4:
                 if tap == 0:
                     float8.fir_words_4(raw, at, row, spectra, code, weights, weigh, width, target, to, step)
@@ -137,7 +145,7 @@ def _filter_words(
 
 @kernel
 def _filter_strip(
-    bank: Bank,
+    bank: Filterbank,
     raw: NDArray[np.uint8],
     channels: int,
     number: int,
@@ -149,21 +157,21 @@ def _filter_strip(
     part: int,
     out: NDArray[np.float32],
 ) -> None:
-    unit, taps = channels * bank.hands * 2, bank.coefficients.shape[1]
+    unit, taps = channels * bank.n_pols * 2, bank.coefficients.shape[1]
     start = first * bank.hop + column
     if bank.hop == bank.channels:  # each row serves as many spectra as there are taps
-        _unpack_rows(raw, bank, unit, number, start, columns, spectra + taps - 1, strip)
+        _unpack_strip(raw, bank, unit, number, start, columns, spectra + taps - 1, strip)
         _filter_rows(bank.coefficients[part], strip, column, columns, out, spectra)
     else:
         for k in range(spectra):
-            _unpack_rows(raw, bank, unit, number, start + k * bank.hop, columns, taps, strip)
+            _unpack_strip(raw, bank, unit, number, start + k * bank.hop, columns, taps, strip)
             _filter_rows(bank.coefficients[part], strip, column, columns, out[k:], 1)
 
 
 @kernel
-def _unpack_rows(
+def _unpack_strip(
     raw: NDArray[np.uint8],
-    bank: Bank,
+    bank: Filterbank,
     unit: int,
     number: int,
     first: int,
@@ -178,7 +186,7 @@ def _unpack_rows(
     low = (np.int32(offset & 7), field[1], field[2], field[3])
     none = (np.int32(0), field[1], field[2], field[3])
     for r in range(rows):
-        at, to = (first + r * bank.channels) * stride, r * STRIDE
+        at, to = (first + r * bank.channels) * stride, r * STRIP_STRIDE
         if columns < float8.LANES or stride & 7:
             for i in range(columns):
                 strip[to + i] = _number(raw, at + offset + i * stride, bits, bank.flip, bank.bias)
@@ -226,7 +234,7 @@ def _filter_rows(
     """Weight and add rows of a strip, four spectra at a time; what is beyond the last spectrum is rubbish."""
     taps, width = coefficients.shape
     weights = coefficients.reshape(-1)
-    step, row = out.strides[0] // 4, STRIDE
+    step, row = out.strides[0] // 4, STRIP_STRIDE
     for k in range(0, spectra, 4):
         target = out[k]
         done = 0

@@ -1,7 +1,7 @@
 """Integrate time-channel cells to rows, and count what became of every cell.
 
 Rows are cut into at most :data:`PARTS` parts, whatever the number of threads. A thread takes whole parts, and so reads
-memory from one end to the other; each part has an account of its own. :func:`account` adds these up in their order.
+memory from one end to the other; each part has an account of its own. :func:`combine_parts` adds these up in their order.
 """
 
 import functools
@@ -45,12 +45,12 @@ class Sums(NamedTuple):
 
 
 @kernel
-def rows_of_part(rows: int) -> int:
+def rows_per_part(rows: int) -> int:
     """Return how many rows a part has; the last one may have fewer."""
     return -(-rows // PARTS)
 
 
-def zero_sums(
+def make_sums(
     planes: int,
     rows: int,
     channels: int,
@@ -62,7 +62,7 @@ def zero_sums(
 
     ``zeros`` and ``empty`` make arrays.
     """
-    parts = -(-rows // rows_of_part(rows))
+    parts = -(-rows // rows_per_part(rows))
     return Sums(
         empty((planes, rows, channels), np.float32),
         empty((rows, channels), np.uint16),
@@ -73,7 +73,7 @@ def zero_sums(
     )
 
 
-def account(sums: Sums) -> Sums:
+def combine_parts(sums: Sums) -> Sums:
     """Add up the parts in their order: ``total``, ``good``, ``occupancy`` and ``raised`` lose their first axis."""
     return Sums(sums.stokes, sums.weight, *(functools.reduce(np.add, parts) for parts in sums[2:]))
 
@@ -139,7 +139,7 @@ def check(
         and sums.good.shape == (parts, channels)
         and sums.occupancy.shape == sums.raised.shape == (parts, bits, channels)
     )
-    if not fits or rows == 0 or times % rows or parts != -(-rows // rows_of_part(rows)):
+    if not fits or rows == 0 or times % rows or parts != -(-rows // rows_per_part(rows)):
         raise ValueError(f"cells {power.shape} with flags {flags.shape} do not integrate to rows {sums.stokes.shape}")
     if not (power.flags.c_contiguous and flags.flags.c_contiguous):
         raise ValueError("cells must be C-contiguous")
@@ -161,7 +161,7 @@ def _integrate(
 ) -> int:
     """Return the flags that were seen, in one number."""
     _, rows, channels = sums.stokes.shape
-    cells, some = len(power) // rows, rows_of_part(rows)
+    cells, some = len(power) // rows, rows_per_part(rows)
     # What is read but once goes through a sum that stays in the L1 cache; else whole rows are read in one go.
     width = _TILE if cells == 1 else channels
     row_sum = np.empty((len(matrix), min(width, channels)))
@@ -209,13 +209,13 @@ def _add_row(
             weight[c] += flag[c] == 0
             any_flag |= flag[c]
         for s in range(planes):
-            _add(here, flag, matrix[s], row_sum[s])
+            _add_stokes(here, flag, matrix[s], row_sum[s])
         if first <= t < last:
             if any_flag:
-                _count(flag, start, sums.occupancy[part], sums.raised[part])
+                _count_flags(flag, start, sums.occupancy[part], sums.raised[part])
             if not whole:
                 for s in range(planes):
-                    _add(here, flag, matrix[s], sums.total[part, s, start:stop])
+                    _add_stokes(here, flag, matrix[s], sums.total[part, s, start:stop])
         seen |= any_flag
     for s in range(planes):
         mean, total, added = sums.stokes[s, row, start:stop], sums.total[part, s, start:stop], row_sum[s]
@@ -226,7 +226,7 @@ def _add_row(
 
 
 @kernel
-def _add(
+def _add_stokes(
     power: NDArray[np.float32], flag: NDArray[np.uint16], factors: NDArray[np.float64], total: NDArray[np.float64]
 ) -> None:
     """Add a Stokes parameter of one time. Loops of known stride become vector instructions."""
@@ -253,14 +253,14 @@ def _add(
 
 
 @kernel
-def _count(flag: NDArray[np.uint16], start: int, occupancy: NDArray[np.int64], raised: NDArray[np.int64]) -> None:
+def _count_flags(flag: NDArray[np.uint16], start: int, occupancy: NDArray[np.int64], raised: NDArray[np.int64]) -> None:
     """Count the flags of one time."""
     counted = (1 << len(occupancy)) - 1
     for c in range(len(flag)):
         left = flag[c] & counted
         lowest = True
         while left:
-            bit = _position(left & -left)
+            bit = _bit_index(left & -left)
             raised[bit, start + c] += 1
             if lowest:
                 occupancy[bit, start + c] += 1
@@ -269,6 +269,6 @@ def _count(flag: NDArray[np.uint16], start: int, occupancy: NDArray[np.int64], r
 
 
 @kernel
-def _position(bit: int) -> int:
+def _bit_index(bit: int) -> int:
     """Return which of 16 bits the only one is that is set, without a branch that could be guessed wrong."""
     return (bit & 0xAAAA != 0) * 1 + (bit & 0xCCCC != 0) * 2 + (bit & 0xF0F0 != 0) * 4 + (bit & 0xFF00 != 0) * 8

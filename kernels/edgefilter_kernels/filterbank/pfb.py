@@ -16,24 +16,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefilter_kernels.filterbank.fft import PIECE, fft_columns, fft_piece, first_run, untangle, untangle_first
+from edgefilter_kernels.filterbank.fft import (
+    FFT_PIECE,
+    fft_columns,
+    fft_piece,
+    first_run_length,
+    rfft_postprocess,
+    rfft_postprocess_first_run,
+)
 from edgefilter_kernels.filterbank.fir import filter_columns, filter_spectra, filter_words
-from edgefilter_kernels.filterbank.workspace import FLUSH, WIDE_STRIP, Bank, Scratch, make_scratch
+from edgefilter_kernels.filterbank.workspace import (
+    FLUSH_SPECTRA,
+    WIDE_STRIP_COLUMNS,
+    Filterbank,
+    Workspace,
+    make_workspace,
+)
 from edgefilter_kernels.jit import kernel
 from edgefilter_kernels.simd import float8
 
-_TOGETHER = 65536  # numbers of a hand that are transformed before they are detected: half of a usual L2 cache
+_SAMPLES_PER_TRANSFORM = (
+    65536  # numbers of a hand that are transformed before they are detected: half of a usual L2 cache
+)
 _COLUMNS = 8  # runs of output channels that are written side by side
 
 
 def pfb(
-    bank: Bank,
+    bank: Filterbank,
     raw: NDArray[np.uint8],
     valid: NDArray[np.bool_],
     power: NDArray[np.float32],
     moment4: NDArray[np.float32],
     count: NDArray[np.int32],
-    work: Scratch | None = None,
+    work: Workspace | None = None,
 ) -> None:
     r"""Channelise voltages, detect, and average the valid spectra of each cell.
 
@@ -44,7 +59,7 @@ def pfb(
     bank
         The filterbank.
     raw
-        uint8 ``[(spectra - 1) S + T P, sample_bytes]``, C-contiguous, the numbers ``[channel, hand, component]`` of
+        uint8 ``[(spectra - 1) S + T P, sample_bytes]``, C-contiguous, the numbers ``[channel, pol, component]`` of
         each sample.
     valid
         bool ``[spectra]``: which spectra are complete. The others' samples may be anything.
@@ -53,11 +68,11 @@ def pfb(
         products, real and imaginary part of the mean of X Y*. The raw channel is slowest. Fine channel N/2 of complex
         input is at DC, channel 0 of real input. Where no spectrum is valid it is 0.
     moment4
-        float32 ``[time, channels N, hand]``, written: mean \|v\|⁴.
+        float32 ``[time, channels N, pol]``, written: mean \|v\|⁴.
     count
         int32 ``[time]``, written: valid spectra of a cell.
     work
-        Of :func:`~edgefilter_kernels.filterbank.workspace.make_scratch` for cells like these, to allocate nothing
+        Of :func:`~edgefilter_kernels.filterbank.workspace.make_workspace` for cells like these, to allocate nothing
         here. One call at a time may use it.
 
     Raises
@@ -65,44 +80,44 @@ def pfb(
     ValueError
         If the arrays do not fit each other.
     """
-    channels = expect_cells(bank, raw, valid, power, moment4, count)
+    channels = check_cells(bank, raw, valid, power, moment4, count)
     if work is None:
-        work = make_scratch(bank, len(valid) // len(power), channels, power.shape[2])
+        work = make_workspace(bank, len(valid) // len(power), channels, power.shape[2])
     _pfb(bank, raw.reshape(-1), channels, valid, power, moment4, count, work)
 
 
-def expect_cells(bank: Bank, raw: Any, valid: Any, power: Any, moment4: Any, count: Any) -> int:
+def check_cells(bank: Filterbank, raw: Any, valid: Any, power: Any, moment4: Any, count: Any) -> int:
     """Return how many raw channels there are; raise ValueError if the arrays of :func:`pfb` do not fit each other."""
     times, _, products = power.shape
-    n, hands = bank.channels, bank.hands
+    n, n_pols = bank.channels, bank.n_pols
     channels = raw_channels(bank, raw, len(valid))
-    _expect("power", power, np.float32, (times, channels * n, products))
-    _expect("moment4", moment4, np.float32, (times, channels * n, hands))
-    _expect("count", count, np.int32, (times,))
-    _expect("valid", valid, np.bool_, valid.shape)
-    if products not in (hands, 2 * hands) or (products > hands and hands == 1):
-        raise ValueError(f"{hands} hands and {products} products, must be 1 and 1, 2 and 2 or 2 and 4")
+    _check_array("power", power, np.float32, (times, channels * n, products))
+    _check_array("moment4", moment4, np.float32, (times, channels * n, n_pols))
+    _check_array("count", count, np.int32, (times,))
+    _check_array("valid", valid, np.bool_, valid.shape)
+    if products not in (n_pols, 2 * n_pols) or (products > n_pols and n_pols == 1):
+        raise ValueError(f"{n_pols} hands and {products} products, must be 1 and 1, 2 and 2 or 2 and 4")
     if not times or not len(valid) or len(valid) % times:
         raise ValueError(f"{len(valid)} spectra in {times} cells, must be whole cells")
     return channels
 
 
-def raw_channels(bank: Bank, raw: Any, spectra: int) -> int:
+def raw_channels(bank: Filterbank, raw: Any, spectra: int) -> int:
     """Return how many raw channels there are; raise ValueError if ``raw`` is not what so many spectra are made of."""
     pairs = (spectra - 1) * bank.hop + bank.coefficients.shape[1] * bank.channels
-    numbers = bank.hands * bank.components
+    numbers = bank.n_pols * bank.components
     channels = int(raw.shape[-1] * 8 // (bank.bits * numbers))
-    _expect("raw", raw, np.uint8, (pairs * 2 // bank.components, channels * numbers * bank.bits // 8))
+    _check_array("raw", raw, np.uint8, (pairs * 2 // bank.components, channels * numbers * bank.bits // 8))
     return channels
 
 
-def _expect(name: str, array: Any, dtype: type[np.generic], shape: tuple[int, ...]) -> None:
+def _check_array(name: str, array: Any, dtype: type[np.generic], shape: tuple[int, ...]) -> None:
     if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous:
         expected = f"C-contiguous {np.dtype(dtype)} {shape}"
         raise ValueError(f"{name} is {array.dtype} {array.shape}, must be {expected}")
 
 
-def voltages(bank: Bank, raw: NDArray[np.uint8], spectra: int, first: int = 0) -> NDArray[np.complex64]:
+def voltages(bank: Filterbank, raw: NDArray[np.uint8], spectra: int, first: int = 0) -> NDArray[np.complex64]:
     """Channelise voltages and keep them, for what wants more than power.
 
     A tone keeps its phase from spectrum to spectrum:
@@ -122,7 +137,7 @@ def voltages(bank: Bank, raw: NDArray[np.uint8], spectra: int, first: int = 0) -
     Returns
     -------
     NDArray
-        complex64 ``[spectrum, channels N, hand]``, channels as :func:`pfb` orders them.
+        complex64 ``[spectrum, channels N, pol]``, channels as :func:`pfb` orders them.
 
     Raises
     ------
@@ -130,47 +145,47 @@ def voltages(bank: Bank, raw: NDArray[np.uint8], spectra: int, first: int = 0) -
         If ``raw`` does not fit.
     """
     channels = raw_channels(bank, raw, spectra)
-    out = np.empty((spectra, channels * bank.channels, bank.hands), np.complex64)
+    out = np.empty((spectra, channels * bank.channels, bank.n_pols), np.complex64)
     phase = np.exp(-2j * np.pi * np.arange(bank.channels) / bank.channels).astype(np.complex64)
-    _voltages(bank, raw.reshape(-1), channels, first, phase, out, make_scratch(bank, spectra, channels, bank.hands))
+    _voltages(bank, raw.reshape(-1), channels, first, phase, out, make_workspace(bank, spectra, channels, bank.n_pols))
     return out
 
 
 @kernel
 def _voltages(
-    bank: Bank,
+    bank: Filterbank,
     raw: NDArray[np.uint8],
     channels: int,
     first: int,
     phase: NDArray[np.complex64],
     out: NDArray[np.complex64],
-    work: Scratch,
+    work: Workspace,
 ) -> None:
-    n, blocks = bank.channels, len(bank.starts)
+    n, blocks = bank.channels, len(bank.run_starts)
     valid = np.ones(1, np.bool_)
     for k in range(len(out)):
         turns = (first + k) * bank.hop % n
         for c in range(channels):
             _filter(bank, raw, channels, k, 1, c, 1, work)
-            for h in range(bank.hands):
+            for h in range(bank.n_pols):
                 _transform(bank, valid, work.voltage[0], h, 0, n, True)
                 for b in range(blocks):
                     for i in range(n // blocks):
-                        channel, at = b + blocks * i, bank.starts[b] + i
+                        channel, at = b + blocks * i, bank.run_starts[b] + i
                         value = complex(work.voltage[0, 0, h, 0, at], work.voltage[0, 0, h, 1, at])
-                        out[k, c * n + (channel + bank.middle) % n, h] = value * phase[channel * turns % n]
+                        out[k, c * n + (channel + bank.dc_channel) % n, h] = value * phase[channel * turns % n]
 
 
 @kernel
 def _pfb(
-    bank: Bank,
+    bank: Filterbank,
     raw: NDArray[np.uint8],
     channels: int,
     valid: NDArray[np.bool_],
     power: NDArray[np.float32],
     moment4: NDArray[np.float32],
     count: NDArray[np.int32],
-    work: Scratch,
+    work: Workspace,
 ) -> None:
     spectra = len(valid) // len(power)
     group, batch = len(work.voltage), work.batch
@@ -180,21 +195,21 @@ def _pfb(
         for c in range(0, channels, group):
             some = min(group, channels - c)
             work.partial[:] = 0
-            if spectra > FLUSH:
+            if spectra > FLUSH_SPECTRA:
                 work.total[:] = 0
             added = 0
             for k in range(0, spectra, batch):
-                now = here[k : min(k + batch, spectra)]
-                if now.any():
-                    _filter(bank, raw, channels, t * spectra + k, len(now), c, some, work)
+                batch_valid = here[k : min(k + batch, spectra)]
+                if batch_valid.any():
+                    _filter(bank, raw, channels, t * spectra + k, len(batch_valid), c, some, work)
                     for g in range(some):
-                        _detect(bank, now, work.voltage[g], work.partial[g])
-                added += len(now)
-                if added + batch > FLUSH and spectra > FLUSH:
+                        _detect(bank, batch_valid, work.voltage[g], work.partial[g])
+                added += len(batch_valid)
+                if added + batch > FLUSH_SPECTRA and spectra > FLUSH_SPECTRA:
                     _flush(work)
                     added = 0
             scale = 1 / max(count[t], 1)
-            if spectra > FLUSH:
+            if spectra > FLUSH_SPECTRA:
                 _flush(work)
                 _write(bank, work.total[:some], scale, c, power[t], moment4[t])
             else:
@@ -203,65 +218,67 @@ def _pfb(
 
 @kernel
 def _filter(
-    bank: Bank,
+    bank: Filterbank,
     raw: NDArray[np.uint8],
     channels: int,
     first: int,
     spectra: int,
     channel: int,
     group: int,
-    work: Scratch,
+    work: Workspace,
 ) -> None:
     """Filter spectra, and begin long transforms while the columns that this takes are in the cache."""
     n = bank.channels
-    if n <= PIECE:
+    if n <= FFT_PIECE:
         filter_spectra(bank, raw, channels, first, spectra, channel, group, work)
         return
-    for column in range(0, PIECE, WIDE_STRIP):
+    for column in range(0, FFT_PIECE, WIDE_STRIP_COLUMNS):
         for g in range(group):
-            done = filter_words(bank, raw, channels, first, spectra, column, WIDE_STRIP, work.voltage[g])
+            done = filter_words(bank, raw, channels, first, spectra, column, WIDE_STRIP_COLUMNS, work.voltage[g])
             at, rest = first + done, spectra - done
-            for h in range(bank.hands):
+            for h in range(bank.n_pols):
                 out = work.voltage[g, :, h]
                 if rest:
                     filter_columns(bank, raw, channels, at, rest, channel + g, h, column, work.strip, out[done:])
                 for k in range(spectra):
-                    fft_columns(out[k, 0, :n], out[k, 1, :n], bank.twiddle, column, column + WIDE_STRIP)
+                    fft_columns(out[k, 0, :n], out[k, 1, :n], bank.twiddle, column, column + WIDE_STRIP_COLUMNS)
 
 
 @kernel
-def _detect(bank: Bank, valid: NDArray[np.bool_], voltage: NDArray[np.float32], partial: NDArray[np.float32]) -> None:
+def _detect(
+    bank: Filterbank, valid: NDArray[np.bool_], voltage: NDArray[np.float32], partial: NDArray[np.float32]
+) -> None:
     """Transform spectra, and add their products and the fourth powers behind them to ``partial``.
 
     Each hand is detected while it is in the cache, of many channels a spectrum at a time.
     """
-    n, hands = bank.channels, bank.hands
-    products = len(partial) - hands
+    n, n_pols = bank.channels, bank.n_pols
+    products = len(partial) - n_pols
     # Real input is untangled before it is detected, which takes all of a transform.
-    part = min(n, PIECE) if bank.components == 2 else n
-    some = max(_TOGETHER // part, 1)
-    tangled = bank.components == 1 and products == hands  # else what is untangled is wanted once more
+    part = min(n, FFT_PIECE) if bank.components == 2 else n
+    some = max(_SAMPLES_PER_TRANSFORM // part, 1)
+    power_from_unprocessed = bank.components == 1 and products == n_pols  # else what is untangled is wanted once more
     for start in range(0, n, part):
         for first in range(0, len(valid), some):
             last = min(first + some, len(valid))
             few, stop = voltage[first:last], start + part
-            for h in range(hands):
+            for h in range(n_pols):
                 square, fourth = partial[h, start:stop], partial[products + h, start:stop]
-                _transform(bank, valid[first:last], few, h, start, stop, not tangled)
-                if tangled:
+                _transform(bank, valid[first:last], few, h, start, stop, not power_from_unprocessed)
+                if power_from_unprocessed:
                     _add_real_power(bank, few, h, square, fourth)
                 else:
                     _add_power(few, h, start, square, fourth)
-            if products > hands:
+            if products > n_pols:
                 _add_cross(few, start, partial[2, start:stop], partial[3, start:stop])
 
 
 @kernel
 def _transform(
-    bank: Bank,
+    bank: Filterbank,
     valid: NDArray[np.bool_],
     voltage: NDArray[np.float32],
-    hand: int,
+    pol: int,
     start: int,
     stop: int,
     whole: bool,
@@ -272,14 +289,14 @@ def _transform(
     """
     n = bank.channels
     for k in range(len(valid)):
-        real, imag = voltage[k, hand, 0, :n], voltage[k, hand, 1, :n]
+        real, imag = voltage[k, pol, 0, :n], voltage[k, pol, 1, :n]
         if valid[k]:
-            for at in range(start, stop, PIECE):
+            for at in range(start, stop, FFT_PIECE):
                 fft_piece(real, imag, bank.twiddle, at)
             if bank.components == 1 and whole:
-                untangle(real, imag, bank.turn)
+                rfft_postprocess(real, imag, bank.rfft_twiddle)
             elif bank.components == 1:
-                untangle_first(real, imag, bank.turn)
+                rfft_postprocess_first_run(real, imag, bank.rfft_twiddle)
         else:
             real[start:stop] = 0
             imag[start:stop] = 0
@@ -288,7 +305,7 @@ def _transform(
 @kernel
 def _add_power(
     voltage: NDArray[np.float32],
-    hand: int,
+    pol: int,
     start: int,
     square: NDArray[np.float32],
     fourth: NDArray[np.float32],
@@ -298,9 +315,9 @@ def _add_power(
     fours = spectra // 4 if n >= float8.LANES else 0
     for k in range(fours):
         for j in range(0, n, float8.LANES):
-            float8.power_4(voltage, 4 * k * spectrum + hand * both + start, spectrum, part, square, fourth, j)
+            float8.power_4(voltage, 4 * k * spectrum + pol * both + start, spectrum, part, square, fourth, j)
     for k in range(4 * fours, spectra):
-        real, imag = voltage[k, hand, 0, start : start + n], voltage[k, hand, 1, start : start + n]
+        real, imag = voltage[k, pol, 0, start : start + n], voltage[k, pol, 1, start : start + n]
         for j in range(n):
             power = real[j] * real[j] + imag[j] * imag[j]
             square[j] += power
@@ -309,21 +326,21 @@ def _add_power(
 
 @kernel
 def _add_real_power(
-    bank: Bank, voltage: NDArray[np.float32], hand: int, square: NDArray[np.float32], fourth: NDArray[np.float32]
+    bank: Filterbank, voltage: NDArray[np.float32], pol: int, square: NDArray[np.float32], fourth: NDArray[np.float32]
 ) -> None:
     """Add powers of transforms of real input, of which only the first run of positions has been untangled."""
-    n, low = len(square), first_run(len(square))
-    _add_power(voltage, hand, 0, square[:low], fourth[:low])
+    n, low = len(square), first_run_length(len(square))
+    _add_power(voltage, pol, 0, square[:low], fourth[:low])
     spectrum, both, part = voltage.strides[0] // 4, voltage.strides[1] // 4, voltage.strides[2] // 4
-    cos, sin, fours = bank.turn[0], bank.turn[1], len(voltage) // 4 * 4
+    cos, sin, fours = bank.rfft_twiddle[0], bank.rfft_twiddle[1], len(voltage) // 4 * 4
     while low < n:
         for k in range(0, fours, 4):
-            at = k * spectrum + hand * both
+            at = k * spectrum + pol * both
             for i in range(low, low + low // 2, float8.LANES):
                 there = 3 * low - float8.LANES - i
                 float8.power_real_4(voltage, at, spectrum, part, cos, sin, square, fourth, i, there)
         for k in range(fours, len(voltage)):
-            at = k * spectrum + hand * both
+            at = k * spectrum + pol * both
             for i in range(low, low + low // 2, float8.LANES):
                 there = 3 * low - float8.LANES - i
                 float8.power_real_1(voltage, at, spectrum, part, cos, sin, square, fourth, i, there)
@@ -342,7 +359,7 @@ def _add_cross(voltage: NDArray[np.float32], start: int, real: NDArray[np.float3
 
 
 @kernel
-def _flush(work: Scratch) -> None:
+def _flush(work: Workspace) -> None:
     partial, total = work.partial.reshape(-1), work.total.reshape(-1)
     for i in range(len(partial)):
         total[i] += partial[i]
@@ -351,7 +368,7 @@ def _flush(work: Scratch) -> None:
 
 @kernel
 def _write(
-    bank: Bank,
+    bank: Filterbank,
     total: NDArray[np.float64],
     scale: float,
     channel: int,
@@ -364,17 +381,19 @@ def _write(
         start, stop = (channel + g) * n, (channel + g + 1) * n
         for p in range(products):
             _write_plane(bank, total[g, p], scale, power[start:stop], p)
-        for p in range(bank.hands):
+        for p in range(bank.n_pols):
             _write_plane(bank, total[g, products + p], scale, moment4[start:stop], p)
 
 
 @kernel
-def _write_plane(bank: Bank, total: NDArray[np.float64], scale: float, out: NDArray[np.float32], plane: int) -> None:
+def _write_plane(
+    bank: Filterbank, total: NDArray[np.float64], scale: float, out: NDArray[np.float32], plane: int
+) -> None:
     """Put one plane in order: transpose it, a few columns at a time."""
-    n, blocks, planes = bank.channels, len(bank.starts), out.shape[1]
+    n, blocks, planes = bank.channels, len(bank.run_starts), out.shape[1]
     block, flat = n // blocks, out.reshape(-1)
     for q in range(0, block, _COLUMNS):
         for b in range(blocks):
-            at, to = bank.starts[b] + q, b + blocks * q + bank.middle
+            at, to = bank.run_starts[b] + q, b + blocks * q + bank.dc_channel
             for i in range(min(_COLUMNS, block - q)):
                 flat[((to + blocks * i) & (n - 1)) * planes + plane] = total[at + i] * scale  # n is a power of two

@@ -118,7 +118,7 @@ def _unpack_bytes(words: NDArray[np.uint8], bits: int, flip: int, bias: int, out
 
 
 @kernel
-def _find_not_finite(bits: NDArray[np.int32], products: int, flags: NDArray[np.uint16], lost: np.uint16) -> None:
+def _flag_nonfinite(bits: NDArray[np.int32], products: int, flags: NDArray[np.uint16], lost: np.uint16) -> None:
     times, channels = flags.shape
     exponent, none, one = np.int32(0x7F800000), np.int32(0), np.int32(1)
     for t in range(times):
@@ -130,7 +130,7 @@ def _find_not_finite(bits: NDArray[np.int32], products: int, flags: NDArray[np.u
                 flags[t, i // products] = lost
 
 
-def find_not_finite(power: NDArray[np.float32], flags: NDArray[np.uint16], lost: int) -> None:
+def flag_nonfinite(power: NDArray[np.float32], flags: NDArray[np.uint16], lost: int) -> None:
     """Set the flag of every cell that holds a number that is not finite.
 
     Parameters
@@ -150,11 +150,11 @@ def find_not_finite(power: NDArray[np.float32], flags: NDArray[np.uint16], lost:
     times, channels, products = power.shape
     if flags.shape != (times, channels) or power.dtype != np.float32 or not power.flags.c_contiguous:
         raise ValueError(f"{power.dtype} cells {power.shape} do not go with flags {flags.shape}")
-    _find_not_finite(power.view(np.int32).reshape(times, channels * products), products, flags, np.uint16(lost))
+    _flag_nonfinite(power.view(np.int32).reshape(times, channels * products), products, flags, np.uint16(lost))
 
 
 @kernel
-def lose_not_finite(power: NDArray[np.float32], flags: NDArray[np.uint16], lost: int) -> None:
+def zero_nonfinite(power: NDArray[np.float32], flags: NDArray[np.uint16], lost: int) -> None:
     """Zero every cell that holds a number that is not finite, and set its flag.
 
     Parameters

@@ -11,28 +11,28 @@ from edgefilter_kernels.filterbank import fft
 from edgefilter_kernels.filterbank.unpack import flip_and_bias
 from edgefilter_kernels.simd import float8
 
-FLUSH = 256
+FLUSH_SPECTRA = 256
 """Most spectra that are added up in float32 before the sum goes to float64."""
-STRIP = 128
+STRIP_COLUMNS = 128
 """Columns that are unpacked and filtered at a time: they stay in the L1 cache."""
-WIDE_STRIP = 512
+WIDE_STRIP_COLUMNS = 512
 """Columns of each piece of a long transform, of which a batch is short: longer runs come faster out of memory."""
-PAD = 16
+ROW_PADDING = 16
 """Numbers between rows: rows a power of two apart would share few sets of the L1 cache."""
-STRIDE = WIDE_STRIP + PAD
+STRIP_STRIDE = WIDE_STRIP_COLUMNS + ROW_PADDING
 """Numbers from row to row of a strip, whatever its width: the filter is faster where it is a constant."""
 
 _BATCH_BYTES = 256 << 10  # filtered spectra of a batch: what stays in a usual L2 cache
 _BATCH_SAMPLES = 2048  # samples of a batch of interleaved raw channels
 _GROUP_BYTES = 4 << 20  # filtered spectra of a batch of a group of raw channels
-_PAGE = 2 << 20
-_LINE = 64
-_MOST_BYTES = 4 << 20  # of a batch of least length, beyond which it is a shorter one
-_LEAST_BATCH = 8  # spectra: the first taps - 1 rows of a batch are unpacked twice
-_FOUR = 4  # spectra, which the filter makes together
+_HUGE_PAGE_BYTES = 2 << 20
+_CACHE_LINE_BYTES = 64
+_MAX_BATCH_BYTES = 4 << 20  # of a batch of least length, beyond which it is a shorter one
+_MIN_BATCH_SPECTRA = 8  # spectra: the first taps - 1 rows of a batch are unpacked twice
+_SPECTRA_PER_FIR = 4  # spectra, which the filter makes together
 
 
-def prototype(channels: int, taps: int, window: str, complex_samples: bool) -> NDArray[np.float64]:
+def prototype_filter(channels: int, taps: int, window: str, complex_samples: bool) -> NDArray[np.float64]:
     r"""Design the low-pass filter whose shifted copies are the channels.
 
     A sinc that is 0 every N samples (2 N of real input) times a window, as ``scipy.signal.firwin`` makes it, without
@@ -82,16 +82,16 @@ def prototype(channels: int, taps: int, window: str, complex_samples: bool) -> N
     return np.asarray(filter_ / np.sqrt(energy), np.float64)
 
 
-class Bank(NamedTuple):
-    """What a filterbank is, as the kernel takes it; made by :func:`make_bank`.
+class Filterbank(NamedTuple):
+    """What a filterbank is, as the kernel takes it; made by :func:`make_filterbank`.
 
     Parameters
     ----------
     coefficients
         float32 ``[2, taps, at least N]``: of the real and imaginary (even and odd) numbers of a row.
-    twiddle, turn
+    twiddle, rfft_twiddle
         Constants of the transform, and of untangling real input.
-    starts, middle
+    run_starts, dc_channel
         int64 ``[B]``: where in the transform channels ``b + B i`` lie, one after another; and the output channel of 0.
     channels
         N.
@@ -100,7 +100,7 @@ class Bank(NamedTuple):
         oversampled.
     bits, flip, bias
         How a number is written, see :func:`edgefilter_kernels.filterbank.unpack.flip_and_bias`.
-    hands
+    n_pols
         Polarisations, 1 or 2.
     components
         Numbers of a sample: 2 if it is complex, 1 if it is real.
@@ -108,38 +108,38 @@ class Bank(NamedTuple):
 
     coefficients: NDArray[np.float32]
     twiddle: NDArray[np.float32]
-    turn: NDArray[np.float32]
-    starts: NDArray[np.int64]
-    middle: int
+    rfft_twiddle: NDArray[np.float32]
+    run_starts: NDArray[np.int64]
+    dc_channel: int
     channels: int
     hop: int
     bits: int
     flip: int
     bias: int
-    hands: int
+    n_pols: int
     components: int
 
 
-def make_bank(
+def make_filterbank(
     filter_: NDArray[np.float64],
     channels: int,
     bits: int,
     encoding: str,
-    hands: int,
+    n_pols: int,
     complex_samples: bool,
     step: int | None = None,
-) -> Bank:
+) -> Filterbank:
     """Arrange a filterbank.
 
     Parameters
     ----------
     filter_
-        As :func:`prototype` returns it.
+        As :func:`prototype_filter` returns it.
     channels
         N, a power of two.
     bits, encoding
         How a number is written, see :func:`edgefilter_kernels.filterbank.unpack.unpack`.
-    hands
+    n_pols
         1 or 2.
     complex_samples
         A tap of the filter spans N complex samples, or 2 N real ones.
@@ -155,9 +155,9 @@ def make_bank(
     components = 2 if complex_samples else 1
     tap = 2 * channels // components
     step = tap if step is None else step
-    if channels < 2 or channels & (channels - 1) or hands not in (1, 2) or not len(filter_) or len(filter_) % tap:
+    if channels < 2 or channels & (channels - 1) or n_pols not in (1, 2) or not len(filter_) or len(filter_) % tap:
         raise ValueError(
-            f"{channels} channels, {hands} hands and a filter of {len(filter_)} samples: "
+            f"{channels} channels, {n_pols} hands and a filter of {len(filter_)} samples: "
             f"must be a power of two, 1 or 2, and whole taps of {tap} samples"
         )
     if not 0 < step <= tap or step * components % 2:
@@ -167,14 +167,14 @@ def make_bank(
     coefficients[:, :, :channels] = (
         filter_.reshape(taps, channels) if complex_samples else filter_.reshape(taps, channels, 2).transpose(2, 0, 1)
     )
-    return Bank(
-        coefficients, fft.twiddles(channels), fft.turns(channels), fft.starts(channels),
-        channels // 2 if complex_samples else 0, channels, step * components // 2, bits, flip, bias, hands, components,
+    return Filterbank(
+        coefficients, fft.twiddles(channels), fft.rfft_twiddles(channels), fft.run_starts(channels),
+        channels // 2 if complex_samples else 0, channels, step * components // 2, bits, flip, bias, n_pols, components,
     )  # fmt: skip
 
 
-class Scratch(NamedTuple):
-    """What the filterbank works in; made by :func:`make_scratch`.
+class Workspace(NamedTuple):
+    """What the filterbank works in; made by :func:`make_workspace`.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ class Scratch(NamedTuple):
     strip
         float32: a strip of unpacked rows.
     voltage
-        float32 ``[group, at least batch, hand, part, at least N]``: filtered rows, transformed in place.
+        float32 ``[group, at least batch, pol, part, at least N]``: filtered rows, transformed in place.
     partial
         float32 ``[group, sum, N]``.
     total
@@ -197,7 +197,7 @@ class Scratch(NamedTuple):
     total: NDArray[np.float64]
 
 
-def make_scratch(bank: Bank, spectra: int, channels: int, products: int) -> Scratch:
+def make_workspace(bank: Filterbank, spectra: int, channels: int, products: int) -> Workspace:
     """Allocate what the filterbank works in.
 
     Parameters
@@ -212,24 +212,28 @@ def make_scratch(bank: Bank, spectra: int, channels: int, products: int) -> Scra
         Products of a cell.
     """
     _, taps, width = bank.coefficients.shape
-    n, sums = bank.channels, products + bank.hands
-    row_bytes = 2 * width * 4 * bank.hands
+    n, sums = bank.channels, products + bank.n_pols
+    row_bytes = 2 * width * 4 * bank.n_pols
     # Raw channels are interleaved: rows of a batch are read once for each of them, from the cache if they are few.
     most = _BATCH_BYTES // row_bytes if channels == 1 else _BATCH_SAMPLES // n
-    least = _FOUR if taps <= _FOUR and row_bytes * _LEAST_BATCH > _MOST_BYTES else _LEAST_BATCH
-    batch = min(spectra, FLUSH, max(most, taps, least))
+    least = (
+        _SPECTRA_PER_FIR
+        if taps <= _SPECTRA_PER_FIR and row_bytes * _MIN_BATCH_SPECTRA > _MAX_BATCH_BYTES
+        else _MIN_BATCH_SPECTRA
+    )
+    batch = min(spectra, FLUSH_SPECTRA, max(most, taps, least))
     group = min(channels, max(1, _GROUP_BYTES // (row_bytes * batch)))
     # Of the four spectra that the filter makes together, only the first is meant where they are oversampled.
-    room = -(-batch // _FOUR) * _FOUR if bank.hop == n else batch + 3
+    room = -(-batch // _SPECTRA_PER_FIR) * _SPECTRA_PER_FIR if bank.hop == n else batch + 3
     # Wide strips of one plane lie beside those of the next one, also in the sets of the L2 cache.
-    pad = PAD if n <= fft.PIECE else WIDE_STRIP + PAD
+    pad = ROW_PADDING if n <= fft.FFT_PIECE else WIDE_STRIP_COLUMNS + ROW_PADDING
     strip, voltage, partial, total = zeros(
-        (((room + taps - 1) * STRIDE,), np.float32),
-        ((group, room, bank.hands, 2, width + pad), np.float32),
+        (((room + taps - 1) * STRIP_STRIDE,), np.float32),
+        ((group, room, bank.n_pols, 2, width + pad), np.float32),
         ((group, sums, n), np.float32),
         ((group, sums, n), np.float64),
     )
-    return Scratch(batch, strip, voltage, partial, total)
+    return Workspace(batch, strip, voltage, partial, total)
 
 
 def zeros(*arrays: tuple[tuple[int, ...], type[np.generic]]) -> list[NDArray[Any]]:
@@ -239,9 +243,9 @@ def zeros(*arrays: tuple[tuple[int, ...], type[np.generic]]) -> list[NDArray[Any
     small pages than a processor remembers the places of.
     """
     sizes = [math.prod(shape) * np.dtype(kind).itemsize for shape, kind in arrays]
-    padded = [-(-size // _LINE) * _LINE + _LINE for size in sizes]
-    room = np.empty(max(sum(padded), 2 * _PAGE) + _PAGE, np.uint8)
-    at = -room.ctypes.data % _PAGE
+    padded = [-(-size // _CACHE_LINE_BYTES) * _CACHE_LINE_BYTES + _CACHE_LINE_BYTES for size in sizes]
+    room = np.empty(max(sum(padded), 2 * _HUGE_PAGE_BYTES) + _HUGE_PAGE_BYTES, np.uint8)
+    at = -room.ctypes.data % _HUGE_PAGE_BYTES
     result = []
     for (shape, kind), size, step in zip(arrays, sizes, padded, strict=True):
         part = room[at : at + size]

@@ -8,66 +8,71 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter_kernels.jit import kernel
-from edgefilter_kernels.rfi.zero_dm import BANDS
+from edgefilter_kernels.rfi.zero_dm import ZERO_DM_BANDS
 
-LEAST_CHANNELS = 32
+MIN_CHANNELS = 32
 """Channels in use at a time without which it says nothing."""
 
-_PARTS = 8  # parts of the band that are asked
-_MANY = 5  # of them must have moved
-_FEW = 2  # of them may have moved shortly before and after: it must come and go at once
-_RAISED = 0.4  # of a part's channels that must exceed the level; 0.16 of noise do
-_PARTLY = 0.4, 0.3  # of a sub-band's channels, with its neighbours and by itself, that make it worth flagging
+_BAND_PARTS = 8  # parts of the band that are asked
+_MIN_MOVED_PARTS = 5  # of them must have moved
+_MAX_MOVED_AROUND = 2  # of them may have moved shortly before and after: it must come and go at once
+_MOVED_FRACTION = 0.4  # of a part's channels that must exceed the level; 0.16 of noise do
+_BAND_FRACTIONS = 0.4, 0.3  # of a sub-band's channels, with its neighbours and by itself, that make it worth flagging
 
 
 @kernel
-def _quiet(number: NDArray[np.uint8], first: int, stop: int) -> bool:
+def _is_quiet(number: NDArray[np.uint8], first: int, stop: int) -> bool:
     """Whether few parts have moved at one of these times, or the data end there."""
     few = first == stop
     for t in range(first, stop):
-        few |= number[t] <= _FEW
+        few |= number[t] <= _MAX_MOVED_AROUND
     return few
 
 
 @kernel
-def _sudden(used: NDArray[np.int32], moved: NDArray[np.int32], shortly: int, out: NDArray[np.bool_]) -> None:
-    times, each = used.shape[1], BANDS // _PARTS
+def _find_broadband_steps(
+    used: NDArray[np.int32], moved: NDArray[np.int32], margin: int, out: NDArray[np.bool_]
+) -> None:
+    times, each = used.shape[1], ZERO_DM_BANDS // _BAND_PARTS
     number, channels = np.zeros(times, np.uint8), np.zeros(times, np.int32)
-    for part in range(_PARTS):
+    for part in range(_BAND_PARTS):
         for t in range(times):
             here, changed = np.int32(0), np.int32(0)
             for band in range(part * each, (part + 1) * each):
                 here += used[band, t]
                 changed += moved[band, t]
             channels[t] += here
-            number[t] += np.uint8(changed > _RAISED * here)
-    share, stop = np.empty(BANDS), 0
+            number[t] += np.uint8(changed > _MOVED_FRACTION * here)
+    share, stop = np.empty(ZERO_DM_BANDS), 0
     while stop < times:
         first = stop
-        while stop < times and number[stop] >= _MANY:
+        while stop < times and number[stop] >= _MIN_MOVED_PARTS:
             stop += 1
-        before, after = _quiet(number, max(first - shortly, 0), first), _quiet(number, stop, min(stop + shortly, times))
+        before, after = (
+            _is_quiet(number, max(first - margin, 0), first),
+            _is_quiet(number, stop, min(stop + margin, times)),
+        )
         for t in range(first, stop if before and after else first):
-            if channels[t] < LEAST_CHANNELS:
+            if channels[t] < MIN_CHANNELS:
                 continue
-            for band in range(BANDS):
+            for band in range(ZERO_DM_BANDS):
                 share[band] = moved[band, t] / max(used[band, t], 1)
-            for band in range(BANDS):
-                near = share[max(band - 1, 0)] + share[band] + share[min(band + 1, BANDS - 1)]
-                out[t, band] |= near > 3 * _PARTLY[0] and share[band] > _PARTLY[1]
+            for band in range(ZERO_DM_BANDS):
+                near = share[max(band - 1, 0)] + share[band] + share[min(band + 1, ZERO_DM_BANDS - 1)]
+                out[t, band] |= near > 3 * _BAND_FRACTIONS[0] and share[band] > _BAND_FRACTIONS[1]
         stop += 1
 
 
-def sudden(counts: NDArray[np.int32], side: int, shortly: int, out: NDArray[np.bool_]) -> None:
+def find_broadband_steps(counts: NDArray[np.int32], side: int, margin: int, out: NDArray[np.bool_]) -> None:
     """Find the sub-bands that move where many parts of the band do, while few do shortly before and after.
 
     Parameters
     ----------
     counts
-        Of :func:`edgefilter_kernels.rfi.zero_dm.rise`.
+        Of :func:`edgefilter_kernels.rfi.zero_dm.zero_dm_counts`.
     side
         1 for what has risen, 2 for what has fallen.
-    shortly
+    margin
         Times before and after.
     out
         Output, bool ``[time, 32]``: True is set where a sub-band moves; nothing else is changed.
@@ -77,6 +82,6 @@ def sudden(counts: NDArray[np.int32], side: int, shortly: int, out: NDArray[np.b
     ValueError
         If shapes do not fit together.
     """
-    if counts.shape[:2] != (3, BANDS) or out.shape != (counts.shape[2], BANDS) or side not in (1, 2):
+    if counts.shape[:2] != (3, ZERO_DM_BANDS) or out.shape != (counts.shape[2], ZERO_DM_BANDS) or side not in (1, 2):
         raise ValueError(f"counts {counts.shape}, side {side} and bands {out.shape} do not go together")
-    _sudden(counts[0], counts[side], shortly, out)
+    _find_broadband_steps(counts[0], counts[side], margin, out)

@@ -10,69 +10,77 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter_kernels.jit import kernel
-from edgefilter_kernels.rfi.intensity import LANES, flatten, intensity
-from edgefilter_kernels.rfi.sumthreshold import runs
-from edgefilter_kernels.simd.bitmask64 import AHEAD, add_moments, fetch, level_row, scale_row, scratch, spread_row
+from edgefilter_kernels.rfi.intensity import LANES, flatten_cells, intensity
+from edgefilter_kernels.rfi.sumthreshold import find_runs
+from edgefilter_kernels.simd.bitmask64 import (
+    PREFETCH_TIMES,
+    add_moments,
+    normalise_row,
+    prefetch_range,
+    scale_row,
+    spread_row,
+    thread_scratch,
+)
 
-RUN, HIGH, LOW, ABOVE, SKY, DIP, HOLE = 1, 2, 4, 8, 16, 32, 128
+POWER_RUN, HIGH_KURTOSIS, LOW_KURTOSIS, EVENT, DISPERSED, KURTOSIS_DIP, RUN_HOLE = 1, 2, 4, 8, 16, 32, 128
 """Marks of a cell: in a run of power; in one of high or of low kurtosis; single cell above a level; on a sky track;
 single cell whose kurtosis is a standard deviation below that of noise; like noise in the midst of a strong run, and
 not RUN for that."""
-IN_RUN = RUN | HOLE
+IN_RUN = POWER_RUN | RUN_HOLE
 """What makes a run to the guard: one with holes is one."""
 
 _RUN, _HIGH, _LOW, _ABOVE, _DIP, _HOLE, _SHALLOW, _DEEP, _UNUSED, _OUT = range(10)  # planes; two begin at the last
-GROUP = 16
+GROUP_TIMES = 16
 """Neighbouring times that are added up to see faint wide pulses, and slow changes of a channel."""
 
 
 @kernel
 def _power_tile(
-    flat: NDArray[np.float32], products: int, hands: int, flags: NDArray[np.uint16], of_channels: NDArray[np.float32],
-    of_times: NDArray[np.float32], above: float, above_group: float, c0: int, lanes: int,
+    flat: NDArray[np.float32], products: int, n_pols: int, flags: NDArray[np.uint16], channel_tables: NDArray[np.float32],
+    time_tables: NDArray[np.float32], event_threshold: float, group_threshold: float, c0: int, lanes: int,
     tile: NDArray[np.float32], unused: NDArray[np.uint64], events: NDArray[np.uint64], groups: NDArray[np.uint8],
 ) -> None:  # fmt: skip
-    level, sum_level = np.float32(above), np.float32(above_group * np.sqrt(GROUP))
-    none, event = np.uint8(0), np.uint8(ABOVE)
+    level, sum_level = np.float32(event_threshold), np.float32(group_threshold * np.sqrt(GROUP_TIMES))
+    none, event = np.uint8(0), np.uint8(EVENT)
     if c0 < 0 or lanes > LANES:  # tells the compiler that no index counts from the end
         return
-    usual, unit = np.zeros((2, LANES), np.float32)
-    usual[:lanes], unit[:lanes] = of_channels[0, c0 : c0 + lanes], of_channels[1, c0 : c0 + lanes]
-    weight, wander = of_times[0], of_times[1]
+    centre, unit = np.zeros((2, LANES), np.float32)
+    centre[:lanes], unit[:lanes] = channel_tables[0, c0 : c0 + lanes], channel_tables[1, c0 : c0 + lanes]
+    weight, gain_drift = time_tables[0], time_tables[1]
     flat_flags, row = flags.reshape(-1), np.ones(LANES, np.uint16)
     total = np.empty(LANES, np.float32)
     for n in range(len(groups)):
         total[:] = np.float32(0.0)
-        for t in range(n * GROUP, min(n * GROUP + GROUP, len(tile))):
-            fetch(flat, (t + AHEAD) * flat.shape[1] + products * c0, products * lanes)
-            fetch(flags, (t + AHEAD) * flags.shape[1] + c0, lanes)
-            intensity(flat, t, products, hands, c0, lanes, tile, t)
+        for t in range(n * GROUP_TIMES, min(n * GROUP_TIMES + GROUP_TIMES, len(tile))):
+            prefetch_range(flat, (t + PREFETCH_TIMES) * flat.shape[1] + products * c0, products * lanes)
+            prefetch_range(flags, (t + PREFETCH_TIMES) * flags.shape[1] + c0, lanes)
+            intensity(flat, t, products, n_pols, c0, lanes, tile, t)
             if lanes == LANES:
-                level_row(
-                    tile, t, flat_flags, t * flags.shape[1] + c0, usual, unit, weight[t], wander[t], level, total,
+                normalise_row(
+                    tile, t, flat_flags, t * flags.shape[1] + c0, centre, unit, weight[t], gain_drift[t], level, total,
                     unused, events,
                 )  # fmt: skip
             else:
                 for i in range(lanes):
                     row[i] = flags[t, c0 + i]
-                level_row(tile, t, row, 0, usual, unit, weight[t], wander[t], level, total, unused, events)
+                normalise_row(tile, t, row, 0, centre, unit, weight[t], gain_drift[t], level, total, unused, events)
         for i in range(lanes):
             groups[n, c0 + i] = event if total[i] > sum_level else none
 
 
 @kernel
 def _kurtosis_tile(
-    flat: NDArray[np.float32], products: int, moment4: NDArray[np.float32], hands: int,
-    of_times: NDArray[np.float32], c0: int, lanes: int,
+    flat: NDArray[np.float32], products: int, moment4: NDArray[np.float32], n_pols: int,
+    time_tables: NDArray[np.float32], c0: int, lanes: int,
     tile: NDArray[np.float32], unused: NDArray[np.uint64], dips: NDArray[np.uint64],
 ) -> None:  # fmt: skip
     tiny, none, one = np.float32(1e-30), np.float32(0.0), np.float32(1.0)
-    root, gain, per_sigma = np.float32(np.sqrt(hands)), of_times[2], of_times[3]
+    root, gain, per_sigma = np.float32(np.sqrt(n_pols)), time_tables[2], time_tables[3]
     if c0 < 0 or lanes > LANES:  # tells the compiler that no index counts from the end
         return
     for t in range(len(tile)):
-        fetch(flat, (t + AHEAD) * flat.shape[1] + products * c0, products * lanes)
-        fetch(moment4, (t + AHEAD) * moment4.shape[1] + hands * c0, hands * lanes)
+        prefetch_range(flat, (t + PREFETCH_TIMES) * flat.shape[1] + products * c0, products * lanes)
+        prefetch_range(moment4, (t + PREFETCH_TIMES) * moment4.shape[1] + n_pols * c0, n_pols * lanes)
         factor = gain[t]
         if products == 1:
             for i in range(lanes):
@@ -82,18 +90,18 @@ def _kurtosis_tile(
         else:
             for i in range(lanes):
                 total = none
-                for h in range(hands):
+                for h in range(n_pols):
                     mean = flat[t, products * (c0 + i) + h]
                     square = mean * mean
-                    estimate = factor * (moment4[t, hands * (c0 + i) + h] / max(square, tiny) - one) - one
+                    estimate = factor * (moment4[t, n_pols * (c0 + i) + h] / max(square, tiny) - one) - one
                     total += estimate if square > tiny else none
                 tile[t, i] = total
         scale_row(tile, t, per_sigma[t] / root, unused, dips)
 
 
 @kernel
-def _moments(
-    tile: NDArray[np.float32], out: NDArray[np.uint64], c0: int, lanes: int, moments: NDArray[np.float64],
+def _add_moments(
+    tile: NDArray[np.float32], excluded: NDArray[np.uint64], c0: int, lanes: int, moments: NDArray[np.float64],
 ) -> None:  # fmt: skip
     """Add up the cells that nothing speaks against."""
     some = np.zeros((3, LANES), np.float32)
@@ -101,8 +109,8 @@ def _moments(
     times = len(tile)
     if c0 < 0 or lanes > LANES:  # tells the compiler that no index counts from the end
         return
-    for first in range(0, times, GROUP):
-        add_moments(tile, first, min(first + GROUP, times), out, some)
+    for first in range(0, times, GROUP_TIMES):
+        add_moments(tile, first, min(first + GROUP_TIMES, times), excluded, some)
         for i in range(LANES):
             for m in range(3):
                 whole[m, i] += some[m, i]
@@ -113,36 +121,41 @@ def _moments(
 
 
 @kernel
-def _write(planes: NDArray[np.uint64], each: int, c0: int, lanes: int, marks: NDArray[np.uint8]) -> None:
+def _write_marks(planes: NDArray[np.uint64], kurtosis_pols: int, c0: int, lanes: int, marks: NDArray[np.uint8]) -> None:
     """Write the marks of all planes."""
     row, flat, none = np.empty(LANES, np.uint8), marks.reshape(-1), np.uint64(0)
     for t in range(marks.shape[0]):
         words = planes[_RUN, t], planes[_ABOVE, t], planes[_HOLE, t], none, none, none
-        if each:
+        if kurtosis_pols:
             words = (
                 planes[_RUN, t], planes[_ABOVE, t], planes[_HOLE, t], planes[_HIGH, t], planes[_LOW, t], planes[_DIP, t]
             )  # fmt: skip
         if lanes == LANES:
-            spread_row(words, (RUN, ABOVE, HOLE, HIGH, LOW, DIP), flat, t * marks.shape[1] + c0)
+            spread_row(
+                words,
+                (POWER_RUN, EVENT, RUN_HOLE, HIGH_KURTOSIS, LOW_KURTOSIS, KURTOSIS_DIP),
+                flat,
+                t * marks.shape[1] + c0,
+            )
         else:
-            spread_row(words, (RUN, ABOVE, HOLE, HIGH, LOW, DIP), row, 0)
+            spread_row(words, (POWER_RUN, EVENT, RUN_HOLE, HIGH_KURTOSIS, LOW_KURTOSIS, KURTOSIS_DIP), row, 0)
             for i in range(lanes):
                 marks[t, c0 + i] = row[i]
 
 
 @kernel
-def _evidence(
-    flat: NDArray[np.float32], moment4: NDArray[np.float32], hands: int, flags: NDArray[np.uint16],
-    of_channels: NDArray[np.float32], of_times: NDArray[np.float32],
+def _cell_statistics(
+    flat: NDArray[np.float32], moment4: NDArray[np.float32], n_pols: int, flags: NDArray[np.uint16],
+    channel_tables: NDArray[np.float32], time_tables: NDArray[np.float32],
     run_windows: NDArray[np.int64], run_limits: NDArray[np.float32],
-    kurtosis_windows: NDArray[np.int64], kurtosis_limits: NDArray[np.float32], above: float, above_group: float,
+    kurtosis_windows: NDArray[np.int64], kurtosis_limits: NDArray[np.float32], event_threshold: float, group_threshold: float,
     marks: NDArray[np.uint8], groups: NDArray[np.uint8], moments: NDArray[np.float64],
     tiles: NDArray[np.float32], planes: NDArray[np.uint64], start: int, stop: int,
 ) -> None:  # fmt: skip
     times, channels = flags.shape
-    products, each = flat.shape[1] // channels, moment4.shape[1] // channels
-    tile, left = tiles[0], tiles[1]
-    unused, out = planes[_UNUSED], planes[_OUT]
+    products, kurtosis_pols = flat.shape[1] // channels, moment4.shape[1] // channels
+    tile, remaining = tiles[0], tiles[1]
+    unused, excluded = planes[_UNUSED], planes[_OUT]
     if start < 0:  # tells the compiler that no index counts from the end
         return
     for c0 in range(start, stop, LANES):
@@ -150,41 +163,50 @@ def _evidence(
         if lanes < LANES:
             tile[:] = np.float32(0.0)
         _power_tile(
-            flat, products, hands, flags, of_channels, of_times, above, above_group, c0, lanes, tile, unused,
+            flat, products, n_pols, flags, channel_tables, time_tables, event_threshold, group_threshold, c0, lanes, tile, unused,
             planes[_ABOVE], groups,
         )  # fmt: skip
-        holes, room = planes[_HOLE : _HOLE + 2], planes[_OUT : _OUT + 2]
-        runs(tile, run_windows, run_limits, True, planes[_RUN : _RUN + 2], holes, left, room)
+        holes, scratch_planes = planes[_HOLE : _HOLE + 2], planes[_OUT : _OUT + 2]
+        find_runs(tile, run_windows, run_limits, True, planes[_RUN : _RUN + 2], holes, remaining, scratch_planes)
         for t in range(times):
-            out[t] = unused[t] | planes[_RUN, t]
-        _moments(tile, out, c0, lanes, moments[0])
-        if each:
-            _kurtosis_tile(flat, products, moment4, each, of_times, c0, lanes, tile, unused, planes[_DIP])
+            excluded[t] = unused[t] | planes[_RUN, t]
+        _add_moments(tile, excluded, c0, lanes, moments[0])
+        if kurtosis_pols:
+            _kurtosis_tile(flat, products, moment4, kurtosis_pols, time_tables, c0, lanes, tile, unused, planes[_DIP])
             holes = planes[_SHALLOW : _SHALLOW + 2]
-            runs(tile, kurtosis_windows, kurtosis_limits, False, planes[_HIGH : _HIGH + 2], holes, left, room)
+            find_runs(
+                tile,
+                kurtosis_windows,
+                kurtosis_limits,
+                False,
+                planes[_HIGH : _HIGH + 2],
+                holes,
+                remaining,
+                scratch_planes,
+            )
             for t in range(times):
                 planes[_HIGH, t] &= ~planes[_SHALLOW, t]
                 planes[_LOW, t] &= ~planes[_DEEP, t]
-                out[t] = unused[t] | planes[_RUN, t] | planes[_HIGH, t] | planes[_LOW, t]
-            _moments(tile, out, c0, lanes, moments[1])
+                excluded[t] = unused[t] | planes[_RUN, t] | planes[_HIGH, t] | planes[_LOW, t]
+            _add_moments(tile, excluded, c0, lanes, moments[1])
         for t in range(times):
             planes[_RUN, t] &= ~planes[_HOLE, t]
-        _write(planes, each, c0, lanes, marks)
+        _write_marks(planes, kurtosis_pols, c0, lanes, marks)
 
 
-def evidence(
+def cell_statistics(
     power: NDArray[np.float32],
     moment4: NDArray[np.float32],
-    hands: int,
+    n_pols: int,
     flags: NDArray[np.uint16],
-    of_channels: NDArray[np.float32],
-    of_times: NDArray[np.float32],
+    channel_tables: NDArray[np.float32],
+    time_tables: NDArray[np.float32],
     run_windows: NDArray[np.int64],
     run_limits: NDArray[np.float32],
     kurtosis_windows: NDArray[np.int64],
     kurtosis_limits: NDArray[np.float32],
-    above: float,
-    above_group: float,
+    event_threshold: float,
+    group_threshold: float,
     marks: NDArray[np.uint8],
     groups: NDArray[np.uint8],
     moments: NDArray[np.float64],
@@ -193,7 +215,7 @@ def evidence(
 ) -> None:
     r"""Mark runs of power and kurtosis in channels ``[start, stop)``, and add up what is left.
 
-    A cell's power is ``z = (intensity - centre) · per_unit · weight - wander``; its kurtosis is the mean over the hands
+    A cell's power is ``z = (intensity - centre) · per_unit · weight - gain_drift``; its kurtosis is the mean over the hands
     of ``k = (gain (moment4 / power² - 1) - 1) · per_sigma``, the estimator of Nita & Gary (2010, MNRAS 406, L60) for
     ``gain = (M+1)/(M-1)``, times √hands. Cells whose flags are not 0 count as 0 in a run.
 
@@ -202,24 +224,24 @@ def evidence(
     power
         float32 ``[time, channel, product]``: the first products are means of \|v\|² of the hands.
     moment4
-        float32 ``[time, channel, hand]``: mean of \|v\|⁴; of no hand if it is not known.
-    hands
+        float32 ``[time, channel, pol]``: mean of \|v\|⁴; of no hand if it is not known.
+    n_pols
         Products that add up to the intensity.
     flags
         uint16 ``[time, channel]``; a cell is used where it is 0.
-    of_channels
+    channel_tables
         float32 ``[2, channel]``: centre and per_unit, background and 1 / standard deviation of the intensity.
-    of_times
+    time_tables
         float32 ``[4, time]``: weight, √(M / usual M), and wander, by how much all channels are up together, in standard
         deviations; gain and per_sigma of the kurtosis.
     run_windows, run_limits
-        As :func:`edgefilter_kernels.rfi.sumthreshold.runs` takes them; limits are ``[2, window]``.
+        As :func:`edgefilter_kernels.rfi.sumthreshold.find_runs` takes them; limits are ``[2, window]``.
     kurtosis_windows, kurtosis_limits
         The same.
-    above
+    event_threshold
         Power of a single cell from which on it is marked ABOVE.
-    above_group
-        The same for 16 times together, in their own standard deviations; of a cell, no more than ``above`` is counted,
+    group_threshold
+        The same for 16 times together, in their own standard deviations; of a cell, no more than ``event_threshold`` is counted,
         so that a single strong one does not make a group.
     marks
         Output, uint8 ``[time, channel]``: RUN, HIGH, LOW, ABOVE, DIP.
@@ -236,19 +258,19 @@ def evidence(
     ValueError
         If shapes or types do not fit together.
     """
-    flat = flatten(power, flags, hands)
+    flat = flatten_cells(power, flags, n_pols)
     times, channels = flags.shape
     if moment4.shape[:2] != flags.shape or marks.shape != flags.shape or moments.shape != (2, 4, channels):
         raise ValueError(f"moment4 {moment4.shape}, marks {marks.shape} do not go with cells {power.shape}")
     if not marks.flags.c_contiguous:
         raise ValueError("marks must be C-contiguous")
-    if groups.shape != (-(-times // GROUP), channels):
+    if groups.shape != (-(-times // GROUP_TIMES), channels):
         raise ValueError(f"groups {groups.shape} do not go with cells {power.shape}")
-    if of_channels.shape != (2, channels) or of_times.shape != (4, times):
-        raise ValueError(f"tables {of_channels.shape} and {of_times.shape} do not go with cells {power.shape}")
+    if channel_tables.shape != (2, channels) or time_tables.shape != (4, times):
+        raise ValueError(f"tables {channel_tables.shape} and {time_tables.shape} do not go with cells {power.shape}")
     if run_limits.shape != (2, *run_windows.shape) or kurtosis_limits.shape != (2, *kurtosis_windows.shape):
         raise ValueError(f"limits {run_limits.shape} and {kurtosis_limits.shape} do not go with the windows")
-    _evidence(
-        flat, moment4.reshape(times, -1), hands, flags, of_channels, of_times, run_windows, run_limits,
-        kurtosis_windows, kurtosis_limits, above, above_group, marks, groups, moments, *scratch(times), start, stop,
+    _cell_statistics(
+        flat, moment4.reshape(times, -1), n_pols, flags, channel_tables, time_tables, run_windows, run_limits,
+        kurtosis_windows, kurtosis_limits, event_threshold, group_threshold, marks, groups, moments, *thread_scratch(times), start, stop,
     )  # fmt: skip

@@ -14,7 +14,7 @@ _WIDTH = 64  # channels that are looked at together; mostly, nothing is wrong wi
 _MARKS, _FLAGS, _ONES = (ir.VectorType(ir.IntType(bits), _WIDTH) for bits in (8, 16, 1))
 
 
-def _all(builder: Any, value: Any, kind: Any) -> Any:
+def _splat(builder: Any, value: Any, kind: Any) -> Any:
     places = ir.VectorType(ir.IntType(32), _WIDTH)
     one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
     return builder.shuffle_vector(one, one, ir.Constant(places, [0] * _WIDTH))
@@ -33,19 +33,19 @@ def _flag_block(
 
     none, nothing = ir.Constant(_MARKS, [0] * _WIDTH), ir.Constant(_FLAGS, [0] * _WIDTH)
     byte, half = ir.IntType(8), ir.IntType(16)
-    mark = builder.and_(load(_MARKS, marks, at), _all(builder, builder.trunc(wanted, byte), _MARKS))
+    mark = builder.and_(load(_MARKS, marks, at), _splat(builder, builder.trunc(wanted, byte), _MARKS))
     whole = load(_FLAGS, channel, c)
     some = builder.or_(builder.icmp_unsigned("!=", mark, none), builder.icmp_unsigned("!=", whole, nothing))
     some = builder.or_(builder.bitcast(some, ir.IntType(64)), always)
     with builder.if_then(builder.icmp_unsigned("!=", some, index(0))):
         found = cgutils.alloca_once_value(builder, whole)
         with cgutils.for_range(builder, count) as loop:
-            key = _all(builder, builder.load(builder.gep(keys, [loop.index])), _MARKS)
+            key = _splat(builder, builder.load(builder.gep(keys, [loop.index])), _MARKS)
             value = load(_FLAGS, values, builder.add(builder.mul(loop.index, stride), c))
             value = builder.select(builder.icmp_unsigned("==", mark, key), value, nothing)
             builder.store(builder.or_(builder.load(found), value), found)
         old = load(_FLAGS, flags, at)
-        lost = builder.and_(old, _all(builder, builder.trunc(gone, half), _FLAGS))
+        lost = builder.and_(old, _splat(builder, builder.trunc(gone, half), _FLAGS))
         new = builder.select(builder.icmp_unsigned("==", lost, nothing), builder.load(found), nothing)
         place = builder.bitcast(builder.gep(flags, [at]), _FLAGS.as_pointer())
         builder.store(builder.or_(old, new), place, align=1)
@@ -53,7 +53,7 @@ def _flag_block(
 
 @kernel
 def _combine(
-    marks: NDArray[np.uint8], tables: NDArray[np.uint16], which: NDArray[np.bool_], channel: NDArray[np.uint16],
+    marks: NDArray[np.uint8], tables: NDArray[np.uint16], table_index: NDArray[np.bool_], channel: NDArray[np.uint16],
     lost: int, flags: NDArray[np.uint16], start: int, stop: int,
 ) -> None:  # fmt: skip
     if start < 0:  # tells the compiler that no index counts from the end
@@ -74,7 +74,7 @@ def _combine(
     values = np.empty((count, channels), np.uint16)
     for k in range(count):
         for c in range(channels):
-            values[k, c] = tables[np.uint8(which[c]), keys[k]]
+            values[k, c] = tables[np.uint8(table_index[c]), keys[k]]
     always = 1 if count and keys[0] == 0 else 0
     flat_marks, flat, flat_values = marks.reshape(-1), flags.reshape(-1), values.reshape(-1)
     together = channels // _WIDTH * _WIDTH
@@ -84,13 +84,13 @@ def _combine(
             _flag_block(flat_marks, at, wanted, keys, flat_values, (count, channels, always), channel, c, lost, flat)
         for c in range(together, channels):
             if not flags[t, c] & lost:
-                flags[t, c] |= tables[np.uint8(which[c]), marks[t, c]] | channel[c]
+                flags[t, c] |= tables[np.uint8(table_index[c]), marks[t, c]] | channel[c]
 
 
 def combine(
     marks: NDArray[np.uint8],
     tables: NDArray[np.uint16],
-    which: NDArray[np.bool_],
+    table_index: NDArray[np.bool_],
     channel: NDArray[np.uint16],
     lost: int,
     flags: NDArray[np.uint16],
@@ -105,7 +105,7 @@ def combine(
         uint8 ``[time, channel]``.
     tables
         uint16 ``[2, 256]``: flags of every combination of marks.
-    which
+    table_index
         bool ``[channel]``: which of the two tables a channel goes by.
     channel
         uint16 ``[channel]``: flags of whole channels.
@@ -121,10 +121,14 @@ def combine(
     ValueError
         If shapes or types do not fit together.
     """
-    if marks.shape != flags.shape or tables.shape != (2, 256) or not which.shape == channel.shape == flags.shape[1:]:
+    if (
+        marks.shape != flags.shape
+        or tables.shape != (2, 256)
+        or not table_index.shape == channel.shape == flags.shape[1:]
+    ):
         raise ValueError(f"marks {marks.shape} and channels {channel.shape} do not go with flags {flags.shape}")
     if marks.dtype != np.uint8 or tables.dtype != np.uint16 or channel.dtype != np.uint16 or flags.dtype != np.uint16:
         raise ValueError("marks must be uint8 and flags uint16")
     if not (marks.flags.c_contiguous and flags.flags.c_contiguous and channel.flags.c_contiguous):
         raise ValueError("marks and flags must be C-contiguous")
-    _combine(marks, tables, which, channel, lost, flags, start, stop)
+    _combine(marks, tables, table_index, channel, lost, flags, start, stop)

@@ -9,20 +9,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter_kernels.jit import kernel
-from edgefilter_kernels.rfi.cell_statistics import ABOVE, DIP, IN_RUN, SKY
-from edgefilter_kernels.rfi.channel_major import ROOM, count, gather, scatter, turned, widen
+from edgefilter_kernels.rfi.cell_statistics import DISPERSED, EVENT, IN_RUN, KURTOSIS_DIP
+from edgefilter_kernels.rfi.channel_major import (
+    STEP_PADDING,
+    channel_major_zeros,
+    count,
+    double_window,
+    mark_from_channel_major,
+    to_channel_major,
+)
 
-DIPS = 0.2
+MAX_DIP_FRACTION = 0.2
 """Part of the events on a track that may have a tone's low kurtosis by chance, generously: 0.15 of a pulse's have."""
-DIPS_SIGMA = 3.0
+MAX_DIP_SIGMA = 3.0
 """By how much more must, in standard deviations of that number, for the track to be a chirp's."""
 
-_COVERED = 0.6
+_MIN_COVERED = 0.6
 """Part of a run that must lie on tracks for the run to be the sky's."""
 
 
 @kernel
-def _or_shifted(row: NDArray[np.uint8], shift: int, total: NDArray[np.uint8]) -> None:
+def _or_shifted_row(row: NDArray[np.uint8], shift: int, total: NDArray[np.uint8]) -> None:
     first, last = max(0, shift), min(len(total), len(row) + shift)
     if first < last:
         source, target = row[first - shift : last - shift], total[first:last]
@@ -41,25 +48,25 @@ def _any(row: NDArray[np.uint8]) -> bool:
 @kernel
 def _count_tracks(
     marks: NDArray[np.uint8], bits: int, step: int, live: NDArray[np.bool_], edges: NDArray[np.int64],
-    delays: NDArray[np.int32], first: NDArray[np.int32], doublings: NDArray[np.int64], counts: NDArray[np.uint8],
+    delays: NDArray[np.int32], first: NDArray[np.int32], log2_window: NDArray[np.int64], counts: NDArray[np.uint8],
     start: int, stop: int,
 ) -> None:  # fmt: skip
     tracks, steps, most = len(delays), counts.shape[2], np.diff(edges).max()
-    wide, other = turned(most, steps), turned(most, steps)
+    wide, other = channel_major_zeros(most, steps), channel_major_zeros(most, steps)
     for g in range(start, stop):
         rows = np.flatnonzero(live[edges[g] : edges[g + 1]])
         shifts = np.empty((tracks, len(rows)), np.int32)
-        gather(marks, bits, step, edges[g], edges[g + 1], wide)
+        to_channel_major(marks, bits, step, edges[g], edges[g + 1], wide)
         have, late, s = 0, 0, 0
         while s < tracks:
-            while have < doublings[s]:
+            while have < log2_window[s]:
                 length = 1 << have
-                widen(wide, steps, length, other)
+                double_window(wide, steps, length, other)
                 wide, other = other, wide
                 late += length
                 have += 1
             same = s
-            while same < tracks and doublings[same] <= have:
+            while same < tracks and log2_window[same] <= have:
                 for i in range(len(rows)):
                     shifts[same, i] = delays[same, edges[g] + rows[i]] - first[same, g] + late // 2
                 same += 1
@@ -69,15 +76,15 @@ def _count_tracks(
 
 @kernel
 def _find_tracks(
-    counts: NDArray[np.uint8], first: NDArray[np.int32], number: NDArray[np.int64], fill: float, around: int,
+    counts: NDArray[np.uint8], first: NDArray[np.int32], n_live: NDArray[np.int64], fill: float, half_window: int,
     hits: NDArray[np.uint8], start: int, stop: int,
 ) -> None:  # fmt: skip
     length = counts.shape[2]
     total = np.empty(length + 1, np.int64)
     one, none = np.uint8(1), np.uint8(0)
     for g in range(start, stop):
-        n = number[g] + number[g + 1]
-        need, need_next = np.uint8(np.ceil(fill * number[g])), np.uint8(np.ceil(fill * number[g + 1]))
+        n = n_live[g] + n_live[g + 1]
+        need, need_next = np.uint8(np.ceil(fill * n_live[g])), np.uint8(np.ceil(fill * n_live[g + 1]))
         for s in range(counts.shape[1]):
             # Only while the track is in both segments can it be seen to fill them.
             lag = first[s, g + 1] - first[s, g]
@@ -97,46 +104,46 @@ def _find_tracks(
                 total[t + 1] = total[t] + here[t] + there[t]
             for t in range(len(hit)):
                 if hit[t]:
-                    early, late = max(0, t - around), min(len(hit), t + around + 1)
+                    early, late = max(0, t - half_window), min(len(hit), t + half_window + 1)
                     usual = (total[late] - total[early]) / (late - early)
                     # Where much goes on anyway, much must lie on the track: half of what could come on top.
                     hit[t] = here[t] + there[t] >= usual + 0.5 * (n - usual)
 
 
 @kernel
-def _drop_crossings(run: NDArray[np.uint8], sky: NDArray[np.uint8]) -> None:
+def _drop_crossings(run: NDArray[np.uint8], on_track: NDArray[np.uint8]) -> None:
     """Forget a track where it merely crosses a run that goes on for longer: then the run is not the pulse's.
 
     Both end and begin with 0.
     """
     t, none = 0, np.uint8(0)
-    eights = sky.view(np.uint64)
-    while t < len(sky):
+    eights = on_track.view(np.uint64)
+    while t < len(on_track):
         if t % 8 == 0 and eights[t // 8] == np.uint64(0):
             t += 8
-        elif sky[t] & run[t] == none:
+        elif on_track[t] & run[t] == none:
             t += 1
         else:
             first, covered = t, 0
             while run[first - 1]:
                 first -= 1
             while run[t]:
-                covered += sky[t]
+                covered += on_track[t]
                 t += 1
-            if covered < _COVERED * (t - first):
-                sky[first:t] = none
+            if covered < _MIN_COVERED * (t - first):
+                on_track[first:t] = none
 
 
 @kernel
 def _drop_tones(
     hits: NDArray[np.uint8], step: int, edges: NDArray[np.int64], delays: NDArray[np.int32], first: NDArray[np.int32],
-    doublings: NDArray[np.int64], live: NDArray[np.bool_], marks: NDArray[np.uint8], start: int, stop: int,
+    log2_window: NDArray[np.int64], live: NDArray[np.bool_], marks: NDArray[np.uint8], start: int, stop: int,
 ) -> None:  # fmt: skip
     times = marks.shape[0]
-    event, low = np.uint8(IN_RUN | ABOVE), np.uint8(DIP)
+    event, low = np.uint8(IN_RUN | EVENT), np.uint8(KURTOSIS_DIP)
     for g in range(start, stop):
         for s in range(hits.shape[1]):
-            before, cells = (1 << doublings[s]) // 2, step << doublings[s]
+            before, cells = (1 << log2_window[s]) // 2, step << log2_window[s]
             if not _any(hits[g, s]):
                 continue
             for u in np.flatnonzero(hits[g, s]):
@@ -147,21 +154,23 @@ def _drop_tones(
                         if marks[t, c] & event:
                             events += 1
                             dips += 1 if marks[t, c] & low else 0
-                if dips > DIPS * events + DIPS_SIGMA * np.sqrt(DIPS * (1 - DIPS) * events):
+                if dips > MAX_DIP_FRACTION * events + MAX_DIP_SIGMA * np.sqrt(
+                    MAX_DIP_FRACTION * (1 - MAX_DIP_FRACTION) * events
+                ):
                     hits[g, s, u] = 0
 
 
 @kernel
 def _mark_tracks(
     hits: NDArray[np.uint8], step: int, edges: NDArray[np.int64], delays: NDArray[np.int32], first: NDArray[np.int32],
-    doublings: NDArray[np.int64], marks: NDArray[np.uint8], start: int, stop: int,
+    log2_window: NDArray[np.int64], marks: NDArray[np.uint8], start: int, stop: int,
 ) -> None:  # fmt: skip
     pairs, length, most = hits.shape[0], hits.shape[2], np.diff(edges).max()
     # A step counts from when the track enters this segment; a segment before, the track may enter it before the data.
     room = length
-    wide = np.empty((1, 3 * length + 2 * ROOM), np.uint8)
+    wide = np.empty((1, 3 * length + 2 * STEP_PADDING), np.uint8)
     other = np.empty_like(wide)
-    sky, runs = turned(most, length), turned(most, length)
+    on_track, run_rows = channel_major_zeros(most, length), channel_major_zeros(most, length)
     for g in range(start, stop):
         c0, c1 = edges[g], edges[g + 1]
         if c0 < 0:  # tells the compiler that no index counts from the end
@@ -177,23 +186,27 @@ def _mark_tracks(
                 continue
             wide[:] = 0
             for pair in near:
-                _or_shifted(hits[pair, s], ROOM + room + first[s, g] - first[s, pair], wide[0])
+                _or_shifted_row(hits[pair, s], STEP_PADDING + room + first[s, g] - first[s, pair], wide[0])
             filled = True
             # One doubling more than for the events: what is near an event belongs to it.
             late = 0
-            for d in range(doublings[s] + 1):
-                widen(wide, 3 * length, 1 << d, other)
+            for d in range(log2_window[s] + 1):
+                double_window(wide, 3 * length, 1 << d, other)
                 wide, other = other, wide
                 late += 1 << d
             for c in range(c0, c1):
                 shift = delays[s, c] - first[s, g] - room - late // 2
-                _or_shifted(wide[0, ROOM : ROOM + 3 * length], shift, sky[c - c0, ROOM : ROOM + length])
+                _or_shifted_row(
+                    wide[0, STEP_PADDING : STEP_PADDING + 3 * length],
+                    shift,
+                    on_track[c - c0, STEP_PADDING : STEP_PADDING + length],
+                )
         if filled:
-            gather(marks, IN_RUN, step, c0, c1, runs)
+            to_channel_major(marks, IN_RUN, step, c0, c1, run_rows)
             for c in range(c1 - c0):
-                _drop_crossings(runs[c], sky[c])
-            scatter(sky, step, c0, c1, SKY, marks)
-            sky[:] = 0
+                _drop_crossings(run_rows[c], on_track[c])
+            mark_from_channel_major(on_track, step, c0, c1, DISPERSED, marks)
+            on_track[:] = 0
 
 
 def count_tracks(
@@ -204,7 +217,7 @@ def count_tracks(
     edges: NDArray[np.int64],
     delays: NDArray[np.int32],
     first: NDArray[np.int32],
-    doublings: NDArray[np.int64],
+    log2_window: NDArray[np.int64],
     counts: NDArray[np.uint8],
     start: int,
     stop: int,
@@ -228,8 +241,8 @@ def count_tracks(
     first
         int32 ``[track, segment]``: the least of the delays of a segment, from which its steps count. So a track is seen
         that has entered the band before the data begin.
-    doublings
-        int64 ``[track]``, never falling: an event counts within a window of ``2^doublings`` steps about the track.
+    log2_window
+        int64 ``[track]``, never falling: an event counts within a window of ``2^log2_window`` steps about the track.
     counts
         Output, uint8 ``[segment, track, step]``; steps count from ``first``.
     start, stop
@@ -243,7 +256,7 @@ def count_tracks(
     times, channels = marks.shape
     if not (marks.flags.c_contiguous and counts.flags.c_contiguous):
         raise ValueError("marks and counts must be C-contiguous")
-    if live.shape != (channels,) or delays.shape[1:] != (channels,) or doublings.shape != delays.shape[:1]:
+    if live.shape != (channels,) or delays.shape[1:] != (channels,) or log2_window.shape != delays.shape[:1]:
         raise ValueError(f"tracks {delays.shape} and live {live.shape} do not go with marks {marks.shape}")
     if counts.shape != (len(edges) - 1, len(delays), -(-times // step)):
         raise ValueError(f"counts {counts.shape} do not go with {len(edges) - 1} segments of marks {marks.shape}")
@@ -251,17 +264,17 @@ def count_tracks(
         raise ValueError(f"first {first.shape} must be {(len(delays), len(edges) - 1)}")
     if edges[0] != 0 or edges[-1] != channels or np.any(np.diff(edges) > 255):
         raise ValueError(f"segments {edges.tolist()} must cover {channels} channels, 255 at most each")
-    if np.any(np.diff(doublings) < 0):
+    if np.any(np.diff(log2_window) < 0):
         raise ValueError("doublings must not fall")
-    _count_tracks(marks, bits, step, live, edges, delays, first, doublings, counts, start, stop)
+    _count_tracks(marks, bits, step, live, edges, delays, first, log2_window, counts, start, stop)
 
 
 def find_tracks(
     counts: NDArray[np.uint8],
     first: NDArray[np.int32],
-    number: NDArray[np.int64],
+    n_live: NDArray[np.int64],
     fill: float,
-    around: int,
+    half_window: int,
     hits: NDArray[np.uint8],
     start: int,
     stop: int,
@@ -272,12 +285,12 @@ def find_tracks(
     ----------
     counts, first
         Of :func:`count_tracks`.
-    number
+    n_live
         int64 ``[segment]``: live channels.
     fill
         Part of the live channels of either segment that must have an event on the track. Where ``usual`` channels have
         one at other times too, half of the others must in addition.
-    around
+    half_window
         Steps to either side over which ``usual`` is averaged.
     hits
         Output, uint8 ``[segment - 1, track, step]``: 1 where segments g and g + 1 are filled; steps count
@@ -290,9 +303,9 @@ def find_tracks(
     ValueError
         If shapes do not fit together.
     """
-    if number.shape != counts.shape[:1] or hits.shape != (len(counts) - 1, *counts.shape[1:]):
-        raise ValueError(f"hits {hits.shape} and number {number.shape} do not go with counts {counts.shape}")
-    _find_tracks(counts, first, number, fill, around, hits, start, stop)
+    if n_live.shape != counts.shape[:1] or hits.shape != (len(counts) - 1, *counts.shape[1:]):
+        raise ValueError(f"hits {hits.shape} and number {n_live.shape} do not go with counts {counts.shape}")
+    _find_tracks(counts, first, n_live, fill, half_window, hits, start, stop)
 
 
 def drop_tones(
@@ -301,7 +314,7 @@ def drop_tones(
     edges: NDArray[np.int64],
     delays: NDArray[np.int32],
     first: NDArray[np.int32],
-    doublings: NDArray[np.int64],
+    log2_window: NDArray[np.int64],
     live: NDArray[np.bool_],
     marks: NDArray[np.uint8],
     start: int,
@@ -313,7 +326,7 @@ def drop_tones(
     ----------
     hits
         Of :func:`find_tracks`, changed in place.
-    step, edges, delays, first, doublings, live
+    step, edges, delays, first, log2_window, live
         As for :func:`count_tracks`.
     marks
         uint8 ``[time, channel]``, of which RUN, HOLE and ABOVE are events, and DIP is low kurtosis.
@@ -327,7 +340,7 @@ def drop_tones(
     """
     if hits.shape != (len(edges) - 2, len(delays), -(-len(marks) // step)) or edges[-1] != marks.shape[1]:
         raise ValueError(f"hits {hits.shape} do not go with {len(edges) - 1} segments of marks {marks.shape}")
-    _drop_tones(hits, step, edges, delays, first, doublings, live, marks, start, stop)
+    _drop_tones(hits, step, edges, delays, first, log2_window, live, marks, start, stop)
 
 
 def mark_tracks(
@@ -336,7 +349,7 @@ def mark_tracks(
     edges: NDArray[np.int64],
     delays: NDArray[np.int32],
     first: NDArray[np.int32],
-    doublings: NDArray[np.int64],
+    log2_window: NDArray[np.int64],
     marks: NDArray[np.uint8],
     start: int,
     stop: int,
@@ -347,7 +360,7 @@ def mark_tracks(
     ----------
     hits
         Of :func:`find_tracks`.
-    step, edges, delays, first, doublings
+    step, edges, delays, first, log2_window
         As for :func:`count_tracks`.
     marks
         uint8 ``[time, channel]``, changed in place.
@@ -363,11 +376,11 @@ def mark_tracks(
         raise ValueError("marks must be C-contiguous")
     if hits.shape != (len(edges) - 2, len(delays), -(-len(marks) // step)) or edges[-1] != marks.shape[1]:
         raise ValueError(f"hits {hits.shape} do not go with {len(edges) - 1} segments of marks {marks.shape}")
-    _mark_tracks(hits, step, edges, delays, first, doublings, marks, start, stop)
+    _mark_tracks(hits, step, edges, delays, first, log2_window, marks, start, stop)
 
 
 @kernel
-def _keep_short(marks: NDArray[np.uint8], longest: int, start: int, stop: int) -> None:
+def _mark_short_runs(marks: NDArray[np.uint8], longest: int, start: int, stop: int) -> None:
     times = marks.shape[0]
     for c in range(start, stop):
         first = 0
@@ -376,11 +389,11 @@ def _keep_short(marks: NDArray[np.uint8], longest: int, start: int, stop: int) -
                 continue
             if 0 < t - first <= longest:
                 for u in range(first, t):
-                    marks[u, c] |= np.uint8(SKY)
+                    marks[u, c] |= np.uint8(DISPERSED)
             first = t + 1
 
 
-def keep_short(marks: NDArray[np.uint8], longest: int, start: int, stop: int) -> None:
+def mark_short_runs(marks: NDArray[np.uint8], longest: int, start: int, stop: int) -> None:
     """Mark runs of power of at most ``longest`` times as SKY, in channels ``[start, stop)``.
 
     Where a sweep crosses too few channels within the data to be seen as a track, any short run may be one.
@@ -401,4 +414,4 @@ def keep_short(marks: NDArray[np.uint8], longest: int, start: int, stop: int) ->
     """
     if marks.ndim != 2 or marks.dtype != np.uint8:
         raise ValueError(f"marks are {marks.dtype} {marks.shape}, must be uint8 [time, channel]")
-    _keep_short(marks, longest, start, stop)
+    _mark_short_runs(marks, longest, start, stop)

@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter_kernels.jit import kernel
-from edgefilter_kernels.rfi.cell_statistics import DIP, IN_RUN, SKY
-from edgefilter_kernels.rfi.dispersion_tracks import DIPS, DIPS_SIGMA
+from edgefilter_kernels.rfi.cell_statistics import DISPERSED, IN_RUN, KURTOSIS_DIP
+from edgefilter_kernels.rfi.dispersion_tracks import MAX_DIP_FRACTION, MAX_DIP_SIGMA
 
-LEAST_FILLED = 8
+MIN_FILLED = 8
 """Channels in which runs must follow the track; two are enough if they are all that lie between cut and band's edge."""
-FILL = 0.75
+MIN_FILL = 0.75
 """Part of the channels, from the cut to the last that follows, in which they must."""
-MOST_MISSED = 2
+MAX_MISSED = 2
 """Channels next to each other in which no run follows: there the sweep ends."""
-SWEPT = 4
+MIN_SWEEP = 4
 """Reaches that the track must take from the first to the last of them: what comes at once everywhere is no sweep."""
 
 
@@ -44,9 +44,9 @@ def _last_run(marks: NDArray[np.uint8], side: int, c: int, since: int, longest: 
 
 
 @kernel
-def _run_near(marks: NDArray[np.uint8], side: int, c: int, at: int, reach: int, longest: int) -> tuple[int, int]:
-    """Begin and end of a run of at most ``longest`` that begins within ``reach`` of ``at``; equal if there is none."""
-    for first in range(max(at - reach, 0), min(at + reach + 1, marks.shape[0])):
+def _run_near(marks: NDArray[np.uint8], side: int, c: int, at: int, tolerance: int, longest: int) -> tuple[int, int]:
+    """Begin and end of a run of at most ``longest`` that begins within ``tolerance`` of ``at``; equal if there is none."""
+    for first in range(max(at - tolerance, 0), min(at + tolerance + 1, marks.shape[0])):
         if _is_run(marks, side, first, c) and not _is_run(marks, side, first - 1, c):
             stop = first + 1
             while stop - first <= longest and _is_run(marks, side, stop, c):
@@ -57,39 +57,39 @@ def _run_near(marks: NDArray[np.uint8], side: int, c: int, at: int, reach: int, 
 
 
 @kernel
-def _follow(
-    marks: NDArray[np.uint8], side: int, step: int, reach: int, most: int, live: NDArray[np.bool_],
-    longest: NDArray[np.int64], delay: NDArray[np.int32], c0: int, begin: int, inward: int, mark: bool,
+def _follow_track(
+    marks: NDArray[np.uint8], side: int, step: int, tolerance: int, max_channels: int, live: NDArray[np.bool_],
+    longest: NDArray[np.int64], delay: NDArray[np.int32], c0: int, begin: int, direction: int, mark: bool,
 ) -> bool:  # fmt: skip
     """Follow a track from the channel that the end cuts; mark the runs on it, or say whether it is a sweep's."""
     times, channels = marks.shape
-    seen, filled, asked, missed, swept, cells, dips = 0, 0, 0, 0, 0, 0, 0
+    seen, filled, n_checked, missed, swept, cells, dips = 0, 0, 0, 0, 0, 0, 0
     c = c0
-    while 0 <= c < channels and asked < most and missed <= MOST_MISSED:
+    while 0 <= c < channels and n_checked < max_channels and missed <= MAX_MISSED:
         if live[c]:
-            late = step * abs(delay[c] - delay[c0])
-            first, stop = _run_near(marks, side, c, begin - late, reach, longest[c])
-            asked += 1
+            lag = step * abs(delay[c] - delay[c0])
+            first, stop = _run_near(marks, side, c, begin - lag, tolerance, longest[c])
+            n_checked += 1
             missed += 1
             if stop > first:
                 missed = 0
-                filled, seen, swept = filled + 1, asked, late
+                filled, seen, swept = filled + 1, n_checked, lag
                 for at in range(first, stop):
                     t = at if side == 0 else times - 1 - at
                     cells += 1
-                    dips += 1 if marks[t, c] & np.uint8(DIP) else 0
+                    dips += 1 if marks[t, c] & np.uint8(KURTOSIS_DIP) else 0
                     if mark:
-                        marks[t, c] |= np.uint8(SKY)
-        c += inward
+                        marks[t, c] |= np.uint8(DISPERSED)
+        c += direction
     whole = not 0 <= c < channels and missed == 0
-    tones = dips > DIPS * cells + DIPS_SIGMA * np.sqrt(DIPS * (1 - DIPS) * cells)
-    many = filled >= LEAST_FILLED or (whole and filled > 1)
-    return many and filled >= FILL * seen and swept >= SWEPT * reach and not tones
+    tones = dips > MAX_DIP_FRACTION * cells + MAX_DIP_SIGMA * np.sqrt(MAX_DIP_FRACTION * (1 - MAX_DIP_FRACTION) * cells)
+    many = filled >= MIN_FILLED or (whole and filled > 1)
+    return many and filled >= MIN_FILL * seen and swept >= MIN_SWEEP * tolerance and not tones
 
 
 @kernel
-def _mark_cut(
-    marks: NDArray[np.uint8], step: int, reach: int, slack: int, most: int, live: NDArray[np.bool_],
+def _mark_edge_tracks(
+    marks: NDArray[np.uint8], step: int, tolerance: int, slack: int, max_channels: int, live: NDArray[np.bool_],
     longest: NDArray[np.int64], delays: NDArray[np.int32], start: int, stop: int,
 ) -> None:  # fmt: skip
     times, channels = marks.shape
@@ -97,29 +97,31 @@ def _mark_cut(
         return
     falls = delays[-1, -1] >= delays[-1, 0]
     for side in range(2):
-        inward = -1 if falls == (side == 0) else 1
+        direction = -1 if falls == (side == 0) else 1
         for c in range(start, stop):
-            beyond = c - inward
-            while 0 <= beyond < channels and not live[beyond]:
-                beyond -= inward
-            if not live[c] or not 0 <= beyond < channels:
+            neighbour = c - direction
+            while 0 <= neighbour < channels and not live[neighbour]:
+                neighbour -= direction
+            if not live[c] or not 0 <= neighbour < channels:
                 continue
-            widest = step * abs(delays[-1, beyond] - delays[-1, c])
-            begin = _last_run(marks, side, c, times - widest - slack, longest[c])
+            longest_lag = step * abs(delays[-1, neighbour] - delays[-1, c])
+            begin = _last_run(marks, side, c, times - longest_lag - slack, longest[c])
             for s in range(len(delays) if begin >= 0 else 0):
                 # In the next channel it would begin when the data have ended.
-                if begin + step * abs(delays[s, beyond] - delays[s, c]) + slack >= times and _follow(
-                    marks, side, step, reach, most, live, longest, delays[s], c, begin, inward, False
+                if begin + step * abs(delays[s, neighbour] - delays[s, c]) + slack >= times and _follow_track(
+                    marks, side, step, tolerance, max_channels, live, longest, delays[s], c, begin, direction, False
                 ):
-                    _follow(marks, side, step, reach, most, live, longest, delays[s], c, begin, inward, True)
+                    _follow_track(
+                        marks, side, step, tolerance, max_channels, live, longest, delays[s], c, begin, direction, True
+                    )
 
 
-def mark_cut(
+def mark_edge_tracks(
     marks: NDArray[np.uint8],
     step: int,
-    reach: int,
+    tolerance: int,
     slack: int,
-    most: int,
+    max_channels: int,
     live: NDArray[np.bool_],
     longest: NDArray[np.int64],
     delays: NDArray[np.int32],
@@ -134,11 +136,11 @@ def mark_cut(
         uint8 ``[time, channel]``, of which RUN, HOLE and DIP are asked; changed in place, also in other channels.
     step
         Times of a step of ``delays``.
-    reach
+    tolerance
         Times by which a run may be off the track.
     slack
         Times before the cut in which a faint sweep may have no run yet.
-    most
+    max_channels
         Channels that a track is followed through.
     live
         bool ``[channel]``: channels that can have runs.
@@ -159,4 +161,4 @@ def mark_cut(
         raise ValueError(f"marks are {marks.dtype} {marks.shape}, must be uint8 [time, channel]")
     if not live.shape == longest.shape == delays.shape[1:] == marks.shape[1:]:
         raise ValueError(f"tracks {delays.shape} and live {live.shape} do not go with marks {marks.shape}")
-    _mark_cut(marks, step, reach, slack, most, live, longest, delays, start, stop)
+    _mark_edge_tracks(marks, step, tolerance, slack, max_channels, live, longest, delays, start, stop)

@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter_kernels.jit import kernel
-from edgefilter_kernels.rfi.intensity import LANES, flatten, intensity
-from edgefilter_kernels.simd.bitmask64 import AHEAD, fetch
+from edgefilter_kernels.rfi.intensity import LANES, flatten_cells, intensity
+from edgefilter_kernels.simd.bitmask64 import PREFETCH_TIMES, prefetch_range
 
-_TOP = np.int32(0x7FFFFFFF)
+_INT32_MAX = np.int32(0x7FFFFFFF)
 
 
 @kernel
-def _gather(
-    flat: NDArray[np.float32], products: int, hands: int, flags: NDArray[np.uint16], step: int, c0: int, lanes: int,
-    keys: NDArray[np.int32], used: NDArray[np.int32], least: NDArray[np.int32], most: NDArray[np.int32],
+def _gather_keys(
+    flat: NDArray[np.float32], products: int, n_pols: int, flags: NDArray[np.uint16], step: int, c0: int, lanes: int,
+    keys: NDArray[np.int32], used: NDArray[np.int32], smallest: NDArray[np.int32], largest: NDArray[np.int32],
 ) -> int:  # fmt: skip
     rows = 0
     value = np.empty((1, LANES), np.float32)
@@ -25,29 +25,29 @@ def _gather(
     if c0 < 0 or lanes > LANES:  # tells the compiler that no index counts from the end
         return 0
     used[:] = 0
-    least[:] = _TOP
-    most[:] = -_TOP
+    smallest[:] = _INT32_MAX
+    largest[:] = -_INT32_MAX
     one, none = np.int32(1), np.int32(0)
     for t in range(0, len(flat), step):
-        fetch(flat, (t + AHEAD * step) * flat.shape[1] + products * c0, products * lanes)
-        fetch(flags, (t + AHEAD * step) * flags.shape[1] + c0, lanes)
-        intensity(flat, t, products, hands, c0, lanes, value, 0)
+        prefetch_range(flat, (t + PREFETCH_TIMES * step) * flat.shape[1] + products * c0, products * lanes)
+        prefetch_range(flags, (t + PREFETCH_TIMES * step) * flags.shape[1] + c0, lanes)
+        intensity(flat, t, products, n_pols, c0, lanes, value, 0)
         for i in range(lanes):
             good = flags[t, c0 + i] == 0
-            key = bits[0, i] ^ ((bits[0, i] >> np.int32(31)) & _TOP)
-            keys[rows, i] = key if good else _TOP
+            key = bits[0, i] ^ ((bits[0, i] >> np.int32(31)) & _INT32_MAX)
+            keys[rows, i] = key if good else _INT32_MAX
             used[i] += one if good else none
-            least[i] = min(least[i], key) if good else least[i]
-            most[i] = max(most[i], key) if good else most[i]
+            smallest[i] = min(smallest[i], key) if good else smallest[i]
+            largest[i] = max(largest[i], key) if good else largest[i]
         rows += 1
-    keys[rows : rows + 7] = _TOP
+    keys[rows : rows + 7] = _INT32_MAX
     for i in range(lanes):
-        most[i] = max(most[i], least[i])  # of a channel without used times, too: its range is empty
+        largest[i] = max(largest[i], smallest[i])  # of a channel without used times, too: its range is empty
     return rows
 
 
 @kernel
-def _select(
+def _bisect(
     keys: NDArray[np.int32], rows: int, rank: NDArray[np.int32], low: NDArray[np.int32], high: NDArray[np.int32]
 ) -> None:
     """Find the smallest key of which more than ``rank`` are no larger: it is left in ``low``.
@@ -85,34 +85,36 @@ def _select(
 
 
 @kernel
-def _float(key: np.int32) -> float:
+def _key_to_float(key: np.int32) -> float:
     pair = np.empty(1, np.int32)
-    pair[0] = key ^ ((key >> np.int32(31)) & _TOP)
+    pair[0] = key ^ ((key >> np.int32(31)) & _INT32_MAX)
     value: float = pair.view(np.float32)[0]
     return value
 
 
 @kernel
-def _value(keys: NDArray[np.int32], rows: int, lane: int, key: np.int32, equal: int, position: float) -> float:
+def _interpolate_ties(
+    keys: NDArray[np.int32], rows: int, lane: int, key: np.int32, equal: int, position: float
+) -> float:
     """Interpolate between tied values: data of few bits have steps as wide as their scatter."""
-    if key == _TOP:
+    if key == _INT32_MAX:
         return 0.0
     if equal < 2:
-        return float(_float(key))
+        return float(_key_to_float(key))
     below = 0
-    before, after = -_TOP, _TOP
+    before, after = -_INT32_MAX, _INT32_MAX
     for r in range(rows):
         k = keys[r, lane]
         below += k < key
         before = k if before < k < key else before
         after = k if key < k < after else after
-    value = _float(key)
-    if before != -_TOP and after != _TOP:
-        width = 0.5 * (_float(after) - _float(before))
-    elif after != _TOP:
-        width = _float(after) - value
-    elif before != -_TOP:
-        width = value - _float(before)
+    value = _key_to_float(key)
+    if before != -_INT32_MAX and after != _INT32_MAX:
+        width = 0.5 * (_key_to_float(after) - _key_to_float(before))
+    elif after != _INT32_MAX:
+        width = _key_to_float(after) - value
+    elif before != -_INT32_MAX:
+        width = value - _key_to_float(before)
     else:
         width = 0.0
     return float(value + ((position - below) / equal - 0.5) * width)
@@ -120,30 +122,30 @@ def _value(keys: NDArray[np.int32], rows: int, lane: int, key: np.int32, equal: 
 
 @kernel
 def _channel_quantiles(
-    flat: NDArray[np.float32], hands: int, flags: NDArray[np.uint16], step: int, fractions: NDArray[np.float64],
+    flat: NDArray[np.float32], n_pols: int, flags: NDArray[np.uint16], step: int, fractions: NDArray[np.float64],
     quantiles: NDArray[np.float64], count: NDArray[np.int64], start: int, stop: int,
 ) -> None:  # fmt: skip
     products = flat.shape[1] // flags.shape[1]
-    keys = np.full((-(-len(flat) // step) + 7, LANES), _TOP)
+    keys = np.full((-(-len(flat) // step) + 7, LANES), _INT32_MAX)
     used = np.zeros(LANES, np.int32)
     rank = np.zeros(LANES, np.int32)
     low = np.empty(LANES, np.int32)
     high = np.empty(LANES, np.int32)
-    least = np.empty(LANES, np.int32)
-    most = np.empty(LANES, np.int32)
+    smallest = np.empty(LANES, np.int32)
+    largest = np.empty(LANES, np.int32)
     equal = np.empty(LANES, np.int32)
     one, none = np.int32(1), np.int32(0)
     for c0 in range(start, stop, LANES):
         lanes = min(LANES, stop - c0)
-        rows = _gather(flat, products, hands, flags, step, c0, lanes, keys, used, least, most)
+        rows = _gather_keys(flat, products, n_pols, flags, step, c0, lanes, keys, used, smallest, largest)
         for i in range(lanes):
             count[0, c0 + i] = used[i]
         for q in range(len(fractions)):
             for i in range(lanes):
                 rank[i] = min(int(fractions[q] * used[i]), max(used[i] - 1, 0))
-            low[:] = least
-            high[:] = most
-            _select(keys, rows, rank, low, high)
+            low[:] = smallest
+            high[:] = largest
+            _bisect(keys, rows, rank, low, high)
             equal[:] = none
             for r in range(rows):
                 for i in range(LANES):
@@ -151,12 +153,12 @@ def _channel_quantiles(
             for i in range(lanes):
                 equal[i] = min(equal[i], used[i])
                 count[1, c0 + i] = max(count[1, c0 + i], equal[i]) if q else equal[i]
-                quantiles[q, c0 + i] = _value(keys, rows, i, low[i], equal[i], fractions[q] * used[i])
+                quantiles[q, c0 + i] = _interpolate_ties(keys, rows, i, low[i], equal[i], fractions[q] * used[i])
 
 
 def channel_quantiles(
     power: NDArray[np.float32],
-    hands: int,
+    n_pols: int,
     flags: NDArray[np.uint16],
     step: int,
     fractions: NDArray[np.float64],
@@ -173,8 +175,8 @@ def channel_quantiles(
     Parameters
     ----------
     power
-        float32 ``[time, channel, product]``; intensity is the sum of the first ``hands`` products.
-    hands
+        float32 ``[time, channel, product]``; intensity is the sum of the first ``n_pols`` products.
+    n_pols
         Products that add up to the intensity.
     flags
         uint16 ``[time, channel]``; a cell is used where it is 0.
@@ -194,7 +196,7 @@ def channel_quantiles(
     ValueError
         If shapes or types do not fit together.
     """
-    flat = flatten(power, flags, hands)
+    flat = flatten_cells(power, flags, n_pols)
     if quantiles.shape != (len(fractions), flags.shape[1]) or count.shape != (2, *flags.shape[1:]) or step < 1:
         raise ValueError(f"quantiles {quantiles.shape} of {len(fractions)} do not go with cells {power.shape}")
-    _channel_quantiles(flat, hands, flags, step, fractions, quantiles, count, start, stop)
+    _channel_quantiles(flat, n_pols, flags, step, fractions, quantiles, count, start, stop)

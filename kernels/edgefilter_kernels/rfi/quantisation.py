@@ -7,21 +7,21 @@ from edgefilter_kernels.jit import kernel
 
 
 @kernel
-def _unclip(
+def _correct_clipping(
     power: NDArray[np.float32], moment4: NDArray[np.float32], steps: NDArray[np.float32], table: NDArray[np.float32],
     out: NDArray[np.float32], start: int, stop: int,
 ) -> None:  # fmt: skip
-    _, channels, hands = moment4.shape
+    _, channels, n_pols = moment4.shape
     last = np.float32(len(table) - 1)
     for t in range(start, stop):
         for c in range(channels):
-            for hand in range(hands):
-                level = power[t, c, hand]
+            for pol in range(n_pols):
+                level = power[t, c, pol]
                 at = level * steps[c]
                 # Lost cells may hold anything, and of what is no number there is no index.
                 step = int(min(at, last)) if at > 0 else 0
                 square = level * level
-                out[t, c, hand] = square + (moment4[t, c, hand] - square) * table[step]
+                out[t, c, pol] = square + (moment4[t, c, pol] - square) * table[step]
 
 
 def check(
@@ -31,16 +31,16 @@ def check(
     table: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
-    """Raise ``ValueError`` if arguments of :func:`unclip` do not fit together; looks at no number in an array."""
-    times, channels, hands = moment4.shape
-    fits = power.shape[:2] == (times, channels) and power.shape[2] >= hands and out.shape == moment4.shape
+    """Raise ``ValueError`` if arguments of :func:`correct_clipping` do not fit together; looks at no number in an array."""
+    times, channels, n_pols = moment4.shape
+    fits = power.shape[:2] == (times, channels) and power.shape[2] >= n_pols and out.shape == moment4.shape
     if not fits or steps.shape != (channels,) or table.ndim != 1 or not len(table):
         raise ValueError(f"fourth moments {moment4.shape} do not go with powers {power.shape} and steps {steps.shape}")
     if any(array.dtype != np.float32 for array in (power, moment4, steps, table, out)):
         raise ValueError("powers, fourth moments and tables must be float32")
 
 
-def unclip(
+def correct_clipping(
     power: NDArray[np.float32],
     moment4: NDArray[np.float32],
     steps: NDArray[np.float32],
@@ -56,7 +56,7 @@ def unclip(
     power
         float32 ``[time, channel, product]``: mean \|v\|², of each hand first.
     moment4
-        float32 ``[time, channel, hand]``: mean \|v\|⁴.
+        float32 ``[time, channel, pol]``: mean \|v\|⁴.
     steps
         float32 ``[channel]``: steps of the table per unit of power.
     table
@@ -72,4 +72,4 @@ def unclip(
         If shapes or types do not fit together.
     """
     check(power, moment4, steps, table, out)
-    _unclip(power, moment4, steps, table, out, start, stop)
+    _correct_clipping(power, moment4, steps, table, out, start, stop)

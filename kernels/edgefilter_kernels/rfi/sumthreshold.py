@@ -12,41 +12,41 @@ from numpy.typing import NDArray
 from edgefilter_kernels.jit import kernel
 from edgefilter_kernels.rfi.intensity import LANES
 from edgefilter_kernels.simd.bitmask64 import (
-    AHEAD,
+    PREFETCH_TIMES,
     clear_above,
     clear_below,
-    fetch,
     first_bit,
-    scratch,
+    prefetch_range,
     single_above,
     single_below,
     spread_row,
     sums_above,
     sums_below,
+    thread_scratch,
 )  # fmt: skip
 
-_Count = tuple[np.uint64, np.uint64, np.uint64, np.uint64, np.uint64, np.uint64, np.uint64, np.uint64]
+_LaneCounts = tuple[np.uint64, np.uint64, np.uint64, np.uint64, np.uint64, np.uint64, np.uint64, np.uint64]
 
-_SHARE = 0.5
+_EDGE_FRACTION = 0.5
 """Of a run's mean level, that its ends must exceed: half way between the run and nothing is the likeliest edge."""
-_EDGE = 1.0
+_MAX_EDGE = 1.0
 """What suffices in any case, sigma: the end of a strong run may be faint."""
-_GROW = 2.0
+_GROWTH_EDGE = 2.0
 """What suffices for samples beyond the windows, sigma: noise does it in 2 of 100 cases."""
-_STRONG = 4.0
+_STRONG_LEVEL = 4.0
 """Mean level of a run, sigma, from which on a sample of it that is like noise is a hole: the run is of pulses."""
-_LIKE_NOISE = 1.0
+_NOISE_LEVEL = 1.0
 """What a hole is below, sigma."""
-_DROP = 2.0
+_MAX_DROP = 2.0
 """By how much the sum above that level may fall, sigma, before a run that grows is at its end."""
-_STEPS = 16.0
+_EDGE_STEPS = 16.0
 """Levels of edges are multiples of 1/16 sigma: no rounding of a mean decides."""
 
 
 @kernel
-def runs(
+def find_runs(
     values: NDArray[np.float32], windows: NDArray[np.int64], limits: NDArray[np.float32], grow: bool,
-    found: NDArray[np.uint64], holes: NDArray[np.uint64], left: NDArray[np.float32], room: NDArray[np.uint64],
+    found: NDArray[np.uint64], holes: NDArray[np.uint64], remaining: NDArray[np.float32], scratch_planes: NDArray[np.uint64],
 ) -> None:  # fmt: skip
     """Find the runs of one tile of :data:`LANES` channels, on both sides of 0; see :func:`sum_threshold`.
 
@@ -64,59 +64,59 @@ def runs(
         Output, uint64 ``[2, time]``: a plane of bits a side, see :mod:`edgefilter_kernels.simd.bitmask64`.
     holes
         Output, as ``found``: what of it is like noise in the midst of what is strong.
-    left, room
+    remaining, scratch_planes
         float32 ``[time, lane]`` and uint64 ``[2, time]``, scratch.
     """
-    left[:] = values
+    remaining[:] = values
     for side in range(2):
-        mine, none = found[side], np.uint64(0)
-        mine[:] = none
+        plane, none = found[side], np.uint64(0)
+        plane[:] = none
         holes[side] = none
         some = False
         for j in range(len(windows)):
             limit = limits[side, j]
             if windows[j] > len(values) or limit == np.inf:
                 continue
-            inside = _over(left, windows[j], limit, side, room)
+            inside = _windows_over_limit(remaining, windows[j], limit, side, scratch_planes)
             any_ = none
-            for t in range(len(mine)):
-                mine[t] |= inside[t]
+            for t in range(len(plane)):
+                plane[t] |= inside[t]
                 any_ |= inside[t]
             if any_ != none:
                 some = True
                 if windows[j] > 1 and side == 0:
-                    clear_above(left, len(values), inside)
+                    clear_above(remaining, len(values), inside)
                 elif windows[j] > 1:
-                    clear_below(left, len(values), inside)
+                    clear_below(remaining, len(values), inside)
         if some:
             sign = np.float32(1 - 2 * side)
-            _fit(values, sign, grow, mine, room[0], holes[side])
-            _close(room[0], room[1], mine)
-            _find_gaps(values, sign, room[0], mine, holes[side])
+            _fit_runs(values, sign, grow, plane, scratch_planes[0], holes[side])
+            _close_gaps(scratch_planes[0], scratch_planes[1], plane)
+            _find_holes(values, sign, scratch_planes[0], plane, holes[side])
 
 
 @kernel
-def _over(
-    values: NDArray[np.float32], window: int, limit: np.float32, side: int, room: NDArray[np.uint64]
+def _windows_over_limit(
+    values: NDArray[np.float32], window: int, limit: np.float32, side: int, scratch_planes: NDArray[np.uint64]
 ) -> NDArray[np.uint64]:
     """Return the plane of what lies in a window whose sum is over the limit; single values count 0 from now on."""
     times = len(values)
     if window == 1:
         if side == 0:
-            single_above(values, times, limit, values, room[0])
+            single_above(values, times, limit, values, scratch_planes[0])
         else:
-            single_below(values, times, limit, values, room[0])
-        ends: NDArray[np.uint64] = room[0]
+            single_below(values, times, limit, values, scratch_planes[0])
+        ends: NDArray[np.uint64] = scratch_planes[0]
         return ends
     if side == 0:
-        sums_above(values, times, window, limit, room[0])
+        sums_above(values, times, window, limit, scratch_planes[0])
     else:
-        sums_below(values, times, window, limit, room[0])
+        sums_below(values, times, window, limit, scratch_planes[0])
     any_ = np.uint64(0)
     for t in range(times):
-        any_ |= room[0, t]
+        any_ |= scratch_planes[0, t]
     # From ends of windows to all that lies in them, by doubling.
-    now, other = room[0], room[1]
+    now, other = scratch_planes[0], scratch_planes[1]
     reach = 1
     while any_ and reach < window:
         step = min(reach, window - reach)
@@ -130,7 +130,7 @@ def _over(
 
 
 @kernel
-def _fit(
+def _fit_runs(
     values: NDArray[np.float32], sign: float, grow: bool, marks: NDArray[np.uint64], fitted: NDArray[np.uint64],
     holes: NDArray[np.uint64],
 ) -> None:  # fmt: skip
@@ -149,14 +149,14 @@ def _fit(
             if row & lane != none:
                 begin[i] = t
                 continue
-            level = _level(values, sign, i, begin[i], t)
-            first, stop = _best_part(values, sign, i, begin[i], t, min(level, np.float32(_EDGE)))
-            if level >= np.float32(_SHARE * _STRONG):
+            level = _edge_level(values, sign, i, begin[i], t)
+            first, stop = _best_part(values, sign, i, begin[i], t, min(level, np.float32(_MAX_EDGE)))
+            if level >= np.float32(_EDGE_FRACTION * _STRONG_LEVEL):
                 for u in range(first, stop):
-                    if sign * values[u, i] < np.float32(_LIKE_NOISE):
+                    if sign * values[u, i] < np.float32(_NOISE_LEVEL):
                         holes[u] |= lane
             if grow:
-                edge = min(level, np.float32(_GROW))
+                edge = min(level, np.float32(_GROWTH_EDGE))
                 first += _growth(values, sign, lane, marks, i, first - 1, before[i] - 1, -1, edge)
                 stop += _growth(values, sign, lane, marks, i, stop, times, 1, edge)
             for u in range(first, stop):
@@ -166,12 +166,14 @@ def _fit(
 
 
 @kernel
-def _level(values: NDArray[np.float32], sign: float, i: int, first: int, stop: int) -> float:
+def _edge_level(values: NDArray[np.float32], sign: float, i: int, first: int, stop: int) -> float:
     """Return the level of the edges of a run ``[first, stop)`` of lane ``i``."""
     total = np.float32(0.0)
     for t in range(first, stop):
         total += sign * values[t, i]
-    level: float = np.rint(np.float32(_STEPS * _SHARE) * total / np.float32(stop - first)) / np.float32(_STEPS)
+    level: float = np.rint(np.float32(_EDGE_STEPS * _EDGE_FRACTION) * total / np.float32(stop - first)) / np.float32(
+        _EDGE_STEPS
+    )
     return level
 
 
@@ -199,7 +201,7 @@ def _growth(
     best, total, end = np.float32(0.0), np.float32(0.0), first
     for t in range(first, stop, step):
         total += sign * values[t, i] - edge
-        if total < best - np.float32(_DROP) or marks[t] & lane != none:
+        if total < best - np.float32(_MAX_DROP) or marks[t] & lane != none:
             break
         if total > best:
             best, end = total, t + step
@@ -207,7 +209,7 @@ def _growth(
 
 
 @kernel
-def _near(row: np.uint64, near: _Count) -> _Count:
+def _count_neighbours(row: np.uint64, near: _LaneCounts) -> _LaneCounts:
     """Count, to 8 for each lane, how much of a run is near: one more with a sample of it, two less without.
 
     A count is as many bits of the eight words.
@@ -221,7 +223,7 @@ def _near(row: np.uint64, near: _Count) -> _Count:
 
 
 @kernel
-def _close(marks: NDArray[np.uint64], behind: NDArray[np.uint64], closed: NDArray[np.uint64]) -> None:
+def _close_gaps(marks: NDArray[np.uint64], behind: NDArray[np.uint64], closed: NDArray[np.uint64]) -> None:
     """Fill gaps inside a run: those that have twice their length of it on either side, and two samples at least.
 
     A gap is no longer than 4: no more than 8 is counted.
@@ -232,17 +234,17 @@ def _close(marks: NDArray[np.uint64], behind: NDArray[np.uint64], closed: NDArra
     for t in range(len(marks)):
         behind[t] = near[1]
         if marks[t] | near[0] != none:
-            near = _near(marks[t], near)
+            near = _count_neighbours(marks[t], near)
     near = nothing
     for back in range(len(marks)):
         t = len(marks) - 1 - back
         closed[t] = marks[t] | (behind[t] & near[1])
         if marks[t] | near[0] != none:
-            near = _near(marks[t], near)
+            near = _count_neighbours(marks[t], near)
 
 
 @kernel
-def _find_gaps(
+def _find_holes(
     values: NDArray[np.float32], sign: float, fitted: NDArray[np.uint64], closed: NDArray[np.uint64],
     holes: NDArray[np.uint64],
 ) -> None:  # fmt: skip
@@ -254,14 +256,16 @@ def _find_gaps(
             i = first_bit(gaps)
             lane = one << np.uint64(i)
             gaps ^= lane
-            if sign * values[t, i] >= np.float32(_LIKE_NOISE):
+            if sign * values[t, i] >= np.float32(_NOISE_LEVEL):
                 continue
             a, b = t - 1, t + 1
             while fitted[a] & lane == none:
                 a -= 1
             while fitted[b] & lane == none:
                 b += 1
-            if sign * (values[a - 1, i] + values[a, i] + values[b, i] + values[b + 1, i]) >= np.float32(4 * _STRONG):
+            if sign * (values[a - 1, i] + values[a, i] + values[b, i] + values[b + 1, i]) >= np.float32(
+                4 * _STRONG_LEVEL
+            ):
                 holes[t] |= lane
 
 
@@ -271,7 +275,7 @@ def _sum_threshold(
     marks: NDArray[np.uint8], tiles: NDArray[np.float32], planes: NDArray[np.uint64], start: int, stop: int,
 ) -> None:  # fmt: skip
     times = values.shape[0]
-    tile, left = tiles[0], tiles[1]
+    tile, remaining = tiles[0], tiles[1]
     tile[:] = np.float32(0.0)
     limits = np.full((2, len(thresholds)), np.float32(np.inf))
     limits[0] = thresholds
@@ -281,11 +285,11 @@ def _sum_threshold(
     for c0 in range(start, stop, LANES):
         lanes = min(LANES, stop - c0)
         for t in range(times):
-            fetch(values, (t + AHEAD) * values.shape[1] + c0, lanes)
+            prefetch_range(values, (t + PREFETCH_TIMES) * values.shape[1] + c0, lanes)
             source, target = values[t, c0 : c0 + lanes], tile[t]
             for i in range(len(source)):
                 target[i] = source[i]
-        runs(tile, windows, limits, True, planes[:2], planes[2:4], left, planes[4:6])
+        find_runs(tile, windows, limits, True, planes[:2], planes[2:4], remaining, planes[4:6])
         for t in range(times):
             if planes[0, t] != np.uint64(0):
                 spread_row((planes[0, t],), (bit,), row, 0)
@@ -332,4 +336,4 @@ def sum_threshold(
         raise ValueError("values and thresholds must be float32 and marks uint8")
     if np.any(np.diff(windows) <= 0) or np.any(windows < 1):
         raise ValueError(f"windows {windows.tolist()} must ascend from 1 or more")
-    _sum_threshold(values, windows, thresholds, bit, marks, *scratch(len(values)), start, stop)
+    _sum_threshold(values, windows, thresholds, bit, marks, *thread_scratch(len(values)), start, stop)

@@ -4,15 +4,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter_kernels.jit import kernel
-from edgefilter_kernels.rfi.intensity import flatten, intensity
+from edgefilter_kernels.rfi.intensity import flatten_cells, intensity
 
-BANDS = 32
+ZERO_DM_BANDS = 32
 """Sub-bands into which the channels are divided."""
 
 
 @kernel
-def _rise(
-    flat: NDArray[np.float32], hands: int, flags: NDArray[np.uint16], low: NDArray[np.float32],
+def _zero_dm_counts(
+    flat: NDArray[np.float32], n_pols: int, flags: NDArray[np.uint16], low: NDArray[np.float32],
     high: NDArray[np.float32], counts: NDArray[np.int32], start: int, stop: int,
 ) -> None:  # fmt: skip
     channels = flags.shape[1]
@@ -22,10 +22,10 @@ def _rise(
     if start < 0:  # tells the compiler that no index counts from the end
         return
     for t in range(start, stop):
-        intensity(flat, t, products, hands, 0, channels, value, 0)
-        for band in range(BANDS):
+        intensity(flat, t, products, n_pols, 0, channels, value, 0)
+        for band in range(ZERO_DM_BANDS):
             used, above, below = none, none, none
-            for c in range(band * channels // BANDS, (band + 1) * channels // BANDS):
+            for c in range(band * channels // ZERO_DM_BANDS, (band + 1) * channels // ZERO_DM_BANDS):
                 good = flags[t, c] == 0 and high[c] > low[c]
                 used += one if good else none
                 above += one if good and value[0, c] > high[c] else none
@@ -33,9 +33,9 @@ def _rise(
             counts[0, band, t], counts[1, band, t], counts[2, band, t] = used, above, below
 
 
-def rise(
+def zero_dm_counts(
     power: NDArray[np.float32],
-    hands: int,
+    n_pols: int,
     flags: NDArray[np.uint16],
     low: NDArray[np.float32],
     high: NDArray[np.float32],
@@ -48,8 +48,8 @@ def rise(
     Parameters
     ----------
     power
-        float32 ``[time, channel, product]``; intensity is the sum of the first ``hands`` products.
-    hands
+        float32 ``[time, channel, product]``; intensity is the sum of the first ``n_pols`` products.
+    n_pols
         Products that add up to the intensity.
     flags
         uint16 ``[time, channel]``; a cell is used where it is 0.
@@ -65,8 +65,8 @@ def rise(
     ValueError
         If shapes or types do not fit together.
     """
-    flat = flatten(power, flags, hands)
+    flat = flatten_cells(power, flags, n_pols)
     times, channels = flags.shape
-    if low.shape != (channels,) or high.shape != (channels,) or counts.shape != (3, BANDS, times):
+    if low.shape != (channels,) or high.shape != (channels,) or counts.shape != (3, ZERO_DM_BANDS, times):
         raise ValueError(f"levels {low.shape} and counts {counts.shape} do not go with cells {power.shape}")
-    _rise(flat, hands, flags, low, high, counts, start, stop)
+    _zero_dm_counts(flat, n_pols, flags, low, high, counts, start, stop)

@@ -9,7 +9,7 @@ from edgefilter_kernels.search.dedisperse import check_subbands, sum_subbands
 
 __all__ = ["Boxcars", "boxcar_peaks", "track_peaks"]
 
-_TOGETHER = 8  # trials that are dedispersed together: their series stay in the second-level cache
+_TRIALS_PER_BATCH = 8  # trials that are dedispersed together: their series stay in the second-level cache
 
 
 def boxcar_peaks(
@@ -59,16 +59,16 @@ def boxcar_peaks(
         raise ValueError(f"scale must be float32 [{-(-length // repeat)}], is {scale.dtype} {scale.shape}")
     if not 0 <= parts[0] < parts[1] <= series.shape[1]:
         raise ValueError(f"parts {parts} are not in [0, {series.shape[1]}]")
-    _check(boxcars, length)
+    _check_boxcars(boxcars, length)
     trial, time, width, snr = _peaks(series, trials, parts, np.repeat(scale, repeat)[:length], boxcars)
     return trials[trial], time, width, snr
 
 
-def track_peaks(
+def dedispersed_peaks(
     sums: NDArray[np.int16],
     parts: NDArray[np.int64],
-    begin: NDArray[np.int64],
-    tracks: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    trial_bands: NDArray[np.int64],
     bands: NDArray[np.int64],
     scale: NDArray[np.float32],
     boxcars: Boxcars,
@@ -80,10 +80,10 @@ def track_peaks(
 
     Parameters
     ----------
-    sums, parts, begin
+    sums, parts, starts
         See :func:`~edgefilter_kernels.search.dedisperse.add_subbands`.
-    tracks
-        int64 ``[track, 2]``: a trial, not falling, and the band that it is searched in.
+    trial_bands
+        int64 ``[entry, 2]``: a trial, not falling, and the band that it is searched in.
     bands
         int64 ``[band, 2]``: first part, and the one after the last.
     scale
@@ -93,7 +93,7 @@ def track_peaks(
 
     Returns
     -------
-    track, time, width, snr
+    entry, time, width, snr
         One entry for each cell and track with a boxcar at or above the threshold, ordered by track and time.
 
     Raises
@@ -103,25 +103,25 @@ def track_peaks(
     """
     if scale.dtype != np.float32 or scale.ndim != 2 or len(scale) != len(bands):
         raise ValueError(f"scale must be float32 [{len(bands)}, time], is {scale.dtype} {scale.shape}")
-    if not _are_bands(bands, len(parts) - 1):
+    if not _are_valid_bands(bands, len(parts) - 1):
         raise ValueError(f"bands are not of parts [0, {len(parts) - 1}]")
-    if not _are_tracks(tracks, len(begin), len(bands)):
-        raise ValueError(f"tracks must rise and be of {len(begin)} trials and {len(bands)} bands")
-    check_subbands(sums, parts, begin, scale.shape[1])
-    _check(boxcars, scale.shape[1])
-    track, time, width, snr = _track_peaks(sums, parts, begin, tracks, bands, scale, boxcars)
-    return track, time, width, snr
+    if not _are_valid_trial_bands(trial_bands, len(starts), len(bands)):
+        raise ValueError(f"tracks must rise and be of {len(starts)} trials and {len(bands)} bands")
+    check_subbands(sums, parts, starts, scale.shape[1])
+    _check_boxcars(boxcars, scale.shape[1])
+    entry, time, width, snr = _dedispersed_peaks(sums, parts, starts, trial_bands, bands, scale, boxcars)
+    return entry, time, width, snr
 
 
-def _check(boxcars: Boxcars, length: int) -> None:
-    first, count, octaves, _, cell = boxcars
+def _check_boxcars(boxcars: Boxcars, length: int) -> None:
+    first, count, octaves, _, interval = boxcars
     half = (1 << octaves) // 4
-    if octaves < 1 or count < 1 or cell < 1 or first < half or first + count + half > length:
+    if octaves < 1 or count < 1 or interval < 1 or first < half or first + count + half > length:
         raise ValueError(f"boxcars of {octaves} octaves at [{first}, {first + count}) leave {length} times")
 
 
 @kernel
-def _are_bands(bands: NDArray[np.int64], parts: int) -> bool:
+def _are_valid_bands(bands: NDArray[np.int64], parts: int) -> bool:
     good = True
     for first, last in bands:
         good &= 0 <= first < last <= parts
@@ -129,9 +129,9 @@ def _are_bands(bands: NDArray[np.int64], parts: int) -> bool:
 
 
 @kernel
-def _are_tracks(tracks: NDArray[np.int64], trials: int, bands: int) -> bool:
+def _are_valid_trial_bands(trial_bands: NDArray[np.int64], trials: int, bands: int) -> bool:
     good, before = True, 0
-    for trial, band in tracks:
+    for trial, band in trial_bands:
         good &= before <= trial < trials and 0 <= band < bands
         before = trial
     return good
@@ -146,52 +146,52 @@ def _peaks(
     boxcars: Boxcars,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     gaps, work = bool((scale == 0.0).any()), np.empty((5, scale.size), np.float32)
-    found = _nothing()
+    found = _empty_peaks()
     for number, i in enumerate(trials):
         search_series(number, series[i, parts[0] : parts[1]], scale, gaps, boxcars, work, found)
-    track, time, width, snr = _columns(found)
-    return track, time, width, snr
+    entry, time, width, snr = _to_columns(found)
+    return entry, time, width, snr
 
 
 @kernel
-def _track_peaks(
+def _dedispersed_peaks(
     sums: NDArray[np.int16],
     parts: NDArray[np.int64],
-    begin: NDArray[np.int64],
-    tracks: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    trial_bands: NDArray[np.int64],
     bands: NDArray[np.int64],
     scale: NDArray[np.float32],
     boxcars: Boxcars,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    trials, length = begin.shape[0], scale.shape[1]
-    work, series = np.empty((5, length), np.float32), np.empty((_TOGETHER, parts.size - 1, length), np.float32)
+    trials, length = starts.shape[0], scale.shape[1]
+    work, series = np.empty((5, length), np.float32), np.empty((_TRIALS_PER_BATCH, parts.size - 1, length), np.float32)
     gaps = [bool((one == 0.0).any()) for one in scale]
-    found = _nothing()
+    found = _empty_peaks()
     number = 0
-    for first in range(0, trials, _TOGETHER):
-        some = begin[first : min(first + _TOGETHER, trials)]
+    for first in range(0, trials, _TRIALS_PER_BATCH):
+        some = starts[first : min(first + _TRIALS_PER_BATCH, trials)]
         sum_subbands(sums, parts, some, series)
-        while number < len(tracks) and tracks[number, 0] < first + len(some):
-            trial, band = tracks[number]
+        while number < len(trial_bands) and trial_bands[number, 0] < first + len(some):
+            trial, band = trial_bands[number]
             line = series[trial - first, bands[band, 0] : bands[band, 1]]
             search_series(number, line, scale[band], gaps[band], boxcars, work, found)
             number += 1
-    track, time, width, snr = _columns(found)
-    return track, time, width, snr
+    entry, time, width, snr = _to_columns(found)
+    return entry, time, width, snr
 
 
 @kernel
-def _nothing() -> list[tuple[int, int, int, np.float32]]:
+def _empty_peaks() -> list[tuple[int, int, int, np.float32]]:
     # An empty list whose type the compiler can tell.
     return [(i, i, i, np.float32(i)) for i in range(0)]
 
 
 @kernel
-def _columns(
+def _to_columns(
     found: list[tuple[int, int, int, np.float32]],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    track, time, width = np.empty((3, len(found)), np.int64)
+    entry, time, width = np.empty((3, len(found)), np.int64)
     snr = np.empty(len(found), np.float32)
     for i, event in enumerate(found):
-        track[i], time[i], width[i], snr[i] = event
-    return track, time, width, snr
+        entry[i], time[i], width[i], snr[i] = event
+    return entry, time, width, snr

@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter_kernels.jit import kernel
-from edgefilter_kernels.search.normalise import level_scatter
+from edgefilter_kernels.search.normalise import clipped_mean_std
 
-LEAST_ROWS = 256
+MIN_TIMES = 256
 """Valid values that the level and scatter of a series are worth measuring from."""
-LEAST_BOXCARS = 64
+MIN_BOXCARS = 64
 """Independent boxcars of one width that their scatter is worth measuring from."""
-LEAST_SCATTER = 0.9
+MIN_STD = 0.9
 """Least scatter that is believed of a series whose scatter is 1 in theory."""
 
 _SAMPLE = 128  # values that median and MAD are taken from
@@ -30,7 +30,7 @@ class Boxcars(NamedTuple):
         Number of widths: 1, 2, 4 … 2^(octaves-1).
     threshold
         Least S/N.
-    cell
+    interval
         Times of which only the best boxcar is reported, counted from ``first``.
     """
 
@@ -38,7 +38,7 @@ class Boxcars(NamedTuple):
     times: int
     octaves: int
     threshold: float
-    cell: int
+    interval: int
 
 
 @kernel
@@ -46,7 +46,7 @@ def search_series(
     number: int,
     parts: NDArray[np.float32],
     scale: NDArray[np.float32],
-    gaps: bool,
+    has_gaps: bool,
     boxcars: Boxcars,
     work: NDArray[np.float32],
     found: list[tuple[int, int, int, np.float32]],
@@ -61,7 +61,7 @@ def search_series(
         float32 ``[part, time]``, whose sum is searched.
     scale
         float32 ``[time]``: factor that gives unit variance in theory; 0 where there is no data.
-    gaps
+    has_gaps
         Whether there is such a time.
     boxcars
         Widths, threshold and times.
@@ -70,18 +70,18 @@ def search_series(
     found
         Is appended to.
     """
-    line, sums, spare = work[0], work[1], work[2]
-    level, scatter = _add_parts(parts, scale, gaps, boxcars, spare, line)
-    if scatter == 0.0 or not (gaps or _comes_near(line, level, scatter, boxcars, sums, spare)):
+    series, sums, buffer = work[0], work[1], work[2]
+    mean, std = _sum_parts(parts, scale, has_gaps, boxcars, buffer, series)
+    if std == 0.0 or not (has_gaps or _passes_coarse_test(series, mean, std, boxcars, sums, buffer)):
         return
-    _normalise(line, scale, gaps, level, scatter)
-    if not _may_reach(line, boxcars, sums, spare):
+    _normalise(series, scale, has_gaps, mean, std)
+    if not _may_reach_threshold(series, boxcars, sums, buffer):
         return
     best, wide = work[3, : boxcars.times], work[4, : boxcars.times]
-    _best(line, scale, boxcars, sums, spare, best, wide)
-    for start in range(0, boxcars.times, boxcars.cell):
+    _find_best_boxcars(series, scale, boxcars, sums, buffer, best, wide)
+    for start in range(0, boxcars.times, boxcars.interval):
         at = start
-        for t in range(start, min(start + boxcars.cell, boxcars.times)):
+        for t in range(start, min(start + boxcars.interval, boxcars.times)):
             if best[t] > best[at]:
                 at = t
         if best[at] >= boxcars.threshold:
@@ -89,10 +89,10 @@ def search_series(
 
 
 @kernel
-def _add_parts(
+def _sum_parts(
     parts: NDArray[np.float32],
     scale: NDArray[np.float32],
-    gaps: bool,
+    has_gaps: bool,
     boxcars: Boxcars,
     some: NDArray[np.float32],
     out: NDArray[np.float32],
@@ -105,7 +105,7 @@ def _add_parts(
         for t in range(out.size):
             out[t] += part[t] * scale[t]
     used = out[boxcars.first : boxcars.first + boxcars.times]
-    if gaps:
+    if has_gaps:
         valid = 0
         for t in range(boxcars.first, boxcars.first + boxcars.times):
             if scale[t] > 0.0:
@@ -114,51 +114,53 @@ def _add_parts(
         used = some[:valid]
     if used.size == 0:
         return 0.0, 0.0
-    if used.size < LEAST_ROWS:
+    if used.size < MIN_TIMES:
         return 0.0, 1.0
-    level, scatter = level_scatter(used, _SAMPLE)
-    return level, max(scatter, LEAST_SCATTER)
+    mean, std = clipped_mean_std(used, _SAMPLE)
+    return mean, max(std, MIN_STD)
 
 
 @kernel
-def _normalise(line: NDArray[np.float32], scale: NDArray[np.float32], gaps: bool, level: float, scatter: float) -> None:
+def _normalise(
+    series: NDArray[np.float32], scale: NDArray[np.float32], has_gaps: bool, mean: float, std: float
+) -> None:
     # Brings level and scatter to 0 and 1.
-    low, factor = np.float32(level), np.float32(1.0 / scatter)
-    for t in range(line.size):
-        line[t] = (line[t] - low) * factor
-    if gaps:
-        for t in range(line.size):
-            line[t] = line[t] if scale[t] > 0.0 else np.float32(0.0)
+    low, factor = np.float32(mean), np.float32(1.0 / std)
+    for t in range(series.size):
+        series[t] = (series[t] - low) * factor
+    if has_gaps:
+        for t in range(series.size):
+            series[t] = series[t] if scale[t] > 0.0 else np.float32(0.0)
 
 
 @kernel
-def _comes_near(
-    line: NDArray[np.float32],
-    level: float,
-    scatter: float,
+def _passes_coarse_test(
+    series: NDArray[np.float32],
+    mean: float,
+    std: float,
     boxcars: Boxcars,
     sums: NDArray[np.float32],
-    spare: NDArray[np.float32],
+    buffer: NDArray[np.float32],
 ) -> bool:
     # Whether a boxcar may reach the threshold: few series come so near. A boxcar of width 2 w is two of width w, of
     # which one has at least half of it: every other width tells of the next one too. The margin is for rounding: what
     # passes is measured again.
-    limit = boxcars.threshold * scatter * (1.0 - 1e-4)
-    above = _pairs(line, np.float32(limit + level), np.float32(limit + 2 * level), sums)
+    limit = boxcars.threshold * std * (1.0 - 1e-4)
+    above = _sum_pairs(series, np.float32(limit + mean), np.float32(limit + 2 * mean), sums)
     octave = 3
     while above == 0.0 and octave < boxcars.octaves:
         w = 1 << octave
-        above = _quadruple(sums, w, np.float32(limit * math.sqrt(w / 2) + w * level), spare)
-        sums, spare = spare, sums
+        above = _sum_quadruples(sums, w, np.float32(limit * math.sqrt(w / 2) + w * mean), buffer)
+        sums, buffer = buffer, sums
         octave += 2
     return bool(above > 0.0)
 
 
 @kernel
-def _pairs(line: NDArray[np.float32], one: np.float32, two: np.float32, wide: NDArray[np.float32]) -> np.float32:
+def _sum_pairs(series: NDArray[np.float32], one: np.float32, two: np.float32, wide: NDArray[np.float32]) -> np.float32:
     # Sums of two times, and how many of them, and of the times, reach their limits.
-    above = np.float32(line[-1] >= one)
-    early, late = line[:-1], line[1:]
+    above = np.float32(series[-1] >= one)
+    early, late = series[:-1], series[1:]
     for t in range(early.size):
         total = early[t] + late[t]
         wide[t] = total
@@ -167,7 +169,7 @@ def _pairs(line: NDArray[np.float32], one: np.float32, two: np.float32, wide: ND
 
 
 @kernel
-def _quadruple(narrow: NDArray[np.float32], w: int, limit: np.float32, wide: NDArray[np.float32]) -> np.float32:
+def _sum_quadruples(narrow: NDArray[np.float32], w: int, limit: np.float32, wide: NDArray[np.float32]) -> np.float32:
     # Sums of w times out of sums of w / 4, and how many of them reach the limit.
     above = np.float32(0.0)
     h, count = w // 4, narrow.size - w + 1
@@ -181,21 +183,21 @@ def _quadruple(narrow: NDArray[np.float32], w: int, limit: np.float32, wide: NDA
 
 
 @kernel
-def _may_reach(
-    line: NDArray[np.float32], boxcars: Boxcars, sums: NDArray[np.float32], spare: NDArray[np.float32]
+def _may_reach_threshold(
+    series: NDArray[np.float32], boxcars: Boxcars, sums: NDArray[np.float32], buffer: NDArray[np.float32]
 ) -> bool:
     # Whether any boxcar reaches the threshold with the least scatter it may have: almost no series does.
-    sums[:] = line
+    sums[:] = series
     for octave in range(boxcars.octaves):
         w = 1 << octave
-        if _double(sums, w, np.float32(boxcars.threshold * math.sqrt(w) * (1.0 - 1e-6)), spare) > 0.0:
+        if _sum_halves(sums, w, np.float32(boxcars.threshold * math.sqrt(w) * (1.0 - 1e-6)), buffer) > 0.0:
             return True
-        sums, spare = spare, sums
+        sums, buffer = buffer, sums
     return False
 
 
 @kernel
-def _double(narrow: NDArray[np.float32], w: int, limit: np.float32, wide: NDArray[np.float32]) -> np.float32:
+def _sum_halves(narrow: NDArray[np.float32], w: int, limit: np.float32, wide: NDArray[np.float32]) -> np.float32:
     # Sums of w times out of sums of w / 2, and how many of them reach the limit.
     above = np.float32(0.0)
     h = w // 2
@@ -208,12 +210,12 @@ def _double(narrow: NDArray[np.float32], w: int, limit: np.float32, wide: NDArra
 
 
 @kernel
-def _best(
-    line: NDArray[np.float32],
+def _find_best_boxcars(
+    series: NDArray[np.float32],
     scale: NDArray[np.float32],
     boxcars: Boxcars,
     sums: NDArray[np.float32],
-    spare: NDArray[np.float32],
+    buffer: NDArray[np.float32],
     best: NDArray[np.float32],
     wide: NDArray[np.float32],
 ) -> None:
@@ -221,13 +223,13 @@ def _best(
     first, count = boxcars.first, boxcars.times
     best[:] = 0.0
     wide[:] = 0.0
-    sums[:] = line
+    sums[:] = series
     for octave in range(boxcars.octaves):
         w = 1 << octave
         if octave:
-            _double(sums, w, np.float32(np.inf), spare)
-            sums, spare = spare, sums
-        factor = np.float32(1.0 / _scatter(sums, scale, first, count, w, spare))
+            _sum_halves(sums, w, np.float32(np.inf), buffer)
+            sums, buffer = buffer, sums
+        factor = np.float32(1.0 / _boxcar_std(sums, scale, first, count, w, buffer))
         here = sums[first - w // 2 : first - w // 2 + count]
         for t in range(count):
             value = here[t] * factor
@@ -237,19 +239,19 @@ def _best(
 
 
 @kernel
-def _scatter(
+def _boxcar_std(
     sums: NDArray[np.float32], scale: NDArray[np.float32], first: int, count: int, w: int, some: NDArray[np.float32]
 ) -> float:
     theory = math.sqrt(w)
-    if w == 1 or count < LEAST_BOXCARS * w:
+    if w == 1 or count < MIN_BOXCARS * w:
         return theory
     independent = 0
     for t in range(first, first + count - w + 1, w):
         if scale[t] > 0.0 and scale[t + w - 1] > 0.0:
             some[independent] = sums[t]
             independent += 1
-    if independent < LEAST_BOXCARS:
+    if independent < MIN_BOXCARS:
         return theory
     # One standard error less than measured: the greater of two estimates is otherwise always too great.
-    measured = level_scatter(some[:independent], _SAMPLE)[1] * (1.0 - math.sqrt(0.5 / independent))
+    measured = clipped_mean_std(some[:independent], _SAMPLE)[1] * (1.0 - math.sqrt(0.5 / independent))
     return float(max(theory, measured))

@@ -17,28 +17,28 @@ from numpy.typing import NDArray
 from edgefilter_kernels.jit import kernel
 from edgefilter_kernels.simd.float8 import index, vector_code
 
-MOST_CHANNELS = 32
+MAX_CHANNELS = 32
 """Channels that a sub-band may hold: eight sub-bands of as many bytes still add up within 16 bits."""
 
-_TILE = 2048  # times for which the channels of a sub-band stay in the first-level cache
-_STRIPE = 256  # times for which the sums of about 64 sub-bands do
-_CHUNK = 64  # times that are added together
+_TILE_TIMES = 2048  # times for which the channels of a sub-band stay in the first-level cache
+_STRIPE_TIMES = 256  # times for which the sums of about 64 sub-bands do
+_CHUNK_TIMES = 64  # times that are added together
 
 
 def add_channels(
-    power: NDArray[np.int8], edges: NDArray[np.int64], begin: NDArray[np.int64], out: NDArray[np.int16]
+    power: NDArray[np.int8], edges: NDArray[np.int64], starts: NDArray[np.int64], out: NDArray[np.int16]
 ) -> None:
     """Sum the channels of each sub-band, for several groups of trials at once: they read nearly the same bytes.
 
-    ``out[g, s, t] = Σ_c power[c, begin[g, c] + t]`` over the channels of sub-band s, ``edges[s] <= c < edges[s + 1]``.
+    ``out[g, s, t] = Σ_c power[c, starts[g, c] + t]`` over the channels of sub-band s, ``edges[s] <= c < edges[s + 1]``.
 
     Parameters
     ----------
     power
         int8 ``[channel, time]``, C-contiguous.
     edges
-        int64 ``[S + 1]``, from 0 to the number of channels, rising by at most :data:`MOST_CHANNELS`.
-    begin
+        int64 ``[S + 1]``, from 0 to the number of channels, rising by at most :data:`MAX_CHANNELS`.
+    starts
         int64 ``[group, channel]``: first time of a channel.
     out
         int16 ``[group, S, length]``, C-contiguous: written.
@@ -50,20 +50,20 @@ def add_channels(
     """
     if power.dtype != np.int8 or out.dtype != np.int16 or not (power.flags.c_contiguous and out.flags.c_contiguous):
         raise ValueError("power must be int8 and out int16, both C-contiguous")
-    if not (power.ndim == 2 and begin.shape == (len(out), len(power)) and out.shape[1:2] == (len(edges) - 1,)):
-        raise ValueError(f"shapes do not agree: {power.shape}, {edges.shape}, {begin.shape}, {out.shape}")
-    if not _rises(edges, len(power), MOST_CHANNELS):
-        raise ValueError(f"edges must rise from 0 to {len(power)} channels by at most {MOST_CHANNELS}")
-    _check_span(begin, out.shape[2], power.shape[1])
-    _add_channels(power, edges, begin, out)
+    if not (power.ndim == 2 and starts.shape == (len(out), len(power)) and out.shape[1:2] == (len(edges) - 1,)):
+        raise ValueError(f"shapes do not agree: {power.shape}, {edges.shape}, {starts.shape}, {out.shape}")
+    if not _is_increasing(edges, len(power), MAX_CHANNELS):
+        raise ValueError(f"edges must rise from 0 to {len(power)} channels by at most {MAX_CHANNELS}")
+    _check_span(starts, out.shape[2], power.shape[1])
+    _add_channels(power, edges, starts, out)
 
 
 def add_subbands(
-    sums: NDArray[np.int16], parts: NDArray[np.int64], begin: NDArray[np.int64], out: NDArray[np.float32]
+    sums: NDArray[np.int16], parts: NDArray[np.int64], starts: NDArray[np.int64], out: NDArray[np.float32]
 ) -> None:
     """Sum the sub-bands of each part of the band along the tracks of a group of trials.
 
-    ``out[i, p, t] = Σ_s sums[s, begin[i, s] + t]`` over the sub-bands of part p, ``parts[p] <= s < parts[p + 1]``.
+    ``out[i, p, t] = Σ_s sums[s, starts[i, s] + t]`` over the sub-bands of part p, ``parts[p] <= s < parts[p + 1]``.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def add_subbands(
         int16 ``[S, time]``, C-contiguous: those that :func:`add_channels` makes, any eight of which add up to 16 bits.
     parts
         int64 ``[P + 1]``, from 0 to S, rising.
-    begin
+    starts
         int64 ``[trial, S]``: first time of a sub-band.
     out
         float32 ``[trial, P, length]``, C-contiguous: written, exact.
@@ -83,37 +83,37 @@ def add_subbands(
     """
     if out.dtype != np.float32 or not out.flags.c_contiguous:
         raise ValueError("out must be C-contiguous float32")
-    if out.shape[:2] != (len(begin), len(parts) - 1):
-        raise ValueError(f"shapes do not agree: {begin.shape}, {parts.shape}, {out.shape}")
-    check_subbands(sums, parts, begin, out.shape[2])
-    sum_subbands(sums, parts, begin, out)
+    if out.shape[:2] != (len(starts), len(parts) - 1):
+        raise ValueError(f"shapes do not agree: {starts.shape}, {parts.shape}, {out.shape}")
+    check_subbands(sums, parts, starts, out.shape[2])
+    sum_subbands(sums, parts, starts, out)
 
 
-def check_subbands(sums: NDArray[np.int16], parts: NDArray[np.int64], begin: NDArray[np.int64], length: int) -> None:
+def check_subbands(sums: NDArray[np.int16], parts: NDArray[np.int64], starts: NDArray[np.int64], length: int) -> None:
     """Refuse what :func:`add_subbands` cannot sum over ``length`` times."""
     if sums.dtype != np.int16 or not sums.flags.c_contiguous:
         raise ValueError("sums must be C-contiguous int16")
-    if not (sums.ndim == 2 and begin.shape[1:] == sums.shape[:1]):
-        raise ValueError(f"shapes do not agree: {sums.shape}, {begin.shape}")
-    if not _rises(parts, len(sums), len(sums)):
+    if not (sums.ndim == 2 and starts.shape[1:] == sums.shape[:1]):
+        raise ValueError(f"shapes do not agree: {sums.shape}, {starts.shape}")
+    if not _is_increasing(parts, len(sums), len(sums)):
         raise ValueError(f"parts must rise from 0 to {len(sums)} sub-bands")
-    _check_span(begin, length, sums.shape[1])
+    _check_span(starts, length, sums.shape[1])
 
 
-def _check_span(begin: NDArray[np.int64], length: int, times: int) -> None:
-    first, last = _extent(begin)
-    if begin.size and not 0 <= first <= last <= times - length:
+def _check_span(starts: NDArray[np.int64], length: int, times: int) -> None:
+    first, last = _extent(starts)
+    if starts.size and not 0 <= first <= last <= times - length:
         raise ValueError(f"tracks span [{first}, {last + length}), there are times [0, {times})")
 
 
 @kernel
-def _extent(begin: NDArray[np.int64]) -> tuple[int, int]:
+def _extent(starts: NDArray[np.int64]) -> tuple[int, int]:
     # NumPy takes longer than this, and holds the interpreter.
-    return (int(begin.min()), int(begin.max())) if begin.size else (0, 0)
+    return (int(starts.min()), int(starts.max())) if starts.size else (0, 0)
 
 
 @kernel
-def _rises(edges: NDArray[np.int64], last: int, most: int) -> bool:
+def _is_increasing(edges: NDArray[np.int64], last: int, most: int) -> bool:
     for i in range(edges.size - 1):
         if not 0 < edges[i + 1] - edges[i] <= most:
             return False
@@ -122,18 +122,18 @@ def _rises(edges: NDArray[np.int64], last: int, most: int) -> bool:
 
 @kernel
 def _add_channels(
-    power: NDArray[np.int8], edges: NDArray[np.int64], begin: NDArray[np.int64], out: NDArray[np.int16]
+    power: NDArray[np.int8], edges: NDArray[np.int64], starts: NDArray[np.int64], out: NDArray[np.int16]
 ) -> None:
     groups, subbands, length = out.shape
     rows, sums = power.reshape(-1), out.reshape(-1)
-    place = begin + np.arange(power.shape[0]) * power.shape[1]
+    place = starts + np.arange(power.shape[0]) * power.shape[1]
     for s in range(subbands):
-        for tile in range(0, length, _TILE):
-            stop = min(tile + _TILE, length)
+        for tile in range(0, length, _TILE_TIMES):
+            stop = min(tile + _TILE_TIMES, length)
             for g in range(groups):
                 some, to = place[g, edges[s] : edges[s + 1]], (g * subbands + s) * length
-                whole = tile + (stop - tile) // _CHUNK * _CHUNK
-                for t in range(tile, whole, _CHUNK):
+                whole = tile + (stop - tile) // _CHUNK_TIMES * _CHUNK_TIMES
+                for t in range(tile, whole, _CHUNK_TIMES):
                     _add_bytes(rows, some, some.size, t, sums, to + t)
                 for t in range(whole, stop):
                     total = 0
@@ -144,19 +144,19 @@ def _add_channels(
 
 @kernel
 def sum_subbands(
-    sums: NDArray[np.int16], parts: NDArray[np.int64], begin: NDArray[np.int64], out: NDArray[np.float32]
+    sums: NDArray[np.int16], parts: NDArray[np.int64], starts: NDArray[np.int64], out: NDArray[np.float32]
 ) -> None:
     """As :func:`add_subbands` without a check, into the first trials of ``out``."""
-    trials, (_, count, length) = begin.shape[0], out.shape
+    trials, (_, count, length) = starts.shape[0], out.shape
     rows, plane = sums.reshape(-1), out.reshape(-1)
-    place = begin + np.arange(sums.shape[0]) * sums.shape[1]
-    for stripe in range(0, length, _STRIPE):
-        stop = min(stripe + _STRIPE, length)
-        whole = stripe + (stop - stripe) // _CHUNK * _CHUNK
+    place = starts + np.arange(sums.shape[0]) * sums.shape[1]
+    for stripe in range(0, length, _STRIPE_TIMES):
+        stop = min(stripe + _STRIPE_TIMES, length)
+        whole = stripe + (stop - stripe) // _CHUNK_TIMES * _CHUNK_TIMES
         for i in range(trials):
             for p in range(count):
                 some, to = place[i, parts[p] : parts[p + 1]], (i * count + p) * length
-                for t in range(stripe, whole, _CHUNK):
+                for t in range(stripe, whole, _CHUNK_TIMES):
                     _add_words(rows, some, some.size, t, plane, to + t)
                 for t in range(whole, stop):
                     total = 0
@@ -165,16 +165,16 @@ def sum_subbands(
                     plane[to + t] = total
 
 
-def _make_chunk(bits: int, result: Any, run: int) -> Callable[..., None]:
-    """Add rows over :data:`_CHUNK` times, ``run`` of them in 16 bits before they are added to the result."""
+def _make_row_sum(bits: int, result: Any, run: int) -> Callable[..., None]:
+    """Add rows over :data:`_CHUNK_TIMES` times, ``run`` of them in 16 bits before they are added to the result."""
     lanes = 16
     source, sums, total = (ir.VectorType(kind, lanes) for kind in (ir.IntType(bits), ir.IntType(16), result))
-    parts = _CHUNK // lanes
+    parts = _CHUNK_TIMES // lanes
 
-    def add(b: Any, rows: Any, begin: Any, at: Any, count: int, start: Any, totals: Any) -> None:
+    def add(b: Any, rows: Any, starts: Any, at: Any, count: int, start: Any, totals: Any) -> None:
         part: list[Any] = [None] * parts
         for row in range(count):
-            place = b.add(b.load(b.gep(begin, [b.add(at, index(row))])), start)
+            place = b.add(b.load(b.gep(starts, [b.add(at, index(row))])), start)
             for k in range(parts):
                 some = b.load(b.bitcast(b.gep(rows, [b.add(place, index(k * lanes))]), source.as_pointer()), align=1)
                 some = b.sext(some, sums) if bits < 16 else some
@@ -186,16 +186,16 @@ def _make_chunk(bits: int, result: Any, run: int) -> Callable[..., None]:
                 b.store(b.fadd(b.load(totals[k]), b.sitofp(part[k], total)), totals[k])
 
     @vector_code
-    def chunk(b: Any, rows: Any, begin: Any, count: Any, start: Any, out: Any, to: Any) -> None:
+    def chunk(b: Any, rows: Any, starts: Any, count: Any, start: Any, out: Any, to: Any) -> None:
         totals = [cgutils.alloca_once_value(b, ir.Constant(total, [0] * lanes)) for _ in range(parts)]
         for k in range(parts):
             b.store(ir.Constant(total, [0] * lanes), totals[k])
         runs = b.sdiv(count, index(run))
         with cgutils.for_range(b, runs) as loop:
-            add(b, rows, begin, b.mul(loop.index, index(run)), run, start, totals)
+            add(b, rows, starts, b.mul(loop.index, index(run)), run, start, totals)
         done = b.mul(runs, index(run))
         with cgutils.for_range(b, b.sub(count, done)) as loop:
-            add(b, rows, begin, b.add(done, loop.index), 1, start, totals)
+            add(b, rows, starts, b.add(done, loop.index), 1, start, totals)
         for k in range(parts):
             place = b.gep(out, [b.add(to, index(k * lanes))])
             b.store(b.load(totals[k]), b.bitcast(place, total.as_pointer()), align=2)
@@ -203,5 +203,5 @@ def _make_chunk(bits: int, result: Any, run: int) -> Callable[..., None]:
     return chunk
 
 
-_add_bytes = _make_chunk(8, ir.IntType(16), 8)
-_add_words = _make_chunk(16, ir.FloatType(), 8)
+_add_bytes = _make_row_sum(8, ir.IntType(16), 8)
+_add_words = _make_row_sum(16, ir.FloatType(), 8)

@@ -8,23 +8,23 @@ from llvmlite import ir
 from numpy.typing import NDArray
 
 from edgefilter_kernels.jit import kernel
-from edgefilter_kernels.simd.float8 import LANES, Lanes, at_step, constant, index, load, store, transpose, vector_code
+from edgefilter_kernels.simd.float8 import LANES, Lanes, constant, index, load, offset_at, store, transpose, vector_code
 
 _MAD_TO_SIGMA = 1.482602218505602
-_CLIP = 3.0
+_BULK_SIGMA = 3.0
 # Standard deviation of a unit Gaussian that is cut at ±3.
-_CLIPPED_SIGMA = 0.9865784
-_RUN = 1024  # values that are summed in single precision
+_CLIPPED_STD = 0.9865784
+_SUM_LENGTH = 1024  # values that are summed in single precision
 _SAMPLE = 128  # values that median and MAD of a channel are taken from
-_LEAST_ROWS = 16
-_SLAB = 256  # times that are transposed together
-_ENDLESS = 3e38  # beyond this nothing is finite
+_MIN_ROWS = 16
+_TILE_TIMES = 256  # times that are transposed together
+_MAX_FINITE = 3e38  # beyond this nothing is finite
 
-COUNTS = 8
+COUNTS_PER_SIGMA = 8
 """Counts to a sigma of whitened channels: rounding adds 0.13 % to the variance."""
-LIMIT_SIGMA = 10.0
+CLIP_SIGMA = 10.0
 """Where whitened values are cut: one bad cell is not a pulse."""
-WHOLE = 64
+FULL_WEIGHT = 64
 """Share of a complete row."""
 
 
@@ -60,7 +60,7 @@ def median(values: NDArray[np.float32]) -> float:
 
 
 @kernel
-def level_scatter(values: NDArray[np.float32], sample: int) -> tuple[float, float]:
+def clipped_mean_std(values: NDArray[np.float32], sample: int) -> tuple[float, float]:
     """Mean and standard deviation of the bulk of ``values``, whatever a minority of outliers does.
 
     Median and MAD of an evenly spaced sample say where the bulk is; mean and standard deviation of all values within
@@ -87,13 +87,13 @@ def level_scatter(values: NDArray[np.float32], sample: int) -> tuple[float, floa
     centre = np.float32(median(some))
     for i in range(some.size):
         some[i] = abs(some[i] - centre)
-    reach = np.float32(_CLIP * _MAD_TO_SIGMA * median(some))
-    correction = _CLIPPED_SIGMA
+    reach = np.float32(_BULK_SIGMA * _MAD_TO_SIGMA * median(some))
+    correction = _CLIPPED_STD
     if reach == 0.0:
         reach, correction = np.float32(np.inf), 1.0
     kept, total, square = 0.0, 0.0, 0.0
-    for start in range(0, count, _RUN):
-        k, s, q = _within(values[start : start + _RUN], centre, reach)
+    for start in range(0, count, _SUM_LENGTH):
+        k, s, q = _within(values[start : start + _SUM_LENGTH], centre, reach)
         kept, total, square = kept + k, total + s, square + q
     mean = total / kept
     return float(centre + mean), float(np.sqrt(max(square / kept - mean * mean, 0.0)) / correction)
@@ -116,7 +116,7 @@ def _within(
     return kept, total, square
 
 
-def whiten(
+def normalise(
     power: NDArray[np.float32],
     weight: NDArray[np.uint16],
     full: int,
@@ -124,9 +124,9 @@ def whiten(
     start: int,
     stop: int,
     value: NDArray[np.int8],
-    share: NDArray[np.int8],
+    relative_weight: NDArray[np.int8],
 ) -> None:
-    """Bring channels to zero mean and a variance of their share, :data:`COUNTS` to a sigma.
+    """Bring channels to zero mean and a variance of their share, :data:`COUNTS_PER_SIGMA` to a sigma.
 
     What a row of weight w contributes is (x - level) / scatter · w / full: so every cell counts the same in a sum.
     Level and scatter are those of all rows that are given.
@@ -145,25 +145,25 @@ def whiten(
     start, stop
         Channels that are made.
     value
-        int8 ``[channel, time - first]``, C-contiguous: cut at ± :data:`LIMIT_SIGMA`; 0 where there is no data.
-    share
-        int8 ``[channel, time - first]``, C-contiguous: w / full in parts of :data:`WHOLE`, at least 1 where there is
+        int8 ``[channel, time - first]``, C-contiguous: cut at ± :data:`CLIP_SIGMA`; 0 where there is no data.
+    relative_weight
+        int8 ``[channel, time - first]``, C-contiguous: w / full in parts of :data:`FULL_WEIGHT`, at least 1 where there is
         data. Channels with fewer than 16 valid rows, or that do not scatter, have no data.
     """
     rows, channels = value.shape[1], stop - start
     if not rows % LANES and not channels % LANES:
-        _whiten(power, weight, full, first, start, stop, (value, share))
+        _normalise(power, weight, full, first, start, stop, (value, relative_weight))
         return
     # Vectors take eight channels and eight rows at a time: what is missing is made up with rows without weight.
     more = (0, -rows % LANES), (0, -channels % LANES)
     padded = (np.pad(some[:, start:stop], more) for some in (power, weight))
     out = np.empty((2, channels + more[1][1], rows + more[0][1]), np.int8)
-    _whiten(*padded, full, first, 0, out.shape[1], (out[0], out[1]))
-    value[start:stop], share[start:stop] = out[:, :channels, :rows]
+    _normalise(*padded, full, first, 0, out.shape[1], (out[0], out[1]))
+    value[start:stop], relative_weight[start:stop] = out[:, :channels, :rows]
 
 
 @kernel
-def _whiten(
+def _normalise(
     power: NDArray[np.float32],
     weight: NDArray[np.uint16],
     full: int,
@@ -172,7 +172,7 @@ def _whiten(
     stop: int,
     out: tuple[NDArray[np.int8], NDArray[np.int8]],
 ) -> None:
-    value, share = out
+    value, relative_weight = out
     count, channels = stop - start, power.shape[1]
     unit = np.full(LANES, np.float32(1 / full))
     flat, cells = power.reshape(-1), weight.reshape(-1)
@@ -193,38 +193,42 @@ def _whiten(
     scale = np.full((2, count), np.float32(np.nan))
     for c in range(count):
         kept, total, mean = sums[0, c], sums[1, c], sums[2, c] / max(sums[1, c], np.float32(1e-30))
-        if kept < _LEAST_ROWS:
+        if kept < _MIN_ROWS:
             continue
         level = bulk[0, c] + mean
         scatter = np.sqrt(max(sums[3, c] - total * mean * mean, np.float32(0.0)) / kept)
-        if bulk[1, c] < _ENDLESS:
-            scatter /= _CLIPPED_SIGMA
+        if bulk[1, c] < _MAX_FINITE:
+            scatter /= _CLIPPED_STD
         # Rounding of a constant channel is no scatter.
         if scatter > 1e-6 * abs(level):
-            scale[0, c], scale[1, c] = level, COUNTS / scatter
+            scale[0, c], scale[1, c] = level, COUNTS_PER_SIGMA / scatter
     whole = (sums[4] == power.shape[0]) & np.isfinite(scale[0])
     partial = [c for c in range(0, count, LANES) if not whole[c : c + LANES].all()]
     rows = power.shape[0] - first
     flat_scale = scale.reshape(-1)
     # Through a small tile: lines of the cache that are a power of two apart would displace each other.
-    tile = np.empty((2, count, _SLAB), np.int8)
-    flat_value, flat_share = tile[0].reshape(-1), tile[1].reshape(-1)
-    for slab in range(0, rows, _SLAB):
-        length = min(_SLAB, rows - slab)
+    tile = np.empty((2, count, _TILE_TIMES), np.int8)
+    flat_value, flat_relative_weight = tile[0].reshape(-1), tile[1].reshape(-1)
+    for tile_start in range(0, rows, _TILE_TIMES):
+        length = min(_TILE_TIMES, rows - tile_start)
         for t in range(0, length, LANES):
             for c in range(0, count, LANES):
-                at, to = (first + slab + t) * channels + start + c, c * _SLAB + t
-                _turn(flat, cells, at, channels, unit, flat_scale, c, count, flat_value, to, _SLAB)
+                at, to = (first + tile_start + t) * channels + start + c, c * _TILE_TIMES + t
+                _normalise_tile(flat, cells, at, channels, unit, flat_scale, c, count, flat_value, to, _TILE_TIMES)
             for c in partial:
-                at, to = (first + slab + t) * channels + start + c, c * _SLAB + t
-                _turn_share(flat, cells, at, channels, unit, flat_scale, c, count, flat_share, to, _SLAB)
+                at, to = (first + tile_start + t) * channels + start + c, c * _TILE_TIMES + t
+                _weight_tile(
+                    flat, cells, at, channels, unit, flat_scale, c, count, flat_relative_weight, to, _TILE_TIMES
+                )
         for c in range(count):
-            value[start + c, slab : slab + length] = tile[0, c, :length]
+            value[start + c, tile_start : tile_start + length] = tile[0, c, :length]
         for c in partial:
-            share[start + c : start + c + LANES, slab : slab + length] = tile[1, c : c + LANES, :length]
+            relative_weight[start + c : start + c + LANES, tile_start : tile_start + length] = tile[
+                1, c : c + LANES, :length
+            ]
     for c in range(count):
         if whole[c]:
-            share[start + c] = WHOLE
+            relative_weight[start + c] = FULL_WEIGHT
 
 
 @kernel
@@ -239,12 +243,12 @@ def _find_bulk(
     for t in range(0, rows, step):
         for c in range(count):
             x, w = power[t, start + c], weight[t, start + c]
-            if w > 0 and abs(x) < _ENDLESS:
+            if w > 0 and abs(x) < _MAX_FINITE:
                 some[c, found[c]], root[c, found[c]] = x, np.sqrt(w * unit)
                 found[c] += 1
     for c in range(count):
         if found[c] < _SAMPLE // 2 and step > 1:
-            valid = np.flatnonzero((weight[:, start + c] > 0) & (np.abs(power[:, start + c]) < _ENDLESS))
+            valid = np.flatnonzero((weight[:, start + c] > 0) & (np.abs(power[:, start + c]) < _MAX_FINITE))
             valid = valid[:: max(valid.size // _SAMPLE, 1)]
             found[c] = valid.size
             for i in range(valid.size):
@@ -256,8 +260,8 @@ def _find_bulk(
         centre = np.float32(median(line))
         for i in range(line.size):
             line[i] = abs(line[i] - centre) * root[c, i]
-        reach = np.float32(_CLIP * _MAD_TO_SIGMA * median(line))
-        bulk[0, c], bulk[1, c] = centre, reach * reach if reach > 0.0 else np.float32(_ENDLESS)
+        reach = np.float32(_BULK_SIGMA * _MAD_TO_SIGMA * median(line))
+        bulk[0, c], bulk[1, c] = centre, reach * reach if reach > 0.0 else np.float32(_MAX_FINITE)
 
 
 def _make_accumulate(rows: int) -> Callable[..., None]:
@@ -270,18 +274,18 @@ def _make_accumulate(rows: int) -> Callable[..., None]:
     def accumulate(
         b: Any, power: Any, cells: Any, at: Any, step: Any, unit: Any, bulk: Any, sums: Any, c: Any, count: Any
     ) -> None:
-        nothing, one, endless = (constant(b, x).real for x in (0, 1, _ENDLESS))
+        nothing, one, max_finite = (constant(b, x).real for x in (0, 1, _MAX_FINITE))
         centre, reach = load(b, bulk, c), load(b, bulk, b.add(c, count))
-        places = [at_step(b, c, count, number) for number in range(5)]
+        places = [offset_at(b, c, count, number) for number in range(5)]
         totals = [load(b, sums, place) for place in places]
         for row in range(rows):
-            place = at_step(b, at, step, row)
+            place = offset_at(b, at, step, row)
             w = _weights(b, cells, place, unit)
             off = b.fsub(load(b, power, place), centre)
             distance = b.fmul(off, off)
             square = b.fmul(distance, w)
             inside = b.and_(b.fcmp_ordered("<=", square, reach), b.fcmp_ordered(">", w, nothing))
-            finite = b.fcmp_ordered("<", distance, endless)
+            finite = b.fcmp_ordered("<", distance, max_finite)
             for number, term in enumerate((one, w, b.fmul(off, w), square, w)):
                 part = b.select(inside if number < 4 else finite, term, nothing)
                 totals[number] = b.fadd(totals[number], part)
@@ -301,26 +305,26 @@ def _weights(b: Any, cells: Any, at: Any, unit: Any) -> Any:
     return b.fmul(b.uitofp(some, ir.VectorType(ir.FloatType(), LANES)), load(b, unit, index(0)))
 
 
-def _make_turn(shares: bool) -> Callable[..., None]:
+def _make_normalise_tile(weights: bool) -> Callable[..., None]:
     """Whiten eight rows of eight channels, or find their shares, and write them channel by channel."""
 
     @vector_code
-    def turn(
+    def normalise_tile(
         b: Any, power: Any, cells: Any, at: Any, step: Any, unit: Any, scale: Any, c: Any, count: Any,
         out: Any, to: Any, stride: Any,
     ) -> None:  # fmt: skip
-        nothing, most = constant(b, 0).real, constant(b, COUNTS * LIMIT_SIGMA).real
-        least, endless, half = (constant(b, x).real for x in (-COUNTS * LIMIT_SIGMA, _ENDLESS, 128.5))
+        nothing, most = constant(b, 0).real, constant(b, COUNTS_PER_SIGMA * CLIP_SIGMA).real
+        least, max_finite, half = (constant(b, x).real for x in (-COUNTS_PER_SIGMA * CLIP_SIGMA, _MAX_FINITE, 128.5))
         level, factor = load(b, scale, c), load(b, scale, b.add(c, count))
 
         def row(number: int) -> Any:
-            place = at_step(b, at, step, number)
+            place = offset_at(b, at, step, number)
             w = _weights(b, cells, place, unit)
             x = b.fmul(b.fsub(load(b, power, place), level), factor)
-            good = b.and_(b.fcmp_ordered("<", x, endless), b.fcmp_ordered(">", x, b.fneg(endless)))
+            good = b.and_(b.fcmp_ordered("<", x, max_finite), b.fcmp_ordered(">", x, b.fneg(max_finite)))
             good = b.and_(good, b.fcmp_ordered(">", w, nothing))
-            if shares:
-                part = b.fmul(w, constant(b, WHOLE).real)
+            if weights:
+                part = b.fmul(w, constant(b, FULL_WEIGHT).real)
                 x = b.select(b.fcmp_ordered("<", part, constant(b, 1).real), constant(b, 1).real, part)
             else:
                 x = b.select(b.fcmp_ordered("<", x, most), x, most)
@@ -328,21 +332,21 @@ def _make_turn(shares: bool) -> Callable[..., None]:
             # To the nearest integer: all are positive when the fraction is cut off.
             return b.fadd(b.select(good, x, nothing), half)
 
-        turned = transpose([Lanes(b, row(t), nothing) for t in range(LANES)])
+        columns = transpose([Lanes(b, row(t), nothing) for t in range(LANES)])
         integers, octets = (ir.VectorType(ir.IntType(bits), LANES) for bits in (32, 8))
-        for channel, column in enumerate(turned):
+        for channel, column in enumerate(columns):
             numbers = b.sub(b.fptosi(column.real, integers), ir.Constant(integers, [128] * LANES))
-            place = b.gep(out, [at_step(b, to, stride, channel)])
+            place = b.gep(out, [offset_at(b, to, stride, channel)])
             b.store(b.trunc(numbers, octets), b.bitcast(place, octets.as_pointer()), align=1)
 
-    return turn
+    return normalise_tile
 
 
-_turn, _turn_share = _make_turn(False), _make_turn(True)
+_normalise_tile, _weight_tile = _make_normalise_tile(False), _make_normalise_tile(True)
 
 
 @kernel
-def halve(value: NDArray[np.int8], out: NDArray[np.int8]) -> None:
+def tscrunch2(value: NDArray[np.int8], out: NDArray[np.int8]) -> None:
     """Add neighbouring times, and keep the variance.
 
     Parameters
@@ -354,27 +358,27 @@ def halve(value: NDArray[np.int8], out: NDArray[np.int8]) -> None:
     """
     root = np.float32(np.sqrt(0.5))
     for c in range(value.shape[0]):
-        pairs, halved = value[c], out[c]
-        for t in range(halved.size):
+        pairs, scrunched = value[c], out[c]
+        for t in range(scrunched.size):
             total = np.rint(np.float32(pairs[2 * t] + pairs[2 * t + 1]) * root)
-            halved[t] = np.int8(min(max(total, np.float32(-127.0)), np.float32(127.0)))
+            scrunched[t] = np.int8(min(max(total, np.float32(-127.0)), np.float32(127.0)))
 
 
 @kernel
-def widest(share: NDArray[np.int8], repeat: int, out: NDArray[np.int8]) -> None:
+def max_pool(relative_weight: NDArray[np.int8], repeat: int, out: NDArray[np.int8]) -> None:
     """Take the largest of every ``repeat`` times.
 
     Parameters
     ----------
-    share
+    relative_weight
         int8 ``[channel, repeat n]``, not negative.
     repeat
         Times that become one.
     out
         int8 ``[channel, n]``: written.
     """
-    for c in range(share.shape[0]):
-        line, most = share[c], out[c]
+    for c in range(relative_weight.shape[0]):
+        line, most = relative_weight[c], out[c]
         for t in range(most.size):
             largest = np.int8(0)
             for part in line[t * repeat : (t + 1) * repeat]:

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from edgefilter_kernels.jit import kernel
 
 _SLACK_ROWS = 2.0
-_FACTOR = 2.0
-_NOISE = 3.0
+_SNR_FACTOR = 2.0
+_NOISE_SIGMA = 3.0
 
 
-class Marks(NamedTuple):
+class SiftEvents(NamedTuple):
     """Events, falling S/N; one array entry each.
 
     Parameters
@@ -30,7 +30,7 @@ class Marks(NamedTuple):
     row, dm, width, snr
         float64: rows, pc cm⁻³, rows.
     band
-        int32: index in :class:`Bands`.
+        int32: index in :class:`SiftBands`.
     """
 
     row: NDArray[np.float64]
@@ -40,7 +40,7 @@ class Marks(NamedTuple):
     band: NDArray[np.int32]
 
 
-class Bands(NamedTuple):
+class SiftBands(NamedTuple):
     """Bands and what disperses in them.
 
     Parameters
@@ -51,7 +51,7 @@ class Bands(NamedTuple):
         float64 ``[band]``: number of channels.
     slope, offset
         Delay in rows per pc cm⁻³ and MHz⁻²; MHz⁻² at which the delay is 0.
-    reach
+    max_separation
         Events further apart than this many rows have nothing to do with each other.
     """
 
@@ -59,61 +59,63 @@ class Bands(NamedTuple):
     channels: NDArray[np.float64]
     slope: float
     offset: float
-    reach: float
+    max_separation: float
 
 
 @kernel
-def explains(marks: Marks, bands: Bands, p: int, e: int) -> bool:
+def explains(events: SiftEvents, bands: SiftBands, p: int, e: int) -> bool:
     """Say whether event ``p`` explains event ``e``."""
-    row = marks.row[p] - marks.row[e]
-    if abs(row) > bands.reach:
+    row = events.row[p] - events.row[e]
+    if abs(row) > bands.max_separation:
         return False
-    near = (marks.width[p] + marks.width[e]) / 2 + _SLACK_ROWS
-    low, high = bands.edges[marks.band[e]]
+    near = (events.width[p] + events.width[e]) / 2 + _SLACK_ROWS
+    low, high = bands.edges[events.band[e]]
     start, stop = high**-2, low**-2
-    rate = (marks.dm[p] - marks.dm[e]) * bands.slope
+    rate = (events.dm[p] - events.dm[e]) * bands.slope
     if rate == 0.0:
         if abs(row) > near:
             return False
-        share = 1.0
+        overlap_fraction = 1.0
     else:
         a, b = (-near - row) / rate + bands.offset, (near - row) / rate + bands.offset
         first, last = max(min(a, b), start), min(max(a, b), stop)
         if first > last:
             return False
-        share = (first**-0.5 - last**-0.5) / (high - low)
-    overlap = math.sqrt(min(marks.width[p] / marks.width[e], 1.0))
-    channels = bands.channels[marks.band[e]] / bands.channels[marks.band[p]]
-    return bool(marks.snr[e] <= _FACTOR * marks.snr[p] * share * math.sqrt(channels) * overlap + _NOISE)
+        overlap_fraction = (first**-0.5 - last**-0.5) / (high - low)
+    overlap = math.sqrt(min(events.width[p] / events.width[e], 1.0))
+    channels = bands.channels[events.band[e]] / bands.channels[events.band[p]]
+    return bool(
+        events.snr[e] <= _SNR_FACTOR * events.snr[p] * overlap_fraction * math.sqrt(channels) * overlap + _NOISE_SIGMA
+    )
 
 
 @kernel
-def find_lit(wanted: NDArray[np.bool_], marks: Marks, bands: Bands) -> NDArray[np.bool_]:
+def sift_events(candidates: NDArray[np.bool_], events: SiftEvents, bands: SiftBands) -> NDArray[np.bool_]:
     """Find the wanted events that no stronger event explains.
 
     Parameters
     ----------
-    wanted
+    candidates
         bool ``[event]``: those to decide on.
-    marks, bands
+    events, bands
         The events, sorted by falling S/N, and the bands that they are in.
     """
-    lit = wanted.copy()
-    for e in range(wanted.size):
-        if not wanted[e]:
+    unexplained = candidates.copy()
+    for e in range(candidates.size):
+        if not candidates[e]:
             continue
         for p in range(e):
-            if explains(marks, bands, p, e):
-                lit[e] = False
+            if explains(events, bands, p, e):
+                unexplained[e] = False
                 break
-    return lit
+    return unexplained
 
 
 @kernel
-def count_shadowed(
-    peaks: NDArray[np.int64], marks: Marks, bands: Bands
+def count_members(
+    peaks: NDArray[np.int64], events: SiftEvents, bands: SiftBands
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Count what each peak explains; ``marks`` and ``bands`` as in :func:`find_lit`.
+    """Count what each peak explains; ``events`` and ``bands`` as in :func:`sift_events`.
 
     Returns
     -------
@@ -123,13 +125,13 @@ def count_shadowed(
         float64 ``[peak]``: range of dispersion measures of those of the same band within one S/N of the peak.
     """
     members = np.ones(peaks.size, np.int64)
-    lowest, highest = marks.dm[peaks].copy(), marks.dm[peaks].copy()
+    lowest, highest = events.dm[peaks].copy(), events.dm[peaks].copy()
     for i in range(peaks.size):
         p = peaks[i]
-        for e in range(p + 1, marks.row.size):
-            if explains(marks, bands, p, e):
+        for e in range(p + 1, events.row.size):
+            if explains(events, bands, p, e):
                 members[i] += 1
-                if marks.band[e] == marks.band[p] and marks.snr[e] >= marks.snr[p] - 1.0:
-                    lowest[i] = min(lowest[i], marks.dm[e])
-                    highest[i] = max(highest[i], marks.dm[e])
+                if events.band[e] == events.band[p] and events.snr[e] >= events.snr[p] - 1.0:
+                    lowest[i] = min(lowest[i], events.dm[e])
+                    highest[i] = max(highest[i], events.dm[e])
     return members, lowest, highest

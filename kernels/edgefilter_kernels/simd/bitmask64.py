@@ -18,11 +18,11 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from edgefilter_kernels.filterbank.workspace import zeros
-from edgefilter_kernels.simd.float8 import at_step, index, vector_code
+from edgefilter_kernels.simd.float8 import index, offset_at, vector_code
 
 WIDTH = 64
 """Channels of a tile: as many as a word has bits."""
-AHEAD = 4
+PREFETCH_TIMES = 4
 """Times that are asked of memory before they are needed: more rows a page apart push each other out of the cache."""
 
 _CONTRACT = ("contract",)
@@ -31,22 +31,22 @@ _FLOATS, _BYTES, _HALVES, _BITS = (ir.VectorType(kind, WIDTH) for kind in (_FLOA
 _ZEROS = ir.Constant(_FLOATS, [0.0] * WIDTH)
 
 
-_kept = threading.local()
+_thread_local = threading.local()
 
 
-def scratch(times: int) -> tuple[NDArray[np.float32], NDArray[np.uint64]]:
+def thread_scratch(times: int) -> tuple[NDArray[np.float32], NDArray[np.uint64]]:
     """Return room for two tiles, float32 ``[2, time, 64]``, and their planes, uint64 ``[11, time]``; it holds anything.
 
     Each thread keeps its own from call to call: pages that are new cost as much as what is done with them here, and
     threads wait for each other to get them.
     """
-    if getattr(_kept, "times", 0) != times:
-        _kept.tiles, _kept.planes = zeros(((2, times, WIDTH), np.float32), ((11, times), np.uint64))
-        _kept.times = times
-    return _kept.tiles, _kept.planes
+    if getattr(_thread_local, "times", 0) != times:
+        _thread_local.tiles, _thread_local.planes = zeros(((2, times, WIDTH), np.float32), ((11, times), np.uint64))
+        _thread_local.times = times
+    return _thread_local.tiles, _thread_local.planes
 
 
-def _all(builder: Any, value: Any) -> Any:
+def _splat(builder: Any, value: Any) -> Any:
     """Put one number on every lane."""
     kind = ir.VectorType(value.type, WIDTH)
     one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
@@ -64,11 +64,11 @@ def _store(builder: Any, value: Any, pointer: Any, at: Any) -> None:
 
 
 def _row(builder: Any, values: Any, t: Any) -> Any:
-    return _load(builder, _FLOATS, values, at_step(builder, index(0), t, WIDTH))
+    return _load(builder, _FLOATS, values, offset_at(builder, index(0), t, WIDTH))
 
 
 def _store_row(builder: Any, row: Any, values: Any, t: Any) -> None:
-    _store(builder, row, values, at_step(builder, index(0), t, WIDTH))
+    _store(builder, row, values, offset_at(builder, index(0), t, WIDTH))
 
 
 def _word(builder: Any, bits: Any) -> Any:
@@ -98,7 +98,7 @@ def first_bit(_: Any, word: Any) -> Any:  # noqa: ARG001
 
 
 @vector_code
-def fetch(builder: Any, array: Any, at: Any, count: Any) -> None:
+def prefetch_range(builder: Any, array: Any, at: Any, count: Any) -> None:
     """Ask memory for numbers ``[at, at + count)``, wherever these are.
 
     Rows of a tile lie on as many pages as there are times: the processor does not guess where the next one is.
@@ -112,21 +112,21 @@ def fetch(builder: Any, array: Any, at: Any, count: Any) -> None:
 
 
 @vector_code
-def level_row(
-    builder: Any, tile: Any, t: Any, flags: Any, at: Any, centre: Any, per_unit: Any, share: Any, wander: Any,
+def normalise_row(
+    builder: Any, tile: Any, t: Any, flags: Any, at: Any, centre: Any, per_unit: Any, factor: Any, gain_drift: Any,
     level: Any, total: Any, unused: Any, above: Any,
 ) -> None:  # fmt: skip
-    """Turn intensities of one time to ``(x - centre) · (per_unit · share) - wander``, or 0 where flags are not 0.
+    """Turn intensities of one time to ``(x - centre) · (per_unit · factor) - gain_drift``, or 0 where flags are not 0.
 
     Add them, each ``level`` at most, to a total, and say which are unused and which are above it.
     """
     zero, unit = index(0), _load(builder, _FLOATS, per_unit, index(0))
     distance = builder.fsub(_row(builder, tile, t), _load(builder, _FLOATS, centre, zero))
-    value = builder.fmul(distance, builder.fmul(unit, _all(builder, share)))
-    value = builder.fsub(value, _all(builder, wander))
+    value = builder.fmul(distance, builder.fmul(unit, _splat(builder, factor)))
+    value = builder.fsub(value, _splat(builder, gain_drift))
     used = builder.icmp_unsigned("==", _load(builder, _HALVES, flags, at), ir.Constant(_HALVES, [0] * WIDTH))
     value = builder.select(used, value, _ZEROS)
-    most = _all(builder, level)
+    most = _splat(builder, level)
     low = builder.select(builder.fcmp_ordered("<", value, most), value, most)
     _store_row(builder, value, tile, t)
     _store(builder, builder.fadd(_load(builder, _FLOATS, total, zero), low), total, zero)
@@ -135,9 +135,9 @@ def level_row(
 
 
 @vector_code
-def scale_row(builder: Any, tile: Any, t: Any, share: Any, unused: Any, dips: Any) -> None:
-    """Multiply a row by ``share``, make what is unused 0, and say what is below -1."""
-    value = builder.fmul(_row(builder, tile, t), _all(builder, share))
+def scale_row(builder: Any, tile: Any, t: Any, factor: Any, unused: Any, dips: Any) -> None:
+    """Multiply a row by ``factor``, make what is unused 0, and say what is below -1."""
+    value = builder.fmul(_row(builder, tile, t), _splat(builder, factor))
     value = builder.select(_bits(builder, _get(builder, unused, t)), _ZEROS, value)
     _store_row(builder, value, tile, t)
     low = builder.fcmp_ordered("<", value, ir.Constant(_FLOATS, [-1.0] * WIDTH))
@@ -150,29 +150,29 @@ def add_moments(builder: Any, tile: Any, first: Any, stop: Any, out: Any, sums: 
     totals = [cgutils.alloca_once_value(builder, _ZEROS) for _ in range(3)]
     ones = ir.Constant(_FLOATS, [1.0] * WIDTH)
     with cgutils.for_range_slice(builder, first, stop, index(1)) as (t, _):
-        gone = _bits(builder, _get(builder, out, t))
-        value = builder.select(gone, _ZEROS, _row(builder, tile, t))
-        terms = builder.select(gone, _ZEROS, ones), value, builder.fmul(value, value, flags=_CONTRACT)
+        masked_out = _bits(builder, _get(builder, out, t))
+        value = builder.select(masked_out, _ZEROS, _row(builder, tile, t))
+        terms = builder.select(masked_out, _ZEROS, ones), value, builder.fmul(value, value, flags=_CONTRACT)
         for total, term in zip(totals, terms, strict=True):
             builder.store(builder.fadd(builder.load(total), term, flags=_CONTRACT), total)
     for m, total in enumerate(totals):
         _store(builder, builder.load(total), sums, index(m * WIDTH))
 
 
-def _over(builder: Any, value: Any, limit: Any, below: bool) -> Any:
+def _exceeds(builder: Any, value: Any, limit: Any, below: bool) -> Any:
     return builder.fcmp_ordered("<" if below else ">", value, builder.fneg(limit) if below else limit)
 
 
 def _make_single(below: bool) -> Any:
     @vector_code
-    def single(builder: Any, values: Any, times: Any, limit: Any, left: Any, hits: Any) -> None:
-        """Say which values are over the limit, and copy the others to ``left``."""
-        most = _all(builder, limit)
+    def single(builder: Any, values: Any, times: Any, limit: Any, remaining: Any, hits: Any) -> None:
+        """Say which values are over the limit, and copy the others to ``remaining``."""
+        most = _splat(builder, limit)
         with cgutils.for_range(builder, times) as loop:
             t = loop.index
             value = _row(builder, values, t)
-            over = _over(builder, value, most, below)
-            _store_row(builder, builder.select(over, _ZEROS, value), left, t)
+            over = _exceeds(builder, value, most, below)
+            _store_row(builder, builder.select(over, _ZEROS, value), remaining, t)
             _set(builder, _word(builder, over), hits, t)
 
     return single
@@ -182,14 +182,14 @@ def _make_sums(below: bool) -> Any:
     @vector_code
     def sums(builder: Any, values: Any, times: Any, window: Any, limit: Any, hits: Any) -> None:
         """Say at the end of which windows the sum is over the limit."""
-        most, total = _all(builder, limit), cgutils.alloca_once_value(builder, _ZEROS)
+        most, total = _splat(builder, limit), cgutils.alloca_once_value(builder, _ZEROS)
         first = builder.sub(window, index(1))
         with cgutils.for_range(builder, first) as loop:
             builder.store(builder.fadd(builder.load(total), _row(builder, values, loop.index)), total)
             _set(builder, index(0), hits, loop.index)
         with cgutils.for_range_slice(builder, first, times, index(1)) as (t, _):
             value = builder.fadd(builder.load(total), _row(builder, values, t))
-            _set(builder, _word(builder, _over(builder, value, most, below)), hits, t)
+            _set(builder, _word(builder, _exceeds(builder, value, most, below)), hits, t)
             builder.store(builder.fsub(value, _row(builder, values, builder.sub(t, first))), total)
 
     return sums
@@ -203,8 +203,8 @@ def _make_clear(below: bool) -> Any:
             t, word = loop.index, _get(builder, inside, loop.index)
             with builder.if_then(builder.icmp_unsigned("!=", word, index(0))):
                 value = _row(builder, values, t)
-                gone = builder.and_(_bits(builder, word), _over(builder, value, _ZEROS, below))
-                _store_row(builder, builder.select(gone, _ZEROS, value), values, t)
+                masked_out = builder.and_(_bits(builder, word), _exceeds(builder, value, _ZEROS, below))
+                _store_row(builder, builder.select(masked_out, _ZEROS, value), values, t)
 
     return clear
 
@@ -219,6 +219,6 @@ def spread_row(builder: Any, words: Any, marks: Any, out: Any, at: Any) -> None:
     """Write a byte a lane: each of the marks of whose word the bit is set."""
     total = ir.Constant(_BYTES, [0] * WIDTH)
     for word, mark in zip(words, marks, strict=True):
-        byte = _all(builder, builder.trunc(mark, _BYTE))
+        byte = _splat(builder, builder.trunc(mark, _BYTE))
         total = builder.or_(total, builder.select(_bits(builder, word), byte, ir.Constant(_BYTES, [0] * WIDTH)))
     _store(builder, total, out, at)

@@ -69,7 +69,7 @@ class Lanes:
         b = self.builder
         return Lanes(b, b.fmul(self.real, constant, flags=_FLAGS), b.fmul(self.imaginary, constant, flags=_FLAGS))
 
-    def over_i(self) -> "Lanes":
+    def times_minus_i(self) -> "Lanes":
         """Product with -i."""
         return Lanes(self.builder, self.imaginary, self.builder.fneg(self.real))
 
@@ -125,7 +125,9 @@ def vector_code(write: Callable[..., None]) -> Callable[..., None]:
 
     def typed(_: Any, *kinds: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> None:
-            write(builder, *(_plain(context, builder, *item) for item in zip(signature.args, arguments, strict=True)))
+            write(
+                builder, *(_llvm_value(context, builder, *item) for item in zip(signature.args, arguments, strict=True))
+            )
 
         return types.void(*(types.int64 if isinstance(kind, types.Integer) else kind for kind in kinds)), generate
 
@@ -133,7 +135,7 @@ def vector_code(write: Callable[..., None]) -> Callable[..., None]:
     return intrinsic(typed)  # type: ignore[no-any-return]
 
 
-def _plain(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+def _llvm_value(context: Any, builder: Any, kind: Any, value: Any) -> Any:
     if isinstance(kind, types.Array):
         return context.make_array(kind)(context, builder, value).data
     return cgutils.unpack_tuple(builder, value) if isinstance(kind, types.UniTuple) else value
@@ -144,7 +146,7 @@ def index(value: int) -> Any:
     return ir.Constant(_INT64, value)
 
 
-def at_step(builder: Any, start: Any, step: Any, times: int) -> Any:
+def offset_at(builder: Any, start: Any, step: Any, times: int) -> Any:
     """``start + times * step``, of offsets that are known when the code runs."""
     return builder.add(start, builder.mul(step, index(times)))
 
@@ -167,20 +169,20 @@ def dft(values: Sequence[Lanes]) -> list[Lanes]:
     if count == 1:
         return list(values)
     even, odd = dft(values[::2]), dft(values[1::2])
-    turned = [_turn(value, k, count) for k, value in enumerate(odd)]
-    return [e + o for e, o in zip(even, turned, strict=True)] + [e - o for e, o in zip(even, turned, strict=True)]
+    twiddled = [_twiddled(value, k, count) for k, value in enumerate(odd)]
+    return [e + o for e, o in zip(even, twiddled, strict=True)] + [e - o for e, o in zip(even, twiddled, strict=True)]
 
 
-def _turn(value: Lanes, k: int, count: int) -> Lanes:
+def _twiddled(value: Lanes, k: int, count: int) -> Lanes:
     """Multiply by exp(-2 pi i k / count), 0 <= k < count / 2, with as few multiplications as that takes."""
     if k == 0:
         return value
     if 4 * k == count:
-        return value.over_i()
+        return value.times_minus_i()
     if 8 * k in (count, 3 * count):
         # (1 - i) / sqrt 2, and once more times -i.
-        turned = value if 8 * k == count else value.over_i()
-        return (turned + turned.over_i()).scaled(float(np.float32(np.sqrt(0.5))))
+        twiddled = value if 8 * k == count else value.times_minus_i()
+        return (twiddled + twiddled.times_minus_i()).scaled(float(np.float32(np.sqrt(0.5))))
     return value * constant(value.builder, np.exp(-2j * np.pi * k / count))
 
 
@@ -220,7 +222,7 @@ def _make_unpack(word_bytes: int, contiguous: bool, floats: bool = False) -> Cal
         else:
             value = ir.Constant(words, ir.Undefined)
             for lane in range(LANES):
-                place = builder.gep(raw, [at_step(builder, at, stride, lane)])
+                place = builder.gep(raw, [offset_at(builder, at, stride, lane)])
                 number = builder.load(builder.bitcast(place, word.as_pointer()), align=1)
                 value = builder.insert_element(value, number, ir.Constant(_INT32, lane))
         if floats:
@@ -262,10 +264,10 @@ def _make_fir(taps: int, add: bool) -> Callable[..., None]:
     def fir(
         builder: Any, rows: Any, at: Any, row: Any, weights: Any, by: Any, width: Any, out: Any, to: Any, step: Any
     ) -> None:
-        x = [load(builder, rows, at_step(builder, at, row, i)) for i in range(taps + 3)]
-        h = [load(builder, weights, at_step(builder, by, width, i)) for i in range(taps)]
+        x = [load(builder, rows, offset_at(builder, at, row, i)) for i in range(taps + 3)]
+        h = [load(builder, weights, offset_at(builder, by, width, i)) for i in range(taps)]
         for k in range(4):
-            place = at_step(builder, to, step, k)
+            place = offset_at(builder, to, step, k)
             total = load(builder, out, place) if add else None
             for tap in range(taps):
                 total = _weighted(builder, h[tap], x[k + tap], total)
@@ -291,7 +293,7 @@ def _make_fir_words(word_bytes: int, add: bool) -> Callable[..., None]:
         out: Any, to: Any, step: Any,
     ) -> None:  # fmt: skip
         b = builder
-        h = [[load(b, weights, at_step(b, start, width, tap)) for tap in range(4)] for start in by]
+        h = [[load(b, weights, offset_at(b, start, width, tap)) for tap in range(4)] for start in by]
         # A field in the last bits of the float 2^23 is 2^23 + field, without a conversion.
         flip, bias = (_splat(b, number) for number in code)
         flip = b.xor(flip, ir.Constant(_INTEGERS, [0x4B000000] * LANES))
@@ -345,19 +347,19 @@ def power_4(
     """Add squares of eight numbers of four spectra in turn, and the squares of these, to sums that are loaded once."""
     sums = Lanes(builder, load(builder, square, at), load(builder, fourth, at))
     for k in range(4):
-        place = builder.add(at_step(builder, first, spectrum, k), at)
+        place = builder.add(offset_at(builder, first, spectrum, k), at)
         imaginary = load(builder, voltage, builder.add(place, part))
-        sums = _with_power(sums, Lanes(builder, load(builder, voltage, place), imaginary))
+        sums = _add_power(sums, Lanes(builder, load(builder, voltage, place), imaginary))
     store(builder, sums.real, square, at)
     store(builder, sums.imaginary, fourth, at)
 
 
-def untangled(one: Lanes, two: Lanes, turn: Lanes) -> tuple[Lanes, Lanes]:
-    """Untangle the transform of real numbers, see :func:`edgefilter_kernels.filterbank.fft.untangle`.
+def rfft_postprocessed(one: Lanes, two: Lanes, rfft_twiddle: Lanes) -> tuple[Lanes, Lanes]:
+    """Untangle the transform of real numbers, see :func:`edgefilter_kernels.filterbank.fft.rfft_postprocess`.
 
     ``two`` is conjugate and reversed, and so is the second result.
     """
-    even, odd = (one + two).scaled(0.5), (one - two).over_i().scaled(0.5) * turn
+    even, odd = (one + two).scaled(0.5), (one - two).times_minus_i().scaled(0.5) * rfft_twiddle
     return even + odd, even - odd
 
 
@@ -369,17 +371,17 @@ def _make_power_real(spectra: int) -> Callable[..., None]:
         builder: Any, voltage: Any, first: Any, spectrum: Any, part: Any, cos: Any, sin: Any, square: Any, fourth: Any,
         here: Any, there: Any,
     ) -> None:  # fmt: skip
-        turn = Lanes(builder, load(builder, cos, here), load(builder, sin, here))
+        rfft_twiddle = Lanes(builder, load(builder, cos, here), load(builder, sin, here))
         sums = [Lanes(builder, load(builder, square, at), load(builder, fourth, at)) for at in (here, there)]
         sums[1] = sums[1].reversed()
         for k in range(spectra):
             numbers = []
             for at in (here, there):
-                place = builder.add(at_step(builder, first, spectrum, k), at)
+                place = builder.add(offset_at(builder, first, spectrum, k), at)
                 imaginary = load(builder, voltage, builder.add(place, part))
                 numbers.append(Lanes(builder, load(builder, voltage, place), imaginary))
-            pair = untangled(numbers[0], numbers[1].reversed().conjugate(), turn)
-            sums = [_with_power(total, value) for total, value in zip(sums, pair, strict=True)]
+            pair = rfft_postprocessed(numbers[0], numbers[1].reversed().conjugate(), rfft_twiddle)
+            sums = [_add_power(total, value) for total, value in zip(sums, pair, strict=True)]
         for at, total in zip((here, there), (sums[0], sums[1].reversed()), strict=True):
             store(builder, total.real, square, at)
             store(builder, total.imaginary, fourth, at)
@@ -387,7 +389,7 @@ def _make_power_real(spectra: int) -> Callable[..., None]:
     return power_real
 
 
-def _with_power(sums: Lanes, value: Lanes) -> Lanes:
+def _add_power(sums: Lanes, value: Lanes) -> Lanes:
     """Add the square and its square to a pair of sums."""
     b = sums.builder
     real, imag = (b.fmul(number, number, flags=_FLAGS) for number in (value.real, value.imaginary))

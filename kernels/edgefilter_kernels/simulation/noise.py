@@ -41,15 +41,15 @@ def _standard(values: NDArray[np.float64]) -> NDArray[np.float32]:
     return np.asarray((values - values.mean()) / values.std(), np.float32)
 
 
-def make_key(seed: int, use: int) -> int:
-    """Key of one of a seed's independent sequences, the one numbered ``use``."""
-    return int(hashes(int(hashes(seed % _WRAP, 0, 1)[0]), use, 1)[0])
+def make_key(seed: int, sequence: int) -> int:
+    """Key of one of a seed's independent sequences, the one numbered ``sequence``."""
+    return int(hash_numbers(int(hash_numbers(seed % _WRAP, 0, 1)[0]), sequence, 1)[0])
 
 
-def hashes(key: int, first: int, count: int) -> NDArray[np.uint64]:
+def hash_numbers(key: int, first: int, count: int) -> NDArray[np.uint64]:
     """Hashes of the numbers ``[first, first + count)``, which may be negative, uint64 ``[count]``."""
     out = np.empty(count, np.uint64)
-    _hashes(out, np.uint64(key), np.uint64(first % _WRAP))
+    _hash_numbers(out, np.uint64(key), np.uint64(first % _WRAP))
     return out
 
 
@@ -72,18 +72,18 @@ def draw(out: NDArray[np.float32], key: int, first: int, table: NDArray[np.float
     ValueError
         If an array is not of that shape and type.
     """
-    _expect(out, np.float32, 2, "out")
-    _expect(table, np.float32, 1, "table")
+    _check_array(out, np.float32, 2, "out")
+    _check_array(table, np.float32, 1, "table")
     if out.shape[1] != 4 or len(table) != _TABLE:
         raise ValueError(f"out is {out.shape} and table {table.shape}, must be [count, 4] and [{_TABLE}]")
     _draw(out, np.uint64(key), np.uint64(first % _WRAP), table)
 
 
-def add_tone(
+def add_chirp(
     out: NDArray[np.float32],
     phase: int,
     step: int,
-    growth: int,
+    chirp_rate: int,
     gains: tuple[float, float],
     cosine: NDArray[np.float32],
 ) -> None:
@@ -93,7 +93,7 @@ def add_tone(
     ----------
     out
         float32 ``[time, 4]``: real and imaginary part of hand 0, then of hand 1.
-    phase, step, growth
+    phase, step, chirp_rate
         Phase of the first sample, its increase to the next sample, and the increase of that from sample to sample, in
         turns / 2^64; only their remainders count, so the tone keeps its phase however time is cut.
     gains
@@ -106,12 +106,12 @@ def add_tone(
     ValueError
         If an array is not of that shape and type.
     """
-    _expect(out, np.float32, 2, "out")
-    _expect(cosine, np.float32, 1, "cosine")
+    _check_array(out, np.float32, 2, "out")
+    _check_array(cosine, np.float32, 1, "cosine")
     if out.shape[1] != 4 or len(cosine) != _TABLE:
         raise ValueError(f"out is {out.shape} and cosine {cosine.shape}, must be [time, 4] and [{_TABLE}]")
-    phases = (np.uint64(value % _WRAP) for value in (phase, step, growth))
-    _add_tone(out, *phases, np.float32(gains[0]), np.float32(gains[1]), cosine)
+    phases = (np.uint64(value % _WRAP) for value in (phase, step, chirp_rate))
+    _add_chirp(out, *phases, np.float32(gains[0]), np.float32(gains[1]), cosine)
 
 
 def filter_to_int8(
@@ -137,15 +137,17 @@ def filter_to_int8(
     ValueError
         If an array is not of that shape and type.
     """
-    _expect(out, np.int8, 2, "out")
-    _expect(samples, np.float32, 2, "samples")
-    _expect(taps, np.float32, 1, "taps")
+    _check_array(out, np.int8, 2, "out")
+    _check_array(samples, np.float32, 2, "samples")
+    _check_array(taps, np.float32, 1, "taps")
     if samples.shape != (len(out) + len(taps) - 1, out.shape[1]):
         raise ValueError(f"samples are {samples.shape}, must be {(len(out) + len(taps) - 1, out.shape[1])}")
     _filter_to_int8(out.reshape(-1), samples.reshape(-1), taps * np.float32(scale), out.shape[1])
 
 
-def add_track(out: NDArray[np.float32], first: int, starts: NDArray[np.int64], profiles: NDArray[np.float32]) -> None:
+def add_channel_profiles(
+    out: NDArray[np.float32], first: int, starts: NDArray[np.int64], profiles: NDArray[np.float32]
+) -> None:
     """Add a profile of its own to every channel.
 
     Parameters
@@ -164,17 +166,17 @@ def add_track(out: NDArray[np.float32], first: int, starts: NDArray[np.int64], p
     ValueError
         If an array is not of that shape and type.
     """
-    _expect(out, np.float32, 2, "out")
-    _expect(starts, np.int64, 1, "starts")
-    _expect(profiles, np.float32, 2, "profiles")
+    _check_array(out, np.float32, 2, "out")
+    _check_array(starts, np.int64, 1, "starts")
+    _check_array(profiles, np.float32, 2, "profiles")
     if not out.shape[1] >= len(starts) == len(profiles):
         raise ValueError(
             f"{out.shape[1]} channels, {len(starts)} starts and {len(profiles)} profiles do not go together"
         )
-    _add_track(out, first, starts, profiles)
+    _add_channel_profiles(out, first, starts, profiles)
 
 
-def _expect(array: NDArray[np.generic], dtype: type[np.generic], dimensions: int, name: str) -> None:
+def _check_array(array: NDArray[np.generic], dtype: type[np.generic], dimensions: int, name: str) -> None:
     if array.dtype != dtype or array.ndim != dimensions or not array.flags.c_contiguous:
         raise ValueError(
             f"{name} is {array.dtype} of {array.ndim} dimensions, must be contiguous {np.dtype(dtype)} of {dimensions}"
@@ -190,7 +192,7 @@ def _hash(key: np.uint64, number: np.uint64) -> np.uint64:
 
 
 @kernel
-def _hashes(out: NDArray[np.uint64], key: np.uint64, first: np.uint64) -> None:
+def _hash_numbers(out: NDArray[np.uint64], key: np.uint64, first: np.uint64) -> None:
     for i in range(len(out)):
         out[i] = _hash(key, first + np.uint64(i))
 
@@ -206,11 +208,11 @@ def _draw(out: NDArray[np.float32], key: np.uint64, first: np.uint64, table: NDA
 
 
 @kernel
-def _add_tone(
+def _add_chirp(
     out: NDArray[np.float32],
     phase: np.uint64,
     step: np.uint64,
-    growth: np.uint64,
+    chirp_rate: np.uint64,
     gain0: np.float32,
     gain1: np.float32,
     cosine: NDArray[np.float32],
@@ -223,7 +225,7 @@ def _add_tone(
         out[i, 2] += gain1 * real
         out[i, 3] += gain1 * imag
         phase += step
-        step += growth
+        step += chirp_rate
 
 
 @kernel
@@ -248,7 +250,9 @@ def _filter_to_int8(
 
 
 @kernel
-def _add_track(out: NDArray[np.float32], first: int, starts: NDArray[np.int64], profiles: NDArray[np.float32]) -> None:
+def _add_channel_profiles(
+    out: NDArray[np.float32], first: int, starts: NDArray[np.int64], profiles: NDArray[np.float32]
+) -> None:
     for channel in range(len(starts)):
         begin = starts[channel] - first
         for i in range(max(0, -begin), min(profiles.shape[1], out.shape[0] - begin)):

@@ -22,7 +22,7 @@ from edgefilter.analysis.export import tables
 from edgefilter.analysis.export.sigproc import write
 from edgefilter.core.errors import StoreError
 from edgefilter.core.plan import dispersion_delay
-from tests.analysis.test_pulse import made
+from tests.analysis.test_pulse import make_cutout
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -52,7 +52,7 @@ def test_the_real_burst_goes_round_too(data, tmp_path):
 
 @pytest.mark.parametrize("rising", [False, True])
 def test_a_filterbank_keeps_to_the_rules_of_the_format(tmp_path, rising):
-    cutout = made(rising=rising, mask=slice(5, 7))
+    cutout = make_cutout(rising=rising, mask=slice(5, 7))
     header, data = read_sigproc(write(cutout, tmp_path / "x.fil"))
     assert header["nchans"], header["nbits"] == (64, 32)
     assert header["fch1"] == cutout.frequencies_mhz.max()
@@ -64,7 +64,7 @@ def test_a_filterbank_keeps_to_the_rules_of_the_format(tmp_path, rising):
 
 
 def test_what_is_not_used_is_filled_with_the_median_of_its_channel(tmp_path):
-    cutout = made()
+    cutout = make_cutout()
     mask = cutout.mask.copy()
     mask[100:120, 3] = 1
     header, data = read_sigproc(write(replace(cutout, mask=mask), tmp_path / "x.fil"))
@@ -88,7 +88,7 @@ def test_a_file_that_cannot_be_written_is_one_line_and_leaves_nothing(run, tmp_p
 @pytest.mark.filterwarnings("ignore")
 def test_your_reads_a_filterbank(tmp_path):
     your = pytest.importorskip("your")
-    cutout = made()
+    cutout = make_cutout()
     reader = your.Your(str(write(cutout, tmp_path / "x.fil")))
     np.testing.assert_array_equal(reader.get_data(0, 256), cutout.data[:, 0])
     assert (reader.your_header.fch1, reader.your_header.tsamp) == (1400.0, 1e-3)
@@ -97,7 +97,7 @@ def test_your_reads_a_filterbank(tmp_path):
 @pytest.mark.filterwarnings("ignore")
 def test_blimpy_reads_a_filterbank_and_a_cutout(run, tmp_path):
     blimpy = pytest.importorskip("blimpy")
-    cutout = made()
+    cutout = make_cutout()
     np.testing.assert_array_equal(blimpy.Waterfall(str(write(cutout, tmp_path / "x.fil"))).data, cutout.data)
     pulse = run.pulses[0]
     stored = edgefilter.store.directory.DirectoryStore(run.location).path / pulse.row.cutout
@@ -107,7 +107,7 @@ def test_blimpy_reads_a_filterbank_and_a_cutout(run, tmp_path):
 @pytest.mark.filterwarnings("ignore")
 def test_sigpyproc_reads_a_filterbank(tmp_path):
     readers = pytest.importorskip("sigpyproc.readers")
-    cutout = made()
+    cutout = make_cutout()
     block = readers.FilReader(str(write(cutout, tmp_path / "x.fil"))).read_block(0, 256)
     np.testing.assert_array_equal(block.data, cutout.data[:, 0].T)
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgefilter.analysis.plots.figures import archive_figure, candidates_figure, png, save
+from edgefilter.analysis.plots.figures import archive_figure, candidates_figure, figure_png, save_figure
 from edgefilter.analysis.plots.pulse import pulse_figure
 from edgefilter.analysis.plots.pulse_diagnostic import diagnose
 from edgefilter.core.errors import StoreError
-from tests.analysis.test_pulse import made
-from tests.products.test_cutout import make as four_planes
+from tests.analysis.test_pulse import make_cutout
+from tests.products.test_cutout import make as four_stokes_cutout
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -21,7 +21,7 @@ def labels(figure):
 
 
 def test_the_picture_of_a_pulse_says_units_and_figures():
-    figure = pulse_figure(diagnose(made(mask=slice(10, 20))), "a title")
+    figure = pulse_figure(diagnose(make_cutout(mask=slice(10, 20))), "a title")
     assert "frequency (MHz)" in labels(figure)
     assert "DM (pc cm$^{-3}$)" in labels(figure)
     assert any("(ms)" in label for label in labels(figure))
@@ -29,12 +29,12 @@ def test_the_picture_of_a_pulse_says_units_and_figures():
     assert "50.00 ± 1.00" in words
     assert "mostly lost or flagged" in words
     assert "shown at" not in words
-    other = pulse_figure(diagnose(made(), dm=60.0))
+    other = pulse_figure(diagnose(make_cutout(), dm=60.0))
     assert "DM 60.00" in " ".join(text.get_text() for axes in other.axes for text in axes.texts)
 
 
 def test_flagged_channels_are_grey_and_ticked():
-    figure = pulse_figure(diagnose(made(mask=slice(10, 20)), subbands=64))
+    figure = pulse_figure(diagnose(make_cutout(mask=slice(10, 20)), subbands=64))
     image = next(image for axes in figure.axes for image in axes.images)
     shown = image.get_array()
     assert np.ma.getmaskarray(shown).all(axis=1).sum() == 10
@@ -45,7 +45,7 @@ def test_flagged_channels_are_grey_and_ticked():
 
 @pytest.mark.parametrize("what", ["waterfall", "bandpass", "flags", "candidates"])
 def test_every_picture_of_a_store_is_drawn_the_same_twice(run, what):
-    first, second = (png(archive_figure(run, what), dpi=50) for _ in range(2))
+    first, second = (figure_png(archive_figure(run, what), dpi=50) for _ in range(2))
     assert first.startswith(PNG)
     assert first == second
     assert all("(" in label for label in labels(archive_figure(run, what)) if label not in ("S/N",))
@@ -75,11 +75,11 @@ def test_what_cannot_be_drawn_is_one_line(run, tmp_path):
         candidates_figure(run.pulses[:0])
     figure = run.plot("bandpass")
     with pytest.raises(StoreError, match=r"x\.doc: a picture's name must end in one of .*\.png"):
-        save(figure, tmp_path / "x.doc")
+        save_figure(figure, tmp_path / "x.doc")
     with pytest.raises(StoreError, match="cannot be written"):
-        save(figure, tmp_path / "absent" / "x.png")
+        save_figure(figure, tmp_path / "absent" / "x.png")
     assert list(tmp_path.iterdir()) == []
-    save(figure, tmp_path / "x.png")
+    save_figure(figure, tmp_path / "x.png")
     assert (tmp_path / "x.png").read_bytes().startswith(PNG)
 
 
@@ -88,11 +88,11 @@ def test_a_figure_shows_itself_in_a_notebook_without_pyplot(run):
     assert "matplotlib.pyplot" not in sys.modules
 
 
-@pytest.mark.parametrize("cutout", [made(mask=slice(None)), made(channels=1), four_planes()])
+@pytest.mark.parametrize("cutout", [make_cutout(mask=slice(None)), make_cutout(channels=1), four_stokes_cutout()])
 def test_odd_cutouts_are_drawn_too(cutout):
-    assert png(pulse_figure(diagnose(cutout)), dpi=40).startswith(PNG)
+    assert figure_png(pulse_figure(diagnose(cutout)), dpi=40).startswith(PNG)
 
 
 def test_unknown_frequencies_are_drawn_without_a_bow_tie():
-    figure = pulse_figure(diagnose(replace(made(), first_channel_mhz=0.0, channel_mhz=1.0)))
+    figure = pulse_figure(diagnose(replace(make_cutout(), first_channel_mhz=0.0, channel_mhz=1.0)))
     assert any("frequencies unknown" in text.get_text() for axes in figure.axes for text in axes.texts)

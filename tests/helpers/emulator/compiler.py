@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from edgefilter_kernels.cuda import raw
-from tests.helpers.emulator.gpu import OnCard, here
+from tests.helpers.emulator.gpu import GpuArray, as_host
 
 _SHIM = Path(__file__).parent / "shim.h"
 # Fortified, a jump from fiber to fiber is taken for an error.
@@ -80,16 +80,16 @@ class _Module:
         held, fenced = [], {}
         for kind, value in zip(self._kinds[name], args, strict=True):
             if kind.endswith("*"):
-                assert isinstance(value, OnCard)
+                assert isinstance(value, GpuArray)
                 assert value.flags.c_contiguous
-                here(value)
+                as_host(value)
                 # Structures, and bytes that are packed numbers, are arrays of another type here.
                 assert value.dtype == _TYPES.get(kind[:-1].strip(), value.dtype), (name, kind, value.dtype)
             else:
                 assert isinstance(value, np.generic)
                 assert value.dtype == _TYPES[kind]
             if kind.endswith("*"):  # of those that are given twice there is one
-                held.append(fenced.setdefault((value.ctypes.data, value.nbytes), _Fenced(value)).address)
+                held.append(fenced.setdefault((value.ctypes.data, value.nbytes), _PageFencedArray(value)).address)
             else:
                 held.append(np.asarray(value))
         pointers = (ctypes.c_void_p * len(held))(*(one if isinstance(one, int) else one.ctypes.data for one in held))
@@ -98,20 +98,20 @@ class _Module:
         fault = run(size.ctypes.data_as(ctypes.c_void_p), pointers)
         assert fault is None, f"{name}: {fault.decode()}"
         for one in fenced.values():
-            one.take_back()
+            one.copy_back()
 
 
-class _Fenced:
+class _PageFencedArray:
     """A copy of an array that ends where memory ends: who goes further dies as on a card, and Python says where."""
 
     def __init__(self, array):
         self._array = array
         size = -(-max(array.nbytes, 1) // mmap.PAGESIZE) * mmap.PAGESIZE
-        self._room = mmap.mmap(-1, size + mmap.PAGESIZE)
-        end = ctypes.addressof(ctypes.c_char.from_buffer(self._room)) + size
+        self._pages = mmap.mmap(-1, size + mmap.PAGESIZE)
+        end = ctypes.addressof(ctypes.c_char.from_buffer(self._pages)) + size
         assert _C.mprotect(ctypes.c_void_p(end), mmap.PAGESIZE, 0) == 0
         self.address = end - array.nbytes
         ctypes.memmove(self.address, array.ctypes.data, array.nbytes)
 
-    def take_back(self):
+    def copy_back(self):
         ctypes.memmove(self._array.ctypes.data, self.address, self._array.nbytes)

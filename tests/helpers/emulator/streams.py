@@ -31,10 +31,10 @@ class Timeline:
 
     def __init__(self):
         self.lock = threading.RLock()
-        self.current = Current(self)
-        self.used = {}  # memory that the current stream has used: its last step that did
-        self.known = 0  # last step of the current stream that the host knows to be done
-        self.sent = []  # what the host does not know to be read: stream, current step, pinned memory, its content
+        self.current = CurrentStream(self)
+        self.last_use = {}  # memory that the current stream has used: its last step that did
+        self.host_known_step = 0  # last step of the current stream that the host knows to be done
+        self.unconfirmed_reads = []  # what the host does not know to be read: stream, current step, pinned memory, its content
         self.cuda = SimpleNamespace(
             Stream=functools.partial(Stream, self),
             Event=functools.partial(Event, self),
@@ -43,18 +43,18 @@ class Timeline:
         )
 
     def use(self, array):
-        self.used[id(owner(array))] = self.current.put
+        self.last_use[id(base_array(array))] = self.current.position
 
-    def host_knows(self, stream, at):
+    def confirm_done(self, stream, at):
         if stream is self.current:
-            self.known = max(self.known, at)
+            self.host_known_step = max(self.host_known_step, at)
         left = []
-        for of, step, pinned, held in self.sent:
+        for of, step, pinned, content in self.unconfirmed_reads:
             if of is not stream and not (stream is self.current and step <= at):
-                left.append((of, step, pinned, held))
-            elif not np.array_equal(pinned, held):
+                left.append((of, step, pinned, content))
+            elif not np.array_equal(pinned, content):
                 raise RaceError("pinned memory was overwritten while it was read")
-        self.sent = left
+        self.unconfirmed_reads = left
 
 
 class Event:
@@ -65,8 +65,8 @@ class Event:
 
     def synchronize(self):
         with self.timeline.lock:
-            self.stream.reach(self.at)
-            self.timeline.host_knows(self.stream, self.at)
+            self.stream.run_until(self.at)
+            self.timeline.confirm_done(self.stream, self.at)
 
 
 class Stream:
@@ -75,17 +75,17 @@ class Stream:
     def __init__(self, timeline, non_blocking):
         assert non_blocking  # or it waits for the current stream, and that for it
         self.timeline = timeline
-        self.queue, self.done, self.knows = deque(), 0, 0
+        self.queue, self.done, self.current_known_step = deque(), 0, 0
 
     @property
-    def put(self):
+    def position(self):
         return self.done + len(self.queue)
 
-    def add(self, work):
+    def enqueue(self, work):
         with self.timeline.lock:
             self.queue.append(work)
 
-    def reach(self, at):
+    def run_until(self, at):
         while self.done < at:
             work = self.queue.popleft()
             self.done += 1
@@ -93,71 +93,71 @@ class Stream:
 
     def record(self, event):
         with self.timeline.lock:
-            event.stream, event.at = self, self.put
+            event.stream, event.at = self, self.position
         return event
 
     def wait_event(self, event):
         stream, at = event.stream, event.at
 
         def wait():
-            stream.reach(at)
+            stream.run_until(at)
             if stream is self.timeline.current:
-                self.knows = max(self.knows, at)
+                self.current_known_step = max(self.current_known_step, at)
 
-        self.add(wait)
+        self.enqueue(wait)
 
-    def send(self, pinned, there):
+    def copy_to_gpu(self, pinned, gpu_array):
         """Copy pinned memory to the card."""
-        timeline, known, memory = self.timeline, self.timeline.known, Memory(there)
+        timeline, host_known_step, memory = self.timeline, self.timeline.host_known_step, Memory(gpu_array)
 
         def copy():
-            array, last = memory.array(), timeline.used.get(memory.key, 0)
-            if max(known, self.knows) < last:
+            array, last = memory.array(), timeline.last_use.get(memory.key, 0)
+            if max(host_known_step, self.current_known_step) < last:
                 raise RaceError("memory of the card is written while the current stream uses it")
             array[...] = pinned
-            timeline.sent.append((self, timeline.current.put, pinned, pinned.copy()))
+            timeline.unconfirmed_reads.append((self, timeline.current.position, pinned, pinned.copy()))
 
-        self.add(copy)
+        self.enqueue(copy)
 
-    def bring(self, there, pinned):
+    def copy_to_host(self, gpu_array, pinned):
         """Copy memory of the card to pinned memory, as the current stream has left it."""
-        known, memory = self.timeline.known, Memory(there)
-        last = self.timeline.used.get(memory.key, 0)
+        host_known_step, memory = self.timeline.host_known_step, Memory(gpu_array)
+        last = self.timeline.last_use.get(memory.key, 0)
 
         def copy():
-            if max(known, self.knows) < last:
+            if max(host_known_step, self.current_known_step) < last:
                 raise RaceError("memory of the card is read before the current stream has written it")
             pinned[...] = memory.array()
 
-        self.add(copy)
+        self.enqueue(copy)
 
 
-class Current(Stream):
+class CurrentStream(Stream):
     """Computes at once. A step lasts from one event to the next."""
 
-    put = 1
+    position = 1
 
     def __init__(self, timeline):
         self.timeline = timeline
 
-    def reach(self, at):
+    def run_until(self, at):
         pass
 
     def record(self, event):
-        event.stream, event.at = self, self.put
-        self.put += 1
+        event.stream, event.at = self, self.position
+        self.position += 1
         return event
 
     def synchronize(self):
-        self.put += 1
-        self.timeline.host_knows(self, self.put - 1)
+        self.position += 1
+        self.timeline.confirm_done(self, self.position - 1)
 
 
 class Memory:
     """Where an array lies; does not keep it."""
 
     def __init__(self, array):
-        memory = owner(array)
+        memory = base_array(array)
         self.key, self._memory = id(memory), weakref.ref(memory)
         self._layout = array.shape, array.dtype, array.ctypes.data - memory.ctypes.data
         assert array.flags.c_contiguous
@@ -170,7 +170,7 @@ class Memory:
         return np.ndarray(shape, kind, memory, offset)
 
 
-def owner(array):
+def base_array(array):
     """The array that has the memory."""
     while isinstance(array.base, np.ndarray):
         array = array.base

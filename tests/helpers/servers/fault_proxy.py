@@ -19,17 +19,17 @@ FAULTS = ("500", "503", "truncated", "cut", "stall", "wrong checksum", "lost ans
 class FaultProxy:
     """Passes requests on, but does to the next PUTs what it was told.
 
-    ``absent`` refuses everything while it is set; ``retry_after`` is what busy answers ask for; a ``simple`` server
+    ``refuse_all`` refuses everything while it is set; ``retry_after`` is what busy answers ask for; a ``no_conditional_requests`` server
     knows no conditional requests.
     """
 
     def __init__(self, server: Server, stack: ExitStack, retry_after: str = "0") -> None:
         self.faults: deque[str] = deque()
-        self.done: list[str] = []
-        self.absent = threading.Event()
-        self.ending = threading.Event()
+        self.applied: list[str] = []
+        self.refuse_all = threading.Event()
+        self.closing = threading.Event()
         self.busy = False
-        self.simple = False
+        self.no_conditional_requests = False
         self.retry_after = retry_after
         self.upstream = urlsplit(server.endpoint).netloc
         handler = type("Handler", (_Handler,), {"proxy": self})
@@ -38,7 +38,7 @@ class FaultProxy:
         threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         stack.callback(listener.server_close)
         stack.callback(listener.shutdown)
-        stack.callback(self.ending.set)
+        stack.callback(self.closing.set)
         self.server = Server(f"http://127.0.0.1:{listener.server_address[1]}", server.key, server.secret)
 
     def plan(self, faults: Iterable[str]) -> None:
@@ -57,43 +57,43 @@ class _Handler(BaseHTTPRequestHandler):
         except IndexError:
             fault = ""
         if fault:
-            self.proxy.done.append(fault)
+            self.proxy.applied.append(fault)
         if fault == "cut":  # in the middle of the body
             self.rfile.read(length // 2)
             return self.reset()
         body = self.rfile.read(length)
-        if self.proxy.simple and "If-None-Match" in self.headers:
+        if self.proxy.no_conditional_requests and "If-None-Match" in self.headers:
             return self.refuse(501)
         if fault == "stall":  # until the client has given up
-            self.proxy.ending.wait(10)
+            self.proxy.closing.wait(10)
             return self.reset()
         if fault in ("500", "503"):
             self.proxy.busy = fault == "503"
             return self.refuse(int(fault))
         if fault == "truncated":
-            self.pass_on(body[: length // 2], length)
+            self.relay(body[: length // 2], length)
             return self.reset()
         if fault == "lost answer":
-            self.pass_on(body, length)
+            self.relay(body, length)
             return self.reset()
-        return self.answer(*self.pass_on(body, length), wrong=fault == "wrong checksum")
+        return self.answer(*self.relay(body, length), wrong=fault == "wrong checksum")
 
     def do_any(self) -> None:
         if self.proxy.busy and self.command == "HEAD":  # asked how long to wait
             self.proxy.busy = False
             return self.refuse(503)
         length = int(self.headers.get("Content-Length", 0))
-        return self.answer(*self.pass_on(self.rfile.read(length), length))
+        return self.answer(*self.relay(self.rfile.read(length), length))
 
     do_GET = do_HEAD = do_POST = do_DELETE = do_any  # noqa: N815 - as the base class names them
 
     def parse_request(self) -> bool:
-        if self.proxy.absent.is_set():
+        if self.proxy.refuse_all.is_set():
             self.reset()
             return False
         return super().parse_request()
 
-    def pass_on(self, body: bytes, length: int) -> tuple[int, list[tuple[str, str]], bytes]:
+    def relay(self, body: bytes, length: int) -> tuple[int, list[tuple[str, str]], bytes]:
         upstream = http.client.HTTPConnection(self.proxy.upstream, timeout=30)
         try:
             upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)

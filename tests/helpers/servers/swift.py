@@ -17,11 +17,11 @@ _KINDS = ("account", "container", "object")
 _PIPELINE = "catch_errors gatekeeper healthcheck cache listing_formats bulk s3api tempauth slo dlo proxy-server"
 
 
-class _Cache(socketserver.StreamRequestHandler):
+class _MemcachedHandler(socketserver.StreamRequestHandler):
     """As much of memcached's text protocol as Swift speaks."""
 
     values: dict[bytes, tuple[bytes, bytes, float]]
-    guard: threading.Lock
+    lock: threading.Lock
 
     def handle(self) -> None:
         while line := self.rfile.readline():
@@ -29,37 +29,37 @@ class _Cache(socketserver.StreamRequestHandler):
             if not words:
                 continue
             body = self.rfile.read(int(words[4]) + 2)[:-2] if words[0] in (b"set", b"add") else b""
-            with self.guard:
+            with self.lock:
                 answer = self.answer(words, body)
             if words[-1] != b"noreply":
                 self.wfile.write(answer)
 
     def answer(self, words: list[bytes], body: bytes) -> bytes:
         values, verb, key = self.values, words[0], words[1] if len(words) > 1 else b""
-        live = {k: v for k in words[1:] if (v := values.get(k)) and v[2] > time.time()}
+        unexpired = {k: v for k in words[1:] if (v := values.get(k)) and v[2] > time.time()}
         if verb in (b"set", b"add"):
-            if verb == b"add" and key in live:
+            if verb == b"add" and key in unexpired:
                 return b"NOT_STORED\r\n"
             seconds = int(words[3])
             ends = float("inf") if not seconds else seconds if seconds > 2592000 else time.time() + seconds
             values[key] = (words[2], body, ends)
             return b"STORED\r\n"
         if verb == b"get":
-            found = (b"VALUE %s %s %d\r\n%s\r\n" % (k, v[0], len(v[1]), v[1]) for k, v in live.items())
+            found = (b"VALUE %s %s %d\r\n%s\r\n" % (k, v[0], len(v[1]), v[1]) for k, v in unexpired.items())
             return b"".join(found) + b"END\r\n"
         if verb == b"delete":
             return b"DELETED\r\n" if values.pop(key, None) else b"NOT_FOUND\r\n"
         if verb in (b"incr", b"decr"):
-            if key not in live:
+            if key not in unexpired:
                 return b"NOT_FOUND\r\n"
             step = int(words[2]) * (1 if verb == b"incr" else -1)
-            count = b"%d" % max(0, int(live[key][1]) + step)
-            values[key] = (live[key][0], count, live[key][2])
+            count = b"%d" % max(0, int(unexpired[key][1]) + step)
+            values[key] = (unexpired[key][0], count, unexpired[key][2])
             return count + b"\r\n"
         return b"TOUCHED\r\n" if verb == b"touch" else b"ERROR\r\n"
 
 
-class _CacheServer(socketserver.ThreadingTCPServer):
+class _MemcachedServer(socketserver.ThreadingTCPServer):
     daemon_threads = True
     allow_reuse_address = True
 
@@ -69,8 +69,8 @@ def start(root: Path, stack: ExitStack, certificate: tuple[Path, Path] | None = 
     from swift.common.ring import RingBuilder
 
     os.setxattr(root, "user.probe", b"x" * 1024)
-    handler = type("Handler", (_Cache,), {"values": {}, "guard": threading.Lock()})
-    cache = stack.enter_context(_CacheServer(("127.0.0.1", 0), handler))
+    handler = type("Handler", (_MemcachedHandler,), {"values": {}, "guard": threading.Lock()})
+    cache = stack.enter_context(_MemcachedServer(("127.0.0.1", 0), handler))
     threading.Thread(target=cache.serve_forever, daemon=True).start()
     stack.callback(cache.shutdown)
     ports = dict(zip((*_KINDS, "proxy"), free_ports(4), strict=True))
@@ -89,11 +89,11 @@ def start(root: Path, stack: ExitStack, certificate: tuple[Path, Path] | None = 
         run(stack, [str(folder / f"swift-{kind}-server"), str(root / f"{kind}-server.conf"), "-v"], log)
     scheme = "https" if certificate else "http"
     server = Server(f"{scheme}://127.0.0.1:{ports['proxy']}", "test:tester", "testing")
-    server.wait(lambda: all(_up(ports[kind]) for kind in _KINDS) and _listens(ports["proxy"]), log)
+    server.wait(lambda: all(_is_healthy(ports[kind]) for kind in _KINDS) and _is_listening(ports["proxy"]), log)
     return server
 
 
-def _up(port: int) -> bool:
+def _is_healthy(port: int) -> bool:
     try:
         urllib.request.urlopen(f"http://127.0.0.1:{port}/healthcheck", timeout=1).close()
     except urllib.error.HTTPError:
@@ -103,7 +103,7 @@ def _up(port: int) -> bool:
     return True
 
 
-def _listens(port: int) -> bool:
+def _is_listening(port: int) -> bool:
     import socket
 
     try:

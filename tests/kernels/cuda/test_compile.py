@@ -5,8 +5,8 @@ import struct
 import pytest
 
 from edgefilter_kernels.cuda import raw
-from edgefilter_kernels.cuda.filterbank.pfb import variant
-from edgefilter_kernels.filterbank.workspace import make_bank, prototype
+from edgefilter_kernels.cuda.filterbank.pfb import compile_macros
+from edgefilter_kernels.filterbank.workspace import make_filterbank, prototype_filter
 
 nvrtc = pytest.importorskip("cupy_backends.cuda.libs.nvrtc", reason="needs CuPy and NVRTC, without a card")
 
@@ -59,9 +59,9 @@ def test_sources_compile_to_what_can_be_launched(source, architecture):
 @pytest.mark.parametrize("products", [1, 2, 4])
 @pytest.mark.parametrize("encoding", [(1, "unsigned"), (2, "offset"), (4, "signed"), (16, "signed"), (32, "float")])
 def test_filterbanks_compile(encoding, products, complex_samples, architecture):
-    filter_ = prototype(64, 4, "hamming", complex_samples)
-    bank = make_bank(filter_, 64, *encoding, min(products, 2), complex_samples)
-    defines = [f"-D{key}={value}" for key, value in variant(bank, products).items()]
+    filter_ = prototype_filter(64, 4, "hamming", complex_samples)
+    bank = make_filterbank(filter_, 64, *encoding, min(products, 2), complex_samples)
+    defines = [f"-D{key}={value}" for key, value in compile_macros(bank, products).items()]
     assert compile_for(raw.text("filterbank/pfb.cu"), architecture, defines)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from edgefilter_kernels.cuda import raw
 from tests.helpers.emulator import compiler
-from tests.helpers.emulator.gpu import there
+from tests.helpers.emulator.gpu import as_gpu
 
 THREADS = 64
 ROOT = Path(__file__).parents[2]
@@ -26,7 +26,7 @@ def run(card, monkeypatch):
     def run(body, before=""):
         code = f'{before}\nextern "C" __global__ void tried(int* out, int n)\n{{ int i = threadIdx.x; {body} }}'
         monkeypatch.setattr(raw, "text", lambda _: code)
-        out = there(np.zeros(THREADS, np.int32))
+        out = as_gpu(np.zeros(THREADS, np.int32))
         compiler._Module("", ()).get_function("tried")((1,), (THREADS,), (out, np.int32(THREADS)), 0)
         return np.asarray(out).tolist()
 

@@ -14,7 +14,7 @@ from edgefilter_kernels import cuda
 
 # How the CPU's kernels are made: vector code and Numba; what makes a bank; what is within another kernel on a card; and
 # what the host does, whatever reduces.
-WITHOUT = {
+MODULES_WITHOUT_TWIN = {
     "filterbank.fft", "filterbank.fir", "rfi.broadband_steps", "rfi.channel_major", "rfi.intensity",
     "search.boxcar_series", "search.sift",
 }  # fmt: skip
@@ -35,7 +35,7 @@ def functions(name):
     }
 
 
-@pytest.mark.parametrize("name", sorted(NAMES - WITHOUT))
+@pytest.mark.parametrize("name", sorted(NAMES - MODULES_WITHOUT_TWIN))
 def test_signatures_are_the_same(name):
     there, here = functions(f"edgefilter_kernels.{name}"), functions(f"edgefilter_kernels.cuda.{name}")
     assert set(there) & set(here)
@@ -50,7 +50,7 @@ def test_all_is_imported_without_cupy():
 
 
 def test_nothing_that_flags_is_without_a_twin():
-    for name in (name for name in NAMES - WITHOUT if name.startswith("rfi.")):
+    for name in (name for name in NAMES - MODULES_WITHOUT_TWIN if name.startswith("rfi.")):
         there, here = functions(f"edgefilter_kernels.{name}"), functions(f"edgefilter_kernels.cuda.{name}")
         # What works on no range of cells is the host's.
         assert {key for key in there if "stop" in inspect.signature(there[key]).parameters} <= here.keys()

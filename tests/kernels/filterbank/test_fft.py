@@ -3,20 +3,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefilter_kernels.filterbank.fft import fft, order, starts, turns, twiddles, untangle
+from edgefilter_kernels.filterbank.fft import channel_order, fft, rfft_postprocess, rfft_twiddles, run_starts, twiddles
 
 SIZES = [1 << power for power in range(1, 17)]
 
 
-def transformed(numbers: np.ndarray, real_input: bool = False) -> np.ndarray:
+def spectrum_of(numbers: np.ndarray, real_input: bool = False) -> np.ndarray:
     """Spectrum in natural order of complex numbers, or of real ones taken in pairs."""
     pairs = numbers.reshape(-1, 2) if real_input else np.stack([numbers.real, numbers.imag], axis=1)
     real, imag = np.ascontiguousarray(pairs.T, np.float32)
     fft(real, imag, twiddles(len(pairs)))
     if real_input:
-        untangle(real, imag, turns(len(pairs)))
+        rfft_postprocess(real, imag, rfft_twiddles(len(pairs)))
     result = np.empty(len(pairs), np.complex128)
-    result[order(len(pairs))] = real + 1j * imag
+    result[channel_order(len(pairs))] = real + 1j * imag
     return result
 
 
@@ -25,14 +25,14 @@ def test_a_spectrum_is_that_of_numpy_to_single_precision(n: int) -> None:
     random = np.random.default_rng(n)
     numbers = random.standard_normal((n, 2)) @ [1, 1j]
     expected = np.fft.fft(numbers.astype(np.complex64))
-    np.testing.assert_allclose(transformed(numbers), expected, atol=3e-7 * np.log2(2 * n) * np.abs(expected).max())
+    np.testing.assert_allclose(spectrum_of(numbers), expected, atol=3e-7 * np.log2(2 * n) * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("n", SIZES)
 def test_real_numbers_in_pairs_give_the_first_channels_without_the_last(n: int) -> None:
     numbers = np.random.default_rng(n).standard_normal(2 * n).astype(np.float32)
     expected = np.fft.rfft(numbers)[:n]
-    result = transformed(numbers, real_input=True)
+    result = spectrum_of(numbers, real_input=True)
     np.testing.assert_allclose(result, expected, atol=3e-7 * np.log2(4 * n) * np.abs(expected).max())
 
 
@@ -41,7 +41,7 @@ def test_real_numbers_in_pairs_give_the_first_channels_without_the_last(n: int) 
 def test_each_line_of_the_spectrum_stands_alone(power: int, data: st.DataObject) -> None:
     n = 1 << power
     channel = data.draw(st.integers(0, n - 1))
-    result = np.abs(transformed(np.exp(2j * np.pi * channel * np.arange(n) / n)))
+    result = np.abs(spectrum_of(np.exp(2j * np.pi * channel * np.arange(n) / n)))
     assert result.argmax() == channel
     assert np.delete(result, channel).max() < 1e-5 * n
     np.testing.assert_allclose(result[channel], n, rtol=1e-6)
@@ -49,7 +49,7 @@ def test_each_line_of_the_spectrum_stands_alone(power: int, data: st.DataObject)
 
 @pytest.mark.parametrize("n", SIZES)
 def test_channels_lie_where_it_is_said(n: int) -> None:
-    channel, first = order(n), starts(n)
+    channel, first = channel_order(n), run_starts(n)
     assert sorted(channel) == list(range(n))
     for b, start in enumerate(first):
         run = channel[start : start + n // len(first)]

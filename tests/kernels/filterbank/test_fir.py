@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from edgefilter_kernels.filterbank.fir import filter_spectra
-from edgefilter_kernels.filterbank.workspace import make_bank, make_scratch, prototype
+from edgefilter_kernels.filterbank.workspace import make_filterbank, make_workspace, prototype_filter
 from tests.reference.filterbank.unpack import unpack
 
 
@@ -13,10 +13,10 @@ def test_filtered_rows_are_weighted_sums_and_do_not_depend_on_how_many_are_filte
     fine: int, taps: int, encoding: tuple[int, str], complex_samples: bool
 ) -> None:
     spectra, rng = 7, np.random.default_rng(5)
-    filter_ = prototype(fine, taps, "hamming", complex_samples)
-    bank = make_bank(filter_, fine, *encoding, 2, complex_samples)
+    filter_ = prototype_filter(fine, taps, "hamming", complex_samples)
+    bank = make_filterbank(filter_, fine, *encoding, 2, complex_samples)
     raw = rng.integers(0, 256, (spectra + taps - 1) * fine * 4 * encoding[0] // 8, np.uint8)
-    together, alone = (make_scratch(bank, count, 1, 2) for count in (spectra, 1))
+    together, alone = (make_workspace(bank, count, 1, 2) for count in (spectra, 1))
     filter_spectra(bank, raw, 1, 0, spectra, 0, 1, together)
     rows = together.voltage[0, :spectra, :, :, :fine]
     for k in range(spectra):

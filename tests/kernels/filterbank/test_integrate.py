@@ -3,14 +3,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefilter_kernels.filterbank.integrate import account, integrate, zero_sums
+from edgefilter_kernels.filterbank.integrate import combine_parts, integrate, make_sums
 from tests.reference.filterbank.integrate import integrate as reference
 
 BITS = 6
 
 
 def outputs(planes, rows, channels):
-    return zero_sums(planes, rows, channels, BITS)
+    return make_sums(planes, rows, channels, BITS)
 
 
 @settings(deadline=None, max_examples=40)
@@ -41,7 +41,7 @@ def test_the_kernel_equals_the_reference_wherever_time_is_cut(rows, cells, chann
 
     for one, other in zip(whole, pieces, strict=True):
         np.testing.assert_array_equal(one, other)
-    for one, plain in zip(account(whole), reference(power, flags, matrix, rows, first, last, BITS), strict=True):
+    for one, plain in zip(combine_parts(whole), reference(power, flags, matrix, rows, first, last, BITS), strict=True):
         np.testing.assert_allclose(one, plain, rtol=1e-6, atol=1e-5)
 
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.signal import firwin
 
 from edgefilter_kernels.filterbank.pfb import pfb, voltages
-from edgefilter_kernels.filterbank.workspace import make_bank, make_scratch, prototype
+from edgefilter_kernels.filterbank.workspace import make_filterbank, make_workspace, prototype_filter
 from tests.reference.filterbank.pfb import pfb as reference
 from tests.reference.filterbank.unpack import unpack
 
@@ -24,11 +24,11 @@ def run(
     hop: int | None = None,
 ) -> Result:
     """Run the kernel; shape is times, channels of the raw stream, fine channels, hands."""
-    times, coarse, fine, hands = shape
-    power = np.full((times, coarse * fine, products or hands), np.nan, np.float32)
-    moment4 = np.full((times, coarse * fine, hands), np.nan, np.float32)
+    times, coarse, fine, n_pols = shape
+    power = np.full((times, coarse * fine, products or n_pols), np.nan, np.float32)
+    moment4 = np.full((times, coarse * fine, n_pols), np.nan, np.float32)
     count = np.full(times, -1, np.int32)
-    pfb(make_bank(filter_, fine, *encoding, hands, complex_samples, hop), raw, valid, power, moment4, count)
+    pfb(make_filterbank(filter_, fine, *encoding, n_pols, complex_samples, hop), raw, valid, power, moment4, count)
     return power, moment4, count
 
 
@@ -49,7 +49,7 @@ def noise(samples: int, seed: int = 1) -> np.ndarray:
     spectra=st.integers(1, 9),
     coarse=st.sampled_from([1, 2, 3]),
     fine=st.sampled_from([2, 4, 8, 32, 64, 128]),
-    hands=st.sampled_from([1, 2]),
+    n_pols=st.sampled_from([1, 2]),
     taps=st.integers(1, 9),
     encoding=st.sampled_from(ENCODINGS),
     complex_samples=st.booleans(),
@@ -63,7 +63,7 @@ def test_kernel_agrees_with_the_reference(
     spectra: int,
     coarse: int,
     fine: int,
-    hands: int,
+    n_pols: int,
     taps: int,
     encoding: tuple[int, str],
     complex_samples: bool,
@@ -73,9 +73,9 @@ def test_kernel_agrees_with_the_reference(
     seed: int,
 ) -> None:
     rng = np.random.default_rng(seed)
-    numbers = coarse * hands * (2 if complex_samples else 1)
+    numbers = coarse * n_pols * (2 if complex_samples else 1)
     coarse *= 8 if numbers * encoding[0] % 8 else 1
-    numbers = coarse * hands * (2 if complex_samples else 1)
+    numbers = coarse * n_pols * (2 if complex_samples else 1)
     step = fine if complex_samples else 2 * fine
     hop = step * oversampling[1] // oversampling[0]
     hop -= hop % 2 if hop < step else 0
@@ -85,13 +85,13 @@ def test_kernel_agrees_with_the_reference(
         raw = rng.standard_normal((samples, numbers)).astype(np.float32).view(np.uint8)
     else:
         raw = rng.integers(0, 256, (samples, numbers * encoding[0] // 8), np.uint8)
-    values = unpack(raw, *encoding).astype(np.float64).reshape(samples, coarse, hands, -1)
+    values = unpack(raw, *encoding).astype(np.float64).reshape(samples, coarse, n_pols, -1)
     voltage = values[..., 0] + 1j * values[..., 1] if complex_samples else values[..., 0]
     valid = rng.random(times * spectra) < present
-    filter_ = prototype(fine, taps, "hamming", complex_samples)
-    products = 4 if full and hands == 2 else hands
+    filter_ = prototype_filter(fine, taps, "hamming", complex_samples)
+    products = 4 if full and n_pols == 2 else n_pols
 
-    shape = (times, coarse, fine, hands)
+    shape = (times, coarse, fine, n_pols)
     power, moment4, count = run(raw, valid, filter_, shape, encoding, complex_samples, products, hop)
 
     power_, moment4_, count_ = reference(voltage, filter_, fine, valid, times, hop)
@@ -111,7 +111,7 @@ def test_cells_longer_than_a_batch_and_many_raw_channels_agree_with_the_referenc
     raw = rng.integers(0, 256, ((spectra - 1) * step + 4 * fine, 4 * coarse), np.uint8)
     values = raw.view(np.int8).astype(np.float64).reshape(len(raw), coarse, 2, 2)
     valid = rng.random(spectra) < 0.9
-    filter_ = prototype(fine, 4, "hamming", True)
+    filter_ = prototype_filter(fine, 4, "hamming", True)
     power, moment4, _ = run(raw, valid, filter_, (1, coarse, fine, 2), (8, "signed"), True, 4, step)
     power_, moment4_, _ = reference(values[..., 0] + 1j * values[..., 1], filter_, fine, valid, 1, step)
     np.testing.assert_allclose(power, power_, rtol=1e-5, atol=1e-5 * power_.max())
@@ -137,7 +137,7 @@ def test_long_transforms_which_are_finished_piece_by_piece_agree_with_the_refere
     values = rng.integers(-128, 128, (samples, coarse, 2, 2 if complex_samples else 1), np.int8)
     voltage = values[..., 0] + 1j * values[..., 1] if complex_samples else values[..., 0].astype(float)
     valid = np.array([True, True, False, True, True, True])
-    filter_ = prototype(fine, taps, "hamming", complex_samples)
+    filter_ = prototype_filter(fine, taps, "hamming", complex_samples)
     raw = values.reshape(samples, -1).view(np.uint8)
     power, moment4, _ = run(raw, valid, filter_, (1, coarse, fine, 2), (8, "signed"), complex_samples, 4, hop)
     power_, moment4_, _ = reference(voltage, filter_, fine, valid, 1, hop)
@@ -149,14 +149,14 @@ def test_long_transforms_which_are_finished_piece_by_piece_agree_with_the_refere
 @pytest.mark.parametrize(("fine", "taps"), [(2, 4), (16, 1), (64, 5)])
 def test_the_prototype_is_the_windowed_sinc_of_scipy(window: str, fine: int, taps: int) -> None:
     expected = firwin(2 * fine * taps, 1 / (2 * fine), window=("kaiser", 8.0) if window == "kaiser" else window, fs=2)
-    ours = prototype(fine, taps, window, False)
+    ours = prototype_filter(fine, taps, window, False)
     np.testing.assert_allclose(ours, expected / np.sqrt((expected**2).sum()), atol=1e-15)
 
 
 @pytest.mark.parametrize("channel", [0, 5, 16, 31])
 def test_a_complex_tone_lands_in_its_channel_at_its_power(channel: int) -> None:
     fine, amplitude = 32, 3.0
-    filter_ = prototype(fine, 4, "hamming", True)
+    filter_ = prototype_filter(fine, 4, "hamming", True)
     tone = amplitude * np.exp(2j * np.pi * (channel - fine / 2) / fine * np.arange(11 * fine))
     power, moment4, _ = run(as_raw(tone), np.ones(8, np.bool_), filter_, (1, 1, fine, 1))
     expected = amplitude**2 * filter_.sum() ** 2
@@ -168,7 +168,7 @@ def test_a_complex_tone_lands_in_its_channel_at_its_power(channel: int) -> None:
 @pytest.mark.parametrize("channel", [1, 7, 16, 31])
 def test_a_real_tone_lands_in_its_channel_at_its_power(channel: int) -> None:
     fine, amplitude = 32, 3.0
-    filter_ = prototype(fine, 4, "hamming", False)
+    filter_ = prototype_filter(fine, 4, "hamming", False)
     tone = amplitude * np.cos(np.pi * channel / fine * np.arange(11 * 2 * fine) + 0.3)
     power, _, _ = run(as_raw(tone), np.ones(8, np.bool_), filter_, (1, 1, fine, 1), complex_samples=False)
     assert power[0].argmax() == channel
@@ -182,7 +182,7 @@ def test_white_noise_keeps_its_mean_power(complex_samples: bool) -> None:
     step = fine if complex_samples else 2 * fine
     voltage = noise((spectra + 3) * step)
     voltage = 5 * (voltage if complex_samples else voltage.real * np.sqrt(2))
-    filter_ = prototype(fine, 4, "hamming", complex_samples)
+    filter_ = prototype_filter(fine, 4, "hamming", complex_samples)
     shape = (1, 1, fine, 1)
     power, moment4, _ = run(
         as_raw(voltage), np.ones(spectra, np.bool_), filter_, shape, complex_samples=complex_samples
@@ -197,7 +197,7 @@ def test_the_power_of_noise_scatters_as_that_of_gaussian_noise() -> None:
     fine, times, spectra, sigma = 64, 512, 16, 10.0
     rng = np.random.default_rng(5)
     voltage = np.clip(np.rint(rng.normal(0, sigma, ((times * spectra + 3) * fine, 4))), -127, 127).astype(np.int8)
-    filter_ = prototype(fine, 4, "hamming", True)
+    filter_ = prototype_filter(fine, 4, "hamming", True)
     valid = np.ones(times * spectra, np.bool_)
     power, moment4, _ = run(voltage.view(np.uint8), valid, filter_, (times, 1, fine, 2), (8, "signed"), True, 4)
     mean = 2 * (sigma**2 + 1 / 12)  # of both components, with the noise of rounding
@@ -217,7 +217,7 @@ def test_the_shortest_input_is_one_spectrum_of_one_tap(fine: int, complex_sample
     step = fine if complex_samples else 2 * fine
     voltage = np.random.default_rng(3).standard_normal((step, 1, 1))
     voltage = voltage + 1j * voltage[::-1] if complex_samples else voltage
-    filter_ = prototype(fine, 1, "boxcar", complex_samples)
+    filter_ = prototype_filter(fine, 1, "boxcar", complex_samples)
     valid = np.ones(1, np.bool_)
     power, moment4, count = run(as_raw(voltage), valid, filter_, (1, 1, fine, 1), complex_samples=complex_samples)
     power_, moment4_, _ = reference(
@@ -230,8 +230,8 @@ def test_the_shortest_input_is_one_spectrum_of_one_tap(fine: int, complex_sample
 
 def test_nothing_valid_gives_zeros_and_work_space_may_be_used_again() -> None:
     fine, taps = 64, 4
-    layout = make_bank(prototype(fine, taps, "hamming", True), fine, 8, "signed", 2, True)
-    work = make_scratch(layout, 8, 1, 4)
+    layout = make_filterbank(prototype_filter(fine, taps, "hamming", True), fine, 8, "signed", 2, True)
+    work = make_workspace(layout, 8, 1, 4)
     raw = np.random.default_rng(6).integers(0, 256, ((8 + taps - 1) * fine, 4), np.uint8)
     results = []
     for valid in (True, False, True):
@@ -249,7 +249,7 @@ def test_nothing_valid_gives_zeros_and_work_space_may_be_used_again() -> None:
 @pytest.mark.parametrize(("window", "taps", "decibels"), [("hamming", 4, -50), ("hamming", 8, -63), ("kaiser", 8, -84)])
 def test_a_tone_does_not_leak_beyond_the_next_channel(window: str, taps: int, decibels: float, fine: int) -> None:
     spectra = 4
-    filter_ = prototype(fine, taps, window, True)
+    filter_ = prototype_filter(fine, taps, window, True)
     for offset in (0.0, 0.25, 0.5):
         tone = np.exp(2j * np.pi * offset / fine * np.arange((spectra + taps - 1) * fine))
         power, _, _ = run(as_raw(tone), np.ones(spectra, np.bool_), filter_, (1, 1, fine, 1))
@@ -266,7 +266,7 @@ def test_garbage_under_spectra_that_are_not_valid_changes_no_bit(complex_samples
     voltage = rng.standard_normal(((spectra + taps - 1) * step, 4 if complex_samples else 2)).astype(np.float32)
     bad = slice(6 * step + 3, 7 * step - 2)
     valid = np.array([not r <= 6 < r + taps for r in range(spectra)])
-    filter_ = prototype(fine, taps, "hamming", complex_samples)
+    filter_ = prototype_filter(fine, taps, "hamming", complex_samples)
     results = []
     for garbage in (0, 1e30, np.nan, np.inf):
         voltage[bad] = garbage
@@ -277,7 +277,7 @@ def test_garbage_under_spectra_that_are_not_valid_changes_no_bit(complex_samples
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    filter_ = prototype(16, 4, "hamming", True)
+    filter_ = prototype_filter(16, 4, "hamming", True)
     raw, valid = np.zeros((11 * 16, 8), np.uint8), np.ones(8, np.bool_)
     with pytest.raises(ValueError, match="raw is"):
         run(raw[:-1], valid, filter_, (1, 1, 16, 1))
@@ -290,13 +290,13 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="is not an encoding"):
         run(raw, valid, filter_, (1, 1, 16, 1), (16, "float"))
     with pytest.raises(ValueError, match="even"):
-        prototype(3, 4, "hamming", True)
+        prototype_filter(3, 4, "hamming", True)
     with pytest.raises(ValueError, match="power of two"):
-        make_bank(prototype(6, 4, "hamming", True), 6, 8, "signed", 2, True)
+        make_filterbank(prototype_filter(6, 4, "hamming", True), 6, 8, "signed", 2, True)
     with pytest.raises(ValueError, match="whole taps"):
-        make_bank(filter_[1:], 16, 8, "signed", 2, True)
+        make_filterbank(filter_[1:], 16, 8, "signed", 2, True)
     with pytest.raises(ValueError, match="hann"):
-        prototype(2, 1, "hann", True)
+        prototype_filter(2, 1, "hann", True)
 
 
 @pytest.mark.parametrize("oversampling", [(1, 1), (4, 3), (32, 27)])
@@ -308,8 +308,8 @@ def test_a_tone_is_put_together_again_from_the_voltages_of_its_channel(
     fine, taps, channel, spectra, first = 64, 8, 21, 24, 5
     step = fine if complex_samples else 2 * fine
     hop = step * oversampling[1] // oversampling[0]
-    filter_ = prototype(fine, taps, "hamming", complex_samples)
-    bank = make_bank(filter_, fine, 32, "float", 1, complex_samples, hop)
+    filter_ = prototype_filter(fine, taps, "hamming", complex_samples)
+    bank = make_filterbank(filter_, fine, 32, "float", 1, complex_samples, hop)
     time = np.arange(first * hop, first * hop + (spectra - 1) * hop + taps * step)
     centre = (channel - fine / 2 if complex_samples else channel) / step
     when = hop * (first + np.arange(spectra))
@@ -329,12 +329,17 @@ def test_a_tone_is_put_together_again_from_the_voltages_of_its_channel(
 
 def test_voltages_do_not_depend_on_where_time_is_cut() -> None:
     fine, taps, hop, cut = 64, 4, 48, 7
-    bank = make_bank(prototype(fine, taps, "hamming", True), fine, 8, "signed", 2, True, hop)
+    bank = make_filterbank(prototype_filter(fine, taps, "hamming", True), fine, 8, "signed", 2, True, hop)
     raw = np.random.default_rng(8).integers(0, 256, (19 * hop + taps * fine, 8), np.uint8)
     whole = voltages(bank, raw, 20)
     np.testing.assert_array_equal(voltages(bank, raw[cut * hop :], 20 - cut, cut), whole[cut:])
     power, _, _ = run(
-        raw, np.ones(20, np.bool_), prototype(fine, taps, "hamming", True), (20, 2, fine, 2), (8, "signed"), hop=hop
+        raw,
+        np.ones(20, np.bool_),
+        prototype_filter(fine, taps, "hamming", True),
+        (20, 2, fine, 2),
+        (8, "signed"),
+        hop=hop,
     )
     np.testing.assert_allclose(np.abs(whole) ** 2, power, rtol=1e-5)
 
@@ -342,4 +347,4 @@ def test_voltages_do_not_depend_on_where_time_is_cut() -> None:
 @pytest.mark.parametrize("hop", [0, 65, 31])
 def test_steps_that_cannot_be_are_refused(hop: int) -> None:
     with pytest.raises(ValueError, match="from spectrum to spectrum"):
-        make_bank(prototype(32, 4, "hamming", False), 32, 8, "signed", 1, False, hop)
+        make_filterbank(prototype_filter(32, 4, "hamming", False), 32, 8, "signed", 1, False, hop)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefilter_kernels.filterbank.unpack import find_not_finite, lose_not_finite, unpack
+from edgefilter_kernels.filterbank.unpack import flag_nonfinite, unpack, zero_nonfinite
 from tests.reference.filterbank.unpack import unpack as reference
 
 ENCODINGS = [
@@ -68,7 +68,7 @@ def test_a_cell_with_a_number_that_is_not_finite_is_lost_whole() -> None:
     power = np.ones((2, 3, 2), np.float32)
     power[0, 1, 0], power[1, 2, 1] = np.nan, -np.inf
     flags = np.zeros((2, 3), np.uint16)
-    lose_not_finite(power, flags, 1)
+    zero_nonfinite(power, flags, 1)
     assert flags.tolist() == [[0, 1, 0], [0, 0, 1]]
     np.testing.assert_array_equal(power, np.where(flags == 0, 1, 0)[..., None] * np.ones(2))
 
@@ -82,7 +82,7 @@ def test_cells_with_a_number_that_is_not_finite_are_found_and_left_as_they_are(t
     )
     flags = rng.integers(0, 3, (times, channels)).astype(np.uint16)
     expected, before = np.where(np.isfinite(power).all(axis=2), flags, 7), power.copy()
-    find_not_finite(power, flags, 7)
+    flag_nonfinite(power, flags, 7)
     np.testing.assert_array_equal(flags, expected)
     np.testing.assert_array_equal(power, before)
 
@@ -90,4 +90,4 @@ def test_cells_with_a_number_that_is_not_finite_are_found_and_left_as_they_are(t
 def test_what_does_not_fit_the_flags_is_refused() -> None:
     for power in (np.ones((2, 3, 2)), np.ones((3, 2, 1), np.float32), np.ones((2, 6, 1), np.float32)[:, ::2]):
         with pytest.raises(ValueError, match="do not go with flags"):
-            find_not_finite(power, np.zeros((2, 3), np.uint16), 1)
+            flag_nonfinite(power, np.zeros((2, 3), np.uint16), 1)

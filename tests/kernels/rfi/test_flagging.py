@@ -3,19 +3,35 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from edgefilter_kernels.rfi.broadband_steps import sudden
-from edgefilter_kernels.rfi.cell_statistics import ABOVE, DIP, GROUP, HIGH, HOLE, LOW, RUN, SKY, evidence
+from edgefilter_kernels.rfi.broadband_steps import find_broadband_steps
+from edgefilter_kernels.rfi.cell_statistics import (
+    DISPERSED,
+    EVENT,
+    GROUP_TIMES,
+    HIGH_KURTOSIS,
+    KURTOSIS_DIP,
+    LOW_KURTOSIS,
+    POWER_RUN,
+    RUN_HOLE,
+    cell_statistics,
+)
 from edgefilter_kernels.rfi.combine import combine
-from edgefilter_kernels.rfi.dispersion_tracks import count_tracks, drop_tones, find_tracks, keep_short, mark_tracks
-from edgefilter_kernels.rfi.drifting_tones import DRIFT, find_drifts, lines_of, mark_drifts, steps_of
-from edgefilter_kernels.rfi.edge_tracks import mark_cut
+from edgefilter_kernels.rfi.dispersion_tracks import count_tracks, drop_tones, find_tracks, mark_short_runs, mark_tracks
+from edgefilter_kernels.rfi.drifting_tones import (
+    DRIFTING_TONE,
+    find_drifting_tones,
+    line_layout,
+    mark_drifting_tones,
+    step_layout,
+)
+from edgefilter_kernels.rfi.edge_tracks import mark_edge_tracks
 from edgefilter_kernels.rfi.quantile import channel_quantiles
-from edgefilter_kernels.rfi.quantisation import unclip
+from edgefilter_kernels.rfi.quantisation import correct_clipping
 from edgefilter_kernels.rfi.sumthreshold import sum_threshold
-from edgefilter_kernels.rfi.zero_dm import BANDS, rise
+from edgefilter_kernels.rfi.zero_dm import ZERO_DM_BANDS, zero_dm_counts
 from tests.reference.rfi import flagging as reference
 
-shapes = {
+shape_strategies = {
     "times": st.integers(1, 90),
     "channels": st.integers(1, 150),
     "hands": st.integers(1, 3),
@@ -25,17 +41,17 @@ shapes = {
 }
 
 
-def cells_of(times, channels, hands, lost, levels, seed):
+def make_cells(times, channels, n_pols, lost, levels, seed):
     rng = np.random.default_rng(seed)
-    power = rng.integers(-levels // 3, levels, (times, channels, hands)).astype(np.float32)
+    power = rng.integers(-levels // 3, levels, (times, channels, n_pols)).astype(np.float32)
     flags = np.where(rng.random((times, channels)) < lost, 1, 0).astype(np.uint16)
     return power, flags, int(rng.integers(0, times + 1)), int(rng.integers(0, channels + 1))
 
 
 @settings(deadline=None, max_examples=30)
-@given(**shapes, step=st.integers(1, 4))
+@given(**shape_strategies, step=st.integers(1, 4))
 def test_quantiles_are_those_of_a_sort_wherever_channels_are_cut(step, **shape):
-    power, flags, _, cut = cells_of(**shape)
+    power, flags, _, cut = make_cells(**shape)
     channels, fractions = flags.shape[1], np.array([0.3, 0.05])
     whole, pieces = np.full((2, 2, channels), np.nan)
     count = np.zeros((2, channels), np.int64)
@@ -88,47 +104,51 @@ def test_between_strong_pulses_what_is_like_noise_is_a_hole(channels, share, str
     limits = np.full((2, 7), np.inf, np.float32)
     limits[0] = 4.1 * np.sqrt(windows)
     no_kurtosis = np.zeros((times, channels, 0), np.float32), np.zeros(1, np.int64) + 1, np.zeros((2, 1), np.float32)
-    flags, of_channels = np.zeros((times, channels), np.uint16), np.zeros((2, channels), np.float32)
-    of_channels[1], of_times = 1, np.zeros((4, times), np.float32)
-    of_times[0] = 1
+    flags, channel_tables = np.zeros((times, channels), np.uint16), np.zeros((2, channels), np.float32)
+    channel_tables[1], time_tables = 1, np.zeros((4, times), np.float32)
+    time_tables[0] = 1
     marks, groups = np.zeros((times, channels), np.uint8), np.zeros((-(-times // 16), channels), np.uint8)
-    evidence(
-        values[:, :, None], no_kurtosis[0], 1, flags, of_channels, of_times, windows, limits, *no_kurtosis[1:], 2.0,
+    cell_statistics(
+        values[:, :, None], no_kurtosis[0], 1, flags, channel_tables, time_tables, windows, limits, *no_kurtosis[1:], 2.0,
         1.0, marks, groups, np.zeros((2, 4, channels)), 0, channels,
     )  # fmt: skip
     for c in range(channels):
         found, holes = reference.sum_threshold(values[:, c], windows.tolist(), limits[0].tolist())
-        np.testing.assert_array_equal(marks[:, c] & (RUN | HOLE), np.where(holes, HOLE, np.where(found, RUN, 0)))
+        np.testing.assert_array_equal(
+            marks[:, c] & (POWER_RUN | RUN_HOLE), np.where(holes, RUN_HOLE, np.where(found, POWER_RUN, 0))
+        )
 
 
 @settings(deadline=None, max_examples=30)
-@given(**shapes)
+@given(**shape_strategies)
 def test_rises_are_counted_as_the_reference_does(**shape):
-    power, flags, cut, _ = cells_of(**shape)
+    power, flags, cut, _ = make_cells(**shape)
     times, channels = flags.shape
     low, high = np.full(channels, 0.5, np.float32), np.full(channels, shape["levels"] / 2, np.float32)
     high[::5] = low[::5]
-    counts = np.zeros((3, BANDS, times), np.int32)
-    rise(power, shape["hands"], flags, low, high, counts, 0, cut)
-    rise(power, shape["hands"], flags, low, high, counts, cut, times)
-    np.testing.assert_array_equal(counts, reference.rise(power.sum(axis=2), flags == 0, low, high, BANDS))
+    counts = np.zeros((3, ZERO_DM_BANDS, times), np.int32)
+    zero_dm_counts(power, shape["hands"], flags, low, high, counts, 0, cut)
+    zero_dm_counts(power, shape["hands"], flags, low, high, counts, cut, times)
+    np.testing.assert_array_equal(
+        counts, reference.zero_dm_counts(power.sum(axis=2), flags == 0, low, high, ZERO_DM_BANDS)
+    )
 
 
 @settings(deadline=None, max_examples=60)
 @given(
     times=st.integers(1, 60), most=st.integers(0, 40), often=st.sampled_from([0.05, 0.3, 0.7, 1.0]),
-    shortly=st.integers(1, 6), side=st.sampled_from([1, 2]), seed=st.integers(0, 10_000),
+    margin=st.integers(1, 6), side=st.sampled_from([1, 2]), seed=st.integers(0, 10_000),
 )  # fmt: skip
-def test_what_moves_suddenly_is_what_the_reference_finds(times, most, often, shortly, side, seed):
+def test_what_moves_suddenly_is_what_the_reference_finds(times, most, often, margin, side, seed):
     rng = np.random.default_rng(seed)
-    counts = np.zeros((3, BANDS, times), np.int32)
-    counts[0] = rng.integers(0, most + 1, (BANDS, times))
+    counts = np.zeros((3, ZERO_DM_BANDS, times), np.int32)
+    counts[0] = rng.integers(0, most + 1, (ZERO_DM_BANDS, times))
     part = np.where(rng.random(times) < often, rng.uniform(0.2, 1.0, times), 0.1)
-    counts[1:] = rng.binomial(counts[0], part, (2, BANDS, times))
-    before = rng.random((times, BANDS)) < 0.01
+    counts[1:] = rng.binomial(counts[0], part, (2, ZERO_DM_BANDS, times))
+    before = rng.random((times, ZERO_DM_BANDS)) < 0.01
     out = before.copy()
-    sudden(counts, side, shortly, out)
-    expected = reference.sudden(counts[0], counts[side], shortly)
+    find_broadband_steps(counts, side, margin, out)
+    expected = reference.find_broadband_steps(counts[0], counts[side], margin)
     np.testing.assert_array_equal(out, before | expected.T)
 
 
@@ -143,12 +163,12 @@ def test_marks_become_what_the_tables_say(times, channels, filled, seed):
     marks = np.where(rng.random((times, channels)) < filled, rng.integers(0, 256, (times, channels)), 0).astype(
         np.uint8
     )
-    which, whole = rng.random(channels) < 0.3, np.where(rng.random(channels) < 0.1, 32, 0).astype(np.uint16)
+    table_index, whole = rng.random(channels) < 0.3, np.where(rng.random(channels) < 0.1, 32, 0).astype(np.uint16)
     flags = rng.integers(0, 3, (times, channels)).astype(np.uint16)
-    found = tables[which.astype(int), marks] | whole
+    found = tables[table_index.astype(int), marks] | whole
     expected, cut = np.where(flags & 1, flags, flags | found), int(rng.integers(0, times + 1))
-    combine(marks, tables, which, whole, 1, flags, 0, cut)
-    combine(marks, tables, which, whole, 1, flags, cut, times)
+    combine(marks, tables, table_index, whole, 1, flags, 0, cut)
+    combine(marks, tables, table_index, whole, 1, flags, cut, times)
     np.testing.assert_array_equal(flags, expected)
 
 
@@ -165,16 +185,16 @@ def test_a_track_is_found_and_a_vertical_line_is_not(enters, line):
     live = np.ones(channels, np.bool_)
     delays = (np.arange(channels)[None, :] * np.array([[2], [4]])).astype(np.int32)
     first = np.minimum.reduceat(delays, edges[:-1], axis=1)
-    doublings = np.ones(2, np.int64)
+    log2_window = np.ones(2, np.int64)
     counts, hits = np.empty((4, 2, 200), np.uint8), np.empty((3, 2, 200), np.uint8)
-    count_tracks(marks, 1, 2, live, edges, delays, first, doublings, counts, 0, 4)
+    count_tracks(marks, 1, 2, live, edges, delays, first, log2_window, counts, 0, 4)
     find_tracks(counts, first, np.full(4, 16), 0.75, 20, hits, 0, 3)
     full = np.add.reduceat(inside, edges[:-1]) == 16
     np.testing.assert_array_equal(hits[:, 0].any(axis=1), full[1:] & full[:-1])
     assert not hits[:, 1].any()
-    mark_tracks(hits, 2, edges, delays, first, doublings, marks, 0, 4)
-    assert (marks[at, on] & SKY).all()
-    assert not (marks[line] & SKY).any()
+    mark_tracks(hits, 2, edges, delays, first, log2_window, marks, 0, 4)
+    assert (marks[at, on] & DISPERSED).all()
+    assert not (marks[line] & DISPERSED).any()
 
 
 @pytest.mark.parametrize(("tones", "stays"), [(0.15, True), (0.6, False)])
@@ -183,23 +203,23 @@ def test_a_track_of_tones_is_forgotten_and_one_with_what_noise_has_is_not(tones,
     delays = (4 * np.arange(channels)[None, :]).astype(np.int32)
     edges, first = np.array([0, 32, 64]), np.array([[0, 128]], np.int32)
     marks = np.zeros((times, channels), np.uint8)
-    marks[50 + 4 * np.arange(channels), np.arange(channels)] = RUN
+    marks[50 + 4 * np.arange(channels), np.arange(channels)] = POWER_RUN
     low = np.random.default_rng(1).random(channels) < tones
-    marks[marks != 0] |= np.where(low, DIP, 0).astype(np.uint8)
+    marks[marks != 0] |= np.where(low, KURTOSIS_DIP, 0).astype(np.uint8)
     hits = np.zeros((1, 1, times), np.uint8)
     hits[0, 0, 50] = 1
     drop_tones(hits, 1, edges, delays, first, np.ones(1, np.int64), np.ones(channels, np.bool_), marks, 0, 1)
     assert hits[0, 0, 50] == stays
 
 
-def cut(marks, delay, reach=3, slack=6, longest=12):
+def cut(marks, delay, tolerance=3, slack=6, longest=12):
     """What the kernel marks, and what the reference does, of one track."""
-    expected = reference.cut_tracks(marks, delay, reach, slack, longest)
+    expected = reference.cut_tracks(marks, delay, tolerance, slack, longest)
     channels = marks.shape[1]
     given = np.ones(channels, np.bool_), np.full(channels, longest), np.asarray(delay, np.int32)[None]
     for start, stop in ((0, channels // 3), (channels // 3, channels)):
-        mark_cut(marks, 1, reach, slack, channels, *given, start, stop)
-    return marks & SKY != 0, expected
+        mark_edge_tracks(marks, 1, tolerance, slack, channels, *given, start, stop)
+    return marks & DISPERSED != 0, expected
 
 
 @settings(deadline=None, max_examples=60)
@@ -215,9 +235,9 @@ def cut(marks, delay, reach=3, slack=6, longest=12):
 def test_cut_tracks_are_those_of_the_reference(enters, width, slope, order, noise, missing, seed):
     times, channels, rng = 150, 24, np.random.default_rng(seed)
     delay = (slope * np.arange(channels))[::order]
-    marks = (rng.random((times, channels)) < noise).astype(np.uint8) * np.uint8(RUN)
+    marks = (rng.random((times, channels)) < noise).astype(np.uint8) * np.uint8(POWER_RUN)
     for c in np.flatnonzero(rng.random(channels) >= missing):
-        marks[slice(*np.clip([enters + delay[c], enters + delay[c] + width], 0, times)), c] |= RUN
+        marks[slice(*np.clip([enters + delay[c], enters + delay[c] + width], 0, times)), c] |= POWER_RUN
     found, expected = cut(marks, delay)
     np.testing.assert_array_equal(found, expected)
 
@@ -229,18 +249,18 @@ def test_a_sweep_that_an_end_cuts_is_kept_and_what_comes_at_once_is_not(order, e
     delay = (4 * np.arange(channels))[::order]
     sweep, burst = np.zeros((2, times, channels), np.uint8)
     for c in range(channels):
-        sweep[slice(*np.clip([enters + delay[c], enters + delay[c] + 3], 0, times)), c] = RUN
-    burst[-10:] = burst[:10] = RUN
-    assert (cut(sweep, delay)[0] == (sweep & RUN != 0)).all()
+        sweep[slice(*np.clip([enters + delay[c], enters + delay[c] + 3], 0, times)), c] = POWER_RUN
+    burst[-10:] = burst[:10] = POWER_RUN
+    assert (cut(sweep, delay)[0] == (sweep & POWER_RUN != 0)).all()
     assert not cut(burst, delay)[0].any()
 
 
-def drifts(groups, live, cut=0.0):
-    steepest, outside, lines = lines_of(*groups.shape)
-    hits, cut = np.full((1 + 2 * steepest, lines), 7, np.uint8), int(cut * (1 + 2 * steepest))
-    find_drifts(groups, live, hits, 0, cut)
-    find_drifts(groups, live, hits, cut, len(hits))
-    return hits, {(int(i) - outside, int(line) - steepest) for line, i in np.argwhere(hits)}
+def find_lines(groups, live, cut=0.0):
+    max_drift, margin_channels, lines = line_layout(*groups.shape)
+    hits, cut = np.full((1 + 2 * max_drift, lines), 7, np.uint8), int(cut * (1 + 2 * max_drift))
+    find_drifting_tones(groups, live, hits, 0, cut)
+    find_drifting_tones(groups, live, hits, cut, len(hits))
+    return hits, {(int(i) - margin_channels, int(line) - max_drift) for line, i in np.argwhere(hits)}
 
 
 @settings(deadline=None, max_examples=40)
@@ -256,7 +276,7 @@ def test_drifting_tones_are_those_of_the_reference(groups, channels, begin, move
     on = (at >= 0) & (at < channels) & (rng.random(groups) < filled)
     events[on, at[on]] = True
     live = rng.random(channels) >= gone
-    _, found = drifts(events * np.uint8(ABOVE), live, cut)
+    _, found = find_lines(events * np.uint8(EVENT), live, cut)
     assert found == reference.drifting_tones(events, live)
 
 
@@ -264,18 +284,21 @@ def test_drifting_tones_are_those_of_the_reference(groups, channels, begin, move
 @pytest.mark.parametrize("moves", [2, -9])
 def test_the_whole_line_of_a_drifting_tone_is_marked(times, moves):
     """In blocks of any length, to their last cell, and with channels that are masked on the way."""
-    marks, groups = np.full((times, 40), RUN | ABOVE, np.uint8), np.zeros((-(-times // GROUP), 40), np.uint8)
-    marks[::3], marks[::5] = RUN | HIGH | SKY, RUN | LOW
+    marks, groups = (
+        np.full((times, 40), POWER_RUN | EVENT, np.uint8),
+        np.zeros((-(-times // GROUP_TIMES), 40), np.uint8),
+    )
+    marks[::3], marks[::5] = POWER_RUN | HIGH_KURTOSIS | DISPERSED, POWER_RUN | LOW_KURTOSIS
     before = marks.copy()
     at = 20 + moves * np.arange(times) / times
-    groups[np.arange(len(groups)), np.rint(at[::GROUP]).astype(int)] = ABOVE
+    groups[np.arange(len(groups)), np.rint(at[::GROUP_TIMES]).astype(int)] = EVENT
     live = np.arange(40) != 20 + moves // 2
-    hits, found = drifts(groups, live)
+    hits, found = find_lines(groups, live)
     assert found
     assert all(abs(begin - 20) <= 1 and abs(begin + some - 20 - moves) <= 1 for begin, some in found)
-    mark_drifts(hits, marks, 0, times // 3)
-    mark_drifts(hits, marks, times // 3, times)
-    drift = np.where(before & (LOW | SKY), before, DRIFT | ABOVE)
+    mark_drifting_tones(hits, marks, 0, times // 3)
+    mark_drifting_tones(hits, marks, times // 3, times)
+    drift = np.where(before & (LOW_KURTOSIS | DISPERSED), before, DRIFTING_TONE | EVENT)
     on = np.arange(times), np.rint(at).astype(int)
     np.testing.assert_array_equal(marks[on], drift[on])
     for off in (slice(16 + min(moves, 0)), slice(25 + max(moves, 0), None)):
@@ -287,24 +310,24 @@ def test_what_stays_or_is_wide_does_not_drift(moves):
     live = np.ones(40, np.bool_)
     stays, wide, late = np.zeros((3, 256, 40), np.uint8)
     on = np.random.default_rng(1).random(256) < 0.75
-    stays[on, 20:22] = wide[on, 10:30] = ABOVE
+    stays[on, 20:22] = wide[on, 10:30] = EVENT
     at = np.rint(20 + moves * np.arange(256) / 256).astype(int)
-    late[np.arange(64, 256), at[64:]] = ABOVE
-    assert not any(drifts(events, live)[1] for events in (stays, wide, late))
+    late[np.arange(64, 256), at[64:]] = EVENT
+    assert not any(find_lines(events, live)[1] for events in (stays, wide, late))
 
 
 def test_few_steps_have_no_lines():
-    assert steps_of(47) == (2, 0)
-    assert lines_of(47, 40) == (0, 0, 0)
-    assert drifts(np.full((47, 40), ABOVE, np.uint8), np.ones(40, np.bool_))[0].shape == (1, 0)
-    mark_drifts(np.zeros((1, 0), np.uint8), np.zeros((47 * GROUP, 40), np.uint8), 0, 47 * GROUP)
+    assert step_layout(47) == (2, 0)
+    assert line_layout(47, 40) == (0, 0, 0)
+    assert find_lines(np.full((47, 40), EVENT, np.uint8), np.ones(40, np.bool_))[0].shape == (1, 0)
+    mark_drifting_tones(np.zeros((1, 0), np.uint8), np.zeros((47 * GROUP_TIMES, 40), np.uint8), 0, 47 * GROUP_TIMES)
 
 
 def test_short_runs_are_kept():
     marks = np.zeros((20, 2), np.uint8)
     marks[3:6, 0] = marks[:10, 1] = 1
-    keep_short(marks, 4, 0, 2)
-    assert (marks[3:6, 0] == 1 | SKY).all()
+    mark_short_runs(marks, 4, 0, 2)
+    assert (marks[3:6, 0] == 1 | DISPERSED).all()
     assert (marks[:10, 1] == 1).all()
 
 
@@ -314,41 +337,41 @@ def test_arrays_that_do_not_fit_are_refused():
         channel_quantiles(power, 1, flags, 1, np.array([0.3]), np.zeros((1, 2)), np.zeros((2, 2), np.int64), 0, 2)
     values, marks = np.ones((4, 2), np.float32), np.zeros((4, 2), np.uint8)
     with pytest.raises(ValueError, match="do not go with marks"):
-        mark_cut(marks, 1, 1, 1, 1, np.ones(3, np.bool_), np.ones(2, int), np.zeros((1, 2), np.int32), 0, 2)
+        mark_edge_tracks(marks, 1, 1, 1, 1, np.ones(3, np.bool_), np.ones(2, int), np.zeros((1, 2), np.int32), 0, 2)
     with pytest.raises(ValueError, match="must be uint8"):
-        mark_cut(values, 1, 1, 1, 1, np.ones(2, np.bool_), np.ones(2, int), np.zeros((1, 2), np.int32), 0, 2)
+        mark_edge_tracks(values, 1, 1, 1, 1, np.ones(2, np.bool_), np.ones(2, int), np.zeros((1, 2), np.int32), 0, 2)
     with pytest.raises(ValueError, match="do not go with uint8 groups"):
-        find_drifts(marks, np.ones(3, np.bool_), marks, 0, 1)
+        find_drifting_tones(marks, np.ones(3, np.bool_), marks, 0, 1)
     with pytest.raises(ValueError, match="do not go with marks"):
-        mark_drifts(marks, marks, 0, 1)
+        mark_drifting_tones(marks, marks, 0, 1)
     with pytest.raises(ValueError, match="must be uint8"):
-        mark_drifts(marks, values, 0, 1)
+        mark_drifting_tones(marks, values, 0, 1)
     with pytest.raises(ValueError, match="must ascend"):
         sum_threshold(values, np.array([2, 1]), np.ones(2, np.float32), 1, marks, 0, 2)
 
 
 @settings(deadline=None, max_examples=30)
 @given(
-    times=st.integers(1, 20), channels=st.integers(1, 40), hands=st.integers(1, 2), products=st.integers(2, 4),
+    times=st.integers(1, 20), channels=st.integers(1, 40), n_pols=st.integers(1, 2), products=st.integers(2, 4),
     cut=st.integers(0, 20), seed=st.integers(0, 1000),
 )  # fmt: skip
-def test_fourth_moments_are_unclipped_as_the_reference_does(times, channels, hands, products, cut, seed):
+def test_fourth_moments_are_unclipped_as_the_reference_does(times, channels, n_pols, products, cut, seed):
     rng = np.random.default_rng(seed)
     power = rng.exponential(1, (times, channels, products)).astype(np.float32)
     power[rng.random(power.shape) < 0.1] = rng.choice([0.0, -1.0, 1e6, 1e18, np.nan, np.inf])
     with np.errstate(invalid="ignore"):
-        moment4 = power[:, :, :hands] ** 2 * rng.uniform(1, 3, (times, channels, hands)).astype(np.float32)
+        moment4 = power[:, :, :n_pols] ** 2 * rng.uniform(1, 3, (times, channels, n_pols)).astype(np.float32)
     steps, table = rng.uniform(0, 9, channels).astype(np.float32), rng.uniform(1, 5, 16).astype(np.float32)
     out, cut = np.full_like(moment4, -1), min(cut, times)
-    unclip(power, moment4, steps, table, out, 0, cut)
-    unclip(power, moment4, steps, table, out, cut, times)
+    correct_clipping(power, moment4, steps, table, out, 0, cut)
+    correct_clipping(power, moment4, steps, table, out, cut, times)
     # Three roundings of 6e-8, of numbers that do not cancel.
-    np.testing.assert_allclose(out, reference.unclip(power, moment4, steps, table), rtol=5e-7)
+    np.testing.assert_allclose(out, reference.correct_clipping(power, moment4, steps, table), rtol=5e-7)
 
 
 def test_fourth_moments_that_do_not_fit_are_refused():
     some, table = np.ones((4, 3, 1), np.float32), np.ones(3, np.float32)
     with pytest.raises(ValueError, match="do not go with powers"):
-        unclip(some[:3], some, table, table, some, 0, 3)
+        correct_clipping(some[:3], some, table, table, some, 0, 3)
     with pytest.raises(ValueError, match="must be float32"):
-        unclip(some, some, table.astype(float), table, some, 0, 3)
+        correct_clipping(some, some, table.astype(float), table, some, 0, 3)

@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from edgefilter_kernels.search.band_occupancy import breadth
-from tests.reference.search.band_occupancy import breadth as reference
+from edgefilter_kernels.search.band_occupancy import band_occupancy
+from tests.reference.search.band_occupancy import band_occupancy as reference
 
 
-def boxcars(power, share, track, width, snr):
+def boxcars(power, weight, delays, width, snr):
     count = len(width)
-    arguments = np.arange(count) % len(track), np.arange(count, dtype=np.int64), width, snr.astype(np.float32)
-    return (power, share, 8, track, 0.25, *arguments)
+    arguments = np.arange(count) % len(delays), np.arange(count, dtype=np.int64), width, snr.astype(np.float32)
+    return (power, weight, 8, delays, 0.25, *arguments)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -16,21 +16,21 @@ def test_never_less_than_the_reference_which_tries_every_part(seed):
     # The kernel tries, for each last channel, the widest part alone: noise may make a narrower one a little stronger.
     rng = np.random.default_rng(seed)
     power = np.rint(8 * rng.normal(size=(24, 96)) + 16).astype(np.int8)
-    share = np.full((24, 12), 64, np.int8)
-    share[rng.integers(0, 24, 5)] = 0
-    power[share[:, 0] == 0] = 0
-    arguments = boxcars(power, share, rng.integers(0, 20, (3, 24)), np.array([1, 2, 4, 8, 16]), np.full(5, 12.0))
-    result, expected = breadth(*arguments), reference(*arguments)
+    weight = np.full((24, 12), 64, np.int8)
+    weight[rng.integers(0, 24, 5)] = 0
+    power[weight[:, 0] == 0] = 0
+    arguments = boxcars(power, weight, rng.integers(0, 20, (3, 24)), np.array([1, 2, 4, 8, 16]), np.full(5, 12.0))
+    result, expected = band_occupancy(*arguments), reference(*arguments)
     assert (result >= expected - 1e-6).all()
     assert (result <= expected + 0.15).all()
 
 
 def test_tells_all_channels_from_a_few():
-    track = np.zeros((1, 40), np.int64)
-    share = np.full((40, 8), 64, np.int8)
+    delays = np.zeros((1, 40), np.int64)
+    weight = np.full((40, 8), 64, np.int8)
     everywhere = np.full((40, 64), 8, np.int8)
     few = np.zeros((40, 64), np.int8)
     few[7:10] = 8 * 40 // 3
     snr = np.array([np.sqrt(40.0)])
-    assert breadth(*boxcars(everywhere, share, track, np.array([1]), snr))[0] == pytest.approx(0.75)
-    assert breadth(*boxcars(few, share, track, np.array([1]), snr))[0] == pytest.approx(0, abs=0.01)
+    assert band_occupancy(*boxcars(everywhere, weight, delays, np.array([1]), snr))[0] == pytest.approx(0.75)
+    assert band_occupancy(*boxcars(few, weight, delays, np.array([1]), snr))[0] == pytest.approx(0, abs=0.01)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefilter_kernels.search.boxcar import Boxcars, boxcar_peaks, track_peaks
+from edgefilter_kernels.search.boxcar import Boxcars, boxcar_peaks, dedispersed_peaks
 from edgefilter_kernels.search.dedisperse import add_subbands
 from tests.reference.search.boxcar import boxcar_peaks as reference
 
@@ -83,21 +83,21 @@ def test_tracks_give_what_dedispersion_and_boxcars_give(octaves, gap):
     for width in (1, 2, 4, 8, 16, 32, 64):
         at = rng.integers(100, 900)
         sums[:, at : at + width] += np.int16(400 / np.sqrt(width))
-    begin = rng.integers(0, 3, (19, 12))
+    starts = rng.integers(0, 3, (19, 12))
     parts, bands = np.array([0, 3, 6, 12]), np.array([[0, 3], [0, 2], [2, 3]])
-    tracks = np.array([(trial, band) for trial in range(19) for band in range(3) if trial % 3 or not band])
+    trial_bands = np.array([(trial, band) for trial in range(19) for band in range(3) if trial % 3 or not band])
     channels = np.array([12, 6, 6])
     scale = np.repeat((0.01 / np.sqrt(channels)).astype(np.float32)[:, None], 1096, axis=1)
     scale[1, 400:408] = 0 if gap else scale[1, 0]
     boxcars = Boxcars(40, 1016, octaves, 6.0, 32)
-    track, time, width, snr = track_peaks(sums, parts, begin, tracks, bands, scale, boxcars)
+    entry, time, width, snr = dedispersed_peaks(sums, parts, starts, trial_bands, bands, scale, boxcars)
     series = np.empty((19, 3, 1096), np.float32)
-    add_subbands(sums, parts, begin, series)
+    add_subbands(sums, parts, starts, series)
     expected = []
-    for number, (trial, band) in enumerate(tracks):
+    for number, (trial, band) in enumerate(trial_bands):
         one = boxcar_peaks(series, np.array([trial]), tuple(bands[band]), scale[band, ::8].copy(), 8, boxcars)
         expected += [(number, *event) for event in zip(*(column.tolist() for column in one[1:]), strict=True)]
-    assert list(zip(*(column.tolist() for column in (track, time, width, snr)), strict=True)) == expected
+    assert list(zip(*(column.tolist() for column in (entry, time, width, snr)), strict=True)) == expected
     assert len(expected) > 20
     assert set(width.tolist()) <= {1 << octave for octave in range(octaves)}
 
@@ -119,16 +119,16 @@ def test_no_boxcar_above_the_threshold_is_missed(octave, above, seed):
 
 
 def test_refuses_tracks_that_are_not_there():
-    sums, begin, parts = np.zeros((4, 80), np.int16), np.zeros((2, 4), np.int64), np.array([0, 4])
+    sums, starts, parts = np.zeros((4, 80), np.int16), np.zeros((2, 4), np.int64), np.array([0, 4])
     scale, boxcars = np.ones((1, 64), np.float32), Boxcars(8, 40, 5, 6.0, 32)
     whole = np.array([[0, 1]])
     with pytest.raises(ValueError, match="tracks"):
-        track_peaks(sums, parts, begin, np.array([[2, 0]]), whole, scale, boxcars)
+        dedispersed_peaks(sums, parts, starts, np.array([[2, 0]]), whole, scale, boxcars)
     with pytest.raises(ValueError, match="tracks"):
-        track_peaks(sums, parts, begin, np.array([[1, 0], [0, 0]]), whole, scale, boxcars)
+        dedispersed_peaks(sums, parts, starts, np.array([[1, 0], [0, 0]]), whole, scale, boxcars)
     with pytest.raises(ValueError, match="bands"):
-        track_peaks(sums, parts, begin, np.array([[0, 0]]), np.array([[0, 2]]), scale, boxcars)
+        dedispersed_peaks(sums, parts, starts, np.array([[0, 0]]), np.array([[0, 2]]), scale, boxcars)
     with pytest.raises(ValueError, match="scale"):
-        track_peaks(sums, parts, begin, np.array([[0, 0]]), whole, scale[0], boxcars)
+        dedispersed_peaks(sums, parts, starts, np.array([[0, 0]]), whole, scale[0], boxcars)
     with pytest.raises(ValueError, match="span"):
-        track_peaks(sums, parts, begin + 20, np.array([[0, 0]]), whole, scale, boxcars)
+        dedispersed_peaks(sums, parts, starts + 20, np.array([[0, 0]]), whole, scale, boxcars)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefilter_kernels.search.dedisperse import MOST_CHANNELS, add_channels, add_subbands
+from edgefilter_kernels.search.dedisperse import MAX_CHANNELS, add_channels, add_subbands
 from tests.reference.search import dedisperse as reference
 
 
@@ -23,7 +23,7 @@ def cut(rng, count, most=10**9):
 )
 def test_both_stages_are_the_reference_to_the_last_count(channels, groups, length, extreme, seed):
     rng = np.random.default_rng(seed)
-    edges = cut(rng, channels, MOST_CHANNELS)
+    edges = cut(rng, channels, MAX_CHANNELS)
     # Bytes at their ends: no sum may overflow.
     power = np.full((channels, length + 70), -128, np.int8)
     if not extreme:
@@ -42,9 +42,9 @@ def test_both_stages_are_the_reference_to_the_last_count(channels, groups, lengt
 
 
 def test_full_sub_bands_do_not_overflow():
-    power = np.full((16 * MOST_CHANNELS, 80), -128, np.int8)
+    power = np.full((16 * MAX_CHANNELS, 80), -128, np.int8)
     sums, out = np.empty((1, 16, 80), np.int16), np.empty((1, 1, 80), np.float32)
-    add_channels(power, np.arange(0, len(power) + 1, MOST_CHANNELS), np.zeros((1, len(power)), np.int64), sums)
+    add_channels(power, np.arange(0, len(power) + 1, MAX_CHANNELS), np.zeros((1, len(power)), np.int64), sums)
     add_subbands(sums[0], np.array([0, 16]), np.zeros((1, 16), np.int64), out)
     assert (out == -128.0 * len(power)).all()
 
@@ -82,7 +82,7 @@ def test_sub_bands_that_cannot_be_summed_are_refused(change, message):
 
 
 def test_a_sub_band_that_could_overflow_is_refused():
-    many = MOST_CHANNELS + 1
+    many = MAX_CHANNELS + 1
     with pytest.raises(ValueError, match="at most"):
         add_channels(
             np.zeros((many, 20), np.int8),

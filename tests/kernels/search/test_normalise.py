@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefilter_kernels.search.normalise import halve, level_scatter, median, whiten, widest
+from edgefilter_kernels.search.normalise import clipped_mean_std, max_pool, median, normalise, tscrunch2
 from tests.reference.search import normalise as reference
 
 
@@ -16,20 +16,20 @@ def test_median_selects(values):
 @pytest.mark.parametrize("count", [0, 1, 2, 100, 500])
 def test_level_and_scatter_agree_with_the_reference(count):
     values = np.random.default_rng(count).normal(3, 2, count).astype(np.float32)
-    np.testing.assert_allclose(level_scatter(values, 1000), reference.level_scatter(values), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(clipped_mean_std(values, 1000), reference.clipped_mean_std(values), rtol=1e-4, atol=1e-6)
 
 
 def test_outliers_do_not_move_level_and_scatter():
     values = np.random.default_rng(0).normal(size=4096).astype(np.float32)
     values[:200] += 50
-    level, scatter = level_scatter(values, 512)
+    level, scatter = clipped_mean_std(values, 512)
     assert abs(level) < 0.05
     assert abs(scatter - 1) < 0.05
 
 
 def test_values_of_one_bit_have_their_plain_mean_and_scatter():
     values = (np.random.default_rng(0).random(4096) < 0.3).astype(np.float32)
-    np.testing.assert_allclose(level_scatter(values, 512), (values.mean(), values.std()), rtol=1e-5)
+    np.testing.assert_allclose(clipped_mean_std(values, 512), (values.mean(), values.std()), rtol=1e-5)
 
 
 @settings(max_examples=25, deadline=None)
@@ -50,10 +50,10 @@ def test_channels_agree_with_the_reference(rows, channels, full, lost, first, se
     power[rng.random(power.shape) < 0.01] = np.nan
     power[rng.random(power.shape) < 0.01] = -np.inf
     value, share = np.full((2, channels, rows - first), 99, np.int8)
-    whiten(power, weight, full, first, 1, channels, value, share)
+    normalise(power, weight, full, first, 1, channels, value, share)
     assert (value[0] == 99).all()  # not asked for
     for c in range(1, channels):
-        expected, expected_share = reference.whiten(power[:, c], weight[:, c], full, first)
+        expected, expected_share = reference.normalise(power[:, c], weight[:, c], full, first)
         assert np.array_equal(share[c], expected_share)
         # A count up or down where single precision rounds the other way.
         assert (abs(value[c].astype(int) - expected) <= 1).all()
@@ -65,7 +65,7 @@ def test_a_channel_without_scatter_or_data_has_no_weight(rows):
     power, weight = np.full((1000, 1), 0.1, np.float32), np.zeros((1000, 1), np.uint16)
     weight[:rows] = 1
     value, share = np.full((2, 1, 1000), 9, np.int8)
-    whiten(power, weight, 1, 0, 0, 1, value, share)
+    normalise(power, weight, 1, 0, 0, 1, value, share)
     assert not value.any()
     assert not share.any()
 
@@ -75,7 +75,7 @@ def test_whitened_noise_has_its_variance_whatever_its_weight():
     weight = rng.integers(1, 5, (8192, 8)).astype(np.uint16)
     power = rng.normal(1000, 20 / np.sqrt(weight)).astype(np.float32)
     value, share = np.empty((2, 8, 8192), np.int8)
-    whiten(power, weight, 4, 0, 0, 8, value, share)
+    normalise(power, weight, 4, 0, 0, 8, value, share)
     for part in (16, 32, 48, 64):
         assert (value[share == part] / 8).var() == pytest.approx(part / 64, rel=0.03)
     assert abs(value.mean()) < 0.1
@@ -86,8 +86,8 @@ def test_whitened_noise_has_its_variance_whatever_its_weight():
 def test_coarser_times(channels, times, seed):
     value = np.random.default_rng(seed).integers(-127, 128, (channels, 2 * times)).astype(np.int8)
     out = np.empty((channels, times), np.int8)
-    halve(value, out)
+    tscrunch2(value, out)
     pairs = value.reshape(channels, times, 2).astype(int)
     assert np.array_equal(out, np.clip(np.rint(pairs.sum(axis=2) * np.float32(np.sqrt(0.5))), -127, 127))
-    widest(np.abs(value), 2, out)
+    max_pool(np.abs(value), 2, out)
     assert np.array_equal(out, np.abs(pairs).max(axis=2))

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from edgefilter.core.config import SpoolSection
 from edgefilter.core.errors import ConflictError
 from edgefilter.node.forwarder.process import Forwarder
-from edgefilter.node.forwarder.retry import Pace, Patience
+from edgefilter.node.forwarder.retry import Backoff, RateLimiter
 from edgefilter.products.base import Product
 from edgefilter.spool import Entry, Priority, Spool
-from edgefilter.spool.batches import Batches
+from edgefilter.spool.batches import BatchPlanner
 from edgefilter.store.connect import connect
 from edgefilter.store.reader import StoreReader
 from edgefilter.store.verify import verify
-from tests.helpers.spool_blocks import DATE, STREAM, cursor, heads, products
-from tests.helpers.store_models import DictStore, Wrapper
+from tests.helpers.spool_blocks import DATE, STREAM, cursor, header_products, products
+from tests.helpers.store_models import DictStore, StoreWrapper
 
 SETTINGS = SpoolSection(batch_blocks=4, batch_seconds=100, uploads=2)
 
@@ -36,82 +36,82 @@ def blocks(groups: list[list[Entry]]) -> list[list[int]]:
 
 
 def test_a_group_is_ripe_when_a_later_block_has_come_or_it_has_waited() -> None:
-    batches = Batches(4, 100.0)
-    assert batches.ripe([piece(n) for n in range(3)], 0.0) == []
-    assert blocks(batches.ripe([piece(n) for n in range(5)], 10.0)) == [[0, 1, 2, 3]]
-    assert batches.ripe([piece(4)], 109.0) == []
-    assert blocks(batches.ripe([piece(4)], 110.0)) == [[4]]
-    assert blocks(batches.ripe([piece(5), piece(9, stream="t-00000002")], 111.0, everything=True)) == [[5], [9]]
+    batches = BatchPlanner(4, 100.0)
+    assert batches.due([piece(n) for n in range(3)], 0.0) == []
+    assert blocks(batches.due([piece(n) for n in range(5)], 10.0)) == [[0, 1, 2, 3]]
+    assert batches.due([piece(4)], 109.0) == []
+    assert blocks(batches.due([piece(4)], 110.0)) == [[4]]
+    assert blocks(batches.due([piece(5), piece(9, stream="t-00000002")], 111.0, flush=True)) == [[5], [9]]
 
 
 def test_a_table_that_few_blocks_have_rows_in_is_ripe_by_the_others() -> None:
-    batches = Batches(4, 100.0)
-    assert blocks(batches.ripe([piece(1, "pulses"), piece(4, "ledger")], 0.0)) == [[1]]
+    batches = BatchPlanner(4, 100.0)
+    assert blocks(batches.due([piece(1, "pulses"), piece(4, "ledger")], 0.0)) == [[1]]
 
 
 def test_one_block_a_group_merges_nothing_and_waits_for_nothing() -> None:
-    assert blocks(Batches(1, 100.0).ripe([piece(0), piece(1)], 0.0)) == [[0], [1]]
+    assert blocks(BatchPlanner(1, 100.0).due([piece(0), piece(1)], 0.0)) == [[0], [1]]
 
 
 def test_groups_are_cut_where_they_would_not_fit_into_memory() -> None:
-    found = Batches(8, 0.0).ripe([piece(n, size=30 << 20) for n in range(5)], 0.0)
+    found = BatchPlanner(8, 0.0).due([piece(n, size=30 << 20) for n in range(5)], 0.0)
     assert blocks(found) == [[0, 1], [2, 3], [4]]
 
 
 @settings(max_examples=30)
 @given(st.lists(st.integers(0, 40), min_size=1, unique=True), st.randoms(use_true_random=False))
-def test_what_is_merged_follows_from_block_numbers_whenever_one_looks(numbers: list[int], dice: random.Random) -> None:
+def test_what_is_merged_follows_from_block_numbers_whenever_one_looks(numbers: list[int], rng: random.Random) -> None:
     """Blocks come in order; looking after each of them, or now and then, gives the same groups."""
     numbers.sort()
 
-    def sealed(often: float) -> list[list[int]]:
-        batches, waiting, found = Batches(4, 1e9), list[Entry](), list[list[int]]()
+    def sealed(probability: float) -> list[list[int]]:
+        batches, waiting, found = BatchPlanner(4, 1e9), list[Entry](), list[list[int]]()
         for number in numbers:
             waiting.append(piece(number))
-            if dice.random() < often:
-                ripe = batches.ripe(waiting, 0.0)
-                found += blocks(ripe)
-                waiting = [entry for entry in waiting if all(entry not in group for group in ripe)]
-        return found + blocks(batches.ripe(waiting, 0.0, everything=True))
+            if rng.random() < probability:
+                due = batches.due(waiting, 0.0)
+                found += blocks(due)
+                waiting = [entry for entry in waiting if all(entry not in group for group in due)]
+        return found + blocks(batches.due(waiting, 0.0, flush=True))
 
     assert sealed(1.0) == sealed(0.3)
 
 
 def test_waits_double_up_to_a_limit_with_jitter_and_end_with_success() -> None:
-    patience = Patience(10.0, random.Random(1))
+    backoff = Backoff(10.0, random.Random(1))
     waits = []
     for _ in range(9):
-        patience.failed("a", 0.0, None)
-        waits.append(patience.pause(0.0))
+        backoff.failed("a", 0.0, None)
+        waits.append(backoff.delay(0.0))
     for number, wait in enumerate(waits):
         longest = min(10.0, 0.5 * 2**number)
         assert longest / 2 <= wait <= longest or wait == max(waits[: number + 1])
-    assert patience.resting(0.0) == {"a"}
-    assert patience.resting(10.0) == set()
-    patience.succeeded("b")
-    assert patience.pause(0.0) == 0.0
-    assert patience.resting(0.0) == {"a"}
-    patience.failed("b", 0.0, 77.0)
-    assert patience.pause(76.0) == 1.0
+    assert backoff.names_in_backoff(0.0) == {"a"}
+    assert backoff.names_in_backoff(10.0) == set()
+    backoff.succeeded("b")
+    assert backoff.delay(0.0) == 0.0
+    assert backoff.names_in_backoff(0.0) == {"a"}
+    backoff.failed("b", 0.0, 77.0)
+    assert backoff.delay(76.0) == 1.0
 
 
 def test_the_mean_rate_stays_below_the_limit() -> None:
-    pace, now, sent = Pace(1000.0), 0.0, 0
-    dice = random.Random(2)
+    limiter, now, sent = RateLimiter(1000.0), 0.0, 0
+    rng = random.Random(2)
     for _ in range(50):
-        now += pace.pause(now)
-        size = dice.randint(1, 5000)
+        now += limiter.delay(now)
+        size = rng.randint(1, 5000)
         assert sent <= 1000.0 * now + 1e-6
-        pace.spend(size, now)
+        limiter.consume(size, now)
         sent += size
-    assert Pace(None).pause(0.0) == 0.0
+    assert RateLimiter(None).delay(0.0) == 0.0
 
 
-def work(spool: Path, store: Wrapper | DictStore, drain: bool = True, turns: int = 1000) -> Forwarder:
+def run_forwarder(spool: Path, store: StoreWrapper | DictStore, drain: bool = True, max_steps: int = 1000) -> Forwarder:
     with Spool.open(spool, role="forwarder") as opened, Forwarder(opened, store, SETTINGS, "n1") as forwarder:
         forwarder.draining = drain
-        for _ in range(turns):
-            forwarder.turn()
+        for _ in range(max_steps):
+            forwarder.step()
             if forwarder.finished:
                 break
             forwarder.wait(0.01)
@@ -120,29 +120,29 @@ def work(spool: Path, store: Wrapper | DictStore, drain: bool = True, turns: int
 
 def test_what_was_dropped_is_told_and_not_missed(tmp_path: Path) -> None:
     with Spool.open(tmp_path, role="reducer", budget_bytes=200_000) as spool:
-        for product in heads():
+        for product in header_products():
             spool.put(product)
         for block in range(10):
             spool.commit(products(block), STREAM, cursor(block))
         dropped = [note.name for note in spool.dropped()]
     assert 0 < len(dropped) < 20
     store = DictStore()
-    assert work(tmp_path, store).finished
-    told = StoreReader(store).table("dropped")
-    assert sorted(told.column("object").to_pylist()) == sorted(dropped)
-    assert set(told.column("reason").to_pylist()) == {"budget"}
-    assert told.column("node").unique().to_pylist() == ["n1"]
+    assert run_forwarder(tmp_path, store).finished
+    dropped_table = StoreReader(store).table("dropped")
+    assert sorted(dropped_table.column("object").to_pylist()) == sorted(dropped)
+    assert set(dropped_table.column("reason").to_pylist()) == {"budget"}
+    assert dropped_table.column("node").unique().to_pylist() == ["n1"]
     verdict = verify(store)
     assert verdict.problems == []
     assert len([note for note in verdict.notes if note.startswith("given up")]) == len(dropped)
     with Spool.open(tmp_path, role="forwarder") as spool:
-        assert spool.empty()
+        assert spool.is_empty()
 
 
 def test_deliveries_go_by_priority_and_age(tmp_path: Path) -> None:
     order: list[str] = []
 
-    class Noting(Wrapper):
+    class RecordingStore(StoreWrapper):
         def put(self, product: Product) -> None:
             order.append(product.name)
             super().put(product)
@@ -152,10 +152,10 @@ def test_deliveries_go_by_priority_and_age(tmp_path: Path) -> None:
             spool.commit(products(block), STREAM, cursor(block))
     with Spool.open(tmp_path, role="forwarder") as opened:
         one = SETTINGS.model_copy(update={"uploads": 1})
-        with Forwarder(opened, Noting(DictStore()), one, "n1") as forwarder:
+        with Forwarder(opened, RecordingStore(DictStore()), one, "n1") as forwarder:
             forwarder.draining = True
             while not forwarder.finished:
-                forwarder.turn()
+                forwarder.step()
                 forwarder.wait(0.01)
     folders = [name.partition("/")[0] for name in order]
     assert folders[0] == "ledger"
@@ -164,25 +164,25 @@ def test_deliveries_go_by_priority_and_age(tmp_path: Path) -> None:
 
 
 def test_at_most_so_many_are_on_their_way(tmp_path: Path) -> None:
-    now, most, guard = [0], [0], threading.Lock()
+    now, most, lock = [0], [0], threading.Lock()
 
-    class Watching(Wrapper):
+    class CountingStore(StoreWrapper):
         def put(self, product: Product) -> None:
-            with guard:
+            with lock:
                 now[0] += 1
                 most[0] = max(most[0], now[0])
             super().put(product)
-            with guard:
+            with lock:
                 now[0] -= 1
 
     with Spool.open(tmp_path, role="reducer") as spool:
         spool.commit([Product(f"cutouts/{n}", b"x") for n in range(30)])
-    assert work(tmp_path, Watching(DictStore())).status.uploaded == 30
+    assert run_forwarder(tmp_path, CountingStore(DictStore())).status.uploaded == 30
     assert most[0] <= SETTINGS.uploads
 
 
 def test_a_conflict_stops_nobody_else(tmp_path: Path) -> None:
-    class Taken(Wrapper):
+    class ConflictingStore(StoreWrapper):
         def put(self, product: Product) -> None:
             if product.name.endswith("/3"):
                 raise ConflictError("is there with other content")
@@ -190,13 +190,13 @@ def test_a_conflict_stops_nobody_else(tmp_path: Path) -> None:
 
     with Spool.open(tmp_path, role="reducer") as spool:
         spool.commit([Product(f"cutouts/{n}", b"x") for n in range(9)])
-    status = work(tmp_path, Taken(DictStore())).status
+    status = run_forwarder(tmp_path, ConflictingStore(DictStore())).status
     assert (status.uploaded, status.stuck, status.products, status.ready) == (8, 1, 1, True)
 
 
 def test_the_command_empties_a_spool(tmp_path: Path) -> None:
     with Spool.open(tmp_path / "spool", role="reducer") as spool:
-        for product in heads():
+        for product in header_products():
             spool.put(product)
         for block in range(3):
             spool.commit(products(block), STREAM, cursor(block))

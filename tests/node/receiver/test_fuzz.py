@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgefilter.sources.live.zmq_wire import HEADER_BYTES, pack_end, pack_frame_header, pack_stream, stream_key
-from tests.helpers.fuzz_frames import STREAM, Target, seeds, signed
+from tests.helpers.fuzz_frames import STREAM, FuzzTarget, seeds, with_checksum
 
 FRAMES = st.builds(
     lambda start, samples, salt: pack_frame_header(STREAM, start, samples) + bytes([salt]) * (8 * samples),
@@ -17,7 +17,7 @@ FRAMES = st.builds(
     st.integers(0, 255),
 )
 FORGED = st.builds(
-    lambda kind, start, samples, skew, payload: signed(
+    lambda kind, start, samples, skew, payload: with_checksum(
         struct.pack("<4sHH16sQQQ16x", b"EDGF", 1, kind, stream_key(STREAM), start, samples, len(payload) + skew)
         + payload
     ),
@@ -28,7 +28,7 @@ FORGED = st.builds(
     st.binary(max_size=400),
 )
 BROKEN = st.builds(
-    lambda seed, at, byte: (data := bytearray(seed)).__setitem__(at % len(data), byte) or signed(bytes(data)),
+    lambda seed, at, byte: (data := bytearray(seed)).__setitem__(at % len(data), byte) or with_checksum(bytes(data)),
     st.sampled_from(seeds()),
     st.integers(0, HEADER_BYTES + 10),
     st.integers(0, 255),
@@ -42,8 +42,8 @@ ENDS = st.builds(lambda sample: pack_end(STREAM, sample), st.integers(0, 5000))
 @settings(deadline=None, max_examples=60)
 def test_no_message_raises_or_leaves_what_no_good_frame_said(messages: list[bytes]) -> None:
     with TemporaryDirectory() as folder:
-        target = Target(Path(folder))
+        target = FuzzTarget(Path(folder))
         for message in messages:
-            target.take(message)
-        target.inlet.close()
+            target.feed(message)
+        target.zmq_input.close()
         target.reader.close()

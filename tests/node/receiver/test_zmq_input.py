@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 
 from edgefilter.core.chunk import Gap, Loss
 from edgefilter.core.errors import ConfigError, InputError
-from edgefilter.core.stream import Encoding, Kind, Stream
-from edgefilter.node.receiver.zmq_input import Inlet, InletSettings
+from edgefilter.core.stream import Encoding, SampleKind, Stream
+from edgefilter.node.receiver.zmq_input import ZmqInput, ZmqInputSettings
 from edgefilter.node.ring import Policy, RingReader, RingWriter
 from edgefilter.sources.live.zmq_wire import pack_end, pack_frame_header, pack_stream
 
-STREAM = Stream("test", Kind.POWER, 0, Fraction(1000), 8, 1e8, 1e6, ("I",), 8, Encoding.UNSIGNED)
+STREAM = Stream("test", SampleKind.POWER, 0, Fraction(1000), 8, 1e8, 1e6, ("I",), 8, Encoding.UNSIGNED)
 OTHER = replace(STREAM, name="other")
 LOOPBACK = "tcp://127.0.0.1:*"
 WAIT = 20.0
@@ -45,8 +45,8 @@ class Telescope:
         self.path = folder / "ring"
         self.capacity, self.policy = capacity, policy
         facts = {"name": "main", "endpoint": LOOPBACK, "late_seconds": 1e6} | facts
-        self.inlet = Inlet(InletSettings(**facts), self.described)
-        self.thread = threading.Thread(target=self.inlet.run, daemon=True)
+        self.zmq_input = ZmqInput(ZmqInputSettings(**facts), self.on_stream)
+        self.thread = threading.Thread(target=self.zmq_input.run, daemon=True)
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.socket = self.connect()
         self.thread.start()
@@ -54,29 +54,29 @@ class Telescope:
     def connect(self) -> "zmq.Socket[bytes]":
         socket = self.context.socket(zmq.PUSH)
         socket.setsockopt(zmq.SNDTIMEO, int(WAIT * 1000))
-        (socket.bind if self.inlet.settings.connect else socket.connect)(self.inlet.endpoint)
+        (socket.bind if self.zmq_input.settings.connect else socket.connect)(self.zmq_input.endpoint)
         return socket
 
-    def described(self, stream: Stream) -> None:
+    def on_stream(self, stream: Stream) -> None:
         RingWriter.create(self.path, stream, self.capacity, self.policy).close()
-        self.inlet.use(self.path)
+        self.zmq_input.set_ring(self.path)
 
     def reader(self, name: str = "reader") -> RingReader:
         return RingReader.attach(self.path, name, timeout=WAIT)
 
-    def say(self, *messages: bytes) -> None:
+    def send(self, *messages: bytes) -> None:
         for message in messages:
             self.socket.send(message)
 
     def finish(self) -> RingReader:
         """End the stream, and wait until all that was said has been taken in."""
-        self.say(pack_stream(STREAM), pack_end(STREAM, 0))
+        self.send(pack_stream(STREAM), pack_end(STREAM, 0))
         reader = self.reader()
-        until(lambda: reader.last is not None)
+        wait_until(lambda: reader.last is not None)
         return reader
 
     def stop(self) -> None:
-        self.inlet.drain()
+        self.zmq_input.drain()
         self.thread.join(WAIT)
         assert not self.thread.is_alive()
         self.context.destroy(0)
@@ -100,12 +100,12 @@ def numbers(ring: RingReader, start: int, stop: int) -> list[int]:
 
 def test_a_stream_arrives() -> None:
     with telescope() as scope:
-        scope.say(pack_stream(STREAM), frame(10, 30), frame(30, 60))
+        scope.send(pack_stream(STREAM), frame(10, 30), frame(30, 60))
         ring = scope.finish()
         assert ring.stream == STREAM
         assert numbers(ring, 10, 60) == [1000 * sample for sample in range(10, 60)]
         assert ring.last == 60
-        facts = scope.inlet.facts()
+        facts = scope.zmq_input.facts()
         assert facts["counters"] == {
             "frames": 2, "bytes": 400, "samples": 50, "repeated": 0, "late": 0, "unknown_stream": 0, "other_stream": 0,
             "malformed": {}, "ended": True,
@@ -117,20 +117,22 @@ def test_a_stream_arrives() -> None:
 
 def test_repeated_late_lost_and_disordered_frames_are_counted() -> None:
     with telescope() as scope:
-        scope.say(pack_stream(STREAM), frame(10, 20), frame(30, 40), frame(15, 25, salt=7), frame(0, 12), frame(30, 40))
+        scope.send(
+            pack_stream(STREAM), frame(10, 20), frame(30, 40), frame(15, 25, salt=7), frame(0, 12), frame(30, 40)
+        )
         ring = scope.finish()
-        counters = scope.inlet.counters
+        counters = scope.zmq_input.counters
         assert (counters.samples, counters.repeated, counters.late) == (25, 17, 10)
         assert ring.read(0, 40).gaps == (Gap(0, 10, Loss.OUTSIDE), Gap(25, 30, Loss.MISSING))
-        assert scope.inlet.facts()["lost"] == 5
+        assert scope.zmq_input.facts()["lost"] == 5
 
 
 def test_frames_of_unknown_streams_are_counted_and_left_out() -> None:
     with telescope() as scope:
-        scope.say(frame(0, 10), pack_end(STREAM, 5), pack_stream(STREAM), frame(20, 30, stream=OTHER))
-        scope.say(pack_stream(OTHER), frame(20, 30), pack_end(OTHER, 5), pack_stream(STREAM))
+        scope.send(frame(0, 10), pack_end(STREAM, 5), pack_stream(STREAM), frame(20, 30, stream=OTHER))
+        scope.send(pack_stream(OTHER), frame(20, 30), pack_end(OTHER, 5), pack_stream(STREAM))
         ring = scope.finish()
-        counters = scope.inlet.counters
+        counters = scope.zmq_input.counters
         assert (counters.unknown_stream, counters.other_stream, counters.frames) == (4, 1, 1)
         assert ring.stream == STREAM
         assert numbers(ring, 20, 30) == [1000 * sample for sample in range(20, 30)]
@@ -138,19 +140,19 @@ def test_frames_of_unknown_streams_are_counted_and_left_out() -> None:
 
 def test_a_frame_absurdly_far_ahead_is_malformed_and_an_end_too() -> None:
     with telescope(max_gap_seconds=60.0) as scope:  # 60,000 samples
-        scope.say(
+        scope.send(
             pack_stream(STREAM), frame(10, 30), frame(10**15, 10**15 + 5), pack_end(STREAM, 10**15), frame(30, 40)
         )
         ring = scope.finish()
         assert ring.last == 40
-        assert scope.inlet.counters.malformed == {"far": 2}
-        assert scope.inlet.counters.frames == 2
+        assert scope.zmq_input.counters.malformed == {"far": 2}
+        assert scope.zmq_input.counters.frames == 2
 
 
 def test_a_full_ring_holds_the_sender_up_and_loses_nothing() -> None:
     with telescope() as scope:
         messages = [pack_stream(STREAM), *(frame(start, start + 100) for start in range(0, 9000, 100))]
-        sending = threading.Thread(target=scope.say, args=(*messages, pack_end(STREAM, 9000)), daemon=True)
+        sending = threading.Thread(target=scope.send, args=(*messages, pack_end(STREAM, 9000)), daemon=True)
         sending.start()
         ring = scope.reader()
         for start in range(0, 9000, 50):
@@ -159,12 +161,12 @@ def test_a_full_ring_holds_the_sender_up_and_loses_nothing() -> None:
             ring.release(start + 50)
         sending.join(WAIT)
         scope.stop()
-        assert scope.inlet.counters.samples == 9000
+        assert scope.zmq_input.counters.samples == 9000
 
 
 def test_a_ring_that_drops_the_oldest_never_holds_up() -> None:
     with telescope(policy=Policy.DROP_OLDEST) as scope:
-        scope.say(pack_stream(STREAM), *(frame(start, start + 100) for start in range(0, 9000, 100)))
+        scope.send(pack_stream(STREAM), *(frame(start, start + 100) for start in range(0, 9000, 100)))
         ring = scope.finish()
         assert ring.tail == 9000 - CAPACITY
         assert numbers(ring, ring.tail, 9000) == [1000 * sample for sample in range(9000 - CAPACITY, 9000)]
@@ -173,9 +175,9 @@ def test_a_ring_that_drops_the_oldest_never_holds_up() -> None:
 
 def test_draining_takes_in_what_has_arrived_and_ends_the_run_there() -> None:
     with telescope() as scope:
-        scope.say(pack_stream(STREAM), frame(0, 10), frame(10, 20), frame(30, 40))
+        scope.send(pack_stream(STREAM), frame(0, 10), frame(10, 20), frame(30, 40))
         ring = scope.reader()
-        assert ring.wait_for_first(WAIT) == 0
+        assert ring.wait_for_first_sample(WAIT) == 0
         scope.stop()
         assert ring.last == 40
         assert numbers(ring, 0, 20) == [1000 * sample for sample in range(20)]
@@ -183,8 +185,8 @@ def test_draining_takes_in_what_has_arrived_and_ends_the_run_there() -> None:
 
 def test_what_a_full_ring_cannot_take_at_the_end_is_in_the_account() -> None:
     with telescope() as scope:
-        scope.inlet._drain_seconds = 0.0
-        scope.say(pack_stream(STREAM), frame(0, CAPACITY + 100))
+        scope.zmq_input._drain_seconds = 0.0
+        scope.send(pack_stream(STREAM), frame(0, CAPACITY + 100))
         ring = scope.reader()
         assert ring.wait_until_ready(CAPACITY, WAIT)
         scope.stop()
@@ -194,14 +196,14 @@ def test_what_a_full_ring_cannot_take_at_the_end_is_in_the_account() -> None:
 
 def test_another_inlet_goes_on_with_the_ring_at_the_same_place(tmp_path: Path) -> None:
     first = Telescope(tmp_path)
-    first.say(pack_stream(STREAM), frame(0, 10))
+    first.send(pack_stream(STREAM), frame(0, 10))
     ring = first.reader()
     assert ring.wait_until_ready(10, WAIT)
-    first.inlet.leave()
-    second = Telescope(tmp_path, endpoint=first.inlet.endpoint, ring=str(first.path))
+    first.zmq_input.retire()
+    second = Telescope(tmp_path, endpoint=first.zmq_input.endpoint, ring=str(first.path))
     first.thread.join(WAIT)
     assert ring.last is None
-    second.say(frame(10, 30))  # without a description: the ring has it
+    second.send(frame(10, 30))  # without a description: the ring has it
     assert ring.wait_until_ready(30, WAIT)
     assert numbers(ring, 0, 30) == [1000 * sample for sample in range(30)]
     second.stop()
@@ -210,25 +212,25 @@ def test_another_inlet_goes_on_with_the_ring_at_the_same_place(tmp_path: Path) -
 
 def test_an_inlet_can_connect_to_a_sender_that_binds(tmp_path: Path) -> None:
     with telescope(endpoint=f"ipc://{tmp_path}/telescope", connect=True) as scope:
-        scope.say(pack_stream(STREAM), frame(0, 10))
+        scope.send(pack_stream(STREAM), frame(0, 10))
         assert numbers(scope.finish(), 0, 10) == [1000 * sample for sample in range(10)]
 
 
 def test_connections_are_counted() -> None:
     with telescope() as scope:
-        scope.say(pack_stream(STREAM))
+        scope.send(pack_stream(STREAM))
         scope.reader()
         second = scope.connect()
         second.send(pack_stream(STREAM))
-        until(lambda: scope.inlet.connections == 2)
+        wait_until(lambda: scope.zmq_input.connections == 2)
         second.close(0)
-        until(lambda: scope.inlet.connections == 1)
+        wait_until(lambda: scope.zmq_input.connections == 1)
 
 
-def until(true: Any) -> None:
+def wait_until(condition: Any) -> None:
     event = threading.Event()
     for _ in range(2000):
-        if true():
+        if condition():
             return
         event.wait(0.01)
     raise AssertionError("it did not come true")
@@ -237,23 +239,23 @@ def until(true: Any) -> None:
 @pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1", "nonsense", "carrier-pigeon://here", "tcp://127.0.0.1:70000"])
 def test_an_endpoint_that_cannot_be_is_one_line(endpoint: str) -> None:
     with pytest.raises(ConfigError, match="must be tcp://HOST:PORT") as caught:
-        Inlet(InletSettings("main", endpoint), lambda stream: None)
+        ZmqInput(ZmqInputSettings("main", endpoint), lambda stream: None)
     assert "\n" not in str(caught.value)
 
 
 def test_an_endpoint_in_use_is_one_line() -> None:
-    inlet = Inlet(InletSettings("main", LOOPBACK), lambda stream: None)
+    zmq_input = ZmqInput(ZmqInputSettings("main", LOOPBACK), lambda stream: None)
     try:
         with pytest.raises(InputError, match="in use"):
-            Inlet(InletSettings("main", inlet.endpoint, bind_seconds=0.1), lambda stream: None)
+            ZmqInput(ZmqInputSettings("main", zmq_input.endpoint, bind_seconds=0.1), lambda stream: None)
     finally:
-        inlet.close()
+        zmq_input.close()
 
 
 def test_an_endpoint_that_others_can_reach_needs_curve_or_a_word() -> None:
     with pytest.raises(ConfigError, match="insecure = true"):
-        Inlet(InletSettings("main", "tcp://0.0.0.0:*"), lambda stream: None)
-    Inlet(InletSettings("main", "tcp://0.0.0.0:*", insecure=True), lambda stream: None).close()
+        ZmqInput(ZmqInputSettings("main", "tcp://0.0.0.0:*"), lambda stream: None)
+    ZmqInput(ZmqInputSettings("main", "tcp://0.0.0.0:*", insecure=True), lambda stream: None).close()
 
 
 GOOD = st.tuples(st.integers(0, 300), st.integers(1, 60)).map(lambda at: (frame(at[0], at[0] + at[1]), "", at))
@@ -280,9 +282,9 @@ def test_whatever_arrives_the_ring_holds_what_good_frames_said(
     messages: list[tuple[bytes, str, tuple[int, int]]],
 ) -> None:
     with telescope() as scope:
-        scope.say(pack_stream(STREAM), *(message for message, _, _ in messages))
+        scope.send(pack_stream(STREAM), *(message for message, _, _ in messages))
         ring = scope.finish()
-        counters = scope.inlet.counters
+        counters = scope.zmq_input.counters
         faults = Counter(kind for _, kind, _ in messages if kind)
         assert counters.unknown_stream == faults.pop("unknown", 0)
         assert counters.malformed == faults
@@ -290,8 +292,8 @@ def test_whatever_arrives_the_ring_holds_what_good_frames_said(
         assert counters.frames == len(good)
         assert counters.samples + counters.repeated + counters.late == sum(count for _, count in good)
         first = good[0][0] if good else 0
-        said = {sample for start, count in good for sample in range(max(start, first), start + count)}
+        sent = {sample for start, count in good for sample in range(max(start, first), start + count)}
         chunk = ring.read(0, 400)
         valid = np.flatnonzero(chunk.valid())
-        assert set(valid.tolist()) == said
+        assert set(valid.tolist()) == sent
         assert np.array_equal(chunk.data.view("<u8")[valid, 0], valid * 1000)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgefilter.products.naming import parse
-from tests.helpers.running_node import Node, Sending, contents, ledger, replayed, sky, sky_until, wait_for
+from tests.helpers.running_node import Node, SenderThread, contents, ledger, replayed, sky, sky_until, wait_for
 
 WINDOW = 5
 """At whose samples the card fails."""
@@ -34,13 +34,13 @@ def test_the_node_goes_on_with_the_processor_where_its_card_fails(tmp_path, monk
     # The emulated card is slow, and its sources are compiled at the first block.
     node_settings = {"backend": "auto", "health_port": 0, "hang_seconds": 60.0}
     with Node(tmp_path, node=node_settings) as node:
-        telescope = Sending(sky(600.0), node.endpoint, 1.0, frame_bytes=65_536)
+        telescope = SenderThread(sky(600.0), node.endpoint, 1.0, frame_bytes=65_536)
         wait_for(lambda: node.call("status")["streams"][0]["backend"] == "gpu")
         wait_for(lambda: node.call("status")["streams"][0]["backend"] == "cpu")
-        told = node.blocks()
-        wait_for(lambda: node.blocks() > max(told, WINDOW) + 3)
-        with urllib.request.urlopen(f"http://127.0.0.1:{node.call('status')['health_port']}/metrics") as answer:
-            metrics = answer.read().decode()
+        blocks_before = node.blocks()
+        wait_for(lambda: node.blocks() > max(blocks_before, WINDOW) + 3)
+        with urllib.request.urlopen(f"http://127.0.0.1:{node.call('status')['health_port']}/metrics") as response:
+            metrics = response.read().decode()
         source = sky_until(telescope.stop().end)
         assert node.wait() == 0
     got, want = contents(tmp_path / "store"), replayed(source, tmp_path)

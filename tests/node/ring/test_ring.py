@@ -10,7 +10,7 @@ import pytest
 
 from edgefilter.core.chunk import Gap, Loss
 from edgefilter.core.errors import InputError, WireError
-from edgefilter.node.ring import Placed, Policy, RingReader, RingWriter
+from edgefilter.node.ring import Policy, RingReader, RingWriter, WriteResult
 from edgefilter.node.ring.layout import DATA_OFFSET, FOREVER, INTERVALS, READERS
 from edgefilter.node.ring.memory import make_fence
 from tests.helpers.rings import PAGE, STREAM, contents, payload, put, ring
@@ -18,7 +18,7 @@ from tests.helpers.rings import PAGE, STREAM, contents, payload, put, ring
 
 def test_what_is_placed_can_be_read_without_a_copy(tmp_path: Path) -> None:
     with ring(tmp_path) as (writer, reader):
-        assert put(writer, 1000, 1050) == Placed(50, 0, 0, 0)
+        assert put(writer, 1000, 1050) == WriteResult(50, 0, 0, 0)
         chunk = reader.read(1010, 1040)
         assert contents(chunk) == dict.fromkeys(range(1010, 1040), 0)
         assert chunk.gaps == ()
@@ -45,7 +45,7 @@ def test_samples_that_do_not_fill_pages_wrap_too(tmp_path: Path) -> None:
         assert reader.capacity == 4096 // 23
         for start in range(0, 1000, 50):
             data = np.random.default_rng(start).integers(0, 256, 50 * 23, np.uint8)
-            writer.place(start, data.tobytes())
+            writer.write(start, data.tobytes())
             assert np.array_equal(reader.read(start, start + 50).data.reshape(-1), data)
             reader.release(start + 50)
 
@@ -54,7 +54,7 @@ def test_the_first_of_two_that_bring_a_sample_wins(tmp_path: Path) -> None:
     with ring(tmp_path, slack=100) as (writer, reader):
         put(writer, 0, 10)
         put(writer, 20, 30, frame=1)
-        assert put(writer, 15, 35, frame=2) == Placed(10, 10, 0, 0)
+        assert put(writer, 15, 35, frame=2) == WriteResult(10, 10, 0, 0)
         put(writer, 10, 15, frame=3)
         frames = [0] * 10 + [3] * 5 + [2] * 5 + [1] * 10 + [2] * 5
         assert contents(reader.read(0, 35)) == dict(enumerate(frames))
@@ -82,7 +82,7 @@ def test_a_gap_is_given_up_when_the_head_is_slack_beyond_it_and_stays_given_up(t
         put(writer, 29, 30)
         assert reader.final == 30
         assert reader.read(0, 30).gaps == (Gap(10, 20, Loss.MISSING),)
-        assert put(writer, 10, 20) == Placed(0, 0, 10, 0)
+        assert put(writer, 10, 20) == WriteResult(0, 0, 10, 0)
         assert reader.read(0, 30).gaps == (Gap(10, 20, Loss.MISSING),)
 
 
@@ -100,7 +100,7 @@ def test_a_gap_that_is_filled_in_time_is_none(tmp_path: Path) -> None:
 def test_what_comes_before_the_first_frame_is_late(tmp_path: Path) -> None:
     with ring(tmp_path) as (writer, reader):
         put(writer, 50, 60)
-        assert put(writer, 40, 55, frame=1) == Placed(0, 5, 10, 0)
+        assert put(writer, 40, 55, frame=1) == WriteResult(0, 5, 10, 0)
         assert reader.read(40, 60).gaps == (Gap(40, 50, Loss.OUTSIDE),)
 
 
@@ -110,37 +110,37 @@ def test_frames_past_the_end_are_late_and_the_end_cuts_nothing_off(tmp_path: Pat
         writer.end(20)
         writer.end(90)
         assert (reader.last, reader.final) == (30, FOREVER)
-        assert put(writer, 25, 40) == Placed(0, 5, 10, 0)
-        assert put(writer, 5000, 5010) == Placed(0, 0, 10, 0)
+        assert put(writer, 25, 40) == WriteResult(0, 5, 10, 0)
+        assert put(writer, 5000, 5010) == WriteResult(0, 0, 10, 0)
         assert reader.wait_until_ready(10_000, 0)
 
 
 def test_a_run_without_samples_ends_too(tmp_path: Path) -> None:
     with ring(tmp_path) as (writer, reader):
-        assert reader.wait_for_first(0) is None
+        assert reader.wait_for_first_sample(0) is None
         writer.end()
-        assert reader.wait_for_first(60) is None
+        assert reader.wait_for_first_sample(60) is None
         assert reader.read(0, 10).gaps == (Gap(0, 10, Loss.OUTSIDE),)
-        assert put(writer, 0, 5) == Placed(0, 0, 5, 0)
+        assert put(writer, 0, 5) == WriteResult(0, 0, 5, 0)
         assert reader.lost == 0
 
 
 def test_a_full_ring_takes_what_fits_and_the_rest_once_there_is_room(tmp_path: Path) -> None:
     with ring(tmp_path) as (writer, reader):
         put(writer, 0, 200)
-        assert put(writer, 200, 300) == Placed(56, 0, 0, 44)
+        assert put(writer, 200, 300) == WriteResult(56, 0, 0, 44)
         assert not writer.wait_for_room(0)
         reader.release(40)
         assert writer.wait_for_room(0)
-        assert put(writer, 256, 300) == Placed(40, 0, 0, 4)
+        assert put(writer, 256, 300) == WriteResult(40, 0, 0, 4)
         reader.release(44)
-        assert put(writer, 296, 300) == Placed(4, 0, 0, 0)
+        assert put(writer, 296, 300) == WriteResult(4, 0, 0, 0)
         assert contents(reader.read(44, 300)) == dict.fromkeys(range(44, 300), 0)
 
 
 def test_nothing_is_dropped_before_the_first_reader_comes(tmp_path: Path) -> None:
     with RingWriter.create(tmp_path / "ring", STREAM, PAGE) as writer:
-        assert put(writer, 1000, 1300) == Placed(256, 0, 0, 44)
+        assert put(writer, 1000, 1300) == WriteResult(256, 0, 0, 44)
         with RingReader.attach(tmp_path / "ring", "late") as reader:
             assert reader.cursor == 1000
             assert len(contents(reader.read(1000, 1256))) == 256
@@ -152,7 +152,7 @@ def test_a_writer_that_waits_gives_up_the_gaps_before_it(tmp_path: Path) -> None
         assert put(writer, 20, 300).held
         assert reader.final == 256
         reader.release(100)
-        assert put(writer, 256, 300) == Placed(44, 0, 0, 0)
+        assert put(writer, 256, 300) == WriteResult(44, 0, 0, 0)
 
 
 def test_a_jump_ahead_is_one_gap_and_locks_nobody(tmp_path: Path) -> None:
@@ -162,13 +162,13 @@ def test_a_jump_ahead_is_one_gap_and_locks_nobody(tmp_path: Path) -> None:
         assert reader.final == 10_000
         assert reader.read(40, 140).gaps == (Gap(50, 140, Loss.MISSING),)
         reader.release(10_000)
-        assert put(writer, 10_000, 10_010) == Placed(10, 0, 0, 0)
+        assert put(writer, 10_000, 10_010) == WriteResult(10, 0, 0, 0)
         assert reader.read(9_990, 10_010).gaps == (Gap(9_990, 10_000, Loss.MISSING),)
 
 
 def test_a_jump_beyond_reach_is_malformed_and_changes_nothing(tmp_path: Path) -> None:
     with ring(tmp_path) as (writer, reader):
-        writer.reach = 100
+        writer.max_gap_samples = 100
         put(writer, 10**12, 10**12 + 10)
         for jump in (lambda: put(writer, 10**12 + 111, 10**12 + 112), lambda: writer.end(10**12 + 111)):
             with pytest.raises(WireError) as caught:
@@ -215,9 +215,9 @@ def test_drop_oldest_overwrites_and_the_reader_learns_exactly_what(tmp_path: Pat
 
 def test_a_frame_longer_than_the_ring_goes_by_parts(tmp_path: Path) -> None:
     with ring(tmp_path, policy=Policy.DROP_OLDEST) as (writer, reader):
-        assert put(writer, 0, 300) == Placed(256, 0, 0, 44)
+        assert put(writer, 0, 300) == WriteResult(256, 0, 0, 44)
         assert writer.wait_for_room(0)
-        assert put(writer, 256, 300) == Placed(44, 0, 0, 0)
+        assert put(writer, 256, 300) == WriteResult(44, 0, 0, 0)
         assert len(contents(reader.read(44, 300))) == 256
 
 
@@ -230,11 +230,11 @@ def test_a_reader_of_the_same_name_goes_on_where_the_dead_one_was(tmp_path: Path
         reader.close()
         assert [(slot.name, slot.cursor, slot.alive) for slot in writer.readers()] == [("reader", 60, False)]
         assert put(writer, 100, 400).held == 400 - 60 - PAGE  # the dead one's cursor holds
-        with RingReader.attach(writer.path, "reader") as next_one:
-            assert next_one.cursor == 60
-            for one in (writer, next_one):
+        with RingReader.attach(writer.path, "reader") as successor:
+            assert successor.cursor == 60
+            for one in (writer, successor):
                 assert one.readers()[0].alive
-            next_one.detach()
+            successor.detach()
         assert writer.readers() == []
 
 
@@ -242,7 +242,7 @@ def test_a_shadow_reader_does_not_hold(tmp_path: Path) -> None:
     with ring(tmp_path) as (writer, reader), RingReader.attach(writer.path, "shadow", start=5, hold=False) as shadow:
         put(writer, 0, 200)
         reader.release(150)
-        assert put(writer, 200, 400) == Placed(200, 0, 0, 0)
+        assert put(writer, 200, 400) == WriteResult(200, 0, 0, 0)
         assert shadow.read(100, 200).gaps == (Gap(100, 144, Loss.OVERRUN),)
 
 
@@ -256,23 +256,23 @@ def test_the_slowest_of_several_readers_holds(tmp_path: Path) -> None:
 
 
 def test_an_onlooker_changes_nothing(tmp_path: Path) -> None:
-    with ring(tmp_path) as (writer, reader), RingReader.attach(writer.path, None) as onlooker:
+    with ring(tmp_path) as (writer, reader), RingReader.attach(writer.path, None) as passive_reader:
         put(writer, 0, 200)
         reader.release(100)
-        assert (onlooker.head, onlooker.tail, onlooker.final) == (200, 0, 200)
-        assert [slot.name for slot in onlooker.readers()] == ["reader"]
-        assert len(contents(onlooker.read(0, 200))) == 200
+        assert (passive_reader.head, passive_reader.tail, passive_reader.final) == (200, 0, 200)
+        assert [slot.name for slot in passive_reader.readers()] == ["reader"]
+        assert len(contents(passive_reader.read(0, 200))) == 200
 
 
 def test_two_writers_take_turns_and_know_what_the_other_placed(tmp_path: Path) -> None:
     with ring(tmp_path, slack=100) as (writer, reader), RingWriter.attach(writer.path, slack=100) as other:
         put(writer, 0, 20, frame=1)
-        assert put(other, 10, 40, frame=2) == Placed(20, 10, 0, 0)
+        assert put(other, 10, 40, frame=2) == WriteResult(20, 10, 0, 0)
         put(writer, 60, 80, frame=1)
-        assert put(other, 30, 70, frame=2) == Placed(20, 20, 0, 0)
+        assert put(other, 30, 70, frame=2) == WriteResult(20, 20, 0, 0)
         assert contents(reader.read(0, 80)) == {sample: 1 if sample < 20 or sample >= 60 else 2 for sample in range(80)}
         other.end(100)
-        assert put(writer, 80, 90) == Placed(0, 0, 10, 0)
+        assert put(writer, 80, 90) == WriteResult(0, 0, 10, 0)
 
 
 def test_making_a_ring_twice_attaches_and_another_one_is_refused(tmp_path: Path) -> None:
@@ -329,7 +329,7 @@ def test_wrong_use_is_refused(tmp_path: Path) -> None:
         RingWriter.create(tmp_path / "ring", STREAM, 0)
     with ring(tmp_path) as (writer, reader):
         with pytest.raises(ValueError, match="samples of 16 bytes"):
-            writer.place(0, b"abc")
+            writer.write(0, b"abc")
         with pytest.raises(ValueError, match="1 to 64 bytes"):
             RingReader.attach(writer.path, "")
         put(writer, 0, 10)

@@ -17,7 +17,7 @@ from edgefilter.node.ring.layout import FLOOR, FOREVER
 from tests.helpers.rings import PAGE, WAIT, contents, payload, put, ring
 
 
-class Died(BaseException):
+class SimulatedCrash(BaseException):
     """Stands for SIGKILL: nothing of the writer's own runs after it that would touch the ring."""
 
 
@@ -25,7 +25,7 @@ FRAMES = [(0, 100), (150, 200), (210, 230), (100, 150), (190, 215), (240, 300), 
 """Appends, gaps, one that joins two intervals, overlaps, wraps, and floors that rise."""
 
 
-def play(writer: RingWriter, reader: RingReader) -> None:
+def write_frames(writer: RingWriter, reader: RingReader) -> None:
     for start, stop in FRAMES:
         if stop > reader.cursor + PAGE:
             reader.release(stop - PAGE)
@@ -33,7 +33,7 @@ def play(writer: RingWriter, reader: RingReader) -> None:
     writer.end(500)
 
 
-def fences_of_a_play(folder: Path, fatal: int) -> int:
+def count_fences(folder: Path, fatal: int) -> int:
     """Let a writer die at its fence number ``fatal``, another one do all again; return the fences of the first."""
     passed = 0
 
@@ -41,26 +41,34 @@ def fences_of_a_play(folder: Path, fatal: int) -> int:
         nonlocal passed
         passed += 1
         if passed == fatal:
-            raise Died
+            raise SimulatedCrash
 
     with ring(folder, slack=1 << 30) as (writer, reader):
         writer._fence = fence
         try:
-            play(writer, reader)
-        except Died:
-            present = {sample for here, there in reader.snapshot().intervals for sample in range(here, there)}
-            table_is_right(reader)
-            with RingWriter.attach(writer.path, slack=1 << 30) as heir:
-                table_is_right(reader)
-                play(heir, reader)
-            after = {sample for here, there in reader.snapshot().intervals for sample in range(here, there)}
+            write_frames(writer, reader)
+        except SimulatedCrash:
+            present = {
+                sample
+                for interval_start, interval_stop in reader.snapshot().intervals
+                for sample in range(interval_start, interval_stop)
+            }
+            check_table(reader)
+            with RingWriter.attach(writer.path, slack=1 << 30) as successor:
+                check_table(reader)
+                write_frames(successor, reader)
+            after = {
+                sample
+                for interval_start, interval_stop in reader.snapshot().intervals
+                for sample in range(interval_start, interval_stop)
+            }
             assert present <= after
         assert contents(reader.read(500 - PAGE, 500)) == dict.fromkeys(range(500 - PAGE, 500), 0)
         assert reader.last == 500
     return passed
 
 
-def ends_well(folder: Path, fatal: int) -> None:
+def check_end_after_crash(folder: Path, fatal: int) -> None:
     """Let a writer die at its fence number ``fatal``, another one only end the run."""
     passed = 0
 
@@ -68,15 +76,19 @@ def ends_well(folder: Path, fatal: int) -> None:
         nonlocal passed
         passed += 1
         if passed == fatal:
-            raise Died
+            raise SimulatedCrash
 
     with ring(folder, slack=1 << 30) as (writer, reader):
         writer._fence = fence
-        with suppress(Died):
-            play(writer, reader)
-        with RingWriter.attach(writer.path) as heir:
-            heir.end()
-        present = {sample for here, there in reader.snapshot().intervals for sample in range(here, there)}
+        with suppress(SimulatedCrash):
+            write_frames(writer, reader)
+        with RingWriter.attach(writer.path) as successor:
+            successor.end()
+        present = {
+            sample
+            for interval_start, interval_stop in reader.snapshot().intervals
+            for sample in range(interval_start, interval_stop)
+        }
         held = {sample for sample in present if sample >= reader.tail}
         assert reader.final == FOREVER
         assert reader.last is not None
@@ -85,22 +97,22 @@ def ends_well(folder: Path, fatal: int) -> None:
         assert reader.last >= max(present, default=0)
 
 
-def table_is_right(reader: RingReader) -> None:
+def check_table(reader: RingReader) -> None:
     """Check that every sample which the table claims is there, whole and in its place."""
     intervals = reader.snapshot().intervals
     assert intervals == sorted(intervals)
     whole = reader._data.view(np.uint64).reshape(-1, 2)
-    for here, there in intervals:
-        for sample in range(max(here, reader.tail), there):
+    for interval_start, interval_stop in intervals:
+        for sample in range(max(interval_start, reader.tail), interval_stop):
             assert whole[sample % PAGE, 0] == sample
 
 
 def test_a_writer_may_die_at_every_step(tmp_path: Path) -> None:
-    total = fences_of_a_play(tmp_path, 0)
+    total = count_fences(tmp_path, 0)
     assert total > 3 * len(FRAMES)
     for fatal in range(1, total + 1):
-        fences_of_a_play(tmp_path, fatal)
-        ends_well(tmp_path, fatal)
+        count_fences(tmp_path, fatal)
+        check_end_after_crash(tmp_path, fatal)
 
 
 def test_a_writer_may_die_in_the_middle_of_a_copy(tmp_path: Path) -> None:
@@ -111,9 +123,9 @@ def test_a_writer_may_die_in_the_middle_of_a_copy(tmp_path: Path) -> None:
         writer._words[FLOOR] = 44
         half = np.frombuffer(payload(200, 70, frame=9), np.uint8)
         writer._data[200 * 16 : 270 * 16] = half
-        table_is_right(reader)
-        with RingWriter.attach(writer.path) as heir:
-            assert put(heir, 200, 300, frame=1).written == 100
+        check_table(reader)
+        with RingWriter.attach(writer.path) as successor:
+            assert put(successor, 200, 300, frame=1).written == 100
         assert contents(reader.read(50, 300)) == {sample: int(sample >= 200) for sample in range(50, 300)}
 
 
@@ -136,7 +148,7 @@ ring.end(start)
 
 @pytest.mark.parametrize("policy", Policy)
 def test_writers_that_are_killed_leave_no_torn_sample(policy: Policy, tmp_path: Path) -> None:
-    chance = np.random.default_rng(3)
+    rng = np.random.default_rng(3)
     end, window = 60 << 15, 20_000
     with ring(tmp_path, 1 << 17, policy) as (writer, reader):
         writer.close()
@@ -147,7 +159,7 @@ def test_writers_that_are_killed_leave_no_torn_sample(policy: Policy, tmp_path: 
             assert time.monotonic() < deadline
             if process is None:
                 process = start_writer(reader.path, end)
-                fatal = reader.head + int(chance.integers(0, 4 << 15)) if kills < 8 else 2 * end
+                fatal = reader.head + int(rng.integers(0, 4 << 15)) if kills < 8 else 2 * end
             elif reader.head >= fatal:
                 process.send_signal(signal.SIGKILL)
                 process.wait(WAIT)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgefilter.core.chunk import Loss
-from edgefilter.node.ring import Placed, Policy, RingReader, RingWriter
+from edgefilter.node.ring import Policy, RingReader, RingWriter, WriteResult
 from edgefilter.node.ring.layout import FOREVER
 from tests.helpers.rings import PAGE, WAIT, contents, put, ring
 
@@ -21,36 +21,36 @@ class Model:
 
     def __init__(self, policy: Policy, capacity: int, slack: int) -> None:
         self.policy, self.capacity, self.slack = policy, capacity, slack
-        self.came: dict[int, int] = {}
+        self.arrived: dict[int, int] = {}
         self.first: int | None = None
         self.last: int | None = None
         self.floor = self.final = self.head = self.cursor = 0
-        self.wanted: int | None = None
+        self.held_from: int | None = None
 
-    def place(self, start: int, stop: int, frame: int) -> Placed:
+    def write(self, start: int, stop: int, frame: int) -> WriteResult:
         if self.first is None and self.last is None:
             self.first = self.floor = self.final = self.head = start
-        taken = max(start, self._room(start, stop))
+        write_stop = max(start, self._writable_stop(start, stop))
         written = repeated = late = 0
-        for sample in range(start, taken):
-            if sample in self.came:
+        for sample in range(start, write_stop):
+            if sample in self.arrived:
                 repeated += 1
             elif sample < self.final:
                 late += 1
             else:
-                self.came[sample] = frame
+                self.arrived[sample] = frame
                 written += 1
-        if max(start, self.final) < taken:
-            self.floor = max(self.floor, taken - self.capacity)
-            self.head = max(self.head, taken)
-        self.wanted = taken if taken < stop else None
-        self._decide()
-        return Placed(written, repeated, late, stop - taken)
+        if max(start, self.final) < write_stop:
+            self.floor = max(self.floor, write_stop - self.capacity)
+            self.head = max(self.head, write_stop)
+        self.held_from = write_stop if write_stop < stop else None
+        self._advance_final()
+        return WriteResult(written, repeated, late, stop - write_stop)
 
     def end(self, sample: int) -> None:
         if self.last is None:
             self.last = max(sample, self.head, self.final)
-            self._decide()
+            self._advance_final()
 
     def gaps(self, start: int, stop: int) -> dict[int, Loss]:
         first = stop if self.first is None else self.first
@@ -59,29 +59,29 @@ class Model:
         for sample in range(start, stop):
             if not first <= sample < last:
                 reasons[sample] = Loss.OUTSIDE
-            elif sample not in self.came:
+            elif sample not in self.arrived:
                 reasons[sample] = Loss.MISSING
             elif sample < self.floor:
                 reasons[sample] = Loss.OVERRUN
         return reasons
 
-    def _room(self, start: int, stop: int) -> int:
+    def _writable_stop(self, start: int, stop: int) -> int:
         if self.last is not None:
             return stop
-        kept = start if self.policy is Policy.DROP_OLDEST else max(self.cursor, self.floor)
-        return min(stop, kept + self.capacity)
+        oldest_cursor = start if self.policy is Policy.DROP_OLDEST else max(self.cursor, self.floor)
+        return min(stop, oldest_cursor + self.capacity)
 
-    def _decide(self) -> None:
+    def _advance_final(self) -> None:
         if self.last is not None:
             self.final = FOREVER
             return
         while self.final < self.head:
-            coming = next(sample for sample in range(self.final, self.head) if sample in self.came)
-            given_up = self.wanted is not None or coming + self.slack <= self.head or coming <= self.floor
+            coming = next(sample for sample in range(self.final, self.head) if sample in self.arrived)
+            given_up = self.held_from is not None or coming + self.slack <= self.head or coming <= self.floor
             if coming > self.final and not given_up:
                 break
             self.final = coming + 1
-        self.final = max(self.final, self.wanted or 0, self.floor)
+        self.final = max(self.final, self.held_from or 0, self.floor)
 
 
 STEP = st.one_of(
@@ -109,7 +109,7 @@ def test_any_order_of_frames_reads_and_releases_is_as_the_model_says(
         for frame, (step, at, count) in enumerate(steps):
             if step == "place":
                 start = max(near + at, 0)
-                assert put(writer, start, start + count, frame) == model.place(start, start + count, frame)
+                assert put(writer, start, start + count, frame) == model.write(start, start + count, frame)
             elif step == "end":
                 writer.end(max(near + at, 0))
                 model.end(max(near + at, 0))
@@ -124,7 +124,7 @@ def test_any_order_of_frames_reads_and_releases_is_as_the_model_says(
                     start, stop
                 )
                 assert contents(chunk) == {
-                    s: model.came[s] for s in range(max(start, model.floor), stop) if s in model.came
+                    s: model.arrived[s] for s in range(max(start, model.floor), stop) if s in model.arrived
                 }
                 assert reader.still_valid(chunk)
             assert (reader.first, reader.last) == (model.first, model.last)
@@ -132,7 +132,7 @@ def test_any_order_of_frames_reads_and_releases_is_as_the_model_says(
             near = max(model.head, origin)
         if model.first is not None:
             decided = range(model.first, model.final if model.last is None else model.last)
-            assert reader.lost == len(decided) - len(model.came.keys() & set(decided))
+            assert reader.lost == len(decided) - len(model.arrived.keys() & set(decided))
 
 
 def in_thread(run: Callable[[], None]) -> Callable[[], None]:
@@ -162,7 +162,7 @@ FRAMES = st.lists(
 )
 
 
-def played(frames: list[tuple[int, str]]) -> tuple[list[tuple[int, int]], set[int], int]:
+def frame_order(frames: list[tuple[int, str]]) -> tuple[list[tuple[int, int]], set[int], int]:
     """Frames in the order in which they are sent, the samples that are sent, and one past the last of all."""
     cuts = np.cumsum([0, *(count for count, _ in frames)]).tolist()
     order: list[tuple[int, int]] = []
@@ -185,7 +185,7 @@ def write_all(writer: RingWriter, order: list[tuple[int, int]], end: int) -> Non
 
 def read_all(reader: RingReader, window: int, pause: Callable[[], None]) -> tuple[dict[int, int], dict[Loss, set[int]]]:
     """Read all windows of a run; return what they had, and what was lost and why."""
-    first = reader.wait_for_first(WAIT) or 0
+    first = reader.wait_for_first_sample(WAIT) or 0
     found: dict[int, int] = {}
     lost: dict[Loss, set[int]] = {reason: set() for reason in Loss}
     start = first - first % window
@@ -210,11 +210,11 @@ def read_all(reader: RingReader, window: int, pause: Callable[[], None]) -> tupl
 
 @given(FRAMES, st.sampled_from([7, 64, PAGE]), st.sampled_from([0.0, 0.0005]))
 @settings(deadline=None, max_examples=20)
-def test_holding_loses_nothing_that_was_sent(frames: list[tuple[int, str]], window: int, nap: float) -> None:
-    order, sent, end = played(frames)
+def test_holding_loses_nothing_that_was_sent(frames: list[tuple[int, str]], window: int, read_delay: float) -> None:
+    order, sent, end = frame_order(frames)
     with TemporaryDirectory() as folder, ring(Path(folder), PAGE, slack=600) as (writer, reader):
         writing = in_thread(lambda: write_all(writer, order, end))
-        found, lost = read_all(reader, window, lambda: threading.Event().wait(nap) and None)
+        found, lost = read_all(reader, window, lambda: threading.Event().wait(read_delay) and None)
         writing()
     first = order[0][0] if order else end
     late = sent - set(found)
@@ -235,18 +235,22 @@ def _overtaken(order: list[tuple[int, int]], capacity: int) -> set[int]:
 
 @given(FRAMES, st.sampled_from([0.0, 0.0005, 0.002]))
 @settings(deadline=None, max_examples=20)
-def test_dropping_loses_exactly_what_is_said(frames: list[tuple[int, str]], nap: float) -> None:
-    order, sent, end = played(frames)
+def test_dropping_loses_exactly_what_is_said(frames: list[tuple[int, str]], read_delay: float) -> None:
+    order, sent, end = frame_order(frames)
     with TemporaryDirectory() as folder, ring(Path(folder), PAGE, Policy.DROP_OLDEST) as (writer, reader):
         writing = in_thread(lambda: write_all(writer, order, end))
-        found, lost = read_all(reader, 50, lambda: threading.Event().wait(nap) and None)
+        found, lost = read_all(reader, 50, lambda: threading.Event().wait(read_delay) and None)
         writing()
-        came = {sample for here, there in reader.snapshot().intervals for sample in range(here, there)}
-    assert set(found) | lost[Loss.OVERRUN] == came
+        arrived = {
+            sample
+            for interval_start, interval_stop in reader.snapshot().intervals
+            for sample in range(interval_start, interval_stop)
+        }
+    assert set(found) | lost[Loss.OVERRUN] == arrived
     assert not set(found) & lost[Loss.OVERRUN]
-    assert came <= sent
-    first = min(came, default=end)
-    assert lost[Loss.MISSING] == set(range(first, end)) - came
+    assert arrived <= sent
+    first = min(arrived, default=end)
+    assert lost[Loss.MISSING] == set(range(first, end)) - arrived
 
 
 def test_two_writers_in_turns_lose_nothing(tmp_path: Path) -> None:

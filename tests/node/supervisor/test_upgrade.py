@@ -11,7 +11,17 @@ from edgefilter.core.config import NodeConfig, validate
 from edgefilter.core.errors import EdgefilterError
 from edgefilter.core.plan import resolve
 from edgefilter.products.naming import parse
-from tests.helpers.running_node import Node, Sending, contents, replayed, sky, sky_until, toml, tree, wait_for
+from tests.helpers.running_node import (
+    Node,
+    SenderThread,
+    contents,
+    replayed,
+    settings_tree,
+    sky,
+    sky_until,
+    toml,
+    wait_for,
+)
 
 
 def interpreter(folder: Path, name: str, head: str) -> str:
@@ -39,7 +49,7 @@ def test_upgrades_in_a_row_lose_nothing_and_broken_ones_change_nothing(tmp_path)
         interpreter(tmp_path, "differs", f'PYTHONPATH={path} exec {sys.executable} "$@"'): "differs",
     }
     with Node(tmp_path) as node:
-        telescope = Sending(sky(600.0), node.endpoint, 1.0, frame_bytes=65_536)
+        telescope = SenderThread(sky(600.0), node.endpoint, 1.0, frame_bytes=65_536)
         wait_for(lambda: node.blocks() >= 1)
         for python in (other, sys.executable):
             said: list[str] = []
@@ -56,11 +66,11 @@ def test_upgrades_in_a_row_lose_nothing_and_broken_ones_change_nothing(tmp_path)
         before = node.pid("receiver")
         node.call("upgrade", receiver=True, python=other)
         assert node.pid("receiver") != before
-        node.config.write_text(toml(tree(tmp_path, pulses={"snr": -1})))
+        node.config.write_text(toml(settings_tree(tmp_path, pulses={"snr": -1})))
         with pytest.raises(EdgefilterError, match=r"pulses\.snr"):
             node.call("reload")
-        told = node.blocks()
-        wait_for(lambda: node.blocks() > told + 8)  # more than are in work: samples come again
+        blocks_before = node.blocks()
+        wait_for(lambda: node.blocks() > blocks_before + 8)  # more than are in work: samples come again
         sent = telescope.stop()
         assert node.wait() == 0
     source = sky_until(sent.end)
@@ -73,10 +83,10 @@ def test_a_new_configuration_takes_effect_at_the_block_that_is_told(tmp_path):
     (tmp_path / "after").mkdir()
     length = 32 * 32 * 256
     with Node(tmp_path, input={"buffer_seconds": 9.0}) as node:
-        telescope = Sending(sky(600.0), node.endpoint, 1.0, frame_bytes=65_536)
+        telescope = SenderThread(sky(600.0), node.endpoint, 1.0, frame_bytes=65_536)
         wait_for(lambda: node.blocks() >= 1)
         said: list[str] = []
-        node.config.write_text(toml(tree(tmp_path, input={"buffer_seconds": 9.0}, **longer)))
+        node.config.write_text(toml(settings_tree(tmp_path, input={"buffer_seconds": 9.0}, **longer)))
         node.call("reload", said.append)
         (line,) = [line for line in said if "takes over" in line]
         sample = int(line.rpartition(" ")[2].rstrip(")"))
@@ -84,7 +94,7 @@ def test_a_new_configuration_takes_effect_at_the_block_that_is_told(tmp_path):
         source = sky_until(telescope.stop().end)
         assert node.wait() == 0
     before, after = replayed(source, tmp_path), replayed(source, tmp_path / "after", **longer)
-    settings = resolve(validate(NodeConfig, tree(tmp_path, **longer)), source.stream)
+    settings = resolve(validate(NodeConfig, settings_tree(tmp_path, **longer)), source.stream)
     got = contents(tmp_path / "store")
 
     def of(objects: dict[str, bytes], first: int, stop: int) -> dict[str, bytes]:

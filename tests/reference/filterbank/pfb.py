@@ -18,11 +18,11 @@ def pfb(
 
     Products are the hands and, of two hands, real and imaginary part of X Y*.
     """
-    _, coarse, hands = voltage.shape
+    _, coarse, n_pols = voltage.shape
     step = 2 * channels if np.isrealobj(voltage) else channels
-    products = 4 if hands == 2 else 1
+    products = 4 if n_pols == 2 else 1
     power = np.zeros((times, coarse * channels, products))
-    moment4 = np.zeros((times, coarse * channels, hands))
+    moment4 = np.zeros((times, coarse * channels, n_pols))
     count = np.zeros(times, np.int64)
     for t in range(times):
         spectra = len(valid) // times
@@ -32,12 +32,12 @@ def pfb(
             count[t] += 1
             start = r * (hop or step)
             window = voltage[start : start + len(filter_)] * filter_[:, None, None]
-            spectrum = np.fft.fft(window.reshape(-1, step, coarse, hands).sum(axis=0), axis=0)
+            spectrum = np.fft.fft(window.reshape(-1, step, coarse, n_pols).sum(axis=0), axis=0)
             spectrum = spectrum[:channels] if step > channels else np.fft.fftshift(spectrum, axes=0)
-            v = spectrum.transpose(1, 0, 2).reshape(-1, hands)
-            power[t, :, :hands] += np.abs(v) ** 2
+            v = spectrum.transpose(1, 0, 2).reshape(-1, n_pols)
+            power[t, :, :n_pols] += np.abs(v) ** 2
             moment4[t] += np.abs(v) ** 4
-            if hands == 2:
+            if n_pols == 2:
                 power[t, :, 2] += (v[:, 0] * v[:, 1].conj()).real
                 power[t, :, 3] += (v[:, 0] * v[:, 1].conj()).imag
     scale = np.maximum(count, 1)[:, None, None]

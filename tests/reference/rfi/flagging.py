@@ -51,7 +51,7 @@ def sum_threshold(values, windows, thresholds):
         earlier = 0 if begin else _growth(values[before:first][::-1] - grow)
         later = 0 if first + end < stop else _growth(values[stop:after] - grow)
         fitted[first + begin - earlier : first + end + later] = True
-    support = [_support(fitted), _support(fitted[::-1])[::-1]]
+    support = [_neighbour_support(fitted), _neighbour_support(fitted[::-1])[::-1]]
     closed = fitted | ((support[0] >= 2) & (support[1] >= 2))
     for t in np.flatnonzero(closed & ~fitted & (values < 1)):
         a, b = np.flatnonzero(fitted[:t])[-1], t + np.flatnonzero(fitted[t:])[0]
@@ -72,7 +72,7 @@ def _growth(values):
     return int(np.argmax(total[: dropped[0]] if len(dropped) else total))
 
 
-def _support(marked):
+def _neighbour_support(marked):
     """What lies before each sample: 1 more a mark, 2 less a gap, from 0 to 8."""
     near, out = 0, np.zeros(len(marked), int)
     for t, mark in enumerate(marked):
@@ -94,7 +94,7 @@ def rise(intensity, used, low, high, bands):
     return counts
 
 
-def sudden(used, moved, shortly, parts=8, many=5, few=2, raised=0.4, least=32, partly=(0.4, 0.3)):
+def find_broadband_steps(used, moved, margin, parts=8, many=5, few=2, raised=0.4, least=32, partly=(0.4, 0.3)):
     """Sub-bands that move where many parts do, and few do shortly before and after; ``[band, time]`` in and out."""
     bands, times = used.shape
     number = sum(
@@ -111,29 +111,29 @@ def sudden(used, moved, shortly, parts=8, many=5, few=2, raised=0.4, least=32, p
             first -= 1
         while last < times - 1 and number[last + 1] >= many:
             last += 1
-        before, after = number[max(first - shortly, 0) : first], number[last + 1 : last + 1 + shortly]
+        before, after = number[max(first - margin, 0) : first], number[last + 1 : last + 1 + margin]
         if all(len(side) == 0 or (side <= few).any() for side in (before, after)) and used[:, t].sum() >= least:
             out[:, t] = wide[:, t] & (share[:, t] > partly[1])
     return out
 
 
-def cut_tracks(marks, delay, reach, slack, longest):
+def cut_tracks(marks, delay, tolerance, slack, longest):
     """Short runs that follow one track from where the end of the data cuts it, or, turned round, its start."""
     whole = np.zeros(marks.shape, bool)
-    for turned in (1, -1):
+    for direction in (1, -1):
         # Turned so that the end of the data cuts, and channels so that the track goes downwards.
         even = delay[0] == delay[-1]
-        channel = np.arange(len(delay))[::turned] if even else np.argsort(turned * delay, kind="stable")
-        run, late = marks[::turned, channel] != 0, turned * delay[channel]
-        for c in range(len(late) - 1):
-            found = _cut_track(run, late, c, reach, slack, longest)
+        channel = np.arange(len(delay))[::direction] if even else np.argsort(direction * delay, kind="stable")
+        run, delays = marks[::direction, channel] != 0, direction * delay[channel]
+        for c in range(len(delays) - 1):
+            found = _cut_track(run, delays, c, tolerance, slack, longest)
             for first, stop, at in found:
-                whole[::turned][first:stop, channel[at]] = True
+                whole[::direction][first:stop, channel[at]] = True
     return whole
 
 
-def _cut_track(run, late, c, reach, slack, longest):
-    times, gap = len(run), late[c + 1] - late[c]
+def _cut_track(run, delays, c, tolerance, slack, longest):
+    times, gap = len(run), delays[c + 1] - delays[c]
     last = _runs(run[:, c])[-1:]
     if not last or last[0][1] <= times - gap - slack or last[0][1] - last[0][0] > longest:
         return []
@@ -142,7 +142,7 @@ def _cut_track(run, late, c, reach, slack, longest):
         near = [
             (first, stop)
             for first, stop in _runs(run[:, at])
-            if abs(first - begin + late[c] - late[at]) <= reach and stop - first <= longest
+            if abs(first - begin + delays[c] - delays[at]) <= tolerance and stop - first <= longest
         ]
         found.append((*near[0], at) if near else None)
         if found[-3:] == [None] * 3:
@@ -151,15 +151,15 @@ def _cut_track(run, late, c, reach, slack, longest):
     good = [one for one in found if one is not None]
     seen = max(k for k, one in enumerate(found) if one is not None) + 1
     enough = len(good) >= (2 if whole else 8) and len(good) >= 0.75 * seen
-    swept = late[c] - late[good[-1][2]]
-    return good if enough and swept >= 4 * reach and begin + gap + slack >= times else []
+    swept = delays[c] - delays[good[-1][2]]
+    return good if enough and swept >= 4 * tolerance and begin + gap + slack >= times else []
 
 
 def _runs(marked):
     return np.flatnonzero(np.diff(np.r_[False, marked, False].astype(int))).reshape(-1, 2).tolist()
 
 
-def unclip(power, moment4, steps, table):
+def correct_clipping(power, moment4, steps, table):
     """Kurtosis, less 1, times the factor of the power's step."""
     power = power[:, :, : moment4.shape[2]]
     with np.errstate(invalid="ignore"):
@@ -168,14 +168,14 @@ def unclip(power, moment4, steps, table):
 
 
 def drifting_tones(events, live):
-    """Lines that a drifting tone fills, as ``(begin, moves)``; events are of steps of two."""
+    """Lines that a drifting tone fills, as ``(begin, drift_channels)``; events are of steps of two."""
     steps, channels = len(events) // 2, events.shape[1]
     steps = min(steps, 127)
     level = events[: 2 * steps].reshape(steps, 2, channels).sum(axis=1)
-    steepest = 2 * steps // 3
+    max_drift = 2 * steps // 3
 
-    def along(begin, moves):
-        c = begin + np.floor(moves * (np.arange(steps) + 0.5) / steps + 0.5).astype(int)
+    def along(begin, drift_channels):
+        c = begin + np.floor(drift_channels * (np.arange(steps) + 0.5) / steps + 0.5).astype(int)
         used = (c >= 0) & (c < channels)
         used[used] = live[c[used]]
         return np.where(used, level[np.arange(steps), np.clip(c, 0, channels - 1)], 0), 2 * used
@@ -183,20 +183,25 @@ def drifting_tones(events, live):
     def part(line):
         return line[0].sum() / max(line[1].sum(), 1)
 
-    def is_tone(begin, moves):
-        line = along(begin, moves)
+    def is_drifting_tone(begin, drift_channels):
+        line = along(begin, drift_channels)
         edges = [quarter * steps // 4 for quarter in range(5)]
         quarters = [(line[0][a:b], line[1][a:b]) for a, b in pairwise(edges)]
-        crossing = along(begin + moves, -moves)
+        crossing = along(begin + drift_channels, -drift_channels)
         return (
             line[1].sum() >= steps
             and 20 * line[0].sum() >= (9 if steps >= 48 else 12) * line[1].sum()
             and all(20 * a.sum() >= 7 * b.sum() for a, b in quarters)
             and all(5 * a.sum() * line[1].sum() >= 3 * line[0].sum() * b.sum() for a, b in quarters)
-            and all(part(along(begin + aside, moves)) <= 0.4 for aside in (-3, 3))
+            and all(part(along(begin + aside, drift_channels)) <= 0.4 for aside in (-3, 3))
             and (crossing[1].sum() == 0 or part(line) - part(crossing) > 0.25 - 1e-9)
         )
 
-    begins = range(-(steepest // 2), channels + steepest // 2)
-    slopes = [moves for moves in range(-steepest, steepest + 1) if moves]
-    return {(begin, moves) for moves in slopes for begin in begins if is_tone(begin, moves)}
+    begins = range(-(max_drift // 2), channels + max_drift // 2)
+    slopes = [drift_channels for drift_channels in range(-max_drift, max_drift + 1) if drift_channels]
+    return {
+        (begin, drift_channels)
+        for drift_channels in slopes
+        for begin in begins
+        if is_drifting_tone(begin, drift_channels)
+    }

@@ -3,14 +3,14 @@
 import numpy as np
 
 
-def breadth(power, share, repeat, track, part, trial, start, width, snr):
-    power, share = power / 8, share / 64
+def band_occupancy(power, weight, repeat, delays, part, trial, start, width, snr):
+    power, weight = power / 8, weight / 64
     left = []
     for k, at, w, strength in zip(trial, start, width, snr, strict=True):
         channels = np.arange(len(power))
-        times = at + track[k]
+        times = at + delays[k]
         sums = np.array([power[c, times[c] : times[c] + w].sum() for c in channels])
-        valid = share[channels, (times + w // 2) // repeat]
+        valid = weight[channels, (times + w // 2) // repeat]
         signal = strength * np.sqrt(w * valid.sum())
         sums -= (sums.sum() - signal) * valid / valid.sum()
         pieces = [

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.reference.search.normalise import level_scatter
+from tests.reference.search.normalise import clipped_mean_std
 
 
 def boxcar_peaks(series, scale, repeat, first, count, octaves, threshold, cell):
@@ -13,7 +13,7 @@ def boxcar_peaks(series, scale, repeat, first, count, octaves, threshold, cell):
     for i, line in enumerate(series * scale):
         level, scatter = 0.0, 1.0
         if valid[block].sum() >= 256:
-            level, scatter = level_scatter(line[block][valid[block]], 128)
+            level, scatter = clipped_mean_std(line[block][valid[block]], 128)
         line = np.where(valid, (line - level) / max(scatter, 0.9), 0)
         total = np.concatenate([[0], np.cumsum(line)])
         snr = np.zeros((octaves, count))
@@ -26,7 +26,8 @@ def boxcar_peaks(series, scale, repeat, first, count, octaves, threshold, cell):
             starts = starts[valid[starts] & valid[starts + w - 1]]
             if w > 1 and len(starts) >= 64:
                 sigma = max(
-                    sigma, level_scatter(total[starts + w] - total[starts], 128)[1] * (1 - np.sqrt(0.5 / len(starts)))
+                    sigma,
+                    clipped_mean_std(total[starts + w] - total[starts], 128)[1] * (1 - np.sqrt(0.5 / len(starts))),
                 )
             snr[octave] = sums / sigma
         for at in range(0, count, cell):

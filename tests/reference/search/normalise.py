@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def level_scatter(values, sample=10**9):
+def clipped_mean_std(values, sample=10**9):
     """Median and MAD of evenly spaced values, then mean and scatter of all within three sigma."""
     if len(values) == 0:
         return 0.0, 0.0
@@ -17,7 +17,7 @@ def level_scatter(values, sample=10**9):
     return bulk.mean(), bulk.std() / 0.9865784
 
 
-def whiten(power, weight, full, first):
+def normalise(power, weight, full, first):
     """One channel, counts of an eighth of a sigma and shares in 64ths; the bulk is sought with 128 values."""
     share = np.where(weight > 0, np.maximum(np.floor(64 * weight.astype(float) / full + 0.5), 1), 0)
     share[~np.isfinite(power)] = 0

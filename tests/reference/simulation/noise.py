@@ -20,9 +20,9 @@ def draw(key: int, first: int, count: int, table: NDArray[np.float32]) -> NDArra
     return table[np.array(rows, np.int64).reshape(count, 4)]
 
 
-def tone(count: int, phase: int, step: int, growth: int, gains: tuple[float, float]) -> NDArray[np.float64]:
+def tone(count: int, phase: int, step: int, chirp_rate: int, gains: tuple[float, float]) -> NDArray[np.float64]:
     """A tone of linearly changing frequency, ``[count, 4]``; phases in turns / 2^64."""
-    turns = [((phase + step * i + growth * i * (i - 1) // 2) & _MASK) / 2**64 for i in range(count)]
+    turns = [((phase + step * i + chirp_rate * i * (i - 1) // 2) & _MASK) / 2**64 for i in range(count)]
     wave = np.exp(2j * np.pi * np.array(turns))
     return np.stack([gains[0] * wave.real, gains[0] * wave.imag, gains[1] * wave.real, gains[1] * wave.imag], axis=1)
 

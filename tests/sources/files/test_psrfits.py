@@ -16,7 +16,7 @@ from edgefilter.sources.files import psrfits
 from tests.helpers import recorded_files
 
 
-def raw_of(bits: int, shape: tuple[int, ...], *, signed: bool = False) -> Any:
+def random_samples(bits: int, shape: tuple[int, ...], *, signed: bool = False) -> Any:
     rng = np.random.default_rng(2)
     if bits == 32:
         return rng.normal(size=shape).astype("f4")
@@ -42,13 +42,13 @@ def values(source: Source, start: int, stop: int) -> Any:
 def test_any_range_of_any_packing_is_scaled_as_the_definition_says(
     bits: int, pols: int, rows: int, start: int, count: int
 ) -> None:
-    raw = raw_of(bits, (rows, 6, pols, 8))
+    raw = random_samples(bits, (rows, 6, pols, 8))
     rng = np.random.default_rng(3)
     scale, offset = (rng.uniform(1, 2, (pols, 8)).astype(np.float32) for _ in range(2))
     kind = {1: "AA+BB", 2: "AABB", 4: "AABBCRCI"}[pols]
     with TemporaryDirectory() as folder:
         path = Path(folder) / "a.sf"
-        recorded_files.psrfits(path, raw, bits, pol_type=kind, zero=0.5, scale=scale, offset=offset)
+        recorded_files.psrfits(path, raw, bits, pol_type=kind, zero_offset=0.5, scale=scale, offset=offset)
         source = psrfits.open(path)
         read = values(source, start, start + count)
         valid = source.read(start, start + count).valid()
@@ -61,7 +61,7 @@ def test_any_range_of_any_packing_is_scaled_as_the_definition_says(
 
 @pytest.mark.parametrize("bits", [4, 8, 16])
 def test_signed_numbers(tmp_path: Path, bits: int) -> None:
-    raw = raw_of(bits, (1, 5, 1, 4), signed=True)
+    raw = random_samples(bits, (1, 5, 1, 4), signed=True)
     written = raw & 15 if bits == 4 else raw
     source = psrfits.open(recorded_files.psrfits(tmp_path / "a.sf", written, bits, signed=True))
     np.testing.assert_array_equal(values(source, 0, 5)[:, :, 0], raw[0, :, 0])
@@ -70,7 +70,9 @@ def test_signed_numbers(tmp_path: Path, bits: int) -> None:
 
 def test_a_weight_of_0_is_missing(tmp_path: Path) -> None:
     weights = np.array([1, 0, 0.5, 1], np.float32)
-    source = psrfits.open(recorded_files.psrfits(tmp_path / "a.sf", raw_of(8, (1, 5, 1, 4)), 8, weights=weights))
+    source = psrfits.open(
+        recorded_files.psrfits(tmp_path / "a.sf", random_samples(8, (1, 5, 1, 4)), 8, weights=weights)
+    )
     np.testing.assert_array_equal(np.isnan(values(source, 0, 5)[:, :, 0]).all(0), weights == 0)
     assert source.stream.encoding is Encoding.FLOAT
     source.close()
@@ -78,7 +80,7 @@ def test_a_weight_of_0_is_missing(tmp_path: Path) -> None:
 
 def test_rows_lie_where_their_offsets_say(tmp_path: Path) -> None:
     # Rows of 10 ms; the second begins 15 ms after the first, and the first one 30 ms after the header's start.
-    raw = raw_of(8, (3, 10, 1, 4))
+    raw = random_samples(8, (3, 10, 1, 4))
     source = psrfits.open(recorded_files.psrfits(tmp_path / "a.sf", raw, 8, centres=[0.035, 0.050, 0.060]))
     assert source.samples == 35
     assert source.read(-1, 36).gaps == (
@@ -93,7 +95,9 @@ def test_rows_lie_where_their_offsets_say(tmp_path: Path) -> None:
 
 
 def test_empty_offsets_mean_that_rows_follow_one_another(tmp_path: Path) -> None:
-    source = psrfits.open(recorded_files.psrfits(tmp_path / "a.sf", raw_of(8, (3, 10, 1, 4)), 8, centres=[0.0] * 3))
+    source = psrfits.open(
+        recorded_files.psrfits(tmp_path / "a.sf", random_samples(8, (3, 10, 1, 4)), 8, centres=[0.0] * 3)
+    )
     assert source.samples == 30
     source.close()
 
@@ -101,7 +105,7 @@ def test_empty_offsets_mean_that_rows_follow_one_another(tmp_path: Path) -> None
 def test_a_table_cut_short_is_read_up_to_there(tmp_path: Path) -> None:
     from astropy.io import fits
 
-    raw = raw_of(8, (3, 1000, 1, 4))
+    raw = random_samples(8, (3, 1000, 1, 4))
     path = recorded_files.psrfits(tmp_path / "a.sf", raw, 8)
     with fits.open(path) as file:
         table, row = file["SUBINT"].fileinfo()["datLoc"], file["SUBINT"].header["NAXIS1"]
@@ -119,7 +123,7 @@ def test_a_table_cut_short_is_read_up_to_there(tmp_path: Path) -> None:
 def test_an_absurd_header_is_refused(tmp_path: Path, fields: dict[str, int], says: str) -> None:
     from astropy.io import fits
 
-    path = recorded_files.psrfits(tmp_path / "a.sf", raw_of(8, (2, 10, 1, 4)), 8)
+    path = recorded_files.psrfits(tmp_path / "a.sf", random_samples(8, (2, 10, 1, 4)), 8)
     with fits.open(path, mode="update") as file:
         file["SUBINT"].header.update(fields)
     with pytest.raises(FormatError, match=says):
@@ -138,7 +142,7 @@ def test_fits_without_a_subint_table(tmp_path: Path) -> None:
 @given(cut=st.integers(0, 20000), flips=st.lists(st.tuples(st.integers(0, 9000), st.integers(0, 255)), max_size=3))
 def test_any_damage_opens_or_is_a_format_error(cut: int, flips: list[tuple[int, int]]) -> None:
     with TemporaryDirectory() as folder:
-        path = recorded_files.psrfits(Path(folder) / "a.sf", raw_of(8, (2, 200, 1, 4)), 8)
+        path = recorded_files.psrfits(Path(folder) / "a.sf", random_samples(8, (2, 200, 1, 4)), 8)
         raw = bytearray(path.read_bytes())
         for at, value in flips:
             raw[at % len(raw)] = value

@@ -13,7 +13,11 @@ FOLDER = Path(baseband.data.__file__).parent
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("sample_puppi.raw", "GuppiSource"), ("sample.dada", "StreamSource"), ("sample.vdif", "StreamSource")],
+    [
+        ("sample_puppi.raw", "GuppiSource"),
+        ("sample.dada", "BasebandStreamSource"),
+        ("sample.vdif", "BasebandStreamSource"),
+    ],
 )
 def test_voltages_are_recognised_whatever_the_name(tmp_path: Path, name: str, kind: str) -> None:
     path = tmp_path / "recording.fil"

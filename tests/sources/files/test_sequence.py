@@ -13,7 +13,7 @@ from tests.helpers import recorded_files
 DAY = 86400.0
 
 
-def part(folder: Path, name: str, numbers: Any, seconds: float, **fields: Any) -> sigproc.SigprocSource:
+def write_part(folder: Path, name: str, numbers: Any, seconds: float, **fields: Any) -> sigproc.SigprocSource:
     path = recorded_files.sigproc(folder / name, numbers, 8, tstart=58000.25 + seconds / DAY, **fields)
     return sigproc.open(path)
 
@@ -27,9 +27,9 @@ def test_files_that_follow_one_another_read_as_one(tmp_path: Path, numbers: Any)
     # Given out of order, and with the rounding that a float MJD brings.
     sequence = Sequence(
         [
-            part(tmp_path, "b", numbers[20:50], 0.020),
-            part(tmp_path, "a", numbers[:20], 0.0),
-            part(tmp_path, "c", numbers[50:], 0.0501),
+            write_part(tmp_path, "b", numbers[20:50], 0.020),
+            write_part(tmp_path, "a", numbers[:20], 0.0),
+            write_part(tmp_path, "c", numbers[50:], 0.0501),
         ]
     )
     assert sequence.samples == 60
@@ -44,7 +44,9 @@ def test_files_that_follow_one_another_read_as_one(tmp_path: Path, numbers: Any)
 
 
 def test_a_gap_between_files_is_stated(tmp_path: Path, numbers: Any) -> None:
-    sequence = Sequence([part(tmp_path, "a", numbers[:20], 0.0), part(tmp_path, "b", numbers[20:], 0.0252)], ["a", "b"])
+    sequence = Sequence(
+        [write_part(tmp_path, "a", numbers[:20], 0.0), write_part(tmp_path, "b", numbers[20:], 0.0252)], ["a", "b"]
+    )
     assert sequence.samples == 65
     assert sequence.read(10, 70).gaps == (Gap(20, 25, Loss.FILE_GAP), Gap(65, 70, Loss.OUTSIDE))
     assert sequence.read(21, 24).gaps == (Gap(21, 24, Loss.FILE_GAP),)
@@ -65,7 +67,9 @@ def test_a_gap_between_files_is_stated(tmp_path: Path, numbers: Any) -> None:
 )
 def test_files_that_differ_are_refused(tmp_path: Path, numbers: Any, fields: dict[str, Any], says: str) -> None:
     with pytest.raises(SequenceError, match=says):
-        Sequence([part(tmp_path, "a", numbers, 0.0), part(tmp_path, "b", numbers, 0.06, **fields)], ["a", "b"])
+        Sequence(
+            [write_part(tmp_path, "a", numbers, 0.0), write_part(tmp_path, "b", numbers, 0.06, **fields)], ["a", "b"]
+        )
 
 
 @pytest.mark.parametrize(
@@ -75,7 +79,7 @@ def test_files_that_overlap_or_lie_far_apart_are_refused(
     tmp_path: Path, numbers: Any, seconds: float, says: str
 ) -> None:
     with pytest.raises(SequenceError, match=says):
-        Sequence([part(tmp_path, "a", numbers, 0.0), part(tmp_path, "b", numbers, seconds)], ["a", "b"])
+        Sequence([write_part(tmp_path, "a", numbers, 0.0), write_part(tmp_path, "b", numbers, seconds)], ["a", "b"])
 
 
 def test_no_files_are_refused() -> None:

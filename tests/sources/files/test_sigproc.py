@@ -18,7 +18,7 @@ from tests.helpers import recorded_files
 DTYPES = {1: "u1", 2: "u1", 4: "u1", 8: "u1", 16: "<u2", 32: "<f4"}
 
 
-def numbers_of(bits: int, shape: tuple[int, ...], seed: int = 1) -> Any:
+def random_samples(bits: int, shape: tuple[int, ...], seed: int = 1) -> Any:
     rng = np.random.default_rng(seed)
     if bits == 32:
         return rng.normal(size=shape).astype("<f4")
@@ -37,7 +37,7 @@ def numbers_of(bits: int, shape: tuple[int, ...], seed: int = 1) -> Any:
 def test_any_range_of_any_shape_comes_back(
     bits: int, ifs: int, octets: int, length: int, start: int, count: int
 ) -> None:
-    numbers = numbers_of(bits, (length, ifs, 8 * octets))
+    numbers = random_samples(bits, (length, ifs, 8 * octets))
     with TemporaryDirectory() as folder:
         source = sigproc.open(recorded_files.sigproc(Path(folder) / "a.fil", numbers, bits))
         chunk = source.read(start, start + count)
@@ -57,7 +57,7 @@ def test_any_range_of_any_shape_comes_back(
 
 
 def test_the_header_becomes_the_stream(tmp_path: Path) -> None:
-    path = recorded_files.sigproc(tmp_path / "a.fil", numbers_of(8, (3, 1, 4)), 8, tsamp=0.00126646875, foff=0.5)
+    path = recorded_files.sigproc(tmp_path / "a.fil", random_samples(8, (3, 1, 4)), 8, tsamp=0.00126646875, foff=0.5)
     source = sigproc.open(path)
     stream = source.stream
     assert stream.rate == Fraction(32000000, 40527)
@@ -70,20 +70,20 @@ def test_the_header_becomes_the_stream(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mjd", [0.0, -60000.0, 140000.0, 1e300, float("nan")])
 def test_an_arbitrary_date_does_not_matter(tmp_path: Path, mjd: float) -> None:
-    source = sigproc.open(recorded_files.sigproc(tmp_path / "a.fil", numbers_of(8, (3, 1, 4)), 8, tstart=mjd))
+    source = sigproc.open(recorded_files.sigproc(tmp_path / "a.fil", random_samples(8, (3, 1, 4)), 8, tstart=mjd))
     assert clock.utc_iso(source.stream.epoch_tai_ns)
     assert len(source.warnings) == (0 if abs(mjd) < 1e6 else 1)
     source.close()
 
 
 def test_the_signed_key(tmp_path: Path) -> None:
-    source = sigproc.open(recorded_files.sigproc(tmp_path / "a.fil", numbers_of(8, (3, 1, 4)), 8, signed=1))
+    source = sigproc.open(recorded_files.sigproc(tmp_path / "a.fil", random_samples(8, (3, 1, 4)), 8, signed=1))
     assert source.stream.encoding is Encoding.SIGNED
     source.close()
 
 
 def test_a_table_of_frequencies(tmp_path: Path) -> None:
-    numbers = numbers_of(8, (3, 1, 4))
+    numbers = random_samples(8, (3, 1, 4))
     even = recorded_files.sigproc(tmp_path / "a.fil", numbers, 8, frequencies=[1400.0, 1398.0, 1396.0, 1394.0])
     source = sigproc.open(even)
     assert source.stream.frequencies_hz.tolist() == [1400e6, 1398e6, 1396e6, 1394e6]
@@ -94,7 +94,7 @@ def test_a_table_of_frequencies(tmp_path: Path) -> None:
 
 
 def test_data_that_end_in_a_spectrum_are_read_up_to_there(tmp_path: Path) -> None:
-    path = recorded_files.sigproc(tmp_path / "a.fil", numbers_of(16, (5, 1, 4)), 16)
+    path = recorded_files.sigproc(tmp_path / "a.fil", random_samples(16, (5, 1, 4)), 16)
     path.write_bytes(path.read_bytes()[:-3])
     source = sigproc.open(path)
     assert source.samples == 4
@@ -118,7 +118,7 @@ def test_data_that_end_in_a_spectrum_are_read_up_to_there(tmp_path: Path) -> Non
     ],
 )
 def test_an_absurd_header_is_refused_in_one_line(tmp_path: Path, fields: dict[str, Any], says: str) -> None:
-    path = recorded_files.sigproc(tmp_path / "a.fil", numbers_of(8, (3, 1, 4)), 8, **fields)
+    path = recorded_files.sigproc(tmp_path / "a.fil", random_samples(8, (3, 1, 4)), 8, **fields)
     with pytest.raises(FormatError, match=says) as caught:
         sigproc.open(path)
     assert "\n" not in str(caught.value)
@@ -128,7 +128,7 @@ def test_an_absurd_header_is_refused_in_one_line(tmp_path: Path, fields: dict[st
 @given(cut=st.integers(0, 400), flips=st.lists(st.tuples(st.integers(0, 330), st.integers(0, 255)), max_size=3))
 def test_any_damage_opens_or_is_a_format_error(cut: int, flips: list[tuple[int, int]]) -> None:
     with TemporaryDirectory() as folder:
-        path = recorded_files.sigproc(Path(folder) / "a.fil", numbers_of(8, (9, 1, 8)), 8)
+        path = recorded_files.sigproc(Path(folder) / "a.fil", random_samples(8, (9, 1, 8)), 8)
         raw = bytearray(path.read_bytes())
         for at, value in flips:
             raw[at % len(raw)] = value
@@ -142,7 +142,7 @@ def test_any_damage_opens_or_is_a_format_error(cut: int, flips: list[tuple[int, 
 
 
 def test_a_file_that_shrinks_is_an_error_not_a_crash(tmp_path: Path) -> None:
-    path = recorded_files.sigproc(tmp_path / "a.fil", numbers_of(8, (50, 1, 8)), 8)
+    path = recorded_files.sigproc(tmp_path / "a.fil", random_samples(8, (50, 1, 8)), 8)
     source = sigproc.open(path)
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(FormatError, match="shrank"):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from edgefilter.core.chunk import Gap, Loss
 from edgefilter.core.errors import FormatError
-from edgefilter.core.stream import Encoding, Kind
+from edgefilter.core.stream import Encoding, SampleKind
 from edgefilter.sources.base import Source
 from edgefilter.sources.files import voltages
 from edgefilter.sources.files.sequence import Sequence
@@ -30,8 +30,8 @@ OPENERS: dict[Path, Callable[[Path], Source]] = {
 def numbers(source: Source, start: int, stop: int) -> Any:
     """Voltages ``[time, channel, product]``."""
     stream = source.stream
-    form = np.int8 if stream.bits == 8 else np.dtype("<f4")
-    flat = source.read(start, stop).data.view(form).astype(np.float32)
+    sample_dtype = np.int8 if stream.bits == 8 else np.dtype("<f4")
+    flat = source.read(start, stop).data.view(sample_dtype).astype(np.float32)
     if stream.complex_samples:
         flat = flat.view(np.complex64)
     return flat.reshape(-1, stream.channels, len(stream.products))
@@ -39,7 +39,7 @@ def numbers(source: Source, start: int, stop: int) -> Any:
 
 def test_guppi(tmp_path: Path) -> None:
     source = voltages.open_guppi(GUPPI)
-    assert (source.stream.kind, source.stream.bits, source.stream.encoding) == (Kind.VOLTAGE, 8, Encoding.SIGNED)
+    assert (source.stream.kind, source.stream.bits, source.stream.encoding) == (SampleKind.VOLTAGE, 8, Encoding.SIGNED)
     assert (source.samples, source.stream.rate, source.stream.products) == (3840, 250, ("X", "Y"))
     centre = source.stream.frequencies_hz.mean()
     assert centre == pytest.approx(356.6875e6)

@@ -11,11 +11,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edgefilter.core.errors import WireError
-from edgefilter.core.stream import Encoding, Kind, Stream
+from edgefilter.core.stream import Encoding, SampleKind, Stream
 from edgefilter.sources.live.zmq_wire import (
     HEADER_BYTES,
     MAX_PAYLOAD,
-    Header,
+    MessageHeader,
     MessageKind,
     check_frame,
     pack_end,
@@ -27,11 +27,11 @@ from edgefilter.sources.live.zmq_wire import (
     stream_key,
 )
 
-STREAM = Stream("test", Kind.POWER, 7, Fraction(1000), 3, 1e8, 1e6, ("I",), 8, Encoding.UNSIGNED)
+STREAM = Stream("test", SampleKind.POWER, 7, Fraction(1000), 3, 1e8, 1e6, ("I",), 8, Encoding.UNSIGNED)
 FUZZ = settings(deadline=None, max_examples=100)
 
 
-def forge(**fields: int | bytes) -> bytes:
+def make_header(**fields: int | bytes) -> bytes:
     """Make a header with any fields and a checksum that fits them."""
     values = {
         "magic": b"EDGF",
@@ -48,7 +48,7 @@ def forge(**fields: int | bytes) -> bytes:
     return data + struct.pack("<I", zlib.crc32(data))
 
 
-def refusal(data: bytes) -> str:
+def error_kind(data: bytes) -> str:
     with pytest.raises(WireError) as caught:
         parse_message(data)
     return caught.value.kind
@@ -56,7 +56,7 @@ def refusal(data: bytes) -> str:
 
 def test_a_stream_comes_back_from_its_message() -> None:
     header, payload = parse_message(pack_stream(STREAM))
-    assert header == Header(MessageKind.STREAM, STREAM.digest[:16], 0, 0, len(STREAM.to_json()))
+    assert header == MessageHeader(MessageKind.STREAM, STREAM.digest[:16], 0, 0, len(STREAM.to_json()))
     assert parse_stream(header, payload) == STREAM
 
 
@@ -65,19 +65,19 @@ def test_a_stream_comes_back_from_its_message() -> None:
 def test_a_frame_comes_back_from_its_message(start: int, samples: int) -> None:
     raw = bytes(range(100)) * 3
     header, payload = parse_message(pack_frame_header(STREAM, start, samples) + raw[: 3 * samples])
-    assert header == Header(MessageKind.FRAME, stream_key(STREAM), start, samples, 3 * samples)
+    assert header == MessageHeader(MessageKind.FRAME, stream_key(STREAM), start, samples, 3 * samples)
     assert payload == raw[: 3 * samples]
     check_frame(header, STREAM)
 
 
 def test_an_end_comes_back_from_its_message() -> None:
     header, payload = parse_message(pack_end(STREAM, 12345))
-    assert header == Header(MessageKind.END, stream_key(STREAM), 12345, 0, 0)
+    assert header == MessageHeader(MessageKind.END, stream_key(STREAM), 12345, 0, 0)
     assert not payload
 
 
 def test_the_header_lies_where_the_format_says() -> None:
-    assert pack_frame_header(STREAM, 5, 2) == forge(digest=stream_key(STREAM), start=5, samples=2, payload=6)
+    assert pack_frame_header(STREAM, 5, 2) == make_header(digest=stream_key(STREAM), start=5, samples=2, payload=6)
     assert len(pack_frame_header(STREAM, 5, 2)) == HEADER_BYTES == 64
 
 
@@ -85,33 +85,33 @@ def test_the_header_lies_where_the_format_says() -> None:
     ("message", "kind"),
     [
         (b"", "short"),
-        (forge()[:63], "short"),
-        (forge(magic=b"EDGE") + b"abc", "magic"),
-        (forge(version=2) + b"abc", "version"),
-        (forge(version=0) + b"abc", "version"),
-        (forge()[:-1] + b"\xff" + b"abc", "checksum"),
-        (forge(kind=0) + b"abc", "kind"),
-        (forge(kind=4) + b"abc", "kind"),
-        (forge(reserved=bytes(11) + b"\x01") + b"abc", "reserved"),
-        (forge(start=2**63 - 1, samples=1) + b"abc", "range"),
-        (forge(start=2**64 - 1, samples=2**64 - 1) + b"abc", "range"),
-        (forge(kind=1, start=1, samples=0) + b"abc", "range"),
-        (forge() + b"ab", "size"),
-        (forge() + b"abcd", "size"),
-        (forge(samples=0) + b"abc", "size"),
-        (forge(samples=0, payload=0), "size"),
-        (forge(payload=MAX_PAYLOAD + 1), "size"),
-        (forge(payload=2**64 - 1), "size"),
-        (forge(kind=3, samples=0) + b"abc", "size"),
-        (forge(kind=1, samples=0, payload=0), "size"),
+        (make_header()[:63], "short"),
+        (make_header(magic=b"EDGE") + b"abc", "magic"),
+        (make_header(version=2) + b"abc", "version"),
+        (make_header(version=0) + b"abc", "version"),
+        (make_header()[:-1] + b"\xff" + b"abc", "checksum"),
+        (make_header(kind=0) + b"abc", "kind"),
+        (make_header(kind=4) + b"abc", "kind"),
+        (make_header(reserved=bytes(11) + b"\x01") + b"abc", "reserved"),
+        (make_header(start=2**63 - 1, samples=1) + b"abc", "range"),
+        (make_header(start=2**64 - 1, samples=2**64 - 1) + b"abc", "range"),
+        (make_header(kind=1, start=1, samples=0) + b"abc", "range"),
+        (make_header() + b"ab", "size"),
+        (make_header() + b"abcd", "size"),
+        (make_header(samples=0) + b"abc", "size"),
+        (make_header(samples=0, payload=0), "size"),
+        (make_header(payload=MAX_PAYLOAD + 1), "size"),
+        (make_header(payload=2**64 - 1), "size"),
+        (make_header(kind=3, samples=0) + b"abc", "size"),
+        (make_header(kind=1, samples=0, payload=0), "size"),
     ],
 )
 def test_each_fault_has_its_word(message: bytes, kind: str) -> None:
-    assert refusal(message) == kind
+    assert error_kind(message) == kind
 
 
 def test_a_frame_must_have_the_bytes_of_its_samples() -> None:
-    header = parse_header(forge(samples=2, payload=5))
+    header = parse_header(make_header(samples=2, payload=5))
     with pytest.raises(WireError) as caught:
         check_frame(header, STREAM)
     assert caught.value.kind == "size"
@@ -151,7 +151,7 @@ def test_random_bytes_are_refused(data: bytes) -> None:
 def test_every_flipped_bit_of_a_header_is_found(bit: int) -> None:
     data = bytearray(pack_frame_header(STREAM, 1000, 1) + b"abc")
     data[bit // 8] ^= 1 << bit % 8
-    assert refusal(bytes(data)) in {"magic", "version", "checksum"}
+    assert error_kind(bytes(data)) in {"magic", "version", "checksum"}
 
 
 @given(
@@ -164,7 +164,9 @@ def test_every_flipped_bit_of_a_header_is_found(bit: int) -> None:
 @FUZZ
 def test_forged_headers_are_parsed_or_refused(kind: int, start: int, samples: int, payload: int, tail: bytes) -> None:
     try:
-        header, view = parse_message(forge(kind=kind % 5, start=start, samples=samples, payload=payload % 25) + tail)
+        header, view = parse_message(
+            make_header(kind=kind % 5, start=start, samples=samples, payload=payload % 25) + tail
+        )
     except WireError:
         return
     assert len(view) == header.payload_bytes
@@ -189,7 +191,7 @@ def test_descriptions_with_any_field_changed_are_parsed_or_refused(field: str, v
     fields = json.loads(STREAM.to_json())
     fields[field] = value
     payload = json.dumps(fields).encode()
-    header = Header(MessageKind.STREAM, stream_key(STREAM), 0, 0, len(payload))
+    header = MessageHeader(MessageKind.STREAM, stream_key(STREAM), 0, 0, len(payload))
     try:
         stream = parse_stream(header, payload)
     except WireError as error:
@@ -202,6 +204,6 @@ def test_descriptions_with_any_field_changed_are_parsed_or_refused(field: str, v
 @given(st.binary(max_size=100))
 @settings(deadline=None, max_examples=50)
 def test_descriptions_of_random_bytes_are_refused(payload: bytes) -> None:
-    header = Header(MessageKind.STREAM, stream_key(STREAM), 0, 0, len(payload))
+    header = MessageHeader(MessageKind.STREAM, stream_key(STREAM), 0, 0, len(payload))
     with pytest.raises(WireError):
         parse_stream(header, payload)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from edgefilter.core.chunk import Gap, Loss
 from edgefilter.core.errors import InputError
 from edgefilter.core.plan import dispersion_delay
-from edgefilter.sources.simulated.base import Band, Carrier, Chirp, Impulses, Interference
+from edgefilter.sources.simulated.base import BandLimitedNoise, Carrier, Chirp, Impulses, Interference
 from edgefilter.sources.simulated.sky import PowerSky, SkyPulse, VoltageSky, demo_sky, sky
 
 RATE = 2_000_000
@@ -20,7 +20,7 @@ PULSES = [SkyPulse(0.03, 4.0, 2e-3, 60.0), SkyPulse(0.08, 30.0, 1e-3, 40.0)]
 
 
 @pytest.fixture(scope="module")
-def busy() -> VoltageSky:
+def busy_sky() -> VoltageSky:
     """A short sky with pulses and all kinds of interference."""
     built = sky("voltage", SECONDS, 3, rate=RATE, centre_mhz=CENTRE, pulses=PULSES, interference="all")
     assert isinstance(built, VoltageSky)
@@ -28,8 +28,8 @@ def busy() -> VoltageSky:
 
 
 @pytest.fixture(scope="module")
-def busy_bytes(busy: VoltageSky) -> np.ndarray:
-    return busy.read(0, busy.samples).data
+def busy_bytes(busy_sky: VoltageSky) -> np.ndarray:
+    return busy_sky.read(0, busy_sky.samples).data
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +54,13 @@ def spectra(source: VoltageSky) -> tuple[np.ndarray, np.ndarray]:
     return intensity, source.stream.first_channel_hz / 1e6 + np.fft.fftshift(np.fft.fftfreq(CHANNELS, 1 / rate_mhz))
 
 
-def matched(intensity: np.ndarray, mhz: np.ndarray, step: float, top: float, pulse: SkyPulse) -> tuple[float, float]:
+def matched_filter_peak(
+    intensity: np.ndarray, mhz: np.ndarray, step: float, top: float, pulse: SkyPulse
+) -> tuple[float, float]:
     """S/N and time of the peak of a matched filter to the series dedispersed to ``top`` by whole samples."""
-    white = (intensity - np.median(intensity, axis=0)) / intensity.std(axis=0)
+    normalised = (intensity - np.median(intensity, axis=0)) / intensity.std(axis=0)
     shifts = [round(dispersion_delay(pulse.dm, frequency, top) / step) for frequency in mhz]
-    series = sum(np.roll(white[:, c], -shift) for c, shift in enumerate(shifts)) / np.sqrt(len(mhz))
+    series = sum(np.roll(normalised[:, c], -shift) for c, shift in enumerate(shifts)) / np.sqrt(len(mhz))
     sigma = pulse.width / np.sqrt(8 * np.log(2)) / step
     lags = np.arange(-int(4 * sigma) - 1, int(4 * sigma) + 2)
     kernel = np.exp(-0.5 * (lags / sigma) ** 2)
@@ -73,13 +75,13 @@ RANGES = st.tuples(st.integers(-300, int(RATE * SECONDS)), st.integers(0, 50_000
 @given(RANGES, st.lists(st.integers(1, 20_000), max_size=4))
 @settings(max_examples=20, deadline=None)
 def test_bytes_do_not_depend_on_how_they_are_read(
-    busy: VoltageSky, busy_bytes: np.ndarray, span: tuple[int, int], cuts: list[int]
+    busy_sky: VoltageSky, busy_bytes: np.ndarray, span: tuple[int, int], cuts: list[int]
 ) -> None:
     start, stop = span[0], span[0] + span[1]
     edges = [start, *(edge for edge in np.cumsum([start, *cuts]).tolist()[1:] if edge < stop), stop]
-    parts = [busy.read(a, b) for a, b in pairwise(edges)]
+    parts = [busy_sky.read(a, b) for a, b in pairwise(edges)]
     data = np.concatenate([part.data for part in parts])
-    inside = slice(max(start, 0), max(0, min(stop, busy.samples)))
+    inside = slice(max(start, 0), max(0, min(stop, busy_sky.samples)))
     np.testing.assert_array_equal(data[inside.start - start : inside.stop - start], busy_bytes[inside])
 
 
@@ -98,15 +100,15 @@ def test_the_same_settings_give_the_same_sky_and_another_seed_another(make: type
     assert (first != other).mean() > 0.8
 
 
-def test_what_lies_outside_is_a_gap(busy: VoltageSky) -> None:
-    end = busy.samples
-    assert busy.read(-5, 3).gaps == (Gap(-5, 0, Loss.OUTSIDE),)
-    assert busy.read(end - 2, end + 7).gaps == (Gap(end, end + 7, Loss.OUTSIDE),)
-    assert busy.read(-9, -4).gaps == (Gap(-9, -4, Loss.OUTSIDE),)
-    assert busy.read(end + 1, end + 4).gaps == (Gap(end + 1, end + 4, Loss.OUTSIDE),)
-    assert busy.read(10, 20).gaps == ()
-    assert len(busy.read(5, 5).data) == 0
-    whole = busy.read(-5, end + 5)
+def test_what_lies_outside_is_a_gap(busy_sky: VoltageSky) -> None:
+    end = busy_sky.samples
+    assert busy_sky.read(-5, 3).gaps == (Gap(-5, 0, Loss.OUTSIDE),)
+    assert busy_sky.read(end - 2, end + 7).gaps == (Gap(end, end + 7, Loss.OUTSIDE),)
+    assert busy_sky.read(-9, -4).gaps == (Gap(-9, -4, Loss.OUTSIDE),)
+    assert busy_sky.read(end + 1, end + 4).gaps == (Gap(end + 1, end + 4, Loss.OUTSIDE),)
+    assert busy_sky.read(10, 20).gaps == ()
+    assert len(busy_sky.read(5, 5).data) == 0
+    whole = busy_sky.read(-5, end + 5)
     assert whole.gaps == (Gap(-5, 0, Loss.OUTSIDE), Gap(end, end + 5, Loss.OUTSIDE))
     assert len(whole.data) == end + 10
 
@@ -120,9 +122,9 @@ def test_bare_voltages_are_independent_noise_of_twenty_counts() -> None:
     assert np.abs(np.corrcoef(raw.T) - np.eye(4)).max() < 6 / np.sqrt(n)
     intensity, _ = spectra(source)
     # Voltages that are white in time: spectra of neighbouring times do not resemble each other.
-    white = intensity / intensity.mean(axis=0) - 1
-    assert abs((white[1:] * white[:-1]).mean()) < 0.01
-    assert white.var() == pytest.approx(0.5, rel=0.05)  # two hands, exponential each
+    normalised = intensity / intensity.mean(axis=0) - 1
+    assert abs((normalised[1:] * normalised[:-1]).mean()) < 0.01
+    assert normalised.var() == pytest.approx(0.5, rel=0.05)  # two hands, exponential each
 
 
 def test_bandpass_rolls_off_and_ripples() -> None:
@@ -137,7 +139,7 @@ def test_bandpass_rolls_off_and_ripples() -> None:
 def test_voltage_pulse_comes_at_its_time_with_its_strength(pulse: SkyPulse) -> None:
     source = VoltageSky(0.5, 8, rate=RATE, centre_mhz=CENTRE, pulses=[pulse])
     intensity, mhz = spectra(source)
-    snr, seconds = matched(intensity, mhz, CHANNELS / RATE, source.top_mhz, pulse)
+    snr, seconds = matched_filter_peak(intensity, mhz, CHANNELS / RATE, source.top_mhz, pulse)
     assert snr == pytest.approx(pulse.snr, abs=5)
     assert seconds == pytest.approx(pulse.seconds, abs=3e-4)
 
@@ -149,7 +151,7 @@ def test_power_pulse_comes_at_its_time_with_its_strength(bits: int) -> None:
     data = source.read(0, source.samples).data
     intensity = (data if bits == 8 else data.view(np.float32)).astype(np.float64)
     assert intensity[:, 40].mean() == pytest.approx(96, rel=0.1)
-    snr, seconds = matched(intensity, source.stream.frequencies_hz / 1e6, 1e-3, source.top_mhz, pulse)
+    snr, seconds = matched_filter_peak(intensity, source.stream.frequencies_hz / 1e6, 1e-3, source.top_mhz, pulse)
     assert snr == pytest.approx(pulse.snr, abs=5)
     assert seconds == pytest.approx(pulse.seconds, abs=1e-3)
 
@@ -182,11 +184,11 @@ def test_carrier_stands_in_its_channel() -> None:
 
 
 def test_intermittent_carrier_is_off_between() -> None:
-    ratio, mhz = power_ratio(Carrier(CENTRE + 0.25, 0.1, period=0.1, on=0.032))
-    lit = ratio[:, np.argmin(np.abs(mhz - CENTRE - 0.25))] > 3
-    times = (np.arange(len(lit)) + 0.5) * 3.2e-3
-    np.testing.assert_array_equal(lit[times % 0.1 < 0.028], True)
-    np.testing.assert_array_equal(lit[times % 0.1 > 0.036], False)
+    ratio, mhz = power_ratio(Carrier(CENTRE + 0.25, 0.1, period=0.1, on_seconds=0.032))
+    is_on = ratio[:, np.argmin(np.abs(mhz - CENTRE - 0.25))] > 3
+    times = (np.arange(len(is_on)) + 0.5) * 3.2e-3
+    np.testing.assert_array_equal(is_on[times % 0.1 < 0.028], True)
+    np.testing.assert_array_equal(is_on[times % 0.1 > 0.036], False)
 
 
 def test_chirp_sweeps_through_its_range() -> None:
@@ -198,14 +200,14 @@ def test_chirp_sweeps_through_its_range() -> None:
 
 
 def test_band_is_flat_between_its_edges() -> None:
-    ratio, mhz = power_ratio(Band(CENTRE + 0.1, CENTRE + 0.4, 2.0))
+    ratio, mhz = power_ratio(BandLimitedNoise(CENTRE + 0.1, CENTRE + 0.4, 2.0))
     inside = (mhz > CENTRE + 0.12) & (mhz < CENTRE + 0.38)
     assert ratio[:, inside].mean(axis=0) == pytest.approx(np.full(inside.sum(), 3.0), rel=0.3)
     assert ratio[:, np.abs(mhz - CENTRE - 0.25) > 0.25].mean() == pytest.approx(1, abs=0.05)
 
 
 def test_impulses_come_once_in_each_turn_over_the_whole_band() -> None:
-    one = Impulses(every=0.05, width=1e-3, level=20.0)
+    one = Impulses(interval=0.05, width=1e-3, level=20.0)
     ratio, _ = power_ratio(one)
     source = VoltageSky(0.25, 2, rate=RATE, centre_mhz=CENTRE, interference=[one])
     power = (np.abs(voltages(source, 0, source.samples)) ** 2).sum(axis=1).reshape(-1, 200).mean(axis=1)
@@ -230,7 +232,7 @@ def test_truth_names_the_pulses_in_order() -> None:
     truth = source.truth
     assert [(one.sample, one.dm, one.snr) for one in truth] == [(200_000, 20.0, 8.0), (400_000, 10.0, 9.0)]
     assert truth[0].seconds_at(source.top_mhz) == 0.1
-    assert truth[0].seconds_at(source.low_mhz) == pytest.approx(0.1 + source.sweep(20.0))
+    assert truth[0].seconds_at(source.low_mhz) == pytest.approx(0.1 + source.sweep_seconds(20.0))
     assert truth[0].seconds_at(float("inf")) < 0.1
 
 
@@ -238,7 +240,7 @@ def test_the_demo_is_what_its_documentation_says() -> None:
     demo = demo_sky(2.0)
     assert demo.stream.rate == Fraction(16_000_000)
     assert len(demo.truth) == 6
-    assert {type(one) for one in demo.interference} == {Carrier, Chirp, Band, Impulses}
+    assert {type(one) for one in demo.interference} == {Carrier, Chirp, BandLimitedNoise, Impulses}
     assert demo.stream.digest == demo_sky(4.0).stream.digest
     assert demo.samples == 32_000_000
     assert demo.warnings == ()

@@ -3,22 +3,22 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from edgefilter.compute.threads import Workers
+from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.cells import Cells, Flag
 from edgefilter.core.chunk import Chunk, Gap, Loss
-from edgefilter.core.config import Block, Detect, Integrate, Reduction
+from edgefilter.core.config import BlockSettings, DetectSettings, IntegrateSettings, Reduction
 from edgefilter.core.config import Channelise as ChanneliseSettings
 from edgefilter.core.errors import ConfigError
 from edgefilter.core.plan import Plan, resolve
-from edgefilter.core.stream import Encoding, Kind, Stream
-from edgefilter.stages.filterbank.channelise import Channelise, front
-from edgefilter.stages.filterbank.unpack import Unpack
-from edgefilter_kernels.filterbank.workspace import prototype
+from edgefilter.core.stream import Encoding, SampleKind, Stream
+from edgefilter.stages.filterbank.channelise import Channelise, input_stage
+from edgefilter.stages.filterbank.unpack import Unpacker
+from edgefilter_kernels.filterbank.workspace import prototype_filter
 from tests.reference.filterbank.pfb import pfb as reference
 
 
 def plan_of(
-    hands: int = 2,
+    n_pols: int = 2,
     complex_samples: bool = True,
     bits: int = 8,
     encoding: Encoding = Encoding.SIGNED,
@@ -35,22 +35,22 @@ def plan_of(
 ) -> Plan:
     stream = Stream(
         name="test",
-        kind=Kind.VOLTAGE,
+        kind=SampleKind.VOLTAGE,
         epoch_tai_ns=0,
         rate=Fraction(1_000_000 if complex_samples else 2_000_000),
         channels=channels,
         first_channel_hz=1.4e9,
         channel_step_hz=step_hz,
-        products=("X", "Y")[:hands],
+        products=("X", "Y")[:n_pols],
         bits=bits,
         encoding=encoding,
         complex_samples=complex_samples,
     )
     settings = Reduction(
-        block=Block(rows=rows),
+        block=BlockSettings(rows=rows),
         channelise=ChanneliseSettings(channels=fine, taps=taps, window=window, oversampling=oversampling),
-        detect=Detect(stokes=stokes, spectra=spectra),
-        integrate=Integrate(cells=cells),
+        detect=DetectSettings(stokes=stokes, spectra=spectra),
+        integrate=IntegrateSettings(cells=cells),
     )
     return Plan(stream, resolve(settings, stream))
 
@@ -67,8 +67,8 @@ def raw_of(plan: Plan, block: int = 0, gaps: tuple[Gap, ...] = (), seed: int = 3
 
 
 def reduce(plan: Plan, raw: Chunk, threads: int = 1) -> Cells:
-    with Workers(threads) as workers:
-        return Channelise(plan, workers).reduce(raw)
+    with ThreadBackend(threads) as backend:
+        return Channelise(plan, backend).reduce(raw)
 
 
 def as_bytes(cells: Cells) -> tuple[bytes, ...]:
@@ -83,7 +83,7 @@ def test_cells_are_those_of_the_reference_in_the_plan_s_order_of_channels() -> N
 
     values = raw.data.view(np.int8).astype(np.float64).reshape(len(raw.data), 2, 2, 2)
     valid = np.ones(16 * 6, np.bool_)
-    filter_ = prototype(16, 4, "hamming", True)
+    filter_ = prototype_filter(16, 4, "hamming", True)
     power, moment4, _ = reference(values[..., 0] + 1j * values[..., 1], filter_, 16, valid, 16)
     assert cells.start == 32
     assert cells.products == ("XX", "YY", "CR", "CI")
@@ -128,7 +128,7 @@ def test_bits_do_not_depend_on_threads_nor_on_where_time_is_cut(plan: Plan) -> N
     assert as_bytes(reduce(plan, whole, threads=3)) == expected
 
     # The same stream in blocks twice as long: the second half of block 0 holds the same cells.
-    longer = Plan(plan.stream, plan.settings.model_copy(update={"block": Block(rows=32)}))
+    longer = Plan(plan.stream, plan.settings.model_copy(update={"block": BlockSettings(rows=32)}))
     data = np.concatenate([raw_of(plan).data[: plan.samples_per_block], whole.data])
     joined = reduce(longer, Chunk(-plan.filter_samples, data, whole.gaps), threads=2)
     assert joined.moment4 is not None
@@ -217,8 +217,8 @@ def test_numbers_that_are_not_finite_lose_their_cells_and_no_others(bad: float) 
 def test_a_chunk_that_is_not_a_block_is_refused() -> None:
     plan = plan_of()
     raw = raw_of(plan)
-    with Workers(1) as workers:
-        stage = Channelise(plan, workers)
+    with ThreadBackend(1) as backend:
+        stage = Channelise(plan, backend)
         for chunk in (
             Chunk(raw.start + 1, raw.data),
             Chunk(raw.start, raw.data[1:]),
@@ -229,12 +229,12 @@ def test_a_chunk_that_is_not_a_block_is_refused() -> None:
 
 
 def test_a_filter_that_cannot_be_made_is_a_mistake_of_the_configuration() -> None:
-    with Workers(1) as workers, pytest.raises(ConfigError, match="hann"):
-        Channelise(plan_of(fine=2, taps=1, window="hann"), workers)
+    with ThreadBackend(1) as backend, pytest.raises(ConfigError, match="hann"):
+        Channelise(plan_of(fine=2, taps=1, window="hann"), backend)
 
 
 def test_front_picks_by_kind() -> None:
-    power = Stream("p", Kind.POWER, 0, Fraction(1000), 4, 1e9, 1e6, ("I",), 8, Encoding.UNSIGNED)
-    with Workers(1) as workers:
-        assert isinstance(front(plan_of(), workers), Channelise)
-        assert isinstance(front(Plan(power, resolve(Reduction(), power)), workers), Unpack)
+    power = Stream("p", SampleKind.POWER, 0, Fraction(1000), 4, 1e9, 1e6, ("I",), 8, Encoding.UNSIGNED)
+    with ThreadBackend(1) as backend:
+        assert isinstance(input_stage(plan_of(), backend), Channelise)
+        assert isinstance(input_stage(Plan(power, resolve(Reduction(), power)), backend), Unpacker)

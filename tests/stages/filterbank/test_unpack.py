@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefilter.compute.threads import Workers
+from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.cells import Cells, Flag
 from edgefilter.core.chunk import Chunk, Gap, Loss
-from edgefilter.core.config import Block, Integrate, Reduction
+from edgefilter.core.config import BlockSettings, IntegrateSettings, Reduction
 from edgefilter.core.plan import Plan, resolve
-from edgefilter.core.stream import PRODUCTS, Encoding, Kind, Stream
-from edgefilter.stages.filterbank.unpack import Unpack
+from edgefilter.core.stream import ALLOWED_PRODUCTS, Encoding, SampleKind, Stream
+from edgefilter.stages.filterbank.unpack import Unpacker
 from tests.reference.filterbank.unpack import unpack
 
 ENCODINGS = [
@@ -26,19 +26,19 @@ ENCODINGS = [
 
 
 def plan_of(bits: int, encoding: Encoding, products: tuple[str, ...] = ("I",), channels: int = 8) -> Plan:
-    stream = Stream("test", Kind.POWER, 0, Fraction(1000), channels, 1.5e9, -1e6, products, bits, encoding)
-    return Plan(stream, resolve(Reduction(block=Block(rows=16), integrate=Integrate(cells=2)), stream))
+    stream = Stream("test", SampleKind.POWER, 0, Fraction(1000), channels, 1.5e9, -1e6, products, bits, encoding)
+    return Plan(stream, resolve(Reduction(block=BlockSettings(rows=16), integrate=IntegrateSettings(cells=2)), stream))
 
 
 def reduce(plan: Plan, raw: Chunk, threads: int = 1) -> Cells:
-    with Workers(threads) as workers:
-        return Unpack(plan, workers).reduce(raw)
+    with ThreadBackend(threads) as backend:
+        return Unpacker(plan, backend).reduce(raw)
 
 
 @settings(deadline=None, max_examples=40)
 @given(
     encoding=st.sampled_from(ENCODINGS),
-    products=st.sampled_from([names for names in PRODUCTS if names[0] != "X"]),
+    products=st.sampled_from([names for names in ALLOWED_PRODUCTS if names[0] != "X"]),
     channels=st.sampled_from([8, 24]),
     block=st.integers(0, 1000),
     threads=st.integers(1, 3),

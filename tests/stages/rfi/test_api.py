@@ -6,7 +6,7 @@ from edgefilter.core.errors import ConfigError, InputError
 from edgefilter.core.plan import dispersion_delay
 
 FREQUENCIES = np.linspace(1200e6, 1600e6, 128)
-GIVEN = {"accumulated": 64, "sample_time": 0.25e-3, "frequencies": FREQUENCIES}
+ARRAY_METADATA = {"accumulated": 64, "sample_time": 0.25e-3, "frequencies": FREQUENCIES}
 
 
 def noise(times=1024, spectra=64, seed=1):
@@ -16,14 +16,14 @@ def noise(times=1024, spectra=64, seed=1):
 
 def test_noise_is_clean_and_a_tone_has_the_bits_of_its_flaggers():
     power, moment4 = noise()
-    assert ((edgefilter.flag(power, moment4, **GIVEN) & ~edgefilter.FLAGS["tagged"]) != 0).mean() < 1e-3
+    assert ((edgefilter.flag(power, moment4, **ARRAY_METADATA) & ~edgefilter.FLAGS["tagged"]) != 0).mean() < 1e-3
     moment4[100:140, 40] += 4 * power[100:140, 40] * 3 + 9
     power[100:140, 40] += 3
-    flags = edgefilter.flag(power, moment4, **GIVEN)
+    flags = edgefilter.flag(power, moment4, **ARRAY_METADATA)
     assert flags.dtype == np.uint16
     for name in ("power", "kurtosis"):
         assert (flags[100:140, 40] & edgefilter.FLAGS[name] > 0).mean() > 0.95
-    only = edgefilter.flag(power, moment4, **GIVEN, power_sigma=0)
+    only = edgefilter.flag(power, moment4, **ARRAY_METADATA, power_sigma=0)
     assert not (only & edgefilter.FLAGS["power"]).any()
 
 
@@ -31,31 +31,33 @@ def test_lost_is_not_interference_and_tells_nothing():
     power, moment4 = noise()
     valid = np.ones(power.shape, bool)
     valid[50:60] = valid[:, 7] = False
-    clean = edgefilter.flag(np.where(valid, power, 0), moment4, **GIVEN, valid=valid)
-    dirty = edgefilter.flag(np.where(valid, power, 1e6), moment4, **GIVEN, valid=valid)
+    clean = edgefilter.flag(np.where(valid, power, 0), moment4, **ARRAY_METADATA, valid=valid)
+    dirty = edgefilter.flag(np.where(valid, power, 1e6), moment4, **ARRAY_METADATA, valid=valid)
     np.testing.assert_array_equal(clean, dirty)
     assert (clean[~valid] == edgefilter.FLAGS["lost"]).all()
     assert not (clean[valid] & edgefilter.FLAGS["lost"]).any()
     power[20, 30] = np.nan
-    assert edgefilter.flag(power, moment4, **GIVEN)[20, 30] == edgefilter.FLAGS["lost"]
+    assert edgefilter.flag(power, moment4, **ARRAY_METADATA)[20, 30] == edgefilter.FLAGS["lost"]
 
 
 def test_what_is_protected_is_tagged():
     power, moment4 = noise()
     power[100:140, 40] += 3
     f = FREQUENCIES[40]
-    flags = edgefilter.flag(power, moment4, **GIVEN, protect=[(f - 1e6, f + 1e6)])
+    flags = edgefilter.flag(power, moment4, **ARRAY_METADATA, protect=[(f - 1e6, f + 1e6)])
     assert set(np.unique(flags[:, 40])) == {0, edgefilter.FLAGS["tagged"]}
 
 
 def test_flags_do_not_depend_on_threads_or_on_how_the_hands_lie():
     power, moment4 = noise()
     power[100:140, 40] += 3
-    one = edgefilter.flag(power, moment4, **GIVEN, threads=1)
-    np.testing.assert_array_equal(one, edgefilter.flag(power[:, :, None], moment4[:, :, None], **GIVEN, threads=3))
+    one = edgefilter.flag(power, moment4, **ARRAY_METADATA, threads=1)
+    np.testing.assert_array_equal(
+        one, edgefilter.flag(power[:, :, None], moment4[:, :, None], **ARRAY_METADATA, threads=3)
+    )
     other, other4 = noise(seed=2)
     other[100:140, 40] += 3
-    two = edgefilter.flag(np.stack([power, other], 2), np.stack([moment4, other4], 2), **GIVEN)
+    two = edgefilter.flag(np.stack([power, other], 2), np.stack([moment4, other4], 2), **ARRAY_METADATA)
     assert (two[100:140, 40] & edgefilter.FLAGS["power"] > 0).all()
 
 
@@ -124,9 +126,9 @@ def test_impulses_at_cells_of_a_millisecond_are_flagged():
 )
 def test_arrays_that_do_not_go_together_are_refused(change, told):
     with pytest.raises(InputError, match=told):
-        edgefilter.flag(np.ones((64, 128)), **(GIVEN | change))
+        edgefilter.flag(np.ones((64, 128)), **(ARRAY_METADATA | change))
 
 
 def test_settings_that_cannot_be_are_refused():
     with pytest.raises(ConfigError, match="power_sigma"):
-        edgefilter.flag(np.ones((64, 128)), **GIVEN, power_sigma=-1)
+        edgefilter.flag(np.ones((64, 128)), **ARRAY_METADATA, power_sigma=-1)

@@ -7,7 +7,7 @@ import edgefilter
 
 SPECTRA, CHANNELS = 64, 128
 FREQUENCIES = np.linspace(1300e6, 1350e6, CHANNELS)
-AT = np.arange(8, CHANNELS, 16)
+TONE_CHANNELS = np.arange(8, CHANNELS, 16)
 
 
 def flagged(power, moment4=None):
@@ -34,8 +34,8 @@ def detected(rng, times, tone=0.0, line=0.0):
 def test_a_carrier_of_a_tenth_of_the_noise_is_found_and_a_narrow_line_is_not(beside):
     """The tone lies in one channel, or between two."""
     rng, excess = np.random.default_rng(3), np.zeros(CHANNELS)
-    excess[AT], excess[AT + 1] = 0.125, 0.125 * beside
-    assert flagged(*detected(rng, 4096, tone=excess))[:, AT].mean() > 0.8
+    excess[TONE_CHANNELS], excess[TONE_CHANNELS + 1] = 0.125, 0.125 * beside
+    assert flagged(*detected(rng, 4096, tone=excess))[:, TONE_CHANNELS].mean() > 0.8
     assert flagged(*detected(rng, 4096, line=excess)).mean() == 0
 
 
@@ -43,7 +43,7 @@ def test_what_is_left_beside_interference_of_a_third_of_the_time_is_no_carrier()
     """Its background lies above what is left, which scatters less than that background would."""
     rng, times = np.random.default_rng(4), 8192
     power = rng.gamma(SPECTRA, 1 / SPECTRA, (times, CHANNELS))
-    for c in AT:
+    for c in TONE_CHANNELS:
         for begin in rng.integers(0, times, 40):
             power[begin : begin + 80, c] *= 2.5
     assert flagged(power).mean() == 0

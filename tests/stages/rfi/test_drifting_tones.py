@@ -5,7 +5,7 @@ import pytest
 
 import edgefilter
 from benchmarks.rfi.events import EVENT, NOISE, TONE, Grid
-from benchmarks.rfi.scene import make
+from benchmarks.rfi.scene import make_scene
 
 GRID = Grid(2048, 256, high_mhz=1300.0)
 TAGGED = edgefilter.FLAGS["tagged"]
@@ -36,7 +36,7 @@ _FAINT = 3  # sigma up to which kurtosis is hardly that of a tone; what is brigh
 # Of half a sigma, not all tones fill their lines, but without the guard, too, only a tenth of their cells is flagged.
 @pytest.mark.parametrize(("sigma", "most"), [(0.5, 0.04), (1.5, 0.01), (3, 0.03), (10, 0.01), (30, 0.01)])
 def test_drifting_tones_are_kept(sigma, most):
-    scene = make(GRID, 7, events_of(*((TONE, 0, 1, f, f + moves) for f, moves in TONES), sigma=sigma))
+    scene = make_scene(GRID, 7, events_of(*((TONE, 0, 1, f, f + moves) for f, moves in TONES), sigma=sigma))
     on = scene.inr > 0.3 * scene.inr.max()
     for moment4 in (True, False) if sigma <= _FAINT else (False,):
         flags = flags_of(scene, moment4)
@@ -49,7 +49,7 @@ def test_drifting_tones_are_kept(sigma, most):
                 assert lost[:, low:high][on[:, low:high]].mean() < 0.08
 
 
-def on_and_off(rng, f, duty, length):
+def intermittent_tone(rng, f, duty, length):
     """A tone of one frequency that is on for ``duty`` of the time."""
     events, at = [], -length * rng.random()
     while at < 1:
@@ -65,9 +65,9 @@ def interference():
     hops = [(TONE, n / 256, (n + 0.9) / 256, f, f) for n, f in enumerate(rng.integers(100, 140, 256) + 0.2)]
     chirps = [(TONE, a, a + 0.25, f, f + d) for a, f, d in ((0.1, 60, 20), (0.6, 90, -30), (0.7, 150, 5))]
     return {
-        "on and off": [e for f in (20.0, 50.25, 90.5, 150.1) for e in on_and_off(rng, f, 0.6, 0.05)],
-        "on and off, duty 0.7": [e for f in (20.0, 50.25, 90.5, 150.1) for e in on_and_off(rng, f, 0.7, 0.02)],
-        "next to each other": [e for f in (50.1, 50.9, 90.0, 91.0, 92.0) for e in on_and_off(rng, f, 0.6, 0.05)],
+        "on and off": [e for f in (20.0, 50.25, 90.5, 150.1) for e in intermittent_tone(rng, f, 0.6, 0.05)],
+        "on and off, duty 0.7": [e for f in (20.0, 50.25, 90.5, 150.1) for e in intermittent_tone(rng, f, 0.7, 0.02)],
+        "next to each other": [e for f in (50.1, 50.9, 90.0, 91.0, 92.0) for e in intermittent_tone(rng, f, 0.6, 0.05)],
         "once, for 0.7 of the block": [(TONE, a, a + 0.7, f, f) for a, f in ((0, 40.4), (0.15, 80.5), (0.3, 120.6))],
         "hopping": hops,
         "chirps": chirps,
@@ -80,7 +80,7 @@ def interference():
 
 @pytest.mark.parametrize("kind", interference())
 def test_other_interference_is_flagged_as_without_the_guard(kind, monkeypatch):
-    scene = make(GRID, 8, events_of(*interference()[kind], sigma=10))
+    scene = make_scene(GRID, 8, events_of(*interference()[kind], sigma=10))
     found = [flags_of(scene, moment4) & ~np.uint16(TAGGED) for moment4 in (True, False)]
     monkeypatch.setattr("edgefilter.stages.rfi.flagger.lines_of", lambda *_: (0, 0, 0))
     for one, moment4 in zip(found, (True, False), strict=True):

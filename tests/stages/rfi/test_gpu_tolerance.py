@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from edgefilter.batch.local import Replay
-from edgefilter.cli.show import closing_lines
-from edgefilter.compute.threads import Workers
-from edgefilter.core.cells import Flag, Guarded
+from edgefilter.cli.show import summary_lines
+from edgefilter.compute.threads import ThreadBackend
+from edgefilter.core.cells import Flag, NearThreshold
 from edgefilter.core.config import NodeConfig, validate
 from edgefilter.pipeline import backend
-from edgefilter.pipeline.backend import Compute
-from edgefilter.products.totals import Tally
-from edgefilter.stages.filterbank.channelise import Channelise
-from edgefilter.stages.rfi.gpu_tolerance import TRANSFORM
+from edgefilter.pipeline.backend import BackendSelector
+from edgefilter.products.totals import RunTotals
+from edgefilter.stages.filterbank.channelise import Channeliser
+from edgefilter.stages.rfi.gpu_tolerance import TRANSFORM_TOLERANCE
 from edgefilter.stages.rfi.stage import FlagStage
 from tests.helpers import running_node
 from tests.stages.filterbank import test_channelise
@@ -53,14 +53,14 @@ def flagged(stage, cells):
 def test_what_rounding_changes_is_in_doubt(seed, spectra):
     plan = test_stage.voltage_plan(fine=128, **ALL_KINDS)
     rng = np.random.default_rng(seed + 1000)
-    with Workers(1) as workers:
-        stage = FlagStage(plan, workers)
+    with ThreadBackend(1) as compute:
+        stage = FlagStage(plan, compute)
         cells = flagged(stage, scene(seed, spectra))
-        inside = stage.in_doubt(cells)
+        inside = stage.near_threshold_mask(cells)
         for _ in range(6):
             power, fourth = (
                 (array * (1 + bound * rng.uniform(-1, 1, array.shape))).astype(np.float32)
-                for array, bound in ((cells.power, TRANSFORM), (cells.moment4, 2 * TRANSFORM))
+                for array, bound in ((cells.power, TRANSFORM_TOLERANCE), (cells.moment4, 2 * TRANSFORM_TOLERANCE))
             )
             other = flagged(stage, replace(cells, power=power, moment4=fourth))
             assert not ((other.flags != cells.flags) & ~inside).any()
@@ -72,26 +72,26 @@ def test_what_differs_on_a_card_is_in_doubt(card, seed):
     plan = test_channelise.plan_of(channels=1, fine=64, spectra=32, rows=256)
     raw = test_channelise.raw_of(plan, seed)
     rng = np.random.default_rng(seed)
-    with Workers(1) as workers:
-        there = FlagStage(plan, workers)
-        expected = Channelise(plan, workers).reduce(raw)
-        found = Channelise(plan, card).reduce(raw).moved(card.get)
+    with ThreadBackend(1) as compute:
+        on_cpu = FlagStage(plan, compute)
+        expected = Channeliser(plan, compute).reduce(raw)
+        found = Channeliser(plan, card).reduce(raw).map_arrays(card.to_host)
         for _ in range(20):
             t, c, gain = rng.integers(len(found.power)), rng.integers(64), np.float32(rng.uniform(1.02, 1.5))
             length = rng.integers(1, 80)
             for cells in (expected, found):
                 cells.power[t : t + length, c] *= gain
                 cells.moment4[t : t + length, c] *= gain * gain
-        expected = flagged(there, expected)
-    here = FlagStage(plan, card)
-    found = flagged(here, found.moved(card.put))
-    inside, flags = card.get(here.in_doubt(found)), card.get(found.flags)
+        expected = flagged(on_cpu, expected)
+    on_gpu = FlagStage(plan, card)
+    found = flagged(on_gpu, found.map_arrays(card.to_device))
+    inside, flags = card.to_host(on_gpu.near_threshold_mask(found)), card.to_host(found.flags)
     assert not ((flags != expected.flags) & ~inside).any()
     assert (flags & Flag.POWER).any()
     assert np.count_nonzero(inside) <= 1e-2 * inside.size
 
 
-def at_threshold(stage, cells, t, c):
+def moment4_at_threshold(stage, cells, t, c):
     """Find the largest fourth moment of a cell that has it flagged, to the last bit of a float."""
     # Bits of positive floats are in their order.
     low, high = (int(np.float32(value).view(np.int32)) for value in (0.1, 10))
@@ -105,51 +105,51 @@ def at_threshold(stage, cells, t, c):
 def test_a_value_at_its_threshold_is_counted(card):
     plan = test_stage.voltage_plan(fine=32)
     cells = test_stage.gaussian_voltages(np.random.default_rng(4), 256, 32, 64)
-    with Workers(1) as workers:
-        most = at_threshold(FlagStage(plan, workers), cells, 128, 9)
+    with ThreadBackend(1) as compute:
+        most = moment4_at_threshold(FlagStage(plan, compute), cells, 128, 9)
         stage = FlagStage(plan, card)
         for factor, near in ((1, True), (1 + 1e-6, True), (1.01, False), (0.99, False)):
             cells.moment4[128, 9, 0] = most * np.float32(factor)
-            ours = replace(cells, flags=np.zeros_like(cells.flags)).moved(card.put)
+            ours = replace(cells, flags=np.zeros_like(cells.flags)).map_arrays(card.to_device)
             stage.reduce(ours)
-            assert (ours.guarded.flags > 0) == near
-            assert ours.guarded.cells == cells.flags.size
+            assert (ours.near_threshold.flags > 0) == near
+            assert ours.near_threshold.cells == cells.flags.size
 
 
 def test_nothing_is_counted_where_no_card_reduces_or_none_is_measured(card):
     plan = test_stage.power_plan(32)
     power = test_stage.noise(np.random.default_rng(4), plan.cells_per_block, 32)
 
-    def guarded(workers, block):
-        cells = replace(test_stage.power_cells(power), start=block * plan.cells_per_block).moved(workers.put)
-        FlagStage(plan, workers).reduce(cells)
-        return cells.guarded
+    def near_threshold(compute, block):
+        cells = replace(test_stage.power_cells(power), start=block * plan.cells_per_block).map_arrays(compute.to_device)
+        FlagStage(plan, compute).reduce(cells)
+        return cells.near_threshold
 
-    assert guarded(card, 0).cells == guarded(card, 16).cells == power.size
-    with Workers(1) as workers:
-        assert guarded(card, 1) == guarded(workers, 0) == Guarded()
+    assert near_threshold(card, 0).cells == near_threshold(card, 16).cells == power.size
+    with ThreadBackend(1) as compute:
+        assert near_threshold(card, 1) == near_threshold(compute, 0) == NearThreshold()
 
 
 def test_lost_cells_are_not_looked_at(card):
     plan = test_stage.power_plan(32)
     cells = test_stage.power_cells(test_stage.noise(np.random.default_rng(4), 64, 32))
     cells.flags[10:20] = Flag.LOST
-    ours = cells.moved(card.put)
+    ours = cells.map_arrays(card.to_device)
     FlagStage(plan, card).reduce(ours)
-    assert ours.guarded.cells == 54 * 32
+    assert ours.near_threshold.cells == 54 * 32
 
 
 def test_a_run_says_how_many_flags_of_how_many(card, monkeypatch, tmp_path):
-    monkeypatch.setattr(backend, "Card", lambda: card)
-    settings = validate(NodeConfig, running_node.tree(tmp_path))
-    replay = Replay(running_node.sky(0.6), settings, tmp_path / "store", compute=Compute("gpu"))
+    monkeypatch.setattr(backend, "GpuBackend", lambda: card)
+    settings = validate(NodeConfig, running_node.settings_tree(tmp_path))
+    replay = Replay(running_node.sky(0.6), settings, tmp_path / "store", backend_selector=BackendSelector("gpu"))
     for _ in replay.run():
         pass
-    tally = replay.tally
-    assert (tally.blocks, tally.card_blocks) == (3, 3)
-    assert tally.guarded_cells == replay.plan.cells_per_block * 32  # of the first block
-    assert 0 <= tally.guarded_flags < 1e-2 * tally.guarded_cells
-    said = "\n".join(closing_lines(Tally.of(tally.counts()), "store"))
-    assert "reduced by: card 3 blocks, processor 0" in said
-    assert f"flags of {tally.guarded_flags} ({tally.guarded_flags / tally.guarded_cells:.2%})" in said
-    assert f"of {tally.guarded_cells} cells" in said
+    totals = replay.totals
+    assert (totals.blocks, totals.card_blocks) == (3, 3)
+    assert totals.guarded_cells == replay.plan.cells_per_block * 32  # of the first block
+    assert 0 <= totals.guarded_flags < 1e-2 * totals.guarded_cells
+    output = "\n".join(summary_lines(RunTotals.from_counts(totals.counts()), "store"))
+    assert "reduced by: card 3 blocks, processor 0" in output
+    assert f"flags of {totals.guarded_flags} ({totals.guarded_flags / totals.guarded_cells:.2%})" in output
+    assert f"of {totals.guarded_cells} cells" in output

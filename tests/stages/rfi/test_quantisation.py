@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 import edgefilter
-from edgefilter.compute.threads import Workers
-from edgefilter.stages.rfi.background import Background, View
-from edgefilter.stages.rfi.quantisation import clip_curve, unclipped
+from edgefilter.compute.threads import ThreadBackend
+from edgefilter.stages.rfi.background import Background, BlockView
+from edgefilter.stages.rfi.quantisation import clip_curve, correct_clipping
 from edgefilter.stages.rfi.thresholds import kurtosis_sigma
 
 SPECTRA, TIMES, CHANNELS = 64, 512, 96
@@ -25,14 +25,14 @@ def cells(rms, gain=1.0, hands=1, seed=1):
     return power.astype(np.float32), fourth.astype(np.float32)
 
 
-def undone(power, fourth, threads=1):
+def corrected_kurtosis(power, fourth, threads=1):
     """Mean kurtosis of each cell after it."""
     hands = power.shape[2]
     centre = np.median(power.sum(axis=2), axis=0).astype(np.float64)
     background = Background(centre, centre / np.sqrt(SPECTRA * hands), TIMES)
     given = np.full(TIMES, SPECTRA, np.int32), hands, np.zeros(power.shape[:2], np.uint16), SPECTRA
-    with Workers(threads) as workers:
-        view, _ = unclipped(View(power, fourth, *given), background, workers)
+    with ThreadBackend(threads) as backend:
+        view, _ = correct_clipping(BlockView(power, fourth, *given), background, backend)
     found = view.moment4
     return found, ((SPECTRA + 1) / (SPECTRA - 1) * (found / power**2 - 1) if found.shape[2] else None)
 
@@ -58,7 +58,7 @@ def test_noise_and_brighter_noise_have_the_kurtosis_of_noise(hands):
     gain[:, 40] = 3
     power, fourth = cells(7 / 3, gain, hands)
     before = (SPECTRA + 1) / (SPECTRA - 1) * (fourth / power**2 - 1)
-    _, kurtosis = undone(power, fourth)
+    _, kurtosis = corrected_kurtosis(power, fourth)
     for where in (np.s_[:100], np.s_[100:140], np.s_[:, 40]):
         assert abs(before[where].mean() - 1) > 0.03
         # How near noise is to the range is known to a few per cent, and so what brighter noise has.
@@ -68,14 +68,14 @@ def test_noise_and_brighter_noise_have_the_kurtosis_of_noise(hands):
 
 def test_it_does_not_depend_on_threads():
     power, fourth = cells(7 / 3, hands=2)
-    np.testing.assert_array_equal(undone(power, fourth)[0], undone(power, fourth, 3)[0])
+    np.testing.assert_array_equal(corrected_kurtosis(power, fourth)[0], corrected_kurtosis(power, fourth, 3)[0])
 
 
 def test_voltages_that_are_not_clipped_are_left_alone_and_of_one_bit_there_is_no_kurtosis():
     power, fourth = cells(1.5)
-    assert undone(power, fourth)[0] is fourth
+    assert corrected_kurtosis(power, fourth)[0] is fourth
     power, fourth = cells(30.0)
-    assert undone(power, fourth)[0].shape == (TIMES, CHANNELS, 0)
+    assert corrected_kurtosis(power, fourth)[0].shape == (TIMES, CHANNELS, 0)
 
 
 @pytest.mark.parametrize("gain", [1.0, 3.0])

@@ -11,7 +11,7 @@ def autos(data):
     return hera_autos(data)
 
 
-def share(recording, low, high):
+def flagged_fraction(recording, low, high):
     """Of the cells between two frequencies, MHz, what is flagged."""
     return recording.bad[:, (recording.mhz >= low) & (recording.mhz <= high)].mean()
 
@@ -23,8 +23,8 @@ def test_a_satellite_and_a_line_of_digital_television_take_their_channels(autos,
 
 
 def test_stations_of_the_fm_band_are_found(autos):
-    assert share(autos, 88, 108) > 3 * share(autos, 110, 136)
-    assert share(autos, 88, 108) > 3 * share(autos, 140, 185)
+    assert flagged_fraction(autos, 88, 108) > 3 * flagged_fraction(autos, 110, 136)
+    assert flagged_fraction(autos, 88, 108) > 3 * flagged_fraction(autos, 140, 185)
 
 
 def test_a_reflected_television_channel_is_found_while_it_is_there(data):

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from edgefilter.compute.threads import Workers
+from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.cells import FLAGGERS, Cells, Flag
-from edgefilter.stages.rfi.signal_loss import SIGMAS, CostMeter
+from edgefilter.stages.rfi.signal_loss import SIGNAL_SIGMAS, SignalLossMeter
 from edgefilter.stages.rfi.stage import FlagStage
 from tests.stages.rfi.test_stage import power_plan
 
 VOLTAGES = 96
-WHOLE = {("noise", 0.0)} | {(kind, sigma) for kind in ("pulse", "line") for sigma in SIGMAS}
+ALL_SIGNALS = {("noise", 0.0)} | {(kind, sigma) for kind in ("pulse", "line") for sigma in SIGNAL_SIGMAS}
 
 
 def block(seed=1, times=2048, voltages=VOLTAGES):
@@ -19,30 +19,32 @@ def block(seed=1, times=2048, voltages=VOLTAGES):
     return Cells(0, power, flags, ("I",), np.full(times, voltages, np.int32))
 
 
-class Greedy:
+class UnguardedFlagger:
     """Takes every cell of more than 5 sigma for interference, as a flagger without a guard does."""
 
-    workers = Workers(1)
+    backend = ThreadBackend(1)
 
-    def flag(self, power, moment4, accumulated, hands, flags):
-        excess = (power[:, :, :hands].sum(axis=2) / hands - 1) * np.sqrt(VOLTAGES * hands)
+    def flag(self, power, moment4, accumulated, n_pols, flags):
+        excess = (power[:, :, :n_pols].sum(axis=2) / n_pols - 1) * np.sqrt(VOLTAGES * n_pols)
         flags[excess > 5] |= np.uint16(Flag.POWER)
 
 
 def measured(flagger=None, number=0, voltages=VOLTAGES):
     plan = power_plan()
-    with Workers(1) as workers:
-        costs = CostMeter(plan, flagger or FlagStage(plan, workers).flagger).measure(block(voltages=voltages), number)
+    with ThreadBackend(1) as backend:
+        costs = SignalLossMeter(plan, flagger or FlagStage(plan, backend).flagger).measure(
+            block(voltages=voltages), number
+        )
     return {(cost.flagger, cost.signal, cost.sigma): cost.lost for cost in costs}
 
 
 def test_every_flagger_is_asked_about_everything():
     assert {key[0] for key in measured()} == {flag.name.lower() for flag in FLAGGERS} | {"all"}
-    assert {key[1:] for key in measured()} == WHOLE
+    assert {key[1:] for key in measured()} == ALL_SIGNALS
 
 
 def test_a_flagger_that_eats_pulses_is_found_out():
-    costs = measured(Greedy())
+    costs = measured(UnguardedFlagger())
     assert costs["power", "pulse", 30.0] > 0.5
     assert costs["power", "line", 30.0] == pytest.approx(1, abs=1e-3)
     assert costs["all", "pulse", 30.0] == costs["power", "pulse", 30.0]
@@ -52,7 +54,7 @@ def test_a_flagger_that_eats_pulses_is_found_out():
 
 def test_the_chain_does_no_harm_and_leaves_noise_alone():
     costs = measured()
-    assert max(costs["all", kind, sigma] for kind, sigma in WHOLE - {("noise", 0.0)}) < 0.01
+    assert max(costs["all", kind, sigma] for kind, sigma in ALL_SIGNALS - {("noise", 0.0)}) < 0.01
     assert costs["all", "noise", 0.0] < 1e-3
 
 
@@ -64,4 +66,4 @@ def test_noise_of_an_unknown_number_of_voltages_is_left_alone(number):
 
 def test_what_is_measured_follows_from_the_block_and_its_number():
     assert measured(number=3) == measured(number=3)
-    assert measured(Greedy(), 3) != measured(Greedy(), 4)
+    assert measured(UnguardedFlagger(), 3) != measured(UnguardedFlagger(), 4)

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefilter.compute.threads import Workers
+from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.cells import Cells, Flag
-from edgefilter.core.config import Block, Detect, FlagSettings, Pulses, Reduction
+from edgefilter.core.config import BlockSettings, DetectSettings, FlagSettings, PulseSettings, Reduction
 from edgefilter.core.plan import DISPERSION_S_MHZ2, Plan, resolve
-from edgefilter.core.stream import Encoding, Kind, Stream
+from edgefilter.core.stream import Encoding, SampleKind, Stream
 from edgefilter.stages.rfi.stage import FlagStage
 
 CELL_S = 0.5e-3
@@ -19,17 +19,21 @@ OFF = {"kurtosis_sigma": 0, "channel_sigma": 0, "zero_dm_sigma": 0, "power_sigma
 def power_plan(channels=256, **flag):
     """1600 MHz downwards to 1200 MHz, detected power."""
     step = -400e6 / channels
-    stream = Stream("p", Kind.POWER, 0, Fraction(2000), channels, 1600e6 + step / 2, step, ("I",), 32, Encoding.FLOAT)
-    wanted = Reduction(block=Block(rows=16), flag=FlagSettings(**flag), pulses=Pulses(dm=(0.0, 10.0)))
+    stream = Stream(
+        "p", SampleKind.POWER, 0, Fraction(2000), channels, 1600e6 + step / 2, step, ("I",), 32, Encoding.FLOAT
+    )
+    wanted = Reduction(block=BlockSettings(rows=16), flag=FlagSettings(**flag), pulses=PulseSettings(dm=(0.0, 10.0)))
     return Plan(stream, resolve(wanted, stream))
 
 
 def voltage_plan(raw=1, fine=256, spectra=64, **flag):
     """Two hands of complex voltages, channelised."""
-    stream = Stream("v", Kind.VOLTAGE, 0, Fraction(32_000_000), raw, 1400e6, 32e6, ("X", "Y"), 8, Encoding.SIGNED, True)
+    stream = Stream(
+        "v", SampleKind.VOLTAGE, 0, Fraction(32_000_000), raw, 1400e6, 32e6, ("X", "Y"), 8, Encoding.SIGNED, True
+    )
     tree = {"channelise": {"channels": fine}, "flag": flag, "block": {"rows": 16}}
     wanted = Reduction.model_validate(tree).model_copy(
-        update={"detect": Detect(spectra=spectra), "pulses": Pulses(dm=(0.0, 10.0))}
+        update={"detect": DetectSettings(spectra=spectra), "pulses": PulseSettings(dm=(0.0, 10.0))}
     )
     return Plan(stream, resolve(wanted, stream))
 
@@ -56,16 +60,16 @@ def gaussian_voltages(rng, times, channels, spectra, gain=1.0):
 
 def add_tone(cells, where, ratio):
     """A tone of ``ratio`` times the noise in both hands of some cells, by its mean effect."""
-    for hand in range(2):
-        level = (1.0, 1.3)[hand]
-        power, moment4 = cells.power[where][..., hand], cells.moment4[where][..., hand]
-        cells.moment4[(*where, hand)] = moment4 + 4 * power * level * ratio + (level * ratio) ** 2
-        cells.power[(*where, hand)] = power + level * ratio
+    for pol in range(2):
+        level = (1.0, 1.3)[pol]
+        power, moment4 = cells.power[where][..., pol], cells.moment4[where][..., pol]
+        cells.moment4[(*where, pol)] = moment4 + 4 * power * level * ratio + (level * ratio) ** 2
+        cells.power[(*where, pol)] = power + level * ratio
 
 
 def flagged(plan, cells, threads=2):
-    with Workers(threads) as workers:
-        FlagStage(plan, workers).reduce(cells)
+    with ThreadBackend(threads) as backend:
+        FlagStage(plan, backend).reduce(cells)
     return cells.flags
 
 
@@ -277,8 +281,8 @@ def test_flags_follow_from_the_block_alone():
     rng = np.random.default_rng(11)
     blocks = [gaussian_voltages(rng, 64, 64, spectra) for spectra in (64, 32, 64)]
     fresh = [flagged(plan, Cells(0, b.power, b.flags.copy(), b.products, b.accumulated, b.moment4)) for b in blocks]
-    with Workers(1) as workers:
-        stage = FlagStage(plan, workers)
+    with ThreadBackend(1) as backend:
+        stage = FlagStage(plan, backend)
         for block, expected in zip(blocks, fresh, strict=True):
             stage.reduce(block)
             np.testing.assert_array_equal(block.flags, expected)

@@ -16,7 +16,7 @@ def flagged(power, **settings):
     return flags & ~edgefilter.FLAGS["tagged"] != 0
 
 
-def drifting(part):
+def drifting_gain_noise(part):
     """Noise whose gain goes up and down by a part of it, by much more than noise moves the mean of a long window."""
     noise = np.random.default_rng(7).gamma(SPECTRA, 1 / SPECTRA, (TIMES, CHANNELS))
     return noise * (1 + part * np.sin(np.linspace(0, 5, TIMES)))[:, None]
@@ -25,11 +25,11 @@ def drifting(part):
 @pytest.mark.parametrize("part", [0.01, 0.03])
 @pytest.mark.parametrize("zero_dm_sigma", [1.0, 0.0])
 def test_noise_of_a_receiver_whose_gain_drifts_is_hardly_flagged(part, zero_dm_sigma):
-    assert flagged(drifting(part), zero_dm_sigma=zero_dm_sigma).mean() < 1e-3
+    assert flagged(drifting_gain_noise(part), zero_dm_sigma=zero_dm_sigma).mean() < 1e-3
 
 
 def test_on_a_drifting_gain_interference_is_found_where_it_is():
-    power, truth = drifting(0.01), np.zeros((TIMES, CHANNELS), np.bool_)
+    power, truth = drifting_gain_noise(0.01), np.zeros((TIMES, CHANNELS), np.bool_)
     for begin, channel in ((300, 20), (2000, 60), (3500, 100)):
         truth[begin : begin + 200, channel : channel + 3] = True
     truth[1000, :] = True
@@ -39,7 +39,7 @@ def test_on_a_drifting_gain_interference_is_found_where_it_is():
 
 
 def test_what_a_quarter_of_the_channels_do_is_not_taken_for_gain():
-    power, busy = drifting(0.0), np.zeros(CHANNELS, np.bool_)
+    power, busy = drifting_gain_noise(0.0), np.zeros(CHANNELS, np.bool_)
     for first in range(10, 500, 100):
         busy[first : first + 25] = True
     power[1000:2000, busy] *= 1.2

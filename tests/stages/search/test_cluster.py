@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefilter.stages.search.cluster import Cluster
+from edgefilter.stages.search.cluster import EventSifter
 from edgefilter.stages.search.single_pulse import Events
 from tests.helpers.pulse_sky import make_plan
 
@@ -22,7 +22,7 @@ def events(*rows):
 def test_a_ridge_of_trials_is_one_pulse():
     # A dispersion measure too high by 1 leads by half a row in the middle of the band, where it adds up best.
     ridge = [(500 - step, 300 + step * 2, 2, 20 - abs(step), 0) for step in range(-5, 6)]
-    found = Cluster(PLAN).reduce(None, events(*ridge), None, 0)
+    found = EventSifter(PLAN).reduce(None, events(*ridge), None, 0)
     assert len(found.pulses) == 1
     pulse = found.pulses[0]
     assert (pulse.row, pulse.dm, pulse.snr, pulse.width_rows, pulse.members) == (500, 300, 20, 2, 11)
@@ -32,17 +32,17 @@ def test_a_ridge_of_trials_is_one_pulse():
 
 def test_the_same_pulse_in_other_bands_is_one_pulse():
     bands = [(500, 300, 2, 20, 0), (500, 302, 2, 14, 1), (499, 299, 2, 13, 2), (500, 310, 4, 9, 3), (501, 295, 4, 9, 6)]
-    found = Cluster(PLAN).reduce(None, events(*bands), None, 0)
+    found = EventSifter(PLAN).reduce(None, events(*bands), None, 0)
     assert [pulse.members for pulse in found.pulses] == [5]
 
 
 def test_the_lone_burst_of_a_sub_band_has_its_band():
-    found = Cluster(PLAN).reduce(None, events((500, 300, 2, 20, 6)), None, 0)
+    found = EventSifter(PLAN).reduce(None, events((500, 300, 2, 20, 6)), None, 0)
     assert (found.pulses[0].freq_low, found.pulses[0].freq_high) == pytest.approx((1200, 1275))
 
 
 def test_pulses_apart_stay_apart():
-    found = Cluster(PLAN).reduce(
+    found = EventSifter(PLAN).reduce(
         None, events((500, 300, 2, 20, 0), (520, 300, 2, 15, 0), (500, 900, 2, 12, 0)), None, 0
     )
     assert [pulse.snr for pulse in found.pulses] == [20, 15, 12]
@@ -50,13 +50,13 @@ def test_pulses_apart_stay_apart():
 
 def test_a_crossing_track_of_similar_strength_hides_nothing():
     # Broadband interference at DM 0 while a pulse of DM 1000 sweeps by.
-    found = Cluster(PLAN).reduce(None, events((500, 1000, 2, 14, 0), (900, 0, 2, 20, 0)), None, 0)
+    found = EventSifter(PLAN).reduce(None, events((500, 1000, 2, 14, 0), (900, 0, 2, 20, 0)), None, 0)
     assert [pulse.dm for pulse in found.pulses] == [0, 1000]
 
 
 def test_an_event_at_an_edge_belongs_to_the_strongest():
     first, second = events((1023.5, 300, 2, 9, 0), (1023, 304, 2, 8, 0)), events((1024, 300, 2, 10, 0))
-    cluster = Cluster(PLAN)
+    cluster = EventSifter(PLAN)
     assert cluster.reduce(None, first, second, 0).pulses == []
     (pulse,) = cluster.reduce(first, second, None, 1).pulses
     assert (pulse.row, pulse.members) == (1024, 3)
@@ -64,7 +64,7 @@ def test_an_event_at_an_edge_belongs_to_the_strongest():
 
 def test_equal_events_at_an_edge_are_one_pulse():
     first, second = events((1023, 300, 2, 9, 0)), events((1025, 300, 2, 9, 0))
-    cluster = Cluster(PLAN)
+    cluster = EventSifter(PLAN)
     total = cluster.reduce(None, first, second, 0).pulses + cluster.reduce(first, second, None, 1).pulses
     assert [pulse.row for pulse in total] == [1023]
 
@@ -73,14 +73,14 @@ def test_more_candidates_than_the_bound_are_counted():
     lone = [(10 + 16 * i, 300, 1, 10 + i / 100, 0) for i in range(60)]
     here = events(*lone)
     here.overflow = 5
-    found = Cluster(PLAN).reduce(None, here, None, 0)
+    found = EventSifter(PLAN).reduce(None, here, None, 0)
     assert len(found.pulses) == 50
     assert found.overflow == 15
     assert found.pulses[0].snr == pytest.approx(10.59)
 
 
 def test_no_events_no_pulses():
-    assert Cluster(PLAN).reduce(events((3, 5, 1, 9, 0)), Events.none(), None, 1).pulses == []
+    assert EventSifter(PLAN).reduce(events((3, 5, 1, 9, 0)), Events.empty(), None, 1).pulses == []
 
 
 @settings(max_examples=30, deadline=None)
@@ -96,7 +96,7 @@ def test_order_does_not_matter_and_every_event_is_explained(seed, count):
             rng.integers(0, 7, count),
         ]
     )
-    cluster = Cluster(PLAN)
+    cluster = EventSifter(PLAN)
     once = cluster.reduce(None, events(*rows), None, 0)
     assert cluster.reduce(None, events(*rng.permutation(rows)), None, 0) == once
     assert 1 <= len(once.pulses) <= count
@@ -112,7 +112,7 @@ def test_blocks_far_from_the_epoch_give_the_same_pulses(seed, block):
         [rng.integers(0, 1024, 80), rng.integers(0, 50, 80), np.ones(80), rng.integers(7, 12, 80), np.zeros(80)]
     )
     far = rows + np.array([1024 * block, 0, 0, 0, 0])
-    cluster = Cluster(PLAN)
+    cluster = EventSifter(PLAN)
     near_pulses = cluster.reduce(None, events(*rows), None, 0).pulses
     far_pulses = cluster.reduce(None, events(*far), None, block).pulses
     assert [(p.row + 1024 * block, p.dm, p.members) for p in near_pulses] == [

@@ -6,27 +6,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefilter.compute.threads import Workers
+from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.cells import Rows
 from edgefilter.core.config import Reduction
 from edgefilter.core.plan import Plan, resolve
-from edgefilter.core.stream import Encoding, Kind, Stream
-from edgefilter.stages.search.cluster import Cluster
-from edgefilter.stages.search.dm_plan import groups, search_bands
-from edgefilter.stages.search.normalise import Whiten
-from edgefilter.stages.search.single_pulse import Search
-from tests.helpers.pulse_sky import add_pulse, around, make_plan, noise, search_all, whiten_all
+from edgefilter.core.stream import Encoding, SampleKind, Stream
+from edgefilter.stages.search.cluster import EventSifter
+from edgefilter.stages.search.dm_plan import plan_trial_groups, search_bands
+from edgefilter.stages.search.normalise import Normaliser
+from edgefilter.stages.search.single_pulse import SinglePulseSearch
+from tests.helpers.pulse_sky import add_pulse, make_plan, neighbouring_blocks, noise, normalise_all, search_all
 
 
-def find(plan, sky):
+def find_pulses(plan, sky):
     """Pulses of all blocks, strongest first."""
     events = [None, *search_all(plan, sky), None]
-    cluster = Cluster(plan)
+    cluster = EventSifter(plan)
     found = [cluster.reduce(*events[k : k + 3], k) for k in range(len(events) - 2)]
     return sorted((pulse for block in found for pulse in block.pulses), key=lambda pulse: -pulse.snr)
 
 
-def same(a, b):
+def same_events(a, b):
     return all(
         np.array_equal(getattr(a, name), getattr(b, name)) for name in ("row", "dm", "snr", "width_rows", "band")
     )
@@ -42,7 +42,7 @@ def test_pulses_are_found_where_they_are():
         width, snr = int(2 ** rng.integers(0, 6)), rng.uniform(12, 20)
         add_pulse(plan, sky, row, dm, width, snr)
         truth.append((row, dm, width, snr))
-    pulses = find(plan, sky)
+    pulses = find_pulses(plan, sky)
     ratios = [
         pulse.snr / snr
         for row, dm, width, snr in truth
@@ -56,7 +56,7 @@ def test_pulses_are_found_where_they_are():
 
 def test_noise_gives_nothing():
     plan = make_plan(64, rows=4096, dm=(0, 1000))
-    assert find(plan, noise(plan, 16 * 4096, 2)) == []
+    assert find_pulses(plan, noise(plan, 16 * 4096, 2)) == []
 
 
 @pytest.mark.parametrize("quarter", range(4))
@@ -66,7 +66,7 @@ def test_a_burst_in_a_quarter_of_the_band_is_found_there(quarter, rising):
     sky = noise(plan, 2048, 3)
     channels = slice(32 * quarter, 32 * (quarter + 1))
     add_pulse(plan, sky, 600, 200, 2, 12, channels)
-    (pulse,) = find(plan, sky)
+    (pulse,) = find_pulses(plan, sky)
     inside = plan.frequencies_mhz[channels]
     assert (pulse.freq_low, pulse.freq_high) == pytest.approx((inside.min() - 75 / 64, inside.max() + 75 / 64))
     assert abs(pulse.row - 600) < 15
@@ -78,7 +78,7 @@ def test_a_pulse_at_an_edge_is_found_once(offset):
     plan = make_plan(rows=1024)
     sky = noise(plan, 3072, 4)
     add_pulse(plan, sky, 1024 + offset, 150, 4, 14)
-    (pulse,) = find(plan, sky)
+    (pulse,) = find_pulses(plan, sky)
     assert abs(pulse.row - 1024 - offset) <= 3
     assert abs(pulse.dm - 150) < 10
 
@@ -91,19 +91,19 @@ def test_threads_and_what_lies_outside_the_window_do_not_matter(threads, seed):
     sky = noise(plan, 4096, seed)
     sky.weight[rng.random(sky.weight.shape) < 0.1] = 0
     add_pulse(plan, sky, 3210, 100, 2, 30)
-    with Workers(1) as one, Workers(threads) as many:
-        search, blocks = Search(plan, one), whiten_all(plan, sky, one)
-        near = around(plan, search, blocks, 12)
-        alone = search.reduce(near, 12)
+    with ThreadBackend(1) as one, ThreadBackend(threads) as many:
+        search, blocks = SinglePulseSearch(plan, one), normalise_all(plan, sky, one)
+        window_blocks = neighbouring_blocks(plan, search, blocks, 12)
+        alone = search.reduce(window_blocks, 12)
         assert len(alone)
-        others = whiten_all(plan, sky, many)
+        others = normalise_all(plan, sky, many)
         assert all(
             np.array_equal(a.value, b.value) and np.array_equal(a.share, b.share)
             for a, b in zip(blocks, others, strict=True)
         )
-        assert same(alone, Search(plan, many).reduce(near, 12))
+        assert same_events(alone, SinglePulseSearch(plan, many).reduce(window_blocks, 12))
         # The same rows as other numbers of the stream.
-        shifted = Search(plan, many).reduce(near, 13)
+        shifted = SinglePulseSearch(plan, many).reduce(window_blocks, 13)
         assert np.array_equal(shifted.row, alone.row + 256)
 
 
@@ -111,11 +111,11 @@ def test_flagged_and_partial_cells_do_not_lower_or_raise_the_result():
     whole = make_plan(64, rows=1024, cells=4)
     sky = noise(whole, 2048, 5)
     add_pulse(whole, sky, 500, 100, 2, 20)
-    strength = find(whole, sky)[0].snr
+    strength = find_pulses(whole, sky)[0].snr
     # A quarter of the channels is bad in a way that would drown all else, and has weight 0.
     sky.stokes[0][:, ::4] = np.random.default_rng(1).normal(0, 1e6, (2048, 16))
     sky.weight[:, ::4] = 0
-    (pulse,) = find(whole, sky)
+    (pulse,) = find_pulses(whole, sky)
     assert abs(pulse.row - 500) < 4
     assert pulse.snr == pytest.approx(strength * np.sqrt(0.75), rel=0.15)
     # Half of the cells of the other rows are missing: they scatter more.
@@ -124,7 +124,7 @@ def test_flagged_and_partial_cells_do_not_lower_or_raise_the_result():
     half &= sky.weight > 0
     sky.weight[half] = 1
     sky.stokes[0][half] += rng.normal(0, 0.05 * np.sqrt(3) * 100, half.sum()).astype(np.float32)
-    (pulse,) = find(whole, sky)
+    (pulse,) = find_pulses(whole, sky)
     assert abs(pulse.row - 500) < 4
 
 
@@ -132,7 +132,7 @@ def test_a_pulse_whose_sweep_runs_past_the_end_is_found():
     plan = make_plan(rows=1024, dm=(0, 1000))
     sky = noise(plan, 1800, 6)
     add_pulse(plan, sky, 1500, 800, 4, 30)
-    pulse = find(plan, sky)[0]
+    pulse = find_pulses(plan, sky)[0]
     assert abs(pulse.row - 1500) < 8
     assert abs(pulse.dm - 800) < 25
 
@@ -143,30 +143,32 @@ def test_lost_rows_are_no_signal():
     for start in (100, 1020, 1500, 2047, 3000):
         sky.weight[start : start + 37] = 0
         sky.stokes[0][start : start + 37] = 0
-    assert find(plan, sky) == []
+    assert find_pulses(plan, sky) == []
 
 
 def test_a_few_bad_cells_are_no_pulse():
     plan = make_plan(64, rows=1024)
     sky = noise(plan, 2048, 8)
     sky.stokes[0][700:702, 20] *= 100
-    assert find(plan, sky) == []
+    assert find_pulses(plan, sky) == []
 
 
 def test_nothing_in_nothing_out():
     plan = make_plan(32, rows=256)
-    assert find(plan, Rows(0, np.zeros((1, 512, 32), np.float32), np.zeros((512, 32), np.uint16))) == []
+    assert find_pulses(plan, Rows(0, np.zeros((1, 512, 32), np.float32), np.zeros((512, 32), np.uint16))) == []
     constant = Rows(0, np.full((1, 512, 32), 7, np.float32), np.ones((512, 32), np.uint16))
-    assert find(plan, constant) == []
+    assert find_pulses(plan, constant) == []
 
 
 def test_too_few_blocks_or_rows_are_refused():
     plan = make_plan(32, rows=256)
-    with Workers(1) as workers:
+    with ThreadBackend(1) as backend:
         with pytest.raises(ValueError, match="block 0"):
-            Search(plan, workers).reduce([None], 0)
+            SinglePulseSearch(plan, backend).reduce([None], 0)
         with pytest.raises(ValueError, match="a history of 1792"):
-            Whiten(plan, workers).reduce(Rows(0, np.zeros((1, 300, 32), np.float32), np.zeros((300, 32), np.uint16)))
+            Normaliser(plan, backend).reduce(
+                Rows(0, np.zeros((1, 300, 32), np.float32), np.zeros((300, 32), np.uint16))
+            )
 
 
 @pytest.mark.parametrize("channels", [1, 7])
@@ -195,7 +197,7 @@ def test_unknown_frequencies_are_searched_at_dm_0():
     plan = make_plan(32, low=-16.0, high=16.0, rows=256)
     sky = noise(plan, 512, 10)
     sky.stokes[0][300] += 0.3 * sky.stokes[0].mean(axis=0)
-    (pulse,) = find(plan, sky)
+    (pulse,) = find_pulses(plan, sky)
     assert (pulse.row, pulse.dm) == (300.5, 0)
 
 
@@ -205,7 +207,7 @@ def test_trials_cover_the_range_within_the_tolerance(rising):
     bands = search_bands(plan)
     assert [(band.start, band.stop) for band in bands[:3]] == [(0, 128), (0, 64), (64, 128)]
     assert len(bands) == 7
-    found = groups(plan, bands)
+    found = plan_trial_groups(plan, bands)
     counts = []
     for number in range(len(bands)):
         dms = np.concatenate([group.dm[group.chosen[number]] for group in found])
@@ -235,7 +237,7 @@ def read_filterbank(path):
     data = np.frombuffer(raw, np.uint8, offset=body)
     data = data[: len(data) // channels * channels].reshape(1, -1, channels).astype(np.float32)
     rate = 1 / Fraction(seconds).limit_denominator(10**9)
-    stream = Stream("x", Kind.POWER, 0, rate, channels, first * 1e6, step * 1e6, ("I",), 8, Encoding.UNSIGNED)
+    stream = Stream("x", SampleKind.POWER, 0, rate, channels, first * 1e6, step * 1e6, ("I",), 8, Encoding.UNSIGNED)
     plan = Plan(stream, resolve(Reduction(), stream, data.shape[1]))
     assert plan.cells_per_row == 1
     return plan, Rows(0, data, np.ones(data.shape[1:], np.uint16))
@@ -243,7 +245,7 @@ def read_filterbank(path):
 
 def test_the_real_burst(data):
     plan, sky = read_filterbank(data / "transients" / "FRB180417.fil")
-    pulses = find(plan, sky)
+    pulses = find_pulses(plan, sky)
     assert abs(pulses[0].dm - 474.8) <= 5
     assert abs(pulses[0].row * plan.row_seconds - 2.029) <= 0.005
     assert pulses[0].snr >= 13
@@ -252,6 +254,6 @@ def test_the_real_burst(data):
 
 def test_the_pulse_of_another_program(data):
     plan, sky = read_filterbank(data / "synthetic" / "dispersed_pulse_dm1000.fil")
-    pulse = find(plan, sky)[0]
+    pulse = find_pulses(plan, sky)[0]
     assert abs(pulse.dm - 1000) <= 5
     assert abs(pulse.row * plan.row_seconds - 5.108) <= 0.01

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from edgefilter_kernels.cuda.raw import launch, namespace
-from edgefilter_kernels.filterbank.integrate import Sums, check, rows_of_part
+from edgefilter_kernels.cuda.raw import array_namespace, launch
+from edgefilter_kernels.filterbank.integrate import Sums, check, rows_per_part
 
 _THREADS = 128
 
@@ -25,8 +25,8 @@ def integrate(power: Any, flags: Any, matrix: Any, extent: tuple[int, int], sums
     if start == stop:
         return
     # Sums of rows, which add up to the total in their order: less than the cells take, of which a row has many.
-    row_sum = namespace(power).empty((planes, rows, channels), np.float64)
-    tiles, some = -(-channels // _THREADS), rows_of_part.py_func(rows)
+    row_sum = array_namespace(power).empty((planes, rows, channels), np.float64)
+    tiles, some = -(-channels // _THREADS), rows_per_part.py_func(rows)
     first_row, last_row = start * some, min(stop * some, rows)
     cells = times // rows
     size = [np.int32(n) for n in (rows, cells, some, channels, products, *extent)]

@@ -9,19 +9,19 @@
 #define HOP 1024      // pairs from one spectrum to the next
 #define TAPS 4
 #define WIDTH 1024    // coefficients from tap to tap
-#define HANDS 2
+#define N_POLS 2
 #define COMPONENTS 2  // numbers of a sample
 #define PRODUCTS 4    // of a cell
 #define BITS 8
 #define FLIP 128
 #define BIAS 128
-#define FLUSH 256     // most spectra that are added up in single precision
+#define FLUSH_SPECTRA 256     // most spectra that are added up in single precision
 #endif
 
-constexpr int SUMS = PRODUCTS + HANDS;
-constexpr int MIDDLE = COMPONENTS == 2 ? FINE / 2 : 0;  // output channel of the transform's first
+constexpr int SUMS = PRODUCTS + N_POLS;
+constexpr int DC_CHANNEL = COMPONENTS == 2 ? FINE / 2 : 0;  // output channel of the transform's first
 
-// Unpack, weight and add the rows of spectra [first, first + spectra) of raw channels [channel, channel + group) of
+// Unpacker, weight and add the rows of spectra [first, first + spectra) of raw channels [channel, channel + group) of
 // `channels`. voltage is [spectrum, group, hand, N].
 //
 // One thread a pair of numbers of all hands; blocks of neighbouring raw channels follow one another, because they read
@@ -34,14 +34,14 @@ extern "C" __global__ void filter(
     int g = blockIdx.x % group, e = blockIdx.x / group * blockDim.x + threadIdx.x;
     if (e >= spectra * FINE) return;
     int k = e / FINE, i = e % FINE;
-    long long unit = 2LL * HANDS * channels, start = ((first + k) * HOP + i) * unit;
+    long long unit = 2LL * N_POLS * channels, start = ((first + k) * HOP + i) * unit;
 #pragma unroll
-    for (int h = 0; h < HANDS; h++) {
+    for (int h = 0; h < N_POLS; h++) {
         float total[2];
 #pragma unroll
         for (int part = 0; part < 2; part++) {
-            long long at = start + (COMPONENTS == 2 ? ((channel + g) * HANDS + h) * 2 + part
-                                                    : ((long long)part * channels + channel + g) * HANDS + h);
+            long long at = start + (COMPONENTS == 2 ? ((channel + g) * N_POLS + h) * 2 + part
+                                                    : ((long long)part * channels + channel + g) * N_POLS + h);
             const float* weight = coefficients + part * TAPS * WIDTH + i;
             float sum = 0.0f;
 #pragma unroll
@@ -49,51 +49,51 @@ extern "C" __global__ void filter(
                 sum += weight[tap * WIDTH] * number(raw, (at + tap * FINE * unit) * BITS, BITS, FLIP, BIAS);
             total[part] = sum;
         }
-        voltage[((long long)(k * group + g) * HANDS + h) * FINE + i] = make_float2(total[0], total[1]);
+        voltage[((long long)(k * group + g) * N_POLS + h) * FINE + i] = make_float2(total[0], total[1]);
     }
 }
 
-// Channel k of a transform; of 2 N real numbers that were transformed as N complex ones, see untangle in ../fft.py.
-__device__ inline float2 channel_of(const float2* z, const float2* turn, int k)
+// Channel k of a transform; of 2 N real numbers that were transformed as N complex ones, see rfft_postprocess in ../fft.py.
+__device__ inline float2 channel_of(const float2* z, const float2* rfft_twiddle, int k)
 {
     float2 a = z[k];
     if (COMPONENTS == 2) return a;
     if (k == 0) return make_float2(a.x + a.y, 0.0f);
-    float2 b = z[FINE - k], w = turn[k];
+    float2 b = z[FINE - k], w = rfft_twiddle[k];
     float even_re = a.x + b.x, even_im = a.y - b.y, odd_re = a.y + b.y, odd_im = b.x - a.x;
     float re = odd_re * w.x - odd_im * w.y, im = odd_re * w.y + odd_im * w.x;
     return make_float2(0.5f * (even_re + re), 0.5f * (even_im + im));
 }
 
-// Add the products of the valid spectra, and the fourth powers behind them, over up to FLUSH spectra of a cell.
+// Add the products of the valid spectra, and the fourth powers behind them, over up to FLUSH_SPECTRA spectra of a cell.
 // voltage is that of `cells` cells of `spectra` spectra; valid is [spectrum]. partial is [cell, segment, sum, group N],
-// of which segments [done, done + ceil(spectra / FLUSH)) of `segments` are written.
+// of which segments [done, done + ceil(spectra / FLUSH_SPECTRA)) of `segments` are written.
 //
 // One thread a channel and segment: all its spectra in their order, so that every run makes the same bits. Neighbouring
 // threads read neighbouring channels.
 extern "C" __global__ void detect(
-    const float2* voltage, const float2* turn, const bool* valid, int cells, int spectra, int group, int done,
+    const float2* voltage, const float2* rfft_twiddle, const bool* valid, int cells, int spectra, int group, int done,
     int segments, float* partial)
 {
-    int width = group * FINE, here = (spectra + FLUSH - 1) / FLUSH;
+    int width = group * FINE, here = (spectra + FLUSH_SPECTRA - 1) / FLUSH_SPECTRA;
     int e = blockIdx.x * blockDim.x + threadIdx.x;
     int cell = e / width / here, segment = e / width % here, j = e % width;
     if (cell >= cells) return;
     float sums[SUMS] = {};
-    for (int s = segment * FLUSH; s < min((segment + 1) * FLUSH, spectra); s++) {
+    for (int s = segment * FLUSH_SPECTRA; s < min((segment + 1) * FLUSH_SPECTRA, spectra); s++) {
         int k = cell * spectra + s;
         if (!valid[k]) continue;
-        const float2* z = voltage + ((long long)k * group + j / FINE) * HANDS * FINE;
-        float2 v[HANDS];
+        const float2* z = voltage + ((long long)k * group + j / FINE) * N_POLS * FINE;
+        float2 v[N_POLS];
 #pragma unroll
-        for (int h = 0; h < HANDS; h++) {
-            v[h] = channel_of(z + h * FINE, turn, j % FINE);
+        for (int h = 0; h < N_POLS; h++) {
+            v[h] = channel_of(z + h * FINE, rfft_twiddle, j % FINE);
             float power = v[h].x * v[h].x + v[h].y * v[h].y;
             sums[h] += power;
             sums[PRODUCTS + h] += power * power;
         }
-        if (PRODUCTS > HANDS) {
-            float2 x = v[0], y = v[HANDS - 1];
+        if (PRODUCTS > N_POLS) {
+            float2 x = v[0], y = v[N_POLS - 1];
             sums[2] += x.x * y.x + x.y * y.y;
             sums[3] += x.y * y.x - x.x * y.y;
         }
@@ -106,7 +106,7 @@ extern "C" __global__ void detect(
 // Add up the segments of each cell in double precision, average, and put the channels in order.
 // count is [cell]; power is [cell, channels N, product] and moment4 [cell, channels N, hand], from raw channel `channel`.
 // One thread a channel of a cell.
-extern "C" __global__ void finish(
+extern "C" __global__ void write_cells(
     const float* partial, const int* count, int cells, int segments, int channels, int channel, int group,
     float* power, float* moment4)
 {
@@ -115,21 +115,21 @@ extern "C" __global__ void finish(
     if (cell >= cells) return;
     const float* from = partial + (long long)cell * segments * SUMS * width + j;
     double scale = 1.0 / max(count[cell], 1);
-    long long to = ((long long)cell * channels + channel) * FINE + j / FINE * FINE + (j % FINE + MIDDLE) % FINE;
+    long long to = ((long long)cell * channels + channel) * FINE + j / FINE * FINE + (j % FINE + DC_CHANNEL) % FINE;
 #pragma unroll
     for (int p = 0; p < SUMS; p++) {
         double total = 0.0;
         for (int s = 0; s < segments; s++) total += from[((long long)s * SUMS + p) * width];
         float mean = (float)(total * scale);
         if (p < PRODUCTS) power[to * PRODUCTS + p] = mean;
-        else moment4[to * HANDS + p - PRODUCTS] = mean;
+        else moment4[to * N_POLS + p - PRODUCTS] = mean;
     }
 }
 
 // Voltages with the phase of their time: out is [spectrum, channels N, hand], of which raw channels from `channel` on are
 // written; spectrum 0 is number `first` of the stream. One thread a channel of a spectrum.
-extern "C" __global__ void keep(
-    const float2* voltage, const float2* turn, const float2* phase, long long first, int spectra, int channels,
+extern "C" __global__ void write_voltages(
+    const float2* voltage, const float2* rfft_twiddle, const float2* phase, long long first, int spectra, int channels,
     int channel, int group, float2* out)
 {
     int width = group * FINE, e = blockIdx.x * blockDim.x + threadIdx.x;
@@ -137,11 +137,11 @@ extern "C" __global__ void keep(
     if (k >= spectra) return;
     constexpr int WRAP = FINE - 1;  // N is a power of two; first may be negative
     float2 w = phase[(j % FINE) * ((first + k) * HOP & WRAP) & WRAP];
-    const float2* z = voltage + ((long long)k * group + j / FINE) * HANDS * FINE;
-    long long to = ((long long)k * channels + channel) * FINE + j / FINE * FINE + (j % FINE + MIDDLE) % FINE;
+    const float2* z = voltage + ((long long)k * group + j / FINE) * N_POLS * FINE;
+    long long to = ((long long)k * channels + channel) * FINE + j / FINE * FINE + (j % FINE + DC_CHANNEL) % FINE;
 #pragma unroll
-    for (int h = 0; h < HANDS; h++) {
-        float2 v = channel_of(z + h * FINE, turn, j % FINE);
-        out[to * HANDS + h] = make_float2(v.x * w.x - v.y * w.y, v.x * w.y + v.y * w.x);
+    for (int h = 0; h < N_POLS; h++) {
+        float2 v = channel_of(z + h * FINE, rfft_twiddle, j % FINE);
+        out[to * N_POLS + h] = make_float2(v.x * w.x - v.y * w.y, v.x * w.y + v.y * w.x);
     }
 }

@@ -9,56 +9,76 @@ from typing import Any
 
 import numpy as np
 
-from edgefilter_kernels.cuda.filterbank.workspace import Scratch, make_scratch
-from edgefilter_kernels.cuda.raw import launch, namespace
-from edgefilter_kernels.filterbank.pfb import expect_cells, raw_channels
-from edgefilter_kernels.filterbank.workspace import FLUSH, Bank
+from edgefilter_kernels.cuda.filterbank.workspace import Workspace, make_workspace
+from edgefilter_kernels.cuda.raw import array_namespace, launch
+from edgefilter_kernels.filterbank.pfb import check_cells, raw_channels
+from edgefilter_kernels.filterbank.workspace import FLUSH_SPECTRA, Filterbank
 
 _THREADS = 256
 
 
-def pfb(bank: Bank, raw: Any, valid: Any, power: Any, moment4: Any, count: Any, work: Scratch | None = None) -> None:
+def pfb(
+    bank: Filterbank, raw: Any, valid: Any, power: Any, moment4: Any, count: Any, work: Workspace | None = None
+) -> None:
     """As :func:`edgefilter_kernels.filterbank.pfb.pfb`: arrays on the device, also the bank's coefficients."""
-    channels = expect_cells(bank, raw, valid, power, moment4, count)
+    channels = check_cells(bank, raw, valid, power, moment4, count)
     times, _, products = power.shape
     spectra = len(valid) // times
     if work is None:
-        work = make_scratch(bank, spectra, channels, products)
-    namespace(valid).sum(valid.reshape(times, spectra), axis=1, dtype=np.int32, out=count)
-    segments, most = work.partial.shape[1], work.voltage.shape[1]
-    for c in range(0, channels, most):
-        group = min(most, channels - c)
+        work = make_workspace(bank, spectra, channels, products)
+    array_namespace(valid).sum(valid.reshape(times, spectra), axis=1, dtype=np.int32, out=count)
+    segments, max_group = work.partial.shape[1], work.voltage.shape[1]
+    for c in range(0, channels, max_group):
+        group = min(max_group, channels - c)
         for t in range(0, times, work.cells):
             cells = min(work.cells, times - t)
-            for s in range(0, spectra, work.piece):
-                now = min(work.piece, spectra - s)
+            for s in range(0, spectra, work.batch_spectra):
+                n_spectra = min(work.batch_spectra, spectra - s)
                 first = t * spectra + s
-                _transformed(bank, raw, first, cells * now, (channels, c, group), work)
-                size = cells, now, group, s // FLUSH, segments
-                arguments = work.voltage, work.turn, valid[first : first + cells * now], *size, work.partial
-                _launch(bank, work, "detect", cells * -(-now // FLUSH) * group * bank.channels, arguments)
+                _filter_and_transform(bank, raw, first, cells * n_spectra, (channels, c, group), work)
+                size = cells, n_spectra, group, s // FLUSH_SPECTRA, segments
+                arguments = (
+                    work.voltage,
+                    work.rfft_twiddle,
+                    valid[first : first + cells * n_spectra],
+                    *size,
+                    work.partial,
+                )
+                _launch(bank, work, "detect", cells * -(-n_spectra // FLUSH_SPECTRA) * group * bank.channels, arguments)
             size = cells, segments, channels, c, group
             arguments = work.partial, count[t : t + cells], *size, power[t : t + cells], moment4[t : t + cells]
             _launch(bank, work, "finish", cells * group * bank.channels, arguments)
 
 
-def voltages(bank: Bank, raw: Any, spectra: int, first: int = 0) -> Any:
+def voltages(bank: Filterbank, raw: Any, spectra: int, first: int = 0) -> Any:
     """As :func:`edgefilter_kernels.filterbank.pfb.voltages`: arrays on the device, also the bank's coefficients."""
     channels = raw_channels(bank, raw, spectra)
-    out = namespace(raw).empty((spectra, channels * bank.channels, bank.hands), np.complex64)
-    work = make_scratch(bank, spectra, channels, bank.hands)
-    most = work.voltage.shape[1]
-    for c in range(0, channels, most):
-        group = min(most, channels - c)
-        for k in range(0, spectra, work.piece):
-            now = min(work.piece, spectra - k)
-            _transformed(bank, raw, k, now, (channels, c, group), work)
-            arguments = work.voltage, work.turn, work.phase, np.int64(first + k), now, channels, c, group, out[k:]
-            _launch(bank, work, "keep", now * group * bank.channels, arguments)
+    out = array_namespace(raw).empty((spectra, channels * bank.channels, bank.n_pols), np.complex64)
+    work = make_workspace(bank, spectra, channels, bank.n_pols)
+    max_group = work.voltage.shape[1]
+    for c in range(0, channels, max_group):
+        group = min(max_group, channels - c)
+        for k in range(0, spectra, work.batch_spectra):
+            n_spectra = min(work.batch_spectra, spectra - k)
+            _filter_and_transform(bank, raw, k, n_spectra, (channels, c, group), work)
+            arguments = (
+                work.voltage,
+                work.rfft_twiddle,
+                work.phase,
+                np.int64(first + k),
+                n_spectra,
+                channels,
+                c,
+                group,
+                out[k:],
+            )
+            _launch(bank, work, "keep", n_spectra * group * bank.channels, arguments)
     return out
 
 
-def _transformed(bank: Bank, raw: Any, first: int, spectra: int, channels: tuple[int, int, int], work: Scratch) -> None:
+def _filter_and_transform(
+    bank: Filterbank, raw: Any, first: int, spectra: int, channels: tuple[int, int, int], work: Workspace
+) -> None:
     """Filter and transform spectra of a group of raw channels: ``channels`` is all, first, and how many."""
     arguments = raw, bank.coefficients, np.int64(first), spectra, *channels, work.voltage
     blocks = -(-spectra * bank.channels // _THREADS)
@@ -70,22 +90,22 @@ def _transformed(bank: Bank, raw: Any, first: int, spectra: int, channels: tuple
         return
     from scipy import fft
 
-    some = work.voltage.reshape(-1, bank.channels)[: spectra * channels[2] * bank.hands]
+    some = work.voltage.reshape(-1, bank.channels)[: spectra * channels[2] * bank.n_pols]
     some[:] = fft.fft(some)
 
 
-def variant(bank: Bank, products: int) -> dict[str, int]:
+def compile_macros(bank: Filterbank, products: int) -> dict[str, int]:
     """Return what is fixed when the source is compiled."""
     _, taps, width = bank.coefficients.shape
     return {
-        "FINE": bank.channels, "HOP": bank.hop, "TAPS": taps, "WIDTH": width, "HANDS": bank.hands,
+        "FINE": bank.channels, "HOP": bank.hop, "TAPS": taps, "WIDTH": width, "HANDS": bank.n_pols,
         "COMPONENTS": bank.components, "PRODUCTS": products, "BITS": bank.bits, "FLIP": bank.flip, "BIAS": bank.bias,
-        "FLUSH": FLUSH,
+        "FLUSH": FLUSH_SPECTRA,
     }  # fmt: skip
 
 
-def _launch(bank: Bank, work: Scratch, name: str, threads: int, arguments: tuple[Any, ...]) -> None:
-    defines = variant(bank, work.partial.shape[2] - bank.hands)
+def _launch(bank: Filterbank, work: Workspace, name: str, threads: int, arguments: tuple[Any, ...]) -> None:
+    defines = compile_macros(bank, work.partial.shape[2] - bank.n_pols)
     # Counts are int in the kernels.
     exact = tuple(np.int32(one) if isinstance(one, int) else one for one in arguments)
     launch("filterbank/pfb.cu", name, (-(-threads // _THREADS),), (_THREADS,), exact, defines=defines)

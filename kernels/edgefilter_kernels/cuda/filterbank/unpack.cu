@@ -12,7 +12,7 @@ extern "C" __global__ void unpack(
 }
 
 // One thread a cell.
-extern "C" __global__ void lose_not_finite(
+extern "C" __global__ void zero_nonfinite(
     float* power, long long cells, int products, unsigned short lost, unsigned short* flags)
 {
     long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;

@@ -22,8 +22,8 @@ def unpack(raw: Any, bits: int, encoding: str, out: Any) -> None:
         launch("filterbank/unpack.cu", "unpack", (-(-out.size // _THREADS),), (_THREADS,), arguments)
 
 
-def lose_not_finite(power: Any, flags: Any, lost: int) -> None:
-    """As :func:`edgefilter_kernels.filterbank.unpack.lose_not_finite`: arrays on the device, C-contiguous."""
+def zero_nonfinite(power: Any, flags: Any, lost: int) -> None:
+    """As :func:`edgefilter_kernels.filterbank.unpack.zero_nonfinite`: arrays on the device, C-contiguous."""
     if flags.size:
         arguments = (power, np.int64(flags.size), np.int32(power.shape[2]), np.uint16(lost), flags)
         launch("filterbank/unpack.cu", "lose_not_finite", (-(-flags.size // _THREADS),), (_THREADS,), arguments)

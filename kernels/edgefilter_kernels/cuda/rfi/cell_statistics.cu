@@ -1,20 +1,20 @@
-// What the cells of a channel say of interference: the twin of ../evidence.py.
+// What the cells of a channel say of interference: the twin of ../cell_statistics.py.
 
-#include "runs.h"
+#include "n_windows.h"
 
-constexpr unsigned char RUN = 1, HIGH = 2, LOW = 4, ABOVE = 8, DIP = 32, HOLE = 128;
+constexpr unsigned char POWER_RUN = 1, HIGH_KURTOSIS = 2, LOW_KURTOSIS = 4, EVENT = 8, KURTOSIS_DIP = 32, RUN_HOLE = 128;
 constexpr unsigned char DROPPED = 16;  // SKY, which is not known yet
-constexpr int GROUP = UNIT;  // times that are added up
+constexpr int GROUP_TIMES = PART_MULTIPLE;  // times that are added up
 constexpr float TINY = 1e-30f;
 
 // Power of a cell in standard deviations, of every time of this thread's part.
 __device__ void fill_power(
-    Tile tile, const float* power, const unsigned short* flags, int channels, int products, int hands, int c,
-    float centre, float per_unit, const float* weight, const float* wander)
+    Tile tile, const float* power, const unsigned short* flags, int channels, int products, int n_pols, int c,
+    float centre, float per_unit, const float* weight, const float* gain_drift)
 {
     for (int t = tile.first; t < tile.last; t++) {
         long long cell = (long long)t * channels + c;
-        float z = (intensity(power + cell * products, hands) - centre) * (per_unit * weight[t]) - wander[t];
+        float z = (intensity(power + cell * products, n_pols) - centre) * (per_unit * weight[t]) - gain_drift[t];
         tile.values[t * LANES] = flags[cell] == 0 ? z : 0.0f;
     }
 }
@@ -22,33 +22,33 @@ __device__ void fill_power(
 // The same of its kurtosis; says which cells have a low one.
 __device__ void fill_kurtosis(
     Tile tile, const float* power, const float* moment4, const unsigned short* flags, int channels, int products,
-    int hands, int c, const float* gain, const float* per_sigma)
+    int n_pols, int c, const float* gain, const float* per_sigma)
 {
-    float root = (float)sqrt((double)hands);
+    float root = (float)sqrt((double)n_pols);
     for (int t = tile.first; t < tile.last; t++) {
         long long cell = (long long)t * channels + c;
         float total = 0.0f;
-        for (int h = 0; h < hands; h++) {
+        for (int h = 0; h < n_pols; h++) {
             float mean = power[cell * products + h], square = mean * mean;
-            if (square > TINY) total += gain[t] * (moment4[cell * hands + h] / square - 1.0f) - 1.0f;
+            if (square > TINY) total += gain[t] * (moment4[cell * n_pols + h] / square - 1.0f) - 1.0f;
         }
         float value = flags[cell] == 0 ? total * (per_sigma[t] / root) : 0.0f;
         tile.values[t * LANES] = value;
-        if (value < -1.0f) tile.marks[t * LANES] |= DIP;
+        if (value < -1.0f) tile.marks[t * LANES] |= KURTOSIS_DIP;
     }
 }
 
-// Cells, and groups of them, that are above a level. groups is [group][channel] and begins at the channel.
-__device__ void find_events(Tile tile, float above, float above_sum, int channels, bool inside, unsigned char* groups)
+// Cells, and groups of them, that are event_threshold a level. groups is [group][channel] and begins at the channel.
+__device__ void find_events(Tile tile, float event_threshold, float group_sum_threshold, int channels, bool inside, unsigned char* groups)
 {
-    for (int first = tile.first; first < tile.last; first += GROUP) {
+    for (int first = tile.first; first < tile.last; first += GROUP_TIMES) {
         float total = 0.0f;
-        for (int t = first; t < min(first + GROUP, tile.last); t++) {
+        for (int t = first; t < min(first + GROUP_TIMES, tile.last); t++) {
             float value = tile.values[t * LANES];
-            total += min(value, above);
-            tile.marks[t * LANES] = value > above ? ABOVE : 0;
+            total += min(value, event_threshold);
+            tile.marks[t * LANES] = value > event_threshold ? EVENT : 0;
         }
-        if (inside) groups[(long long)(first / GROUP) * channels] = total > above_sum ? ABOVE : 0;
+        if (inside) groups[(long long)(first / GROUP_TIMES) * channels] = total > group_sum_threshold ? EVENT : 0;
     }
 }
 
@@ -59,10 +59,10 @@ __device__ void add_moments(
 {
     __shared__ double sums[4][PARTS][LANES];
     double whole[4] = {0.0, 0.0, 0.0, 0.0};
-    for (int first = tile.first; inside && first < tile.last; first += GROUP) {
+    for (int first = tile.first; inside && first < tile.last; first += GROUP_TIMES) {
         float number = 0.0f, sum = 0.0f, squares = 0.0f;
-        for (int t = first; t < min(first + GROUP, tile.last); t++) {
-            bool seen = tile.marks[t * LANES] & (RUN | HIGH | LOW);
+        for (int t = first; t < min(first + GROUP_TIMES, tile.last); t++) {
+            bool seen = tile.marks[t * LANES] & (POWER_RUN | HIGH_KURTOSIS | LOW_KURTOSIS);
             float good = flags[(long long)t * channels + c] == 0 && !seen ? 1.0f : 0.0f;
             float value = good * tile.values[t * LANES];
             number += good;
@@ -85,35 +85,35 @@ __device__ void add_moments(
     }
 }
 
-// A block takes eight channels, from start on. power is [time][channel][product], moment4 [time][channel][each]; limits
-// are [2][count], of_channels is [2][channel] and of_times [4][time], groups [group][channel], moments [2][4][channel]; tile_values and tile_marks are scratch.
-extern "C" __global__ void evidence(
+// A block takes eight channels, from start on. power is [time][channel][product], moment4 [time][channel][kurtosis_pols]; limits
+// are [2][count], channel_tables is [2][channel] and time_tables [4][time], groups [group][channel], moments [2][4][channel]; tile_values and tile_marks are scratch.
+extern "C" __global__ void cell_statistics(
     const float* __restrict__ power, const float* __restrict__ moment4, const unsigned short* __restrict__ flags,
-    int times, int channels, int products, int hands, int each, const float* of_channels, const float* of_times,
-    const long long* run_windows, const float* run_limits, int runs, const long long* kurtosis_windows, const float* kurtosis_limits,
-    int kurtosis_runs, float above, float above_sum, float* tile_values, unsigned char* tile_marks,
+    int times, int channels, int products, int n_pols, int kurtosis_pols, const float* channel_tables, const float* time_tables,
+    const long long* run_windows, const float* run_limits, int n_windows, const long long* kurtosis_windows, const float* kurtosis_limits,
+    int n_kurtosis_windows, float event_threshold, float group_sum_threshold, float* tile_values, unsigned char* tile_marks,
     unsigned char* marks, unsigned char* groups, double* moments, int start, int stop)
 {
     Tile tile = tile_of(tile_values, tile_marks, times);
     int channel = start + blockIdx.x * LANES + threadIdx.x, c = min(channel, stop - 1);
     bool inside = channel < stop;  // a lane without a channel works on the last one, and writes nothing
 
-    const float *weight = of_times, *wander = weight + times, *gain = wander + times, *per_sigma = gain + times;
+    const float *weight = time_tables, *gain_drift = weight + times, *gain = gain_drift + times, *per_sigma = gain + times;
     fill_power(
-        tile, power, flags, channels, products, hands, c, of_channels[c], of_channels[channels + c], weight, wander);
-    find_events(tile, above, above_sum, channels, inside, groups + c);
+        tile, power, flags, channels, products, n_pols, c, channel_tables[c], channel_tables[channels + c], weight, gain_drift);
+    find_events(tile, event_threshold, group_sum_threshold, channels, inside, groups + c);
     __syncthreads();
-    find_runs(tile, run_windows, run_limits, runs, RUN, 0, HOLE, true, false);
+    find_runs(tile, run_windows, run_limits, n_windows, POWER_RUN, 0, RUN_HOLE, true, false);
     add_moments(tile, flags, channels, c, inside, moments);
-    if (each) {
-        fill_kurtosis(tile, power, moment4, flags, channels, products, each, c, gain, per_sigma);
+    if (kurtosis_pols) {
+        fill_kurtosis(tile, power, moment4, flags, channels, products, kurtosis_pols, c, gain, per_sigma);
         __syncthreads();
-        find_runs(tile, kurtosis_windows, kurtosis_limits, kurtosis_runs, HIGH, LOW, DROPPED, false, true);
+        find_runs(tile, kurtosis_windows, kurtosis_limits, n_kurtosis_windows, HIGH_KURTOSIS, LOW_KURTOSIS, DROPPED, false, true);
         add_moments(tile, flags, channels, c, inside, moments + 4LL * channels);
     }
     if (inside)
         for (int t = tile.first; t < tile.last; t++) {
             unsigned char mark = tile.marks[t * LANES];
-            marks[(long long)t * channels + c] = mark & HOLE ? mark & ~RUN : mark;
+            marks[(long long)t * channels + c] = mark & RUN_HOLE ? mark & ~POWER_RUN : mark;
         }
 }

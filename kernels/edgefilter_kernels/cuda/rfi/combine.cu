@@ -1,8 +1,8 @@
-// Marks of the evidence become flags: the twin of ../combine.py.
+// SiftEvents of the cell_statistics become flags: the twin of ../combine.py.
 
 // A thread takes a cell; cells are numbered from the first one of time start. tables is [2][256].
 extern "C" __global__ void combine(
-    const unsigned char* __restrict__ marks, const unsigned short* __restrict__ tables, const bool* __restrict__ which,
+    const unsigned char* __restrict__ marks, const unsigned short* __restrict__ tables, const bool* __restrict__ table_index,
     const unsigned short* __restrict__ channel, int channels, int lost, unsigned short* flags, long long first,
     long long cells)
 {
@@ -10,5 +10,5 @@ extern "C" __global__ void combine(
     if (i >= cells) return;
     int c = (int)(i % channels);
     i += first;
-    if (!(flags[i] & lost)) flags[i] |= tables[which[c] * 256 + marks[i]] | channel[c];
+    if (!(flags[i] & lost)) flags[i] |= tables[table_index[c] * 256 + marks[i]] | channel[c];
 }

@@ -1,18 +1,18 @@
-// The guard for the sky: the twin of ../guard.py.
+// The guard for the on_track: the twin of ../guard.py.
 //
-// Where the CPU widens rows of events by doublings, so that it may add whole rows, each thread here asks how long ago
+// Where the CPU widens rows of events by log2_window, so that it may add whole rows, each thread here asks how long ago
 // the last event was: the same windows, and one table for all of them. Where the CPU lays rows of hits over a segment,
 // each hit (they are few) marks what is its own.
 
 #include "cells.h"
 
-constexpr unsigned char IN_RUN = 1 | 128, ABOVE = 8, SKY = 16, DIP = 32;
-constexpr double COVERED = 0.6, DIPS = 0.2, DIPS_SIGMA = 3.0;
+constexpr unsigned char IN_RUN = 1 | 128, EVENT = 8, DISPERSED = 16, KURTOSIS_DIP = 32;
+constexpr double MIN_COVERED = 0.6, MAX_DIP_FRACTION = 0.2, MAX_DIP_SIGMA = 3.0;
 constexpr int NEVER = -(1 << 30), THREADS = 256;
 
 // A block takes eight channels, thread (lane, part) a part of the steps of one. last is [channel][step]: the step of
 // the last event up to here.
-extern "C" __global__ void find_last(
+extern "C" __global__ void find_last_event(
     const unsigned char* __restrict__ marks, int times, int channels, int bits, int step, int steps, int* last)
 {
     __shared__ int ends[PARTS][LANES];
@@ -36,11 +36,11 @@ extern "C" __global__ void find_last(
 // next to it. counts is [segment][track][step], delays [track][channel], first [track][segment].
 extern "C" __global__ void count_tracks(
     const int* __restrict__ last, int steps, int channels, const bool* live, const long long* edges, const int* delays,
-    const int* first, const long long* doublings, int segments, unsigned char* counts, int start)
+    const int* first, const long long* log2_window, int segments, unsigned char* counts, int start)
 {
     int u = blockIdx.x * blockDim.x + threadIdx.x, s = blockIdx.y, g = start + blockIdx.z;
     if (u >= steps) return;
-    int window = 1 << doublings[s], from = u + (window - 1) / 2 - first[(long long)s * segments + g], count = 0;
+    int window = 1 << log2_window[s], from = u + (window - 1) / 2 - first[(long long)s * segments + g], count = 0;
     for (int c = (int)edges[g]; c < edges[g + 1]; c++) {
         int at = from + delays[(long long)s * channels + c];
         if (live[c] && at >= 0 && at < steps) count += at - last[(long long)c * steps + at] < window;
@@ -50,22 +50,22 @@ extern "C" __global__ void count_tracks(
 
 // Block (x, y, z): 256 steps of track y in the pair of segments start + z and the next. hits is [pair][track][step].
 extern "C" __global__ void find_tracks(
-    const unsigned char* __restrict__ counts, const int* first, const long long* number, int segments, int steps,
-    double fill, int around, unsigned char* hits, int start)
+    const unsigned char* __restrict__ counts, const int* first, const long long* n_live, int segments, int steps,
+    double fill, int half_window, unsigned char* hits, int start)
 {
     int u = blockIdx.x * blockDim.x + threadIdx.x, s = blockIdx.y, g = start + blockIdx.z, tracks = gridDim.y;
     if (u >= steps) return;
     int lag = first[(long long)s * segments + g + 1] - first[(long long)s * segments + g];
     int begin = max(0, -lag), end = min(steps, steps - lag);
-    int need = (int)ceil(fill * number[g]), need_next = (int)ceil(fill * number[g + 1]);
+    int need = (int)ceil(fill * n_live[g]), need_next = (int)ceil(fill * n_live[g + 1]);
     const unsigned char* here = counts + ((long long)g * tracks + s) * steps;
     const unsigned char* there = here + (long long)tracks * steps + lag;
     // Only while the track is in both segments can it be seen to fill them.
     bool hit = u >= begin && u < end && need && need_next && here[u] >= need && there[u] >= need_next;
     if (hit) {
         // Where much goes on anyway, much must lie on the track. Few get here: no sums for those who do not.
-        long long total = 0, n = number[g] + number[g + 1];
-        int early = max(begin, u - around), late = min(end, u + around + 1);
+        long long total = 0, n = n_live[g] + n_live[g + 1];
+        int early = max(begin, u - half_window), late = min(end, u + half_window + 1);
         for (int t = early; t < late; t++) total += here[t] + there[t];
         double usual = (double)total / (late - early);
         hit = here[u] + there[u] >= usual + 0.5 * (n - usual);
@@ -88,11 +88,11 @@ __device__ inline void gather_hits(const unsigned char* row, int base, int steps
 // and share the channels of each hit that they find.
 extern "C" __global__ void drop_tones(
     unsigned char* hits, int steps, int times, int channels, int step, const long long* edges, const int* delays,
-    const int* first, const long long* doublings, int segments, const bool* live,
+    const int* first, const long long* log2_window, int segments, const bool* live,
     const unsigned char* __restrict__ marks, int start)
 {
     __shared__ int list[THREADS], found, events, dips;
-    int s = blockIdx.x, g = start + blockIdx.y, before = (1 << doublings[s]) / 2, cells = step << doublings[s];
+    int s = blockIdx.x, g = start + blockIdx.y, before = (1 << log2_window[s]) / 2, cells = step << log2_window[s];
     unsigned char* row = hits + ((long long)g * gridDim.x + s) * steps;
     for (int base = 0; base < steps; base += THREADS) {
         gather_hits(row, base, steps, list, found);
@@ -107,50 +107,50 @@ extern "C" __global__ void drop_tones(
                 int begin = step * (list[k] + lag - before);
                 for (int t = max(begin, 0); t < min(begin + cells, times); t++) {
                     unsigned char mark = marks[(long long)t * channels + c];
-                    some += (mark & (IN_RUN | ABOVE)) != 0;
-                    low += (mark & (IN_RUN | ABOVE)) && (mark & DIP);
+                    some += (mark & (IN_RUN | EVENT)) != 0;
+                    low += (mark & (IN_RUN | EVENT)) && (mark & KURTOSIS_DIP);
                 }
             }
             atomicAdd(&events, some);
             atomicAdd(&dips, low);
             __syncthreads();
-            double chance = DIPS * events + DIPS_SIGMA * sqrt(DIPS * (1 - DIPS) * events);
+            double chance = MAX_DIP_FRACTION * events + MAX_DIP_SIGMA * sqrt(MAX_DIP_FRACTION * (1 - MAX_DIP_FRACTION) * events);
             if (threadIdx.x == 0 && dips > chance) row[list[k]] = 0;
         }
     }
 }
 
 // Block (x, y): track x of pair first_pair + y; its threads look for hits, 256 steps at a time, and share the channels
-// of each hit that they find. sky is [step][channel], 0 or 1: whoever writes, writes 1.
+// of each hit that they find. on_track is [step][channel], 0 or 1: whoever writes, writes 1.
 extern "C" __global__ void follow_tracks(
     const unsigned char* __restrict__ hits, int steps, int channels, const long long* edges, const int* delays,
-    const int* first, const long long* doublings, int segments, int first_pair, int start, int stop, unsigned char* sky)
+    const int* first, const long long* log2_window, int segments, int first_pair, int start, int stop, unsigned char* on_track)
 {
     __shared__ int list[THREADS], found;
-    int s = blockIdx.x, pair = first_pair + blockIdx.y, half = 1 << doublings[s];
+    int s = blockIdx.x, pair = first_pair + blockIdx.y, half = 1 << log2_window[s];
     const unsigned char* row = hits + ((long long)pair * gridDim.x + s) * steps;
-    const int *delay = delays + (long long)s * channels, *enters = first + (long long)s * segments;
+    const int *delay = delays + (long long)s * channels, *segment_delays = first + (long long)s * segments;
     // The segments next to a filled pair, too: a burst may end in the middle of one.
     int g0 = max(pair - 1, start), g1 = min(pair + 3, stop);
     for (int base = 0; base < steps; base += THREADS) {
         gather_hits(row, base, steps, list, found);
         for (int k = 0; k < found; k++)
             for (int g = g0; g < g1; g++) {
-                int lag = enters[g] - enters[pair];
+                int lag = segment_delays[g] - segment_delays[pair];
                 // As far as the rows reach in which the CPU keeps what lies before and after the data.
                 if (list[k] + lag < -steps || list[k] + lag >= 2 * steps) continue;
                 int most = min(2 * half, 2 * steps - list[k] - lag);
                 for (int c = (int)edges[g] + threadIdx.x; c < edges[g + 1]; c += THREADS) {
-                    int at = list[k] + delay[c] - enters[pair] - half + 1;
+                    int at = list[k] + delay[c] - segment_delays[pair] - half + 1;
                     for (int i = max(0, -at); i < min(most, steps - at); i++)
-                        sky[(long long)(at + i) * channels + c] = 1;
+                        on_track[(long long)(at + i) * channels + c] = 1;
                 }
             }
     }
 }
 
 // Whether a channel has a run of power within a step.
-__device__ inline bool runs(const unsigned char* marks, int times, int channels, int step, int u, int c)
+__device__ inline bool has_run(const unsigned char* marks, int times, int channels, int step, int u, int c)
 {
     for (int t = step * u; t < min(step * u + step, times); t++)
         if (marks[(long long)t * channels + c] & IN_RUN) return true;
@@ -158,30 +158,30 @@ __device__ inline bool runs(const unsigned char* marks, int times, int channels,
 }
 
 // Forgets a track where it merely crosses a run that goes on for longer: then the run is not the pulse's. A thread
-// takes a step of a channel, and goes on if a run begins there; runs do not touch: no two threads write the same.
+// takes a step of a channel, and goes on if a run begins there; has_run do not touch: no two threads write the same.
 extern "C" __global__ void drop_crossings(
-    const unsigned char* __restrict__ marks, int times, int channels, int step, int steps, unsigned char* sky)
+    const unsigned char* __restrict__ marks, int times, int channels, int step, int steps, unsigned char* on_track)
 {
     long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     int c = (int)(i % channels), u = (int)(i / channels), end = u, covered = 0;
-    if (u >= steps || (u > 0 && runs(marks, times, channels, step, u - 1, c))) return;
-    for (; end < steps && runs(marks, times, channels, step, end, c); end++)
-        covered += sky[(long long)end * channels + c];
-    if (covered > 0 && covered < COVERED * (end - u))
-        for (int t = u; t < end; t++) sky[(long long)t * channels + c] = 0;
+    if (u >= steps || (u > 0 && has_run(marks, times, channels, step, u - 1, c))) return;
+    for (; end < steps && has_run(marks, times, channels, step, end, c); end++)
+        covered += on_track[(long long)end * channels + c];
+    if (covered > 0 && covered < MIN_COVERED * (end - u))
+        for (int t = u; t < end; t++) on_track[(long long)t * channels + c] = 0;
 }
 
 // A thread takes a cell.
-extern "C" __global__ void set_sky(
-    const unsigned char* __restrict__ sky, long long cells, int channels, int step, unsigned char* marks)
+extern "C" __global__ void set_dispersed(
+    const unsigned char* __restrict__ on_track, long long cells, int channels, int step, unsigned char* marks)
 {
     long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i < cells && sky[i / channels / step * channels + i % channels]) marks[i] |= SKY;
+    if (i < cells && on_track[i / channels / step * channels + i % channels]) marks[i] |= DISPERSED;
 }
 
 // A thread takes a cell of width channels from start on, and goes on if a run begins there; no further than a run may
 // reach that is kept.
-extern "C" __global__ void keep_short(
+extern "C" __global__ void mark_short_runs(
     unsigned char* marks, int times, int channels, long long longest, int start, int width)
 {
     long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
@@ -190,5 +190,5 @@ extern "C" __global__ void keep_short(
     if (first >= times || (first > 0 && column[(first - 1LL) * channels] & IN_RUN)) return;
     while (end < times && end - first <= longest && column[(long long)end * channels] & IN_RUN) end++;
     if (end - first <= longest)
-        for (int t = first; t < end; t++) column[(long long)t * channels] |= SKY;
+        for (int t = first; t < end; t++) column[(long long)t * channels] |= DISPERSED;
 }

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from edgefilter_kernels.cuda.cells import BLOCK, THREADS, blocks_of, blocks_over
-from edgefilter_kernels.cuda.raw import launch, namespace
+from edgefilter_kernels.cuda.cells import BLOCK, THREADS, cell_blocks, channel_blocks
+from edgefilter_kernels.cuda.raw import array_namespace, launch
 
 
 def _steps(hits: Any, step: int, edges: Any, delays: Any, marks: Any) -> int:
@@ -20,13 +20,13 @@ def _steps(hits: Any, step: int, edges: Any, delays: Any, marks: Any) -> int:
 
 
 def count_tracks(
-    marks: Any, bits: int, step: int, live: Any, edges: Any, delays: Any, first: Any, doublings: Any, counts: Any,
+    marks: Any, bits: int, step: int, live: Any, edges: Any, delays: Any, first: Any, log2_window: Any, counts: Any,
     start: int, stop: int,
 ) -> None:  # fmt: skip
     """As :func:`edgefilter_kernels.rfi.dispersion_tracks.count_tracks`: arrays on the device."""
     times, channels = marks.shape
     segments, tracks, steps = len(edges) - 1, len(delays), -(-times // step)
-    if live.shape != (channels,) or delays.shape[1:] != (channels,) or doublings.shape != delays.shape[:1]:
+    if live.shape != (channels,) or delays.shape[1:] != (channels,) or log2_window.shape != delays.shape[:1]:
         raise ValueError(f"tracks {delays.shape} and live {live.shape} do not go with marks {marks.shape}")
     if counts.shape != (segments, tracks, steps):
         raise ValueError(f"counts {counts.shape} do not go with {segments} segments of marks {marks.shape}")
@@ -34,41 +34,41 @@ def count_tracks(
         raise ValueError(f"first {first.shape} must be {(tracks, segments)}")
     if start >= stop or not tracks or not steps:
         return
-    last = namespace(marks).empty((channels, steps), np.int32)
+    last = array_namespace(marks).empty((channels, steps), np.int32)
     size = (np.int32(n) for n in (times, channels, bits, step, steps))
-    launch("rfi/dispersion_tracks.cu", "find_last", blocks_of(channels), BLOCK, (marks, *size, last))
+    launch("rfi/dispersion_tracks.cu", "find_last", channel_blocks(channels), BLOCK, (marks, *size, last))
     arguments = (
-        last, np.int32(steps), np.int32(channels), live, edges, delays, first, doublings, np.int32(segments), counts,
+        last, np.int32(steps), np.int32(channels), live, edges, delays, first, log2_window, np.int32(segments), counts,
         np.int32(start),
     )  # fmt: skip
     launch(
-        "rfi/dispersion_tracks.cu", "count_tracks", (*blocks_over(steps), tracks, stop - start), (THREADS,), arguments
+        "rfi/dispersion_tracks.cu", "count_tracks", (*cell_blocks(steps), tracks, stop - start), (THREADS,), arguments
     )
 
 
 def find_tracks(
-    counts: Any, first: Any, number: Any, fill: float, around: int, hits: Any, start: int, stop: int
+    counts: Any, first: Any, n_live: Any, fill: float, half_window: int, hits: Any, start: int, stop: int
 ) -> None:  # fmt: skip
     """As :func:`edgefilter_kernels.rfi.dispersion_tracks.find_tracks`: arrays on the device."""
     segments, tracks, steps = counts.shape
-    if number.shape != (segments,) or hits.shape != (segments - 1, tracks, steps):
-        raise ValueError(f"hits {hits.shape} and number {number.shape} do not go with counts {counts.shape}")
+    if n_live.shape != (segments,) or hits.shape != (segments - 1, tracks, steps):
+        raise ValueError(f"hits {hits.shape} and number {n_live.shape} do not go with counts {counts.shape}")
     if start < stop and tracks and steps:
         arguments = (
-            counts, first, number, np.int32(segments), np.int32(steps), np.float64(fill), np.int32(around), hits,
+            counts, first, n_live, np.int32(segments), np.int32(steps), np.float64(fill), np.int32(half_window), hits,
             np.int32(start),
         )  # fmt: skip
         launch(
             "rfi/dispersion_tracks.cu",
             "find_tracks",
-            (*blocks_over(steps), tracks, stop - start),
+            (*cell_blocks(steps), tracks, stop - start),
             (THREADS,),
             arguments,
         )
 
 
 def drop_tones(
-    hits: Any, step: int, edges: Any, delays: Any, first: Any, doublings: Any, live: Any, marks: Any, start: int,
+    hits: Any, step: int, edges: Any, delays: Any, first: Any, log2_window: Any, live: Any, marks: Any, start: int,
     stop: int,
 ) -> None:  # fmt: skip
     """As :func:`edgefilter_kernels.rfi.dispersion_tracks.drop_tones`: arrays on the device."""
@@ -77,13 +77,13 @@ def drop_tones(
     if start < stop and len(delays) and steps:
         size = (np.int32(n) for n in (steps, times, channels, step))
         arguments = (
-            hits, *size, edges, delays, first, doublings, np.int32(len(edges) - 1), live, marks, np.int32(start)
+            hits, *size, edges, delays, first, log2_window, np.int32(len(edges) - 1), live, marks, np.int32(start)
         )  # fmt: skip
         launch("rfi/dispersion_tracks.cu", "drop_tones", (len(delays), stop - start), (THREADS,), arguments)
 
 
 def mark_tracks(
-    hits: Any, step: int, edges: Any, delays: Any, first: Any, doublings: Any, marks: Any, start: int, stop: int
+    hits: Any, step: int, edges: Any, delays: Any, first: Any, log2_window: Any, marks: Any, start: int, stop: int
 ) -> None:
     """As :func:`edgefilter_kernels.rfi.dispersion_tracks.mark_tracks`: arrays on the device."""
     steps = _steps(hits, step, edges, delays, marks)
@@ -91,24 +91,26 @@ def mark_tracks(
     first_pair, stop_pair = max(start - 2, 0), min(stop + 1, pairs)
     if start >= stop or first_pair >= stop_pair or not tracks or not steps:
         return
-    sky = namespace(marks).zeros((steps, channels), np.uint8)
+    on_track = array_namespace(marks).zeros((steps, channels), np.uint8)
     arguments = (
-        hits, np.int32(steps), np.int32(channels), edges, delays, first, doublings, np.int32(pairs + 1),
-        np.int32(first_pair), np.int32(start), np.int32(stop), sky,
+        hits, np.int32(steps), np.int32(channels), edges, delays, first, log2_window, np.int32(pairs + 1),
+        np.int32(first_pair), np.int32(start), np.int32(stop), on_track,
     )  # fmt: skip
     launch("rfi/dispersion_tracks.cu", "follow_tracks", (tracks, stop_pair - first_pair), (THREADS,), arguments)
     size = (np.int32(n) for n in (times, channels, step, steps))
-    launch("rfi/dispersion_tracks.cu", "drop_crossings", blocks_over(sky.size), (THREADS,), (marks, *size, sky))
+    launch(
+        "rfi/dispersion_tracks.cu", "drop_crossings", cell_blocks(on_track.size), (THREADS,), (marks, *size, on_track)
+    )
     cells = np.int64(marks.size), np.int32(channels), np.int32(step)
-    launch("rfi/dispersion_tracks.cu", "set_sky", blocks_over(marks.size), (THREADS,), (sky, *cells, marks))
+    launch("rfi/dispersion_tracks.cu", "set_sky", cell_blocks(marks.size), (THREADS,), (on_track, *cells, marks))
 
 
-def keep_short(marks: Any, longest: int, start: int, stop: int) -> None:
-    """As :func:`edgefilter_kernels.rfi.dispersion_tracks.keep_short`: arrays on the device."""
+def mark_short_runs(marks: Any, longest: int, start: int, stop: int) -> None:
+    """As :func:`edgefilter_kernels.rfi.dispersion_tracks.mark_short_runs`: arrays on the device."""
     if marks.ndim != 2 or marks.dtype != np.uint8:
         raise ValueError(f"marks are {marks.dtype} {marks.shape}, must be uint8 [time, channel]")
     times, channels = marks.shape
     cells = times * max(stop - start, 0)
     if cells:
         size = (np.int32(times), np.int32(channels), np.int64(longest), np.int32(start), np.int32(stop - start))
-        launch("rfi/dispersion_tracks.cu", "keep_short", blocks_over(cells), (THREADS,), (marks, *size))
+        launch("rfi/dispersion_tracks.cu", "keep_short", cell_blocks(cells), (THREADS,), (marks, *size))

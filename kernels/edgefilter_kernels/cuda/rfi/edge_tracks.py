@@ -4,22 +4,22 @@ from typing import Any
 
 import numpy as np
 
-from edgefilter_kernels.cuda.cells import THREADS, blocks_over
+from edgefilter_kernels.cuda.cells import THREADS, cell_blocks
 from edgefilter_kernels.cuda.raw import launch
 
 
-def mark_cut(
-    marks: Any, step: int, reach: int, slack: int, most: int, live: Any, longest: Any, delays: Any, start: int,
+def mark_edge_tracks(
+    marks: Any, step: int, tolerance: int, slack: int, max_channels: int, live: Any, longest: Any, delays: Any, start: int,
     stop: int,
 ) -> None:  # fmt: skip
-    """As :func:`edgefilter_kernels.rfi.edge_tracks.mark_cut`: arrays on the device."""
+    """As :func:`edgefilter_kernels.rfi.edge_tracks.mark_edge_tracks`: arrays on the device."""
     if marks.ndim != 2 or marks.dtype != np.uint8:
         raise ValueError(f"marks are {marks.dtype} {marks.shape}, must be uint8 [time, channel]")
     if not live.shape == longest.shape == delays.shape[1:] == marks.shape[1:]:
         raise ValueError(f"tracks {delays.shape} and live {live.shape} do not go with marks {marks.shape}")
     tracks = len(delays)
     if start < stop and tracks:
-        size = (np.int32(n) for n in (*marks.shape, step, reach, slack, most))
+        size = (np.int32(n) for n in (*marks.shape, step, tolerance, slack, max_channels))
         bounds = np.int32(start), np.int32(stop)
-        grid = (*blocks_over(stop - start), tracks, 2)
+        grid = (*cell_blocks(stop - start), tracks, 2)
         launch("rfi/edge_tracks.cu", "mark_cut", grid, (THREADS,), (marks, *size, live, longest, delays, *bounds))

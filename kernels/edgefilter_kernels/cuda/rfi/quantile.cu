@@ -55,7 +55,7 @@ __device__ double interpolate(int key, double position, int equal, int below, in
 // [2][channel].
 extern "C" __global__ void channel_quantiles(
     const float* __restrict__ power, const unsigned short* __restrict__ flags, int times, int channels, int products,
-    int hands, int step, const double* fractions, int number, int* keys, double* quantiles, long long* count, int start,
+    int n_pols, int step, const double* fractions, int number, int* keys, double* quantiles, long long* count, int start,
     int stop)
 {
     __shared__ Found found;
@@ -72,7 +72,7 @@ extern "C" __global__ void channel_quantiles(
         long long cell = (long long)r * step * channels + c;
         int key = TOP;
         if (c < stop && flags[cell] == 0) {
-            key = key_of(intensity(power + cell * products, hands));
+            key = key_of(intensity(power + cell * products, n_pols));
             used++;
             least = min(least, key);
             most = max(most, key);

@@ -1,16 +1,16 @@
-// Fourth moments of clipped voltages: the twin of ../unclip.py.
+// Fourth moments of clipped voltages: the twin of ../correct_clipping.py.
 
 // A thread takes a cell of a hand; they are numbered from the first one of time start.
-extern "C" __global__ void unclip(
+extern "C" __global__ void correct_clipping(
     const float* __restrict__ power, const float* __restrict__ moment4, const float* __restrict__ steps,
-    const float* __restrict__ table, int size, int channels, int products, int hands, float* __restrict__ out,
+    const float* __restrict__ table, int size, int channels, int products, int n_pols, float* __restrict__ out,
     long long first, long long cells)
 {
     long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= cells) return;
     i += first;
-    long long cell = i / hands;
-    float level = power[cell * products + i % hands];
+    long long cell = i / n_pols;
+    float level = power[cell * products + i % n_pols];
     float at = level * steps[cell % channels], last = (float)(size - 1);
     // Lost cells may hold anything, and of what is no number there is no index.
     int step = at > 0 ? (int)(at < last ? at : last) : 0;

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from edgefilter_kernels.cuda.cells import BLOCK, LANES, blocks_of
-from edgefilter_kernels.cuda.raw import launch, namespace
+from edgefilter_kernels.cuda.cells import BLOCK, LANES, channel_blocks
+from edgefilter_kernels.cuda.raw import array_namespace, launch
 
 
-def scratch(values: Any, blocks: int, times: int) -> tuple[Any, Any]:
+def tile_scratch(values: Any, blocks: int, times: int) -> tuple[Any, Any]:
     """Room for the tiles of so many blocks: float32 and uint8 ``[2, block, time, lane]``, not initialised."""
-    xp, shape = namespace(values), (2, blocks, times, LANES)
+    xp, shape = array_namespace(values), (2, blocks, times, LANES)
     return xp.empty(shape, np.float32), xp.empty(shape, np.uint8)
 
 
@@ -28,13 +28,13 @@ def sum_threshold(values: Any, windows: Any, thresholds: Any, bit: int, marks: A
     if values.dtype != np.float32 or marks.dtype != np.uint8 or thresholds.dtype != np.float32:
         raise ValueError("values and thresholds must be float32 and marks uint8")
     times, channels = values.shape
-    grid = blocks_of(stop - start)
+    grid = channel_blocks(stop - start)
     if not grid[0]:
         return
-    limits = namespace(values).full((2, len(thresholds)), np.inf, np.float32)
+    limits = array_namespace(values).full((2, len(thresholds)), np.inf, np.float32)
     limits[0] = thresholds
     arguments = (
         values, windows, limits, np.int32(len(windows)), np.int32(bit), marks, np.int32(times), np.int32(channels),
-        *scratch(values, *grid, times), np.int32(start), np.int32(stop),
+        *tile_scratch(values, *grid, times), np.int32(start), np.int32(stop),
     )  # fmt: skip
     launch("rfi/sumthreshold.cu", "sum_threshold", grid, BLOCK, arguments)

@@ -1,50 +1,50 @@
-// Whether a boxcar's signal comes from all over the band: the twin of ../breadth.py.
+// Whether a boxcar's signal comes from all over the band: the twin of ../band_occupancy.py.
 
 #include "peaks.h"
 
-constexpr float COUNTS = 8.0f, WHOLE = 64.0f;
+constexpr float COUNTS_PER_SIGMA = 8.0f, FULL_WEIGHT = 64.0f;
 
 // One block takes one peak after another: how many there are, the card alone knows. Its threads sum the channels; the
 // first thread then moves the window along the band, in the order of the CPU. scratch is [block][2][channel].
-// power is [channel][times], share [channel][steps], track [row][channel].
-extern "C" __global__ void breadth(
-    const signed char* __restrict__ power, int times, const signed char* __restrict__ share, int steps, int repeat,
-    const long long* __restrict__ track, int channels, const Item* items, double part, int* filled, int* table, int room,
-    float* scratch, double* left)
+// power is [channel][times], weight [channel][steps], delays [row][channel].
+extern "C" __global__ void band_occupancy(
+    const signed char* __restrict__ power, int times, const signed char* __restrict__ weight, int steps, int repeat,
+    const long long* __restrict__ delays, int channels, const Item* items, double max_part, int* n_peaks, int* table, int room,
+    float* scratch, double* occupancy)
 {
     __shared__ unsigned long long counts;  // two's complement: of a wide band, more than an int holds
-    __shared__ int shares;
-    Peaks peaks = {filled, table, room};
+    __shared__ int total_weight;
+    Peaks peaks = {n_peaks, table, room};
     float *sum = scratch + 2LL * channels * blockIdx.x, *valid = sum + channels;
-    for (int i = blockIdx.x; i < *filled; i += gridDim.x) {
+    for (int i = blockIdx.x; i < *n_peaks; i += gridDim.x) {
         Item item = items[peaks.item(i)];
         int width = peaks.width(i), start = peaks.time(i) - width / 2;
-        if (threadIdx.x == 0) counts = 0, shares = 0;
+        if (threadIdx.x == 0) counts = 0, total_weight = 0;
         __syncthreads();
         for (int c = item.channel + threadIdx.x; c < item.channel_stop; c += blockDim.x) {
-            long long at = start + track[(long long)item.row * channels + c];
-            int count = 0, whole = share[(long long)c * steps + (at + width / 2) / repeat];
+            long long at = start + delays[(long long)item.row * channels + c];
+            int count = 0, whole = weight[(long long)c * steps + (at + width / 2) / repeat];
             for (int t = 0; t < width; t++) count += power[(long long)c * times + at + t];
-            sum[c] = count / COUNTS;  // exact, as is the next
-            valid[c] = whole / WHOLE;
+            sum[c] = count / COUNTS_PER_SIGMA;  // exact, as is the next
+            valid[c] = whole / FULL_WEIGHT;
             atomicAdd(&counts, (unsigned long long)count);
-            atomicAdd(&shares, whole);
+            atomicAdd(&total_weight, whole);
         }
         __syncthreads();
         if (threadIdx.x == 0) {
-            double room = shares / (double)WHOLE, signal = peaks.snr(i) * sqrt(width * room);
-            double base = room > 0.0 ? ((long long)counts / (double)COUNTS - signal) / room : 0.0;
+            double room = total_weight / (double)FULL_WEIGHT, signal = peaks.snr(i) * sqrt(width * room);
+            double base = room > 0.0 ? ((long long)counts / (double)COUNTS_PER_SIGMA - signal) / room : 0.0;
             double strongest = 0.0, piece = 0.0, covered = 0.0;
             for (int c = item.channel, first = c; c < item.channel_stop; c++) {
                 piece += sum[c] - base * valid[c];
                 covered += valid[c];
-                for (; covered > part * room && first < c; first++) {
+                for (; covered > max_part * room && first < c; first++) {
                     piece -= sum[first] - base * valid[first];
                     covered -= valid[first];
                 }
                 strongest = max(strongest, piece);
             }
-            left[i] = signal > 0.0 ? (signal - strongest) / signal : 0.0;
+            occupancy[i] = signal > 0.0 ? (signal - strongest) / signal : 0.0;
         }  // the others wait for it where the next peak's sums begin
     }
 }

@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from edgefilter_kernels.cuda.raw import namespace
-from edgefilter_kernels.cuda.search.band_occupancy import breadths
-from edgefilter_kernels.cuda.search.boxcar import Found, find_peaks
-from edgefilter_kernels.cuda.search.dedisperse import add_along
+from edgefilter_kernels.cuda.raw import array_namespace
+from edgefilter_kernels.cuda.search.band_occupancy import band_occupancies
+from edgefilter_kernels.cuda.search.boxcar import FoundPeaks, find_peaks
+from edgefilter_kernels.cuda.search.dedisperse import sum_along_tracks
 from edgefilter_kernels.search.boxcar import Boxcars
 
 
-class Tables(NamedTuple):
+class SearchTables(NamedTuple):
     """What the launches of a batch look up, on the device; made and checked once.
 
     Parameters
@@ -46,14 +46,14 @@ class Tables(NamedTuple):
 
 def search_batch(
     power: Any,
-    share: Any,
+    weight: Any,
     scales: Any,
     repeat: int,
-    tables: Tables,
+    tables: SearchTables,
     size: tuple[int, int],
     boxcars: Boxcars,
-    part: float,
-) -> tuple[Found, Any]:
+    max_part: float,
+) -> tuple[FoundPeaks, Any]:
     """Find peaks, and what each leaves without its strongest part of the band.
 
     Scratch comes out of CuPy's pool, which gives every batch of the same shape the same memory.
@@ -62,8 +62,8 @@ def search_batch(
     ----------
     power
         int8 ``[channel, time]``, C-contiguous.
-    share, part
-        As for :func:`edgefilter_kernels.search.band_occupancy.breadth`.
+    weight, max_part
+        As for :func:`edgefilter_kernels.search.band_occupancy.band_occupancy`.
     scales
         float32 ``[scale, ceil(length / repeat)]``.
     repeat
@@ -75,11 +75,11 @@ def search_batch(
     boxcars
         Widths, threshold and times.
     """
-    xp = namespace(power)
+    xp = array_namespace(power)
     length, spread = size
     sums = xp.empty((len(tables.channels), len(tables.edges) - 1, length + spread), np.int16)
-    add_along("add_channels", power, tables.edges, tables.channels, sums)
+    sum_along_tracks("add_channels", power, tables.edges, tables.channels, sums)
     series = xp.empty((len(tables.subbands), len(tables.parts) - 1, length), np.float32)
-    add_along("add_subbands", sums, tables.parts, tables.subbands, series)
+    sum_along_tracks("add_subbands", sums, tables.parts, tables.subbands, series)
     found = find_peaks(series, tables.items, scales, repeat, boxcars)
-    return found, breadths(power, share, repeat, tables.delays, part, tables.items, found)
+    return found, band_occupancies(power, weight, repeat, tables.delays, max_part, tables.items, found)

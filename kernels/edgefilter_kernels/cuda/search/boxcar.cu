@@ -3,15 +3,15 @@
 #include "bulk.h"
 #include "peaks.h"
 
-constexpr int LEAST_ROWS = 256;
-constexpr int LEAST_BOXCARS = 64;
-constexpr double LEAST_SCATTER = 0.9;
+constexpr int MIN_TIMES = 256;
+constexpr int MIN_BOXCARS = 64;
+constexpr double MIN_STD = 0.9;
 constexpr int SPAN = 4096;  // times in shared memory, twice
 
 // Whether any boxcar reaches the threshold with the least scatter it may have: almost no series does. A span of times
 // stays in shared memory while the sums double; spans overlap by the widest boxcar. Of the line, a thread first reads
 // the times that it has written itself, and those of others behind the first barrier.
-__device__ bool may_reach(const float* line, int length, int octaves, double threshold, float (&span)[2][SPAN])
+__device__ bool may_reach_threshold(const float* line, int length, int octaves, double threshold, float (&span)[2][SPAN])
 {
     __shared__ int any;
     if (threadIdx.x == 0) any = 0;
@@ -36,21 +36,21 @@ __device__ bool may_reach(const float* line, int length, int octaves, double thr
     return any;
 }
 
-// The best boxcar in each cell of time of each item, appended to the peaks in no order. A block of SAMPLE threads takes
+// The best boxcar in each interval of time of each item, appended to the peaks in no order. A block of SAMPLE threads takes
 // one item after another, so that what it keeps of a series, five times its length, is bounded by the size of the grid;
-// hundreds of blocks are under way at a time, and only one in many goes further than may_reach.
-// series is [row][part][length], scale [row of it][steps], scratch [block][5][length]. There is room for every cell.
+// hundreds of blocks are under way at a time, and only one in many goes further than may_reach_threshold.
+// series is [row][part][length], scale [row of it][steps], scratch [block][5][length]. There is room for every interval.
 extern "C" __global__ void find_peaks(
     const float* __restrict__ series, int parts, int length, const Item* items, int count,
     const float* __restrict__ scales, int steps, int repeat, int first, int times, int octaves, double threshold,
-    int cell, float* scratch, int* filled, int* table, int room)
+    int interval, float* scratch, int* n_peaks, int* table, int room)
 {
     __shared__ Bulk bulk;
     __shared__ float span[2][SPAN];
     float* line = scratch + 5LL * length * blockIdx.x;
     float *spare[2] = {line + length, line + 2LL * length}, *best = line + 3LL * length;
     int* wide = (int*)(line + 4LL * length);
-    Peaks peaks = {filled, table, room};
+    Peaks peaks = {n_peaks, table, room};
     for (int i = blockIdx.x; i < count; i += gridDim.x) {
         Item item = items[i];
         const float* part = series + (long long)item.row * parts * length;
@@ -63,14 +63,14 @@ extern "C" __global__ void find_peaks(
             for (int p = item.part; p < item.part_stop; p++) total = fmaf(part[(long long)p * length + t], factor, total);
             line[t] = total;
         }
-        Level level = level_scatter(times, [=](int t) { return line[first + t]; }, valid, bulk);
+        Level level = clipped_mean_std(times, [=](int t) { return line[first + t]; }, valid, bulk);
         if (level.count == 0) continue;
-        bool known = level.count >= LEAST_ROWS;
+        bool known = level.count >= MIN_TIMES;
         float low = known ? (float)level.level : 0.0f;
-        float factor = known ? (float)(1.0 / max(level.scatter, LEAST_SCATTER)) : 1.0f;
+        float factor = known ? (float)(1.0 / max(level.scatter, MIN_STD)) : 1.0f;
         for (int t = threadIdx.x; t < length; t += SAMPLE)
             line[t] = scale[t / repeat] > 0.0f ? (line[t] - low) * factor : 0.0f;
-        if (!may_reach(line, length, octaves, threshold, span)) continue;
+        if (!may_reach_threshold(line, length, octaves, threshold, span)) continue;
 
         // S/N and width of the best boxcar at each time.
         for (int t = threadIdx.x; t < times; t += SAMPLE) {
@@ -87,12 +87,12 @@ extern "C" __global__ void find_peaks(
                 __syncthreads();
             }
             double scatter = sqrt((double)w);
-            if (w > 1 && times >= LEAST_BOXCARS * w) {
-                Level measured = level_scatter(
+            if (w > 1 && times >= MIN_BOXCARS * w) {
+                Level measured = clipped_mean_std(
                     times / w, [=](int k) { return sums[first + k * w]; },
                     [=](int k) { return valid(k * w) && valid(k * w + w - 1); }, bulk);
                 // One standard error less than measured: the greater of two estimates is otherwise always too great.
-                if (measured.count >= LEAST_BOXCARS)
+                if (measured.count >= MIN_BOXCARS)
                     scatter = max(scatter, measured.scatter * (1.0 - sqrt(0.5 / measured.count)));
             }
             float to_snr = (float)(1.0 / scatter);
@@ -105,9 +105,9 @@ extern "C" __global__ void find_peaks(
             }
             __syncthreads();
         }
-        for (int k = threadIdx.x; k * cell < times; k += SAMPLE) {
-            int at = k * cell;
-            for (int t = at; t < min(k * cell + cell, times); t++)
+        for (int k = threadIdx.x; k * interval < times; k += SAMPLE) {
+            int at = k * interval;
+            for (int t = at; t < min(k * interval + interval, times); t++)
                 if (best[t] > best[at]) at = t;
             if (best[at] >= threshold) peaks.add(i, first + at, wide[at], best[at]);
         }  // the next item begins with the line, of which nobody reads any more

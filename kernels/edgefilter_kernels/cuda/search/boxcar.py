@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from edgefilter_kernels.cuda.raw import launch, namespace
+from edgefilter_kernels.cuda.raw import array_namespace, launch
 from edgefilter_kernels.search.boxcar import Boxcars
 
 _THREADS = 256  # as SAMPLE in bulk.h
@@ -17,18 +17,18 @@ SCRATCH_BYTES = 1 << 28
 """… unless their series, five arrays each, take more than this."""
 
 
-class Found(NamedTuple):
+class FoundPeaks(NamedTuple):
     """Peaks on the device, in no order.
 
     Parameters
     ----------
-    filled
+    n_peaks
         int32 ``[1]``: how many there are.
     table
         int32 ``[4, room]``: item, time, width and the bits of the float32 S/N of each.
     """
 
-    filled: Any
+    n_peaks: Any
     table: Any
 
 
@@ -39,20 +39,20 @@ def boxcar_peaks(
 
     Waits to know how many there are.
     """
-    _expect(series)
-    xp = namespace(series)
+    _check_series(series)
+    xp = array_namespace(series)
     items = xp.zeros((len(trials), 6), np.int32)
     items[:, 0], items[:, 1], items[:, 2] = trials, parts[0], parts[1]
     if not 0 <= parts[0] < parts[1] <= series.shape[1]:
         raise ValueError(f"parts {parts} are not in [0, {series.shape[1]}]")
-    filled, table = find_peaks(series, items, scale[None], repeat, boxcars)
-    found = table[:, : int(filled[0])]
+    n_peaks, table = find_peaks(series, items, scale[None], repeat, boxcars)
+    found = table[:, : int(n_peaks[0])]
     found = found[:, xp.argsort(found[0].astype(np.int64) * series.shape[2] + found[1])]
     item, time, width = found[:3].astype(np.int64)
     return trials[item], time, width, found[3].view(np.float32)
 
 
-def find_peaks(series: Any, items: Any, scales: Any, repeat: int, boxcars: Boxcars) -> Found:
+def find_peaks(series: Any, items: Any, scales: Any, repeat: int, boxcars: Boxcars) -> FoundPeaks:
     """Find the best boxcar in each cell of time of many items in one launch, without waiting for it.
 
     Parameters
@@ -72,28 +72,28 @@ def find_peaks(series: Any, items: Any, scales: Any, repeat: int, boxcars: Boxca
     ValueError
         If shapes, types or layout are not these, or a boxcar leaves the series.
     """
-    _expect(series)
+    _check_series(series)
     length, steps = series.shape[2], -(-series.shape[2] // repeat)
     if scales.dtype != np.float32 or scales.shape[1:] != (steps,) or not scales.flags.c_contiguous:
         raise ValueError(f"scale must be float32 [{steps}], is {scales.dtype} {scales.shape[1:]}")
-    first, times, octaves, threshold, cell = boxcars
+    first, times, octaves, threshold, interval = boxcars
     half = (1 << octaves) // 4
-    if not 1 <= octaves <= 12 or times < 1 or cell < 1 or first < half or first + times + half > length:
+    if not 1 <= octaves <= 12 or times < 1 or interval < 1 or first < half or first + times + half > length:
         raise ValueError(f"boxcars of {octaves} octaves at [{first}, {first + times}) leave {length} times")
-    xp = namespace(series)
-    filled, table = xp.zeros(1, np.int32), xp.empty((4, len(items) * -(-times // cell)), np.int32)
+    xp = array_namespace(series)
+    n_peaks, table = xp.zeros(1, np.int32), xp.empty((4, len(items) * -(-times // interval)), np.int32)
     if len(items):
         blocks = max(min(len(items), _BLOCKS, SCRATCH_BYTES // (20 * length)), 1)
         scratch = xp.empty((blocks, 5, length), np.float32)
         where = [np.int32(n) for n in (steps, repeat, first, times, octaves)]
         arguments = (
             series, np.int32(series.shape[1]), np.int32(length), items, np.int32(len(items)), scales, *where,
-            np.float64(threshold), np.int32(cell), scratch, filled, table, np.int32(table.shape[1]),
+            np.float64(threshold), np.int32(interval), scratch, n_peaks, table, np.int32(table.shape[1]),
         )  # fmt: skip
         launch("search/boxcar.cu", "find_peaks", (blocks,), (_THREADS,), arguments)
-    return Found(filled, table)
+    return FoundPeaks(n_peaks, table)
 
 
-def _expect(series: Any) -> None:
+def _check_series(series: Any) -> None:
     if series.dtype != np.float32 or series.ndim != 3 or not series.flags.c_contiguous:
         raise ValueError("series must be C-contiguous float32 [trial, part, time]")

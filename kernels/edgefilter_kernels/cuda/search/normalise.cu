@@ -3,32 +3,32 @@
 
 #include "bulk.h"
 
-constexpr float ENDLESS = 3e38f;  // beyond this nothing is finite
-constexpr float WHOLE = 64.0f;
-constexpr int LEAST_ROWS = 16;
+constexpr float MAX_FINITE = 3e38f;  // beyond this nothing is finite
+constexpr float FULL_WEIGHT = 64.0f;
+constexpr int MIN_ROWS = 16;
 constexpr int TILE = 32;
 constexpr int AHEAD = 16;  // rows that a thread has asked for before it adds them
 
 // Median of about 128 evenly spaced valid values of a channel, and the square of three sigma after their MAD.
-// One block of SAMPLE threads a channel, one value a thread. The CPU makes the rows up to a multiple of eight: evened.
+// One block of SAMPLE threads a channel, one value a thread. The CPU makes the rows up to a multiple of eight: padded_rows.
 // bulk is [centre, square of the reach][channel].
 extern "C" __global__ void find_bulk(
-    const float* power, const unsigned short* weight, int rows, int evened, int channels, int start, int count,
+    const float* power, const unsigned short* weight, int rows, int padded_rows, int channels, int start, int count,
     float unit, float* bulk)
 {
     __shared__ Bulk shared;
     __shared__ int found;
     const float* x = power + start + blockIdx.x;
     const unsigned short* w = weight + start + blockIdx.x;
-    auto valid = [=](int t) { return w[(long long)t * channels] > 0 && fabsf(x[(long long)t * channels]) < ENDLESS; };
-    int i = threadIdx.x, step = max(evened / LEAST_SAMPLE, 1), at = i * step;
+    auto valid = [=](int t) { return w[(long long)t * channels] > 0 && fabsf(x[(long long)t * channels]) < MAX_FINITE; };
+    int i = threadIdx.x, step = max(padded_rows / MIN_SAMPLE, 1), at = i * step;
     if (at >= rows || !valid(at)) at = -1;
     if (i == 0) found = 0;
     __syncthreads();
     if (at >= 0) atomicAdd(&found, 1);
     __syncthreads();
     int some = found;
-    if (some < LEAST_SAMPLE / 2 && step > 1) some = choose(rows, valid, shared, at);
+    if (some < MIN_SAMPLE / 2 && step > 1) some = choose(rows, valid, shared, at);
     float centre = 0.0f, limit = 0.0f;
     if (some) {
         bool has = at >= 0;
@@ -36,7 +36,7 @@ extern "C" __global__ void find_bulk(
         float root = has ? (float)sqrt((double)w[(long long)at * channels] * unit) : 0.0f;
         centre = median(mine, has, shared);
         float reach = (float)(REACH * median(__fmul_rn(fabsf(__fsub_rn(mine, centre)), root), has, shared));
-        limit = reach > 0.0f ? reach * reach : ENDLESS;
+        limit = reach > 0.0f ? reach * reach : MAX_FINITE;
     }
     if (i == 0) {
         bulk[blockIdx.x] = centre;
@@ -44,13 +44,13 @@ extern "C" __global__ void find_bulk(
     }
 }
 
-// Level of a channel, counts to a unit of power (neither a number where there is no data), and whether all its shares
+// Level of a channel, counts to a unit of power (neither a number where there is no data), and whether all its weights
 // are whole. One thread a channel adds all rows in their order: the sums are those of the CPU, bit for bit. Neighbouring
 // threads read neighbouring channels, and each asks for AHEAD rows before it adds them, so that a block of rows takes
 // about the time to read it at a tenth of the memory's speed: far from what a search takes.
 // scale is [level, factor][channel].
 extern "C" __global__ void find_scale(
-    const float* power, const unsigned short* weight, int rows, int evened, int channels, int start, int count,
+    const float* power, const unsigned short* weight, int rows, int padded_rows, int channels, int start, int count,
     float unit, float counts, const float* bulk, float* scale, signed char* whole)
 {
     int c = blockIdx.x * blockDim.x + threadIdx.x;
@@ -76,14 +76,14 @@ extern "C" __global__ void find_scale(
                 first = __fadd_rn(first, __fmul_rn(off, w));
                 second += square;
             }
-            if (power_of < ENDLESS) finite += w;
+            if (power_of < MAX_FINITE) finite += w;
         }
     }
     float level = nanf(""), factor = nanf("");
-    if (kept >= LEAST_ROWS) {
+    if (kept >= MIN_ROWS) {
         float mean = first / max(total, 1e-30f), about = centre + mean;
         double scatter = sqrtf(max(__fsub_rn(second, __fmul_rn(__fmul_rn(total, mean), mean)), 0.0f) / kept);
-        if (limit < ENDLESS) scatter /= CLIPPED_SIGMA;
+        if (limit < MAX_FINITE) scatter /= CLIPPED_STD;
         if (scatter > 1e-6 * fabsf(about)) {  // rounding of a constant channel is no scatter
             level = about;
             factor = (float)(counts / scatter);
@@ -91,17 +91,17 @@ extern "C" __global__ void find_scale(
     }
     scale[c] = level;
     scale[count + c] = factor;
-    whole[c] = finite == evened && isfinite(level);
+    whole[c] = finite == padded_rows && isfinite(level);
 }
 
-// Whiten, cut and round, and turn [time, channel] to [channel, time]. A block of TILE x 8 threads makes a tile of TILE
+// Normaliser, cut and round, and normalise_tile [time, channel] to [channel, time]. A block of TILE x 8 threads makes a tile of TILE
 // times and channels: warps read along channels and write along time, 32 bytes at a time. The rows of the tile are 36
 // bytes apart, nine words, so that a column of it lies in 32 different banks.
-extern "C" __global__ void turn(
+extern "C" __global__ void normalise_tile(
     const float* power, const unsigned short* weight, int rows, int channels, int start, int count, int first,
-    float unit, float most, const float* scale, const signed char* whole, signed char* value, signed char* share)
+    float unit, float most, const float* scale, const signed char* whole, signed char* value, signed char* relative_weight)
 {
-    __shared__ signed char values[TILE][TILE + 4], shares[TILE][TILE + 4];
+    __shared__ signed char values[TILE][TILE + 4], weights[TILE][TILE + 4];
     int c = blockIdx.y * TILE + threadIdx.x, times = rows - first;
     for (int k = threadIdx.y; k < TILE; k += blockDim.y) {
         int t = blockIdx.x * TILE + k;
@@ -109,12 +109,12 @@ extern "C" __global__ void turn(
             long long at = (long long)(first + t) * channels + start + c;
             float w = __fmul_rn((float)weight[at], unit);
             float x = __fmul_rn(__fsub_rn(power[at], scale[c]), scale[count + c]);
-            bool good = x < ENDLESS && x > -ENDLESS && w > 0.0f;
+            bool good = x < MAX_FINITE && x > -MAX_FINITE && w > 0.0f;
             // To the nearest integer: all are positive when the fraction is cut off.
             float rounded = good ? __fmul_rn(max(min(x, most), -most), w) : 0.0f;
-            float part = good ? max(__fmul_rn(w, WHOLE), 1.0f) : 0.0f;
+            float part = good ? max(__fmul_rn(w, FULL_WEIGHT), 1.0f) : 0.0f;
             values[k][threadIdx.x] = (signed char)((int)__fadd_rn(rounded, 128.5f) - 128);
-            shares[k][threadIdx.x] = whole[c] ? (signed char)WHOLE : (signed char)((int)__fadd_rn(part, 128.5f) - 128);
+            weights[k][threadIdx.x] = whole[c] ? (signed char)FULL_WEIGHT : (signed char)((int)__fadd_rn(part, 128.5f) - 128);
         }
     }
     __syncthreads();
@@ -124,13 +124,13 @@ extern "C" __global__ void turn(
         if (t < times && channel < count) {
             long long to = (long long)(start + channel) * times + t;
             value[to] = values[threadIdx.x][k];
-            share[to] = shares[threadIdx.x][k];
+            relative_weight[to] = weights[threadIdx.x][k];
         }
     }
 }
 
 // Add neighbouring times and keep the variance. One thread a sum; n of them in all, whole channels one after the other.
-extern "C" __global__ void halve(const signed char* value, long long n, float root, signed char* out)
+extern "C" __global__ void tscrunch2(const signed char* value, long long n, float root, signed char* out)
 {
     long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= n) return;
@@ -139,11 +139,11 @@ extern "C" __global__ void halve(const signed char* value, long long n, float ro
 }
 
 // The largest of every repeat times. One thread a result, as above.
-extern "C" __global__ void widest(const signed char* share, long long n, int repeat, signed char* out)
+extern "C" __global__ void max_pool(const signed char* relative_weight, long long n, int repeat, signed char* out)
 {
     long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= n) return;
     signed char largest = 0;
-    for (int k = 0; k < repeat; k++) largest = max(largest, share[i * repeat + k]);
+    for (int k = 0; k < repeat; k++) largest = max(largest, relative_weight[i * repeat + k]);
     out[i] = largest;
 }

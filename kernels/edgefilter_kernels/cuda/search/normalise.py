@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from edgefilter_kernels.cuda.raw import launch, namespace
-from edgefilter_kernels.search.normalise import COUNTS, LIMIT_SIGMA
+from edgefilter_kernels.cuda.raw import array_namespace, launch
+from edgefilter_kernels.search.normalise import CLIP_SIGMA, COUNTS_PER_SIGMA
 
 _REACH = 3.0 * 1.482602218505602
-_CLIPPED_SIGMA = 0.9865784
+_CLIPPED_STD = 0.9865784
 _SAMPLE = 256  # threads of a block that finds a median, as in bulk.h
 _TILE = 32
 _THREADS = 256
@@ -20,11 +20,11 @@ _THREADS = 256
 
 def median(values: Any) -> float:
     """As :func:`edgefilter_kernels.search.normalise.median`; waits for the card."""
-    return float(namespace(values).sort(values)[values.size // 2])
+    return float(array_namespace(values).sort(values)[values.size // 2])
 
 
-def level_scatter(values: Any, sample: int) -> tuple[float, float]:
-    """As :func:`edgefilter_kernels.search.normalise.level_scatter`, summed in double precision; waits for the card.
+def clipped_mean_std(values: Any, sample: int) -> tuple[float, float]:
+    """As :func:`edgefilter_kernels.search.normalise.clipped_mean_std`, summed in double precision; waits for the card.
 
     The search has this in the kernels that need it.
     """
@@ -37,17 +37,19 @@ def level_scatter(values: Any, sample: int) -> tuple[float, float]:
     if reach > 0:
         off = off[off * off <= reach * reach]
     return float(centre + off.mean(dtype=np.float64)), float(
-        off.std(dtype=np.float64) / (_CLIPPED_SIGMA if reach > 0 else 1.0)
+        off.std(dtype=np.float64) / (_CLIPPED_STD if reach > 0 else 1.0)
     )
 
 
-def whiten(power: Any, weight: Any, full: int, first: int, start: int, stop: int, value: Any, share: Any) -> None:
-    """As :func:`edgefilter_kernels.search.normalise.whiten`: arrays on the device."""
+def normalise(
+    power: Any, weight: Any, full: int, first: int, start: int, stop: int, value: Any, relative_weight: Any
+) -> None:
+    """As :func:`edgefilter_kernels.search.normalise.normalise`: arrays on the device."""
     rows, channels = power.shape
     count, times = stop - start, rows - first
     if not count or not times:
         return
-    xp = namespace(power)
+    xp = array_namespace(power)
     bulk, scale = xp.empty((2, count), np.float32), xp.empty((2, count), np.float32)
     whole = xp.empty(count, np.int8)
     # The CPU takes eight rows at a time, and its sample of made-up rows too.
@@ -56,17 +58,17 @@ def whiten(power: Any, weight: Any, full: int, first: int, start: int, stop: int
     cells = (power, weight, *size, unit)
     launch("search/normalise.cu", "find_bulk", (count,), (_SAMPLE,), (*cells, bulk))
     # Few threads a block, so that all processors take part.
-    arguments = (*cells, np.float32(COUNTS), bulk, scale, whole)
+    arguments = (*cells, np.float32(COUNTS_PER_SIGMA), bulk, scale, whole)
     launch("search/normalise.cu", "find_scale", (-(-count // _TILE),), (_TILE,), arguments)
     size[1:2] = []
     arguments = (
-        power, weight, *size, np.int32(first), unit, np.float32(COUNTS * LIMIT_SIGMA), scale, whole, value, share
+        power, weight, *size, np.int32(first), unit, np.float32(COUNTS_PER_SIGMA * CLIP_SIGMA), scale, whole, value, relative_weight
     )  # fmt: skip
     launch("search/normalise.cu", "turn", (-(-times // _TILE), -(-count // _TILE)), (_TILE, 8), arguments)
 
 
-def halve(value: Any, out: Any) -> None:
-    """As :func:`edgefilter_kernels.search.normalise.halve`: arrays on the device, C-contiguous."""
+def tscrunch2(value: Any, out: Any) -> None:
+    """As :func:`edgefilter_kernels.search.normalise.tscrunch2`: arrays on the device, C-contiguous."""
     if out.size:
         root = np.float32(np.sqrt(0.5))
         launch(
@@ -78,8 +80,8 @@ def halve(value: Any, out: Any) -> None:
         )
 
 
-def widest(share: Any, repeat: int, out: Any) -> None:
-    """As :func:`edgefilter_kernels.search.normalise.widest`: arrays on the device, C-contiguous."""
+def max_pool(relative_weight: Any, repeat: int, out: Any) -> None:
+    """As :func:`edgefilter_kernels.search.normalise.max_pool`: arrays on the device, C-contiguous."""
     if out.size:
-        arguments = (share, np.int64(out.size), np.int32(repeat), out)
+        arguments = (relative_weight, np.int64(out.size), np.int32(repeat), out)
         launch("search/normalise.cu", "widest", (-(-out.size // _THREADS),), (_THREADS,), arguments)

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from edgefilter_kernels.cuda.filterbank import pfb as card_pfb
-from edgefilter_kernels.cuda.filterbank import unpack as card_unpack
-from edgefilter_kernels.cuda.filterbank import workspace as card_bank
+from edgefilter_kernels.cuda.filterbank import pfb as gpu_pfb
+from edgefilter_kernels.cuda.filterbank import unpack as gpu_unpack
+from edgefilter_kernels.cuda.filterbank import workspace as gpu_workspace
 from edgefilter_kernels.filterbank import pfb, unpack
-from edgefilter_kernels.filterbank.fft import PIECE
-from edgefilter_kernels.filterbank.workspace import FLUSH, make_bank, prototype
+from edgefilter_kernels.filterbank.fft import FFT_PIECE
+from edgefilter_kernels.filterbank.workspace import FLUSH_SPECTRA, make_filterbank, prototype_filter
 from tests.kernels.filterbank.test_unpack import ENCODINGS
 from tests.reference.filterbank.pfb import pfb as reference
 from tests.reference.filterbank.unpack import unpack as numbers
@@ -18,39 +18,45 @@ from tests.reference.filterbank.unpack import unpack as numbers
 POWER, MOMENT4 = 3e-6, 6e-6
 
 
-def bank_on(card, bank):
-    return bank._replace(coefficients=card.put(bank.coefficients))
+def filterbank_on_gpu(card, bank):
+    return bank._replace(coefficients=card.to_device(bank.coefficients))
 
 
-def bank_and_raw(rng, coarse, fine, hands, taps, encoding, complex_samples, spectra, oversampling=(1, 1)):
+def make_filterbank_and_raw(rng, coarse, fine, n_pols, taps, encoding, complex_samples, spectra, oversampling=(1, 1)):
     step = fine if complex_samples else 2 * fine
     hop = step * oversampling[1] // oversampling[0]
-    bank = make_bank(prototype(fine, taps, "hamming", complex_samples), fine, *encoding, hands, complex_samples, hop)
-    samples, count = (spectra - 1) * hop + taps * step, coarse * hands * (2 if complex_samples else 1)
+    bank = make_filterbank(
+        prototype_filter(fine, taps, "hamming", complex_samples), fine, *encoding, n_pols, complex_samples, hop
+    )
+    samples, count = (spectra - 1) * hop + taps * step, coarse * n_pols * (2 if complex_samples else 1)
     if encoding[1] == "float":
         return bank, rng.standard_normal((samples, count)).astype(np.float32).view(np.uint8)
     return bank, rng.integers(0, 256, (samples, count * encoding[0] // 8), np.uint8)
 
 
-def cells(pfb, bank, raw, valid, times, channels, products, put=lambda array: array):
+def compute_cells(pfb, bank, raw, valid, times, channels, products, to_device=lambda array: array):
     shape = times, channels * bank.channels
-    power = put(np.full((*shape, products), np.nan, np.float32))
-    moment4, count = put(np.full((*shape, bank.hands), np.nan, np.float32)), put(np.full(times, -1, np.int32))
-    pfb(bank, put(raw), put(valid), power, moment4, count)
+    power = to_device(np.full((*shape, products), np.nan, np.float32))
+    moment4, count = (
+        to_device(np.full((*shape, bank.n_pols), np.nan, np.float32)),
+        to_device(np.full(times, -1, np.int32)),
+    )
+    pfb(bank, to_device(raw), to_device(valid), power, moment4, count)
     return power, moment4, count
 
 
 def assert_same_cells(card, bank, raw, valid, times, channels, products):
-    expected = cells(pfb.pfb, bank, raw, valid, times, channels, products)
+    expected = compute_cells(pfb.pfb, bank, raw, valid, times, channels, products)
     found = [
-        cells(card_pfb.pfb, bank_on(card, bank), raw, valid, times, channels, products, card.put) for _ in range(2)
+        compute_cells(gpu_pfb.pfb, filterbank_on_gpu(card, bank), raw, valid, times, channels, products, card.to_device)
+        for _ in range(2)
     ]
-    power, moment4, count = (card.get(array) for array in found[0])
+    power, moment4, count = (card.to_host(array) for array in found[0])
     np.testing.assert_array_equal(count, expected[2])
     np.testing.assert_allclose(power, expected[0], rtol=0, atol=POWER * max(expected[0].max(), 1e-30))
     np.testing.assert_allclose(moment4, expected[1], rtol=0, atol=MOMENT4 * max(expected[1].max(), 1e-30))
     for one, other in zip(*found, strict=True):  # every run makes the same bits
-        assert card.get(one).tobytes() == card.get(other).tobytes()
+        assert card.to_host(one).tobytes() == card.to_host(other).tobytes()
     return power, moment4
 
 
@@ -58,10 +64,10 @@ def assert_same_cells(card, bank, raw, valid, times, channels, products):
 def test_numbers_are_those_of_the_cpu(card, encoding):
     raw = np.random.default_rng(1).integers(0, 256, 1044, np.uint8)
     there = np.empty(raw.size * 8 // encoding[0], np.float32)
-    here = card.put(np.empty_like(there))
+    here = card.to_device(np.empty_like(there))
     unpack.unpack(raw, *encoding, there)
-    card_unpack.unpack(card.put(raw), *encoding, here)
-    np.testing.assert_array_equal(card.get(here), there)
+    gpu_unpack.unpack(card.to_device(raw), *encoding, here)
+    np.testing.assert_array_equal(card.to_host(here), there)
     np.testing.assert_array_equal(there, numbers(raw, *encoding))
 
 
@@ -75,7 +81,7 @@ def test_numbers_are_those_of_the_cpu(card, encoding):
 )
 def test_arrays_that_do_not_fit_are_refused(card, raw, bits, out):
     with pytest.raises(ValueError, match="must be"):
-        card_unpack.unpack(card.put(raw), bits, "unsigned", card.put(out))
+        gpu_unpack.unpack(card.to_device(raw), bits, "unsigned", card.to_device(out))
 
 
 def test_cells_that_are_not_finite_are_lost(card):
@@ -83,11 +89,11 @@ def test_cells_that_are_not_finite_are_lost(card):
     power, flags = rng.standard_normal((9, 31, 2)).astype(np.float32), np.zeros((9, 31), np.uint16)
     power[rng.random(power.shape) < 0.1] = np.nan
     power[rng.random(power.shape) < 0.1] = -np.inf
-    on_card, flags_on_card = card.put(power), card.put(flags)
-    unpack.lose_not_finite(power, flags, 1)
-    card_unpack.lose_not_finite(on_card, flags_on_card, 1)
-    np.testing.assert_array_equal(card.get(on_card), power)
-    np.testing.assert_array_equal(card.get(flags_on_card), flags)
+    on_gpu, flags_on_card = card.to_device(power), card.to_device(flags)
+    unpack.zero_nonfinite(power, flags, 1)
+    gpu_unpack.zero_nonfinite(on_gpu, flags_on_card, 1)
+    np.testing.assert_array_equal(card.to_host(on_gpu), power)
+    np.testing.assert_array_equal(card.to_host(flags_on_card), flags)
     assert 0 < flags.sum() < flags.size
 
 
@@ -103,20 +109,22 @@ def test_cells_that_are_not_finite_are_lost(card):
         ((8, "signed"), 3, 32, 9, (32, 27), 1.0),
         ((16, "offset"), 5, 8, 3, (4, 3), 0.6),
         ((32, "float"), 1, 1024, 2, (1, 1), 0.0),
-        ((8, "signed"), 1, 2 * PIECE, 2, (1, 1), 0.6),  # a long transform, which the CPU makes in pieces
+        ((8, "signed"), 1, 2 * FFT_PIECE, 2, (1, 1), 0.6),  # a long transform, which the CPU makes in pieces
     ],
 )
 def test_cells_are_those_of_the_cpu(
     card, products, complex_samples, encoding, coarse, fine, taps, oversampling, present
 ):
     rng = np.random.default_rng(fine)
-    hands, times, spectra = min(products, 2), 3, 5
-    bank, raw = bank_and_raw(rng, coarse, fine, hands, taps, encoding, complex_samples, times * spectra, oversampling)
+    n_pols, times, spectra = min(products, 2), 3, 5
+    bank, raw = make_filterbank_and_raw(
+        rng, coarse, fine, n_pols, taps, encoding, complex_samples, times * spectra, oversampling
+    )
     valid = rng.random(times * spectra) < present
     power, moment4 = assert_same_cells(card, bank, raw, valid, times, coarse, products)
-    values = numbers(raw, *encoding).astype(np.float64).reshape(len(raw), coarse, hands, -1)
+    values = numbers(raw, *encoding).astype(np.float64).reshape(len(raw), coarse, n_pols, -1)
     voltage = values[..., 0] + 1j * values[..., 1] if complex_samples else values[..., 0]
-    filter_ = prototype(fine, taps, "hamming", complex_samples)
+    filter_ = prototype_filter(fine, taps, "hamming", complex_samples)
     hop = bank.hop if complex_samples else 2 * bank.hop
     power_, moment4_, _ = reference(voltage, filter_, fine, valid, times, hop)
     np.testing.assert_allclose(power, power_[..., :products], rtol=0, atol=1e-5 * max(power_.max(), 1e-30))
@@ -127,19 +135,25 @@ def test_cells_are_those_of_the_cpu(
     ("times", "spectra", "coarse", "batch", "sizes"),
     [
         (7, 5, 1, 3000, (2, 5, 1)),  # some whole cells at a time, the last batch is not full
-        (2, 2 * FLUSH + 9, 1, 512, (1, FLUSH, 1)),  # pieces of a cell
-        (2, 2 * FLUSH + 9, 1, 1 << 20, (7, 2 * FLUSH + 9, 1)),  # cells whose sums are added up in two steps
+        (2, 2 * FLUSH_SPECTRA + 9, 1, 512, (1, FLUSH_SPECTRA, 1)),  # pieces of a cell
+        (
+            2,
+            2 * FLUSH_SPECTRA + 9,
+            1,
+            1 << 20,
+            (7, 2 * FLUSH_SPECTRA + 9, 1),
+        ),  # cells whose sums are added up in two steps
         (3, 9, 5, 5000, (1, 9, 2)),  # groups of raw channels
         (3, 9, 5, 1, (1, 9, 1)),  # no room at all: as little as there can be
     ],
 )
 def test_batches_change_no_bit(card, monkeypatch, times, spectra, coarse, batch, sizes):
     rng = np.random.default_rng(3)
-    bank, raw = bank_and_raw(rng, coarse, 16, 2, 4, (8, "signed"), True, times * spectra)
+    bank, raw = make_filterbank_and_raw(rng, coarse, 16, 2, 4, (8, "signed"), True, times * spectra)
     valid = rng.random(times * spectra) < 0.9
     whole = assert_same_cells(card, bank, raw, valid, times, coarse, 4)
-    monkeypatch.setattr(card_bank, "BATCH_BYTES", batch)
-    assert card_bank.batch(bank, spectra, coarse) == sizes
+    monkeypatch.setattr(gpu_workspace, "BATCH_BYTES", batch)
+    assert gpu_workspace.batch(bank, spectra, coarse) == sizes
     parts = assert_same_cells(card, bank, raw, valid, times, coarse, 4)
     for one, other in zip(whole, parts, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -147,14 +161,14 @@ def test_batches_change_no_bit(card, monkeypatch, times, spectra, coarse, batch,
 
 def test_garbage_under_spectra_that_are_not_valid_changes_no_bit(card):
     rng = np.random.default_rng(4)
-    bank, raw = bank_and_raw(rng, 1, 16, 2, 4, (32, "float"), True, 12)
+    bank, raw = make_filterbank_and_raw(rng, 1, 16, 2, 4, (32, "float"), True, 12)
     valid = np.array([not r <= 6 < r + 4 for r in range(12)])
     results = []
     for garbage in (0, 1e30, np.nan, np.inf):
         raw.view(np.float32)[6 * 16 + 3 : 7 * 16 - 2] = garbage
-        found = cells(card_pfb.pfb, bank_on(card, bank), raw, valid, 2, 1, 2, card.put)
-        assert all(np.isfinite(card.get(array)).all() for array in found)
-        results.append([card.get(array).tobytes() for array in found])
+        found = compute_cells(gpu_pfb.pfb, filterbank_on_gpu(card, bank), raw, valid, 2, 1, 2, card.to_device)
+        assert all(np.isfinite(card.to_host(array)).all() for array in found)
+        results.append([card.to_host(array).tobytes() for array in found])
     assert results[1:] == results[:1] * 3
 
 
@@ -162,12 +176,14 @@ def test_garbage_under_spectra_that_are_not_valid_changes_no_bit(card):
 @pytest.mark.parametrize("products", [2, 4])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3e38])
 def test_samples_that_are_not_finite_spoil_the_cells_that_they_spoil_on_the_cpu(card, bad, products, complex_samples):
-    bank, raw = bank_and_raw(np.random.default_rng(7), 2, 16, 2, 4, (32, "float"), complex_samples, 12)
+    bank, raw = make_filterbank_and_raw(np.random.default_rng(7), 2, 16, 2, 4, (32, "float"), complex_samples, 12)
     raw.view(np.float32)[16 * 9 + 2, 1] = bad
-    there = cells(pfb.pfb, bank, raw, np.ones(12, np.bool_), 3, 2, products)
-    here = cells(card_pfb.pfb, bank_on(card, bank), raw, np.ones(12, np.bool_), 3, 2, products, card.put)
+    there = compute_cells(pfb.pfb, bank, raw, np.ones(12, np.bool_), 3, 2, products)
+    here = compute_cells(
+        gpu_pfb.pfb, filterbank_on_gpu(card, bank), raw, np.ones(12, np.bool_), 3, 2, products, card.to_device
+    )
     for one, other in zip(here, there, strict=True):
-        np.testing.assert_array_equal(np.isfinite(card.get(one)), np.isfinite(other))
+        np.testing.assert_array_equal(np.isfinite(card.to_host(one)), np.isfinite(other))
     assert not np.isfinite(there[0]).all()
     assert np.isfinite(there[0]).any()
 
@@ -176,15 +192,17 @@ def test_samples_that_are_not_finite_spoil_the_cells_that_they_spoil_on_the_cpu(
 @pytest.mark.parametrize(("oversampling", "first"), [((1, 1), 0), ((4, 3), 5), ((4, 3), -5), ((4, 3), 1 << 57)])
 def test_voltages_are_those_of_the_cpu(card, complex_samples, oversampling, first):
     rng = np.random.default_rng(5)
-    bank, raw = bank_and_raw(rng, 2, 32, 2, 4, (8, "signed"), complex_samples, 7, oversampling)
+    bank, raw = make_filterbank_and_raw(rng, 2, 32, 2, 4, (8, "signed"), complex_samples, 7, oversampling)
     there = pfb.voltages(bank, raw, 7, first)
-    here = card.get(card_pfb.voltages(bank_on(card, bank), card.put(raw), 7, first))
+    here = card.to_host(gpu_pfb.voltages(filterbank_on_gpu(card, bank), card.to_device(raw), 7, first))
     np.testing.assert_allclose(here, there, rtol=0, atol=POWER * np.abs(there).max())
 
 
 def test_what_does_not_fit_is_refused(card):
-    bank, raw = bank_and_raw(np.random.default_rng(6), 1, 16, 2, 4, (8, "signed"), True, 8)
+    bank, raw = make_filterbank_and_raw(np.random.default_rng(6), 1, 16, 2, 4, (8, "signed"), True, 8)
     with pytest.raises(ValueError, match="raw is"):
-        cells(card_pfb.pfb, bank_on(card, bank), raw[:-1], np.ones(8, np.bool_), 1, 1, 2, card.put)
+        compute_cells(
+            gpu_pfb.pfb, filterbank_on_gpu(card, bank), raw[:-1], np.ones(8, np.bool_), 1, 1, 2, card.to_device
+        )
     with pytest.raises(ValueError, match="whole cells"):
-        cells(card_pfb.pfb, bank_on(card, bank), raw, np.ones(8, np.bool_), 3, 1, 2, card.put)
+        compute_cells(gpu_pfb.pfb, filterbank_on_gpu(card, bank), raw, np.ones(8, np.bool_), 3, 1, 2, card.to_device)

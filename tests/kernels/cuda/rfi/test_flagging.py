@@ -14,15 +14,15 @@ from edgefilter_kernels.cuda.rfi import (
     zero_dm,
 )
 from edgefilter_kernels.cuda.rfi import edge_tracks as cut
-from edgefilter_kernels.rfi import cell_statistics as cpu_evidence
+from edgefilter_kernels.rfi import cell_statistics as cpu_cell_statistics
 from edgefilter_kernels.rfi import combine as cpu_combine
-from edgefilter_kernels.rfi import dispersion_tracks as cpu_guard
-from edgefilter_kernels.rfi import drifting_tones as cpu_drift
-from edgefilter_kernels.rfi import edge_tracks as cpu_cut
+from edgefilter_kernels.rfi import dispersion_tracks as cpu_dispersion_tracks
+from edgefilter_kernels.rfi import drifting_tones as cpu_drifting_tones
+from edgefilter_kernels.rfi import edge_tracks as cpu_edge_tracks
 from edgefilter_kernels.rfi import quantile as cpu_quantile
-from edgefilter_kernels.rfi import quantisation as cpu_unclip
+from edgefilter_kernels.rfi import quantisation as cpu_quantisation
 from edgefilter_kernels.rfi import sumthreshold as cpu_sumthreshold
-from edgefilter_kernels.rfi import zero_dm as cpu_rise
+from edgefilter_kernels.rfi import zero_dm as cpu_zero_dm
 
 ROUNDING = 2e-6
 """Of a sum of up to 64 numbers of about 1 in single precision, which slides over as many again on the CPU."""
@@ -30,12 +30,12 @@ ROUNDING = 2e-6
 SHAPES = [(1, 1, 1), (17, 9, 2), (300, 70, 1), (529, 41, 2), (90, 130, 4)]
 
 
-def cells_of(times, channels, products, seed=0, spectra=64):
+def make_cells(times, channels, products, seed=0, spectra=64):
     """Noise of so many voltages a cell, with bursts, a tone, a dead channel and lost cells."""
     rng = np.random.default_rng(seed)
-    hands = min(products, 2)
+    n_pols = min(products, 2)
     power = rng.gamma(spectra, 1 / spectra, (times, channels, products)).astype(np.float32)
-    moment4 = (2 * power[:, :, :hands] ** 2 * rng.normal(1, 0.1, (times, channels, hands))).astype(np.float32)
+    moment4 = (2 * power[:, :, :n_pols] ** 2 * rng.normal(1, 0.1, (times, channels, n_pols))).astype(np.float32)
     for _ in range(6):
         first, length, c = rng.integers(times), rng.integers(1, 80), rng.integers(channels)
         power[first : first + length, c] *= np.float32(rng.uniform(1.1, 3))
@@ -45,10 +45,10 @@ def cells_of(times, channels, products, seed=0, spectra=64):
     moment4[pulsed, channels // 4] *= np.float32(12)
     flags = (rng.random((times, channels)) < 0.03).astype(np.uint16)
     flags[:, channels // 3] = channels > 5
-    return power, moment4, flags, hands
+    return power, moment4, flags, n_pols
 
 
-def in_pieces(run, count, cut):
+def run_in_two_ranges(run, count, cut):
     """Run over a range in two pieces, of which one may be empty."""
     run(0, cut)
     run(cut, count)
@@ -58,38 +58,38 @@ def in_pieces(run, count, cut):
 @pytest.mark.parametrize("step", [1, 3])
 @pytest.mark.parametrize("few_bits", [False, True])
 def test_quantiles(card, shape, step, few_bits):
-    power, _, flags, hands = cells_of(*shape)
+    power, _, flags, n_pols = make_cells(*shape)
     if few_bits:
         power = np.rint(3 * power)
     channels, fractions = shape[1], np.array([0.3, 0.05])
     expected, count = np.zeros((2, channels)), np.zeros((2, channels), np.int64)
-    cpu_quantile.channel_quantiles(power, hands, flags, step, fractions, expected, count, 0, channels)
-    out, number = card.put(np.full((2, channels), np.nan)), card.put(np.full((2, channels), -1))
-    on_card = card.put(power), hands, card.put(flags), step, card.put(fractions), out, number
-    in_pieces(lambda a, b: quantile.channel_quantiles(*on_card, a, b), channels, 2 * channels // 3)
-    np.testing.assert_array_equal(card.get(number), count)
+    cpu_quantile.channel_quantiles(power, n_pols, flags, step, fractions, expected, count, 0, channels)
+    out, number = card.to_device(np.full((2, channels), np.nan)), card.to_device(np.full((2, channels), -1))
+    on_gpu = card.to_device(power), n_pols, card.to_device(flags), step, card.to_device(fractions), out, number
+    run_in_two_ranges(lambda a, b: quantile.channel_quantiles(*on_gpu, a, b), channels, 2 * channels // 3)
+    np.testing.assert_array_equal(card.to_host(number), count)
     # Values are exact; between tied ones is interpolated in double precision.
-    np.testing.assert_allclose(card.get(out), expected, rtol=1e-13, atol=1e-13)
+    np.testing.assert_allclose(card.to_host(out), expected, rtol=1e-13, atol=1e-13)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_rises(card, shape):
-    power, _, flags, hands = cells_of(*shape)
+    power, _, flags, n_pols = make_cells(*shape)
     times, channels = flags.shape
-    centre = hands * np.ones(channels, np.float32)
+    centre = n_pols * np.ones(channels, np.float32)
     low, high = centre * np.float32(0.9), centre * np.float32(1.1)
     high[::7] = low[::7]
     expected = np.zeros((3, 32, times), np.int32)
-    cpu_rise.rise(power, hands, flags, low, high, expected, 0, times)
-    counts = card.put(np.full((3, 32, times), -1, np.int32))
-    on_card = card.put(power), hands, card.put(flags), card.put(low), card.put(high), counts
-    in_pieces(lambda a, b: zero_dm.rise(*on_card, a, b), times, times // 3)
-    np.testing.assert_array_equal(card.get(counts), expected)
+    cpu_zero_dm.rise(power, n_pols, flags, low, high, expected, 0, times)
+    counts = card.to_device(np.full((3, 32, times), -1, np.int32))
+    on_gpu = card.to_device(power), n_pols, card.to_device(flags), card.to_device(low), card.to_device(high), counts
+    run_in_two_ranges(lambda a, b: zero_dm.rise(*on_gpu, a, b), times, times // 3)
+    np.testing.assert_array_equal(card.to_host(counts), expected)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_fourth_moments_that_are_unclipped(card, shape):
-    power, moment4, _, _ = cells_of(*shape)
+    power, moment4, _, _ = make_cells(*shape)
     moment4 += power[:, :, : moment4.shape[2]] ** 2
     times, channels, _ = moment4.shape
     power[::5, ::3] = np.float32(np.nan)
@@ -97,12 +97,12 @@ def test_fourth_moments_that_are_unclipped(card, shape):
     rng = np.random.default_rng(1)
     steps, table = rng.uniform(0, 9, channels).astype(np.float32), rng.uniform(1, 5, 16).astype(np.float32)
     expected = np.zeros_like(moment4)
-    cpu_unclip.unclip(power, moment4, steps, table, expected, 0, times)
-    out = card.put(np.zeros_like(moment4))
-    on_card = *(card.put(array) for array in (power, moment4, steps, table)), out
-    in_pieces(lambda a, b: quantisation.unclip(*on_card, a, b), times, times // 3)
+    cpu_quantisation.unclip(power, moment4, steps, table, expected, 0, times)
+    out = card.to_device(np.zeros_like(moment4))
+    on_gpu = *(card.to_device(array) for array in (power, moment4, steps, table)), out
+    run_in_two_ranges(lambda a, b: quantisation.unclip(*on_gpu, a, b), times, times // 3)
     # Three roundings of 6e-8, of numbers that hardly cancel.
-    np.testing.assert_allclose(card.get(out), expected, rtol=1e-6)
+    np.testing.assert_allclose(card.to_host(out), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -110,14 +110,14 @@ def test_flags_of_marks(card, shape):
     times, channels, _ = shape
     rng = np.random.default_rng(1)
     marks, tables = rng.integers(0, 256, (times, channels)).astype(np.uint8), rng.integers(0, 9, (2, 256)) << 3
-    which, channel = rng.random(channels) < 0.5, (rng.random(channels) < 0.2) * np.uint16(64)
+    table_index, channel = rng.random(channels) < 0.5, (rng.random(channels) < 0.2) * np.uint16(64)
     flags = rng.integers(0, 3, (times, channels)).astype(np.uint16)
-    given = marks, tables.astype(np.uint16), which, channel
-    ours = card.put(flags)
+    given = marks, tables.astype(np.uint16), table_index, channel
+    gpu_result = card.to_device(flags)
     cpu_combine.combine(*given, 1, flags, 0, times)
-    on_card = *(card.put(array) for array in given), 1, ours
-    in_pieces(lambda a, b: combine.combine(*on_card, a, b), times, times // 2)
-    np.testing.assert_array_equal(card.get(ours), flags)
+    on_gpu = *(card.to_device(array) for array in given), 1, gpu_result
+    run_in_two_ranges(lambda a, b: combine.combine(*on_gpu, a, b), times, times // 2)
+    np.testing.assert_array_equal(card.to_host(gpu_result), flags)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -134,16 +134,16 @@ def test_runs(card, shape, exact):
     if exact:  # quarters: sums are exact in any order
         values = np.round(4 * values) / 4
     else:
-        assert_apart(values, windows, thresholds)
+        assert_no_sum_near_threshold(values, windows, thresholds)
     expected = rng.integers(0, 4, values.shape).astype(np.uint8)
-    marks = card.put(expected)
+    marks = card.to_device(expected)
     cpu_sumthreshold.sum_threshold(values, windows, thresholds, 4, expected, 0, channels)
-    on_card = card.put(values), card.put(windows), card.put(thresholds), 4, marks
-    in_pieces(lambda a, b: sumthreshold.sum_threshold(*on_card, a, b), channels, channels // 3)
-    np.testing.assert_array_equal(card.get(marks), expected)
+    on_gpu = card.to_device(values), card.to_device(windows), card.to_device(thresholds), 4, marks
+    run_in_two_ranges(lambda a, b: sumthreshold.sum_threshold(*on_gpu, a, b), channels, channels // 3)
+    np.testing.assert_array_equal(card.to_host(marks), expected)
 
 
-def assert_apart(values, windows, thresholds):
+def assert_no_sum_near_threshold(values, windows, thresholds):
     """No sum within rounding of its threshold: what happens there is not the same."""
     for window, threshold in zip(windows, thresholds, strict=True):
         total = np.cumsum(np.pad(values.astype(float), ((1, 0), (0, 0))), axis=0)
@@ -154,18 +154,18 @@ def assert_apart(values, windows, thresholds):
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kurtosis", [True, False])
 def test_evidence(card, shape, kurtosis):
-    power, moment4, flags, hands = cells_of(*shape)
+    power, moment4, flags, n_pols = make_cells(*shape)
     times, channels = flags.shape
-    each = hands if kurtosis else 0
+    kurtosis_pols = n_pols if kurtosis else 0
     rng = np.random.default_rng(2)
-    of_channels = np.stack([np.full(channels, hands), np.full(channels, 8 / np.sqrt(hands))]).astype(np.float32)
-    weight, wander = np.where(rng.random(times) < 0.1, 0.9, 1), rng.normal(0, 0.3, times)
-    of_times = np.stack([weight, wander, np.full(times, 65 / 63), np.full(times, 4)]).astype(np.float32)
+    channel_tables = np.stack([np.full(channels, n_pols), np.full(channels, 8 / np.sqrt(n_pols))]).astype(np.float32)
+    weight, gain_drift = np.where(rng.random(times) < 0.1, 0.9, 1), rng.normal(0, 0.3, times)
+    time_tables = np.stack([weight, gain_drift, np.full(times, 65 / 63), np.full(times, 4)]).astype(np.float32)
     windows, kurtosis_windows = 2 ** np.arange(7), 4 ** np.arange(4)
     limits = np.stack([3.5 * np.sqrt(windows), np.full(7, np.inf)]).astype(np.float32)
     kurtosis_limits = np.stack([3 * np.sqrt(kurtosis_windows), 2.5 * np.sqrt(kurtosis_windows)]).astype(np.float32)
     given = (
-        power, np.ascontiguousarray(moment4[:, :, :each]), hands, flags, of_channels, of_times, windows, limits,
+        power, np.ascontiguousarray(moment4[:, :, :kurtosis_pols]), n_pols, flags, channel_tables, time_tables, windows, limits,
         kurtosis_windows, kurtosis_limits, 2.0, 1.0,
     )  # fmt: skip
 
@@ -173,13 +173,13 @@ def test_evidence(card, shape, kurtosis):
         groups = np.full((-(-times // 16), channels), 255, np.uint8)
         return np.full(flags.shape, 255, np.uint8), groups, np.zeros((2, 4, channels))
 
-    expected, ours = outputs(), [card.put(array) for array in outputs()]
-    cpu_evidence.evidence(*given, *expected, 0, channels)
-    on_card = *(card.put(a) if isinstance(a, np.ndarray) else a for a in given), *ours
-    in_pieces(lambda a, b: cell_statistics.evidence(*on_card, a, b), channels, channels // 3)
-    marks, groups, moments = (card.get(array) for array in ours)
+    expected, gpu_result = outputs(), [card.to_device(array) for array in outputs()]
+    cpu_cell_statistics.cell_statistics(*given, *expected, 0, channels)
+    on_gpu = *(card.to_device(a) if isinstance(a, np.ndarray) else a for a in given), *gpu_result
+    run_in_two_ranges(lambda a, b: cell_statistics.cell_statistics(*on_gpu, a, b), channels, channels // 3)
+    marks, groups, moments = (card.to_host(array) for array in gpu_result)
     np.testing.assert_array_equal(marks, expected[0])
-    assert times < 100 or (marks & cpu_evidence.HOLE).any()
+    assert times < 100 or (marks & cpu_cell_statistics.RUN_HOLE).any()
     np.testing.assert_array_equal(groups, expected[1])
     # Squares of values of about 1, summed in single precision over 16 times.
     np.testing.assert_allclose(moments, expected[2], rtol=1e-5, atol=1e-4)
@@ -192,39 +192,45 @@ def test_tracks(card, times, channels, step):
     marks = (rng.random((times, channels)) < 0.03).astype(np.uint8) * np.uint8(8)
     edges = np.array([g * channels // 4 for g in range(5)])
     delays = (np.arange(channels)[None] * np.array([[-3], [0], [1], [2.5], [40]])).astype(np.int32)
-    doublings = np.array([0, 1, 1, 2, 3])
+    log2_window = np.array([0, 1, 1, 2, 3])
     for s, enters in ((0, times // 2), (2, 100), (3, -20), (4, 10)):
         at = enters + step * delays[s]
         on = (at >= 0) & (at < times)
-        marks[at[on], np.flatnonzero(on)] |= cpu_evidence.RUN | (cpu_evidence.DIP if s == 2 else 0)
+        marks[at[on], np.flatnonzero(on)] |= cpu_cell_statistics.POWER_RUN | (
+            cpu_cell_statistics.KURTOSIS_DIP if s == 2 else 0
+        )
     marks[50:90, channels // 2] |= 1
-    marks |= (rng.random(marks.shape) < 0.15) * np.uint8(cpu_evidence.DIP)
+    marks |= (rng.random(marks.shape) < 0.15) * np.uint8(cpu_cell_statistics.KURTOSIS_DIP)
     live = rng.random(channels) < 0.9
     live[: edges[1]] = times != 333  # a segment without a channel that lives
     first = np.minimum.reduceat(delays, edges[:-1], axis=1)
     number = np.add.reduceat(live, edges[:-1]).astype(np.int64)
-    steps, tables = -(-times // step), (edges, delays, first, doublings)
+    steps, tables = -(-times // step), (edges, delays, first, log2_window)
     counts, hits = np.full((4, 5, steps), 255, np.uint8), np.full((3, 5, steps), 255, np.uint8)
-    ours, our_counts, our_hits = card.put(marks), card.put(counts), card.put(hits)
-    cpu_guard.count_tracks(marks, 9, step, live, *tables, counts, 0, 4)
-    cpu_guard.find_tracks(counts, first, number, 0.75, 20, hits, 0, 3)
+    gpu_result, our_counts, our_hits = card.to_device(marks), card.to_device(counts), card.to_device(hits)
+    cpu_dispersion_tracks.count_tracks(marks, 9, step, live, *tables, counts, 0, 4)
+    cpu_dispersion_tracks.find_tracks(counts, first, number, 0.75, 20, hits, 0, 3)
     clean = hits.copy()
-    cpu_guard.drop_tones(clean, step, *tables, live, marks, 0, 3)
-    cpu_guard.mark_tracks(clean, step, *tables, marks, 0, 4)
-    edges, delays, first, doublings = on_card = [card.put(table) for table in tables]
-    alive, many = card.put(live), card.put(number)
-    in_pieces(lambda a, b: dispersion_tracks.count_tracks(ours, 9, step, alive, *on_card, our_counts, a, b), 4, 1)
-    np.testing.assert_array_equal(card.get(our_counts), counts)
-    in_pieces(lambda a, b: dispersion_tracks.find_tracks(our_counts, first, many, 0.75, 20, our_hits, a, b), 3, 2)
-    np.testing.assert_array_equal(card.get(our_hits), hits)
-    in_pieces(lambda a, b: dispersion_tracks.drop_tones(our_hits, step, *on_card, alive, ours, a, b), 3, 1)
-    np.testing.assert_array_equal(card.get(our_hits), clean)
-    in_pieces(lambda a, b: dispersion_tracks.mark_tracks(our_hits, step, *on_card, ours, a, b), 4, 3)
-    np.testing.assert_array_equal(card.get(ours), marks)
+    cpu_dispersion_tracks.drop_tones(clean, step, *tables, live, marks, 0, 3)
+    cpu_dispersion_tracks.mark_tracks(clean, step, *tables, marks, 0, 4)
+    edges, delays, first, log2_window = on_gpu = [card.to_device(table) for table in tables]
+    alive, many = card.to_device(live), card.to_device(number)
+    run_in_two_ranges(
+        lambda a, b: dispersion_tracks.count_tracks(gpu_result, 9, step, alive, *on_gpu, our_counts, a, b), 4, 1
+    )
+    np.testing.assert_array_equal(card.to_host(our_counts), counts)
+    run_in_two_ranges(
+        lambda a, b: dispersion_tracks.find_tracks(our_counts, first, many, 0.75, 20, our_hits, a, b), 3, 2
+    )
+    np.testing.assert_array_equal(card.to_host(our_hits), hits)
+    run_in_two_ranges(lambda a, b: dispersion_tracks.drop_tones(our_hits, step, *on_gpu, alive, gpu_result, a, b), 3, 1)
+    np.testing.assert_array_equal(card.to_host(our_hits), clean)
+    run_in_two_ranges(lambda a, b: dispersion_tracks.mark_tracks(our_hits, step, *on_gpu, gpu_result, a, b), 4, 3)
+    np.testing.assert_array_equal(card.to_host(gpu_result), marks)
     if times > 1:
         assert clean.any()
         assert (clean < hits).any()
-        assert (marks & cpu_evidence.SKY).any()
+        assert (marks & cpu_cell_statistics.DISPERSED).any()
 
 
 @pytest.mark.parametrize(("times", "channels", "tracks"), [(1, 16, 3), (300, 70, 3), (150, 40, 0)])
@@ -233,18 +239,20 @@ def test_tracks_that_are_cut(card, times, channels, tracks, order):
     rng = np.random.default_rng(times)
     delays = (np.arange(channels)[::order] * np.array([[1], [2], [4]])).astype(np.int32)[:tracks]
     marks = (rng.random((times, channels)) < 0.02).astype(np.uint8)
-    marks |= (rng.random(marks.shape) < 0.15) * np.uint8(cpu_evidence.DIP)
+    marks |= (rng.random(marks.shape) < 0.15) * np.uint8(cpu_cell_statistics.KURTOSIS_DIP)
     for s, enters in ((1, times - 90), (2, -200)) if tracks else ():
         for c in range(channels):
             at = enters + 2 * delays[s, c] + rng.integers(3)
-            marks[max(at, 0) : max(at + 5, 0), c] |= cpu_evidence.RUN
+            marks[max(at, 0) : max(at + 5, 0), c] |= cpu_cell_statistics.POWER_RUN
     live = rng.random(channels) < 0.9
     given = live, np.full(channels, 9), delays
-    ours, on_card = card.put(marks), [card.put(array) for array in given]
-    cpu_cut.mark_cut(marks, 2, 4, 8, 60, *given, 0, channels)
-    in_pieces(lambda a, b: cut.mark_cut(ours, 2, 4, 8, 60, *on_card, a, b), channels, channels // 3)
-    np.testing.assert_array_equal(card.get(ours), marks)
-    assert (marks & cpu_evidence.SKY).any() == (times > 1 and tracks > 0)
+    gpu_result, on_gpu = card.to_device(marks), [card.to_device(array) for array in given]
+    cpu_edge_tracks.mark_edge_tracks(marks, 2, 4, 8, 60, *given, 0, channels)
+    run_in_two_ranges(
+        lambda a, b: cut.mark_edge_tracks(gpu_result, 2, 4, 8, 60, *on_gpu, a, b), channels, channels // 3
+    )
+    np.testing.assert_array_equal(card.to_host(gpu_result), marks)
+    assert (marks & cpu_cell_statistics.DISPERSED).any() == (times > 1 and tracks > 0)
 
 
 @pytest.mark.parametrize(("times", "channels"), [(1, 16), (783, 40), (1600, 70), (4099, 33), (6400, 20)])
@@ -253,41 +261,41 @@ def test_drifting_tones(card, times, channels):
     groups = (rng.random((-(-times // 16), channels)) < 0.16) * np.uint8(8)
     live = rng.random(channels) < 0.95
     live[5] = True
-    for begin, moves in ((5, 4), (channels - 2, -7), (channels // 2, 12)):
-        at = np.rint(begin + moves * np.linspace(0, 1, len(groups))).astype(int)
+    for begin, drift_channels in ((5, 4), (channels - 2, -7), (channels // 2, 12)):
+        at = np.rint(begin + drift_channels * np.linspace(0, 1, len(groups))).astype(int)
         on = at < channels
         groups[on, at[on]] = 8
-    steepest, _, lines = cpu_drift.lines_of(*groups.shape)
-    hits, marks = np.full((1 + 2 * steepest, lines), 7, np.uint8), rng.integers(0, 64, (times, channels), np.uint8)
-    ours, our_hits = card.put(marks), card.put(hits)
-    cpu_drift.find_drifts(groups, live, hits, 0, len(hits))
-    cpu_drift.mark_drifts(hits, marks, 0, times)
-    on_card = card.put(groups), card.put(live), our_hits
-    in_pieces(lambda a, b: drifting_tones.find_drifts(*on_card, a, b), len(hits), len(hits) // 3)
-    np.testing.assert_array_equal(card.get(our_hits), hits)
-    in_pieces(lambda a, b: drifting_tones.mark_drifts(our_hits, ours, a, b), times, times // 3)
-    np.testing.assert_array_equal(card.get(ours), marks)
-    assert hits.any() == (marks & cpu_drift.DRIFT).any() == (times > 1)
+    max_drift, _, lines = cpu_drifting_tones.line_layout(*groups.shape)
+    hits, marks = np.full((1 + 2 * max_drift, lines), 7, np.uint8), rng.integers(0, 64, (times, channels), np.uint8)
+    gpu_result, our_hits = card.to_device(marks), card.to_device(hits)
+    cpu_drifting_tones.find_drifting_tones(groups, live, hits, 0, len(hits))
+    cpu_drifting_tones.mark_drifting_tones(hits, marks, 0, times)
+    on_gpu = card.to_device(groups), card.to_device(live), our_hits
+    run_in_two_ranges(lambda a, b: drifting_tones.find_drifting_tones(*on_gpu, a, b), len(hits), len(hits) // 3)
+    np.testing.assert_array_equal(card.to_host(our_hits), hits)
+    run_in_two_ranges(lambda a, b: drifting_tones.mark_drifting_tones(our_hits, gpu_result, a, b), times, times // 3)
+    np.testing.assert_array_equal(card.to_host(gpu_result), marks)
+    assert hits.any() == (marks & cpu_drifting_tones.DRIFTING_TONE).any() == (times > 1)
 
 
 @pytest.mark.parametrize("longest", [1, 4])
 def test_short_runs(card, longest):
     marks = (np.random.default_rng(3).random((200, 19)) < 0.6).astype(np.uint8)
-    ours = card.put(marks)
-    cpu_guard.keep_short(marks, longest, 2, 15)
-    in_pieces(lambda a, b: dispersion_tracks.keep_short(ours, longest, 2 + a, 2 + b), 13, 5)
-    np.testing.assert_array_equal(card.get(ours), marks)
+    gpu_result = card.to_device(marks)
+    cpu_dispersion_tracks.mark_short_runs(marks, longest, 2, 15)
+    run_in_two_ranges(lambda a, b: dispersion_tracks.mark_short_runs(gpu_result, longest, 2 + a, 2 + b), 13, 5)
+    np.testing.assert_array_equal(card.to_host(gpu_result), marks)
 
 
 def test_arrays_that_do_not_fit_are_refused(card):
-    power, flags = card.put(np.ones((4, 3, 1), np.float32)), card.put(np.zeros((4, 2), np.uint16))
+    power, flags = card.to_device(np.ones((4, 3, 1), np.float32)), card.to_device(np.zeros((4, 2), np.uint16))
     with pytest.raises(ValueError, match="do not go with flags"):
         zero_dm.rise(power, 1, flags, power, power, power, 0, 2)
     with pytest.raises(ValueError, match="must be uint8"):
-        dispersion_tracks.keep_short(flags, 1, 0, 2)
+        dispersion_tracks.mark_short_runs(flags, 1, 0, 2)
     with pytest.raises(ValueError, match="do not go with marks"):
-        cut.mark_cut(card.put(np.zeros((4, 2), np.uint8)), 1, 1, 1, 1, power, power, power, 0, 2)
+        cut.mark_edge_tracks(card.to_device(np.zeros((4, 2), np.uint8)), 1, 1, 1, 1, power, power, power, 0, 2)
     with pytest.raises(ValueError, match="do not go with uint16 groups"):
-        drifting_tones.find_drifts(flags, power, power, 0, 1)
+        drifting_tones.find_drifting_tones(flags, power, power, 0, 1)
     with pytest.raises(ValueError, match="do not go with marks"):
-        drifting_tones.mark_drifts(power, card.put(np.zeros((4, 2), np.uint8)), 0, 1)
+        drifting_tones.mark_drifting_tones(power, card.to_device(np.zeros((4, 2), np.uint8)), 0, 1)

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from edgefilter_kernels.cuda.filterbank import integrate as card_integrate
-from edgefilter_kernels.cuda.search import band_occupancy as card_breadth
-from edgefilter_kernels.cuda.search import boxcar as card_boxcar
-from edgefilter_kernels.cuda.search import dedisperse as card_dedisperse
-from edgefilter_kernels.cuda.search import normalise as card_whiten
+from edgefilter_kernels.cuda.filterbank import integrate as gpu_integrate
+from edgefilter_kernels.cuda.search import band_occupancy as gpu_band_occupancy
+from edgefilter_kernels.cuda.search import boxcar as gpu_boxcar
+from edgefilter_kernels.cuda.search import dedisperse as gpu_dedisperse
+from edgefilter_kernels.cuda.search import normalise as gpu_normalise
 from edgefilter_kernels.filterbank import integrate
 from edgefilter_kernels.search import band_occupancy, boxcar, normalise
 from tests.reference.search import dedisperse as reference_dedisperse
-from tests.reference.search import normalise as reference_whiten
+from tests.reference.search import normalise as reference_normalise
 
 # S/N: sums in another order. Level and scatter of a series come from up to thousands of values, summed in double
 # precision here and in single there, in runs of 1024, eight or more at a time: 128 roundings of 6e-8 at most.
@@ -37,9 +37,9 @@ def test_whitened_bytes_are_those_of_the_cpu(card, full, lost, times, channels, 
     power, weight = rows(rng, (times, channels), full, lost)
     start = channels // 4
     there, here = np.full((2, 2, channels, times - first), 99, np.int8)
-    normalise.whiten(power, weight, full, first, start, channels, *there)
-    value, share = card.put(here[0]), card.put(here[1])
-    card_whiten.whiten(card.put(power), card.put(weight), full, first, start, channels, value, share)
+    normalise.normalise(power, weight, full, first, start, channels, *there)
+    value, share = card.to_device(here[0]), card.to_device(here[1])
+    gpu_normalise.normalise(card.to_device(power), card.to_device(weight), full, first, start, channels, value, share)
     np.testing.assert_array_equal(card.get(share), there[1])
     # The CPU's compiler may contract a product and a sum of the scatter: a value that lies at a half then rounds to
     # the other side. The sums themselves are the same, bit for bit.
@@ -48,7 +48,7 @@ def test_whitened_bytes_are_those_of_the_cpu(card, full, lost, times, channels, 
     assert np.count_nonzero(off) <= 1e-4 * off.size
     assert (card.get(value)[:start] == 99).all()  # not asked for
     for c in range(start, channels):
-        expected, _ = reference_whiten.whiten(power[:, c], weight[:, c], full, first)
+        expected, _ = reference_normalise.normalise(power[:, c], weight[:, c], full, first)
         assert (abs(card.get(value)[c].astype(int) - expected) <= 1).all()
 
 
@@ -69,9 +69,9 @@ def test_odd_channels_are_those_of_the_cpu(card, kind, lost):
     if kind == "heavy":  # more than a complete row has: bytes overflow
         weight[rng.random(shape) < 0.1] = 65535
     there, here = np.full((2, 2, *shape[::-1]), 99, np.int8)
-    normalise.whiten(power, weight, full, 0, 0, shape[1], *there)
-    value, share = card.put(here[0]), card.put(here[1])
-    card_whiten.whiten(card.put(power), card.put(weight), full, 0, 0, shape[1], value, share)
+    normalise.normalise(power, weight, full, 0, 0, shape[1], *there)
+    value, share = card.to_device(here[0]), card.to_device(here[1])
+    gpu_normalise.normalise(card.to_device(power), card.to_device(weight), full, 0, 0, shape[1], value, share)
     np.testing.assert_array_equal(card.get(share), there[1])
     off = (card.get(value) - there[0]).view(np.int8)  # that overflow too
     assert abs(off.astype(int)).max() <= 1
@@ -83,21 +83,24 @@ def test_level_and_scatter_are_those_of_the_cpu(card, count):
     values = np.random.default_rng(count).normal(3, 2, count).astype(np.float32)
     values[: count // 50] += 100
     np.testing.assert_allclose(
-        card_whiten.level_scatter(card.put(values), 64), normalise.level_scatter(values, 64), rtol=SNR, atol=1e-6
+        gpu_normalise.clipped_mean_std(card.to_device(values), 64),
+        normalise.clipped_mean_std(values, 64),
+        rtol=SNR,
+        atol=1e-6,
     )
     if count:
-        assert card_whiten.median(card.put(values)) == normalise.median(values)
+        assert gpu_normalise.median(card.to_device(values)) == normalise.median(values)
 
 
 @pytest.mark.parametrize("times", [0, 1, 300])
 def test_coarser_times_are_those_of_the_cpu(card, times):
     value = np.random.default_rng(times).integers(-127, 128, (5, 2 * times)).astype(np.int8)
-    here, out = np.empty((5, times), np.int8), card.put(np.empty((5, times), np.int8))
-    normalise.halve(value, here)
-    card_whiten.halve(card.put(value), out)
+    here, out = np.empty((5, times), np.int8), card.to_device(np.empty((5, times), np.int8))
+    normalise.tscrunch2(value, here)
+    gpu_normalise.tscrunch2(card.to_device(value), out)
     np.testing.assert_array_equal(card.get(out), here)
-    normalise.widest(abs(value), 2, here)
-    card_whiten.widest(card.put(abs(value)), 2, out)
+    normalise.max_pool(abs(value), 2, here)
+    gpu_normalise.max_pool(card.to_device(abs(value)), 2, out)
     np.testing.assert_array_equal(card.get(out), here)
 
 
@@ -111,31 +114,31 @@ def test_sums_along_tracks_are_the_reference_to_the_last_count(card, length, ext
     )
     begin = rng.integers(0, 60, (3, 69))
     expected = np.empty((3, 5, length + 10), np.int16)
-    sums = card.put(np.full_like(expected, 9))
+    sums = card.to_device(np.full_like(expected, 9))
     reference_dedisperse.add_channels(power, edges, begin, expected)
-    card_dedisperse.add_channels(card.put(power), card.put(edges), card.put(begin), sums)
+    gpu_dedisperse.add_channels(card.to_device(power), card.to_device(edges), card.to_device(begin), sums)
     np.testing.assert_array_equal(card.get(sums), expected)
     parts, begin = np.array([0, 1, 5]), rng.integers(0, 11, (4, 5))
     series = np.empty((4, 2, length), np.float32)
-    out = card.put(np.full_like(series, np.nan))
+    out = card.to_device(np.full_like(series, np.nan))
     reference_dedisperse.add_subbands(expected[2], parts, begin, series)
-    card_dedisperse.add_subbands(sums[2], card.put(parts), card.put(begin), out)
+    gpu_dedisperse.add_subbands(sums[2], card.to_device(parts), card.to_device(begin), out)
     np.testing.assert_array_equal(card.get(out), series)
 
 
 def test_what_cannot_be_summed_is_refused(card):
     power, begin, out = (
-        card.put(np.zeros(shape, kind)) for shape, kind in (((4, 20), "i1"), ((1, 4), "i8"), ((1, 2, 9), "i2"))
+        card.to_device(np.zeros(shape, kind)) for shape, kind in (((4, 20), "i1"), ((1, 4), "i8"), ((1, 2, 9), "i2"))
     )
-    edges = card.put(np.array([0, 2, 4]))
+    edges = card.to_device(np.array([0, 2, 4]))
     with pytest.raises(ValueError, match="int8"):
-        card_dedisperse.add_channels(power.astype(np.int16), edges, begin, out)
+        gpu_dedisperse.add_channels(power.astype(np.int16), edges, begin, out)
     with pytest.raises(ValueError, match="contiguous"):
-        card_dedisperse.add_channels(power[:, ::2], edges, begin, out)
+        gpu_dedisperse.add_channels(power[:, ::2], edges, begin, out)
     with pytest.raises(ValueError, match="shapes"):
-        card_dedisperse.add_channels(power, edges[1:], begin, out)
+        gpu_dedisperse.add_channels(power, edges[1:], begin, out)
     with pytest.raises(ValueError, match="int16"):
-        card_dedisperse.add_subbands(power, edges, begin, out)
+        gpu_dedisperse.add_subbands(power, edges, begin, out)
 
 
 @pytest.mark.parametrize(("count", "octaves"), [(40, 6), (300, 1), (500, 4), (4200, 6), (9000, 12)])
@@ -156,7 +159,9 @@ def test_peaks_are_those_of_the_cpu(card, count, octaves, gaps):
     parts, trials = np.ascontiguousarray(np.stack([part, series - part, part], axis=1)), np.array([2, 0])
     boxcars = boxcar.Boxcars(room, count, octaves, 5.0, 32)
     there = boxcar.boxcar_peaks(parts, trials, (0, 2), scale, 8, boxcars)
-    found = card_boxcar.boxcar_peaks(card.put(parts), card.put(trials), (0, 2), card.put(scale), 8, boxcars)
+    found = gpu_boxcar.boxcar_peaks(
+        card.to_device(parts), card.to_device(trials), (0, 2), card.to_device(scale), 8, boxcars
+    )
     here = [card.get(column) for column in found]
     assert len(there[0]) >= 2
     assert [column.dtype for column in here] == [column.dtype for column in there]
@@ -178,7 +183,9 @@ def test_a_pulse_that_only_the_widest_boxcars_see_is_found_wherever_it_is(card):
     scale, trials = np.ones(-(-series.shape[2] // 8), np.float32), np.arange(len(starts))
     boxcars = boxcar.Boxcars(room, count, octaves, 7.0, 32)
     there = boxcar.boxcar_peaks(series, trials, (0, 1), scale, 8, boxcars)
-    found = card_boxcar.boxcar_peaks(card.put(series), card.put(trials), (0, 1), card.put(scale), 8, boxcars)
+    found = gpu_boxcar.boxcar_peaks(
+        card.to_device(series), card.to_device(trials), (0, 1), card.to_device(scale), 8, boxcars
+    )
     assert set(there[0].tolist()) == set(trials.tolist())
     assert there[2].min() >= 256
     assert (abs(there[3] / 7.0 - 1) > SNR).all()
@@ -193,7 +200,9 @@ def test_a_pulse_between_two_dips_is_found(card):
     series[1, 0, 105:107] = 6
     scale, trials, boxcars = np.ones(38, np.float32), np.arange(2), boxcar.Boxcars(2, 300, 3, 7.0, 32)
     there = boxcar.boxcar_peaks(series, trials, (0, 1), scale, 8, boxcars)
-    found = card_boxcar.boxcar_peaks(card.put(series), card.put(trials), (0, 1), card.put(scale), 8, boxcars)
+    found = gpu_boxcar.boxcar_peaks(
+        card.to_device(series), card.to_device(trials), (0, 1), card.to_device(scale), 8, boxcars
+    )
     assert [column.tolist() for column in there[:3]] == [[1], [106], [2]]
     for one, other in zip(found[:3], there[:3], strict=True):
         np.testing.assert_array_equal(card.get(one), other)
@@ -202,7 +211,7 @@ def test_a_pulse_between_two_dips_is_found(card):
 def test_how_many_blocks_there_are_changes_nothing(card, monkeypatch):
     """One takes many series and peaks, one after another: loud ones, silent ones, and some without data."""
     rng = np.random.default_rng(9)
-    scales = card.put(np.repeat(np.array([[1.0], [0.0]], np.float32), 75, axis=1))
+    scales = card.to_device(np.repeat(np.array([[1.0], [0.0]], np.float32), 75, axis=1))
     series = rng.normal(size=(9, 1, 600)).astype(np.float32)
     for line in series[::2, 0]:
         for at in rng.integers(20, 560, 4):
@@ -212,16 +221,16 @@ def test_how_many_blocks_there_are_changes_nothing(card, monkeypatch):
     given = series, items, power, share, rng.integers(0, 60, (9, 30))
 
     def search():
-        lines, some, value, valid, track = map(card.put, given)
-        found = card_boxcar.find_peaks(lines, some, scales, 8, boxcar.Boxcars(20, 560, 4, 6.0, 32))
-        left = card_breadth.breadths(value, valid, 8, track, 0.25, some, found)
-        count = int(found.filled[0])
+        lines, some, value, valid, track = map(card.to_device, given)
+        found = gpu_boxcar.find_peaks(lines, some, scales, 8, boxcar.Boxcars(20, 560, 4, 6.0, 32))
+        left = gpu_band_occupancy.band_occupancies(value, valid, 8, track, 0.25, some, found)
+        count = int(found.n_peaks[0])
         table = np.vstack([card.get(found.table[:, :count]), card.get(left[:count]).view(np.int64)])
         return table[:, np.lexsort(table[1::-1])]
 
     wide = search()
     assert set(wide[0]) == {0, 2, 6, 8}  # every other one is loud, every third one has no data
-    for module in (card_boxcar, card_breadth):
+    for module in (gpu_boxcar, gpu_band_occupancy):
         monkeypatch.setattr(module, "SCRATCH_BYTES", 0)
     np.testing.assert_array_equal(search(), wide)
 
@@ -235,7 +244,9 @@ def test_peaks_of_series_that_are_mostly_0_are_those_of_the_cpu(card, gaps):
     scale, trials, boxcars = np.full(138, 0.25, np.float32), np.arange(2), boxcar.Boxcars(20, 1050, 5, 5.0, 32)
     scale[30:40] = not gaps
     there = boxcar.boxcar_peaks(series, trials, (0, 1), scale, 8, boxcars)
-    found = card_boxcar.boxcar_peaks(card.put(series), card.put(trials), (0, 1), card.put(scale), 8, boxcars)
+    found = gpu_boxcar.boxcar_peaks(
+        card.to_device(series), card.to_device(trials), (0, 1), card.to_device(scale), 8, boxcars
+    )
     assert 0 in there[0]
     for one, other in zip(found[:3], there[:3], strict=True):
         np.testing.assert_array_equal(card.get(one), other)
@@ -248,8 +259,10 @@ def test_a_series_without_data_is_silent_and_every_cell_of_a_loud_one_is_reporte
     boxcars = boxcar.Boxcars(2, 4096, 2, 7.0, 32)
 
     def search(factor, trials=3):
-        scale = card.put(np.full(525, factor, np.float32))
-        found = card_boxcar.boxcar_peaks(card.put(series), card.put(np.arange(trials)), (0, 1), scale, 8, boxcars)
+        scale = card.to_device(np.full(525, factor, np.float32))
+        found = gpu_boxcar.boxcar_peaks(
+            card.to_device(series), card.to_device(np.arange(trials)), (0, 1), scale, 8, boxcars
+        )
         return [card.get(column) for column in found]
 
     trial, time, width, snr = search(1.0)
@@ -261,18 +274,18 @@ def test_a_series_without_data_is_silent_and_every_cell_of_a_loud_one_is_reporte
 
 
 def test_boxcars_that_leave_the_series_are_refused(card):
-    series, trials = card.put(np.zeros((1, 1, 64), np.float32)), card.put(np.arange(1))
+    series, trials = card.to_device(np.zeros((1, 1, 64), np.float32)), card.to_device(np.arange(1))
     for scale, parts, boxcars, message in (
         (8, (0, 1), (4, 40, 5, 6.0, 32), "leave"),
         (7, (0, 1), (8, 8, 5, 6.0, 32), "scale"),
         (8, (0, 2), (8, 8, 2, 6.0, 32), "parts"),
     ):
-        factor = card.put(np.ones(scale, np.float32))
+        factor = card.to_device(np.ones(scale, np.float32))
         with pytest.raises(ValueError, match=message):
-            card_boxcar.boxcar_peaks(series, trials, parts, factor, 8, boxcar.Boxcars(*boxcars))
+            gpu_boxcar.boxcar_peaks(series, trials, parts, factor, 8, boxcar.Boxcars(*boxcars))
     for odd in (series[0, 0], series[:, :, ::2], series.astype(np.float64)):
         with pytest.raises(ValueError, match="series must be"):
-            card_boxcar.boxcar_peaks(odd, trials, (0, 1), factor, 8, boxcar.Boxcars(8, 8, 2, 6.0, 32))
+            gpu_boxcar.boxcar_peaks(odd, trials, (0, 1), factor, 8, boxcar.Boxcars(8, 8, 2, 6.0, 32))
 
 
 @pytest.mark.parametrize("count", [0, 1, 40])
@@ -285,9 +298,14 @@ def test_breadths_are_those_of_the_cpu(card, count, lost):
     power[share[:, 0] == 0] = 0
     track, trial, start = rng.integers(0, 20, (3, 24)), rng.integers(0, 3, count), rng.integers(0, 40, count)
     width, snr = 1 << rng.integers(0, 5, count), rng.uniform(0, 20, count).astype(np.float32)
-    there = band_occupancy.breadth(power, share, 8, track, 0.25, trial, start, width, snr)
-    here = card_breadth.breadth(
-        card.put(power), card.put(share), 8, card.put(track), 0.25, *map(card.put, (trial, start, width, snr))
+    there = band_occupancy.band_occupancy(power, share, 8, track, 0.25, trial, start, width, snr)
+    here = gpu_band_occupancy.band_occupancy(
+        card.to_device(power),
+        card.to_device(share),
+        8,
+        card.to_device(track),
+        0.25,
+        *map(card.to_device, (trial, start, width, snr)),
     )
     # The same sums in double precision, where the CPU's compiler may change their order.
     np.testing.assert_allclose(card.get(here), there, rtol=1e-9, atol=1e-9)
@@ -299,8 +317,10 @@ def test_a_wide_band_of_large_counts_is_that_of_the_cpu(card):
     power, share = np.full((channels, width), 127, np.int8), np.full((channels, width // 8), 64, np.int8)
     given = np.zeros((1, channels), np.int64), 0.25, np.zeros(1, np.int64), np.zeros(1, np.int64), np.full(1, width)
     arrays = power, share, 8, *given, np.full(1, 1e4, np.float32)
-    there = band_occupancy.breadth(*arrays)
-    here = card_breadth.breadth(*(card.put(one) if isinstance(one, np.ndarray) else one for one in arrays))
+    there = band_occupancy.band_occupancy(*arrays)
+    here = gpu_band_occupancy.band_occupancy(
+        *(card.to_device(one) if isinstance(one, np.ndarray) else one for one in arrays)
+    )
     np.testing.assert_allclose(card.get(here), there, rtol=1e-9, atol=1e-9)
 
 
@@ -314,13 +334,17 @@ def test_rows_and_accounts_are_those_of_the_cpu(card, products, times, cells, ex
     power = rng.normal(10, 3, (*shape, products)).astype(np.float32)
     flags = np.where(rng.random(shape) < 0.3, rng.integers(1, 64, shape), 0).astype(np.uint16)
     matrix = rng.integers(-2, 3, (products, products)).astype(np.float64)
-    there, sums = (integrate.zero_sums(products, times, shape[1], 6) for _ in range(2))
-    here = integrate.Sums(*map(card.put, sums))
+    there, sums = (integrate.make_sums(products, times, shape[1], 6) for _ in range(2))
+    here = integrate.Sums(*map(card.to_device, sums))
     integrate.integrate(power, flags, matrix, extent, there, 0, len(there.total))
     parts = len(sums.total)
     for start, stop in ((0, parts // 3), (parts // 3, parts // 3), (parts // 3, parts)):
-        card_integrate.integrate(card.put(power), card.put(flags), card.put(matrix), extent, here, start, stop)
+        gpu_integrate.integrate(
+            card.to_device(power), card.to_device(flags), card.to_device(matrix), extent, here, start, stop
+        )
     for one, other in zip(here, there, strict=True):
         np.testing.assert_array_equal(card.get(one), other)
     with pytest.raises(ValueError, match="lie outside"):
-        card_integrate.integrate(card.put(power), card.put(flags), card.put(matrix), extent, here, 0, parts + 1)
+        gpu_integrate.integrate(
+            card.to_device(power), card.to_device(flags), card.to_device(matrix), extent, here, 0, parts + 1
+        )
