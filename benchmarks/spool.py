@@ -92,7 +92,7 @@ def kills(folder: Path) -> dict[str, int]:
         Spool.open(path, role="reducer").close()
         ended = run_until(partial(work, path), stops)
         with Spool.open(path, role="reducer") as spool:
-            entries = [*spool.next_entries(9), *spool.pieces()]
+            entries = [*spool.next_entries(9), *spool.unsealed()]
             files = len(list((path / "payload").iterdir()))
             whole = len(entries) == files == 5 and spool.cursor("s") == Cursor(1)
             nothing = not entries and not files and spool.cursor("s") is None

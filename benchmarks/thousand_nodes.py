@@ -102,14 +102,14 @@ class Node:
         )
         power = self.rng.normal(1, 0.01, CHANNELS).astype(np.float32)
         flags = [FlagRow(flag, cells // 100, cells // 100) for flag in Flag]
-        made = {
+        tables = {
             "spectra": spectra_table(self.provenance, block, FREQUENCIES, [SpectrumRow("I", power, cells)]),
             "flags": flags_table(self.provenance, block, FREQUENCIES, flags),
             "ledger": ledger_table(self.provenance, block, account),
         }
         if count:
-            made["pulses"] = pulses_table(self.provenance, block, rows)
-        return made
+            tables["pulses"] = pulses_table(self.provenance, block, rows)
+        return tables
 
 
 def date_of(day: int) -> str:
@@ -120,7 +120,7 @@ def node_name(number: int) -> str:
     return f"node-{number:05d}"
 
 
-def link(root: Path, name: str, content: Path) -> None:
+def hard_link(root: Path, name: str, content: Path) -> None:
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
     os.link(content, path)
@@ -145,7 +145,7 @@ def link_for_all_nodes(root: Path, source: Path, real: list[Path], nodes: int, t
         own = name.partition("node=")[2].partition("/")[0]
         for number in range(int(own.removeprefix("node-")), nodes, templates):
             if source != root or node_name(number) != own:
-                link(root, name.replace(f"node={own}/", f"node={node_name(number)}/"), path)
+                hard_link(root, name.replace(f"node={own}/", f"node={node_name(number)}/"), path)
 
 
 def populate_year(root: Path, nodes: int, asked: int, pulses_per_hour: float) -> None:
@@ -160,7 +160,7 @@ def populate_year(root: Path, nodes: int, asked: int, pulses_per_hour: float) ->
                 for number in range(nodes):
                     if (day, number) != (asked, 0):
                         there = f"{name.folder}/node={node_name(number)}/date={date_of(day)}/{name.stream}"
-                        link(
+                        hard_link(
                             root,
                             f"{there}-{name.block + moved:012d}_{name.last + moved:012d}-{name.digest}.parquet",
                             root / product.name,
@@ -214,7 +214,7 @@ def compacted(store: Store) -> dict[str, Any]:
     cleaned = compact(store, "9999-12-31", time.time() + 10, grace=0)
     return {
         "merged": done.merged,
-        "made": done.made,
+        "made": done.written,
         "merging_seconds": round(merged - began, 1),
         "deleted": cleaned.deleted,
         "cleaning_seconds": round(time.perf_counter() - merged, 1),

@@ -8,4 +8,4 @@ from edgefilter.spool.manifest import Cursor, Dropped, Entry, PayloadTotals, Pri
 from edgefilter.spool.queue import Spool
 from edgefilter.spool.recovery import Recovered
 
-__all__ = ["Cursor", "Dropped", "Entry", "Priority", "Recovered", "Spool", "PayloadTotals"]
+__all__ = ["Cursor", "Dropped", "Entry", "PayloadTotals", "Priority", "Recovered", "Spool"]

@@ -19,7 +19,7 @@ GroupKey = tuple[str, str, str, str, int]
 
 @dataclass(slots=True)
 class BatchPlanner:
-    """Tells ripe groups.
+    """Says which groups are due.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class BatchPlanner:
     def due(self, entries: Iterable[Entry], now: float, flush: bool = False) -> list[list[Entry]]:
         """Return the groups that are to be sealed now.
 
-        A group is ripe when a later block of its stream has come (a stream's blocks come in order), when it was first
+        A group is due when a later block of its stream has come (a stream's blocks come in order), when it was first
         seen ``seconds`` ago, or when ``flush`` is to go.
 
         Parameters

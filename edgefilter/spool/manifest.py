@@ -15,7 +15,7 @@ from edgefilter.core.errors import SpoolError
 
 _VERSION = 1
 _BUSY_SECONDS = 60.0
-_WAL_PAGES = 256  # a log of 1 MiB: what it takes of a small disk is not there for products
+_WAL_PAGES = 256  # a write-ahead log of 1 MiB: what it takes of a small disk is not there for products
 _FSYNC_FAILED = (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC)
 
 _SCHEMA = """
@@ -257,7 +257,7 @@ class Manifest:
         dropped: Iterable[tuple[str, int, str]] = (),
         stream: str = "",
         cursor: Cursor | None = None,
-        tally: Mapping[str, int] = MappingProxyType({}),
+        counts: Mapping[str, int] = MappingProxyType({}),
     ) -> bool:
         """Add payloads and the names of what was dropped instead, move a stream's cursor on, add to its sums.
 
@@ -281,7 +281,7 @@ class Manifest:
             self._db.executemany("INSERT INTO dropped (name, size, reason) VALUES (?, ?, ?)", dropped)
             self._db.executemany(
                 "INSERT INTO tally VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count",
-                [(stream, what, count) for what, count in tally.items()],
+                [(stream, what, count) for what, count in counts.items()],
             )
             return True
 
@@ -361,7 +361,7 @@ class Manifest:
             for number, name, file, size, digest, priority, sealed, stuck in rows
         ]
 
-    def known(self, names: Iterable[str]) -> set[str]:
+    def existing_names(self, names: Iterable[str]) -> set[str]:
         """Return those of some names that have rows."""
         return {name for name in names if self._select("SELECT 1 FROM product WHERE name = ?", name)}
 
@@ -370,13 +370,13 @@ class Manifest:
         rows = self._select("SELECT stream, next_sample, first_sample, settings FROM cursor")
         return {str(row[0]): Cursor(*row[1:]) for row in rows}
 
-    def tally(self, stream: str) -> dict[str, int]:
+    def run_totals(self, stream: str) -> dict[str, int]:
         """Return the sums over the commits of a stream."""
         rows = self._select("SELECT what, count FROM tally WHERE stream = ?", stream)
         return {str(what): int(count) for what, count in rows}
 
     def dropped(self) -> list[Dropped]:
-        """Return what was dropped and is not yet told to the store."""
+        """Return what was dropped and is not yet recorded in the store."""
         return [Dropped(*row) for row in self._select("SELECT id, name, size, reason FROM dropped ORDER BY id")]
 
     def payload_totals(self) -> dict[Priority, PayloadTotals]:
@@ -388,7 +388,7 @@ class Manifest:
         return {priority: found.get(priority, PayloadTotals()) for priority in Priority}
 
     def counts(self) -> tuple[int, int]:
-        """Return how many payloads are stuck, and how many dropped ones are not yet told."""
+        """Return how many payloads are stuck, and how many dropped ones are not yet recorded."""
         row = self._select(
             "SELECT (SELECT COUNT(*) FROM product WHERE sealed = 1 AND stuck > ''), (SELECT COUNT(*) FROM dropped)"
         )[0]

@@ -111,7 +111,7 @@ class Spool:
 
     def put(self, product: Product) -> None:
         """Take one product that belongs to no block; doing it again changes nothing."""
-        if not self._manifest.known([product.name]):
+        if not self._manifest.existing_names([product.name]):
             self.commit([product])
 
     def commit(
@@ -119,7 +119,7 @@ class Spool:
         products: Sequence[Product],
         stream_id: str = "",
         cursor: Cursor | None = None,
-        tally: Mapping[str, int] = MappingProxyType({}),
+        counts: Mapping[str, int] = MappingProxyType({}),
     ) -> bool:
         """Take the products of a block; they, the cursor and the sums are on the disk together, or not at all.
 
@@ -133,7 +133,7 @@ class Spool:
         stream_id, cursor
             How far the stream is reduced with them. A commit that would not move the cursor on changes nothing: its
             products have been committed before.
-        tally
+        counts
             Counts to be added to the stream's sums.
 
         Returns
@@ -155,7 +155,7 @@ class Spool:
         while True:
             try:
                 incoming = self._fit_to_budget(incoming, dropped)
-                taken = self._commit_products(incoming, dropped, stream_id, cursor, tally)
+                taken = self._commit_products(incoming, dropped, stream_id, cursor, counts)
             except DiskFullError:
                 self._free_disk_space(incoming, dropped)
                 continue
@@ -175,11 +175,11 @@ class Spool:
         dropped: Sequence[tuple[str, int, str]],
         stream_id: str,
         cursor: Cursor | None,
-        tally: Mapping[str, int],
+        counts: Mapping[str, int],
     ) -> bool:
         rows = self._write(incoming)
         try:
-            taken = self._manifest.commit(rows, dropped, stream_id, cursor, tally)
+            taken = self._manifest.commit(rows, dropped, stream_id, cursor, counts)
         except BaseException:
             self._removal.unlink(row.file for row in rows)
             raise
@@ -260,16 +260,16 @@ class Spool:
         """Cursors of all streams by their ids."""
         return self._manifest.cursors()
 
-    def tally(self, stream_id: str) -> dict[str, int]:
+    def run_totals(self, stream_id: str) -> dict[str, int]:
         """Return the sums over all that was committed of a stream."""
-        return self._manifest.tally(stream_id)
+        return self._manifest.run_totals(stream_id)
 
     def payload_totals(self) -> dict[Priority, PayloadTotals]:
         """Return number and bytes of what waits, by priority."""
         return self._manifest.payload_totals()
 
     def counts(self) -> tuple[int, int]:
-        """Return how many products are stuck, and how many were dropped and are not yet told to the store."""
+        """Return how many products are stuck, and how many were dropped and are not yet recorded in the store."""
         return self._manifest.counts()
 
     def _run_with_ballast(self, work: Callable[[], Result]) -> Result:
@@ -285,7 +285,7 @@ class Spool:
         found = self._removal.entries("sealed = 1 AND stuck = ''", limit=count + len(exclude))
         return [entry for entry in found if entry.name not in exclude][:count]
 
-    def pieces(self) -> list[Entry]:
+    def unsealed(self) -> list[Entry]:
         """Return what may still be merged, by priority and age."""
         return self._removal.entries("sealed = 0")
 
@@ -303,7 +303,7 @@ class Spool:
             pass
         except OSError as error:
             raise SpoolError(f"spool {self._path}: cannot read {entry.name}: {error.strerror}") from None
-        if self._manifest.known([entry.name]):
+        if self._manifest.existing_names([entry.name]):
             self._removal.remove_entries([entry], DROPPED, lambda names: self._manifest.drop(names, "damaged"))
         return None
 
@@ -323,13 +323,13 @@ class Spool:
     def contains_all(self, entries: Sequence[Entry]) -> bool:
         """Whether all of these are still there."""
         names = {entry.name for entry in entries}
-        return self._manifest.known(names) == names
+        return self._manifest.existing_names(names) == names
 
     def dropped(self) -> list[Dropped]:
-        """Return what was dropped and not yet told to the store."""
+        """Return what was dropped and not yet recorded in the store."""
         return self._manifest.dropped()
 
-    def tell(self, dropped: Sequence[Dropped], product: Product) -> None:
+    def record_dropped(self, dropped: Sequence[Dropped], product: Product) -> None:
         """Put a product that names what was dropped in the place of the notes.
 
         Raises
@@ -364,12 +364,12 @@ class Spool:
         """
         self._run_with_ballast(lambda: self._manifest.seal([entry.name for entry in entries]))
 
-    def done(self, entry: Entry) -> None:
+    def mark_delivered(self, entry: Entry) -> None:
         """Forget a product that is proven to be in the store."""
         self._removal.remove_entries([entry], DELIVERED, self._manifest.remove_delivered)
         self._ballast.reserve()
 
-    def failed(self, entry: Entry, reason: str) -> None:
+    def quarantine(self, entry: Entry, reason: str) -> None:
         """Keep a product that the store refuses for good, and say why."""
         self._run_with_ballast(lambda: self._manifest.quarantine(entry.name, reason))
 

@@ -63,7 +63,7 @@ def _find_damaged(manifest: Manifest, payloads: Payloads, rows: list[Entry], siz
     suspects = [row for row in rows if sizes.get(row.file) != row.size]
     now = payloads.sizes() if suspects else {}
     suspects = [row for row in suspects if now.get(row.file) != row.size]
-    still = manifest.known(row.name for row in suspects)
+    still = manifest.existing_names(row.name for row in suspects)
     return [row for row in suspects if row.name in still]
 
 

@@ -92,7 +92,7 @@ class Store(Protocol):
             If the store refuses.
         """
 
-    def files(self) -> "pafs.FileSystem":
+    def filesystem(self) -> "pafs.FileSystem":
         """Return the same objects as a file system of Arrow, which reads parts of them."""
 
     def url(self, name: str) -> str:

@@ -1,6 +1,6 @@
 """Many small objects of a table become few large ones, while nodes go on writing and readers reading.
 
-1. The live files of a table, node, date and stream are merged, in the order of blocks, into files of a good size.
+1. The current files of a table, node, date and stream are merged, in the order of blocks, into files of a good size.
    A merged file says in itself which files it replaces, so at the moment it can be read those no longer count: see
    :mod:`edgefilter.store.current_objects`. There is no second object to be written, and no moment between.
 2. Files that have been replaced for longer than ``grace`` are deleted. A reader that listed them before there was a
@@ -26,7 +26,7 @@ _READ_THREADS = 8
 
 @dataclass(slots=True)
 class Compaction:
-    """What was done: files merged, files made of them, replaced files deleted."""
+    """What was done: files merged, files written in their place, replaced files deleted."""
 
     merged: int = 0
     written: int = 0
@@ -56,7 +56,7 @@ def compact(
     target
         Size of the merged files, B.
     on_written
-        Called with the name of each file that is made.
+        Called with the name of each file written.
 
     Raises
     ------
@@ -99,13 +99,13 @@ def _merge_groups(found: list[StoredObject], before: str, target: int) -> Iterat
 
 def _delete_replaced(store: Store, found: list[StoredObject], until: float) -> set[str]:
     """Delete files that a merged one of before ``until`` replaces; return their names."""
-    files = store.files()
-    deleted_names = {
+    filesystem = store.filesystem()
+    replaced = {
         (obj.merge_key, digest)
         for obj in found
         if obj.parsed_name.last > obj.parsed_name.block and obj.info.modified <= until
-        for digest in replaced_digests(obj.name, files)
+        for digest in replaced_digests(obj.name, filesystem)
     }
-    names = {obj.name for obj in found if (obj.merge_key, obj.parsed_name.digest) in deleted_names}
+    names = {obj.name for obj in found if (obj.merge_key, obj.parsed_name.digest) in replaced}
     store.delete(sorted(names))
     return names

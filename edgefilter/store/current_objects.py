@@ -74,17 +74,17 @@ def current_objects(store: Store, found: Iterable[StoredObject]) -> list[StoredO
         If a merged file is damaged.
     """
     found = list(found)
-    files = store.files()
+    filesystem = store.filesystem()
     replaced = {
         (obj.merge_key, digest)
         for obj in _overlapping(found)
         if obj.parsed_name.last > obj.parsed_name.block
-        for digest in replaced_digests(obj.name, files)
+        for digest in replaced_digests(obj.name, filesystem)
     }
     return [obj for obj in found if (obj.merge_key, obj.parsed_name.digest) not in replaced]
 
 
-def replaced_digests(name: str, files: pa.fs.FileSystem) -> list[str]:
+def replaced_digests(name: str, filesystem: pa.fs.FileSystem) -> list[str]:
     """Digests of the files that a merged one replaces, none if it is gone; its end alone is read.
 
     Raises
@@ -93,7 +93,7 @@ def replaced_digests(name: str, files: pa.fs.FileSystem) -> list[str]:
         If it is damaged.
     """
     try:
-        return merged_digests(pq.read_schema(name, filesystem=files))
+        return merged_digests(pq.read_schema(name, filesystem=filesystem))
     except FileNotFoundError:
         return []  # replaced itself, by one that replaces the same
     except (pa.ArrowException, OSError) as error:

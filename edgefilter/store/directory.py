@@ -121,7 +121,7 @@ class DirectoryStore:
             with self._as_store_error(f"cannot delete {name}"):
                 self._file(name).unlink(missing_ok=True)
 
-    def files(self) -> "pafs.FileSystem":
+    def filesystem(self) -> "pafs.FileSystem":
         """Return the folder as a file system of Arrow."""
         import pyarrow.fs as pafs  # what writes alone need not wait for it
 

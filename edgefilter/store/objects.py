@@ -236,13 +236,13 @@ class ObjectStore:
         with self._as_store_error(name, "cannot delete"), suppress(FileNotFoundError):
             obstore.delete(self._store, name)
 
-    def files(self) -> pafs.FileSystem:
+    def filesystem(self) -> pafs.FileSystem:
         """Return the bucket's prefix as a file system of Arrow."""
         bucket_url = self._bucket_url
         options = {"endpoint_override": bucket_url.endpoint} if bucket_url.endpoint else {}
         if self._ca_bundle:
             options["tls_ca_file_path"] = self._ca_bundle
-        files = pafs.S3FileSystem(
+        filesystem = pafs.S3FileSystem(
             access_key=self._credentials.key,
             secret_key=self._credentials.secret,
             session_token=self._credentials.token,
@@ -251,7 +251,7 @@ class ObjectStore:
             connect_timeout=min(10.0, self._timeout),
             **options,
         )
-        return pafs.SubTreeFileSystem("/".join(filter(None, (bucket_url.bucket, bucket_url.prefix))), files)
+        return pafs.SubTreeFileSystem("/".join(filter(None, (bucket_url.bucket, bucket_url.prefix))), filesystem)
 
     def url(self, name: str) -> str:
         """Return the ``s3://`` URL of an object."""
@@ -275,9 +275,8 @@ class ObjectStore:
         """How long a busy server asks to be left alone: the client library does not tell, so one small request does."""
         url = obstore.sign(self._store, "HEAD", name, timedelta(seconds=60))
         try:
-            urllib.request.urlopen(
-                urllib.request.Request(url, method="HEAD"), timeout=_RETRY_AFTER_TIMEOUT_SECONDS
-            ).close()  # noqa: S310 - our own endpoint
+            request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - our own endpoint
+            urllib.request.urlopen(request, timeout=_RETRY_AFTER_TIMEOUT_SECONDS).close()  # noqa: S310
         except urllib.error.HTTPError as error:
             with error:
                 return retry_after(error.headers.get("Retry-After"), time.time())

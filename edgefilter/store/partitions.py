@@ -19,7 +19,7 @@ _READ_THREADS = 8
 _EARLIEST_DATE, _LATEST_DATE = "0000-00-00", "9999-99-99"
 
 
-def folders(store: Store, table: str, schema: pa.Schema, condition: pc.Expression | None) -> list[str]:
+def candidate_folders(store: Store, table: str, schema: pa.Schema, condition: pc.Expression | None) -> list[str]:
     """Return folders of a table outside which no row can meet a condition, as prefixes that end in ``/``.
 
     It takes one listing for the nodes, and one for each node that may count if the condition bounds the date.

@@ -22,7 +22,7 @@ from edgefilter.products.schemas import PATH_COLUMNS, SCHEMAS
 from edgefilter.store.base import Store
 from edgefilter.store.connect import connect
 from edgefilter.store.current_objects import StoredObject, current_objects, list_objects
-from edgefilter.store.partitions import folders
+from edgefilter.store.partitions import candidate_folders
 
 _ACCOUNT_KEYS = ("node", "stream", "config", "code")
 _NOT_SUMMED = (*_ACCOUNT_KEYS, "block", "date", "time", "tai_ns", "sample_start", "backend")
@@ -270,15 +270,15 @@ class StoreReader:
 
     def _current_objects(self, name: str, condition: pc.Expression | None = None) -> list[StoredObject]:
         return current_objects(
-            self._store, list_objects(self._store, *folders(self._store, name, full_schema(name), condition))
+            self._store, list_objects(self._store, *candidate_folders(self._store, name, full_schema(name), condition))
         )
 
     def _count(self, table: str) -> int:
-        files = self._store.files()
+        filesystem = self._store.filesystem()
 
         def rows(obj: StoredObject) -> int:
             try:
-                return int(pq.read_metadata(obj.name, filesystem=files).num_rows)
+                return int(pq.read_metadata(obj.name, filesystem=filesystem).num_rows)
             except (pa.ArrowException, OSError) as error:
                 raise StoreError(f"{obj.name}: damaged: {_first_line(error)}") from None
 
@@ -288,9 +288,9 @@ class StoreReader:
     def _dataset(self, schema: pa.Schema, found: Sequence[StoredObject]) -> pads.FileSystemDataset:
         pages = pads.ParquetFragmentScanOptions(page_checksum_verification=True, pre_buffer=True)
         parquet_format = pads.ParquetFileFormat(default_fragment_scan_options=pages)
-        files = self._store.files()
-        fragments = [parquet_format.make_fragment(obj.name, files, _partition_expression(obj)) for obj in found]
-        return pads.FileSystemDataset(fragments, schema, parquet_format, files)
+        filesystem = self._store.filesystem()
+        fragments = [parquet_format.make_fragment(obj.name, filesystem, _partition_expression(obj)) for obj in found]
+        return pads.FileSystemDataset(fragments, schema, parquet_format, filesystem)
 
     def _matching(
         self, schema: pa.Schema, found: Sequence[StoredObject], condition: pc.Expression

@@ -45,7 +45,7 @@ class VerificationReport:
 
 @dataclass(slots=True)
 class _BlockRows:
-    """Which blocks a table holds: rows of each by place and block."""
+    """Which blocks a table holds: rows of each by run and block."""
 
     rows: dict[RunKey, dict[int, int]] = field(default_factory=dict)
 
@@ -70,7 +70,7 @@ def verify(store: Store) -> VerificationReport:
     4. Every cut-out that a pulse names is there.
     5. The header of every stream and the settings of every reduction are there.
 
-    What a node has given up and told (``dropped``) is not missed. Objects on their way are: a store that is being
+    What a node has given up and recorded (``dropped``) is not missed. Objects on their way are: a store that is being
     written may lack the newest products of a block whose ledger row has come.
 
     Raises
@@ -108,7 +108,7 @@ def verify(store: Store) -> VerificationReport:
 
 
 def _read_table(store: Store, folder: str, report: VerificationReport) -> Iterator[tuple[StoredObject, pa.Table]]:
-    """Give the live objects of a table, whole; damaged ones become problems."""
+    """Give the current objects of a table, whole; damaged ones become problems."""
     for obj in current_objects(store, list_objects(store, f"{folder}/")):
         content = _read_checked(store, obj, report)
         if content is None:

@@ -21,7 +21,7 @@ def fill_disk(path: Path, free_bytes: int) -> Path:
 
 
 def product_names(spool: Spool) -> list[str]:
-    return sorted(entry.name for entry in (*spool.next_entries(1000), *spool.pieces()))
+    return sorted(entry.name for entry in (*spool.next_entries(1000), *spool.unsealed()))
 
 
 def grow(root: Path) -> None:
@@ -46,10 +46,10 @@ def grow(root: Path) -> None:
         print([note.name for note in notes] == sorted(note.name for note in notes), spool.cursor("s") == Cursor(block))
     with Spool.open(root / "spool", role="forwarder", ballast_bytes=BALLAST) as spool:
         print(spool.recovered)
-        spool.seal(spool.pieces())
+        spool.seal(spool.unsealed())
         for entry in spool.next_entries(1000):
             assert spool.read(entry) is not None
-            spool.done(entry)
+            spool.mark_delivered(entry)
         print(
             product_names(spool),
             len(list((root / "spool" / "payload").iterdir())),
@@ -82,17 +82,17 @@ def step(root: Path, ballast: int) -> None:
             assert spool.cursor("s") == Cursor(2 if took else 1)
             outcomes.add(took)
             try:
-                other.seal(other.pieces())
+                other.seal(other.unsealed())
                 for entry in other.next_entries(9):
-                    other.done(entry)
+                    other.mark_delivered(entry)
             except SpoolFullError:
                 pass
             filler.unlink()
         with Spool.open(path, role="forwarder") as spool:
             assert not spool.recovered.lost
-            spool.seal(spool.pieces())
+            spool.seal(spool.unsealed())
             for entry in spool.next_entries(9):
-                spool.done(entry)
+                spool.mark_delivered(entry)
             assert product_names(spool) == spool.dropped() == []
             assert list((path / "payload").iterdir()) == []
         for file in sorted(path.rglob("*"), reverse=True):

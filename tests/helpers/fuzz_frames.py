@@ -1,7 +1,7 @@
-"""Fuzz what arrives at a node: any message, mutated by coverage, through the inlet into a ring.
+"""Fuzz what arrives at a node: any message, mutated by coverage, through the ZMQ input into a ring.
 
 ``pip install atheris`` into an environment of your own, then ``python -m tests.helpers.fuzz_frames
--max_total_time=600``. It stops at the first message that raises, or that leaves in the ring what no good frame said.
+-max_total_time=600``. It stops at the first message that raises, or that leaves in the ring what no good frame held.
 tests/node/receiver/test_fuzz.py feeds the same target with hypothesis, in every check.
 """
 
@@ -43,7 +43,7 @@ class FuzzTarget:
         return self.ring
 
     def feed(self, message: bytes) -> None:
-        """Take one message in and compare the ring with what was said."""
+        """Take one message in and compare the ring with what is expected."""
         before = self.zmq_input.counters.samples
         first_decided, ended = self.reader.final, self.reader.last is not None
         self.zmq_input._handle_message(memoryview(message))

@@ -49,13 +49,13 @@ class DictStore:
         for name in names:
             self.objects.pop(name, None)
 
-    def files(self) -> pafs.FileSystem:
-        files, _ = pafs.FileSystem.from_uri("mock:///")
+    def filesystem(self) -> pafs.FileSystem:
+        filesystem, _ = pafs.FileSystem.from_uri("mock:///")
         for name, content in self.objects.items():
-            files.create_dir(name.rpartition("/")[0], recursive=True)
-            with files.open_output_stream(name) as file:
+            filesystem.create_dir(name.rpartition("/")[0], recursive=True)
+            with filesystem.open_output_stream(name) as file:
                 file.write(content)
-        return files
+        return filesystem
 
     def url(self, name: str) -> str:
         return name
@@ -89,8 +89,8 @@ class StoreWrapper:
     def delete(self, names: Sequence[str]) -> None:
         self.inner.delete(names)
 
-    def files(self) -> pafs.FileSystem:
-        return self.inner.files()
+    def filesystem(self) -> pafs.FileSystem:
+        return self.inner.filesystem()
 
     def url(self, name: str) -> str:
         return self.inner.url(name)
@@ -113,7 +113,7 @@ class SlowStore(StoreWrapper):
 
 
 class FailingStore(StoreWrapper):
-    """Fails before or after it has stored, as the dice say."""
+    """Fails before or after it has stored, at random."""
 
     def __init__(self, inner: Store, seed: int, failure_rate: float = 0.5) -> None:
         super().__init__(inner)

@@ -78,7 +78,7 @@ class SpoolMachine(RuleBasedStateMachine):
         with Spool.open(self.path, role="reducer", budget_bytes=BUDGET):
             pass
         with Spool.open(self.path, role="forwarder") as spool:
-            entries = [*spool.next_entries(1000), *spool.pieces(), *spool.stuck()]
+            entries = [*spool.next_entries(1000), *spool.unsealed(), *spool.stuck()]
             assert all(spool.read(entry) is not None for entry in entries)
             files = {file.name for file in (self.path / "payload").iterdir()}
             assert files == {entry.file for entry in entries}
@@ -129,8 +129,8 @@ class SpoolMachine(RuleBasedStateMachine):
 
         def work() -> None:
             with Spool.open(self.path, role="forwarder") as spool:
-                spool.seal(spool.pieces())
-                spool.done(next(entry for entry in spool.next_entries(1000) if entry.name == name))
+                spool.seal(spool.unsealed())
+                spool.mark_delivered(next(entry for entry in spool.next_entries(1000) if entry.name == name))
 
         after = self.model.copy()
         del after.held[name]
@@ -141,13 +141,13 @@ class SpoolMachine(RuleBasedStateMachine):
         self.number += 1
         product = make_product("ledger", self.number, 50)
         with Spool.open(self.path) as spool:
-            merged = [entry.name for entry in spool.pieces() if entry.name.startswith("ledger")]
+            merged = [entry.name for entry in spool.unsealed() if entry.name.startswith("ledger")]
         if len(merged) < 2:
             return
 
         def work() -> None:
             with Spool.open(self.path, role="forwarder") as spool:
-                spool.merge([entry for entry in spool.pieces() if entry.name in merged], product)
+                spool.merge([entry for entry in spool.unsealed() if entry.name in merged], product)
 
         after = self.model.copy()
         after.held = {n: size for n, size in after.held.items() if n not in merged} | {product.name: 50}
@@ -177,7 +177,7 @@ def test_a_commit_survives_a_kill_at_any_system_call(tmp_path: Path) -> None:
         Spool.open(path, role="reducer").close()
         ended = run_until(work, stops)
         with Spool.open(path, role="reducer") as spool:
-            there = sorted(entry.name for entry in (*spool.next_entries(9), *spool.pieces()))
+            there = sorted(entry.name for entry in (*spool.next_entries(9), *spool.unsealed()))
             done = spool.cursor("s") is not None
             assert there == (sorted(product.name for product in block) if done else [])
             assert len(list((path / "payload").iterdir())) == len(there)

@@ -29,7 +29,7 @@ def payloads(path: Path) -> list[str]:
 
 
 def names(spool: Spool) -> list[str]:
-    return sorted(entry.name for entry in (*spool.next_entries(1000), *spool.pieces(), *spool.stuck()))
+    return sorted(entry.name for entry in (*spool.next_entries(1000), *spool.unsealed(), *spool.stuck()))
 
 
 @pytest.fixture
@@ -51,10 +51,11 @@ def test_what_was_committed_is_there_after_reopening(path: Path) -> None:
     with Spool.open(path, role="forwarder") as spool:
         assert str(spool.recovered) == "0 orphaned files removed, 0 damaged products given up"
         assert spool.cursor("s") == Cursor(3000, 100, "digest")
-        assert spool.tally("s") == {"blocks": 2, "received": 950}
-        assert spool.tally("t") == {}
+        assert spool.run_totals("s") == {"blocks": 2, "received": 950}
+        assert spool.run_totals("t") == {}
         assert names(spool) == sorted(product.name for product in block)
-        assert {spool.read(entry) for entry in (*spool.next_entries(9), *spool.pieces())} == {p.content for p in block}
+        contents = {spool.read(entry) for entry in (*spool.next_entries(9), *spool.unsealed())}
+        assert contents == {product.content for product in block}
         assert spool.payload_totals()[Priority.CANDIDATES] == PayloadTotals(2, 2000)
         assert spool.payload_totals()[Priority.EXTRA] == PayloadTotals()
 
@@ -67,7 +68,7 @@ def test_a_commit_again_changes_nothing_and_a_cursor_never_moves_back(path: Path
         assert not spool.commit([make_product("ledger", 0)], "s", Cursor(1000), {"blocks": 1})
         assert spool.commit([make_product("ledger", 0)], "t", Cursor(1000))
         assert spool.cursors() == {"s": Cursor(2000), "t": Cursor(1000)}
-        assert spool.tally("s") == {"blocks": 1}
+        assert spool.run_totals("s") == {"blocks": 1}
         assert set(before) < set(payloads(path))
 
 
@@ -129,7 +130,7 @@ def test_what_must_not_be_dropped_is_refused_when_there_is_no_room_and_taken_lat
         assert spool.dropped() == []
         assert len(payloads(path)) == 2
         with Spool.open(path, role="forwarder") as other:
-            other.done(other.next_entries(1)[0])
+            other.mark_delivered(other.next_entries(1)[0])
         assert spool.commit([make_product("ledger", 1), make_product("spectra", 1)], "s", Cursor(2))
         assert spool.ready == (True, "")
         assert [note.name for note in spool.dropped()] == [make_product("spectra", 1).name]
@@ -175,7 +176,7 @@ def test_orphans_are_removed_and_damaged_products_given_up(path: Path) -> None:
     ]
     with Spool.open(path, role="reducer") as spool:
         spool.commit(block, "s", Cursor(1))
-        files = {entry.name: path / "payload" / entry.file for entry in (*spool.next_entries(9), *spool.pieces())}
+        files = {entry.name: path / "payload" / entry.file for entry in (*spool.next_entries(9), *spool.unsealed())}
     files[block[0].name].unlink()
     files[block[1].name].write_bytes(b"cut")
     files[block[2].name].write_bytes(b"x" * 1000)  # the length is right: found when it is read
@@ -186,7 +187,7 @@ def test_orphans_are_removed_and_damaged_products_given_up(path: Path) -> None:
     with Spool.open(path, role="reducer") as spool:
         assert len(spool.recovered.orphans) == 2
         assert sorted(spool.recovered.lost) == sorted(product.name for product in block[:2])
-        by_name = {entry.name: entry for entry in spool.pieces()}
+        by_name = {entry.name: entry for entry in spool.unsealed()}
         assert spool.read(by_name[block[2].name]) is None
         assert spool.read(by_name[block[3].name]) == block[3].content
         assert {(note.name, note.reason) for note in spool.dropped()} == {(p.name, "damaged") for p in block[:3]}
@@ -223,17 +224,17 @@ def test_what_gets_its_row_while_another_recovers_stays_though_its_owner_dies(
     monkeypatch.setattr(Manifest, "entries", entries_then_commit_and_death)
     with Spool.open(path, role="forwarder") as spool:
         assert spool.recovered.orphans == spool.recovered.lost == ()
-        (entry,) = spool.pieces()
+        (entry,) = spool.unsealed()
         assert spool.read(entry) == LEDGER.content
 
 
 def test_pieces_are_replaced_by_what_they_were_merged_to(path: Path) -> None:
     with Spool.open(path, role="reducer") as spool, Spool.open(path, role="forwarder") as other:
         spool.commit([make_product("ledger", 1), make_product("ledger", 2), make_product("ledger", 3)], "s", Cursor(1))
-        pieces = other.pieces()
+        pieces = other.unsealed()
         other.merge(pieces[:2], make_product("ledger", 9))
         other.seal(pieces[2:])
-        assert other.pieces() == []
+        assert other.unsealed() == []
         assert [entry.name for entry in other.next_entries(9)] == [make_product("ledger", n).name for n in (3, 9)]
         assert len(payloads(path)) == 2
         with pytest.raises(SpoolError, match="changed meanwhile"):
@@ -246,14 +247,14 @@ def test_what_failed_for_good_stays_and_can_be_released(path: Path) -> None:
         spool.commit([make_product("cutouts", 1), make_product("cutouts", 2)])
         first, second = spool.next_entries(9)
         assert spool.next_entries(9, {first.name}) == [second]
-        spool.failed(first, "other bytes")
+        spool.quarantine(first, "other bytes")
         assert [entry.stuck for entry in spool.stuck()] == ["other bytes"]
         assert spool.next_entries(9) == [second]
         assert spool.counts() == (1, 0)
-        spool.done(second)
+        spool.mark_delivered(second)
         assert not spool.is_empty()
         assert spool.release() == 1
-        spool.done(spool.next_entries(1)[0])
+        spool.mark_delivered(spool.next_entries(1)[0])
         assert spool.is_empty()
         assert payloads(path) == []
 
@@ -261,12 +262,12 @@ def test_what_failed_for_good_stays_and_can_be_released(path: Path) -> None:
 def test_what_arrived_though_it_was_dropped_leaves_no_note(path: Path) -> None:
     with Spool.open(path, role="reducer", budget_bytes=1000) as spool, Spool.open(path, role="forwarder") as other:
         spool.commit([make_product("spectra", 1)], "s", Cursor(1))
-        other.seal(other.pieces())
+        other.seal(other.unsealed())
         flying = other.next_entries(1)[0]
         spool.commit([make_product("ledger", 2)], "s", Cursor(2))
         assert [note.name for note in spool.dropped()] == [make_product("spectra", 1).name]
         assert other.read(flying) is None
-        other.done(flying)
+        other.mark_delivered(flying)
         assert spool.dropped() == []
 
 

@@ -23,7 +23,7 @@ _store_numbers = count()
 
 
 def make_bucket(server: Server, name: str = BUCKET, ca_bundle: Path | None = None) -> None:
-    files = pafs.S3FileSystem(
+    filesystem = pafs.S3FileSystem(
         access_key=server.key,
         secret_key=server.secret,
         endpoint_override=server.endpoint,
@@ -31,7 +31,7 @@ def make_bucket(server: Server, name: str = BUCKET, ca_bundle: Path | None = Non
         allow_bucket_creation=True,
         tls_ca_file_path=str(ca_bundle) if ca_bundle else None,
     )
-    files.create_dir(name)
+    filesystem.create_dir(name)
 
 
 def _supports_xattr(folder: Path) -> bool:
@@ -80,19 +80,19 @@ def seaweed_server(memory_folder: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def store_url(monkeypatch: pytest.MonkeyPatch) -> Callable[[Server], str]:
-    """Give a server's keys to this process; return the URL of a place of its own in it."""
+    """Give a server's keys to this process; return the URL of an empty store of its own."""
 
-    def store_url(server: Server) -> str:
+    def new_store_url(server: Server) -> str:
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
         return f"s3://{BUCKET}/test-{next(_store_numbers)}/deep"
 
-    return store_url
+    return new_store_url
 
 
 @pytest.fixture(params=["swift", "seaweed"])
 def bucket(request: pytest.FixtureRequest, store_url: Callable[[Server], str]) -> str:
-    """URL of an empty place in each kind of object store."""
+    """URL of an empty store in each kind of object store."""
     return store_url(request.getfixturevalue(f"{request.param}_server"))
 
 

@@ -46,7 +46,7 @@ def test_large_objects_come_back(any_store: Store) -> None:
     any_store.put(Product("cutouts/large.h5", content))
     any_store.put(Product("cutouts/large.h5", content))
     assert any_store.get("cutouts/large.h5") == content
-    with any_store.files().open_input_file("cutouts/large.h5") as file:
+    with any_store.filesystem().open_input_file("cutouts/large.h5") as file:
         assert file.read_at(300, 5_000_000) == content[5_000_000:5_000_300]
 
 

@@ -164,7 +164,7 @@ def test_tls_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reques
 
     ca_bundle, certificate, key = certificates(tmp_path)
     with ExitStack() as stack:
-        root = request.getfixturevalue("quick_folder") / "tls"
+        root = request.getfixturevalue("memory_folder") / "tls"
         root.mkdir()
         server = swift.start(root, stack, (certificate, key))
         for variable, value in server.environment().items():
@@ -180,5 +180,5 @@ def test_tls_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reques
         make_bucket(server, ca_bundle=ca_bundle)
         store.put(product)
         assert list(store.names()) == ["streams/x.json"]
-        with store.files().open_input_file("streams/x.json") as file:
+        with store.filesystem().open_input_file("streams/x.json") as file:
             assert file.read() == b"{}"

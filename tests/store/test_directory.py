@@ -165,7 +165,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
         pytest.skip("no user namespaces here: cannot mount a small disk")
     program = (
         "import os, sys\n"
-        "from edgefilter.core.errors import StoreError\nfrom edgefilter.products import Product\n"
+        "from edgefilter.core.errors import StoreError\nfrom edgefilter.products.base import Product\n"
         "from edgefilter.store.directory import DirectoryStore\n"
         "store = DirectoryStore(sys.argv[1], create=True)\n"
         "store.put(Product('a/small', b'1' * 100_000))\n"
@@ -191,7 +191,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
 
 def test_a_file_over_the_size_limit_leaves_nothing(tmp_path: Path) -> None:
     program = (
-        "import resource, sys\nfrom edgefilter.products import Product\n"
+        "import resource, sys\nfrom edgefilter.products.base import Product\n"
         "from edgefilter.store.directory import DirectoryStore\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, (4096, {resource.RLIM_INFINITY}))\n"
         "DirectoryStore(sys.argv[1], create=True).put(Product('a/large', bytes(100_000)))"

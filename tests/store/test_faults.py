@@ -39,17 +39,17 @@ def fill(path: Path, blocks: range = range(BLOCKS)) -> None:
 
 
 def forward(
-    path: Path, store: Store, settings: SpoolSection = FAST_SETTINGS, turn: Callable[[], None] = lambda: None
+    path: Path, store: Store, settings: SpoolSection = FAST_SETTINGS, after_step: Callable[[], None] = lambda: None
 ) -> Forwarder:
     """Empty a spool into a store."""
     with Spool.open(path, role="forwarder") as spool:
-        with Forwarder(spool, store, settings, "n1", dice=random.Random(1)) as forwarder:
+        with Forwarder(spool, store, settings, "n1", rng=random.Random(1)) as forwarder:
             forwarder.draining = True
             until = time.monotonic() + 120
             while not forwarder.finished:
                 assert time.monotonic() < until, forwarder.status
-                forwarder.turn()
-                turn()
+                forwarder.step()
+                after_step()
                 forwarder.wait(0.05)
         assert spool.is_empty() or forwarder.status.stuck
     return forwarder
@@ -66,7 +66,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Contents:
     fill(path / "spool")
     store = DictStore()
     forward(path / "spool", store)
-    assert len(store.objects) == 2 + 4 + 2 + 3 * 3  # heads, cut-outs, groups of pulses and of the other tables
+    assert len(store.objects) == 2 + 4 + 2 + 3 * 3  # headers, cut-outs, groups of pulses and of the other tables
     return store.objects
 
 
@@ -107,8 +107,8 @@ def test_all_faults_together(
 ) -> None:
     fill(tmp_path / "spool")
     store = connect(store_url(proxy.server), timeout=1.0)
-    dice = random.Random(4)
-    plan = [dice.choice([*(f for f in FAULTS if f != "stall"), ""]) for _ in range(50)]
+    rng = random.Random(4)
+    plan = [rng.choice([*(f for f in FAULTS if f != "stall"), ""]) for _ in range(50)]
     proxy.plan(plan)
     forward(tmp_path / "spool", store)
     assert contents(store) == undisturbed
@@ -123,7 +123,7 @@ def test_a_server_that_is_absent_for_the_whole_run_and_then_back(
     opened = Spool.open(tmp_path / "spool", role="forwarder")
     with opened as spool, Forwarder(spool, store, FAST_SETTINGS, "n1") as forwarder:
         while forwarder.status.failed < 5:
-            forwarder.turn()
+            forwarder.step()
             forwarder.wait(0.01)
         assert not forwarder.status.ready
         assert forwarder.status.uploaded == 0
@@ -148,16 +148,16 @@ def test_a_busy_server_is_left_alone_for_as_long_as_it_asks(
         forwarder = stack.enter_context(Forwarder(spool, store, settings, "n1", clock=lambda: now))
         forwarder.draining = True
         while not forwarder.status.failed:
-            forwarder.turn()
+            forwarder.step()
             forwarder.wait(0.01)
         now += 76.0
         for _ in range(3):
-            forwarder.turn()
+            forwarder.step()
             forwarder.wait(0.01)
         assert forwarder.status.uploaded == 0
         now += 2.0
         while not forwarder.finished:
-            forwarder.turn()
+            forwarder.step()
             forwarder.wait(0.01)
         assert forwarder.status.ready
 
@@ -206,10 +206,10 @@ def test_a_name_that_exists_with_other_bytes_is_kept_and_told(tmp_path: Path, bu
 REDUCER = """
 import sys
 from edgefilter.spool import Spool
-from tests.helpers.spool_blocks import STREAM, SAMPLES, cursor, heads, products
+from tests.helpers.spool_blocks import STREAM, SAMPLES, cursor, header_products, products
 with Spool.open(sys.argv[1], role="reducer", wait=30) as spool:
     known = spool.cursor(STREAM)
-    for product in heads():
+    for product in header_products():
         spool.put(product)
     for block in range(known.next_sample // SAMPLES if known else 0, int(sys.argv[2])):
         print(block, flush=True)
@@ -217,15 +217,15 @@ with Spool.open(sys.argv[1], role="reducer", wait=30) as spool:
 """
 
 
-def run_and_kill(command: list[str], dice: random.Random, environment: dict[str, str]) -> int | None:
+def run_and_kill(command: list[str], rng: random.Random, environment: dict[str, str]) -> int | None:
     """Run a program; kill it at a random moment after a random number of lines; its exit status if it ended before."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
-        for _ in range(dice.randint(1, 12)):
+        for _ in range(rng.randint(1, 12)):
             if not process.stdout.readline():
                 break
         try:
-            process.wait(dice.uniform(0, 0.02))
+            process.wait(rng.uniform(0, 0.02))
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
@@ -255,7 +255,7 @@ with Spool.open(sys.argv[1], role="forwarder", wait=30) as spool:
     with Forwarder(spool, connect(sys.argv[2], create=True), settings, "n1") as forwarder:
         forwarder.draining = len(sys.argv) > 3
         while not (forwarder.draining and forwarder.finished):
-            forwarder.turn()
+            forwarder.step()
             print(forwarder.status.uploaded, flush=True)
             forwarder.wait(0.01)
 """
@@ -263,11 +263,11 @@ with Spool.open(sys.argv[1], role="forwarder", wait=30) as spool:
 
 def kill_both(reducer: list[str], forwarder: list[str], spool: Path, kills: int, seed: int) -> None:
     """Kill each so often at random moments, restarting it each time; then let both end."""
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     environment = dict(os.environ)
     for _ in range(kills):
-        run_and_kill(reducer, dice, environment)
-        run_and_kill(forwarder, dice, environment)
+        run_and_kill(reducer, rng, environment)
+        run_and_kill(forwarder, rng, environment)
     subprocess.run(reducer, check=True, stdout=subprocess.DEVNULL, env=environment)
     subprocess.run([*forwarder, "drain"], check=True, stdout=subprocess.DEVNULL, env=environment)
     with Spool.open(spool, role="forwarder") as left:
@@ -291,5 +291,5 @@ def test_a_clock_that_jumps_back_an_hour_delays_nothing(
         nonlocal jump
         jump -= 3600.0
 
-    forward(tmp_path / "spool", store, turn=back)
+    forward(tmp_path / "spool", store, after_step=back)
     assert contents(store) == undisturbed

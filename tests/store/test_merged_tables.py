@@ -56,7 +56,7 @@ def filled(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     if request.param == "directory":
         store = connect(tmp_path / "store", create=True)
     else:
-        store = connect(request.getfixturevalue("reach")(request.getfixturevalue(f"{request.param}_server")))
+        store = connect(request.getfixturevalue("store_url")(request.getfixturevalue(f"{request.param}_server")))
     fill(store)
     return store
 

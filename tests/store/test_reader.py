@@ -21,7 +21,7 @@ from edgefilter.products.schemas import PATH_COLUMNS, SCHEMAS, check_balance
 from edgefilter.products.tables import BlockInfo, LedgerRow, PulseRow, ledger_table, pulses_table, to_parquet
 from edgefilter.store.directory import DirectoryStore
 from edgefilter.store.reader import StoreReader, open_store
-from tests.products.test_cutout import cutouts_equal, make
+from tests.products.test_cutout import cutouts_equal, make_cutout
 
 DATE = "2026-11-23"
 TAI = 1_795_000_000_000_000_000
@@ -43,7 +43,7 @@ def store(tmp_path: Path) -> DirectoryStore:
     for node, stream, block in (("n2", "b-00000001", 1), ("n1", "a-00000000", 11), ("n1", "a-00000000", 2)):
         provenance = Provenance(stream, "0" * 16, "0.1.0")
         namer, where = ProductNamer(node, provenance), BlockInfo(block, TAI, 1.0)
-        cutout = namer.cutout(block, DATE, encode(make(seed=block)))
+        cutout = namer.cutout(block, DATE, encode(make_cutout(seed=block)))
         rows = [pulse(9 - row, cutout.name if row else "") for row in range(3)]
         store.put(cutout)
         store.put(namer.table("pulses", block, DATE, to_parquet(pulses_table(provenance, where, rows))))
@@ -100,7 +100,7 @@ def test_what_cannot_be_asked_for_is_one_line(reader: StoreReader) -> None:
 def test_a_cutout_is_found_by_the_name_that_the_table_gives(reader: StoreReader) -> None:
     name = reader.table("pulses", filter=pc.field("block") == 11).column("cutout")[2].as_py()
     cutout = reader.cutout(name)
-    assert cutouts_equal(cutout, make(seed=11))
+    assert cutouts_equal(cutout, make_cutout(seed=11))
     assert len(cutout.seconds) == cutout.data.shape[0]
     assert len(cutout.frequencies_mhz) == cutout.data.shape[2]
     assert name in reader.cutouts()

@@ -9,7 +9,7 @@ from edgefilter.core.errors import FormatError, InputError
 from edgefilter.sources.base import Source
 from edgefilter.sources.files import fbh5, psrfits, sigproc, voltages
 from edgefilter.sources.files.byte_file import ByteFile
-from edgefilter.sources.files.sequence import Sequence as FileSequence
+from edgefilter.sources.files.sequence import FileSequence
 
 FORMATS = "SIGPROC filterbank, PSRFITS search mode, FBH5, GUPPI RAW, PSRDADA, VDIF"
 

@@ -1,7 +1,7 @@
 """Several recorded files that follow one another in time, read as one stream."""
 
 import bisect
-from collections.abc import Sequence as SequenceOf
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ _COMMON_FIELDS = (
 )
 
 
-class Sequence(RecordedSource):
+class FileSequence(RecordedSource):
     """Recorded files of one observation, in order of their starts.
 
     Sample 0, name and epoch are the first file's. A later file is placed at the whole sample nearest to its start; what
@@ -49,7 +49,7 @@ class Sequence(RecordedSource):
         than half a sample, or lie more than :data:`MAX_GAP_SECONDS` apart.
     """
 
-    def __init__(self, sources: SequenceOf[Source], labels: SequenceOf[str] | None = None) -> None:
+    def __init__(self, sources: Sequence[Source], labels: Sequence[str] | None = None) -> None:
         if not sources:
             raise SequenceError("no files given, expected one or more")
         names = labels if labels is not None else [source.stream.name for source in sources]

@@ -261,7 +261,7 @@ def _stream(
     sample_format: tuple[int, bool],
     names: tuple[str, str],
 ) -> Stream:
-    """Describe a stream of ``shape`` channels and hands, over a band of centre and signed width in MHz."""
+    """Describe a stream of ``shape`` channels and polarisations, over a band of centre and signed width in MHz."""
     channels, n_pols = shape
     if n_pols not in _PRODUCTS:
         raise FormatError(path, f"has {n_pols} polarisations, must be 1 or 2")

@@ -113,7 +113,7 @@ class BandLimitedNoise:
 
 @dataclass(frozen=True, slots=True)
 class Impulses:
-    """Sparks: broadband, undispersed bursts of noise.
+    """Broadband, undispersed bursts of noise.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ class Sky(ABC):
             if emitter.level < 0 or (isinstance(emitter, Chirp) and emitter.period <= 0):
                 raise InputError(f"{emitter}: level must not be negative, a chirp's period must be positive")
             if isinstance(emitter, Impulses) and not 0 < emitter.width <= emitter.interval:
-                raise InputError(f"{emitter}: must be 0 < width <= every")
+                raise InputError(f"{emitter}: must be 0 < width <= interval")
 
     @property
     def stream(self) -> Stream:

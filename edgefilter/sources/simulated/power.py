@@ -31,7 +31,7 @@ class PowerSky(Sky):
     """Total intensity ``[time, channel]``, from the top of the band downwards, 8 bit unsigned or 32 bit float.
 
     Noise has the gamma distribution that follows from bandwidth and time; it is then scaled, as digitisers do, to a
-    scatter of 14 about 96 in the middle of the band, less towards its edges.
+    standard deviation of 14 about 96 in the middle of the band, less towards its edges.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class PowerSky(Sky):
     bits
         8, or 32 for float.
     pulses, interference
-        What is in it beside noise. A pulse's S/N is that of a filter matched to its smeared track.
+        What is in it beside noise. A pulse's S/N is that of a filter matched to its smeared profile.
     name
         Of the stream.
 
@@ -88,7 +88,7 @@ class PowerSky(Sky):
         super().__init__(stream, seconds, pulses, interference, _BLOCK)
         self._mhz = stream.frequencies_hz / 1e6
         self._step_mhz = step
-        # Two hands, each with bandwidth x time independent values: mean over scatter, squared.
+        # Two polarisations, each with bandwidth x time independent values: (mean / standard deviation) squared.
         self._shape = max(1.0, 2 * step * 1e6 / float(rate))
         self._noise = noise.make_key(seed, 0)
         self._keys = [noise.make_key(seed, use) for use in range(1, 1 + len(self.interference))]
@@ -150,7 +150,7 @@ class PowerSky(Sky):
             band += np.float32(level * np.sqrt(self._shape))
 
     def _dispersed_pulse(self, pulse: SkyPulse) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Start row and profile of a pulse in every channel, in units of the channel's scatter.
+        """Start row and profile of a pulse in every channel, in units of the channel's standard deviation.
 
         The Gaussian is smeared over each channel's own dispersion and over the sample: the difference of differences
         of the integral of the normal distribution function.
@@ -178,7 +178,7 @@ def power_interference(rate: float, centre_mhz: float, bandwidth_mhz: float, cha
     def at(part: float) -> float:
         return centre_mhz + part * bandwidth_mhz
 
-    sigma = float((2 * bandwidth_mhz * 1e6 / channels / rate) ** -0.5)  # scatter of a cell over its mean
+    sigma = float((2 * bandwidth_mhz * 1e6 / channels / rate) ** -0.5)  # standard deviation of a cell over its mean
     return (
         Carrier(at(0.31), level=5 * sigma / channels),
         Carrier(at(-0.17), level=8 * sigma / channels),

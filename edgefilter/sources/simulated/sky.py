@@ -49,7 +49,7 @@ def sky(
 
 
 def demo_sky(seconds: float = 16.0, seed: int = 1) -> VoltageSky:
-    """Make the demo's telescope: 16 MHz about 600 MHz, two hands, six pulses among interference of every kind.
+    """Make the demo's telescope: 16 MHz about 600 MHz, two polarisations, six pulses among interference of every kind.
 
     At 600 MHz a DM of 300 sweeps 0.18 s through the band, many times a pulse's width, so that DMs are well measured.
     """

@@ -1,4 +1,4 @@
-"""A synthetic telescope that sends raw voltages of two hands.
+"""A synthetic telescope that sends raw voltages of two polarisations.
 
 The order is nature's: noise, pulses and interference reach the receiver, whose filter shapes them all, and the
 digitiser rounds. Noise has unit variance in each real component; ``level`` and S/N are relative to it.
@@ -32,7 +32,7 @@ _SYMBOL_SAMPLES = 1024
 _RMS_COUNTS = 20.0
 _PHASE_UNITS_PER_TURN = 1 << 64
 _POL_AMPLITUDES = (float(np.sqrt(1.5)), float(np.sqrt(0.5)))
-"""Amplitudes of interference in the two hands: it comes 30° from hand X; the mean power is 1."""
+"""Amplitudes of interference in the two polarisations: it comes 30° from X; the mean power is 1."""
 
 
 def receiver_taps() -> NDArray[np.float32]:
@@ -46,7 +46,7 @@ def receiver_taps() -> NDArray[np.float32]:
 
 
 class VoltageSky(Sky):
-    """Complex dual-hand voltages, int8 ``[time, 1 channel, 2 hands, (real, imaginary)]``, of about 20 counts rms.
+    """Complex voltages, int8 ``[time, 1 channel, 2 polarisations, (real, imaginary)]``, of about 20 counts rms.
 
     Parameters
     ----------
@@ -199,8 +199,8 @@ class VoltageSky(Sky):
     def _waveform(self, number: int) -> NDArray[np.float32]:
         """Waveform of a pulse, float32 ``[time, 4]``: noise under a Gaussian, dispersed as by cold plasma.
 
-        N complex samples of two hands have total intensity of variance 8 N (noise of unit components), so an envelope
-        g of power, in units of the noise, has matched S/N² = 2 sum(g²).
+        N complex samples of two polarisations have total intensity of variance 8 N (noise of unit components), so an
+        envelope g of power, in units of the noise, has matched S/N² = 2 sum(g²).
         """
         pulse = self.pulses[number]
         rate = float(self._stream.rate)
@@ -232,7 +232,7 @@ class VoltageSky(Sky):
 
 
 def impulse_ranges(impulses: Impulses, key: int, rate: Fraction, start: int, stop: int) -> list[tuple[int, int]]:
-    """Parts of samples ``[start, stop)`` in which a spark burns; one in each ``interval`` s, placed by the key."""
+    """Parts of samples ``[start, stop)`` in which an impulse is; one in each ``interval`` s, placed by the key."""
     interval, width = max(1, round(impulses.interval * rate)), max(1, round(impulses.width * rate))
     slots = range(start // interval, -(-stop // interval))
     found = []

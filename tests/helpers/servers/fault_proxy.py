@@ -19,8 +19,8 @@ FAULTS = ("500", "503", "truncated", "cut", "stall", "wrong checksum", "lost ans
 class FaultProxy:
     """Passes requests on, but does to the next PUTs what it was told.
 
-    ``refuse_all`` refuses everything while it is set; ``retry_after`` is what busy answers ask for; a ``no_conditional_requests`` server
-    knows no conditional requests.
+    While ``refuse_all`` is set everything is refused; ``retry_after`` is what busy answers ask for; with
+    ``no_conditional_requests`` the server knows no conditional requests.
     """
 
     def __init__(self, server: Server, stack: ExitStack, retry_after: str = "0") -> None:

@@ -69,7 +69,7 @@ def start(root: Path, stack: ExitStack, certificate: tuple[Path, Path] | None = 
     from swift.common.ring import RingBuilder
 
     os.setxattr(root, "user.probe", b"x" * 1024)
-    handler = type("Handler", (_MemcachedHandler,), {"values": {}, "guard": threading.Lock()})
+    handler = type("Handler", (_MemcachedHandler,), {"values": {}, "lock": threading.Lock()})
     cache = stack.enter_context(_MemcachedServer(("127.0.0.1", 0), handler))
     threading.Thread(target=cache.serve_forever, daemon=True).start()
     stack.callback(cache.shutdown)

@@ -7,7 +7,7 @@ import pytest
 from edgefilter.core.chunk import Gap, Loss
 from edgefilter.core.errors import SequenceError
 from edgefilter.sources.files import sigproc
-from edgefilter.sources.files.sequence import Sequence
+from edgefilter.sources.files.sequence import FileSequence
 from tests.helpers import recorded_files
 
 DAY = 86400.0
@@ -25,7 +25,7 @@ def numbers() -> Any:
 
 def test_files_that_follow_one_another_read_as_one(tmp_path: Path, numbers: Any) -> None:
     # Given out of order, and with the rounding that a float MJD brings.
-    sequence = Sequence(
+    sequence = FileSequence(
         [
             write_part(tmp_path, "b", numbers[20:50], 0.020),
             write_part(tmp_path, "a", numbers[:20], 0.0),
@@ -44,7 +44,7 @@ def test_files_that_follow_one_another_read_as_one(tmp_path: Path, numbers: Any)
 
 
 def test_a_gap_between_files_is_stated(tmp_path: Path, numbers: Any) -> None:
-    sequence = Sequence(
+    sequence = FileSequence(
         [write_part(tmp_path, "a", numbers[:20], 0.0), write_part(tmp_path, "b", numbers[20:], 0.0252)], ["a", "b"]
     )
     assert sequence.samples == 65
@@ -67,7 +67,7 @@ def test_a_gap_between_files_is_stated(tmp_path: Path, numbers: Any) -> None:
 )
 def test_files_that_differ_are_refused(tmp_path: Path, numbers: Any, fields: dict[str, Any], says: str) -> None:
     with pytest.raises(SequenceError, match=says):
-        Sequence(
+        FileSequence(
             [write_part(tmp_path, "a", numbers, 0.0), write_part(tmp_path, "b", numbers, 0.06, **fields)], ["a", "b"]
         )
 
@@ -79,9 +79,9 @@ def test_files_that_overlap_or_lie_far_apart_are_refused(
     tmp_path: Path, numbers: Any, seconds: float, says: str
 ) -> None:
     with pytest.raises(SequenceError, match=says):
-        Sequence([write_part(tmp_path, "a", numbers, 0.0), write_part(tmp_path, "b", numbers, seconds)], ["a", "b"])
+        FileSequence([write_part(tmp_path, "a", numbers, 0.0), write_part(tmp_path, "b", numbers, seconds)], ["a", "b"])
 
 
 def test_no_files_are_refused() -> None:
     with pytest.raises(SequenceError, match="no files"):
-        Sequence([])
+        FileSequence([])

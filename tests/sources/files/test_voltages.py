@@ -16,7 +16,7 @@ from edgefilter.core.errors import FormatError
 from edgefilter.core.stream import Encoding, SampleKind
 from edgefilter.sources.base import Source
 from edgefilter.sources.files import voltages
-from edgefilter.sources.files.sequence import Sequence
+from edgefilter.sources.files.sequence import FileSequence
 
 FOLDER = Path(baseband.data.__file__).parent
 GUPPI, DADA, VDIF = FOLDER / "sample_puppi.raw", FOLDER / "sample.dada", FOLDER / "sample.vdif"
@@ -70,7 +70,7 @@ def test_guppi_files_of_one_recording_are_one_stream(tmp_path: Path) -> None:
     half = len(raw) // 2
     (tmp_path / "a.0000.raw").write_bytes(raw[:half])
     (tmp_path / "a.0001.raw").write_bytes(raw[half:])
-    joined = Sequence([voltages.open_guppi(tmp_path / f"a.000{i}.raw") for i in (1, 0)])
+    joined = FileSequence([voltages.open_guppi(tmp_path / f"a.000{i}.raw") for i in (1, 0)])
     assert joined.warnings == ()
     np.testing.assert_array_equal(numbers(joined, 0, 3840), numbers(voltages.open_guppi(GUPPI), 0, 3840))
 

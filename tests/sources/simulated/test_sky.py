@@ -41,7 +41,7 @@ def power() -> PowerSky:
 
 
 def voltages(source: VoltageSky, start: int, stop: int) -> np.ndarray:
-    """Complex ``[time, hand]``."""
+    """Complex ``[time, polarisation]``."""
     raw = source.read(start, stop).data.view(np.int8).astype(np.float32)
     return raw.view(np.complex64)
 
@@ -124,7 +124,7 @@ def test_bare_voltages_are_independent_noise_of_twenty_counts() -> None:
     # Voltages that are white in time: spectra of neighbouring times do not resemble each other.
     normalised = intensity / intensity.mean(axis=0) - 1
     assert abs((normalised[1:] * normalised[:-1]).mean()) < 0.01
-    assert normalised.var() == pytest.approx(0.5, rel=0.05)  # two hands, exponential each
+    assert normalised.var() == pytest.approx(0.5, rel=0.05)  # two polarisations, exponential each
 
 
 def test_bandpass_rolls_off_and_ripples() -> None:
@@ -257,7 +257,7 @@ def test_the_demo_is_what_its_documentation_says() -> None:
         ({"pulses": [SkyPulse(0.1, 1.0, 0.0, 9.0)]}, "width must be positive"),
         ({"interference": [Carrier(400, -1.0)]}, "level"),
         ({"interference": [Chirp(399, 401, 1.0, 0.0)]}, "period"),
-        ({"interference": [Impulses(0.1, 0.2, 1.0)]}, "width <= every"),
+        ({"interference": [Impulses(0.1, 0.2, 1.0)]}, "width <= interval"),
     ],
 )
 def test_what_is_no_sky_is_refused_in_a_line(settings_: dict[str, object], problem: str) -> None:
