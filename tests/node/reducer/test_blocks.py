@@ -85,7 +85,7 @@ def fill(ring: RingWriter, source: VoltageSky) -> None:
 
 def spool_contents(folder: Path) -> dict[str, bytes | None]:
     with Spool.open(folder / "spool") as spool:
-        return {entry.name: spool.read(entry) for entry in spool.pieces() + spool.next_entries(1_000_000)}
+        return {entry.name: spool.read(entry) for entry in spool.unsealed() + spool.next_entries(1_000_000)}
 
 
 def test_what_was_overwritten_before_it_was_reduced_is_lost_exactly(tmp_path):
