@@ -79,9 +79,9 @@ class WindowStream:
         return now
 
 
-def measure(bench: Bench, card: GpuBackend, processor: ThreadBackend, sizes: Sizes) -> None:
+def measure(bench: Bench, gpu: GpuBackend, processor: ThreadBackend, sizes: Sizes) -> None:
     """Measure everything."""
-    here, there = Device(OURS, card), Device("processor", processor)
+    here, there = Device(OURS, gpu), Device("processor", processor)
     _limits(bench, here, sizes)
     for device in (here, there):
         _channelise(bench, device, sizes)
@@ -90,25 +90,25 @@ def measure(bench: Bench, card: GpuBackend, processor: ThreadBackend, sizes: Siz
         _chain(bench, device, sizes)
 
 
-def _limits(bench: Bench, card: Device, sizes: Sizes) -> None:
+def _limits(bench: Bench, gpu: Device, sizes: Sizes) -> None:
     """Memory of the card, the bus, cuFFT alone, and a filterbank of CuPy's own functions."""
-    there, other = (card.backend.zeros(sizes.copy_bytes // 4, np.float32) for _ in range(2))
+    there, other = (gpu.backend.zeros(sizes.copy_bytes // 4, np.float32) for _ in range(2))
 
     def copy() -> Any:
         other[:] = there
         return other[:1]
 
-    limit = Device("limit", card.backend)
+    limit = Device("limit", gpu.backend)
     limit.timed(bench, "memory, bytes read and written", 2 * there.nbytes / 1e9, "GB/s", copy)
-    windows = WindowStream(np.ones((sizes.copy_bytes // 16, 4), np.uint8), card.backend)
+    windows = WindowStream(np.ones((sizes.copy_bytes // 16, 4), np.uint8), gpu.backend)
     size = sizes.copy_bytes // 4 / 1e9
-    limit.timed(bench, BUS_CASE, size, "GB/s", lambda: card.backend.upload(windows.next_window())[:1])
+    limit.timed(bench, BUS_CASE, size, "GB/s", lambda: gpu.backend.upload(windows.next_window())[:1])
     xp, n = array_namespace(there), sizes.channels
-    voltage = card.backend.zeros((2 * sizes.samples // n, n), np.complex64)
+    voltage = gpu.backend.zeros((2 * sizes.samples // n, n), np.complex64)
     case = f"channelise, {n} channels, 4 taps, int8 x 2"
     limit.timed(bench, case, sizes.samples / 1e6, UNIT, lambda: xp.fft.fft(voltage)[:1, :1])
     work = FilterbankWorkload(n, 4, samples=sizes.samples)
-    raw, window = card.backend.to_device(work.raw.view(np.int8)), card.backend.to_device(work.filter.astype(np.float32))
+    raw, window = gpu.backend.to_device(work.raw.view(np.int8)), gpu.backend.to_device(work.filter.astype(np.float32))
 
     def plain() -> Any:
         rows = raw.reshape(-1, n, 2, 2).astype(np.float32)
@@ -120,7 +120,7 @@ def _limits(bench: Bench, card: Device, sizes: Sizes) -> None:
         cells = power[: work.cells * work.spectra].reshape(work.cells, work.spectra, n, 2)
         return cells.mean(axis=1)[:1], (cells * cells).mean(axis=1)[:1]
 
-    Device("plain CuPy", card.backend).timed(bench, case, work.mhz, UNIT, lambda: plain()[1])
+    Device("plain CuPy", gpu.backend).timed(bench, case, work.mhz, UNIT, lambda: plain()[1])
 
 
 def _channelise(bench: Bench, device: Device, sizes: Sizes) -> None:
@@ -173,13 +173,13 @@ def _search(bench: Bench, device: Device, sizes: Sizes) -> None:
     tree["block"]["rows"] = sizes.search_rows
     tree["pulses"] |= {"bands": sizes.bands, "dm": sizes.dm}
     plan = Plan(stream, validate(Reduction, tree))
-    whiten = GpuNormaliser(plan, backend) if isinstance(backend, GpuBackend) else Normaliser(plan, backend)
+    normaliser = GpuNormaliser(plan, backend) if isinstance(backend, GpuBackend) else Normaliser(plan, backend)
     search = (
         GpuSinglePulseSearch(plan, backend) if isinstance(backend, GpuBackend) else SinglePulseSearch(plan, backend)
     )
-    rows = whiten.history + plan.rows_per_block
+    rows = normaliser.history + plan.rows_per_block
     noise = np.random.default_rng(1).normal(96, 16, (1, rows, plan.channels)).astype(np.float32)
-    normalised = whiten.reduce(Rows(0, noise, np.ones(noise.shape[1:], np.uint16)))
+    normalised = normaliser.reduce(Rows(0, noise, np.ones(noise.shape[1:], np.uint16)))
     n_blocks = 1 + sum(-(-depth // plan.rows_per_block) for depth in (search.history, search.lookahead))
     case, real = f"search, {search.trials} trials, {sizes.bands} bands", plan.block_seconds
     bench.rate(
@@ -232,17 +232,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/gpu.json"))
     arguments = parser.parse_args()
     try:
-        card = GpuBackend()
+        gpu = GpuBackend()
     except ConfigError as error:
         print(f"nothing is measured: {error}")
         return
     bench = Bench(arguments.seconds)
-    bench.console.print(f"{card.name}, {card.memory / 1e9:.3g} GB free", highlight=False)
-    with ThreadBackend() as processor, card:
-        measure(bench, card, processor, Sizes())
+    bench.console.print(f"{gpu.name}, {gpu.free_bytes / 1e9:.3g} GB free", highlight=False)
+    with ThreadBackend() as processor, gpu:
+        measure(bench, gpu, processor, Sizes())
     for table in bench.tables():
         bench.console.print(table)
-    bench.write(arguments.out, {"card": card.name})
+    bench.write(arguments.out, {"card": gpu.name})
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""How fast samples come in: ZeroMQ over TCP loopback, an inlet, the ring, and a second process that reads every byte.
+"""How fast samples come in: ZeroMQ over TCP loopback, an input, the ring, and a second process that reads every byte.
 
 ``python -m benchmarks.ingest`` measures, for several sizes of frames, over TCP, over ipc and with CURVE, the rate that
-the inlet takes with everything on (checks, counters, placing, gaps), beside two sketches in the same run, which check
+the input takes with everything on (checks, counters, placing, gaps), beside two baselines in the same run, which check
 nothing, count nothing and send as many different frames from memory:
 
 * *socket to ring*: ``recv_into`` straight into shared memory, a third process reads every byte: the measure;
@@ -13,11 +13,11 @@ at one moment than at the next. What counts is the median of the ratios of neigh
 of order statistics (the sign test's), which assumes nothing of how they are spread. At last a sender paced at 90 % of
 the lower bound plays into a ring that drops the oldest: nothing may be missing and nothing overwritten.
 
-Where others work on the same cores, ``chrt -r 1 python -m benchmarks.ingest`` keeps them out: the inlet has more
-threads to wake than the sketch, and each waits for the slice of whoever has the core. The result says how it was run.
+Where others work on the same cores, ``chrt -r 1 python -m benchmarks.ingest`` keeps them out: the input has more
+threads to wake than the baseline, and each waits for the slice of whoever has the core. The result says how it was run.
 
 ``--compare-heap`` instead alternates runs with and without :func:`~edgefilter.node.malloc.keep_freed_memory` in the
-process of the inlet and says what processor time and page faults a GB costs; it writes no file.
+process of the input and says what processor time and page faults a GB costs; it writes no file.
 """
 
 import argparse
@@ -127,7 +127,7 @@ def _messages(frame_bytes: int) -> list[bytearray]:
 
 
 def receive_frames(path: str, endpoint: str, policy: str, keys: str, heap: str) -> None:
-    """Run an inlet until the pipe at stdin closes; say where it listens, then what it counted."""
+    """Run a ZeroMQ input until the pipe at stdin closes; say where it listens, then what it counted."""
     curve = {"curve_key": f"{keys}/node.key_secret", "curve_clients": f"{keys}/clients"} if keys else {}
 
     def on_stream(stream: Stream) -> None:
@@ -147,8 +147,12 @@ def receive_frames(path: str, endpoint: str, policy: str, keys: str, heap: str) 
     zmq_input.drain()
     thread.join()
     (cpu, faults), (cpu_before, faults_before) = _cpu_and_page_faults(), began[0]
-    facts = {"counters": zmq_input.facts()["counters"], "cpu": cpu - cpu_before, "page_faults": faults - faults_before}
-    print(json.dumps(facts), flush=True)
+    fields = {
+        "counters": zmq_input.status()["counters"],
+        "cpu": cpu - cpu_before,
+        "page_faults": faults - faults_before,
+    }
+    print(json.dumps(fields), flush=True)
 
 
 def _cpu_and_page_faults() -> tuple[float, int]:
@@ -265,7 +269,7 @@ def start_part(*arguments: object) -> "Iterator[subprocess.Popen[str]]":
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | (memcpy_environment() if arguments[0] == "take" else {}),  # as the supervisor does
+        env=os.environ | (memcpy_environment() if arguments[0] == "receive_frames" else {}),  # as the supervisor does
     )
     try:
         yield process
@@ -295,10 +299,10 @@ def run_zmq_input(
     endpoint = "tcp://127.0.0.1:*" if case.transport == "tcp" else f"ipc://{folder}/endpoint"
     keys = str(folder) if case.curve else ""
     with (
-        start_part("take", path, endpoint, policy, keys, "heap" if heap else "") as input_process,
+        start_part("receive_frames", path, endpoint, policy, keys, "heap" if heap else "") as input_process,
         start_part("read", path, seconds) as reader,
     ):
-        with start_part("play", read_line(input_process), case.frame_bytes, rate, keys) as sender:
+        with start_part("send_frames", read_line(input_process), case.frame_bytes, rate, keys) as sender:
             result: dict[str, Any] = json.loads(read_line(reader))
             sent = finish(sender)
         input_report = finish(input_process)
@@ -316,18 +320,18 @@ def run_zmq_input(
 
 
 def run_baseline(case: Case, folder: Path, seconds: float, ring: bool) -> float:
-    path = folder / "sketch"
+    path = folder / "baseline"
     if ring:
         with path.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, 4096 + RING_BYTES)
-    with start_part("sketch_take", path if ring else "", case.frame_bytes, seconds + ring * 1.0) as input_process:
+    with start_part("baseline_receive", path if ring else "", case.frame_bytes, seconds + ring * 1.0) as input_process:
         port = read_line(input_process)
         if not ring:
-            with start_part("sketch_play", port, case.frame_bytes):
+            with start_part("baseline_send", port, case.frame_bytes):
                 return float(json.loads(read_line(input_process))["rate"])
         with (
-            start_part("sketch_read", path, case.frame_bytes, seconds) as reader,
-            start_part("sketch_play", port, case.frame_bytes),
+            start_part("baseline_read", path, case.frame_bytes, seconds) as reader,
+            start_part("baseline_send", port, case.frame_bytes),
         ):
             rate = float(json.loads(read_line(reader))["rate"])
     path.unlink()
@@ -346,7 +350,7 @@ def median_interval(values: list[float]) -> dict[str, float]:
 
 
 def measure(case: Case, folder: Path, rounds: int, seconds: float) -> dict[str, Any]:
-    """Alternate the inlet with the sketches, where the case has any: they know neither ipc nor CURVE."""
+    """Alternate the input with the baselines, where the case has any: they know neither ipc nor CURVE."""
     work: list[float] = []
 
     def zmq_input() -> float:
@@ -396,7 +400,7 @@ def run_paced(case: Case, folder: Path, rate: float, seconds: float) -> dict[str
 
 
 def compare_heap(folder: Path, runs: int, seconds: float) -> None:
-    """Say what memory that is kept spares the inlet."""
+    """Say what memory that is kept spares the input."""
     costs: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
     for run in range(2 * runs):
         heap = run % 2 == 0
@@ -448,17 +452,17 @@ def main() -> None:
 
 def run_part(name: str, words: list[str]) -> None:
     match name, words:
-        case "play", [endpoint, size, rate, keys]:
+        case "send_frames", [endpoint, size, rate, keys]:
             send_frames(endpoint, int(size), float(rate), keys)
-        case "take", [path, endpoint, policy, keys, heap]:
+        case "receive_frames", [path, endpoint, policy, keys, heap]:
             receive_frames(path, endpoint, policy, keys, heap)
         case "read", [path, seconds]:
             read(path, float(seconds))
-        case "sketch_play", [port, size]:
+        case "baseline_send", [port, size]:
             baseline_send(int(port), int(size))
-        case "sketch_take", [path, size, seconds]:
+        case "baseline_receive", [path, size, seconds]:
             baseline_receive(path, int(size), float(seconds))
-        case "sketch_read", [path, size, seconds]:
+        case "baseline_read", [path, size, seconds]:
             baseline_read(path, int(size), float(seconds))
 
 

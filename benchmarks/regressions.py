@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from benchmarks.kernels import channeliser
-from benchmarks.rfi.events import Grid, draw
+from benchmarks.rfi.events import Grid, draw_events
 from benchmarks.rfi.scene import make_scene
 from benchmarks.rfi.score import TUNING, edgefilter_flagger
 from benchmarks.search import make_plan, make_power, search
@@ -57,7 +57,7 @@ def test_integrate(benchmark: Any, flagged: float) -> None:
 @pytest.mark.parametrize("moment4", [False, True])
 def test_flag(benchmark: Any, moment4: bool) -> None:
     grid = Grid(2048, 256)
-    scene = make_scene(grid, TUNING[0], draw(grid, TUNING[0], 0.11))
+    scene = make_scene(grid, TUNING[0], draw_events(grid, TUNING[0], 0.11))
     flags = benchmark(edgefilter_flagger(moment4), scene)
     assert flags.any()
 

@@ -140,7 +140,7 @@ def search(plan: Plan, power: NDArray[np.uint8], threads: int) -> SearchResult:
     rows = plan.rows_per_block
     stages: dict[str, float] = {}
     with ThreadBackend(threads) as backend:
-        whiten, find, cluster = Normaliser(plan, backend), SinglePulseSearch(plan, backend), EventSifter(plan)
+        normaliser, find, cluster = Normaliser(plan, backend), SinglePulseSearch(plan, backend), EventSifter(plan)
         before, after = -(-find.history // rows), -(-find.lookahead // rows)
         began, cpu = time.perf_counter(), time.process_time()
         normalised: list[NormalisedBlock | None] = [None] * before
@@ -150,14 +150,14 @@ def search(plan: Plan, power: NDArray[np.uint8], threads: int) -> SearchResult:
                 backend.parallel_for(
                     rows, lambda first, last, part=power[start : start + rows]: _to_rows(part, first, last, wide)
                 )
-                normalised.append(whiten.reduce(wide))
+                normalised.append(normaliser.reduce(wide))
         count = len(normalised) - before
         normalised += [None] * after
         with _timed(stages, "dedisperse, boxcars"):
             events: list[Events | None] = [find.reduce(normalised[k : k + before + 1 + after], k) for k in range(count)]
         with _timed(stages, "cluster"):
             padded = [None, *events, None]
-            found = [cluster.reduce(padded[k], padded[k + 1] or Events.none(), padded[k + 2], k) for k in range(count)]
+            found = [cluster.reduce(padded[k], padded[k + 1] or Events.empty(), padded[k + 2], k) for k in range(count)]
         wall, cpu = time.perf_counter() - began, time.process_time() - cpu
     return SearchResult([pulse for one in found for pulse in one.pulses], cpu, wall, stages)
 

@@ -31,8 +31,8 @@ def data() -> Path:
 
 
 @pytest.fixture(params=["emulated", pytest.param("real", marks=pytest.mark.gpu)])
-def card(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> GpuBackend:
-    """A card: one that the host emulates, and a real one where there is one."""
+def gpu_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> GpuBackend:
+    """A GPU: one that the host emulates, and a real one where there is one."""
     if request.param == "real":
         try:
             return GpuBackend()

@@ -144,17 +144,17 @@ def _filters(bank: Filterbank, raw: np.ndarray, spectra: int, work: Workspace) -
 
 def _limits(bench: Bench, work: FilterbankWorkload, case: str) -> None:
     """The transform alone on a batch in the cache, and unpacking and filtering alone: what the whole is bound by."""
-    place, batch = work.scratch[0], work.scratch[0].batch
-    place.voltage[:] = 0
+    first_scratch, batch = work.scratch[0], work.scratch[0].batch
+    first_scratch.voltage[:] = 0
     batches = max(1, (1 << 20) // (batch * work.channels))
     amount = batches * batch * work.channels / 1e6
     transforms = bench.rate(
-        GROUP, case, "limit: transform alone", amount, UNIT, lambda: _transforms(work.bank, place, batches)
+        GROUP, case, "limit: transform alone", amount, UNIT, lambda: _transforms(work.bank, first_scratch, batches)
     )
     flat, spectra = work.raw.reshape(-1), len(work.valid) // batch * batch
     filters = bench.rate(
         GROUP, case, "limit: unpacking and filter alone", spectra * work.channels / 1e6, UNIT,
-        lambda: _filters(work.bank, flat, spectra, place),
+        lambda: _filters(work.bank, flat, spectra, first_scratch),
     )  # fmt: skip
     bound = 1 / (1 / transforms + 1 / filters)
     bench.record(GROUP, case, "limit: both one after the other", bound, UNIT)
@@ -205,11 +205,11 @@ def _liquid(work: FilterbankWorkload) -> Iterator[Callable[[np.ndarray], np.ndar
     analyser = create(0, work.channels, work.taps, window.ctypes.data)
 
     def analyse(rows: np.ndarray) -> np.ndarray:
-        n_pols = np.ascontiguousarray(rows.transpose(2, 0, 1))
-        out = np.empty_like(n_pols)
-        step = n_pols.strides[1]
-        for hand in range(2):
-            source, target = n_pols[hand].ctypes.data, out[hand].ctypes.data
+        by_pol = np.ascontiguousarray(rows.transpose(2, 0, 1))
+        out = np.empty_like(by_pol)
+        step = by_pol.strides[1]
+        for pol in range(2):
+            source, target = by_pol[pol].ctypes.data, out[pol].ctypes.data
             for row in range(len(rows)):
                 execute(analyser, source + row * step, target + row * step)
         return out.transpose(1, 2, 0)[work.taps - 1 :]

@@ -14,8 +14,8 @@ from fractions import Fraction
 from edgefilter.pipeline.resource_budget import measure_cores
 from edgefilter.core.config import Reduction
 from edgefilter.core.plan import Plan, resolve
-from edgefilter.core.stream import Encoding, Kind, Stream
-stream = Stream("s", Kind.VOLTAGE, 0, Fraction(16_000_000), 1, 1.4e9, 16e6, ("X", "Y"), 8, Encoding.SIGNED)
+from edgefilter.core.stream import Encoding, SampleKind, Stream
+stream = Stream("s", SampleKind.VOLTAGE, 0, Fraction(16_000_000), 1, 1.4e9, 16e6, ("X", "Y"), 8, Encoding.SIGNED)
 settings = Reduction.model_validate({"block": {"rows": 64}, "channelise": {"channels": 64}, "pulses": {"dm": [0, 10]}})
 measure_cores(Plan(stream, resolve(settings, stream)), 1)
 """

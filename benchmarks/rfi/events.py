@@ -55,7 +55,9 @@ class Grid:
 Draw = Callable[[Grid, np.random.Generator, float], list[tuple[float, ...]]]
 
 
-def draw(grid: Grid, seed: int, fraction: float, inr_db: tuple[float, float] = (-10.0, 25.0)) -> NDArray[np.void]:
+def draw_events(
+    grid: Grid, seed: int, fraction: float, inr_db: tuple[float, float] = (-10.0, 25.0)
+) -> NDArray[np.void]:
     """Draw events of all kinds that cover about ``fraction`` of the bins between them."""
     random = np.random.default_rng(seed)
     events: list[tuple[float, ...]] = []

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
 import edgefilter
-from edgefilter.analysis.flag_comparison import compare
+from edgefilter.analysis.flag_comparison import compare_flaggers
 from edgefilter.core.config import NodeConfig, validate
 from edgefilter.sources.files.recognise import open_files
 
@@ -94,7 +94,7 @@ def parkes(folder: Path, name: str = "parkes", mask: list[list[float]] | None = 
         bad = file["chan_mask"][:].astype(np.bool_)
     source = open_files([folder / "transients/parkes_uwl_crab_8bit.fil"])
     try:
-        case = compare(source, validate(NodeConfig, {"flag": {"mask": mask or []}}), (), 0, 1)[0]
+        case = compare_flaggers(source, validate(NodeConfig, {"flag": {"mask": mask or []}}), (), 0, 1)[0]
     finally:
         source.close()
     middle = np.median(case.intensity, axis=0)

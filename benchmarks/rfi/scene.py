@@ -167,4 +167,4 @@ def _channel(
         power[t], moment4[t] = s2 / accumulated, s4 / accumulated
 
 
-__all__ = ["KINDS", "NOISE", "PAIR", "TONE", "TRUTH_INR", "Scene", "make", "response"]
+__all__ = ["KINDS", "NOISE", "PAIR", "TONE", "TRUTH_INR", "Scene", "make_scene", "response"]

@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edgefilter
-from benchmarks.rfi.events import KINDS, Grid, draw
+from benchmarks.rfi.events import KINDS, Grid, draw_events
 from benchmarks.rfi.scene import Scene, make_scene
-from benchmarks.rfi.sky import SIGNALS, draw_tones
-from benchmarks.rfi.sky import draw as draw_sky
+from benchmarks.rfi.sky import SIGNALS, draw_sky, draw_tones
 
 Mask = NDArray[np.bool_]
 Flagger = Callable[[Scene], Mask]
@@ -72,7 +71,7 @@ def score_flaggers(grid: Grid, flaggers: dict[str, Flagger], seeds: tuple[int, .
     *rfi, sky, quiet = seeds
     result: dict[str, Any] = {name: {"interference": [], "lost": {}} for name in flaggers}
     for seed in rfi:
-        scene = make_scene(grid, seed, draw(grid, seed, 0.11), bits=bits)
+        scene = make_scene(grid, seed, draw_events(grid, seed, 0.11), bits=bits)
         for name, flagger in flaggers.items():
             found, seconds = _timed(flagger, scene)
             result[name]["interference"].append(score_interference(scene, found))

@@ -13,7 +13,7 @@ SIGNALS = ("pulse", "burst", "line", "tone")
 _DISPERSION_MS_GHZ2 = 4.148808
 
 
-def draw(grid: Grid, seed: int, sigma: float) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+def draw_sky(grid: Grid, seed: int, sigma: float) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
     """Draw a sky whose signals stand ``sigma`` standard deviations of a bin above the noise at their peaks.
 
     Returns

@@ -12,7 +12,7 @@ from scipy.ndimage import uniform_filter1d
 
 from benchmarks.harness import OURS, Bench
 from benchmarks.kernels.limits import read
-from benchmarks.rfi.events import Grid, draw
+from benchmarks.rfi.events import Grid, draw_events
 from benchmarks.rfi.peers import peers
 from benchmarks.rfi.scene import Scene, make_scene
 from benchmarks.rfi.score import TUNING, edgefilter_flagger
@@ -36,10 +36,10 @@ class _RecordedCalls:
     calls_by_name: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
 
     @contextlib.contextmanager
-    def recording(self, *places: tuple[Any, str]) -> Iterator[None]:
+    def recording(self, *kernels: tuple[Any, str]) -> Iterator[None]:
         """While this lasts, keep a copy of the arguments of functions of these modules and names."""
         with contextlib.ExitStack() as stack:
-            for module, name in places:
+            for module, name in kernels:
                 stack.enter_context(mock.patch.object(module, name, self._recorder(name, getattr(module, name))))
             yield
 
@@ -52,11 +52,11 @@ class _RecordedCalls:
         return recorder
 
     def replay(self, name: str, work: Callable[..., Any], backend: ThreadBackend, align: int = 1) -> Callable[[], None]:
-        """Return what makes all those calls again, by workers."""
+        """Return what makes all those calls again, on a backend."""
 
         def run() -> None:
             for *arguments, _, stop in self.calls_by_name[name]:
-                backend.over(stop, lambda first, last, a=arguments: work(*a, first, last), align)  # type: ignore[misc]
+                backend.parallel_for(stop, lambda first, last, a=arguments: work(*a, first, last), align)  # type: ignore[misc]
 
         return run
 
@@ -64,41 +64,41 @@ class _RecordedCalls:
 def run(bench: Bench) -> None:
     grid = Grid(4096, 1024)
     seed = TUNING[0]
-    scene = make_scene(grid, seed, draw(grid, seed, 0.11))
-    places = {
-        "channel_quantiles": (background, LANES), "rise": (zero_dm, 1), "evidence": (flagger, LANES),
+    scene = make_scene(grid, seed, draw_events(grid, seed, 0.11))
+    kernels = {
+        "channel_quantiles": (background, LANES), "zero_dm_counts": (zero_dm, 1), "cell_statistics": (flagger, LANES),
         "count_tracks": (dispersion_guard, 1), "find_tracks": (dispersion_guard, 1),
         "drop_tones": (dispersion_guard, 1),
-        "mark_tracks": (dispersion_guard, 1), "mark_cut": (dispersion_guard, 1),
-        "find_drifts": (flagger, 1), "mark_drifts": (flagger, 1), "combine": (flagger, 1),
+        "mark_tracks": (dispersion_guard, 1), "mark_edge_tracks": (dispersion_guard, 1),
+        "find_drifting_tones": (flagger, 1), "mark_drifting_tones": (flagger, 1), "combine": (flagger, 1),
     }  # fmt: skip
     for moment4 in (False, True):
         calls = _RecordedCalls()
-        with calls.recording(*((module, name) for name, (module, _) in places.items())):
+        with calls.recording(*((module, name) for name, (module, _) in kernels.items())):
             edgefilter_flagger(moment4)(scene)
-        _parts(bench, scene, moment4, calls, places)
+        _parts(bench, scene, moment4, calls, kernels)
     _sum_threshold(bench, scene)
     _chain(bench, scene)
     _blocks(bench, scene)
 
 
 def _parts(
-    bench: Bench, scene: Scene, moment4: bool, calls: _RecordedCalls, places: dict[str, tuple[Any, int]]
+    bench: Bench, scene: Scene, moment4: bool, calls: _RecordedCalls, kernels: dict[str, tuple[Any, int]]
 ) -> None:
     power, flags = scene.power, np.zeros(scene.power.shape, np.uint16)
     marks = flags.astype(np.uint8)
     plain: dict[str, Callable[[], object]] = {
         "channel_quantiles": lambda: np.quantile(power[::4], (0.05, 0.3), axis=0),
-        "rise": lambda: [power > 1.1, power < 0.9],
+        "zero_dm_counts": lambda: [power > 1.1, power < 0.9],
         "combine": lambda: flags | np.take(np.zeros(256, np.uint16), marks),
     }
     arrays_read: dict[str, tuple[NDArray[Any], ...]] = {
-        "channel_quantiles": (power[::4], flags[::4]), "rise": (power, flags), "combine": (marks, flags),
-        "evidence": (power, flags, scene.moment4) if moment4 else (power, flags), "count_tracks": (marks,),
+        "channel_quantiles": (power[::4], flags[::4]), "zero_dm_counts": (power, flags), "combine": (marks, flags),
+        "cell_statistics": (power, flags, scene.moment4) if moment4 else (power, flags), "count_tracks": (marks,),
         "mark_tracks": (marks,),
     }  # fmt: skip
-    for name, (module, align) in places.items():
-        if moment4 and name != "evidence":
+    for name, (module, align) in kernels.items():
+        if moment4 and name != "cell_statistics":
             continue
         case = f"{name}, with moment4" if moment4 else name
         for threads in (1, 2):
@@ -128,7 +128,7 @@ def _sum_threshold(bench: Bench, scene: Scene) -> None:
         with ThreadBackend(threads) as backend:
             bench.rate(
                 GROUP, case, OURS, values.size / 1e6, UNIT,
-                lambda: backend.over(
+                lambda: backend.parallel_for(
                     values.shape[1], lambda a, b: sum_threshold(values, _WINDOWS, limits, 1, marks, a, b), LANES
                 ),
                 threads,
@@ -165,7 +165,7 @@ def _blocks(bench: Bench, scene: Scene) -> None:
 
 
 def _read(bench: Bench, case: str, arrays: tuple[NDArray[Any], ...], samples: int) -> None:
-    """Record how fast memory gives what a kernel has to read; ``edgefilter_flagger / this`` is then our share of read bandwidth."""
+    """Record how fast memory gives what a kernel has to read; our rate over this is then our share of the bandwidth."""
     memory = bench.value(GROUP, MEMORY, "read")
     if memory is None:
         source = np.ones(_BYTES // 4, np.float32)

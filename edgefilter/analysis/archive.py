@@ -161,7 +161,7 @@ class Archive:
         stream: str | None = None,
         stokes: str = "I",
         config: str | None = None,
-        most: int | None = None,
+        max_blocks: int | None = None,
     ) -> BlockSpectra:
         """Read spectra and occupancy of the blocks that begin in ``[start, stop)``.
 
@@ -175,7 +175,7 @@ class Archive:
             Stokes parameter or polarisation product.
         config
             Digest of the settings; may be left out if the stream was reduced with one.
-        most
+        max_blocks
             Blocks to read, evenly spaced, where there are more; all if None.
 
         Raises
@@ -187,22 +187,28 @@ class Archive:
         stream = _choose("stream", streams, stream, self.location)
         config = self._config(stream, config)
         first, last = (None if bound is None else _to_tai_ns(bound, streams[stream]) for bound in (start, stop))
-        wanted = (pc.field("stream") == stream) & (pc.field("config") == config)
+        condition = (pc.field("stream") == stream) & (pc.field("config") == config)
         if first is not None:
-            wanted &= pc.field("tai_ns") >= first
+            condition &= pc.field("tai_ns") >= first
         if last is not None:
-            wanted &= pc.field("tai_ns") < last
+            condition &= pc.field("tai_ns") < last
         block_filter = self._blocks_between(streams[stream], config, first, last)
-        if most is not None:
+        if max_blocks is not None:
             numbers = (
-                self.table("ledger", ["block"], wanted, blocks=block_filter).column("block").unique().sort().to_numpy()
+                self.table("ledger", ["block"], condition, blocks=block_filter)
+                .column("block")
+                .unique()
+                .sort()
+                .to_numpy()
             )
-            if len(numbers) > most:
-                block_filter = set(numbers[np.linspace(0, len(numbers) - 1, most).round().astype(np.int64)].tolist())
-        spectra = self.table("spectra", _SPECTRA, wanted & (pc.field("stokes") == stokes), blocks=block_filter)
+            if len(numbers) > max_blocks:
+                block_filter = set(
+                    numbers[np.linspace(0, len(numbers) - 1, max_blocks).round().astype(np.int64)].tolist()
+                )
+        spectra = self.table("spectra", _SPECTRA, condition & (pc.field("stokes") == stokes), blocks=block_filter)
         if not spectra.num_rows:
             raise StoreError(f"stream {stream} has no spectrum of {stokes!r} in that span of time")
-        return BlockSpectra.of(spectra, self.table("flags", _FLAGS, wanted, blocks=block_filter))
+        return BlockSpectra.from_tables(spectra, self.table("flags", _FLAGS, condition, blocks=block_filter))
 
     def waterfall(
         self,
@@ -213,12 +219,12 @@ class Archive:
         config: str | None = None,
         rows: int | None = None,
         channels: int | None = None,
-        most: int | None = None,
+        max_blocks: int | None = None,
     ) -> "xr.Dataset":
         """Return power and occupancy over time and frequency: arguments of :meth:`blocks`, result of
         :meth:`edgefilter.analysis.spectra.BlockSpectra.waterfall`.
         """  # noqa: D205 - one sentence
-        return self.blocks(start, stop, stream, stokes, config, most).waterfall(rows, channels)
+        return self.blocks(start, stop, stream, stokes, config, max_blocks).waterfall(rows, channels)
 
     def spectrum(
         self,
@@ -227,13 +233,13 @@ class Archive:
         stream: str | None = None,
         stokes: str = "I",
         config: str | None = None,
-        most: int | None = None,
+        max_blocks: int | None = None,
     ) -> Spectrum:
         """Average the bandpass over the blocks that begin in ``[start, stop)``; arguments as :meth:`blocks`."""
-        blocks = self.blocks(start, stop, stream, stokes, config, most)
+        blocks = self.blocks(start, stop, stream, stokes, config, max_blocks)
         name = _choose("stream", self.streams(), stream, self.location)
         stop_s = float(blocks.seconds[-1] + blocks.duration)
-        return Spectrum.of(
+        return Spectrum.from_blocks(
             blocks, {"stream": name, "stokes": stokes, "start_s": float(blocks.seconds[0]), "stop_s": stop_s}
         )
 
@@ -291,12 +297,12 @@ class Archive:
         return property_table(f"store {self.location}", shown)
 
 
-def _choose(what: str, choices: "Mapping[str, Any] | Sequence[str]", wanted: str | None, where: str) -> str:
+def _choose(what: str, choices: "Mapping[str, Any] | Sequence[str]", name: str | None, where: str) -> str:
     names = list(choices)
-    if wanted is not None:
-        if wanted not in names:
-            raise StoreError(f"{where} has no {what} {wanted!r}, it has {', '.join(names) or 'none'}")
-        return wanted
+    if name is not None:
+        if name not in names:
+            raise StoreError(f"{where} has no {what} {name!r}, it has {', '.join(names) or 'none'}")
+        return name
     if len(names) != 1:
         raise StoreError(f"{where} has {len(names)} of {what}, name one with {what}=: {', '.join(names) or 'none'}")
     return names[0]

@@ -13,8 +13,8 @@ from edgefilter.analysis.plots.pulse_diagnostic import (
     channels_in_band,
     delay_rows_per_dm,
     dm_snr,
+    normalise_channels,
     shift_channels,
-    whiten,
 )
 from edgefilter.core.errors import StoreError
 from edgefilter.products.cutout import Cutout
@@ -102,7 +102,7 @@ def fit_dm(
         # So far off, the edges of the band are a few widths from its middle.
         reach = 8 * max(pulse.width / cutout.row_seconds, 2.0) / float(delay_per_dm.max() - delay_per_dm.min())
     dms = np.linspace(max(pulse.dm - reach, 0.0), pulse.dm + reach, trials)
-    value, weights = whiten(cutout)
+    value, weights = normalise_channels(cutout)
     if not weights[channels_in_band(cutout)].any():
         raise StoreError("all of the cut-out was lost or flagged: there is nothing to fit")
 
@@ -178,7 +178,7 @@ def fit_profile(
 
 def _profile(cutout: Cutout, dm: float, in_band: NDArray[np.bool_]) -> tuple[Floats, Floats]:
     """Return times in ms from the pulse, and S/N of the rows where half of the channels or more are known."""
-    value, weights = whiten(cutout)
+    value, weights = normalise_channels(cutout)
     delays = np.rint(dm * delay_rows_per_dm(cutout)[in_band]).astype(np.int64)
     rows = value.shape[1]
     total, count = (shift_channels(part[in_band], 0, delays, rows, 0).sum(axis=0) for part in (value, weights))

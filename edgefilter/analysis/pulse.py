@@ -140,7 +140,7 @@ class Pulse:
         StoreError
             If the dispersion measure cannot be.
         """
-        from edgefilter.analysis.plots.pulse_diagnostic import delay_rows_per_dm, shift_channels, whiten
+        from edgefilter.analysis.plots.pulse_diagnostic import delay_rows_per_dm, normalise_channels, shift_channels
 
         dm = self.dm if dm is None else dm
         if not 0 <= dm < np.inf:
@@ -148,7 +148,7 @@ class Pulse:
         product = self.product
         delays = np.rint(dm * delay_rows_per_dm(product)).astype(np.int64)
         if normalise:
-            value, weights = whiten(product)
+            value, weights = normalise_channels(product)
             planes = np.where(weights > 0, value, np.nan)[None]
         else:
             planes = product.masked.filled(np.nan).transpose(1, 2, 0)
@@ -180,10 +180,10 @@ class Pulse:
         return pulse_figure(self.diagnose(dm, subbands), self.id)
 
     def to_filterbank(self, path: str | Path, fill: float | None = None) -> Path:
-        """Write the cut-out as a SIGPROC filterbank file, see :func:`edgefilter.analysis.export.sigproc.write`."""
-        from edgefilter.analysis.export.sigproc import write
+        """Write the cut-out as a SIGPROC filterbank: :func:`edgefilter.analysis.export.sigproc.write_cutout`."""
+        from edgefilter.analysis.export.sigproc import write_cutout
 
-        return write(self.product, path, fill)
+        return write_cutout(self.product, path, fill)
 
     def to_voevent(self, **options: Any) -> str:
         """Return the pulse as a VOEvent 2.0 packet, see :func:`edgefilter.analysis.export.voevent.voevent`."""

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from edgefilter.analysis.export.atomic_file import atomic_write
-from edgefilter.analysis.tables import array
+from edgefilter.analysis.tables import column_to_numpy
 from edgefilter.core.cells import Flag, flag_name
 from edgefilter.core.clock import utc_us
 from edgefilter.core.errors import StoreError
@@ -58,7 +58,7 @@ class BlockSpectra:
     cells_by_flagger: dict[str, NDArray[np.int64]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, spectra: pa.Table, flags: pa.Table) -> "BlockSpectra":
+    def from_tables(cls, spectra: pa.Table, flags: pa.Table) -> "BlockSpectra":
         """Build from rows of the tables ``spectra`` and ``flags`` of one stream, settings and Stokes parameter.
 
         Raises
@@ -69,9 +69,9 @@ class BlockSpectra:
         spectra = _deduplicated(spectra, [])
         if not spectra.num_rows:
             raise StoreError("no block lies in that span of time")
-        number = array(spectra, "block")
+        number = column_to_numpy(spectra, "block")
         duration = float(spectra.column("seconds")[0].as_py())
-        power, cells, frequencies = (array(spectra, name) for name in ("power", "cells", "frequencies"))
+        power, cells, frequencies = (column_to_numpy(spectra, name) for name in ("power", "cells", "frequencies"))
         if power.ndim != 2 or (frequencies != frequencies[0]).any():
             raise StoreError("blocks of this stream have different channels: name one of its settings with config=")
         cells_by_flagger = {}
@@ -80,13 +80,13 @@ class BlockSpectra:
         stored = flags.column("flagger").unique().to_pylist()
         for name in sorted(stored, key=lambda name: order.get(name, max(Flag) + 1)):
             of_flagger = flags.filter(pc.equal(flags.column("flagger"), name))
-            at = np.searchsorted(number, array(of_flagger, "block"))
-            known = number[np.minimum(at, len(number) - 1)] == array(of_flagger, "block")
+            at = np.searchsorted(number, column_to_numpy(of_flagger, "block"))
+            known = number[np.minimum(at, len(number) - 1)] == column_to_numpy(of_flagger, "block")
             cells_by_flagger[name] = np.zeros(cells.shape, np.int64)
-            cells_by_flagger[name][at[known]] = array(of_flagger, "first")[known]
+            cells_by_flagger[name][at[known]] = column_to_numpy(of_flagger, "first")[known]
         return cls(
             number,
-            array(spectra, "tai_ns"),
+            column_to_numpy(spectra, "tai_ns"),
             number * duration,
             duration,
             frequencies[0],
@@ -194,7 +194,7 @@ class Spectrum:
     meta: dict[str, Any]
 
     @classmethod
-    def of(cls, blocks: BlockSpectra, meta: dict[str, Any]) -> "Spectrum":
+    def from_blocks(cls, blocks: BlockSpectra, meta: dict[str, Any]) -> "Spectrum":
         """Average blocks over time."""
         power, share = blocks.averaged(axis=0)
         ascending = np.argsort(blocks.frequencies_mhz)

@@ -53,7 +53,7 @@ class TableView:
             raise StoreError(
                 f"table {self.name} has no column {name!r}, it has {', '.join(self.arrow.schema.names)}"
             ) from None
-        return array(self.arrow, name)
+        return column_to_numpy(self.arrow, name)
 
     def filter(self, condition: pc.Expression) -> Self:
         """Keep the rows for which a condition holds, for example ``pyarrow.compute.field("snr") > 8``.
@@ -85,10 +85,10 @@ class TableView:
         for field in self.arrow.schema:
             unit = _metadata(field, "unit")
             if field.name == "time" and "tai_ns" in self.arrow.schema.names:
-                table["time"] = to_time(array(self.arrow, "tai_ns"))
+                table["time"] = to_time(column_to_numpy(self.arrow, "tai_ns"))
                 table["time"].format = "isot"
             else:
-                table[field.name] = array(self.arrow, field.name)
+                table[field.name] = column_to_numpy(self.arrow, field.name)
                 if unit and field.name not in ("time", "tai_ns"):
                     table[field.name] = table[field.name] * units.Unit(unit)
             table[field.name].info.description = _metadata(field, "description")
@@ -110,7 +110,7 @@ class TableView:
         return data_table(f"{self.name}: {len(self)} rows", names, rows, f"… and {more} more rows" if more > 0 else "")
 
 
-def array(table: pa.Table, name: str) -> NDArray[Any]:
+def column_to_numpy(table: pa.Table, name: str) -> NDArray[Any]:
     """Return a column as NumPy array; one of lists of equal length as ``[row, item]``, of other lists as objects."""
     column = table.column(name).combine_chunks()
     if isinstance(column, pa.ChunkedArray):  # what combine_chunks makes of no chunks in some versions of Arrow

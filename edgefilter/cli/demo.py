@@ -136,7 +136,8 @@ def _print_reduction(reader: "StoreReader", console: Console, store_location: st
     bytes_in = sum(ledger["bytes_in"].to_pylist())
     bytes_out = sum(path.stat().st_size for path in Path(store_location).rglob("*") if path.is_file())
     console.print(
-        f"reduction: {format_bytes(bytes_in)} received became {format_bytes(bytes_out)} of products, {bytes_in / bytes_out:.0f} to 1\n"
+        f"reduction: {format_bytes(bytes_in)} received became {format_bytes(bytes_out)} of products, "
+        f"{bytes_in / bytes_out:.0f} to 1\n"
         f"products lie in {store_location}: open them with edgefilter.open_store({store_location!r})",
         markup=False,
         highlight=False,

@@ -93,7 +93,8 @@ def _show(found: dict[str, Any], console: Console) -> None:
     spool = found["spool"]
     restarts = ", ".join(f"{role} {count}" for role, count in found["restarts"].items())
     for line in (
-        f"spool: {spool.get('products', 0)} products, {format_bytes(spool.get('bytes', 0))}; stuck {spool.get('stuck', 0)}",
+        f"spool: {spool.get('products', 0)} products, {format_bytes(spool.get('bytes', 0))}; "
+        f"stuck {spool.get('stuck', 0)}",
         f"restarts: {restarts}; upgrades: {found['upgrades']['done']} done, {found['upgrades']['failed']} failed",
         "processes: " + ", ".join(f"{process['name']} ({process['pid']})" for process in found["processes"]),
     ):

@@ -40,7 +40,7 @@ def command(
     """Draw a waterfall, a pulse, the bandpass, the flags or the candidates of a store into a file."""
     # Imported here, because matplotlib and pyarrow take seconds that --help need not wait.
     from edgefilter.analysis.archive import open_store
-    from edgefilter.analysis.plots.figures import save as write
+    from edgefilter.analysis.plots.figures import save_figure
 
     archive = open_store(store)
     if what is PlotKind.PULSE:
@@ -49,7 +49,7 @@ def command(
         bounds: dict[str, Any] = {"start": parse_time(start), "stop": parse_time(stop), "stream": stream}
         figure = archive.plot(what.value, **(bounds if what is not PlotKind.CANDIDATES else {}))
     path = save or Path(f"{what.value}.png")
-    write(figure, path)
+    save_figure(figure, path)
     typer.echo(f"{what.value} of {archive.location} drawn to {path}")
 
 

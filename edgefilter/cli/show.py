@@ -65,9 +65,10 @@ def summary_lines(totals: "RunTotals", store: str) -> list[str]:
     lines = [
         f"samples: {totals.expected} expected = {totals.received} received + {totals.expected - totals.received} lost"
         + (f" ({lost})" if lost else ""),
-        f"cells: {totals.cells} = lost {_with_percentage(totals.cells_lost, totals.cells)} + flagged "
-        f"{_with_percentage(sum(totals.flagged.values()), totals.cells)}{f' ({flagged})' if flagged else ''} + discarded "
-        f"{_with_percentage(totals.cells_discarded, totals.cells)} + kept {_with_percentage(totals.cells_kept, totals.cells)}",
+        f"cells: {totals.cells} = lost {_with_percentage(totals.cells_lost, totals.cells)}"
+        f" + flagged {_with_percentage(sum(totals.flagged.values()), totals.cells)}{f' ({flagged})' if flagged else ''}"
+        f" + discarded {_with_percentage(totals.cells_discarded, totals.cells)}"
+        f" + kept {_with_percentage(totals.cells_kept, totals.cells)}",
         f"bytes: {format_bytes(totals.bytes_in)} in, {format_bytes(totals.bytes_out)} out"
         + (f", reduced {totals.bytes_in / totals.bytes_out:.1f} times" if totals.bytes_out else ""),
         f"products of {totals.blocks} blocks lie in {store}",

@@ -26,7 +26,7 @@ class GpuBackend(ThreadBackend):
     ----------
     name
         What its maker calls it.
-    memory
+    free_bytes
         Bytes of its memory that are free.
 
     Raises
@@ -37,7 +37,7 @@ class GpuBackend(ThreadBackend):
 
     backend = "gpu"
     name: str
-    memory: int
+    free_bytes: int
     overlaps_transfers = True
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class GpuBackend(ThreadBackend):
         runtime = cupy.cuda.runtime
         try:
             self.name = runtime.getDeviceProperties(runtime.getDevice())["name"].decode()
-            self.memory = int(runtime.memGetInfo()[0])
+            self.free_bytes = int(runtime.memGetInfo()[0])
             self._initialise(cupy, cupyx.empty_pinned)
         except runtime.CUDARuntimeError as error:
             raise ConfigError(f"no card: {_one_line(error)}") from error

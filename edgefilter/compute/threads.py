@@ -18,8 +18,8 @@ class ThreadBackend:
 
     What is computed must not depend on where the ranges are cut: results are the same for any number of threads.
 
-    A :class:`~edgefilter.compute.gpu.GpuBackend` may take its place. So a stage asks here for kernels, and for arrays that
-    they take; with threads, these are the kernel and the array themselves.
+    A :class:`~edgefilter.compute.gpu.GpuBackend` may take its place. So a stage asks here for kernels, and for arrays
+    that they take; with threads, these are the kernel and the array themselves.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class ThreadBackend:
     ) -> None:
         """Call ``run(start, stop)`` for ranges that cover ``[0, count)`` and are cut at multiples of ``align``.
 
-        There are ``ranges_per_thread`` of them a thread: more than one where some take longer, and cutting costs little.
+        There are ``ranges_per_thread`` of them a thread: more than one where some take longer and cutting costs little.
         """
         if self._pool is None or count <= align:
             if count:
@@ -85,13 +85,13 @@ class ThreadBackend:
         """Return what does the work of a kernel here."""
         return function
 
-    def empty(self, shape: tuple[int, ...], kind: DTypeLike) -> Any:
+    def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
         """Return an array for kernels that holds anything."""
-        return np.empty(shape, kind)
+        return np.empty(shape, dtype)
 
-    def zeros(self, shape: int | tuple[int, ...], kind: DTypeLike = np.float64) -> Any:
+    def zeros(self, shape: int | tuple[int, ...], dtype: DTypeLike = np.float64) -> Any:
         """Return an array for kernels that holds zeros."""
-        return np.zeros(shape, kind)
+        return np.zeros(shape, dtype)
 
     def to_device(self, array: Any) -> Any:
         """Return an array as kernels take it; itself, if they take it."""
@@ -129,6 +129,6 @@ class ThreadBackend:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, exc_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()

@@ -4,7 +4,7 @@
 
     EdgefilterError                 shown as one line; the program ends with exit status 1
     ├── ConfigError                 a setting: where it stands, its value, what it must be
-    ├── CardError                   a card that failed while it worked; the processor can go on
+    ├── GpuError                    a card that failed while it worked; the processor can go on
     ├── InputError                  samples that cannot be taken in
     │   ├── FormatError             a file: its path, what is wrong, what was expected
     │   └── SequenceError           files that do not belong to one stream

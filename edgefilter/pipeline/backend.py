@@ -42,7 +42,7 @@ class BackendSelector:
     on_change: BackendCallback = _ignore
     fall_back_to_threads: bool = True
 
-    def workers(self, plan: Plan) -> ThreadBackend:
+    def create_backend(self, plan: Plan) -> ThreadBackend:
         """Choose.
 
         Raises
@@ -72,6 +72,6 @@ class BackendSelector:
 
     def use_threads(self, reason: str) -> ThreadBackend:
         """Take the processor, and say why."""
-        workers = ThreadBackend(self.threads)
-        self.on_change(CPU, f"processor, {workers.threads} threads: {reason}")
-        return workers
+        compute = ThreadBackend(self.threads)
+        self.on_change(CPU, f"processor, {compute.threads} threads: {reason}")
+        return compute

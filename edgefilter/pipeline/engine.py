@@ -82,7 +82,7 @@ class Engine:
         self._stream_first_block = stream_first_block
         self._prefetched: Chunk | None = None
         self.finished = False
-        self._backend = self._backend_selector.workers(plan)
+        self._backend = self._backend_selector.create_backend(plan)
         with self._fall_back_on_error():
             self.reducer = Reducer(plan, self._backend, first_block, stream_first_block)
         self.totals = RunTotals() if totals is None else totals
@@ -106,7 +106,7 @@ class Engine:
         self,
         raw: Chunk,
         still_valid: Callable[[], bool] = lambda: True,
-        ahead: ReadSamples = lambda _start, _stop: None,
+        read_ahead: ReadSamples = lambda _start, _stop: None,
     ) -> list[BlockSummary]:
         """Reduce the next window; return the blocks whose products are kept thereafter.
 
@@ -114,16 +114,18 @@ class Engine:
         ----------
         raw, still_valid
             As :meth:`~edgefilter.pipeline.reducer.Reducer.feed` takes them.
-        ahead
+        read_ahead
             Reads the window after this one, if it is there: a card takes it while it reduces this one.
         """
-        return self._store_blocks(self._reduce_block(raw, still_valid, ahead))
+        return self._store_blocks(self._reduce_block(raw, still_valid, read_ahead))
 
-    def _reduce_block(self, raw: Chunk, still_valid: Callable[[], bool], ahead: ReadSamples) -> Iterator[ReducedBlock]:
-        if self._backend.ahead:
+    def _reduce_block(
+        self, raw: Chunk, still_valid: Callable[[], bool], read_ahead: ReadSamples
+    ) -> Iterator[ReducedBlock]:
+        if self._backend.overlaps_transfers:
             self._backend.start_upload(raw.data)
             with suppress(EdgefilterError):  # will come again when it is that window's turn
-                self._prefetched = ahead(*self.reducer.window(self.reducer.next_input_block + 1))
+                self._prefetched = read_ahead(*self.reducer.window(self.reducer.next_input_block + 1))
             if self._prefetched is not None:
                 self._backend.start_upload(self._prefetched.data)
         yield from self.reducer.feed(raw, still_valid)
@@ -163,19 +165,21 @@ class Engine:
             failed.close()
 
     def _store_block(self, reduced_block: ReducedBlock) -> BlockSummary:
-        harvest = self._product_builder.harvest(reduced_block)
-        row = harvest.ledger
+        block_products = self._product_builder.build(reduced_block)
+        row = block_products.ledger
         block_totals = RunTotals()
         for totals in (block_totals, self.totals):
             totals.add(
                 row,
-                harvest.pulses,
-                sum(len(product.content) for product in harvest.products),
+                block_products.pulses,
+                sum(len(product.content) for product in block_products.products),
                 reduced_block.near_threshold,
             )
-        self._store_products(harvest.products, reduced_block.block + 1, block_totals)
+        self._store_products(block_products.products, reduced_block.block + 1, block_totals)
         flagged = sum(row.cells_flagged.values()) / row.cells if row.cells else 0.0
-        return BlockSummary(reduced_block.block, row.samples.expected, row.samples.received, flagged, harvest.pulses)
+        return BlockSummary(
+            reduced_block.block, row.samples.expected, row.samples.received, flagged, block_products.pulses
+        )
 
     def close(self) -> None:
         """End the threads."""
@@ -185,6 +189,6 @@ class Engine:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, exc_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()

@@ -2,12 +2,12 @@
 
 ::
 
-    raw ─▶ front ─▶ flag ─▶ integrate ─┬─▶ whiten ─▶ search ─▶ cluster ─┬─▶ cut-outs, ledger
-           (channelise | unpack)       └────────────────────────────────┘
+    raw ─▶ front ─▶ flag ─▶ integrate ─┬─▶ normalise ─▶ search ─▶ cluster ─┬─▶ cut-outs, ledger
+           (channelise | unpack)       └───────────────────────────────────┘
 
-Everything here is counted in blocks. A stage asks for blocks before and after the one it works on; :class:`BlockHistory` holds
-them. What a block's products depend on is the sum of these windows and nothing else, so a reducer that starts at any
-block, a few blocks early, yields the same products from there on (law 1).
+Everything here is counted in blocks. A stage asks for blocks before and after the one it works on; a
+:class:`BlockHistory` holds them. What a block's products depend on is the sum of these windows and nothing else, so a
+reducer that starts at any block, a few blocks early, yields the same products from there on (law 1).
 """
 
 from collections.abc import Callable, Iterator
@@ -111,9 +111,7 @@ class Reducer:
         self._search_lookahead_blocks = -(-self._search.lookahead // rows)
         begin = max(stream_first_block, first_block - self.history_blocks)
         self._reduced: BlockHistory[tuple[SampleAccount, IntegratedBlock]] = BlockHistory(begin)
-        self._recent_rows: BlockHistory[Rows] = BlockHistory(
-            begin
-        )  # as kernels take them: what whitening looks back to
+        self._recent_rows: BlockHistory[Rows] = BlockHistory(begin)  # as kernels take them, for normalising
         self._normalised: BlockHistory[NormalisedBlock] = BlockHistory(begin)
         self._events: BlockHistory[Events] = BlockHistory(begin)
         self._pulses: BlockHistory[BlockPulses] = BlockHistory(begin)

@@ -39,9 +39,9 @@ class ResourceBudget:
     @classmethod
     def from_plan(cls, plan: Plan) -> Self:
         """Reckon the facts of a plan."""
-        with ThreadBackend(1) as workers:
-            reducer = Reducer(plan, workers)
-            trials = SinglePulseSearch(plan, workers).trials
+        with ThreadBackend(1) as backend:
+            reducer = Reducer(plan, backend)
+            trials = SinglePulseSearch(plan, backend).trials
         restart = plan.filter_samples + (reducer.history_blocks + reducer.latency_blocks + 2) * plan.samples_per_block
         block_bytes = plan.samples_per_block * plan.stream.sample_bytes
         row_bytes = plan.channels * (4 * (4 if plan.settings.detect.stokes == "IQUV" else 1) + 2)
@@ -94,8 +94,8 @@ def ring_samples(plan: Plan, settings: InputSection) -> int:
 
 def warm_up(plan: Plan, backend_selector: BackendSelector) -> None:
     """Have all kernels that a plan needs compiled."""
-    with backend_selector.workers(plan) as workers:
-        reducer = Reducer(_with_block_rows(plan, min(plan.rows_per_block, _WARM_UP_ROWS)), workers)
+    with backend_selector.create_backend(plan) as backend:
+        reducer = Reducer(_with_block_rows(plan, min(plan.rows_per_block, _WARM_UP_ROWS)), backend)
         deque(reducer.feed(_noise_window(reducer, 0)), 0)
         deque(reducer.finish(), 0)
 
@@ -121,8 +121,8 @@ def measure_cores(plan: Plan, threads: int = 0) -> tuple[float, int]:
 
 def _cpu_per_second(plan: Plan, rows: int, threads: int) -> float:
     """Reduce blocks of so many rows of noise; return processor seconds per second of stream."""
-    with ThreadBackend(threads) as workers:
-        reducer = Reducer(_with_block_rows(plan, rows), workers)
+    with ThreadBackend(threads) as backend:
+        reducer = Reducer(_with_block_rows(plan, rows), backend)
         filling = reducer.latency_blocks + 1
         raw = _noise_window(reducer, 0).data  # the same for each: making it must not count
         for block in range(filling + _MEASURED_BLOCKS):

@@ -1,7 +1,7 @@
 """Several files of a table as one: what the spool does before it sends, and the store when it is compacted.
 
 The merged file holds the rows of its pieces in the order of blocks, and says in its metadata which pieces it replaces
-(``edgefilter.merged_digests``, their digests). A reader that sees it beside one of them knows that it need not read both.
+(``edgefilter.replaces``, their digests). A reader that sees it beside one of them knows that it need not read both.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -21,8 +21,8 @@ _SCALAR_TOTALS = (
 class RunTotals:
     """Sums over the blocks of a run, and its strongest candidates (at most 1000 of them).
 
-    ``card_blocks`` are those that a card has reduced; ``guarded_…`` are :class:`~edgefilter.core.cells.NearThreshold` of
-    them.
+    ``card_blocks`` are those that a card has reduced; ``guarded_…`` are the
+    :class:`~edgefilter.core.cells.NearThreshold` of them.
     """
 
     blocks: int = 0

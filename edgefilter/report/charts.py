@@ -182,11 +182,11 @@ def _flagged_fraction(run: Run, name: str) -> float:
 def _flag_history(run: Run) -> tuple[list[StackedArea], Axis]:
     """Stack lost and flagged parts of the cells against time, from every block of the ledger."""
     grid = TimeGrid(run)
-    cells = np.bincount(grid.slot_of_block, run.cells, grid.slots)
+    cells = np.bincount(grid.slot_of_block, run.cells, grid.n_slots)
     parts = {"lost": run.cells_lost, **run.flagged}
     colours = flag_colours(run)
     shares = {
-        name: grid.slots_to_columns(np.bincount(grid.slot_of_block, counts, grid.slots) / np.maximum(cells, 1), 0.0)
+        name: grid.slots_to_columns(np.bincount(grid.slot_of_block, counts, grid.n_slots) / np.maximum(cells, 1), 0.0)
         for name, counts in parts.items()
         if counts.sum()
     }

@@ -18,7 +18,7 @@ MAX_ROWS = 256
 BLOCKS_READ = 2048
 """Most blocks of a run whose spectra and flags are read, evenly spaced."""
 
-_READ_BYTES = 512 << 20  # of all spectra and flags of a run of blocks, that are held at once
+_MAX_READ_BYTES = 512 << 20  # of all spectra and flags of a run of blocks, that are held at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,22 +74,22 @@ class TimeGrid:
         first, stop = int(run.start_ns[0]), int(run.stop_ns.max())
         edges = first + np.round(np.linspace(0, stop - first, columns + 1)).astype(np.int64)
         self.edges_percent = np.linspace(0, 100, columns + 1)
-        self._slot: NDArray[np.int64]
+        self._slot_of_column: NDArray[np.int64]
         if len(run.blocks) <= columns:
             self.slot_of_block = np.arange(len(run.blocks))
-            self.slots = len(run.blocks)
+            self.n_slots = len(run.blocks)
             middle = (edges[:-1] + edges[1:]) // 2
             at = np.searchsorted(run.start_ns, middle, side="right") - 1
-            self._slot = np.where(middle < run.stop_ns[at], at, -1)
+            self._slot_of_column = np.where(middle < run.stop_ns[at], at, -1)
         else:
             middle = (run.start_ns + run.stop_ns) // 2
             self.slot_of_block = np.clip(np.searchsorted(edges, middle, side="right") - 1, 0, columns - 1)
-            self.slots = columns
-            self._slot = np.arange(columns)
+            self.n_slots = columns
+            self._slot_of_column = np.arange(columns)
 
     def slots_to_columns(self, sums: NDArray[np.float64], fill: float) -> NDArray[np.float64]:
         """Turn values ``[…, slot_of_block]`` into ``[…, column]``; ``fill`` where no block was."""
-        return np.where(self._slot >= 0, sums[..., np.maximum(self._slot, 0)], fill)
+        return np.where(self._slot_of_column >= 0, sums[..., np.maximum(self._slot_of_column, 0)], fill)
 
 
 class _WaterfallBuilder:
@@ -100,10 +100,12 @@ class _WaterfallBuilder:
         self._frequencies = frequencies_mhz[self._order]
         self._grid = TimeGrid(run)
         wanted = np.isin(run.blocks, blocks)
-        self._slot = dict(zip(run.blocks[wanted].tolist(), self._grid.slot_of_block[wanted].tolist(), strict=True))
+        self._slot_of_block = dict(
+            zip(run.blocks[wanted].tolist(), self._grid.slot_of_block[wanted].tolist(), strict=True)
+        )
         channels = len(frequencies_mhz)
         self._row = np.arange(channels) * min(MAX_ROWS, channels) // channels
-        self._shape = (int(self._row[-1]) + 1, self._grid.slots)
+        self._shape = (int(self._row[-1]) + 1, self._grid.n_slots)
         self._blocks = 0
         self._spectrum = np.zeros((2, channels))
         self._power = np.zeros((2, *self._shape))
@@ -113,28 +115,28 @@ class _WaterfallBuilder:
         self._total_cells = np.zeros(self._shape)
 
     def add_spectrum(self, block: int, power: NDArray[np.float32], cells: NDArray[np.int64]) -> None:
-        if block not in self._slot:
+        if block not in self._slot_of_block:
             return
         good = cells[self._order].astype(np.float64)
         both = np.stack([power[self._order] * good, good])
         self._blocks += 1
         self._spectrum += both
         for plane, sums in zip(self._power, both, strict=True):
-            plane[:, self._slot[block]] += self._bin_channels(sums)
+            plane[:, self._slot_of_block[block]] += self._bin_channels(sums)
         self._add_cells(block, good)
 
     def add_flags(self, block: int, flagger: str, first: NDArray[np.int64]) -> None:
-        if block not in self._slot:
+        if block not in self._slot_of_block:
             return
         first_flagged = first[self._order].astype(np.float64)
         self._first_flagged[flagger] = self._first_flagged.get(flagger, 0) + first_flagged
         plane = self._fractions.setdefault(flagger, np.zeros(self._shape))
-        plane[:, self._slot[block]] += self._bin_channels(first_flagged)
+        plane[:, self._slot_of_block[block]] += self._bin_channels(first_flagged)
         self._add_cells(block, first_flagged)
 
     def _add_cells(self, block: int, cells: NDArray[np.float64]) -> None:
         self._cells += cells
-        self._total_cells[:, self._slot[block]] += self._bin_channels(cells)
+        self._total_cells[:, self._slot_of_block[block]] += self._bin_channels(cells)
 
     def _bin_channels(self, channels: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(np.bincount(self._row, channels, self._shape[0]), np.float64)
@@ -175,7 +177,7 @@ def read_waterfalls(reader: StoreReader, runs: Sequence[Run]) -> list[Waterfall 
         if run.key in frequencies
     }
     max_channels = max((len(row) for row in frequencies.values()), default=1)
-    for blocks in _block_groups(np.unique(np.concatenate(chosen)), max(1, _READ_BYTES // (max_channels * 8 * 8))):
+    for blocks in _block_groups(np.unique(np.concatenate(chosen)), max(1, _MAX_READ_BYTES // (max_channels * 8 * 8))):
         spectra = reader.table("spectra", [*RUN_KEYS, "block", "stokes", "power", "cells"], blocks=blocks)
         for key, row in _iter_rows(spectra, ("block", "stokes", "power", "cells")):
             if key in sums and row[1] == "I":

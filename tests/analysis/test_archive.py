@@ -142,13 +142,13 @@ def test_blocks_that_the_store_lacks_are_nan(run):
 
 
 def test_of_many_blocks_some_can_be_read_evenly_spaced(run):
-    some = run.blocks(most=3)
+    some = run.blocks(max_blocks=3)
     assert some.number.tolist() == [0, 2, 5]
-    assert run.blocks(most=6).number.tolist() == run.blocks(most=100).number.tolist() == list(range(6))
+    assert run.blocks(max_blocks=6).number.tolist() == run.blocks(max_blocks=100).number.tolist() == list(range(6))
     shown = some.waterfall()
     assert shown["power"].shape == (3, 96)
     assert shown.attrs["row_seconds"] == 2 * 1.024
-    assert run.blocks(1.0, 5.0, most=2).number.tolist() == [1, 4]
+    assert run.blocks(1.0, 5.0, max_blocks=2).number.tolist() == [1, 4]
 
 
 def test_settings_of_another_version_do_not_hinder(run, monkeypatch):
@@ -195,7 +195,7 @@ def test_rows_of_the_same_block_from_two_nodes_count_once(tmp_path):
         from edgefilter.core.config import Reduction
 
         settings = Reduction.model_validate({"pulses": {"dm": (0, 100)}, "block": {"rows": 1024}})
-        for _ in Replay(make_sky(), settings, tmp_path, node=node, compute=BackendSelector(threads=1)).run():
+        for _ in Replay(make_sky(), settings, tmp_path, node=node, backend_selector=BackendSelector(threads=1)).run():
             pass
     store = edgefilter.open_store(tmp_path)
     assert store.tables()["pulses"] == 2 * len(store.pulses)

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefilter.analysis.plots.pulse_diagnostic import delay_rows_per_dm, diagnose, dm_snr, shift_channels, whiten
+from edgefilter.analysis.plots.pulse_diagnostic import (
+    delay_rows_per_dm,
+    diagnose,
+    dm_snr,
+    normalise_channels,
+    shift_channels,
+)
 from edgefilter.core.errors import StoreError
 from edgefilter.core.plan import dispersion_delay
 from edgefilter.products.base import Provenance
@@ -166,10 +172,10 @@ def test_snr_peaks_at_the_true_dm():
 
 
 def test_whitening_leaves_out_what_is_not_used():
-    value, share = whiten(make_cutout(mask=slice(0, 3)))
+    value, weights = normalise_channels(make_cutout(mask=slice(0, 3)))
     assert not value[:3].any()
-    assert not share[:3].any()
-    assert share[3:].all()
+    assert not weights[:3].any()
+    assert weights[3:].all()
     assert value[3:, :AT].std() == pytest.approx(1, abs=0.05)
 
 

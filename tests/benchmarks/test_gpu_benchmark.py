@@ -13,10 +13,10 @@ SMALL = gpu.Sizes(
 WITHOUT_OVERLAP = "whole chain without overlap", "edgefilter"
 
 
-def test_everything_is_measured(card):
+def test_everything_is_measured(gpu_backend):
     bench = Bench(seconds=0)
     with ThreadBackend(2) as processor:
-        gpu.measure(bench, card, processor, SMALL)
+        gpu.measure(bench, gpu_backend, processor, SMALL)
     rates = {(result.case.split(",")[0], result.who): result.rate for result in bench.results}
     for case in ("channelise", "flag", "search", "whole chain"):
         assert rates[case, "edgefilter"] > 0

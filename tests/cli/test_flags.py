@@ -52,7 +52,7 @@ def test_without_a_flagger_its_mask_is_empty_beside_the_whole(run_cli, noisy, tm
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("--without", "magic"), "--without magic: must be one of mask, zero_dm"),
         (("--picture", "masks.jpg"), "must end in .png"),
@@ -60,10 +60,10 @@ def test_without_a_flagger_its_mask_is_empty_beside_the_whole(run_cli, noisy, tm
         (("--picture", "/nowhere/at/all.png"), "/nowhere/at/all.png: cannot be written"),
     ],
 )
-def test_what_cannot_be_is_told_in_a_line(run_cli, noisy, words, told):
+def test_what_cannot_be_is_told_in_a_line(run_cli, noisy, words, message):
     status, _, err = run_cli("flags", noisy, *words, "--threads", 1)
     assert status != 0
-    assert told in err
+    assert message in err
     assert len(err.strip().splitlines()) == 1
 
 

@@ -109,7 +109,7 @@ def test_a_file_cut_in_a_spectrum_is_reduced_up_to_there(run_cli, data, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--dm", "5"], "--dm 5"),
         (["--dm", "90:10"], "dm is 90.0:10.0"),
@@ -118,11 +118,11 @@ def test_a_file_cut_in_a_spectrum_is_reduced_up_to_there(run_cli, data, tmp_path
         (["--config", "absent.toml"], "absent.toml"),
     ],
 )
-def test_wrong_settings_are_told_in_one_line(run_cli, tmp_path, words, told):
+def test_wrong_settings_are_told_in_one_line(run_cli, tmp_path, words, message):
     status, _, err = run_cli("replay", tmp_path / "any.fil", "--store", tmp_path / "store", *words)
     assert status == 1
     assert len(err.strip().splitlines()) == 1
-    assert told in err
+    assert message in err
 
 
 def test_where_there_is_no_card_auto_says_so_and_gpu_ends(run_cli, monkeypatch, tmp_path):

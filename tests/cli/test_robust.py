@@ -94,12 +94,12 @@ def test_an_interrupted_replay_leaves_whole_objects_and_can_be_run_again(run_cli
     script = (
         "import os, signal, sys\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # what a background shell starts ignores it
-        "from edgefilter.products.totals import Tally\n"
-        "add = Tally.add\n"
+        "from edgefilter.products.totals import RunTotals\n"
+        "add = RunTotals.add\n"
         "def interrupting(self, *words):\n"
         "    add(self, *words)\n"
         "    if self.blocks == 3: os.kill(os.getpid(), signal.SIGINT)\n"
-        "Tally.add = interrupting\n"
+        "RunTotals.add = interrupting\n"
         "from edgefilter.cli.main import main\n"
         "main()\n"
     )

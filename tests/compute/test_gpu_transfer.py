@@ -25,25 +25,25 @@ def window(number, rows=40):
     return np.random.default_rng(number).integers(0, 256, (rows, 4), np.uint8)
 
 
-def round_trip(card, windows):
+def round_trip(gpu_backend, windows):
     """Windows as a card finds them when it has computed with them, as a reducer takes them: the next one is staged.
 
     The first one that is staged is given up.
     """
     found, wait = [], None
-    card.start_upload(window(99))
+    gpu_backend.start_upload(window(99))
     for at, samples in enumerate(windows):
         for near in windows[at : at + 2]:
-            card.start_upload(near)
-        there = card.upload(samples)
+            gpu_backend.start_upload(near)
+        there = gpu_backend.upload(samples)
         computed = there + np.uint8(1)
         del there
-        wait = card.start_download((computed,))
+        wait = gpu_backend.start_download((computed,))
         del computed
-        other = card.zeros(samples.shape, np.uint8)  # where memory was let go of
+        other = gpu_backend.zeros(samples.shape, np.uint8)  # where memory was let go of
         other += np.uint8(7)
         found.append(wait()[0].copy() - np.uint8(1))
-    card.get(other)  # the host knows now of all that was sent
+    gpu_backend.to_host(other)  # the host knows now of all that was sent
     return found
 
 
@@ -80,10 +80,10 @@ def lazy_gpu(monkeypatch):
 
 
 @pytest.mark.parametrize("rows", [40, 1 << 20])
-def test_windows_arrive_as_they_are(card, rows):
+def test_windows_arrive_as_they_are(gpu_backend, rows):
     windows = [window(number, rows) for number in range(7)]
-    with card:
-        for samples, found in zip(windows, round_trip(card, windows), strict=True):
+    with gpu_backend:
+        for samples, found in zip(windows, round_trip(gpu_backend, windows), strict=True):
             np.testing.assert_array_equal(found, samples)
 
 
@@ -95,21 +95,21 @@ def test_windows_arrive_however_late_the_threads_are(lazy_gpu):
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 3)), min_size=1, max_size=12))
 def test_whatever_was_staged_what_is_taken_is_there(steps):
     """Windows that were staged and not taken, taken and not staged, and of other lengths."""
-    with EmulatedGpuBackend() as card:
+    with EmulatedGpuBackend() as gpu_backend:
         for number, (staged, length) in enumerate(steps):
             samples, given_up = window(number, 10 * length), window(-number % 1000, 10)
             if staged:
-                card.start_upload(samples)
-                card.start_upload(given_up)
-            np.testing.assert_array_equal(card.get(card.upload(samples)), samples)
+                gpu_backend.start_upload(samples)
+                gpu_backend.start_upload(given_up)
+            np.testing.assert_array_equal(gpu_backend.to_host(gpu_backend.upload(samples)), samples)
 
 
-def test_the_same_array_with_other_samples_is_copied_again(card):
+def test_the_same_array_with_other_samples_is_copied_again(gpu_backend):
     samples = window(1)
-    with card:
+    with gpu_backend:
         for number in (2, 3, 4):
             samples[:] = window(number)
-            np.testing.assert_array_equal(card.get(card.upload(samples)), samples)
+            np.testing.assert_array_equal(gpu_backend.to_host(gpu_backend.upload(samples)), samples)
 
 
 def test_cupy_takes_what_is_asked_of_it():
@@ -125,8 +125,8 @@ def test_cupy_takes_what_is_asked_of_it():
         (cupy.cuda.MemoryPool.set_limit, ("size=None",)),
         (cupy.cuda.Device.use, ("self",)),
     ):
-        told = function if isinstance(function, str) else function.__doc__
-        assert all(one in told for one in arguments), told
+        signature = function if isinstance(function, str) else function.__doc__
+        assert all(one in signature for one in arguments), signature
     assert list(inspect.signature(cupyx.empty_pinned).parameters)[:2] == ["shape", "dtype"]
     assert "where" in inspect.signature(cupy.copyto).parameters
     assert {"order", "shape"} <= inspect.signature(cupy.zeros_like).parameters.keys()
@@ -141,22 +141,22 @@ SYNC_POINTS = {
     "samples are there, and pinned memory is read, when a piece is done": ("up", "synchronize"),
     "what comes back has been computed": ("down", "wait_event"),
     "what comes back has come": ("down", "synchronize"),
-    "a window waits for the threads of the one before": ("fill", "_wait_for_pieces"),
-    "a block waits for the threads of its window": ("take", "_wait_for_pieces"),
+    "a window waits for the threads of the one before": ("start_copy", "_wait_for_copies"),
+    "a block waits for the threads of its window": ("take", "_wait_for_copies"),
 }
 
 
-@pytest.mark.parametrize("guard", SYNC_POINTS)
-def test_a_guard_that_is_missing_is_noticed(lazy_gpu, monkeypatch, guard):
+@pytest.mark.parametrize("sync_point", SYNC_POINTS)
+def test_a_guard_that_is_missing_is_noticed(lazy_gpu, monkeypatch, sync_point):
     """Each of them is needed: without it, something is used by two, or arrives as something else."""
     windows = [window(number) for number in range(8)]  # the last one goes where the first one was
-    way, how = SYNC_POINTS[guard]
+    way, how = SYNC_POINTS[sync_point]
     patched_streams = (
         [buffer._stream for buffer in lazy_gpu._host_to_device._buffers]
         if way == "up"
         else [lazy_gpu._device_to_host._stream]
     )
-    if how == "_wait_for_pieces":
+    if how == "_wait_for_copies":
         whole = getattr(gpu_transfer._StagingBuffer, way)
 
         def without(buffer, *samples):
@@ -176,7 +176,7 @@ def test_a_guard_that_is_missing_is_noticed(lazy_gpu, monkeypatch, guard):
 
 
 def test_memory_that_comes_back_is_kept_so_long(lazy_gpu, monkeypatch):
-    monkeypatch.setattr(DeviceToHost, "_under_way", property(lambda _: (), do_nothing), raising=False)
+    monkeypatch.setattr(DeviceToHost, "_in_flight", property(lambda _: (), do_nothing), raising=False)
     with pytest.raises(RaceError, match="let go of"):
         round_trip(lazy_gpu, [window(1)])
 
@@ -192,12 +192,12 @@ def test_the_next_window_is_under_way_before_a_block_is_reduced(monkeypatch, vol
     monkeypatch.setattr(backend, "GpuBackend", EmulatedGpuBackend)
     plan, recording = record_sky(VoltageSky(0.7, 4, rate=1_000_000, centre_mhz=400), VOLTAGE) if voltage else power()
     done = []
-    for name in ("stage", "take"):
-        told = getattr(HostToDevice, name)
+    for name in ("start_upload", "take"):
+        original = getattr(HostToDevice, name)
 
-        def record_call(self, samples, name=name, told=told):
+        def record_call(self, samples, name=name, original=original):
             done.append((name, id(samples)))
-            return told(self, samples)
+            return original(self, samples)
 
         monkeypatch.setattr(HostToDevice, name, record_call)
     windows = []
@@ -216,4 +216,4 @@ def test_the_next_window_is_under_way_before_a_block_is_reduced(monkeypatch, vol
     assert len(windows) == -(-recording.samples // plan.samples_per_block)  # each of them is read once
     order = [(name, numbers[key]) for name, key in done]
     for number in range(1, len(windows)):
-        assert order.index(("stage", number)) < order.index(("take", number - 1))
+        assert order.index(("start_upload", number)) < order.index(("take", number - 1))

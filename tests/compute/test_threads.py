@@ -8,11 +8,13 @@ from edgefilter.compute.threads import ThreadBackend
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-@pytest.mark.parametrize(("count", "align", "pieces"), [(0, 1, 1), (1, 1, 4), (100, 1, 1), (100, 8, 4), (5, 64, 2)])
-def test_ranges_cover_all_once_and_are_cut_where_they_may_be(threads, count, align, pieces):
+@pytest.mark.parametrize(
+    ("count", "align", "ranges_per_thread"), [(0, 1, 1), (1, 1, 4), (100, 1, 1), (100, 8, 4), (5, 64, 2)]
+)
+def test_ranges_cover_all_once_and_are_cut_where_they_may_be(threads, count, align, ranges_per_thread):
     seen = []
-    with ThreadBackend(threads) as workers:
-        workers.parallel_for(count, lambda start, stop: seen.append((start, stop)), align, pieces)
+    with ThreadBackend(threads) as backend:
+        backend.parallel_for(count, lambda start, stop: seen.append((start, stop)), align, ranges_per_thread)
     assert [n for start, stop in sorted(seen) for n in range(start, stop)] == list(range(count))
     assert all(start % align == 0 for start, _ in seen)
 
@@ -27,16 +29,16 @@ def test_a_failure_is_raised_when_nothing_works_any_more():
         begun.set()
         done.append(stop)
 
-    with ThreadBackend(2) as workers:
+    with ThreadBackend(2) as backend:
         with pytest.raises(ValueError, match="first"):
-            workers.parallel_for(8, run, pieces=4)
+            backend.parallel_for(8, run, ranges_per_thread=4)
         assert sum(done) == sum(range(2, 9))
-        assert workers.run_async(lambda: 3)() == 3
+        assert backend.run_async(lambda: 3)() == 3
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_work_of_another_kind_goes_on_beside(threads):
-    with ThreadBackend(threads) as workers:
-        result = workers.run_async(lambda: "judged")
-        workers.parallel_for(4, lambda start, stop: None)
+    with ThreadBackend(threads) as backend:
+        result = backend.run_async(lambda: "judged")
+        backend.parallel_for(4, lambda start, stop: None)
         assert result() == "judged"

@@ -8,7 +8,7 @@ from edgefilter.core.plan import Plan, resolve
 from edgefilter.core.stream import SampleKind
 from edgefilter.sources.simulated.sky import demo_sky
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
 NAMES = {"demo", "laptop", "ska_low_station", "meerkat_l", "parkes_uwl", "chime_like"}
 
 # What the instrument's papers say the plan must come to: kind, band in MHz, channel in kHz, row in ms.
@@ -49,7 +49,7 @@ def test_profile_fits_its_instrument(path: Path) -> None:
 
 
 def test_demo_profile_expects_the_demo_sky() -> None:
-    config = load(Path(__file__).parents[1] / "configs" / "demo.toml")
+    config = load(Path(__file__).parents[2] / "configs" / "demo.toml")
     sky = demo_sky(1.0).stream
     expected = config.stream[0].stream()
     for name in ("kind", "rate", "channels", "first_channel_hz", "channel_step_hz", "products", "bits", "encoding"):

@@ -193,7 +193,7 @@ class SenderThread:
         self.report: SendReport | None = None
         self._source, self._endpoint, self._speed = source, endpoint, speed
         self._stop = threading.Event()
-        self._options = {"patience": TIMEOUT, "stop": self._stop} | options
+        self._options = {"receiver_timeout": TIMEOUT, "stop": self._stop} | options
         self._thread = threading.Thread(target=self._send, daemon=True)
         self._thread.start()
 

@@ -14,16 +14,16 @@ from edgefilter_kernels.jit import _sources
 PROGRAM = """
 import sys
 import numpy as np
-from edgefilter_kernels.jit import compilations
-from edgefilter_kernels.filterbank.unpack import lose_not_finite
-told = []
-with compilations(told.append):
+from edgefilter_kernels.jit import watch_compilations
+from edgefilter_kernels.filterbank.unpack import zero_nonfinite
+compiled = []
+with watch_compilations(compiled.append):
     for kind in {kinds}:
         power = np.full((2, 3, 2), np.nan, np.float32)
         flags = np.zeros((2, 3), kind)
-        lose_not_finite(power, flags, 1)
+        zero_nonfinite(power, flags, 1)
         assert flags.all() and not power.any()
-print(*told)
+print(*compiled)
 """
 
 
@@ -52,15 +52,15 @@ def kernels(tmp_path: Path) -> Path:
 def test_processes_that_compile_at_once_all_leave_something_that_can_be_loaded(tmp_path: Path) -> None:
     kinds = ["uint16", "uint8", "int32"]
     for process in [start(tmp_path, kind) for kind in kinds]:
-        assert compiled_kernels(process) == ["lose_not_finite"]
+        assert compiled_kernels(process) == ["zero_nonfinite"]
     assert compiled_kernels(start(tmp_path, *kinds)) == []
 
 
 def test_a_change_of_what_a_file_imports_makes_the_kept_code_stale_and_of_others_does_not(
     tmp_path: Path, kernels: Path
 ) -> None:
-    assert compiled_kernels(start(tmp_path, kernels=kernels)) == ["lose_not_finite"]
-    for name, compiled in (("search/boxcar", []), ("jit", ["lose_not_finite"])):
+    assert compiled_kernels(start(tmp_path, kernels=kernels)) == ["zero_nonfinite"]
+    for name, compiled in (("search/boxcar", []), ("jit", ["zero_nonfinite"])):
         path = kernels / "edgefilter_kernels" / f"{name}.py"
         path.write_text(path.read_text() + "\n")
         assert compiled_kernels(start(tmp_path, kernels=kernels)) == compiled
@@ -72,10 +72,10 @@ def test_imports_are_followed_however_they_are_written() -> None:
 
 
 def test_damaged_files_are_compiled_anew(tmp_path: Path) -> None:
-    assert compiled_kernels(start(tmp_path)) == ["lose_not_finite"]
+    assert compiled_kernels(start(tmp_path)) == ["zero_nonfinite"]
     for path in tmp_path.rglob("*.nb[ci]"):
         path.write_bytes(path.read_bytes()[:40])
-    assert compiled_kernels(start(tmp_path)) == ["lose_not_finite"]
+    assert compiled_kernels(start(tmp_path)) == ["zero_nonfinite"]
     assert compiled_kernels(start(tmp_path)) == []
 
 
@@ -89,4 +89,4 @@ def test_where_nothing_can_be_written_it_costs_time_alone(
     beside.write_text("not a folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(place))
     for _ in range(2):
-        assert compiled_kernels(start(place / "cache", kernels=kernels)) == ["lose_not_finite"]
+        assert compiled_kernels(start(place / "cache", kernels=kernels)) == ["zero_nonfinite"]

@@ -18,8 +18,8 @@ from tests.pipeline.test_reducer import VOLTAGE, power, record_sky
 
 
 @pytest.fixture
-def use_gpu(card, monkeypatch):
-    if not isinstance(card, EmulatedGpuBackend):
+def use_gpu(gpu_backend, monkeypatch):
+    if not isinstance(gpu_backend, EmulatedGpuBackend):
         pytest.skip("fails by itself or not at all")
     return lambda made: monkeypatch.setattr(backend, "GpuBackend", lambda: made)
 
@@ -64,7 +64,7 @@ def test_auto_goes_on_with_the_processor_where_the_card_fails(use_gpu):
     assert [what for what, _ in notifications] == ["gpu", "cpu"]
     first = int(notifications[1][1].split("from block ")[1].split()[0])
     assert 0 < first <= fails_at
-    assert "LostError: cudaErrorDeviceUnavailable: all is lost" in notifications[1][1]
+    assert "GpuLostError: cudaErrorDeviceUnavailable: all is lost" in notifications[1][1]
     # Blocks that the card has made are the card's, all others the processor's, byte for byte.
     assert all(on_card[block] != on_processor[block] for block in (0, max(on_processor)))
     assert found == {block: (on_card if block < first else on_processor)[block] for block in on_processor}
@@ -72,14 +72,14 @@ def test_auto_goes_on_with_the_processor_where_the_card_fails(use_gpu):
 
 def test_a_card_that_fails_at_the_end_costs_no_block(use_gpu, monkeypatch):
     plan, recording = small_recording()
-    card = EmulatedGpuBackend()
-    card.device_errors = (GpuLostError,)
-    use_gpu(card)
+    gpu_backend = EmulatedGpuBackend()
+    gpu_backend.device_errors = (GpuLostError,)
+    use_gpu(gpu_backend)
     expected = reduce(BackendSelector("cpu", 1), plan, recording)
 
     class Failing(Engine):
         def finish(self):
-            monkeypatch.setattr(card, "get", failing)
+            monkeypatch.setattr(gpu_backend, "to_host", failing)
             return super().finish()
 
     def failing(_):
@@ -93,7 +93,7 @@ def test_gpu_ends_where_the_card_fails(use_gpu):
     plan, recording = small_recording()
     for backend_selector in (BackendSelector("gpu"), BackendSelector("auto", fall_back_to_threads=False)):
         use_gpu(FailingGpuBackend(2))
-        with pytest.raises(GpuError, match="the card has failed: LostError: cudaErrorDevice") as error:
+        with pytest.raises(GpuError, match="the card has failed: GpuLostError: cudaErrorDevice") as error:
             reduce(backend_selector, plan, recording)
         assert "\n" not in str(error.value)
 
@@ -105,25 +105,25 @@ def test_a_card_that_cannot_be_had(monkeypatch):
     monkeypatch.setattr(backend, "GpuBackend", raise_no_gpu)
     plan, _ = power()
     notifications = []
-    with BackendSelector("auto", 2, lambda *what: notifications.append(what)).workers(plan) as workers:
-        assert workers.threads == 2
+    with BackendSelector("auto", 2, lambda *what: notifications.append(what)).create_backend(plan) as compute:
+        assert compute.threads == 2
     assert notifications == [("cpu", "processor, 2 threads: no card: there is none")]
     with pytest.raises(ConfigError, match=r"^backend gpu: no card: there is none$"):
-        BackendSelector("gpu").workers(plan)
+        BackendSelector("gpu").create_backend(plan)
 
 
 def test_a_card_too_small_for_the_stream_is_refused(use_gpu):
     plan, _ = power()
-    card = EmulatedGpuBackend()
-    use_gpu(card)
+    gpu_backend = EmulatedGpuBackend()
+    use_gpu(gpu_backend)
     needed = sum(estimate_gpu_memory(plan).values())
-    card.free_bytes = needed
-    assert BackendSelector("gpu").workers(plan) is card
-    card.free_bytes = needed - 1
+    gpu_backend.free_bytes = needed
+    assert BackendSelector("gpu").create_backend(plan) is gpu_backend
+    gpu_backend.free_bytes = needed - 1
     with pytest.raises(ConfigError, match=r"emulated card has .* GB of free memory, stream \S+ takes"):
-        BackendSelector("gpu").workers(plan)
-    with BackendSelector("auto").workers(plan) as workers:
-        assert workers is not card
+        BackendSelector("gpu").create_backend(plan)
+    with BackendSelector("auto").create_backend(plan) as compute:
+        assert compute is not gpu_backend
 
 
 def test_memory_is_planned_and_does_not_grow(use_gpu):
@@ -136,8 +136,8 @@ def test_memory_is_planned_and_does_not_grow(use_gpu):
     lost = [(at * length - 2000, at * length + 9000) for at in (2, 24, 28, 42, 46)]
     lost += [(at * length, (at + 2) * length) for at in (29, 47)]
     recording = replace(recording, gaps=tuple(Gap(*where, Loss.MISSING) for where in sorted(lost)))
-    card = EmulatedGpuBackend()
-    use_gpu(card)
+    gpu_backend = EmulatedGpuBackend()
+    use_gpu(gpu_backend)
     most = []
 
     def read(start, stop):
@@ -145,9 +145,9 @@ def test_memory_is_planned_and_does_not_grow(use_gpu):
 
     with Engine(plan, lambda *_: None, "node", BackendSelector("gpu")) as engine:
         while (raw := engine.window(read)) is not None:
-            card.device.most = card.device.in_use
+            gpu_backend.device.peak = gpu_backend.device.in_use
             engine.feed(raw, read_ahead=read)
-            most.append(card.device.most)
+            most.append(gpu_backend.device.peak)
         engine.finish()
     full = engine.reducer.history_blocks + engine.reducer.latency_blocks  # of blocks that windows reach to
     assert len(most) > full + 2 * MEASURE_INTERVAL_BLOCKS
@@ -159,10 +159,10 @@ def test_memory_is_planned_and_does_not_grow(use_gpu):
 
 def test_a_card_is_held_to_what_was_planned(use_gpu):
     plan, _ = power()
-    card = EmulatedGpuBackend()
-    use_gpu(card)
+    gpu_backend = EmulatedGpuBackend()
+    use_gpu(gpu_backend)
     planned = estimate_gpu_memory(plan)
-    with BackendSelector("gpu").workers(plan):
-        assert card.device.limit == sum(planned.values()) - planned["CUDA"]
+    with BackendSelector("gpu").create_backend(plan):
+        assert gpu_backend.device.limit == sum(planned.values()) - planned["CUDA"]
         with pytest.raises(MemoryError):
-            card.zeros(card.device.limit + 1, np.int8)
+            gpu_backend.zeros(gpu_backend.device.limit + 1, np.int8)

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from edgefilter.compute import gpu as card
+from edgefilter.compute import gpu
 from edgefilter.compute.gpu import GpuBackend
 from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.errors import ConfigError, GpuError
@@ -53,7 +53,7 @@ class GpuWithoutDevice(GpuBackend):
 def fake_cuda_runtime(monkeypatch):
     """What CuPy asks a device when it is made out to be there."""
     runtime = cupy.cuda.runtime
-    monkeypatch.setattr(card, "ctypes", SimpleNamespace(CDLL=lambda _: None))
+    monkeypatch.setattr(gpu, "ctypes", SimpleNamespace(CDLL=lambda _: None))
     monkeypatch.setitem(vars(cupy.cuda), "cufft", SimpleNamespace(CuFFTError=CuFFTError))
     monkeypatch.setattr(runtime, "getDevice", lambda: 0)
     monkeypatch.setattr(runtime, "getDeviceProperties", lambda _: {"name": b"NVIDIA H100"})
@@ -68,8 +68,8 @@ def device_errors(fake_cuda_runtime):
 
 
 @pytest.fixture
-def emulated_only(card):
-    if not isinstance(card, EmulatedGpuBackend):
+def emulated_only(gpu_backend):
+    if not isinstance(gpu_backend, EmulatedGpuBackend):
         pytest.skip("fails by itself or not at all")
 
 
@@ -80,9 +80,9 @@ def test_every_failure_at_work_is_one_line_and_costs_no_block(emulated_only, dev
     notifications = []
 
     def failing():
-        card = FailingGpuBackend(1, make())
-        card.device_errors = device_errors
-        return card
+        gpu_backend = FailingGpuBackend(1, make())
+        gpu_backend.device_errors = device_errors
+        return gpu_backend
 
     monkeypatch.setattr(backend, "GpuBackend", failing)
     found = reduce(BackendSelector("auto", 1, lambda *what: notifications.append(what)), plan, recording)
@@ -99,15 +99,15 @@ def test_every_failure_at_work_is_one_line_and_costs_no_block(emulated_only, dev
 @pytest.mark.parametrize("where", ["empty", "kernel"])
 def test_a_failure_within_a_stage_is_the_card_s(emulated_only, device_errors, monkeypatch, where):
     plan, recording = power()
-    card = EmulatedGpuBackend()
-    card.device_errors = device_errors
-    monkeypatch.setattr(backend, "GpuBackend", lambda: card)
+    gpu_backend = EmulatedGpuBackend()
+    gpu_backend.device_errors = device_errors
+    monkeypatch.setattr(backend, "GpuBackend", lambda: gpu_backend)
 
     def fail(*_):
         raise FAILURES["no memory" if where == "empty" else "compiler"][0]()
 
     if where == "empty":
-        monkeypatch.setattr(card, "empty", fail)
+        monkeypatch.setattr(gpu_backend, "empty", fail)
     else:
         monkeypatch.setattr(raw, "module", fail)
     assert reduce(BackendSelector("auto", 1), plan, recording) == reduce(BackendSelector("cpu", 1), plan, recording)
@@ -115,9 +115,9 @@ def test_a_failure_within_a_stage_is_the_card_s(emulated_only, device_errors, mo
 
 def test_what_is_no_failure_of_the_card_is_no_reason_to_go_on(emulated_only, device_errors, monkeypatch):
     plan, recording = power()
-    card = FailingGpuBackend(1, ValueError("a mistake"))
-    card.device_errors = device_errors
-    monkeypatch.setattr(backend, "GpuBackend", lambda: card)
+    gpu_backend = FailingGpuBackend(1, ValueError("a mistake"))
+    gpu_backend.device_errors = device_errors
+    monkeypatch.setattr(backend, "GpuBackend", lambda: gpu_backend)
     with pytest.raises(ValueError, match="a mistake"):
         reduce(BackendSelector("auto", 1), plan, recording)
 

@@ -121,8 +121,8 @@ def reduce(plan: Plan, source: Source | RingReader, samples: int, first_block: i
             assert count_cells(done) >= done.cutout_cells
             products[done.block] = {item.name: item.content for item in harvester.build(done).products}
 
-    with ThreadBackend(threads) as workers:
-        reducer = Reducer(plan, workers, first_block)
+    with ThreadBackend(threads) as backend:
+        reducer = Reducer(plan, backend, first_block)
         while reducer.next_input_block * plan.samples_per_block < samples:
             collect(reducer.feed(source.read(*reducer.window(reducer.next_input_block))))
         collect(reducer.finish())
@@ -236,8 +236,8 @@ def test_all_samples_lost_is_an_account_and_no_candidate():
 
 def test_a_window_of_another_block_is_refused():
     plan, recording = power()
-    with ThreadBackend(1) as workers:
-        reducer = Reducer(plan, workers)
+    with ThreadBackend(1) as backend:
+        reducer = Reducer(plan, backend)
         start, stop = reducer.window(1)
         with pytest.raises(ValueError, match="window"):
             list(reducer.feed(recording.read(start, stop)))
@@ -256,17 +256,17 @@ def test_the_ledger_books_every_cell_of_the_stream_once(tmp_path):
 
 
 @pytest.mark.parametrize(("make", "least"), [(power, 5), (voltage, 1)])
-def test_a_card_finds_the_same_pulses(card, make, least):
+def test_a_card_finds_the_same_pulses(gpu_backend, make, least):
     plan, recording = make()
     expected = find_pulses(plan, recording, ThreadBackend(1))
     assert len(expected) >= least
     # The card sums in another order.
-    np.testing.assert_allclose(find_pulses(plan, recording, card), expected, rtol=1e-5)
+    np.testing.assert_allclose(find_pulses(plan, recording, gpu_backend), expected, rtol=1e-5)
 
 
-def find_pulses(plan: Plan, recording: MemorySource, workers: ThreadBackend) -> list[tuple[float, ...]]:
-    with workers:
-        reducer = Reducer(plan, workers)
+def find_pulses(plan: Plan, recording: MemorySource, backend: ThreadBackend) -> list[tuple[float, ...]]:
+    with backend:
+        reducer = Reducer(plan, backend)
         done = []
         while reducer.next_input_block * plan.samples_per_block < recording.samples:
             done += reducer.feed(recording.read(*reducer.window(reducer.next_input_block)))

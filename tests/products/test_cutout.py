@@ -23,7 +23,9 @@ from edgefilter.products.tables import PulseRow
 TAI = tai_ns_from_iso("2026-11-23T12:00:00")
 
 
-def make(rows: int = 300, channels: int = 40, stokes: tuple[str, ...] = ("I", "Q", "U", "V"), seed: int = 1) -> Cutout:
+def make_cutout(
+    rows: int = 300, channels: int = 40, stokes: tuple[str, ...] = ("I", "Q", "U", "V"), seed: int = 1
+) -> Cutout:
     rng = np.random.default_rng(seed)
     data = rng.normal(10, 1, (rows, len(stokes), channels)).astype(np.float32)
     mask = (rng.random((rows, channels)) < 0.1).astype(np.uint8)
@@ -60,15 +62,15 @@ def cutouts_equal(left: Cutout, right: Cutout) -> bool:
 
 
 def test_it_comes_back_as_it_was() -> None:
-    cutout = make()
+    cutout = make_cutout()
     assert cutouts_equal(decode(encode(cutout)), cutout)
 
 
 def test_it_comes_back_without_its_own_name() -> None:
-    named = make()
+    named = make_cutout()
     named = replace(named, pulse=replace(named.pulse, cutout="cutouts/x.h5"))
-    assert decode(encode(named)).pulse == make().pulse
-    assert encode(named) == encode(make())
+    assert decode(encode(named)).pulse == make_cutout().pulse
+    assert encode(named) == encode(make_cutout())
 
 
 @settings(deadline=None, max_examples=20)
@@ -79,12 +81,12 @@ def test_it_comes_back_without_its_own_name() -> None:
 def test_any_values_and_any_text_come_back(data: np.ndarray, text: str) -> None:
     mask = np.ones((data.shape[0], data.shape[2]), np.uint8)
     stokes = tuple(f"S{i}" for i in range(data.shape[1]))
-    cutout = replace(make(), data=data, mask=mask, stokes=stokes, source=text, telescope="")
+    cutout = replace(make_cutout(), data=data, mask=mask, stokes=stokes, source=text, telescope="")
     assert cutouts_equal(decode(encode(cutout)), cutout)
 
 
 def test_plain_h5py_finds_what_fbh5_promises() -> None:
-    cutout = make()
+    cutout = make_cutout()
     program = (
         "import sys, io, h5py\n"
         "f = h5py.File(io.BytesIO(sys.stdin.buffer.read()))\n"
@@ -127,7 +129,7 @@ def test_plain_h5py_finds_what_fbh5_promises() -> None:
 
 
 def test_axes_have_the_length_of_the_data_and_stated_units() -> None:
-    cutout = make()
+    cutout = make_cutout()
     assert cutout.seconds.shape == (300,)
     assert cutout.seconds[0] == pytest.approx(0.036)
     assert cutout.seconds[-1] == pytest.approx(0.036 + 299 * 3e-4)
@@ -138,16 +140,18 @@ def test_axes_have_the_length_of_the_data_and_stated_units() -> None:
 def test_another_process_makes_the_same_bytes() -> None:
     program = (
         "import hashlib, numpy\nnumpy.full(1 << 22, 255, 'u1')\nfrom tests.products.test_cutout import *\n"
-        "print(hashlib.sha256(encode(make())).hexdigest())"
+        "print(hashlib.sha256(encode(make_cutout())).hexdigest())"
     )
     there = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert (
-        there.stdout.strip() == hashlib.sha256(encode(make())).hexdigest() == hashlib.sha256(encode(make())).hexdigest()
+        there.stdout.strip()
+        == hashlib.sha256(encode(make_cutout())).hexdigest()
+        == hashlib.sha256(encode(make_cutout())).hexdigest()
     )
 
 
 def test_a_pulse_that_shares_a_cutout_has_its_own_part() -> None:
-    whole = make(rows=3000)
+    whole = make_cutout(rows=3000)
     row = replace(whole.pulse, sample=12_000 + 1000 * 100, dm=50.0, width=0.003)  # row 1000, 10 rows wide
     part = whole.around(row)
     sweep = 50.0 / 2.41e-4 * (1496.1**-2 - 1500.0**-2) / 3e-4  # rows
@@ -163,7 +167,7 @@ def test_a_pulse_that_shares_a_cutout_has_its_own_part() -> None:
 
 @pytest.mark.parametrize("damage", ["empty", "text", "cut", "flipped", "other"])
 def test_damage_is_one_line_that_names_the_object(damage: str) -> None:
-    good = encode(make())
+    good = encode(make_cutout())
     other = io.BytesIO()
     with h5py.File(other, "w") as file:
         file["data"] = np.zeros(3)
@@ -186,4 +190,4 @@ def test_damage_is_one_line_that_names_the_object(damage: str) -> None:
 )
 def test_arrays_that_do_not_fit_are_refused(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"must be|names for"):
-        replace(make(), **changes)
+        replace(make_cutout(), **changes)

@@ -100,7 +100,7 @@ def test_parquet_gives_the_table_back_with_schema_units_and_provenance(name: str
     assert back.schema.metadata == table.schema.metadata
     assert [field.metadata for field in back.schema] == [field.metadata for field in table.schema]
     assert back.column("stream").unique().to_pylist() == [PROVENANCE.stream]
-    assert back.schema.metadata[b"edgefilter.core.config"] == PROVENANCE.config.encode()
+    assert back.schema.metadata[b"edgefilter.config"] == PROVENANCE.config.encode()
 
 
 def test_values_and_times_arrive_where_they_belong() -> None:

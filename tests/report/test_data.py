@@ -96,7 +96,7 @@ def test_the_waterfall_is_what_the_tables_hold(reader, simulated_run):
 
 def test_of_a_long_run_no_more_is_read_than_a_screen_shows(reader, monkeypatch):
     monkeypatch.setattr(waterfall, "BLOCKS_READ", 10)
-    monkeypatch.setattr(waterfall, "_READ_BYTES", 4 * 64 * 64)  # four blocks at a time
+    monkeypatch.setattr(waterfall, "_MAX_READ_BYTES", 4 * 64 * 64)  # four blocks at a time
     runs, _ = read_runs(reader)
     (found,) = read_waterfalls(reader, runs)
     assert found.blocks_read == 10
@@ -119,7 +119,7 @@ def test_columns_divide_time_evenly_and_show_gaps(lengths, columns):
     stops = starts + 1000 * np.array([length for length, _ in lengths])
     grid = TimeGrid(SimpleNamespace(blocks=np.arange(len(starts)), start_ns=starts, stop_ns=stops), columns)
     assert grid.slot_of_block.min() >= 0
-    assert grid.slot_of_block.max() < grid.slots
+    assert grid.slot_of_block.max() < grid.n_slots
     if len(starts) > columns:
         return
     slots_to_columns = grid.slots_to_columns(np.arange(len(starts), dtype=float), np.nan)

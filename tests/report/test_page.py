@@ -118,12 +118,12 @@ def test_the_command_says_where_the_report_is(run_cli, store, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"), [(["--since", "soon"], "--since soon"), (["--since", "2040-01-01"], "holds no blocks since")]
+    ("words", "message"), [(["--since", "soon"], "--since soon"), (["--since", "2040-01-01"], "holds no blocks since")]
 )
-def test_a_mistake_is_told_in_one_line(run_cli, store, tmp_path, words, told):
+def test_a_mistake_is_told_in_one_line(run_cli, store, tmp_path, words, message):
     status, out, err = run_cli("report", store, "--out", tmp_path / "r.html", *words)
     assert (status, out) == (1, "")
-    assert told in err
+    assert message in err
     assert len(err.splitlines()) == 1
     assert not list(tmp_path.iterdir())
 

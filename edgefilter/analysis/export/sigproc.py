@@ -11,7 +11,7 @@ from edgefilter.analysis.export.atomic_file import atomic_write
 from edgefilter.products.cutout import Cutout, filterbank_header
 
 
-def write(cutout: Cutout, path: str | Path, fill: float | None = None) -> Path:
+def write_cutout(cutout: Cutout, path: str | Path, fill: float | None = None) -> Path:
     """Write a cut-out as 32-bit SIGPROC filterbank (D. Lorimer, SIGPROC documentation, appendix).
 
     Channels run from the top of the band down, as most readers expect.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgefilter.analysis.export.atomic_file import atomic_write
-from edgefilter.analysis.tables import array
+from edgefilter.analysis.tables import column_to_numpy
 from edgefilter.core.clock import mjd, to_time
 from edgefilter.core.errors import StoreError
 
@@ -195,7 +195,7 @@ def to_fits(archive: "Archive", path: str | Path, stream: str | None = None, con
     first = archive.blocks(stream=stream, config=config)
     name = stream or next(iter(archive.streams()))
     header = archive.streams()[name]
-    stokes = sorted(set(array(archive.table("spectra", ["stokes"]), "stokes").tolist()), key="IQUV".find)
+    stokes = sorted(set(column_to_numpy(archive.table("spectra", ["stokes"]), "stokes").tolist()), key="IQUV".find)
     planes = [archive.blocks(stream=stream, config=config, stokes=plane) for plane in stokes]
     count, channels = first.cells.shape
     weights = np.divide(first.cells, np.maximum(first.total, 1))

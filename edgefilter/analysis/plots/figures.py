@@ -100,7 +100,7 @@ def archive_figure(archive: "Archive", what: str, **options: Any) -> NotebookFig
     StoreError
         If there is no such picture, or nothing to draw.
     """
-    options = {"most": _MAX_BLOCKS} | options
+    options = {"max_blocks": _MAX_BLOCKS} | options
     if what == "waterfall":
         return waterfall_figure(archive.waterfall(**options, rows=_MAX_ROWS, channels=_MAX_CHANNELS), archive.pulses)
     if what == "bandpass":

@@ -16,7 +16,7 @@ from edgefilter.products.cutout import Cutout
 from edgefilter.products.tables import PulseRow
 from edgefilter_kernels.search.dedisperse import add_subbands
 from edgefilter_kernels.search.normalise import COUNTS_PER_SIGMA, FULL_WEIGHT
-from edgefilter_kernels.search.normalise import whiten as normalise_kernel
+from edgefilter_kernels.search.normalise import normalise as normalise_kernel
 
 _MARGIN_ROWS = 32  # that a cut-out holds before and after a pulse, or four widths if that is more
 _N_TRIALS = 97
@@ -75,20 +75,20 @@ class PulseDiagnostic:
     bow_tie: Floats
 
 
-def whiten(cutout: Cutout) -> tuple[Floats, Floats]:
+def normalise_channels(cutout: Cutout) -> tuple[Floats, Floats]:
     """Bring the channels of a cut-out's intensity to zero mean and unit variance.
 
     Returns
     -------
-    value, share
+    value, weights
         float32 ``[channel, time]``: S/N of each cell, and 1 where it was used, 0 elsewhere. A channel with fewer than
         16 rows that were used is not used at all.
     """
     power = np.ascontiguousarray(cutout.data[:, 0])
-    weight = np.ascontiguousarray(1 - cutout.mask, np.uint16)
-    value, share = (np.empty(power.shape[::-1], np.int8) for _ in range(2))
-    normalise_kernel(power, weight, 1, 0, 0, power.shape[1], value, share)
-    return np.asarray(value / COUNTS_PER_SIGMA, np.float32), np.asarray(share / FULL_WEIGHT, np.float32)
+    used = np.ascontiguousarray(1 - cutout.mask, np.uint16)
+    value, weights = (np.empty(power.shape[::-1], np.int8) for _ in range(2))
+    normalise_kernel(power, used, 1, 0, 0, power.shape[1], value, weights)
+    return np.asarray(value / COUNTS_PER_SIGMA, np.float32), np.asarray(weights / FULL_WEIGHT, np.float32)
 
 
 def delay_rows_per_dm(cutout: Cutout) -> NDArray[np.float64]:
@@ -153,17 +153,17 @@ def diagnose(cutout: Cutout, dm: float | None = None, subbands: int | None = Non
     if subbands is not None and not 1 <= subbands <= channels:
         raise StoreError(f"subbands is {subbands}, must be 1 to {channels}")
     ascending = slice(None, None, -1 if cutout.channel_mhz < 0 else 1)  # frequencies rise from here on
-    value, share = (part[ascending] for part in whiten(cutout))
+    value, weights = (part[ascending] for part in normalise_channels(cutout))
     frequencies, delay_per_dm = cutout.frequencies_mhz[ascending], delay_rows_per_dm(cutout)[ascending]
     in_band = channels_in_band(cutout)[ascending]
     window = _Window.for_pulse(cutout)
     delays = np.rint(dm * delay_per_dm).astype(np.int64)
     here = window.dedispersed(value, delays)
-    used = window.dedispersed(share, delays)
+    used = window.dedispersed(weights, delays)
     edges = _subband_edges(cutout, in_band, subbands)
     total, count = (np.add.reduceat(window.binned(part), edges[:-1], axis=0) for part in (here, used))
     inside = window.boxcar
-    trial_dm, bow_tie = _bow_tie(window, value[in_band], share[in_band], delay_per_dm[in_band], dm)
+    trial_dm, bow_tie = _bow_tie(window, value[in_band], weights[in_band], delay_per_dm[in_band], dm)
     half = abs(cutout.channel_mhz) / 2
     return PulseDiagnostic(
         pulse=cutout.pulse,
@@ -210,11 +210,11 @@ def dm_snr(
     NDArray
         float32 ``[trial]``, NaN where nothing was used.
     """
-    value, share = whiten(cutout)
+    value, weights = normalise_channels(cutout)
     delay_per_dm = delay_rows_per_dm(cutout)
     in_band = channels_in_band(cutout) if channels is None else channels_in_band(cutout) & channels
     window = _Window.for_pulse(cutout, width_rows)
-    trials = _dm_time_snr(window, value[in_band], share[in_band], delay_per_dm[in_band], cutout.pulse.dm, dms)
+    trials = _dm_time_snr(window, value[in_band], weights[in_band], delay_per_dm[in_band], cutout.pulse.dm, dms)
     return np.asarray(np.fmax.reduce(trials, axis=1), np.float32)  # fmax passes over NaN
 
 
@@ -266,7 +266,7 @@ class _Window:
 
 
 def _bow_tie(
-    window: _Window, value: Floats, share: Floats, delay_per_dm: NDArray[np.float64], dm: float
+    window: _Window, value: Floats, weights: Floats, delay_per_dm: NDArray[np.float64], dm: float
 ) -> tuple[NDArray[np.float64], Floats]:
     sweep = float(delay_per_dm.max() - delay_per_dm.min())
     if sweep == 0:
@@ -274,13 +274,13 @@ def _bow_tie(
     # At the ends of the axis, the edges of the band are half the window away from its middle.
     dm_half_range = window.length / sweep
     dms = np.linspace(max(dm - dm_half_range, 0.0), dm + dm_half_range, _N_TRIALS)
-    return dms, _dm_time_snr(window, value, share, delay_per_dm, dm, dms)
+    return dms, _dm_time_snr(window, value, weights, delay_per_dm, dm, dms)
 
 
 def _dm_time_snr(
     window: _Window,
     value: Floats,
-    share: Floats,
+    weights: Floats,
     delay_per_dm: NDArray[np.float64],
     dm: float,
     dms: NDArray[np.float64],
@@ -296,7 +296,7 @@ def _dm_time_snr(
     after = max(0, first + int(tracks.max()) + length - value.shape[1])
     whole, begin = np.array([0, len(value)]), first + before + tracks
     sums = []
-    for part in (value, share):
+    for part in (value, weights):
         out = np.empty((len(dms), 1, length), np.float32)
         add_subbands(
             np.pad(np.rint(part * COUNTS_PER_SIGMA).astype(np.int16), ((0, 0), (before, after))), whole, begin, out
@@ -316,6 +316,6 @@ def _subband_edges(cutout: Cutout, in_band: NDArray[np.bool_], subbands: int | N
     """Return channels at which the sub-bands of the picture begin, and the end."""
     channels = len(in_band)
     if subbands is None:
-        share = in_band.sum() / channels
-        subbands = int(np.clip((cutout.pulse.snr / _TARGET_SUBBAND_SNR) ** 2 / share, 16, 128))
+        band_fraction = in_band.sum() / channels
+        subbands = int(np.clip((cutout.pulse.snr / _TARGET_SUBBAND_SNR) ** 2 / band_fraction, 16, 128))
     return np.linspace(0, channels, min(subbands, channels) + 1).astype(np.int64)

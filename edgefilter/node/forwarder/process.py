@@ -73,7 +73,7 @@ class ForwarderStatus:
 class Forwarder:
     """Empties a spool into a store.
 
-    1. Ripe groups of table pieces are merged within the spool; what was dropped is written down as a table.
+    1. Groups of table pieces that are due are merged within the spool; what was dropped is written down as a table.
     2. What is sealed is delivered by priority and age, several at once; :meth:`Store.put` proves that it arrived.
     3. What arrived is forgotten; what failed waits; what the store refuses for good stays and is told.
 
@@ -163,7 +163,7 @@ class Forwarder:
                 future.result()
             except ConflictError as error:
                 with suppress(SpoolFullError):  # it will be refused again
-                    self._spool.failed(entry, str(error))
+                    self._spool.quarantine(entry, str(error))
                 self._failed(error)
             except StoreError as error:
                 retry_after = error.retry_after if isinstance(error, UnavailableError) else None
@@ -171,7 +171,7 @@ class Forwarder:
                 self._failed(error)
                 self.status = replace(self.status, ready=False, reason=str(error))
             else:
-                self._spool.done(entry)
+                self._spool.mark_delivered(entry)
                 self._backoff.succeeded(entry.name)
                 self.status = replace(
                     self.status,
@@ -204,7 +204,7 @@ class Forwarder:
             self._in_flight[future] = entries[0]
 
     def _merge(self, now: float) -> None:
-        for group in self._batches.due(self._spool.pieces(), now, self.draining):
+        for group in self._batches.due(self._spool.unsealed(), now, self.draining):
             if len(group) == 1:
                 self._spool.seal(group)
                 continue
@@ -234,7 +234,7 @@ class Forwarder:
             return
         by_name = {note.name: note for note in notes}
         for product, names in dropped_products(self._node, ((n.name, n.size, n.reason) for n in notes)):
-            self._spool.tell([by_name.pop(name) for name in names], product)
+            self._spool.record_dropped([by_name.pop(name) for name in names], product)
         for note in by_name.values():
             log.warning("%s: given up (%s), made again when its stream starts again", note.name, note.reason)
         self._spool.purge_dropped(list(by_name.values()))
@@ -298,7 +298,7 @@ def main() -> int:
         try:
             serve(ipc, on_status)
         except EdgefilterError as error:
-            ipc.tell("failed", why=str(error), error=type(error).__name__)
+            ipc.send("failed", why=str(error), error=type(error).__name__)
             return 1
     return 0
 

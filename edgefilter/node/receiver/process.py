@@ -37,7 +37,7 @@ class Receiver:
 
     def state(self) -> Message:
         """Return all that is to be known from outside."""
-        return {"inputs": {name: zmq_input.facts() for name, zmq_input in list(self.inputs.items())}}
+        return {"inputs": {name: zmq_input.status() for name, zmq_input in list(self.inputs.items())}}
 
     def serve(self, ipc: IpcClient) -> None:
         """Do what the supervisor says until it says that this is the end.
@@ -60,8 +60,8 @@ class Receiver:
     def _handle_message(self, message: Message, ipc: IpcClient) -> None:
         match message["kind"]:
             case "settings" if not self.inputs:
-                for facts in message["inputs"]:
-                    self._open(ZmqInputSettings.from_message(facts), ipc)
+                for fields in message["inputs"]:
+                    self._open(ZmqInputSettings.from_message(fields), ipc)
             case "ring":
                 self.inputs[message["input"]].set_ring(message["path"])
             case "drain":

@@ -78,9 +78,9 @@ class ZmqInputSettings:
     bind_seconds: float = 10.0
 
     @classmethod
-    def from_message(cls, facts: dict[str, Any]) -> Self:
+    def from_message(cls, fields: dict[str, Any]) -> Self:
         """Take the settings out of a message; what it has beyond them is ignored."""
-        return cls(**{name: facts[name] for name in cls.__dataclass_fields__ if name in facts})
+        return cls(**{name: fields[name] for name in cls.__dataclass_fields__ if name in fields})
 
 
 @dataclass
@@ -353,7 +353,7 @@ class ZmqInput:
         self.waiting = False
         return deadline is None
 
-    def facts(self) -> dict[str, Any]:
+    def status(self) -> dict[str, Any]:
         """Return all that is to be known of it from outside, JSON types only. Safe from any thread."""
         ring, stream = self.ring, self.stream
         return {

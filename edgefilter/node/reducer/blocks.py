@@ -184,7 +184,7 @@ class ReducerWorker:
                         wait=_POLL_SECONDS,
                     )
                 )
-        self._totals = Counter(self._spool.tally(self._cursor_key))
+        self._totals = Counter(self._spool.run_totals(self._cursor_key))
         self._update_state(tally=dict(self._totals))
 
     @property
@@ -282,10 +282,10 @@ class ReducerWorker:
             block = min(block, self._state["next_sample"] // self._block_samples - reducer.history_blocks)
         return reducer.window(max(block, 0))[0]
 
-    def _on_block(self, products: Sequence[Product], next_block: int, tally: RunTotals) -> None:
+    def _on_block(self, products: Sequence[Product], next_block: int, totals: RunTotals) -> None:
         self._ipc.mark_progress()
-        item = (products, next_block, tally.counts())
-        if not tally.blocks:
+        item = (products, next_block, totals.counts())
+        if not totals.blocks:
             self._header = item
             if not self._shadow:
                 self._commit_header()

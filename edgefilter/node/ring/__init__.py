@@ -8,4 +8,4 @@ from edgefilter.node.ring.layout import Policy, make_ring
 from edgefilter.node.ring.reader import RingReader
 from edgefilter.node.ring.writer import RingWriter, WriteResult
 
-__all__ = ["WriteResult", "Policy", "RingReader", "RingWriter", "make_ring"]
+__all__ = ["Policy", "RingReader", "RingWriter", "WriteResult", "make_ring"]

@@ -181,8 +181,8 @@ class RingWriter(RingFile):
         Raises
         ------
         WireError
-            Of kind ``far`` if the frame lies more than ``max_gap_samples`` ahead of the newest sample, of kind ``fragments`` if
-            the ring has more separate gaps than its table can hold. Nothing was changed then.
+            Of kind ``far`` if the frame lies more than ``max_gap_samples`` ahead of the newest sample, of kind
+            ``fragments`` if the ring has more separate gaps than its table can hold. Nothing was changed then.
         ValueError
             If the payload does not end on a sample.
         """

@@ -1,6 +1,6 @@
 """The control socket: commands to a running node, for its own user alone.
 
-A request is one line of JSON with ``command`` and its arguments. The answer is lines with ``on_progress``, as things happen,
+A request is one line of JSON with ``command`` and its arguments. The answer is lines with ``say``, as things happen,
 and a last one with ``result`` or ``error``.
 """
 

@@ -78,7 +78,7 @@ class HttpServer:
             self._server.shutdown()
             self._server.server_close()
 
-    def observe(self, stream: str, seconds: float | None) -> None:
+    def observe_latency(self, stream: str, seconds: float | None) -> None:
         """Count a block's latency, if it is known."""
         if seconds is not None:
             self._latency.labels(stream).observe(seconds)

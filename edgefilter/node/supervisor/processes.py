@@ -79,7 +79,7 @@ class Child:
     """Whether it failed by what an operator can mend."""
     state: Message = field(default_factory=dict)
     _writer: asyncio.StreamWriter | None = None
-    _talk: "asyncio.Task[None] | None" = None
+    _connection_task: "asyncio.Task[None] | None" = None
     _unsent: list[bytes] = field(default_factory=list)
     _expected: dict[str, "asyncio.Future[Message]"] = field(default_factory=dict)
     ended: "asyncio.Future[int | None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
@@ -178,7 +178,7 @@ class Children:
         """Listen; return the children that a dead supervisor left and that still live."""
         self.socket_path.unlink(missing_ok=True)
         with unix_socket_address(self.socket_path) as address:
-            self._server = await asyncio.start_unix_server(self._talk, address, limit=_MAX_LINE_BYTES)
+            self._server = await asyncio.start_unix_server(self._handle_connection, address, limit=_MAX_LINE_BYTES)
         with suppress(FileNotFoundError, ValueError):
             previous = json.loads(self._children_file.read_text())
             self._serial = previous["serial"]
@@ -269,8 +269,8 @@ class Children:
 
     async def _reap(self, child: Child) -> None:
         status = child.process.wait() if child.process is not None else None
-        if child._talk is not None:
-            await asyncio.wait({child._talk}, timeout=5)  # its last words
+        if child._connection_task is not None:
+            await asyncio.wait({child._connection_task}, timeout=5)  # its last words
         child.ended.set_result(status)
         child.why = child.why or ("" if child.stopping and not status else child.exit_reason())
         if child.errors is not None:
@@ -284,7 +284,7 @@ class Children:
         children = [{key: getattr(child, key) for key in saved_fields} for child in self.all.values()]
         write_atomically(self._children_file, json.dumps({"serial": self._serial, "children": children}))
 
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _handle_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         child: Child | None = None
         with suppress(ConnectionError, ValueError):
             while line := await reader.readline():
@@ -304,7 +304,7 @@ class Children:
             # Left by a supervisor that died before it could write it down. It loses nothing by its end.
             os.kill(_peer_pid(writer), signal.SIGKILL)
             return None
-        child._writer, child._talk = writer, asyncio.current_task()
+        child._writer, child._connection_task = writer, asyncio.current_task()
         child.version = message["version"]
         for line in child._unsent:
             writer.write(line)

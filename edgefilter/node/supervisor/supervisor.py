@@ -291,7 +291,7 @@ class Supervisor:
         recent_blocks = stream.shadow_blocks if child is stream.replacement else stream.recent_blocks
         recent_blocks.record(message)
         if not message["shadow"]:
-            self._http.observe(stream.name, message["latency"])
+            self._http.observe_latency(stream.name, message["latency"])
             counts = message["counts"]
             self.on_event("block", stream=stream.name, block=message["block"], counts=counts)
             self.log.debug("block", stream=stream.name, block=message["block"], latency=message["latency"], **counts)

@@ -65,7 +65,7 @@ class Channeliser:
             stream.complex_samples,
             plan.samples_per_spectrum,
         )
-        self._bank = bank._replace(coefficients=backend.put(bank.coefficients))
+        self._bank = bank._replace(coefficients=backend.to_device(bank.coefficients))
         self._plan = plan
         self._backend = backend
         self._pfb, self._flag_non_finite = backend.kernel(pfb), backend.kernel(zero_nonfinite)
@@ -103,7 +103,10 @@ class Channeliser:
         block = checked_block_number(raw, plan, self.history)
         times, spectra = plan.cells_per_block, plan.spectra_per_cell
         power, moment4, accumulated, flags = self._power, self._moment4, self._accumulated, self._flags
-        data, valid = self._backend.upload(raw.data), self._backend.put(_valid_spectra(raw, times * spectra, plan))
+        data, valid = (
+            self._backend.upload(raw.data),
+            self._backend.to_device(_valid_spectra(raw, times * spectra, plan)),
+        )
         flags[:] = 0
 
         def run(start: int, stop: int) -> None:

@@ -114,7 +114,7 @@ class Integrator:
         start = cells.start // per_row
         host_sums = self._backend.start_download(sums)
         flag_results = cells.tagged, cells.cost, cells.near_threshold  # and not the cells, which are large
-        intensity = sums.stokes if len(matrix) == 1 else self._backend.part(sums.stokes[:1])
+        intensity = sums.stokes if len(matrix) == 1 else self._backend.detach_view(sums.stokes[:1])
         return Rows(start, intensity, sums.weight), lambda: _integrated_block(
             combine_parts(Sums(*host_sums())), start, *flag_results
         )

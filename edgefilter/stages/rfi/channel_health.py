@@ -16,7 +16,6 @@ _SIGMA_PER_MAD = 1.4826
 MIN_CHANNELS = 16
 """Fewer say nothing about each other."""
 
-
 _MIN_CELLS = 64  # fewer say nothing about a channel
 _NEIGHBOUR_CHANNELS = 32  # channels to either side that a channel is compared with
 _TONE_NEIGHBOUR_CHANNELS = 8  # channels to either side from whose level a tone's channel stands out
@@ -48,10 +47,10 @@ class ResidualStats:
         Logarithm of standard deviation over mean.
     redness
         Logarithm of the standard deviation of sums over 16 cells, over that which independent cells would have.
-    tone
+    kurtosis_deviation
         Mean deviation of the kurtosis from that of noise, in standard deviations of a cell; 0 if not known.
     kurtosis_cells
-        Cells that ``tone`` is the mean of; 0 if not known.
+        Cells that ``kurtosis_deviation`` is the mean of; 0 if not known.
     kurtosis_sigma_per_cell
         Standard deviation of the kurtosis of a cell.
     voltages_known
@@ -62,7 +61,7 @@ class ResidualStats:
     level: NDArray[np.float64]
     scatter: NDArray[np.float64]
     redness: NDArray[np.float64]
-    tone: NDArray[np.float64]
+    kurtosis_deviation: NDArray[np.float64]
     kurtosis_cells: NDArray[np.float64]
     kurtosis_sigma_per_cell: float
     voltages_known: bool
@@ -71,7 +70,10 @@ class ResidualStats:
     def from_moments(
         cls, moments: NDArray[np.float64], centre: NDArray[np.float64], sigma: NDArray[np.float64], spectra: int
     ) -> "ResidualStats":
-        """Derive it from the moments of :func:`edgefilter_kernels.rfi.cell_statistics.cell_statistics` and the background."""
+        """Derive it from the background and from moments.
+
+        These are those of :func:`edgefilter_kernels.rfi.cell_statistics.cell_statistics`.
+        """
         cells, total, square, groups = moments[0]
         live = (cells >= _MIN_CELLS) & (sigma > 0)
         count = np.where(live, cells, 1.0)
@@ -102,7 +104,8 @@ def flag_channels(stats: ResidualStats, settings: FlagSettings, threshold_scale:
       ``settings.tone_db`` are TAGGED.
     - CHANNEL: scatter or redness is higher than in the neighbouring channels, by IQRM.
 
-    What is compared with a threshold is taken ``threshold_scale`` times; see :mod:`edgefilter.stages.rfi.gpu_tolerance`.
+    What is compared with a threshold is taken ``threshold_scale`` times; see
+    :mod:`edgefilter.stages.rfi.gpu_tolerance`.
 
     Returns
     -------
@@ -158,10 +161,10 @@ def _find_tones(
         return found, likely & ~found
     has_kurtosis = live & (stats.kurtosis_cells >= _MIN_CELLS)
     error = 1 / np.sqrt(np.maximum(stats.kurtosis_cells, 1))
-    clear = low_among_neighbours(stats.tone, has_kurtosis, _NEIGHBOUR_CHANNELS, sigma, error)
-    likely = low_among_neighbours(stats.tone, has_kurtosis, _NEIGHBOUR_CHANNELS, likely_sigma, error)
+    clear = low_among_neighbours(stats.kurtosis_deviation, has_kurtosis, _NEIGHBOUR_CHANNELS, sigma, error)
+    likely = low_among_neighbours(stats.kurtosis_deviation, has_kurtosis, _NEIGHBOUR_CHANNELS, likely_sigma, error)
     # A tone of r times the noise lowers the kurtosis by (r / (1 + r))² (Nita & Gary 2010).
-    root = np.sqrt(np.clip(-stats.tone * stats.kurtosis_sigma_per_cell, 0.0, 0.999))
+    root = np.sqrt(np.clip(-stats.kurtosis_deviation * stats.kurtosis_sigma_per_cell, 0.0, 0.999))
     strong = root / (1 - root) >= least
     found = clear | (likely & has_excess)
     peak = _find_tone_peaks(stats, excess, has_kurtosis, threshold_scale)
@@ -181,7 +184,10 @@ def _find_tone_peaks(
     expected = _MIN_PEAK_KURTOSIS_FRACTION * (gain / (1 + gain)) ** 2 / stats.kurtosis_sigma_per_cell
     low = np.maximum(_PEAK_SIGMA / np.sqrt(np.maximum(stats.kurtosis_cells, 1)), expected)
     return np.asarray(
-        has_kurtosis & isolated & (threshold_scale * excess > _MIN_TONE_EXCESS) & (-threshold_scale * stats.tone > low)
+        has_kurtosis
+        & isolated
+        & (threshold_scale * excess > _MIN_TONE_EXCESS)
+        & (-threshold_scale * stats.kurtosis_deviation > low)
     )
 
 

@@ -36,7 +36,6 @@ _MAX_PULSE_SECONDS = 0.1  # of the longest pulse that is kept where tracks canno
 CELLS_PER_STEP = 2
 """Cells to a step where single cells are events."""
 
-
 RangeTask = Callable[[int, int], None]
 
 
@@ -69,7 +68,7 @@ class DispersionTracks:
     log2_window
         int64 ``[track]``: of the window about it.
     log2_smeared_window
-        int64 ``[track]``: doublings of the window that is marked: from channel to channel a track smears what is on it.
+        int64 ``[track]``: of the window that is marked: from channel to channel a track smears what is on it.
     first
         int32 ``[track, segment]``: least delay.
     step
@@ -110,15 +109,15 @@ class DispersionTracks:
         marks: NDArray[np.uint8],
         backend: ThreadBackend,
     ) -> tuple[RangeTask, ...]:
-        """Return what marks all on a filled track as SKY, one after another.
+        """Return what marks all on a filled track as DISPERSED, one after another.
 
-        See :mod:`edgefilter_kernels.rfi.dispersion_tracks`.         Each works on a range of segments, when what is
-        before it is done for all of them.
+        See :mod:`edgefilter_kernels.rfi.dispersion_tracks`. Each works on a range of segments, when what is before
+        it is done for all of them.
 
         Parameters
         ----------
         tables
-            Of :meth:`tables`, of the same workers.
+            Of :meth:`tables`, of the same backend.
         events, bits, step
             uint8 ``[time, channel]``, what of it is an event, and how many of its times make a step.
         live
@@ -163,7 +162,7 @@ class DispersionTracks:
         marks: NDArray[np.uint8],
         backend: ThreadBackend,
     ) -> RangeTask:
-        """Return what marks runs of up to ``max_run_cells`` cells that lie on a track which an end of the data cuts as SKY.
+        """Return what marks runs on a track that an end of the data cuts as DISPERSED, up to ``max_run_cells`` long.
 
         It works on a range of channels: those in which the data end. Other arguments are those of :meth:`mark_tasks`.
         """
@@ -245,7 +244,7 @@ class DispersionGuard:
         self._backend = backend
 
     def mark(self, marks: NDArray[np.uint8], groups: NDArray[np.uint8], live: NDArray[np.bool_], times: int) -> None:
-        """Set SKY in ``marks``; RUN, HOLE and ABOVE are events there, ABOVE is in ``groups``; ``times`` have data."""
+        """Set DISPERSED in ``marks``: IN_RUN and EVENT are events there, EVENT in ``groups``; ``times`` have data."""
         bright, faint = self._tables
         sets = (
             self._bright.mark_tasks(bright, marks, IN_RUN | EVENT, CELLS_PER_STEP, live, marks, self._backend),

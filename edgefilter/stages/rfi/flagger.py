@@ -22,7 +22,7 @@ from edgefilter.stages.rfi.background import Background, BlockView
 from edgefilter.stages.rfi.channel_health import ResidualStats, flag_channels
 from edgefilter.stages.rfi.dispersion_guard import DispersionGuard
 from edgefilter.stages.rfi.gpu_tolerance import NOMINAL, ThresholdScale
-from edgefilter.stages.rfi.quantisation import correct_clipping, is_clipped
+from edgefilter.stages.rfi.quantisation import is_clipped, undo_clipping
 from edgefilter.stages.rfi.thresholds import kurtosis_limits, kurtosis_sigma, power_limit
 from edgefilter.stages.rfi.zero_dm import ZeroDmFlagger
 from edgefilter_kernels.rfi.cell_statistics import (
@@ -104,19 +104,19 @@ class Flagger:
             moment4 = self.backend.empty((*flags.shape, 0), np.float32)
         view = BlockView(power, moment4, accumulated, n_pols, flags, spectra)
         self._apply_mask(flags)
-        background = Background.of(view, self.backend, threshold_scale)
+        background = Background.estimate(view, self.backend, threshold_scale)
         clipped = self.backend.run_async(lambda: is_clipped(view, background, self.backend))
         broadband_steps = self._zero_dm.find(view, background, threshold_scale.power)
         needs_correction = clipped()  # before flags change
         self._zero_dm.mark(flags, broadband_steps)
         kurtosis_uncertainty = np.zeros(flags.shape[1])
         if needs_correction:
-            view, kurtosis_uncertainty = correct_clipping(view, background, self.backend)
+            view, kurtosis_uncertainty = undo_clipping(view, background, self.backend)
         marks, groups, moments = self._cell_statistics(view, background, broadband_steps.gain_drift, threshold_scale)
 
         def find_bad_channels() -> NDArray[np.uint16]:
             moments[1, 1] += kurtosis_uncertainty * np.sqrt(n_pols) / kurtosis_sigma(max(spectra, 2)) * moments[1, 0]
-            stats = ResidualStats.of(moments, background.centre, background.sigma, spectra)
+            stats = ResidualStats.from_moments(moments, background.centre, background.sigma, spectra)
             found = flag_channels(stats, self._settings, threshold_scale.channel)
             found[self._protected & (found != 0)] = Flag.TAGGED
             return found
@@ -134,7 +134,7 @@ class Flagger:
     def _mark_drifting_tones(
         self, marks: NDArray[np.uint8], groups: NDArray[np.uint8], live: NDArray[np.bool_]
     ) -> None:
-        """Set DRIFT in ``marks`` on the lines of drifting tones."""
+        """Set DRIFTING_TONE in ``marks`` on the lines of drifting tones."""
         max_drift, _, lines = line_layout(*groups.shape)
         hits = self.backend.empty((1 + 2 * max_drift, lines), np.uint8)
         if not hits.size:

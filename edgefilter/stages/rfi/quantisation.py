@@ -80,7 +80,7 @@ def is_clipped(view: BlockView, background: Background, backend: ThreadBackend) 
     ) <= _clipping_threshold(view)
 
 
-def correct_clipping(
+def undo_clipping(
     view: BlockView, background: Background, backend: ThreadBackend
 ) -> tuple[BlockView, NDArray[np.float64]]:
     """Return a block as it would be of voltages that were not clipped; itself, if noise shows no clipping.

@@ -79,7 +79,7 @@ class ZeroDmFlagger:
         self._backend = backend
 
     def find(self, view: BlockView, background: Background, threshold_scale: float) -> BroadbandSteps:
-        """Find where the band has risen or fallen; distances from the background are taken ``threshold_scale`` times."""
+        """Find where the band has risen or fallen; distances from the background are scaled by ``threshold_scale``."""
         times, channels = view.flags.shape
         if channels < MIN_CHANNELS:
             return BroadbandSteps(np.zeros(0, np.int64), np.zeros((0, ZERO_DM_BANDS), np.bool_), np.zeros(times))

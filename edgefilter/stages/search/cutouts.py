@@ -64,7 +64,7 @@ class CutoutPlanner:
         ]
 
     def cutout_cells(self, row_ranges: Iterable[RowRange], rows: Rows) -> int:
-        """Count the good cells of a block that lie in at least one region."""
+        """Count the good cells of a block that lie in at least one range."""
         inside = np.zeros(len(rows.weight), np.bool_)
         for row_range in row_ranges:
             inside[max(row_range.start - rows.start, 0) : max(row_range.stop - rows.start, 0)] = True

@@ -23,16 +23,17 @@ class NormalisedBlock:
     Parameters
     ----------
     value
-        int8 ``[channel, row]``: whitened power, :data:`~edgefilter_kernels.search.normalise.COUNTS_PER_SIGMA` to a sigma.
-    share
-        int8 ``[channel, row]``: cells that were really summed, :data:`~edgefilter_kernels.search.normalise.FULL_WEIGHT` is
-        all.
+        int8 ``[channel, row]``: whitened power,
+        :data:`~edgefilter_kernels.search.normalise.COUNTS_PER_SIGMA` to a sigma.
+    weight
+        int8 ``[channel, row]``: cells that were really summed,
+        :data:`~edgefilter_kernels.search.normalise.FULL_WEIGHT` is all.
     complete
-        Whether all shares are whole.
+        Whether all weights are full.
     """
 
     value: NDArray[np.int8]
-    share: NDArray[np.int8]
+    weight: NDArray[np.int8]
     complete: bool
 
 
@@ -54,7 +55,7 @@ class Normaliser:
         """Rows before the block that are asked for."""
         shape = plan.channels, plan.rows_per_block
         self._full_weight = np.broadcast_to(np.int8(FULL_WEIGHT), shape)
-        self._share: NDArray[np.int8] | None = None
+        self._weight: NDArray[np.int8] | None = None
 
     def reduce(self, window: Rows) -> NormalisedBlock:
         """Whiten one block.
@@ -74,24 +75,24 @@ class Normaliser:
             raise ValueError(
                 f"rows [{window.start}, {window.stop}) are not a block of {rows} and a history of {self.history}"
             )
-        value, share = self._normalise(window.stokes[0], window.weight)
-        if share.min() == FULL_WEIGHT:
+        value, weight = self._normalise(window.stokes[0], window.weight)
+        if weight.min() == FULL_WEIGHT:
             return NormalisedBlock(value, self._full_weight, True)
-        self._share = None  # is kept by who takes it
-        return NormalisedBlock(value, share, False)
+        self._weight = None  # is kept by who takes it
+        return NormalisedBlock(value, weight, False)
 
     def _normalise(
-        self, power: NDArray[np.float32], weight: NDArray[np.uint16]
+        self, power: NDArray[np.float32], cell_counts: NDArray[np.uint16]
     ) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
         value = _empty_on_huge_pages(self._full_weight.shape)
-        share = np.empty_like(value) if self._share is None else self._share
-        self._share = share
+        weight = np.empty_like(value) if self._weight is None else self._weight
+        self._weight = weight
 
         def run(start: int, stop: int) -> None:
-            normalise(power, weight, self._plan.cells_per_row, self.history, start, stop, value, share)
+            normalise(power, cell_counts, self._plan.cells_per_row, self.history, start, stop, value, weight)
 
         self._backend.parallel_for(self._plan.channels, run, align=16)
-        return value, share
+        return value, weight
 
 
 def _empty_on_huge_pages(shape: tuple[int, int]) -> NDArray[np.int8]:

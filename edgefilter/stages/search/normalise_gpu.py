@@ -26,9 +26,9 @@ class GpuNormaliser(Normaliser):
         self._gpu = gpu
         self._full_weight = gpu.to_device(self._full_weight)
 
-    def _normalise(self, power: Any, weight: Any) -> tuple[Any, Any]:
+    def _normalise(self, power: Any, cell_counts: Any) -> tuple[Any, Any]:
         shape = self._plan.channels, self._plan.rows_per_block
-        value, share = self._gpu.empty(shape, np.int8), self._gpu.empty(shape, np.int8)
-        arguments = self._gpu.to_device(power), self._gpu.to_device(weight), self._plan.cells_per_row, self.history
-        normalise(*arguments, 0, shape[0], value, share)
-        return value, share
+        value, weight = self._gpu.empty(shape, np.int8), self._gpu.empty(shape, np.int8)
+        arguments = self._gpu.to_device(power), self._gpu.to_device(cell_counts), self._plan.cells_per_row, self.history
+        normalise(*arguments, 0, shape[0], value, weight)
+        return value, weight

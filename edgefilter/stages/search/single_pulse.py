@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.plan import Plan
-from edgefilter.stages.search.dm_plan import TSCRUNCH_FACTORS, TrialGroup, delay_rows, groups
+from edgefilter.stages.search.dm_plan import TSCRUNCH_FACTORS, TrialGroup, delay_rows, plan_trial_groups
 from edgefilter.stages.search.normalise import NormalisedBlock
 from edgefilter.stages.search.subbands import WEIGHT_STEPS, GroupBatch, GroupDelays, SubbandTree
 from edgefilter_kernels.search.band_occupancy import band_occupancy
 from edgefilter_kernels.search.boxcar import Boxcars, dedispersed_peaks
 from edgefilter_kernels.search.dedisperse import add_channels, add_subbands
-from edgefilter_kernels.search.normalise import COUNTS_PER_SIGMA, FULL_WEIGHT, tscrunch2, widest
+from edgefilter_kernels.search.normalise import COUNTS_PER_SIGMA, FULL_WEIGHT, max_pool, tscrunch2
 
 EVENTS_PER_CANDIDATE = 20
 """Events kept of a block for each candidate that may be kept: a pulse shows in many trials."""
@@ -80,7 +80,9 @@ class Events:
         snr = np.concatenate([np.zeros(0, np.float32), *(part.snr for part in parts)])
         band = np.concatenate([np.zeros(0, np.int32), *(part.band for part in parts)])
         order = np.lexsort((band, width, dm, row, -snr))
-        overflow, near_threshold = (sum(getattr(part, name) for part in parts) for name in ("overflow", "guarded"))
+        overflow, near_threshold = (
+            sum(getattr(part, name) for part in parts) for name in ("overflow", "near_threshold")
+        )
         return cls(row[order], dm[order], step[order], width[order], snr[order], band[order], overflow, near_threshold)
 
     def strongest(self, max_events: int) -> Self:
@@ -118,8 +120,8 @@ class SinglePulseSearch:
         self._batches = self._make_batches()
         self._tscrunch_factors = sorted({batch.rows for batch in self._batches})
         # Room for half of the widest boxcar on both sides, in whole time steps of every resolution.
-        widest = self._tscrunch_factors[-1] << (plan.settings.pulses.widths - 1)
-        self._margin = _round_up(max(widest // 2, 1), _ALIGNMENT)
+        max_width_rows = self._tscrunch_factors[-1] << (plan.settings.pulses.widths - 1)
+        self._margin = _round_up(max(max_width_rows // 2, 1), _ALIGNMENT)
         self.history = self._margin
         self.lookahead = plan.sweep_rows(plan.dm_range[1]) + self._margin + 1
         self._max_events = EVENTS_PER_CANDIDATE * plan.settings.pulses.candidates
@@ -159,7 +161,9 @@ class SinglePulseSearch:
         before, after = -(-self.history // rows), -(-self.lookahead // rows)
         if len(blocks) != before + 1 + after:
             raise ValueError(f"block {block} is searched in {before} + 1 + {after} blocks, not in {len(blocks)}")
-        if not any(normalised is not None and (normalised.complete or normalised.share.any()) for normalised in blocks):
+        if not any(
+            normalised is not None and (normalised.complete or normalised.weight.any()) for normalised in blocks
+        ):
             return Events.empty()
         latest = max(f.rows * (f.latest + _series_length(rows, self._margin, f.rows)) for f in self._batches)
         first = before * rows - self._margin
@@ -168,7 +172,7 @@ class SinglePulseSearch:
         return strongest_events.all()
 
     def _make_batches(self) -> list[GroupBatch]:
-        return self._tree.batches(groups(self._plan, self._tree.bands), delay_rows(self._plan))
+        return self._tree.batches(plan_trial_groups(self._plan, self._tree.bands), delay_rows(self._plan))
 
     def _search(
         self,
@@ -185,10 +189,10 @@ class SinglePulseSearch:
             blocks, self._plan.rows_per_block, span[0], self._window_buffer, self._tscrunch_factors, self._backend
         )
         job = _BlockSearch(self._plan, self._tree, self._margin, block)
-        left = iter(self._batches)  # whoever is free takes the next one
+        remaining = iter(self._batches)  # whoever is free takes the next one
 
         def run(_: int, __: int) -> None:
-            for batch in left:
+            for batch in remaining:
                 for events in job.search(batch, window):
                     strongest_events.add(events)
 
@@ -196,9 +200,9 @@ class SinglePulseSearch:
 
 
 class _SearchWindow:
-    """The whitened rows around a block at each time resolution, and what share of them is valid.
+    """The whitened rows around a block at each time resolution, and their weights.
 
-    The share is held at a coarser time step, as the largest of its rows, not the mean: at the edge of a gap the mean
+    The weight is held at a coarser time step, as the largest of its rows, not the mean: at the edge of a gap the mean
     would raise the noise of what is left.
     """
 
@@ -208,14 +212,14 @@ class _SearchWindow:
         rows: int,
         first: int,
         window_buffer: NDArray[np.int8],
-        rungs: Sequence[int],
+        tscrunch_factors: Sequence[int],
         backend: ThreadBackend,
     ) -> None:
-        value, share = window_buffer
+        value, weight = window_buffer
         channels, length = value.shape
         valid = np.empty((channels, length // WEIGHT_STEPS), np.int8)
         self.complete = all(normalised is not None and normalised.complete for normalised in blocks)
-        self.rungs = {}
+        self.tscrunched = {}
 
         def join(start: int, stop: int) -> None:
             _copy_rows(
@@ -229,20 +233,20 @@ class _SearchWindow:
                 valid[start:stop] = FULL_WEIGHT
             else:
                 _copy_rows(
-                    [normalised.share if normalised else None for normalised in blocks],
+                    [normalised.weight if normalised else None for normalised in blocks],
                     rows,
                     first,
-                    share[start:stop],
+                    weight[start:stop],
                     start,
                 )
-                widest(share[start:stop], WEIGHT_STEPS, valid[start:stop])
+                max_pool(weight[start:stop], WEIGHT_STEPS, valid[start:stop])
 
         backend.parallel_for(channels, join)
         tscrunch = 1
         while True:
-            if tscrunch in rungs:
-                self.rungs[tscrunch] = value, valid
-            if tscrunch == rungs[-1]:
+            if tscrunch in tscrunch_factors:
+                self.tscrunched[tscrunch] = value, valid
+            if tscrunch == tscrunch_factors[-1]:
                 return
             value = _tscrunch2(value, backend)
             if valid.shape[1] % 2:
@@ -252,7 +256,7 @@ class _SearchWindow:
 
 
 class _BlockSearch:
-    """Searches one block, a family of groups at a time."""
+    """Searches one block, a batch of groups at a time."""
 
     def __init__(self, plan: Plan, tree: SubbandTree, margin: int, block: int) -> None:
         self._rows = plan.rows_per_block
@@ -269,7 +273,7 @@ class _BlockSearch:
     def search(self, batch: GroupBatch, window: _SearchWindow) -> Iterator[Events]:
         """Yield the events of each group and band."""
         tree = self._tree
-        value, _ = window.rungs[batch.rows]
+        value, _ = window.tscrunched[batch.rows]
         begin = np.stack([group_delays.coarse for _, group_delays in batch.groups])
         sums = np.empty((len(begin), len(tree.edges) - 1, self.length(batch.rows) + batch.spread), np.int16)
         add_channels(value, tree.edges, begin, sums)
@@ -318,10 +322,12 @@ class _BlockSearch:
         # The track of a bright pulse crosses tracks of wrong dispersion measures in a few channels.
         band = self._tree.bands[number]
         channels = slice(band.start, band.stop)
-        value, valid = window.rungs[group.rows]
+        value, valid = window.tscrunched[group.rows]
         delays = group_delays.coarse[channels] + group_delays.fine[:, self._tree.subband[channels]]
-        left = band_occupancy(value[channels], valid[channels], WEIGHT_STEPS, delays, _BAND_FRACTION, *boxcars)
-        return np.asarray(left >= _MIN_REMAINING_FRACTION)
+        remaining_fraction = band_occupancy(
+            value[channels], valid[channels], WEIGHT_STEPS, delays, _BAND_FRACTION, *boxcars
+        )
+        return np.asarray(remaining_fraction >= _MIN_REMAINING_FRACTION)
 
     def _scales(self, group: TrialGroup, group_delays: GroupDelays, window: _SearchWindow) -> NDArray[np.float32]:
         # Of each band and time; where no data are missing they are those of the time resolution.
@@ -331,7 +337,7 @@ class _BlockSearch:
         # Channels that are summed, [part, time].
         total = np.empty((len(tree.channels), steps), np.float32)
         sums = np.empty((1, len(tree.edges) - 1, steps), np.int16)
-        add_channels(window.rungs[group.rows][1], tree.edges, group_delays.whole[None], sums)
+        add_channels(window.tscrunched[group.rows][1], tree.edges, group_delays.weight_delays[None], sums)
         add_subbands(sums[0], tree.parts, np.zeros((1, sums.shape[1]), np.int64), total[None])
         total /= FULL_WEIGHT
         # Trials are up to half a spread from the middle one: the most of the steps that they may mean, lest noise be

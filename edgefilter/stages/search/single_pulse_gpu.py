@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edgefilter.compute.gpu import GpuBackend
 from edgefilter.core.plan import Plan
 from edgefilter.stages.search import single_pulse as cpu_search
-from edgefilter.stages.search.dm_plan import delay_rows, groups
+from edgefilter.stages.search.dm_plan import delay_rows, plan_trial_groups
 from edgefilter.stages.search.normalise import NormalisedBlock
 from edgefilter.stages.search.single_pulse import Events, SinglePulseSearch
 from edgefilter.stages.search.subbands import WEIGHT_STEPS, GroupBatch, SubbandTree
@@ -59,7 +59,7 @@ class GpuSinglePulseSearch(SinglePulseSearch):
 
     def _make_batches(self) -> list[GroupBatch]:
         # As many groups together as fit into memory.
-        found = groups(self._plan, self._tree.bands)
+        found = plan_trial_groups(self._plan, self._tree.bands)
         trial = 4 * self._plan.rows_per_block * (len(self._tree.parts) - 1)
         most = max(len(group.dm) for group in found)
         groups_per_batch = min(SERIES_BYTES // trial, _MAX_TRIALS_PER_LAUNCH)
@@ -113,7 +113,7 @@ class GpuSinglePulseSearch(SinglePulseSearch):
     def _window(
         self, blocks: Sequence[NormalisedBlock | None], span: tuple[int, int], complete: bool
     ) -> dict[int, tuple[Any, Any]]:
-        # Values and shares of the rows around the block at each time resolution, as in the search on the CPU.
+        # Values and weights of the rows around the block at each time resolution, as in the search on the CPU.
         rows, length = (
             self._plan.rows_per_block,
             cpu_search._round_up(span[1] - span[0], cpu_search._ALIGNMENT) + cpu_search._ALIGNMENT,
@@ -126,11 +126,11 @@ class GpuSinglePulseSearch(SinglePulseSearch):
         if complete:
             valid[:] = FULL_WEIGHT
         else:
-            share = self._gpu.empty(value.shape, np.int8)
+            weight = self._gpu.empty(value.shape, np.int8)
             cpu_search._copy_rows(
-                [normalised.share if normalised else None for normalised in blocks], rows, span[0], share, 0
+                [normalised.weight if normalised else None for normalised in blocks], rows, span[0], weight, 0
             )
-            max_pool(share, WEIGHT_STEPS, valid)
+            max_pool(weight, WEIGHT_STEPS, valid)
         tscrunched = {1: (value, valid)}
         for tscrunch in range(1, self._tscrunch_factors[-1]):
             if tscrunch in tscrunched:
@@ -143,7 +143,7 @@ class GpuSinglePulseSearch(SinglePulseSearch):
 
 @dataclass(frozen=True, slots=True)
 class Peaks:
-    """What was found in the series of a family, ``[peak]``, in no order.
+    """What was found in the series of a batch, ``[peak]``, in no order.
 
     Parameters
     ----------
@@ -165,12 +165,12 @@ class Peaks:
 
 
 class GpuGroupBatch:
-    """A family with its tables on a card: searches the window there, and brings back the peaks.
+    """A batch with its tables on a GPU: searches the window there, and brings back the peaks.
 
     Parameters
     ----------
     batch, tree
-        What is searched. The larger the family, the fewer launches.
+        What is searched. The larger the batch, the fewer launches.
     times
         Time steps of the window.
     length
@@ -194,11 +194,12 @@ class GpuGroupBatch:
         self._size = length, batch.spread
         subbands, steps = len(tree.edges) - 1, -(-length // WEIGHT_STEPS)
         all_delays = [group_delays for _, group_delays in batch.groups]
-        coarse, whole = (
-            np.stack([getattr(group_delays, name) for group_delays in all_delays]) for name in ("coarse", "whole")
+        coarse, weight_delays = (
+            np.stack([getattr(group_delays, name) for group_delays in all_delays])
+            for name in ("coarse", "weight_delays")
         )
-        latest = int(coarse.max()) + sum(self._size), int(whole.max()) + steps
-        if latest[0] > times or latest[1] > times // WEIGHT_STEPS or min(coarse.min(), whole.min()) < 0:
+        latest = int(coarse.max()) + sum(self._size), int(weight_delays.max()) + steps
+        if latest[0] > times or latest[1] > times // WEIGHT_STEPS or min(coarse.min(), weight_delays.min()) < 0:
             raise ValueError(f"tracks reach times {latest}, the window has {times}")
         fine = [
             group_delays.fine + number * subbands * sum(self._size) for number, group_delays in enumerate(all_delays)
@@ -210,8 +211,8 @@ class GpuGroupBatch:
         begin = flat_starts(coarse, times), flat_starts(np.concatenate(fine), sum(self._size))
         tables = tree.edges, tree.parts, *begin, delays, rows
         self._tables = SearchTables(*(gpu.to_device(table) for table in tables))
-        # Of the shares: a track a group, in steps that have one share, and sub-bands that follow it.
-        self._whole = gpu.to_device(flat_starts(whole, times // WEIGHT_STEPS))
+        # Of the weights: a track a group, in steps that have one weight, and sub-bands that follow it.
+        self._weight_delays = gpu.to_device(flat_starts(weight_delays, times // WEIGHT_STEPS))
         self._flat = gpu.to_device(np.arange(len(all_delays) * subbands).reshape(len(all_delays), subbands) * steps)
         # Trials are up to half a spread from the middle one.
         dilations = [1 + math.ceil(int(group_delays.fine.max()) / 2 / WEIGHT_STEPS) for group_delays in all_delays]
@@ -224,9 +225,9 @@ class GpuGroupBatch:
         Parameters
         ----------
         value, valid
-            int8 ``[channel, time]`` and ``[channel, time // WEIGHT_STEPS]`` on the card: whitened power and its share.
+            int8 ``[channel, time]`` and ``[channel, time // WEIGHT_STEPS]`` on the card: whitened power and its weight.
         complete
-            Whether all shares are whole.
+            Whether all weights are full.
         boxcars, band_fraction
             As the kernels take them.
         """
@@ -246,7 +247,7 @@ class GpuGroupBatch:
         groups, subbands = self._flat.shape
         steps = -(-self._size[0] // WEIGHT_STEPS)
         sums = xp.empty((groups, subbands, steps), np.int16)
-        sum_along_tracks("add_channels", valid, tables.edges, self._whole, sums)
+        sum_along_tracks("add_channels", valid, tables.edges, self._weight_delays, sums)
         total = xp.empty((groups, len(tree.channels), steps), np.float32)
         sum_along_tracks("add_subbands", sums, tables.parts, self._flat, total)
         total /= FULL_WEIGHT

@@ -12,7 +12,7 @@ from edgefilter.core.plan import Plan
 from edgefilter.stages.search.dm_plan import TrialGroup, delay_rows, search_bands, split_into_subbands
 
 WEIGHT_STEPS = 8
-"""Time steps for which the valid share of a channel is one number."""
+"""Time steps for which the weight of a channel is one number."""
 
 _GROUPS_PER_BATCH = 2  # groups whose sub-bands are summed together: half as much is read from memory
 
@@ -27,13 +27,13 @@ class GroupDelays:
         int64 ``[channel]``: those of the trial for which a sub-band is the earliest.
     fine
         int64 ``[trial, sub-band]``: how much later the sub-bands are in each trial.
-    whole
-        int64 ``[channel]``: those of the trial in the middle, in steps of the share.
+    weight_delays
+        int64 ``[channel]``: those of the trial in the middle, in steps of the weight.
     """
 
     coarse: NDArray[np.int64]
     fine: NDArray[np.int64]
-    whole: NDArray[np.int64]
+    weight_delays: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class SubbandTree:
     def batches(
         self, found: Sequence[TrialGroup], delays: NDArray[np.float64], groups_per_batch: int = _GROUPS_PER_BATCH
     ) -> list[GroupBatch]:
-        """Families of up to ``groups_per_batch`` groups."""
+        """Batches of up to ``groups_per_batch`` groups."""
         with_delays = [(group, self._group_delays(group, delays)) for group in found]
         by_tscrunch = [list(same) for _, same in groupby(with_delays, key=lambda item: item[0].rows)]
         return [
@@ -93,5 +93,5 @@ class SubbandTree:
         # Rounded so that the trial in the middle follows its own track exactly.
         fine = np.rint(np.outer(group.dm, delays[leading_channels]) / group.rows).astype(np.int64)
         earliest = fine.min(axis=0)
-        whole = np.rint(delays * (group.middle / group.rows / WEIGHT_STEPS)).astype(np.int64)
-        return GroupDelays(middle + (earliest - middle[leading_channels])[self.subband], fine - earliest, whole)
+        weight_delays = np.rint(delays * (group.middle / group.rows / WEIGHT_STEPS)).astype(np.int64)
+        return GroupDelays(middle + (earliest - middle[leading_channels])[self.subband], fine - earliest, weight_delays)

@@ -1,10 +1,10 @@
 // Where the bulk of many values lies: medians of a sample, found by one block of SAMPLE threads, and level and scatter
-// of what lies around them. The same formulas as in ../whiten.py.
+// of what lies around them. The same formulas as in ../search/normalise.py.
 
 constexpr int SAMPLE = 256;         // threads of a block, and room for the values that a median is taken from
-constexpr int MIN_SAMPLE = 128;   // values that a median is taken from at least, if there are as many
+constexpr int MIN_SAMPLE = 128;     // values that a median is taken from at least, if there are as many
 constexpr double REACH = 3.0 * 1.482602218505602;  // three sigma, of a MAD
-constexpr double CLIPPED_STD = 0.9865784;        // standard deviation of a unit Gaussian that is cut there
+constexpr double CLIPPED_STD = 0.9865784;          // standard deviation of a unit Gaussian that is cut there
 constexpr int NONE = 0x7fffffff;    // after every finite number
 
 struct Bulk {  // in shared memory

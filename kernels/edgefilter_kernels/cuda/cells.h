@@ -3,7 +3,7 @@
 #pragma once
 
 // A block takes few channels, so that a band of a thousand keeps all processors busy: eight floats are the 32 bytes
-// that memory n_pols out at once. Thread (lane, part) works on one channel.
+// that memory hands out at once. Thread (lane, part) works on one channel.
 constexpr int LANES = 8, PARTS = 32;
 
 // Sum of the first n_pols of the products of a cell.

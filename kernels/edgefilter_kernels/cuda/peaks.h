@@ -7,22 +7,23 @@ struct Item {  // one series of one band
     int channel, channel_stop;
 };
 
-struct Peaks {  // a table [item, time, width, bits of S/N][room] of which so many columns are n_peaks, in no order
+// A table [item, time, width, bits of S/N][capacity], of which the first n_peaks columns are filled, in no order.
+struct Peaks {
     int* n_peaks;
     int* table;
-    int room;
+    int capacity;
 
     __device__ int item(int at) const { return table[at]; }
-    __device__ int time(int at) const { return table[room + at]; }
-    __device__ int width(int at) const { return table[2LL * room + at]; }
-    __device__ float snr(int at) const { return __int_as_float(table[3LL * room + at]); }
+    __device__ int time(int at) const { return table[capacity + at]; }
+    __device__ int width(int at) const { return table[2LL * capacity + at]; }
+    __device__ float snr(int at) const { return __int_as_float(table[3LL * capacity + at]); }
 
     __device__ void add(int item, int time, int width, float snr)
     {
         int at = atomicAdd(n_peaks, 1);
         table[at] = item;
-        table[room + at] = time;
-        table[2LL * room + at] = width;
-        table[3LL * room + at] = __float_as_int(snr);
+        table[capacity + at] = time;
+        table[2LL * capacity + at] = width;
+        table[3LL * capacity + at] = __float_as_int(snr);
     }
 };

@@ -48,7 +48,7 @@ def array_namespace(array: Any) -> ModuleType:
     return sys.modules[type(array).__module__.partition(".")[0]]
 
 
-def text(source: str) -> str:
+def source_text(source: str) -> str:
     """Return a source with the files that it includes in place, each once.
 
     A cache of what is compiled is named by this text, so that it is stale as soon as any of the files changes.
@@ -75,4 +75,5 @@ def module(source: str, defines: tuple[tuple[str, int | str], ...]) -> Any:
     """Compile a source for the card that is there, or return what was compiled before."""
     import cupy
 
-    return cupy.RawModule(code=text(source), options=(*OPTIONS, *(f"-D{name}={value}" for name, value in defines)))
+    macros = (f"-D{name}={value}" for name, value in defines)
+    return cupy.RawModule(code=source_text(source), options=(*OPTIONS, *macros))

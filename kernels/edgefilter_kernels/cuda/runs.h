@@ -1,22 +1,22 @@
-// Runs of time that stand out: the twin of the tile in ../sumthreshold.py, step by step.
+// Runs of time that stand out: the twin of the tile in ../rfi/sumthreshold.py, step by step.
 //
 // Thread (lane, part) has a part of the times of one channel, so that the steps that go along time take a 32nd of the
-// time: what one needs to know of the times before its own, it makes out from what the other parts have found. SiftEvents
+// time: what one needs to know of the times before its own, it makes out from what the other parts have found. Marks
 // are those that the CPU finds; a sum slides from the first window of a part, and differs by rounding.
 
 #pragma once
 
 #include "cells.h"
 
-constexpr float EDGE_FRACTION = 0.5f;   // of a run's mean level, that its ends must exceed
-constexpr float MAX_EDGE = 1.0f;    // what suffices in any case
+constexpr float EDGE_FRACTION = 0.5f;  // of a run's mean level, that its ends must exceed
+constexpr float MAX_EDGE = 1.0f;       // what suffices in any case
 constexpr float GROWTH_EDGE = 2.0f;    // what suffices for samples beyond the windows
-constexpr float MAX_DROP = 2.0f;    // by how much the sum above that level may fall before a run that grows is at its end
-constexpr float STRONG_LEVEL = 4.0f;  // mean level of a run from which on a sample of it that is like noise is a hole
-constexpr float NOISE_LEVEL = 1.0f;  // what a hole is below
-constexpr float EDGE_STEPS = 16.0f;  // levels of edges are multiples of 1/16: no rounding of a mean decides
-constexpr int MAX_GAP = 4;  // samples that may be missing in a run
-constexpr int PART_MULTIPLE = 16;        // a part is whole groups of as many times
+constexpr float MAX_DROP = 2.0f;       // how far the sum above that level may fall before a growing run is at its end
+constexpr float STRONG_LEVEL = 4.0f;   // mean level of a run from which on a sample of it that is like noise is a hole
+constexpr float NOISE_LEVEL = 1.0f;    // what a hole is below
+constexpr float EDGE_STEPS = 16.0f;    // levels of edges are multiples of 1/16: no rounding of a mean decides
+constexpr int MAX_GAP = 4;             // samples that may be missing in a run
+constexpr int PART_MULTIPLE = 16;      // a part is whole groups of as many times
 
 // One channel of a tile of eight; arrays are [time][lane], and begin at the lane.
 struct Tile {
@@ -29,7 +29,8 @@ struct Tile {
 __device__ inline Tile tile_of(float* values, unsigned char* marks, int times)
 {
     long long at = (long long)blockIdx.x * times * LANES + threadIdx.x, all = (long long)gridDim.x * times * LANES;
-    int part = (times + PARTS * PART_MULTIPLE - 1) / (PARTS * PART_MULTIPLE) * PART_MULTIPLE, first = min((int)threadIdx.y * part, times);
+    int part = (times + PARTS * PART_MULTIPLE - 1) / (PARTS * PART_MULTIPLE) * PART_MULTIPLE;
+    int first = min((int)threadIdx.y * part, times);
     return {values + at, values + all + at, marks + at, marks + all + at, times, first, min(first + part, times)};
 }
 
@@ -75,7 +76,7 @@ __device__ inline bool find_sums(Tile tile, int window, float limit, float sign)
     return any;
 }
 
-// SiftEvents all that lies in a window that is over the limit: from the last one that reaches into this part backwards.
+// Marks all that lies in a window that is over the limit: from the last one that reaches into this part backwards.
 __device__ inline void fill(Tile tile, int window, float sign, unsigned char bit)
 {
     int ahead = 0;
@@ -110,7 +111,8 @@ __device__ inline void fit_run(Tile tile, float sign, unsigned char bit, unsigne
     int stop = begin;
     float sum = 0.0f;
     for (; stop < tile.times && tile.marks[stop * LANES] & bit; stop++) sum += sign * tile.values[stop * LANES];
-    float level = rintf(EDGE_STEPS * EDGE_FRACTION * sum / (float)(stop - begin)) / EDGE_STEPS, edge = min(level, MAX_EDGE);
+    float level = rintf(EDGE_STEPS * EDGE_FRACTION * sum / (float)(stop - begin)) / EDGE_STEPS;
+    float edge = min(level, MAX_EDGE);
     float best = 0.0f, total = 0.0f;
     int first = begin, last = begin, start = begin;
     for (int t = begin; t < stop; t++) {
@@ -209,8 +211,8 @@ __device__ inline void close_gaps(Tile tile, float sign, unsigned char bit, unsi
     for (int t = tile.first; t < tile.last; t++) tile.marks[t * LANES] |= tile.hits[t * LANES];
 }
 
-// SiftEvents the runs of a channel on both sides of 0, and their holes: as runs of ../sumthreshold.py does. limits is
-// [2][count]. What is dropped are samples that are holes, and the marks of holes.
+// Marks the runs of a channel on both sides of 0, and their holes: as find_runs of ../rfi/sumthreshold.py does. limits
+// is [2][count]. What is dropped are samples that are holes, and the marks of holes.
 __device__ inline void find_runs(
     Tile tile, const long long* windows, const float* limits, int count, unsigned char high_bit, unsigned char low_bit,
     unsigned char hole, bool grow, bool drop)

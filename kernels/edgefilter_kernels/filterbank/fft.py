@@ -112,7 +112,10 @@ def twiddles(channels: int) -> NDArray[np.float32]:
 
 
 def rfft_twiddles(channels: int) -> NDArray[np.float32]:
-    """Return the constants that :func:`rfft_postprocess` takes: float32 ``[2, N]``, exp(-pi i k / N) in :func:`channel_order`."""
+    """Return the constants that :func:`rfft_postprocess` takes.
+
+    They are float32 ``[2, N]``: exp(-pi i k / N) in :func:`channel_order`.
+    """
     values = np.exp(-1j * np.pi * channel_order(channels) / channels)
     return np.stack([values.real, values.imag]).astype(np.float32)
 

@@ -3,7 +3,8 @@
 A row of a voltage is N complex samples, or 2 N real ones, taken as N pairs: one loop serves both. The first numbers of
 all pairs (real, even) and the second ones (imaginary, odd) are filtered on their own, so that nothing has to be
 shuffled. A few columns of all rows of a batch are unpacked and weighted at a time, and stay in the L1 cache meanwhile.
-Where the numbers of two hands are a word of bytes, all four are unpacked, weighted and added without leaving registers.
+Where the numbers of two polarisations are a word of bytes, all four are unpacked, weighted and added without leaving
+registers.
 """
 
 import numpy as np
@@ -65,7 +66,7 @@ def filter_columns(
     strip: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
-    """As :func:`filter_spectra`, of one hand, but only a wide strip from ``column`` on of each piece of a transform."""
+    """As :func:`filter_spectra`, of one polarisation, but only a wide strip from ``column`` on of each FFT piece."""
     for part in range(2):
         if bank.components == 2:
             number = (channel * bank.n_pols + pol) * 2 + part

@@ -1,7 +1,8 @@
 """Integrate time-channel cells to rows, and count what became of every cell.
 
 Rows are cut into at most :data:`PARTS` parts, whatever the number of threads. A thread takes whole parts, and so reads
-memory from one end to the other; each part has an account of its own. :func:`combine_parts` adds these up in their order.
+memory from one end to the other; each part has an account of its own. :func:`combine_parts` adds these up in their
+order.
 """
 
 import functools
@@ -109,13 +110,13 @@ def integrate(
     ValueError
         If shapes or types do not fit together, or there is a flag that ``sums`` has no room for.
     """
-    check(power, flags, matrix, extent, sums, start, stop)
+    check_integration(power, flags, matrix, extent, sums, start, stop)
     bits = sums.occupancy.shape[1]
     if _integrate(power, flags, matrix, *extent, sums, start, stop) >> bits:
         raise ValueError(f"flags have bits beyond the {bits} that are counted")
 
 
-def check(
+def check_integration(
     power: NDArray[np.float32],
     flags: NDArray[np.uint16],
     matrix: NDArray[np.float64],

@@ -35,9 +35,7 @@ from edgefilter_kernels.filterbank.workspace import (
 from edgefilter_kernels.jit import kernel
 from edgefilter_kernels.simd import float8
 
-_SAMPLES_PER_TRANSFORM = (
-    65536  # numbers of a hand that are transformed before they are detected: half of a usual L2 cache
-)
+_SAMPLES_PER_TRANSFORM = 65536  # of one polarisation, before they are detected: half of a usual L2 cache
 _COLUMNS = 8  # runs of output channels that are written side by side
 
 
@@ -64,7 +62,7 @@ def pfb(
     valid
         bool ``[spectra]``: which spectra are complete. The others' samples may be anything.
     power
-        float32 ``[time, channels N, product]``, written: mean \|v\|² of the hands, and, if there are two more
+        float32 ``[time, channels N, product]``, written: mean \|v\|² of the polarisations, and, if there are two more
         products, real and imaginary part of the mean of X Y*. The raw channel is slowest. Fine channel N/2 of complex
         input is at DC, channel 0 of real input. Where no spectrum is valid it is 0.
     moment4
@@ -96,7 +94,7 @@ def check_cells(bank: Filterbank, raw: Any, valid: Any, power: Any, moment4: Any
     _check_array("count", count, np.int32, (times,))
     _check_array("valid", valid, np.bool_, valid.shape)
     if products not in (n_pols, 2 * n_pols) or (products > n_pols and n_pols == 1):
-        raise ValueError(f"{n_pols} hands and {products} products, must be 1 and 1, 2 and 2 or 2 and 4")
+        raise ValueError(f"{n_pols} polarisations and {products} products, must be 1 and 1, 2 and 2 or 2 and 4")
     if not times or not len(valid) or len(valid) % times:
         raise ValueError(f"{len(valid)} spectra in {times} cells, must be whole cells")
     return channels
@@ -250,7 +248,7 @@ def _detect(
 ) -> None:
     """Transform spectra, and add their products and the fourth powers behind them to ``partial``.
 
-    Each hand is detected while it is in the cache, of many channels a spectrum at a time.
+    Each polarisation is detected while it is in the cache, of many channels a spectrum at a time.
     """
     n, n_pols = bank.channels, bank.n_pols
     products = len(partial) - n_pols
@@ -283,7 +281,7 @@ def _transform(
     stop: int,
     whole: bool,
 ) -> None:
-    """Finish pieces of the transforms of a hand; those of spectra that are not valid become zeros.
+    """Finish pieces of the transforms of a polarisation; those of spectra that are not valid become zeros.
 
     Those of real input are untangled, ``whole`` or only their first run of positions.
     """

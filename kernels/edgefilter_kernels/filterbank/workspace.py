@@ -157,7 +157,7 @@ def make_filterbank(
     step = tap if step is None else step
     if channels < 2 or channels & (channels - 1) or n_pols not in (1, 2) or not len(filter_) or len(filter_) % tap:
         raise ValueError(
-            f"{channels} channels, {n_pols} hands and a filter of {len(filter_)} samples: "
+            f"{channels} channels, {n_pols} polarisations and a filter of {len(filter_)} samples: "
             f"must be a power of two, 1 or 2, and whole taps of {tap} samples"
         )
     if not 0 < step <= tap or step * components % 2:
@@ -216,27 +216,24 @@ def make_workspace(bank: Filterbank, spectra: int, channels: int, products: int)
     row_bytes = 2 * width * 4 * bank.n_pols
     # Raw channels are interleaved: rows of a batch are read once for each of them, from the cache if they are few.
     most = _BATCH_BYTES // row_bytes if channels == 1 else _BATCH_SAMPLES // n
-    least = (
-        _SPECTRA_PER_FIR
-        if taps <= _SPECTRA_PER_FIR and row_bytes * _MIN_BATCH_SPECTRA > _MAX_BATCH_BYTES
-        else _MIN_BATCH_SPECTRA
-    )
+    long_rows = taps <= _SPECTRA_PER_FIR and row_bytes * _MIN_BATCH_SPECTRA > _MAX_BATCH_BYTES
+    least = _SPECTRA_PER_FIR if long_rows else _MIN_BATCH_SPECTRA
     batch = min(spectra, FLUSH_SPECTRA, max(most, taps, least))
     group = min(channels, max(1, _GROUP_BYTES // (row_bytes * batch)))
     # Of the four spectra that the filter makes together, only the first is meant where they are oversampled.
-    room = -(-batch // _SPECTRA_PER_FIR) * _SPECTRA_PER_FIR if bank.hop == n else batch + 3
+    padded_batch = -(-batch // _SPECTRA_PER_FIR) * _SPECTRA_PER_FIR if bank.hop == n else batch + 3
     # Wide strips of one plane lie beside those of the next one, also in the sets of the L2 cache.
     pad = ROW_PADDING if n <= fft.FFT_PIECE else WIDE_STRIP_COLUMNS + ROW_PADDING
-    strip, voltage, partial, total = zeros(
-        (((room + taps - 1) * STRIP_STRIDE,), np.float32),
-        ((group, room, bank.n_pols, 2, width + pad), np.float32),
+    strip, voltage, partial, total = huge_page_zeros(
+        (((padded_batch + taps - 1) * STRIP_STRIDE,), np.float32),
+        ((group, padded_batch, bank.n_pols, 2, width + pad), np.float32),
         ((group, sums, n), np.float32),
         ((group, sums, n), np.float64),
     )
     return Workspace(batch, strip, voltage, partial, total)
 
 
-def zeros(*arrays: tuple[tuple[int, ...], type[np.generic]]) -> list[NDArray[Any]]:
+def huge_page_zeros(*arrays: tuple[tuple[int, ...], type[np.generic]]) -> list[NDArray[Any]]:
     """Allocate arrays of zeros together, at the start of a page of 2 MiB.
 
     NumPy asks Linux for pages of that size from 4 MiB on. They make the filterbank a fifth faster: its rows lie on more
@@ -244,11 +241,11 @@ def zeros(*arrays: tuple[tuple[int, ...], type[np.generic]]) -> list[NDArray[Any
     """
     sizes = [math.prod(shape) * np.dtype(kind).itemsize for shape, kind in arrays]
     padded = [-(-size // _CACHE_LINE_BYTES) * _CACHE_LINE_BYTES + _CACHE_LINE_BYTES for size in sizes]
-    room = np.empty(max(sum(padded), 2 * _HUGE_PAGE_BYTES) + _HUGE_PAGE_BYTES, np.uint8)
-    at = -room.ctypes.data % _HUGE_PAGE_BYTES
+    buffer = np.empty(max(sum(padded), 2 * _HUGE_PAGE_BYTES) + _HUGE_PAGE_BYTES, np.uint8)
+    at = -buffer.ctypes.data % _HUGE_PAGE_BYTES
     result = []
     for (shape, kind), size, step in zip(arrays, sizes, padded, strict=True):
-        part = room[at : at + size]
+        part = buffer[at : at + size]
         part[:] = 0
         result.append(part.view(kind).reshape(shape))
         at += step

@@ -48,10 +48,8 @@ def _find_broadband_steps(
         first = stop
         while stop < times and number[stop] >= _MIN_MOVED_PARTS:
             stop += 1
-        before, after = (
-            _is_quiet(number, max(first - margin, 0), first),
-            _is_quiet(number, stop, min(stop + margin, times)),
-        )
+        before = _is_quiet(number, max(first - margin, 0), first)
+        after = _is_quiet(number, stop, min(stop + margin, times))
         for t in range(first, stop if before and after else first):
             if channels[t] < MIN_CHANNELS:
                 continue

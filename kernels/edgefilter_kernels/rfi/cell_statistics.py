@@ -1,9 +1,8 @@
 """What the cells of a channel say of interference: runs of power, and runs of spectral kurtosis of either sign.
 
 Both are expressed in standard deviations of a cell and go through :mod:`edgefilter_kernels.rfi.sumthreshold`. Kurtosis
-is
-averaged over a run from that of each cell. To compute it of the summed cells would be the tighter test for noise, but
-takes a pulse that brightens and fades over the run for interference.
+is averaged over a run from that of each cell. To compute it of the summed cells would be the tighter test for noise,
+but takes a pulse that brightens and fades over the run for interference.
 """
 
 import numpy as np
@@ -23,22 +22,24 @@ from edgefilter_kernels.simd.bitmask64 import (
 )
 
 POWER_RUN, HIGH_KURTOSIS, LOW_KURTOSIS, EVENT, DISPERSED, KURTOSIS_DIP, RUN_HOLE = 1, 2, 4, 8, 16, 32, 128
-"""Marks of a cell: in a run of power; in one of high or of low kurtosis; single cell above a level; on a sky track;
-single cell whose kurtosis is a standard deviation below that of noise; like noise in the midst of a strong run, and
-not RUN for that."""
+"""Marks of a cell: in a run of power; in one of high or of low kurtosis; single cell above a level; on a dispersion
+track; single cell whose kurtosis is a standard deviation below that of noise; like noise in the midst of a strong run,
+and not POWER_RUN for that."""
 IN_RUN = POWER_RUN | RUN_HOLE
 """What makes a run to the guard: one with holes is one."""
 
 _RUN, _HIGH, _LOW, _ABOVE, _DIP, _HOLE, _SHALLOW, _DEEP, _UNUSED, _OUT = range(10)  # planes; two begin at the last
+_PLANE_MARKS = POWER_RUN, EVENT, RUN_HOLE, HIGH_KURTOSIS, LOW_KURTOSIS, KURTOSIS_DIP  # in the order of the planes
 GROUP_TIMES = 16
 """Neighbouring times that are added up to see faint wide pulses, and slow changes of a channel."""
 
 
 @kernel
 def _power_tile(
-    flat: NDArray[np.float32], products: int, n_pols: int, flags: NDArray[np.uint16], channel_tables: NDArray[np.float32],
-    time_tables: NDArray[np.float32], event_threshold: float, group_threshold: float, c0: int, lanes: int,
-    tile: NDArray[np.float32], unused: NDArray[np.uint64], events: NDArray[np.uint64], groups: NDArray[np.uint8],
+    flat: NDArray[np.float32], products: int, n_pols: int, flags: NDArray[np.uint16],
+    channel_tables: NDArray[np.float32], time_tables: NDArray[np.float32], event_threshold: float,
+    group_threshold: float, c0: int, lanes: int, tile: NDArray[np.float32], unused: NDArray[np.uint64],
+    events: NDArray[np.uint64], groups: NDArray[np.uint8],
 ) -> None:  # fmt: skip
     level, sum_level = np.float32(event_threshold), np.float32(group_threshold * np.sqrt(GROUP_TIMES))
     none, event = np.uint8(0), np.uint8(EVENT)
@@ -131,14 +132,9 @@ def _write_marks(planes: NDArray[np.uint64], kurtosis_pols: int, c0: int, lanes:
                 planes[_RUN, t], planes[_ABOVE, t], planes[_HOLE, t], planes[_HIGH, t], planes[_LOW, t], planes[_DIP, t]
             )  # fmt: skip
         if lanes == LANES:
-            spread_row(
-                words,
-                (POWER_RUN, EVENT, RUN_HOLE, HIGH_KURTOSIS, LOW_KURTOSIS, KURTOSIS_DIP),
-                flat,
-                t * marks.shape[1] + c0,
-            )
+            spread_row(words, _PLANE_MARKS, flat, t * marks.shape[1] + c0)
         else:
-            spread_row(words, (POWER_RUN, EVENT, RUN_HOLE, HIGH_KURTOSIS, LOW_KURTOSIS, KURTOSIS_DIP), row, 0)
+            spread_row(words, _PLANE_MARKS, row, 0)
             for i in range(lanes):
                 marks[t, c0 + i] = row[i]
 
@@ -148,7 +144,8 @@ def _cell_statistics(
     flat: NDArray[np.float32], moment4: NDArray[np.float32], n_pols: int, flags: NDArray[np.uint16],
     channel_tables: NDArray[np.float32], time_tables: NDArray[np.float32],
     run_windows: NDArray[np.int64], run_limits: NDArray[np.float32],
-    kurtosis_windows: NDArray[np.int64], kurtosis_limits: NDArray[np.float32], event_threshold: float, group_threshold: float,
+    kurtosis_windows: NDArray[np.int64], kurtosis_limits: NDArray[np.float32],
+    event_threshold: float, group_threshold: float,
     marks: NDArray[np.uint8], groups: NDArray[np.uint8], moments: NDArray[np.float64],
     tiles: NDArray[np.float32], planes: NDArray[np.uint64], start: int, stop: int,
 ) -> None:  # fmt: skip
@@ -163,8 +160,8 @@ def _cell_statistics(
         if lanes < LANES:
             tile[:] = np.float32(0.0)
         _power_tile(
-            flat, products, n_pols, flags, channel_tables, time_tables, event_threshold, group_threshold, c0, lanes, tile, unused,
-            planes[_ABOVE], groups,
+            flat, products, n_pols, flags, channel_tables, time_tables, event_threshold, group_threshold, c0, lanes,
+            tile, unused, planes[_ABOVE], groups,
         )  # fmt: skip
         holes, scratch_planes = planes[_HOLE : _HOLE + 2], planes[_OUT : _OUT + 2]
         find_runs(tile, run_windows, run_limits, True, planes[_RUN : _RUN + 2], holes, remaining, scratch_planes)
@@ -174,16 +171,8 @@ def _cell_statistics(
         if kurtosis_pols:
             _kurtosis_tile(flat, products, moment4, kurtosis_pols, time_tables, c0, lanes, tile, unused, planes[_DIP])
             holes = planes[_SHALLOW : _SHALLOW + 2]
-            find_runs(
-                tile,
-                kurtosis_windows,
-                kurtosis_limits,
-                False,
-                planes[_HIGH : _HIGH + 2],
-                holes,
-                remaining,
-                scratch_planes,
-            )
+            both = planes[_HIGH : _HIGH + 2]
+            find_runs(tile, kurtosis_windows, kurtosis_limits, False, both, holes, remaining, scratch_planes)
             for t in range(times):
                 planes[_HIGH, t] &= ~planes[_SHALLOW, t]
                 planes[_LOW, t] &= ~planes[_DEEP, t]
@@ -215,16 +204,16 @@ def cell_statistics(
 ) -> None:
     r"""Mark runs of power and kurtosis in channels ``[start, stop)``, and add up what is left.
 
-    A cell's power is ``z = (intensity - centre) · per_unit · weight - gain_drift``; its kurtosis is the mean over the hands
-    of ``k = (gain (moment4 / power² - 1) - 1) · per_sigma``, the estimator of Nita & Gary (2010, MNRAS 406, L60) for
-    ``gain = (M+1)/(M-1)``, times √hands. Cells whose flags are not 0 count as 0 in a run.
+    A cell's power is ``z = (intensity - centre) · per_unit · weight - gain_drift``; its kurtosis is the mean over the
+    polarisations of ``k = (gain (moment4 / power² - 1) - 1) · per_sigma``, the estimator of Nita & Gary (2010, MNRAS
+    406, L60) for ``gain = (M+1)/(M-1)``, times √polarisations. Cells whose flags are not 0 count as 0 in a run.
 
     Parameters
     ----------
     power
-        float32 ``[time, channel, product]``: the first products are means of \|v\|² of the hands.
+        float32 ``[time, channel, product]``: the first products are means of \|v\|² of the polarisations.
     moment4
-        float32 ``[time, channel, pol]``: mean of \|v\|⁴; of no hand if it is not known.
+        float32 ``[time, channel, pol]``: mean of \|v\|⁴; of no polarisation if it is not known.
     n_pols
         Products that add up to the intensity.
     flags
@@ -232,21 +221,21 @@ def cell_statistics(
     channel_tables
         float32 ``[2, channel]``: centre and per_unit, background and 1 / standard deviation of the intensity.
     time_tables
-        float32 ``[4, time]``: weight, √(M / usual M), and wander, by how much all channels are up together, in standard
-        deviations; gain and per_sigma of the kurtosis.
+        float32 ``[4, time]``: weight, √(M / usual M), and gain_drift, by how much all channels are up together, in
+        standard deviations; gain and per_sigma of the kurtosis.
     run_windows, run_limits
         As :func:`edgefilter_kernels.rfi.sumthreshold.find_runs` takes them; limits are ``[2, window]``.
     kurtosis_windows, kurtosis_limits
         The same.
     event_threshold
-        Power of a single cell from which on it is marked ABOVE.
+        Power of a single cell from which on it is marked EVENT.
     group_threshold
-        The same for 16 times together, in their own standard deviations; of a cell, no more than ``event_threshold`` is counted,
-        so that a single strong one does not make a group.
+        The same for 16 times together, in their own standard deviations; of a cell, no more than ``event_threshold`` is
+        counted, so that a single strong one does not make a group.
     marks
-        Output, uint8 ``[time, channel]``: RUN, HIGH, LOW, ABOVE, DIP.
+        Output, uint8 ``[time, channel]``: POWER_RUN, HIGH_KURTOSIS, LOW_KURTOSIS, EVENT, KURTOSIS_DIP, RUN_HOLE.
     groups
-        Output, uint8 ``[⌈time / 16⌉, channel]``: ABOVE.
+        Output, uint8 ``[⌈time / 16⌉, channel]``: EVENT.
     moments
         Output, float64 ``[2, 4, channel]``: of z over the used cells in no run of power, and of k over those in no run
         at all: their number, sum, sum of squares, and sum of the squared sums over 16 times. 0 without ``moment4``.
@@ -272,5 +261,6 @@ def cell_statistics(
         raise ValueError(f"limits {run_limits.shape} and {kurtosis_limits.shape} do not go with the windows")
     _cell_statistics(
         flat, moment4.reshape(times, -1), n_pols, flags, channel_tables, time_tables, run_windows, run_limits,
-        kurtosis_windows, kurtosis_limits, event_threshold, group_threshold, marks, groups, moments, *thread_scratch(times), start, stop,
+        kurtosis_windows, kurtosis_limits, event_threshold, group_threshold, marks, groups, moments,
+        *thread_scratch(times), start, stop,
     )  # fmt: skip

@@ -1,7 +1,7 @@
-"""Marks of a few channels, turned so that time is contiguous: what tracks are counted in.
+"""Marks of a few channels in channel-major order, so that time is contiguous: what tracks are counted in.
 
-A turned array is uint8 ``[channel, step]`` with room for :data:`STEP_PADDING` steps before the first and after the last, which
-are 0: so a row can be read at any shift. Its rows are as many as channels or more, in sixteens.
+A channel-major array is uint8 ``[channel, step]`` with room for :data:`STEP_PADDING` steps before the first and after
+the last, which are 0: so a row can be read at any shift. Its rows are as many as channels or more, in sixteens.
 """
 
 from typing import Any
@@ -22,12 +22,10 @@ STEP_PADDING = 256
 _TILE_STEPS = 64  # steps that are turned together: time and channels both stay in the L1 cache
 _SQUARE_SIDE = 16  # bytes of a square that is turned in registers
 _PREFETCH_TIMES = 8  # times that are asked of memory before they are needed
-_VECTORS_PER_BLOCK = 4  # vectors of ROOM steps
+_VECTORS_PER_BLOCK = 4  # vectors of STEP_PADDING steps
 
-_SQUARE, _STEPS = (
-    ir.VectorType(ir.IntType(8), _SQUARE_SIDE),
-    ir.VectorType(ir.IntType(8), STEP_PADDING // _VECTORS_PER_BLOCK),
-)
+_SQUARE = ir.VectorType(ir.IntType(8), _SQUARE_SIDE)
+_STEPS = ir.VectorType(ir.IntType(8), STEP_PADDING // _VECTORS_PER_BLOCK)
 
 
 def _pointer_at(builder: Any, kind: Any, pointer: Any, at: Any) -> Any:
@@ -57,7 +55,7 @@ def _transpose_square(builder: Any, source: Any, at: Any, stride: Any, out: Any,
 def _count_block(
     builder: Any, events: Any, rows: Any, shifts: Any, at: Any, count: Any, first: Any, length: Any, out: Any, to: Any
 ) -> None:  # fmt: skip
-    """Add up steps ``[first, first + STEP_PADDING)`` of rows, each from its own shift on; beyond the room there is nothing."""
+    """Add up steps ``[first, first + STEP_PADDING)`` of rows, each from its own shift on, where it has any."""
     nothing = ir.Constant(_STEPS, [0] * (STEP_PADDING // _VECTORS_PER_BLOCK))
     totals = [cgutils.alloca_once_value(builder, nothing) for _ in range(_VECTORS_PER_BLOCK)]
     least = index(-STEP_PADDING)
@@ -79,7 +77,7 @@ def _count_block(
 
 @kernel
 def channel_major_zeros(channels: int, steps: int) -> NDArray[np.uint8]:
-    """Return room for turned marks, all 0."""
+    """Return room for channel-major marks, all 0."""
     rows, length = -(-channels // _SQUARE_SIDE) * _SQUARE_SIDE, -(-steps // _TILE_STEPS) * _TILE_STEPS
     return np.zeros((rows, length + 2 * STEP_PADDING), np.uint8)
 
@@ -148,7 +146,7 @@ def double_window(events: NDArray[np.uint8], steps: int, length: int, out: NDArr
 
 
 @kernel
-def count(
+def count_on_tracks(
     events: NDArray[np.uint8], rows: NDArray[np.int64], shifts: NDArray[np.int32], counts: NDArray[np.uint8]
 ) -> None:
     """Count the events of channels that lie on tracks, at every step.

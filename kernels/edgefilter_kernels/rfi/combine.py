@@ -1,4 +1,4 @@
-"""Marks of the evidence become flags."""
+"""Marks of the cell statistics become flags."""
 
 from typing import Any
 
@@ -22,8 +22,8 @@ def _splat(builder: Any, value: Any, kind: Any) -> Any:
 
 @vector_code
 def _flag_block(
-    builder: Any, marks: Any, at: Any, wanted: Any, keys: Any, values: Any, size: Any, channel: Any, c: Any, gone: Any,
-    flags: Any,
+    builder: Any, marks: Any, at: Any, wanted: Any, keys: Any, values: Any, size: Any, channel_flags: Any, c: Any,
+    gone: Any, flags: Any,
 ) -> None:  # fmt: skip
     """Flag 64 cells: the marks that are wanted are compared with each of the keys, ``size`` gives number and stride."""
     count, stride, always = size
@@ -34,7 +34,7 @@ def _flag_block(
     none, nothing = ir.Constant(_MARKS, [0] * _WIDTH), ir.Constant(_FLAGS, [0] * _WIDTH)
     byte, half = ir.IntType(8), ir.IntType(16)
     mark = builder.and_(load(_MARKS, marks, at), _splat(builder, builder.trunc(wanted, byte), _MARKS))
-    whole = load(_FLAGS, channel, c)
+    whole = load(_FLAGS, channel_flags, c)
     some = builder.or_(builder.icmp_unsigned("!=", mark, none), builder.icmp_unsigned("!=", whole, nothing))
     some = builder.or_(builder.bitcast(some, ir.IntType(64)), always)
     with builder.if_then(builder.icmp_unsigned("!=", some, index(0))):
@@ -53,8 +53,8 @@ def _flag_block(
 
 @kernel
 def _combine(
-    marks: NDArray[np.uint8], tables: NDArray[np.uint16], table_index: NDArray[np.bool_], channel: NDArray[np.uint16],
-    lost: int, flags: NDArray[np.uint16], start: int, stop: int,
+    marks: NDArray[np.uint8], tables: NDArray[np.uint16], table_index: NDArray[np.bool_],
+    channel_flags: NDArray[np.uint16], lost: int, flags: NDArray[np.uint16], start: int, stop: int,
 ) -> None:  # fmt: skip
     if start < 0:  # tells the compiler that no index counts from the end
         return
@@ -76,22 +76,23 @@ def _combine(
         for c in range(channels):
             values[k, c] = tables[np.uint8(table_index[c]), keys[k]]
     always = 1 if count and keys[0] == 0 else 0
+    size = count, channels, always
     flat_marks, flat, flat_values = marks.reshape(-1), flags.reshape(-1), values.reshape(-1)
     together = channels // _WIDTH * _WIDTH
     for t in range(start, stop):
         for c in range(0, together, _WIDTH):
             at = t * channels + c
-            _flag_block(flat_marks, at, wanted, keys, flat_values, (count, channels, always), channel, c, lost, flat)
+            _flag_block(flat_marks, at, wanted, keys, flat_values, size, channel_flags, c, lost, flat)
         for c in range(together, channels):
             if not flags[t, c] & lost:
-                flags[t, c] |= tables[np.uint8(table_index[c]), marks[t, c]] | channel[c]
+                flags[t, c] |= tables[np.uint8(table_index[c]), marks[t, c]] | channel_flags[c]
 
 
 def combine(
     marks: NDArray[np.uint8],
     tables: NDArray[np.uint16],
     table_index: NDArray[np.bool_],
-    channel: NDArray[np.uint16],
+    channel_flags: NDArray[np.uint16],
     lost: int,
     flags: NDArray[np.uint16],
     start: int,
@@ -107,7 +108,7 @@ def combine(
         uint16 ``[2, 256]``: flags of every combination of marks.
     table_index
         bool ``[channel]``: which of the two tables a channel goes by.
-    channel
+    channel_flags
         uint16 ``[channel]``: flags of whole channels.
     lost
         Cells with this flag get no other.
@@ -121,14 +122,11 @@ def combine(
     ValueError
         If shapes or types do not fit together.
     """
-    if (
-        marks.shape != flags.shape
-        or tables.shape != (2, 256)
-        or not table_index.shape == channel.shape == flags.shape[1:]
-    ):
-        raise ValueError(f"marks {marks.shape} and channels {channel.shape} do not go with flags {flags.shape}")
-    if marks.dtype != np.uint8 or tables.dtype != np.uint16 or channel.dtype != np.uint16 or flags.dtype != np.uint16:
+    fits = marks.shape == flags.shape and tables.shape == (2, 256)
+    if not fits or not table_index.shape == channel_flags.shape == flags.shape[1:]:
+        raise ValueError(f"marks {marks.shape} and channels {channel_flags.shape} do not go with flags {flags.shape}")
+    if marks.dtype != np.uint8 or any(array.dtype != np.uint16 for array in (tables, channel_flags, flags)):
         raise ValueError("marks must be uint8 and flags uint16")
-    if not (marks.flags.c_contiguous and flags.flags.c_contiguous and channel.flags.c_contiguous):
+    if not (marks.flags.c_contiguous and flags.flags.c_contiguous and channel_flags.flags.c_contiguous):
         raise ValueError("marks and flags must be C-contiguous")
-    _combine(marks, tables, table_index, channel, lost, flags, start, stop)
+    _combine(marks, tables, table_index, channel_flags, lost, flags, start, stop)

@@ -1,4 +1,4 @@
-"""The guard for the sky: events that lie on a dispersion track, filled across a stretch of the band, are a pulse's.
+"""The dispersion guard: events that lie on a dispersion track, filled across a stretch of the band, are a pulse's.
 
 The band is cut into segments. For each of a few delays per channel, the channels of a segment are lined up and those
 that have an event near are counted. Where two neighbouring segments are filled by the same track, the track is marked.
@@ -13,7 +13,7 @@ from edgefilter_kernels.rfi.cell_statistics import DISPERSED, EVENT, IN_RUN, KUR
 from edgefilter_kernels.rfi.channel_major import (
     STEP_PADDING,
     channel_major_zeros,
-    count,
+    count_on_tracks,
     double_window,
     mark_from_channel_major,
     to_channel_major,
@@ -70,7 +70,7 @@ def _count_tracks(
                 for i in range(len(rows)):
                     shifts[same, i] = delays[same, edges[g] + rows[i]] - first[same, g] + late // 2
                 same += 1
-            count(wide, rows, shifts[s:same], counts[g, s:same])
+            count_on_tracks(wide, rows, shifts[s:same], counts[g, s:same])
             s = same
 
 
@@ -154,9 +154,8 @@ def _drop_tones(
                         if marks[t, c] & event:
                             events += 1
                             dips += 1 if marks[t, c] & low else 0
-                if dips > MAX_DIP_FRACTION * events + MAX_DIP_SIGMA * np.sqrt(
-                    MAX_DIP_FRACTION * (1 - MAX_DIP_FRACTION) * events
-                ):
+                sigma = np.sqrt(MAX_DIP_FRACTION * (1 - MAX_DIP_FRACTION) * events)
+                if dips > MAX_DIP_FRACTION * events + MAX_DIP_SIGMA * sigma:
                     hits[g, s, u] = 0
 
 
@@ -196,11 +195,8 @@ def _mark_tracks(
                 late += 1 << d
             for c in range(c0, c1):
                 shift = delays[s, c] - first[s, g] - room - late // 2
-                _or_shifted_row(
-                    wide[0, STEP_PADDING : STEP_PADDING + 3 * length],
-                    shift,
-                    on_track[c - c0, STEP_PADDING : STEP_PADDING + length],
-                )
+                row = on_track[c - c0, STEP_PADDING : STEP_PADDING + length]
+                _or_shifted_row(wide[0, STEP_PADDING : STEP_PADDING + 3 * length], shift, row)
         if filled:
             to_channel_major(marks, IN_RUN, step, c0, c1, run_rows)
             for c in range(c1 - c0):
@@ -329,7 +325,7 @@ def drop_tones(
     step, edges, delays, first, log2_window, live
         As for :func:`count_tracks`.
     marks
-        uint8 ``[time, channel]``, of which RUN, HOLE and ABOVE are events, and DIP is low kurtosis.
+        uint8 ``[time, channel]``, of which POWER_RUN, RUN_HOLE and EVENT are events, and KURTOSIS_DIP is low kurtosis.
     start, stop
         Pairs to work on.
 
@@ -354,7 +350,7 @@ def mark_tracks(
     start: int,
     stop: int,
 ) -> None:
-    """Mark as SKY what lies within twice the windows of the tracks that are filled, in segments ``[start, stop)``.
+    """Mark as DISPERSED what lies within twice the windows of filled tracks, in segments ``[start, stop)``.
 
     Parameters
     ----------
@@ -394,7 +390,7 @@ def _mark_short_runs(marks: NDArray[np.uint8], longest: int, start: int, stop: i
 
 
 def mark_short_runs(marks: NDArray[np.uint8], longest: int, start: int, stop: int) -> None:
-    """Mark runs of power of at most ``longest`` times as SKY, in channels ``[start, stop)``.
+    """Mark runs of power of at most ``longest`` times as DISPERSED, in channels ``[start, stop)``.
 
     Where a sweep crosses too few channels within the data to be seen as a track, any short run may be one.
 

@@ -11,7 +11,8 @@ from edgefilter_kernels.jit import kernel
 from edgefilter_kernels.rfi.cell_statistics import DISPERSED, EVENT, GROUP_TIMES, HIGH_KURTOSIS, LOW_KURTOSIS, POWER_RUN
 
 DRIFTING_TONE = 64
-"""Mark of a cell in the place of RUN and HIGH: on the line of a drifting tone, and would be flagged for its power."""
+"""Mark of a cell in the place of POWER_RUN and HIGH_KURTOSIS: on the line of a drifting tone, which would be flagged
+for its power."""
 
 MAX_STEPS = 127
 """Steps that a block is divided into at most: what two to a step add up to fits a byte."""
@@ -45,7 +46,8 @@ def step_layout(groups: int) -> tuple[int, int]:
 def line_layout(groups: int, channels: int) -> tuple[int, int, int]:
     """Return how many channels lines move at most, how far outside of the band they begin, and how many begin.
 
-    They move by ``-max_drift`` to ``max_drift``, and begin at channels ``-margin_channels`` to ``channels + margin_channels - 1``.
+    They move by ``-max_drift`` to ``max_drift``, and begin at channels ``-margin_channels`` to
+    ``channels + margin_channels - 1``.
     """
     max_drift = MAX_SLOPE[0] * step_layout(groups)[1] // MAX_SLOPE[1]
     margin_channels = max_drift // 2
@@ -114,13 +116,9 @@ def _sum_line(
 
 @kernel
 def _is_tone(
-    levels: NDArray[np.uint8],
-    live: NDArray[np.bool_],
-    padding: int,
-    begin: int,
-    drift_channels: int,
+    levels: NDArray[np.uint8], live: NDArray[np.bool_], padding: int, begin: int, drift_channels: int,
     at: NDArray[np.int64],
-) -> bool:
+) -> bool:  # fmt: skip
     steps = len(at)
     fill = _min_fill(steps)
     total, maximum = _sum_line(levels, live, padding, begin, at, 0, steps)
@@ -129,10 +127,9 @@ def _is_tone(
     for quarter in range(4):
         first, stop = quarter * steps // 4, (quarter + 1) * steps // 4
         here, most = _sum_line(levels, live, padding, begin, at, first, stop)
-        if (
-            MIN_QUARTER_FILL[1] * here < MIN_QUARTER_FILL[0] * most
-            or MIN_QUARTER_RATIO[1] * here * maximum < MIN_QUARTER_RATIO[0] * total * most
-        ):
+        if MIN_QUARTER_FILL[1] * here < MIN_QUARTER_FILL[0] * most:
+            return False
+        if MIN_QUARTER_RATIO[1] * here * maximum < MIN_QUARTER_RATIO[0] * total * most:
             return False
     for side in (-SIDE_OFFSET, SIDE_OFFSET):
         side_total, most = _sum_line(levels, live, padding, begin + side, at, 0, steps)
@@ -155,9 +152,8 @@ def _may_be_tone(
     gaps = (dead[high + 1] - dead[low]) * (steps // abs(drift_channels) + 1)  # or fewer steps
     if fill[1] * total[i] < fill[0] * max(2 * (steps - gaps), steps):
         return False
-    side_total = max(
-        total[i - SIDE_OFFSET] if i >= SIDE_OFFSET else 0, total[i + SIDE_OFFSET] if i + SIDE_OFFSET < len(total) else 0
-    )
+    left, right = i - SIDE_OFFSET, i + SIDE_OFFSET
+    side_total = max(total[left] if left >= 0 else 0, total[right] if right < len(total) else 0)
     return bool(MAX_SIDE_FILL[1] * side_total <= MAX_SIDE_FILL[0] * 2 * steps)
 
 
@@ -201,7 +197,7 @@ def find_drifting_tones(
     Parameters
     ----------
     groups
-        uint8 ``[group, channel]``, of which ABOVE is an event.
+        uint8 ``[group, channel]``, of which EVENT is an event.
     live
         bool ``[channel]``: channels that can have events.
     hits
@@ -223,15 +219,12 @@ def find_drifting_tones(
 
 @kernel
 def _mark_drifting_tones(
-    hits: NDArray[np.uint8], size: int, steps: int, max_drift: int, margin_channels: int, marks: NDArray[np.uint8], start: int,
-    stop: int,
+    hits: NDArray[np.uint8], size: int, steps: int, max_drift: int, margin_channels: int, marks: NDArray[np.uint8],
+    start: int, stop: int,
 ) -> None:  # fmt: skip
     channels = marks.shape[1]
-    power, kept, drift = (
-        np.uint8(POWER_RUN | HIGH_KURTOSIS),
-        np.uint8(LOW_KURTOSIS | DISPERSED),
-        np.uint8(DRIFTING_TONE),
-    )
+    power, kept = np.uint8(POWER_RUN | HIGH_KURTOSIS), np.uint8(LOW_KURTOSIS | DISPERSED)
+    drift = np.uint8(DRIFTING_TONE)
     for line in range(len(hits)):
         row = hits[line]
         if row.max() == np.uint8(0):
@@ -246,9 +239,10 @@ def _mark_drifting_tones(
 
 
 def mark_drifting_tones(hits: NDArray[np.uint8], marks: NDArray[np.uint8], start: int, stop: int) -> None:
-    """Mark as DRIFT what is RUN or HIGH within a channel of the lines that a tone fills, at times ``[start, stop)``.
+    """Mark as DRIFTING_TONE what is POWER_RUN or HIGH_KURTOSIS near the lines of tones, at times ``[start, stop)``.
 
-    What is SKY is left as it is, and so is LOW: a tone so bright that its kurtosis is low is no faint one.
+    That is within a channel of them. What is DISPERSED is left as it is, and so is LOW_KURTOSIS: a tone so bright that
+    its kurtosis is low is no faint one.
 
     Parameters
     ----------

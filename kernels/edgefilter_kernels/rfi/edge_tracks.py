@@ -20,7 +20,7 @@ MIN_FILL = 0.75
 MAX_MISSED = 2
 """Channels next to each other in which no run follows: there the sweep ends."""
 MIN_SWEEP = 4
-"""Reaches that the track must take from the first to the last of them: what comes at once everywhere is no sweep."""
+"""Tolerances that the track must take from the first to the last of them: what comes at once everywhere is no sweep."""
 
 
 @kernel
@@ -45,7 +45,7 @@ def _last_run(marks: NDArray[np.uint8], side: int, c: int, since: int, longest: 
 
 @kernel
 def _run_near(marks: NDArray[np.uint8], side: int, c: int, at: int, tolerance: int, longest: int) -> tuple[int, int]:
-    """Begin and end of a run of at most ``longest`` that begins within ``tolerance`` of ``at``; equal if there is none."""
+    """Begin and end of a run of at most ``longest`` that begins within ``tolerance`` of ``at``; equal if none does."""
     for first in range(max(at - tolerance, 0), min(at + tolerance + 1, marks.shape[0])):
         if _is_run(marks, side, first, c) and not _is_run(marks, side, first - 1, c):
             stop = first + 1
@@ -128,12 +128,13 @@ def mark_edge_tracks(
     start: int,
     stop: int,
 ) -> None:
-    """Mark as SKY the runs of power of sweeps that an end of the data cuts in channels ``[start, stop)``.
+    """Mark as DISPERSED the runs of power of sweeps that an end of the data cuts in channels ``[start, stop)``.
 
     Parameters
     ----------
     marks
-        uint8 ``[time, channel]``, of which RUN, HOLE and DIP are asked; changed in place, also in other channels.
+        uint8 ``[time, channel]``, of which POWER_RUN, RUN_HOLE and KURTOSIS_DIP are asked; changed in place, also in
+        other channels.
     step
         Times of a step of ``delays``.
     tolerance

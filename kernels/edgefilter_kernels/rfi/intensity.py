@@ -67,7 +67,7 @@ def flatten_cells(power: NDArray[np.float32], flags: NDArray[np.uint16], n_pols:
         If shapes or types do not fit together.
     """
     if power.ndim != 3 or power.shape[:2] != flags.shape or not 1 <= n_pols <= power.shape[2]:
-        raise ValueError(f"cells {power.shape} of {n_pols} hands do not go with flags {flags.shape}")
+        raise ValueError(f"cells {power.shape} of {n_pols} polarisations do not go with flags {flags.shape}")
     if power.dtype != np.float32 or flags.dtype != np.uint16:
         raise ValueError(f"cells must be float32 and flags uint16, not {power.dtype} and {flags.dtype}")
     if not (power.flags.c_contiguous and flags.flags.c_contiguous):

@@ -24,14 +24,14 @@ def _correct_clipping(
                 out[t, c, pol] = square + (moment4[t, c, pol] - square) * table[step]
 
 
-def check(
+def check_clipping(
     power: NDArray[np.float32],
     moment4: NDArray[np.float32],
     steps: NDArray[np.float32],
     table: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
-    """Raise ``ValueError`` if arguments of :func:`correct_clipping` do not fit together; looks at no number in an array."""
+    """Raise ``ValueError`` if shapes or types of :func:`correct_clipping`'s arguments do not fit together."""
     times, channels, n_pols = moment4.shape
     fits = power.shape[:2] == (times, channels) and power.shape[2] >= n_pols and out.shape == moment4.shape
     if not fits or steps.shape != (channels,) or table.ndim != 1 or not len(table):
@@ -54,7 +54,7 @@ def correct_clipping(
     Parameters
     ----------
     power
-        float32 ``[time, channel, product]``: mean \|v\|², of each hand first.
+        float32 ``[time, channel, product]``: mean \|v\|², of each polarisation first.
     moment4
         float32 ``[time, channel, pol]``: mean \|v\|⁴.
     steps
@@ -71,5 +71,5 @@ def correct_clipping(
     ValueError
         If shapes or types do not fit together.
     """
-    check(power, moment4, steps, table, out)
+    check_clipping(power, moment4, steps, table, out)
     _correct_clipping(power, moment4, steps, table, out, start, stop)

@@ -46,7 +46,8 @@ _EDGE_STEPS = 16.0
 @kernel
 def find_runs(
     values: NDArray[np.float32], windows: NDArray[np.int64], limits: NDArray[np.float32], grow: bool,
-    found: NDArray[np.uint64], holes: NDArray[np.uint64], remaining: NDArray[np.float32], scratch_planes: NDArray[np.uint64],
+    found: NDArray[np.uint64], holes: NDArray[np.uint64], remaining: NDArray[np.float32],
+    scratch_planes: NDArray[np.uint64],
 ) -> None:  # fmt: skip
     """Find the runs of one tile of :data:`LANES` channels, on both sides of 0; see :func:`sum_threshold`.
 
@@ -171,10 +172,8 @@ def _edge_level(values: NDArray[np.float32], sign: float, i: int, first: int, st
     total = np.float32(0.0)
     for t in range(first, stop):
         total += sign * values[t, i]
-    level: float = np.rint(np.float32(_EDGE_STEPS * _EDGE_FRACTION) * total / np.float32(stop - first)) / np.float32(
-        _EDGE_STEPS
-    )
-    return level
+    steps: float = np.rint(np.float32(_EDGE_STEPS * _EDGE_FRACTION) * total / np.float32(stop - first))
+    return steps / np.float32(_EDGE_STEPS)
 
 
 @kernel
@@ -263,9 +262,8 @@ def _find_holes(
                 a -= 1
             while fitted[b] & lane == none:
                 b += 1
-            if sign * (values[a - 1, i] + values[a, i] + values[b, i] + values[b + 1, i]) >= np.float32(
-                4 * _STRONG_LEVEL
-            ):
+            beside = values[a - 1, i] + values[a, i] + values[b, i] + values[b + 1, i]
+            if sign * beside >= np.float32(4 * _STRONG_LEVEL):
                 holes[t] |= lane
 
 

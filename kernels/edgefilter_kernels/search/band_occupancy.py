@@ -21,19 +21,20 @@ def band_occupancy(
 ) -> NDArray[np.float64]:
     """Fraction of each boxcar's sum that is left without its strongest part of the band.
 
-    Evenly spread signal leaves ``1 - max_part``; signal of a few channels, such as the crossing of another pulse's track,
-    leaves about 0. The sum is taken as ``snr sqrt(width Σ weight)``, what exceeds it is baseline and spread evenly.
+    Evenly spread signal leaves ``1 - max_part``; signal of a few channels, such as the crossing of another pulse's
+    track, leaves about 0. The sum is taken as ``snr sqrt(width Σ weight)``, what exceeds it is baseline and spread
+    evenly.
 
     Parameters
     ----------
     power
-        int8 ``[channel, time]``, whitened: :data:`~edgefilter_kernels.search.normalise.COUNTS_PER_SIGMA` to a sigma, variance
-        ``weight``.
+        int8 ``[channel, time]``, normalised: :data:`~edgefilter_kernels.search.normalise.COUNTS_PER_SIGMA` to a sigma,
+        variance ``weight``.
     weight
-        int8 ``[channel, ceil(time / repeat)]`` in parts of :data:`~edgefilter_kernels.search.normalise.FULL_WEIGHT`; 0 where
-        there is no data.
+        int8 ``[channel, ceil(time / repeat)]`` in parts of :data:`~edgefilter_kernels.search.normalise.FULL_WEIGHT`; 0
+        where there is no data.
     repeat
-        Times that have one share.
+        Times that have one weight.
     delays
         int64 ``[trial, channel]``: delays, time steps.
     max_part

@@ -7,7 +7,7 @@ from edgefilter_kernels.jit import kernel
 from edgefilter_kernels.search.boxcar_series import Boxcars, search_series
 from edgefilter_kernels.search.dedisperse import check_subbands, sum_subbands
 
-__all__ = ["Boxcars", "boxcar_peaks", "track_peaks"]
+__all__ = ["Boxcars", "boxcar_peaks", "dedispersed_peaks"]
 
 _TRIALS_PER_BATCH = 8  # trials that are dedispersed together: their series stay in the second-level cache
 

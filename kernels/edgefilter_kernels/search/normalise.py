@@ -21,9 +21,9 @@ _TILE_TIMES = 256  # times that are transposed together
 _MAX_FINITE = 3e38  # beyond this nothing is finite
 
 COUNTS_PER_SIGMA = 8
-"""Counts to a sigma of whitened channels: rounding adds 0.13 % to the variance."""
+"""Counts to a sigma of normalised channels: rounding adds 0.13 % to the variance."""
 CLIP_SIGMA = 10.0
-"""Where whitened values are cut: one bad cell is not a pulse."""
+"""Where normalised values are cut: one bad cell is not a pulse."""
 FULL_WEIGHT = 64
 """Share of a complete row."""
 
@@ -126,7 +126,7 @@ def normalise(
     value: NDArray[np.int8],
     relative_weight: NDArray[np.int8],
 ) -> None:
-    """Bring channels to zero mean and a variance of their share, :data:`COUNTS_PER_SIGMA` to a sigma.
+    """Bring channels to zero mean and a variance of their weight, :data:`COUNTS_PER_SIGMA` to a sigma.
 
     What a row of weight w contributes is (x - level) / scatter · w / full: so every cell counts the same in a sum.
     Level and scatter are those of all rows that are given.
@@ -147,8 +147,8 @@ def normalise(
     value
         int8 ``[channel, time - first]``, C-contiguous: cut at ± :data:`CLIP_SIGMA`; 0 where there is no data.
     relative_weight
-        int8 ``[channel, time - first]``, C-contiguous: w / full in parts of :data:`FULL_WEIGHT`, at least 1 where there is
-        data. Channels with fewer than 16 valid rows, or that do not scatter, have no data.
+        int8 ``[channel, time - first]``, C-contiguous: w / full in parts of :data:`FULL_WEIGHT`, at least 1 where there
+        is data. Channels with fewer than 16 valid rows, or that do not scatter, have no data.
     """
     rows, channels = value.shape[1], stop - start
     if not rows % LANES and not channels % LANES:
@@ -223,9 +223,8 @@ def _normalise(
         for c in range(count):
             value[start + c, tile_start : tile_start + length] = tile[0, c, :length]
         for c in partial:
-            relative_weight[start + c : start + c + LANES, tile_start : tile_start + length] = tile[
-                1, c : c + LANES, :length
-            ]
+            block = relative_weight[start + c : start + c + LANES]
+            block[:, tile_start : tile_start + length] = tile[1, c : c + LANES, :length]
     for c in range(count):
         if whole[c]:
             relative_weight[start + c] = FULL_WEIGHT
@@ -306,7 +305,7 @@ def _weights(b: Any, cells: Any, at: Any, unit: Any) -> Any:
 
 
 def _make_normalise_tile(weights: bool) -> Callable[..., None]:
-    """Whiten eight rows of eight channels, or find their shares, and write them channel by channel."""
+    """Normalise eight rows of eight channels, or find their weights, and write them channel by channel."""
 
     @vector_code
     def normalise_tile(

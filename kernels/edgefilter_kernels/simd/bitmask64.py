@@ -17,7 +17,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from edgefilter_kernels.filterbank.workspace import zeros
+from edgefilter_kernels.filterbank.workspace import huge_page_zeros
 from edgefilter_kernels.simd.float8 import index, offset_at, vector_code
 
 WIDTH = 64
@@ -41,7 +41,9 @@ def thread_scratch(times: int) -> tuple[NDArray[np.float32], NDArray[np.uint64]]
     threads wait for each other to get them.
     """
     if getattr(_thread_local, "times", 0) != times:
-        _thread_local.tiles, _thread_local.planes = zeros(((2, times, WIDTH), np.float32), ((11, times), np.uint64))
+        _thread_local.tiles, _thread_local.planes = huge_page_zeros(
+            ((2, times, WIDTH), np.float32), ((11, times), np.uint64)
+        )
         _thread_local.times = times
     return _thread_local.tiles, _thread_local.planes
 

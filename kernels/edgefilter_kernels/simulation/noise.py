@@ -87,17 +87,17 @@ def add_chirp(
     gains: tuple[float, float],
     cosine: NDArray[np.float32],
 ) -> None:
-    """Add a tone of linearly changing frequency to complex dual-hand voltages.
+    """Add a tone of linearly changing frequency to complex dual-polarisation voltages.
 
     Parameters
     ----------
     out
-        float32 ``[time, 4]``: real and imaginary part of hand 0, then of hand 1.
+        float32 ``[time, 4]``: real and imaginary part of polarisation 0, then of polarisation 1.
     phase, step, chirp_rate
         Phase of the first sample, its increase to the next sample, and the increase of that from sample to sample, in
         turns / 2^64; only their remainders count, so the tone keeps its phase however time is cut.
     gains
-        Amplitude in each hand.
+        Amplitude in each polarisation.
     cosine
         :func:`cosine_table`.
 

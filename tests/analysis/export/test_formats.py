@@ -19,7 +19,7 @@ from astropy.table import QTable
 
 import edgefilter
 from edgefilter.analysis.export import tables
-from edgefilter.analysis.export.sigproc import write
+from edgefilter.analysis.export.sigproc import write_cutout
 from edgefilter.core.errors import StoreError
 from edgefilter.core.plan import dispersion_delay
 from tests.analysis.test_pulse import make_cutout
@@ -53,7 +53,7 @@ def test_the_real_burst_goes_round_too(data, tmp_path):
 @pytest.mark.parametrize("rising", [False, True])
 def test_a_filterbank_keeps_to_the_rules_of_the_format(tmp_path, rising):
     cutout = make_cutout(rising=rising, mask=slice(5, 7))
-    header, data = read_sigproc(write(cutout, tmp_path / "x.fil"))
+    header, data = read_sigproc(write_cutout(cutout, tmp_path / "x.fil"))
     assert header["nchans"], header["nbits"] == (64, 32)
     assert header["fch1"] == cutout.frequencies_mhz.max()
     assert header["foff"] == -abs(cutout.channel_mhz)
@@ -67,9 +67,9 @@ def test_what_is_not_used_is_filled_with_the_median_of_its_channel(tmp_path):
     cutout = make_cutout()
     mask = cutout.mask.copy()
     mask[100:120, 3] = 1
-    header, data = read_sigproc(write(replace(cutout, mask=mask), tmp_path / "x.fil"))
+    header, data = read_sigproc(write_cutout(replace(cutout, mask=mask), tmp_path / "x.fil"))
     np.testing.assert_array_equal(data[100:120, 0, 3], np.median(np.delete(cutout.data[:, 0, 3], slice(100, 120))))
-    _, data = read_sigproc(write(replace(cutout, mask=mask), tmp_path / "x.fil", math.nan))
+    _, data = read_sigproc(write_cutout(replace(cutout, mask=mask), tmp_path / "x.fil", math.nan))
     assert np.isnan(data[100:120, 0, 3]).all()
     assert np.isnan(data).sum() == 20
     assert header["source_name"] == "unknown"
@@ -89,7 +89,7 @@ def test_a_file_that_cannot_be_written_is_one_line_and_leaves_nothing(run, tmp_p
 def test_your_reads_a_filterbank(tmp_path):
     your = pytest.importorskip("your")
     cutout = make_cutout()
-    reader = your.Your(str(write(cutout, tmp_path / "x.fil")))
+    reader = your.Your(str(write_cutout(cutout, tmp_path / "x.fil")))
     np.testing.assert_array_equal(reader.get_data(0, 256), cutout.data[:, 0])
     assert (reader.your_header.fch1, reader.your_header.tsamp) == (1400.0, 1e-3)
 
@@ -98,7 +98,7 @@ def test_your_reads_a_filterbank(tmp_path):
 def test_blimpy_reads_a_filterbank_and_a_cutout(run, tmp_path):
     blimpy = pytest.importorskip("blimpy")
     cutout = make_cutout()
-    np.testing.assert_array_equal(blimpy.Waterfall(str(write(cutout, tmp_path / "x.fil"))).data, cutout.data)
+    np.testing.assert_array_equal(blimpy.Waterfall(str(write_cutout(cutout, tmp_path / "x.fil"))).data, cutout.data)
     pulse = run.pulses[0]
     stored = edgefilter.store.directory.DirectoryStore(run.location).path / pulse.row.cutout
     np.testing.assert_array_equal(blimpy.Waterfall(str(stored)).data, pulse.product.data)
@@ -108,7 +108,7 @@ def test_blimpy_reads_a_filterbank_and_a_cutout(run, tmp_path):
 def test_sigpyproc_reads_a_filterbank(tmp_path):
     readers = pytest.importorskip("sigpyproc.readers")
     cutout = make_cutout()
-    block = readers.FilReader(str(write(cutout, tmp_path / "x.fil"))).read_block(0, 256)
+    block = readers.FilReader(str(write_cutout(cutout, tmp_path / "x.fil"))).read_block(0, 256)
     np.testing.assert_array_equal(block.data, cutout.data[:, 0].T)
 
 

@@ -49,7 +49,7 @@ def module(source, defines):
 class _Module:
     def __init__(self, source, defines):
         macros = [f"#define {key} {value}" for key, value in defines]
-        code = [f'#include "{_SHIM}"', *macros, raw.text(source)]
+        code = [f'#include "{_SHIM}"', *macros, raw.source_text(source)]
         self._kinds = {}
         for name, parameters in _KERNEL.findall(code[-1]):
             kinds = [re.sub(r"\w+$|__restrict__|const ", "", one.strip()).strip() for one in parameters.split(",")]

@@ -66,7 +66,7 @@ class Device:
     """Memory that is taken, at most and now, and streams."""
 
     def __init__(self):
-        self.allocated, self.in_use, self.most, self.limit = {}, 0, 0, 0
+        self.allocated, self.in_use, self.peak, self.limit = {}, 0, 0, 0
         self.timeline = Timeline()
 
     def allocate(self, array):
@@ -75,7 +75,7 @@ class Device:
             self.allocated[id(memory)] = memory.nbytes
             weakref.finalize(memory, self.release, id(memory))
             self.in_use += memory.nbytes
-            self.most = max(self.most, self.in_use)
+            self.peak = max(self.peak, self.in_use)
             if self.in_use > self.limit > 0:
                 raise MemoryError(f"{self.in_use} bytes are taken, {self.limit} were planned")
 
@@ -128,13 +128,13 @@ class EmulatedGpuBackend(GpuBackend):
         CUPY.cuda = DEVICE.timeline.cuda
         CUPY.get_default_memory_pool = CUPY.get_default_pinned_memory_pool = lambda: self.device
         self.device = DEVICE
-        self.name, self.memory = "emulated card", 1 << 40
-        self._initialise(CUPY, lambda shape, kind: np.full(shape, 99, kind))
+        self.name, self.free_bytes = "emulated card", 1 << 40
+        self._initialise(CUPY, lambda shape, dtype: np.full(shape, 99, dtype))
 
-    def empty(self, shape, kind):
-        return as_gpu(np.full(shape, 99, kind))  # anything
+    def empty(self, shape, dtype):
+        return as_gpu(np.full(shape, 99, dtype))  # anything
 
-    def get(self, array):
+    def to_host(self, array):
         assert isinstance(array, GpuArray)
         self.device.timeline.current.synchronize()
         return np.array(array)

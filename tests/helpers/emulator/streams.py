@@ -34,7 +34,7 @@ class Timeline:
         self.current = CurrentStream(self)
         self.last_use = {}  # memory that the current stream has used: its last step that did
         self.host_known_step = 0  # last step of the current stream that the host knows to be done
-        self.unconfirmed_reads = []  # what the host does not know to be read: stream, current step, pinned memory, its content
+        self.unconfirmed_reads = []  # not known to be read: stream, current step, pinned memory, its content
         self.cuda = SimpleNamespace(
             Stream=functools.partial(Stream, self),
             Event=functools.partial(Event, self),

@@ -46,7 +46,7 @@ def registers(info):
 @pytest.mark.parametrize("architecture", [80, 90, 100])
 @pytest.mark.parametrize("source", raw.sources())
 def test_sources_compile_to_what_can_be_launched(source, architecture):
-    found = list(sections(compile_for(raw.text(source), architecture)))
+    found = list(sections(compile_for(raw.source_text(source), architecture)))
     kernels = sum(name.startswith(".text.") for name, _, _ in found)
     used = [number for name, info, _ in found if name == ".nv.info" for number in registers(info)]
     assert len(used) == kernels > 0
@@ -62,7 +62,7 @@ def test_filterbanks_compile(encoding, products, complex_samples, architecture):
     filter_ = prototype_filter(64, 4, "hamming", complex_samples)
     bank = make_filterbank(filter_, 64, *encoding, min(products, 2), complex_samples)
     defines = [f"-D{key}={value}" for key, value in compile_macros(bank, products).items()]
-    assert compile_for(raw.text("filterbank/pfb.cu"), architecture, defines)
+    assert compile_for(raw.source_text("filterbank/pfb.cu"), architecture, defines)
 
 
 def test_a_broken_source_does_not():

@@ -14,18 +14,18 @@ from tests.helpers.emulator import compiler
 from tests.helpers.emulator.gpu import as_gpu
 
 THREADS = 64
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def run(card, monkeypatch):
+def run(gpu_backend, monkeypatch):
     """Run a kernel's body by one block of 64 threads; ``out`` is int32 [64]."""
     if raw.module is not compiler.module:
         pytest.skip("a card finds no faults")
 
     def run(body, before=""):
         code = f'{before}\nextern "C" __global__ void tried(int* out, int n)\n{{ int i = threadIdx.x; {body} }}'
-        monkeypatch.setattr(raw, "text", lambda _: code)
+        monkeypatch.setattr(raw, "source_text", lambda _: code)
         out = as_gpu(np.zeros(THREADS, np.int32))
         compiler._Module("", ()).get_function("tried")((1,), (THREADS,), (out, np.int32(THREADS)), 0)
         return np.asarray(out).tolist()
@@ -63,11 +63,11 @@ def test_more_shared_memory_than_there_is_shows(run):
 def test_a_step_beyond_an_array_ends_the_process():
     code = (
         "import numpy as np\n"
-        "from tests.emulator import emulator\n"
-        "from tests.helpers.emulator.gpu import there\n"
-        "emulator.raw.text = lambda _: 'extern \"C\" __global__ void tried(int* out, int n) { out[n] = 1; }'\n"
-        "tried = emulator._Module('', ()).get_function('tried')\n"
-        "out = there(np.zeros(5, np.int32))\n"
+        "from tests.helpers.emulator import compiler\n"
+        "from tests.helpers.emulator.gpu import as_gpu\n"
+        "compiler.raw.source_text = lambda _: 'extern \"C\" __global__ void tried(int* out, int n) { out[n] = 1; }'\n"
+        "tried = compiler._Module('', ()).get_function('tried')\n"
+        "out = as_gpu(np.zeros(5, np.int32))\n"
         "for n in (4, 5):\n"
         "    tried((1,), (1,), (out, np.int32(n)), 0)\n"
         "    print(out.view(np.ndarray)[-1], flush=True)\n"

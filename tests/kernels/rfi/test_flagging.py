@@ -34,7 +34,7 @@ from tests.reference.rfi import flagging as reference
 shape_strategies = {
     "times": st.integers(1, 90),
     "channels": st.integers(1, 150),
-    "hands": st.integers(1, 3),
+    "n_pols": st.integers(1, 3),
     "lost": st.sampled_from([0.0, 0.3, 1.0]),
     "levels": st.sampled_from([2, 4, 100_000]),
     "seed": st.integers(0, 1000),
@@ -55,9 +55,9 @@ def test_quantiles_are_those_of_a_sort_wherever_channels_are_cut(step, **shape):
     channels, fractions = flags.shape[1], np.array([0.3, 0.05])
     whole, pieces = np.full((2, 2, channels), np.nan)
     count = np.zeros((2, channels), np.int64)
-    channel_quantiles(power, shape["hands"], flags, step, fractions, whole, count, 0, channels)
-    channel_quantiles(power, shape["hands"], flags, step, fractions, pieces, count, 0, cut)
-    channel_quantiles(power, shape["hands"], flags, step, fractions, pieces, count, cut, channels)
+    channel_quantiles(power, shape["n_pols"], flags, step, fractions, whole, count, 0, channels)
+    channel_quantiles(power, shape["n_pols"], flags, step, fractions, pieces, count, 0, cut)
+    channel_quantiles(power, shape["n_pols"], flags, step, fractions, pieces, count, cut, channels)
     np.testing.assert_array_equal(whole, pieces)
     used, intensity = flags[::step] == 0, power[::step].sum(axis=2)
     np.testing.assert_array_equal(count[0], used.sum(axis=0))
@@ -109,8 +109,8 @@ def test_between_strong_pulses_what_is_like_noise_is_a_hole(channels, share, str
     time_tables[0] = 1
     marks, groups = np.zeros((times, channels), np.uint8), np.zeros((-(-times // 16), channels), np.uint8)
     cell_statistics(
-        values[:, :, None], no_kurtosis[0], 1, flags, channel_tables, time_tables, windows, limits, *no_kurtosis[1:], 2.0,
-        1.0, marks, groups, np.zeros((2, 4, channels)), 0, channels,
+        values[:, :, None], no_kurtosis[0], 1, flags, channel_tables, time_tables, windows, limits, *no_kurtosis[1:],
+        2.0, 1.0, marks, groups, np.zeros((2, 4, channels)), 0, channels,
     )  # fmt: skip
     for c in range(channels):
         found, holes = reference.sum_threshold(values[:, c], windows.tolist(), limits[0].tolist())
@@ -127,8 +127,8 @@ def test_rises_are_counted_as_the_reference_does(**shape):
     low, high = np.full(channels, 0.5, np.float32), np.full(channels, shape["levels"] / 2, np.float32)
     high[::5] = low[::5]
     counts = np.zeros((3, ZERO_DM_BANDS, times), np.int32)
-    zero_dm_counts(power, shape["hands"], flags, low, high, counts, 0, cut)
-    zero_dm_counts(power, shape["hands"], flags, low, high, counts, cut, times)
+    zero_dm_counts(power, shape["n_pols"], flags, low, high, counts, 0, cut)
+    zero_dm_counts(power, shape["n_pols"], flags, low, high, counts, cut, times)
     np.testing.assert_array_equal(
         counts, reference.zero_dm_counts(power.sum(axis=2), flags == 0, low, high, ZERO_DM_BANDS)
     )
@@ -212,7 +212,7 @@ def test_a_track_of_tones_is_forgotten_and_one_with_what_noise_has_is_not(tones,
     assert hits[0, 0, 50] == stays
 
 
-def cut(marks, delay, tolerance=3, slack=6, longest=12):
+def mark_edges(marks, delay, tolerance=3, slack=6, longest=12):
     """What the kernel marks, and what the reference does, of one track."""
     expected = reference.cut_tracks(marks, delay, tolerance, slack, longest)
     channels = marks.shape[1]
@@ -238,7 +238,7 @@ def test_cut_tracks_are_those_of_the_reference(enters, width, slope, order, nois
     marks = (rng.random((times, channels)) < noise).astype(np.uint8) * np.uint8(POWER_RUN)
     for c in np.flatnonzero(rng.random(channels) >= missing):
         marks[slice(*np.clip([enters + delay[c], enters + delay[c] + width], 0, times)), c] |= POWER_RUN
-    found, expected = cut(marks, delay)
+    found, expected = mark_edges(marks, delay)
     np.testing.assert_array_equal(found, expected)
 
 
@@ -251,8 +251,8 @@ def test_a_sweep_that_an_end_cuts_is_kept_and_what_comes_at_once_is_not(order, e
     for c in range(channels):
         sweep[slice(*np.clip([enters + delay[c], enters + delay[c] + 3], 0, times)), c] = POWER_RUN
     burst[-10:] = burst[:10] = POWER_RUN
-    assert (cut(sweep, delay)[0] == (sweep & POWER_RUN != 0)).all()
-    assert not cut(burst, delay)[0].any()
+    assert (mark_edges(sweep, delay)[0] == (sweep & POWER_RUN != 0)).all()
+    assert not mark_edges(burst, delay)[0].any()
 
 
 def find_lines(groups, live, cut=0.0):

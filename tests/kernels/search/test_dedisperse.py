@@ -7,7 +7,7 @@ from edgefilter_kernels.search.dedisperse import MAX_CHANNELS, add_channels, add
 from tests.reference.search import dedisperse as reference
 
 
-def cut(rng, count, most=10**9):
+def random_edges(rng, count, most=10**9):
     """Random edges from 0 to count, at most ``most`` apart."""
     inner = rng.choice(np.arange(1, count), rng.integers(0, count), replace=False) if count > 1 else []
     return np.array(sorted({0, count, *inner, *range(0, count, most)}), np.int64)
@@ -23,21 +23,21 @@ def cut(rng, count, most=10**9):
 )
 def test_both_stages_are_the_reference_to_the_last_count(channels, groups, length, extreme, seed):
     rng = np.random.default_rng(seed)
-    edges = cut(rng, channels, MAX_CHANNELS)
+    edges = random_edges(rng, channels, MAX_CHANNELS)
     # Bytes at their ends: no sum may overflow.
     power = np.full((channels, length + 70), -128, np.int8)
     if not extreme:
         power = rng.integers(-128, 128, power.shape, np.int8)
-    begin = rng.integers(0, 60, (groups, channels))
+    starts = rng.integers(0, 60, (groups, channels))
     sums, expected = np.full((2, groups, len(edges) - 1, length + 10), 9, np.int16)
-    add_channels(power, edges, begin, sums)
-    reference.add_channels(power, edges, begin, expected)
+    add_channels(power, edges, starts, sums)
+    reference.add_channels(power, edges, starts, expected)
     np.testing.assert_array_equal(sums, expected)
-    parts = cut(rng, len(edges) - 1)
-    begin = rng.integers(0, 11, (5, len(edges) - 1))
+    parts = random_edges(rng, len(edges) - 1)
+    starts = rng.integers(0, 11, (5, len(edges) - 1))
     out, expected = np.full((2, 5, len(parts) - 1, length), np.nan, np.float32)
-    add_subbands(sums[-1], parts, begin, out)
-    reference.add_subbands(sums[-1], parts, begin, expected)
+    add_subbands(sums[-1], parts, starts, out)
+    reference.add_subbands(sums[-1], parts, starts, expected)
     np.testing.assert_array_equal(out, expected)
 
 
@@ -54,14 +54,14 @@ def test_full_sub_bands_do_not_overflow():
     [
         ({"power": np.zeros((4, 20))}, "int8"),
         ({"power": np.zeros((4, 40), np.int8)[:, ::2]}, "contiguous"),
-        ({"begin": np.array([[0, 0, 0, 11]])}, "span"),
-        ({"begin": np.array([[-1, 0, 0, 0]])}, "span"),
+        ({"starts": np.array([[0, 0, 0, 11]])}, "span"),
+        ({"starts": np.array([[-1, 0, 0, 0]])}, "span"),
         ({"edges": np.array([0, 2, 2])}, "edges must rise"),
-        ({"begin": np.zeros((2, 4), np.int64)}, "shapes"),
+        ({"starts": np.zeros((2, 4), np.int64)}, "shapes"),
     ],
 )
 def test_channels_that_cannot_be_summed_are_refused(change, message):
-    good = {"power": np.zeros((4, 20), np.int8), "edges": np.array([0, 2, 4]), "begin": np.zeros((1, 4), np.int64)}
+    good = {"power": np.zeros((4, 20), np.int8), "edges": np.array([0, 2, 4]), "starts": np.zeros((1, 4), np.int64)}
     with pytest.raises(ValueError, match=message):
         add_channels(out=np.empty((1, 2, 10), np.int16), **(good | change))
 
@@ -70,13 +70,13 @@ def test_channels_that_cannot_be_summed_are_refused(change, message):
     ("change", "message"),
     [
         ({"sums": np.zeros((2, 20))}, "int16"),
-        ({"begin": np.array([[0, 11]])}, "span"),
+        ({"starts": np.array([[0, 11]])}, "span"),
         ({"parts": np.array([0, 3])}, "parts must rise"),
-        ({"begin": np.zeros((2, 2), np.int64)}, "shapes"),
+        ({"starts": np.zeros((2, 2), np.int64)}, "shapes"),
     ],
 )
 def test_sub_bands_that_cannot_be_summed_are_refused(change, message):
-    good = {"sums": np.zeros((2, 20), np.int16), "parts": np.array([0, 2]), "begin": np.zeros((1, 2), np.int64)}
+    good = {"sums": np.zeros((2, 20), np.int16), "parts": np.array([0, 2]), "starts": np.zeros((1, 2), np.int64)}
     with pytest.raises(ValueError, match=message):
         add_subbands(out=np.empty((1, 1, 10), np.float32), **(good | change))
 

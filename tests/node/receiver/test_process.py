@@ -184,7 +184,7 @@ def test_signals_are_the_supervisors_affair(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "why"),
+    ("fields", "why"),
     [
         ({"endpoint": "tcp://0.0.0.0:7214"}, "insecure = true"),
         ({"endpoint": "tcp://127.0.0.1:99999"}, "up to 65535"),

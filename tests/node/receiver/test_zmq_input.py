@@ -41,11 +41,11 @@ def frame(start: int, stop: int, salt: int = 0, stream: Stream = STREAM) -> byte
 class Telescope:
     """An inlet at work, a socket to send anything to it, and a reader of its ring."""
 
-    def __init__(self, folder: Path, capacity: int = CAPACITY, policy: Policy = Policy.HOLD, **facts: Any) -> None:
+    def __init__(self, folder: Path, capacity: int = CAPACITY, policy: Policy = Policy.HOLD, **fields: Any) -> None:
         self.path = folder / "ring"
         self.capacity, self.policy = capacity, policy
-        facts = {"name": "main", "endpoint": LOOPBACK, "late_seconds": 1e6} | facts
-        self.zmq_input = ZmqInput(ZmqInputSettings(**facts), self.on_stream)
+        fields = {"name": "main", "endpoint": LOOPBACK, "late_seconds": 1e6} | fields
+        self.zmq_input = ZmqInput(ZmqInputSettings(**fields), self.on_stream)
         self.thread = threading.Thread(target=self.zmq_input.run, daemon=True)
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.socket = self.connect()
@@ -83,9 +83,9 @@ class Telescope:
 
 
 @contextmanager
-def telescope(**facts: Any) -> Iterator[Telescope]:
+def telescope(**fields: Any) -> Iterator[Telescope]:
     with TemporaryDirectory() as folder:
-        scope = Telescope(Path(folder), **facts)
+        scope = Telescope(Path(folder), **fields)
         try:
             yield scope
         finally:
@@ -105,14 +105,14 @@ def test_a_stream_arrives() -> None:
         assert ring.stream == STREAM
         assert numbers(ring, 10, 60) == [1000 * sample for sample in range(10, 60)]
         assert ring.last == 60
-        facts = scope.zmq_input.facts()
-        assert facts["counters"] == {
+        fields = scope.zmq_input.status()
+        assert fields["counters"] == {
             "frames": 2, "bytes": 400, "samples": 50, "repeated": 0, "late": 0, "unknown_stream": 0, "other_stream": 0,
             "malformed": {}, "ended": True,
         }  # fmt: skip
-        assert Stream.from_json(facts["header"]) == STREAM
-        assert (facts["head"], facts["tail"], facts["lag"], facts["lost"]) == (60, 10, 50, 0)
-        assert facts["ring"] == str(scope.path)
+        assert Stream.from_json(fields["header"]) == STREAM
+        assert (fields["head"], fields["tail"], fields["lag"], fields["lost"]) == (60, 10, 50, 0)
+        assert fields["ring"] == str(scope.path)
 
 
 def test_repeated_late_lost_and_disordered_frames_are_counted() -> None:
@@ -124,7 +124,7 @@ def test_repeated_late_lost_and_disordered_frames_are_counted() -> None:
         counters = scope.zmq_input.counters
         assert (counters.samples, counters.repeated, counters.late) == (25, 17, 10)
         assert ring.read(0, 40).gaps == (Gap(0, 10, Loss.OUTSIDE), Gap(25, 30, Loss.MISSING))
-        assert scope.zmq_input.facts()["lost"] == 5
+        assert scope.zmq_input.status()["lost"] == 5
 
 
 def test_frames_of_unknown_streams_are_counted_and_left_out() -> None:

@@ -14,9 +14,9 @@ from tests.node.reducer.test_blocks import FakeIpc, fill, settings, spool_conten
 
 
 @pytest.mark.parametrize("refused", [False, True])
-def test_windows_that_are_read_ahead_make_the_same_products(card, monkeypatch, tmp_path, refused):
+def test_windows_that_are_read_ahead_make_the_same_products(gpu_backend, monkeypatch, tmp_path, refused):
     """Also where each is refused once, because the ring may have been overwritten: it is read and copied again."""
-    if not isinstance(card, EmulatedGpuBackend):
+    if not isinstance(gpu_backend, EmulatedGpuBackend):
         pytest.skip("one process, one ring: nothing that a real card adds")
     monkeypatch.setattr(backend, "GpuBackend", EmulatedGpuBackend)
     source, seen, read = sky(1.3), set(), []

@@ -16,12 +16,12 @@ WINDOW = 5
 REDUCER = f"""
 import sys
 if "edgefilter.node.reducer.process" in sys.orig_argv:
-    sys.path.append({str(Path(__file__).parents[2])!r})
-    from edgefilter import backend
+    sys.path.append({str(Path(__file__).parents[3])!r})
+    from edgefilter.pipeline import backend
     from edgefilter_kernels.cuda import raw
-    from tests.emulator import card, emulator
-    raw.module = emulator.module
-    backend.Card = lambda: card.FailingCard({WINDOW})
+    from tests.helpers.emulator import compiler, gpu
+    raw.module = compiler.module
+    backend.GpuBackend = lambda: gpu.FailingGpuBackend({WINDOW})
 """
 """What Python runs at the start of every process of the node: it gives the reducer a card."""
 
@@ -64,4 +64,4 @@ def test_the_node_goes_on_with_the_processor_where_its_card_fails(tmp_path, monk
     said = "\n".join(node.lines)
     assert f"reduced by: card {first} blocks, processor {len(rows) - first}" in said
     log = (tmp_path / "errors.txt").read_text()
-    assert f"from block {first} on: the card has failed: LostError: cudaErrorDeviceUnavailable: all is lost" in log
+    assert f"from block {first} on: the card has failed: GpuLostError: cudaErrorDeviceUnavailable: all is lost" in log

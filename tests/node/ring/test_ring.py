@@ -351,7 +351,7 @@ def test_fences_are_made_where_they_are_needed(tmp_path: Path) -> None:
 def test_a_second_program_can_read_a_ring_by_its_description_alone(tmp_path: Path) -> None:
     with ring(tmp_path) as (writer, _):
         put(writer, 300, 500, frame=7)
-        program = Path(__file__).parents[2] / "docs" / "ring.md"
+        program = Path(__file__).parents[3] / "docs" / "ring.md"
         code = program.read_text().split("```python\n")[1].split("```")[0]
         done = subprocess.run(
             [sys.executable, "-c", code, str(writer.path)], capture_output=True, text=True, check=True, timeout=60

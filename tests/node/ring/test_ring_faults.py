@@ -138,7 +138,7 @@ step = 1 << 15
 start = ring.head
 while start < int(sys.argv[2]):
     frame = payload(start, step)
-    while held := ring.place(start + step - (len(frame) // 16), frame).held:
+    while held := ring.write(start + step - (len(frame) // 16), frame).held:
         frame = frame[-16 * held :]
         ring.wait_for_room(1.0)
     start += step

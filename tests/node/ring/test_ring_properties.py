@@ -85,8 +85,8 @@ class Model:
 
 
 STEP = st.one_of(
-    st.tuples(st.just("place"), st.integers(-300, 400), st.integers(1, 300)),
-    st.tuples(st.just("place"), st.integers(-40, 60), st.integers(1, 45)),
+    st.tuples(st.just("write"), st.integers(-300, 400), st.integers(1, 300)),
+    st.tuples(st.just("write"), st.integers(-40, 60), st.integers(1, 45)),
     st.tuples(st.just("read"), st.integers(-200, 200), st.integers(0, PAGE)),
     st.tuples(st.just("release"), st.integers(1, 200), st.just(0)),
     st.tuples(st.just("end"), st.integers(-50, 100), st.just(0)),
@@ -107,7 +107,7 @@ def test_any_order_of_frames_reads_and_releases_is_as_the_model_says(
         model = Model(policy, PAGE, slack)
         near = origin
         for frame, (step, at, count) in enumerate(steps):
-            if step == "place":
+            if step == "write":
                 start = max(near + at, 0)
                 assert put(writer, start, start + count, frame) == model.write(start, start + count, frame)
             elif step == "end":

@@ -37,10 +37,10 @@ def test_upgrades_in_a_row_lose_nothing_and_broken_ones_change_nothing(tmp_path)
     altered = tmp_path / "altered"
     altered.mkdir()
     (altered / "sitecustomize.py").write_text(
-        "import edgefilter.pipeline.product_builder as h\n"
-        "made = h.Harvester._ledger\n"
-        "def other(self, done, start, out): return made(self, done, start, out + 1)\n"
-        "h.Harvester._ledger = other\n"
+        "from edgefilter.pipeline.product_builder import ProductBuilder\n"
+        "original = ProductBuilder._ledger\n"
+        "def altered(self, block, start, bytes_out): return original(self, block, start, bytes_out + 1)\n"
+        "ProductBuilder._ledger = altered\n"
     )
     path = os.pathsep.join([str(altered), *filter(None, sys.path)])
     broken = {

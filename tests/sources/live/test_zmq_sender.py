@@ -32,15 +32,17 @@ class MemorySource:
     warnings: tuple[str, ...] = ()
     stream = STREAM
 
-    def __init__(self, samples: int, gaps: tuple[Gap, ...] = (), watch: Callable[[int], None] = lambda _: None) -> None:
+    def __init__(
+        self, samples: int, gaps: tuple[Gap, ...] = (), on_read: Callable[[int], None] = lambda _: None
+    ) -> None:
         self.samples = samples
         self.gaps = gaps
-        self.watch = watch
+        self.on_read = on_read
         self.data = np.random.default_rng(1).integers(0, 256, (samples, STREAM.sample_bytes), np.uint8)
 
     def read(self, start: int, stop: int) -> Chunk:
         assert 0 <= start <= stop <= self.samples
-        self.watch(start)
+        self.on_read(start)
         return Chunk(start, self.data[start:stop], clip_gaps(self.gaps, start, stop))
 
     def close(self) -> None:
@@ -211,10 +213,10 @@ def test_a_late_receiver_gets_the_header_again() -> None:
 def wait_for_monitor_event(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Waits, in the sender's thread, until its socket tells something that the sender does not know yet."""
     monitors: list[zmq.Socket[bytes]] = []
-    watch = zmq_connections.watch
+    open_monitor = zmq_connections.open_monitor
 
     def recording_monitor(socket: "zmq.Socket[bytes]") -> "zmq.Socket[bytes]":
-        monitor_socket = watch(socket)
+        monitor_socket = open_monitor(socket)
         if socket.type == zmq.PUSH:
             monitors.append(monitor_socket)
         return monitor_socket
@@ -222,7 +224,7 @@ def wait_for_monitor_event(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None
     def wait() -> None:
         assert monitors[0].poll(int(WAIT * 1000))
 
-    monkeypatch.setattr(zmq_connections, "watch", recording_monitor)
+    monkeypatch.setattr(zmq_connections, "open_monitor", recording_monitor)
     return wait
 
 
@@ -274,7 +276,7 @@ def test_what_was_on_its_way_to_a_receiver_that_goes_is_repeated_to_the_next(
             first.thread.join(WAIT)
             wait_for_monitor_event()
 
-    source = MemorySource(4000, watch=replace_receiver)
+    source = MemorySource(4000, on_read=replace_receiver)
     send(source, first.endpoint, None, frame_bytes=800)
     assert_same_samples(second[0].ended(), source, ())
     assert second[0].zmq_input.counters.repeated > 0
@@ -297,7 +299,7 @@ def test_what_is_repeated_goes_before_what_waits(tmp_path: Path, wait_for_monito
             wait_for_monitor_event()
             stop.arm()
 
-    source.watch = die
+    source.on_read = die
     send(source, dying_receiver.endpoint, None, frame_bytes=800, stop=stop)
     assert_same_samples(successor[0].ended(), source, ())
     successor[0].stop()
@@ -333,7 +335,7 @@ def test_the_end_is_repeated_like_what_comes_before(tmp_path: Path, monkeypatch:
 
 def test_stopping_ends_the_stream_where_it_stands() -> None:
     stop = threading.Event()
-    source = MemorySource(1000, watch=lambda start: stop.set() if start >= 500 else None)
+    source = MemorySource(1000, on_read=lambda start: stop.set() if start >= 500 else None)
     with listener() as listening:
         report = send(source, listening.endpoint, None, frame_bytes=800, stop=stop)
         ring = listening.ended()
@@ -342,7 +344,7 @@ def test_stopping_ends_the_stream_where_it_stands() -> None:
 
 def test_stopping_works_at_a_slow_pace() -> None:
     stop = threading.Event()
-    source = MemorySource(1000, watch=lambda start: stop.set() if start >= 100 else None)
+    source = MemorySource(1000, on_read=lambda start: stop.set() if start >= 100 else None)
     with listener() as listening:
         report = send(source, listening.endpoint, 1.0, frame_bytes=800, stop=stop)
         assert listening.ended().last == 100

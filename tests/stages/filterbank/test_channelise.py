@@ -6,12 +6,11 @@ import pytest
 from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.cells import Cells, Flag
 from edgefilter.core.chunk import Chunk, Gap, Loss
-from edgefilter.core.config import BlockSettings, DetectSettings, IntegrateSettings, Reduction
-from edgefilter.core.config import Channelise as ChanneliseSettings
+from edgefilter.core.config import BlockSettings, ChanneliseSettings, DetectSettings, IntegrateSettings, Reduction
 from edgefilter.core.errors import ConfigError
 from edgefilter.core.plan import Plan, resolve
 from edgefilter.core.stream import Encoding, SampleKind, Stream
-from edgefilter.stages.filterbank.channelise import Channelise, input_stage
+from edgefilter.stages.filterbank.channelise import Channeliser, input_stage
 from edgefilter.stages.filterbank.unpack import Unpacker
 from edgefilter_kernels.filterbank.workspace import prototype_filter
 from tests.reference.filterbank.pfb import pfb as reference
@@ -68,7 +67,7 @@ def raw_of(plan: Plan, block: int = 0, gaps: tuple[Gap, ...] = (), seed: int = 3
 
 def reduce(plan: Plan, raw: Chunk, threads: int = 1) -> Cells:
     with ThreadBackend(threads) as backend:
-        return Channelise(plan, backend).reduce(raw)
+        return Channeliser(plan, backend).reduce(raw)
 
 
 def as_bytes(cells: Cells) -> tuple[bytes, ...]:
@@ -218,7 +217,7 @@ def test_a_chunk_that_is_not_a_block_is_refused() -> None:
     plan = plan_of()
     raw = raw_of(plan)
     with ThreadBackend(1) as backend:
-        stage = Channelise(plan, backend)
+        stage = Channeliser(plan, backend)
         for chunk in (
             Chunk(raw.start + 1, raw.data),
             Chunk(raw.start, raw.data[1:]),
@@ -230,11 +229,11 @@ def test_a_chunk_that_is_not_a_block_is_refused() -> None:
 
 def test_a_filter_that_cannot_be_made_is_a_mistake_of_the_configuration() -> None:
     with ThreadBackend(1) as backend, pytest.raises(ConfigError, match="hann"):
-        Channelise(plan_of(fine=2, taps=1, window="hann"), backend)
+        Channeliser(plan_of(fine=2, taps=1, window="hann"), backend)
 
 
 def test_front_picks_by_kind() -> None:
     power = Stream("p", SampleKind.POWER, 0, Fraction(1000), 4, 1e9, 1e6, ("I",), 8, Encoding.UNSIGNED)
     with ThreadBackend(1) as backend:
-        assert isinstance(input_stage(plan_of(), backend), Channelise)
+        assert isinstance(input_stage(plan_of(), backend), Channeliser)
         assert isinstance(input_stage(Plan(power, resolve(Reduction(), power)), backend), Unpacker)

@@ -26,13 +26,13 @@ def assert_near(found, expected, bound):
 
 @pytest.mark.parametrize("gaps", [(), (Gap(2100, 2400, Loss.MISSING),)])
 @pytest.mark.parametrize("encoding", [Encoding.SIGNED, Encoding.FLOAT])
-def test_cells_of_voltages_are_those_of_the_processor(card, gaps, encoding):
+def test_cells_of_voltages_are_those_of_the_processor(gpu_backend, gaps, encoding):
     bits = 32 if encoding is Encoding.FLOAT else 8
     plan = test_channelise.plan_of(fine=32, spectra=4, bits=bits, encoding=encoding)
     raw = test_channelise.raw_of(plan, 1, gaps)
     with ThreadBackend(2) as backend:
         on_cpu = Channeliser(plan, backend).reduce(raw)
-    on_gpu = Channeliser(plan, card).reduce(raw).map_arrays(card.to_host)
+    on_gpu = Channeliser(plan, gpu_backend).reduce(raw).map_arrays(gpu_backend.to_host)
     assert (on_gpu.start, on_gpu.products) == (on_cpu.start, on_cpu.products)
     np.testing.assert_array_equal(on_gpu.flags, on_cpu.flags)
     np.testing.assert_array_equal(on_gpu.accumulated, on_cpu.accumulated)
@@ -40,12 +40,12 @@ def test_cells_of_voltages_are_those_of_the_processor(card, gaps, encoding):
     assert_near(on_gpu.moment4, on_cpu.moment4, MOMENT4)
 
 
-def flag_on_both(card, plan, cells):
-    ours = cells.map_arrays(card.to_device)
+def flag_on_both(gpu_backend, plan, cells):
+    ours = cells.map_arrays(gpu_backend.to_device)
     with ThreadBackend(2) as backend:
         FlagStage(plan, backend).reduce(cells)
-    FlagStage(plan, card).reduce(ours)
-    return ours.map_arrays(card.to_host), cells
+    FlagStage(plan, gpu_backend).reduce(ours)
+    return ours.map_arrays(gpu_backend.to_host), cells
 
 
 def assert_same_flags(found, expected):
@@ -57,7 +57,7 @@ def assert_same_flags(found, expected):
         assert one.lost == pytest.approx(other.lost, abs=1e-3)
 
 
-def test_flags_of_voltages_are_those_of_the_processor(card):
+def test_flags_of_voltages_are_those_of_the_processor(gpu_backend):
     cells = test_stage.gaussian_voltages(np.random.default_rng(1), 512, 128, 64)
     test_stage.add_tone(cells, (slice(100, 300), slice(30, 32)), 0.5)
     test_stage.add_tone(cells, (slice(None), slice(77, 78)), 0.03)
@@ -68,7 +68,7 @@ def test_flags_of_voltages_are_those_of_the_processor(card):
     cells.power[400:420] = 0
     cells.accumulated[400:420] = 0
     plan = test_stage.voltage_plan(fine=128, mask=((1385.0, 1386.0),), protect=((1390.0, 1392.0),))
-    found, expected = flag_on_both(card, plan, cells)
+    found, expected = flag_on_both(gpu_backend, plan, cells)
     assert_same_flags(found, expected)
     seen = np.bitwise_or.reduce(expected.flags, axis=None)
     for flag in (Flag.LOST, Flag.MASK, Flag.ZERO_DM, Flag.KURTOSIS, Flag.POWER, Flag.CARRIER):
@@ -76,33 +76,33 @@ def test_flags_of_voltages_are_those_of_the_processor(card):
 
 
 @pytest.mark.parametrize("digital", [False, True])
-def test_flags_of_power_are_those_of_the_processor(card, digital):
+def test_flags_of_power_are_those_of_the_processor(gpu_backend, digital):
     power = test_stage.noise(np.random.default_rng(2), 512, 128)
     power[100:300, 42:44] += 40
     arrival = test_stage.sweep(test_stage.power_plan(128), 100, 30)
     for channel, at in enumerate(arrival):
         power[at : at + 3, channel] += 60
     cells = test_stage.power_cells(np.rint(power / 20) if digital else power)
-    found, expected = flag_on_both(card, test_stage.power_plan(128), cells)
+    found, expected = flag_on_both(gpu_backend, test_stage.power_plan(128), cells)
     assert_same_flags(found, expected)
     assert (expected.flags[100:300, 42:44] & Flag.POWER).any()
 
 
-def test_rows_and_accounts_are_those_of_the_processor(card):
+def test_rows_and_accounts_are_those_of_the_processor(gpu_backend):
     rng = np.random.default_rng(4)
     power, flags = rng.random((24, 40, 1)).astype(np.float32), rng.integers(0, 3, (24, 40)).astype(np.uint16)
     cells = Cells(24, power, flags, ("I",), np.zeros(24, np.int32))
     plan = test_integrate.plan_of(40, 4)
     with ThreadBackend(1) as backend:
         on_cpu = Integrator(plan, backend).reduce(cells, 3, 21)
-    on_gpu = Integrator(plan, card).reduce(cells.map_arrays(card.to_device), 3, 21)
+    on_gpu = Integrator(plan, gpu_backend).reduce(cells.map_arrays(gpu_backend.to_device), 3, 21)
     for name in ("spectrum", "good", "occupancy", "raised"):
         np.testing.assert_array_equal(getattr(on_gpu, name), getattr(on_cpu, name))
     np.testing.assert_array_equal(on_gpu.rows.stokes, on_cpu.rows.stokes)
     np.testing.assert_array_equal(on_gpu.rows.weight, on_cpu.rows.weight)
 
 
-def test_numbers_of_power_are_those_of_the_processor(card):
+def test_numbers_of_power_are_those_of_the_processor(gpu_backend):
     plan = test_unpack.plan_of(32, Encoding.FLOAT)
     values = (
         np.random.default_rng(5).normal(1, 1, (plan.samples_per_block, plan.stream.values_per_sample)).astype("<f4")
@@ -111,7 +111,7 @@ def test_numbers_of_power_are_those_of_the_processor(card):
     raw = Chunk(0, values.view(np.uint8), (Gap(5, 9, Loss.MISSING),))
     with ThreadBackend(1) as backend:
         on_cpu = Unpacker(plan, backend).reduce(raw)
-    on_gpu = Unpacker(plan, card).reduce(raw).map_arrays(card.to_host)
+    on_gpu = Unpacker(plan, gpu_backend).reduce(raw).map_arrays(gpu_backend.to_host)
     np.testing.assert_array_equal(on_gpu.power, on_cpu.power)
     np.testing.assert_array_equal(on_gpu.flags, on_cpu.flags)
     assert on_gpu.flags[3, 4] == on_gpu.flags[6, 0] == Flag.LOST

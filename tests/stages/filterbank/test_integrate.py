@@ -7,11 +7,10 @@ from hypothesis import strategies as st
 
 from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.cells import Cells, Flag
-from edgefilter.core.config import BlockSettings, DetectSettings, PulseSettings, Reduction
-from edgefilter.core.config import Integrate as IntegrateSettings
+from edgefilter.core.config import BlockSettings, DetectSettings, IntegrateSettings, PulseSettings, Reduction
 from edgefilter.core.plan import Plan, resolve
 from edgefilter.core.stream import Encoding, SampleKind, Stream
-from edgefilter.stages.filterbank.integrate import Integrate, stokes_matrix
+from edgefilter.stages.filterbank.integrate import Integrator, stokes_matrix
 
 
 def plan_of(channels, per_row, products=("I",), stokes="I"):
@@ -47,7 +46,7 @@ def test_the_balance_is_exact_in_every_channel(rows, per_row, channels, lost, se
     last = data.draw(st.integers(first, shape[0]))
     power = rng.random((*shape, 1)).astype(np.float32)
     with ThreadBackend(3) as backend:
-        reduced = Integrate(plan_of(channels, per_row), backend).reduce(cells_of(power, flags), first, last)
+        reduced = Integrator(plan_of(channels, per_row), backend).reduce(cells_of(power, flags), first, last)
 
     np.testing.assert_array_equal(reduced.occupancy.sum(axis=0) + reduced.good, last - first)
     assert (reduced.raised >= reduced.occupancy).all()
@@ -59,7 +58,7 @@ def test_cells_outside_the_extent_are_in_nobodys_account():
     flags = np.full((8, 2), Flag.LOST, np.uint16)
     flags[2:6] = 0
     power = np.ones((8, 2, 1), np.float32)
-    reduced = Integrate(plan_of(2, 4), ThreadBackend(1)).reduce(cells_of(power, flags, start=16), 2, 6)
+    reduced = Integrator(plan_of(2, 4), ThreadBackend(1)).reduce(cells_of(power, flags, start=16), 2, 6)
     np.testing.assert_array_equal(reduced.good, [4, 4])
     assert reduced.occupancy.sum() == 0
     np.testing.assert_array_equal(reduced.rows.weight, [[2, 2], [2, 2]])
@@ -68,7 +67,7 @@ def test_cells_outside_the_extent_are_in_nobodys_account():
 
 def test_a_cell_is_booked_under_its_lowest_flag():
     flags = np.array([[Flag.CHANNEL | Flag.POWER], [Flag.ZERO_DM], [Flag.LOST], [0]], np.uint16)
-    reduced = Integrate(plan_of(1, 1), ThreadBackend(1)).reduce(cells_of(np.ones((4, 1, 1), np.float32), flags))
+    reduced = Integrator(plan_of(1, 1), ThreadBackend(1)).reduce(cells_of(np.ones((4, 1, 1), np.float32), flags))
     booked = dict(zip(Flag, reduced.occupancy[:, 0].tolist(), strict=True))
     assert booked == dict.fromkeys(Flag, 0) | {Flag.LOST: 1, Flag.POWER: 1, Flag.ZERO_DM: 1}
     assert dict(zip(Flag, reduced.raised[:, 0].tolist(), strict=True))[Flag.CHANNEL] == 1
@@ -77,7 +76,7 @@ def test_a_cell_is_booked_under_its_lowest_flag():
 def test_tagged_cells_are_counted_and_used():
     cells = cells_of(np.ones((4, 1, 1), np.float32), np.zeros((4, 1), np.uint16))
     cells.tagged = np.array([3])
-    reduced = Integrate(plan_of(1, 1), ThreadBackend(1)).reduce(cells)
+    reduced = Integrator(plan_of(1, 1), ThreadBackend(1)).reduce(cells)
     assert reduced.good.tolist() == [4]
     assert dict(zip(Flag, reduced.raised[:, 0].tolist(), strict=True))[Flag.TAGGED] == 3
 
@@ -88,7 +87,7 @@ def test_tagged_cells_are_counted_and_used():
 )
 def test_full_stokes_of_hands_and_of_stokes(products, values):
     power = np.tile(np.float32(values), (4, 3, 1))
-    reduced = Integrate(plan_of(3, 2, products, "IQUV"), ThreadBackend(1)).reduce(
+    reduced = Integrator(plan_of(3, 2, products, "IQUV"), ThreadBackend(1)).reduce(
         cells_of(power, np.zeros((4, 3), np.uint16), products)
     )
     np.testing.assert_allclose(reduced.spectrum[:, 0], [8, 2, 1, -0.5])
@@ -106,6 +105,6 @@ def test_intensity_is_the_sum_of_the_hands_or_what_there_is():
 
 def test_cells_that_are_not_whole_rows_are_refused():
     with pytest.raises(ValueError, match="not whole rows"):
-        Integrate(plan_of(2, 4), ThreadBackend(1)).reduce(
+        Integrator(plan_of(2, 4), ThreadBackend(1)).reduce(
             cells_of(np.ones((6, 2, 1), np.float32), np.zeros((6, 2), np.uint16))
         )

@@ -96,14 +96,14 @@ def test_a_sweep_that_entered_the_band_before_the_block_is_kept():
 
 @pytest.mark.parametrize("band", [(0, 512), (130, 300), (205, 300)])
 @pytest.mark.parametrize("enters", [100, 990, -900])
-@pytest.mark.parametrize("turned", [1, -1])
-def test_sweeps_that_an_end_of_the_block_cuts_are_kept(band, enters, turned):
+@pytest.mark.parametrize("direction", [1, -1])
+def test_sweeps_that_an_end_of_the_block_cuts_are_kept(band, enters, direction):
     """Of a pulse and of bursts of a part of the band, whatever part of them the block has."""
-    mhz, times = np.linspace(1600, 1200, 512)[::turned], 1024
+    mhz, times = np.linspace(1600, 1200, 512)[::direction], 1024
     power = np.random.default_rng(5).gamma(64, 1 / 64, (times, 512))
     delay = np.array([dispersion_delay(500.0, f, 1600.0) for f in mhz]) / 0.25e-3
     pulse = abs(np.arange(times)[:, None] - enters - delay) <= 4.5
-    inside = (np.arange(512)[::turned] >= band[0]) & (np.arange(512)[::turned] < band[1])
+    inside = (np.arange(512)[::direction] >= band[0]) & (np.arange(512)[::direction] < band[1])
     pulse &= inside
     flags = edgefilter.flag(power * (1 + 10 / 8 * pulse), accumulated=64, sample_time=0.25e-3, frequencies=mhz * 1e6)
     assert np.count_nonzero(flags[pulse]) <= max(0.02 * np.count_nonzero(pulse), 60)
@@ -115,7 +115,7 @@ def test_impulses_at_cells_of_a_millisecond_are_flagged():
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"frequencies": FREQUENCIES[1:]}, "frequencies are"),
         ({"sample_time": 0.0}, "sample_time is 0.0"),
@@ -124,8 +124,8 @@ def test_impulses_at_cells_of_a_millisecond_are_flagged():
         ({"moment4": np.ones((3, 3))}, "moment4 is"),
     ],
 )
-def test_arrays_that_do_not_go_together_are_refused(change, told):
-    with pytest.raises(InputError, match=told):
+def test_arrays_that_do_not_go_together_are_refused(change, message):
+    with pytest.raises(InputError, match=message):
         edgefilter.flag(np.ones((64, 128)), **(ARRAY_METADATA | change))
 
 

@@ -30,11 +30,11 @@ def detected(rng, times, tone=0.0, line=0.0):
     return power, fourth
 
 
-@pytest.mark.parametrize("beside", [0.0, 0.6])
-def test_a_carrier_of_a_tenth_of_the_noise_is_found_and_a_narrow_line_is_not(beside):
+@pytest.mark.parametrize("neighbour_fraction", [0.0, 0.6])
+def test_a_carrier_of_a_tenth_of_the_noise_is_found_and_a_narrow_line_is_not(neighbour_fraction):
     """The tone lies in one channel, or between two."""
     rng, excess = np.random.default_rng(3), np.zeros(CHANNELS)
-    excess[TONE_CHANNELS], excess[TONE_CHANNELS + 1] = 0.125, 0.125 * beside
+    excess[TONE_CHANNELS], excess[TONE_CHANNELS + 1] = 0.125, 0.125 * neighbour_fraction
     assert flagged(*detected(rng, 4096, tone=excess))[:, TONE_CHANNELS].mean() > 0.8
     assert flagged(*detected(rng, 4096, line=excess)).mean() == 0
 

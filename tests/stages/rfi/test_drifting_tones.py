@@ -82,7 +82,7 @@ def interference():
 def test_other_interference_is_flagged_as_without_the_guard(kind, monkeypatch):
     scene = make_scene(GRID, 8, events_of(*interference()[kind], sigma=10))
     found = [flags_of(scene, moment4) & ~np.uint16(TAGGED) for moment4 in (True, False)]
-    monkeypatch.setattr("edgefilter.stages.rfi.flagger.lines_of", lambda *_: (0, 0, 0))
+    monkeypatch.setattr("edgefilter.stages.rfi.flagger.line_layout", lambda *_: (0, 0, 0))
     for one, moment4 in zip(found, (True, False), strict=True):
         without = flags_of(scene, moment4) & ~np.uint16(TAGGED)
         assert (without[scene.truth] != 0).mean() > (0.05 if kind == "wide" else 0.5)

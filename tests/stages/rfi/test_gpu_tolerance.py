@@ -68,14 +68,14 @@ def test_what_rounding_changes_is_in_doubt(seed, spectra):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_what_differs_on_a_card_is_in_doubt(card, seed):
+def test_what_differs_on_a_card_is_in_doubt(gpu_backend, seed):
     plan = test_channelise.plan_of(channels=1, fine=64, spectra=32, rows=256)
     raw = test_channelise.raw_of(plan, seed)
     rng = np.random.default_rng(seed)
     with ThreadBackend(1) as compute:
         on_cpu = FlagStage(plan, compute)
         expected = Channeliser(plan, compute).reduce(raw)
-        found = Channeliser(plan, card).reduce(raw).map_arrays(card.to_host)
+        found = Channeliser(plan, gpu_backend).reduce(raw).map_arrays(gpu_backend.to_host)
         for _ in range(20):
             t, c, gain = rng.integers(len(found.power)), rng.integers(64), np.float32(rng.uniform(1.02, 1.5))
             length = rng.integers(1, 80)
@@ -83,9 +83,9 @@ def test_what_differs_on_a_card_is_in_doubt(card, seed):
                 cells.power[t : t + length, c] *= gain
                 cells.moment4[t : t + length, c] *= gain * gain
         expected = flagged(on_cpu, expected)
-    on_gpu = FlagStage(plan, card)
-    found = flagged(on_gpu, found.map_arrays(card.to_device))
-    inside, flags = card.to_host(on_gpu.near_threshold_mask(found)), card.to_host(found.flags)
+    on_gpu = FlagStage(plan, gpu_backend)
+    found = flagged(on_gpu, found.map_arrays(gpu_backend.to_device))
+    inside, flags = gpu_backend.to_host(on_gpu.near_threshold_mask(found)), gpu_backend.to_host(found.flags)
     assert not ((flags != expected.flags) & ~inside).any()
     assert (flags & Flag.POWER).any()
     assert np.count_nonzero(inside) <= 1e-2 * inside.size
@@ -102,21 +102,21 @@ def moment4_at_threshold(stage, cells, t, c):
     return np.int32(low).view(np.float32)
 
 
-def test_a_value_at_its_threshold_is_counted(card):
+def test_a_value_at_its_threshold_is_counted(gpu_backend):
     plan = test_stage.voltage_plan(fine=32)
     cells = test_stage.gaussian_voltages(np.random.default_rng(4), 256, 32, 64)
     with ThreadBackend(1) as compute:
         most = moment4_at_threshold(FlagStage(plan, compute), cells, 128, 9)
-        stage = FlagStage(plan, card)
+        stage = FlagStage(plan, gpu_backend)
         for factor, near in ((1, True), (1 + 1e-6, True), (1.01, False), (0.99, False)):
             cells.moment4[128, 9, 0] = most * np.float32(factor)
-            ours = replace(cells, flags=np.zeros_like(cells.flags)).map_arrays(card.to_device)
+            ours = replace(cells, flags=np.zeros_like(cells.flags)).map_arrays(gpu_backend.to_device)
             stage.reduce(ours)
             assert (ours.near_threshold.flags > 0) == near
             assert ours.near_threshold.cells == cells.flags.size
 
 
-def test_nothing_is_counted_where_no_card_reduces_or_none_is_measured(card):
+def test_nothing_is_counted_where_no_card_reduces_or_none_is_measured(gpu_backend):
     plan = test_stage.power_plan(32)
     power = test_stage.noise(np.random.default_rng(4), plan.cells_per_block, 32)
 
@@ -125,22 +125,22 @@ def test_nothing_is_counted_where_no_card_reduces_or_none_is_measured(card):
         FlagStage(plan, compute).reduce(cells)
         return cells.near_threshold
 
-    assert near_threshold(card, 0).cells == near_threshold(card, 16).cells == power.size
+    assert near_threshold(gpu_backend, 0).cells == near_threshold(gpu_backend, 16).cells == power.size
     with ThreadBackend(1) as compute:
-        assert near_threshold(card, 1) == near_threshold(compute, 0) == NearThreshold()
+        assert near_threshold(gpu_backend, 1) == near_threshold(compute, 0) == NearThreshold()
 
 
-def test_lost_cells_are_not_looked_at(card):
+def test_lost_cells_are_not_looked_at(gpu_backend):
     plan = test_stage.power_plan(32)
     cells = test_stage.power_cells(test_stage.noise(np.random.default_rng(4), 64, 32))
     cells.flags[10:20] = Flag.LOST
-    ours = cells.map_arrays(card.to_device)
-    FlagStage(plan, card).reduce(ours)
+    ours = cells.map_arrays(gpu_backend.to_device)
+    FlagStage(plan, gpu_backend).reduce(ours)
     assert ours.near_threshold.cells == 54 * 32
 
 
-def test_a_run_says_how_many_flags_of_how_many(card, monkeypatch, tmp_path):
-    monkeypatch.setattr(backend, "GpuBackend", lambda: card)
+def test_a_run_says_how_many_flags_of_how_many(gpu_backend, monkeypatch, tmp_path):
+    monkeypatch.setattr(backend, "GpuBackend", lambda: gpu_backend)
     settings = validate(NodeConfig, running_node.settings_tree(tmp_path))
     replay = Replay(running_node.sky(0.6), settings, tmp_path / "store", backend_selector=BackendSelector("gpu"))
     for _ in replay.run():

@@ -4,17 +4,17 @@ import pytest
 import edgefilter
 from edgefilter.compute.threads import ThreadBackend
 from edgefilter.stages.rfi.background import Background, BlockView
-from edgefilter.stages.rfi.quantisation import clip_curve, correct_clipping
+from edgefilter.stages.rfi.quantisation import clip_curve, undo_clipping
 from edgefilter.stages.rfi.thresholds import kurtosis_sigma
 
 SPECTRA, TIMES, CHANNELS = 64, 512, 96
 FREQUENCIES = np.linspace(1500e6, 1400e6, CHANNELS)
 
 
-def cells(rms, gain=1.0, hands=1, seed=1):
+def cells(rms, gain=1.0, n_pols=1, seed=1):
     """Mean square and fourth power of voltages of 4 bits, ``gain`` times the noise."""
     rng = np.random.default_rng(seed)
-    shape = TIMES, CHANNELS, hands
+    shape = TIMES, CHANNELS, n_pols
     power, fourth = np.zeros((2, *shape))
     scale = rms * np.sqrt(np.broadcast_to(gain, (TIMES, CHANNELS)))[:, :, None]
     for _ in range(SPECTRA):
@@ -27,12 +27,12 @@ def cells(rms, gain=1.0, hands=1, seed=1):
 
 def corrected_kurtosis(power, fourth, threads=1):
     """Mean kurtosis of each cell after it."""
-    hands = power.shape[2]
+    n_pols = power.shape[2]
     centre = np.median(power.sum(axis=2), axis=0).astype(np.float64)
-    background = Background(centre, centre / np.sqrt(SPECTRA * hands), TIMES)
-    given = np.full(TIMES, SPECTRA, np.int32), hands, np.zeros(power.shape[:2], np.uint16), SPECTRA
+    background = Background(centre, centre / np.sqrt(SPECTRA * n_pols), TIMES)
+    given = np.full(TIMES, SPECTRA, np.int32), n_pols, np.zeros(power.shape[:2], np.uint16), SPECTRA
     with ThreadBackend(threads) as backend:
-        view, _ = correct_clipping(BlockView(power, fourth, *given), background, backend)
+        view, _ = undo_clipping(BlockView(power, fourth, *given), background, backend)
     found = view.moment4
     return found, ((SPECTRA + 1) / (SPECTRA - 1) * (found / power**2 - 1) if found.shape[2] else None)
 
@@ -51,12 +51,12 @@ def test_the_curve_is_that_of_clipped_noise():
         )
 
 
-@pytest.mark.parametrize("hands", [1, 2])
-def test_noise_and_brighter_noise_have_the_kurtosis_of_noise(hands):
+@pytest.mark.parametrize("n_pols", [1, 2])
+def test_noise_and_brighter_noise_have_the_kurtosis_of_noise(n_pols):
     gain = np.ones((TIMES, CHANNELS))
     gain[100:140] = 2.5
     gain[:, 40] = 3
-    power, fourth = cells(7 / 3, gain, hands)
+    power, fourth = cells(7 / 3, gain, n_pols)
     before = (SPECTRA + 1) / (SPECTRA - 1) * (fourth / power**2 - 1)
     _, kurtosis = corrected_kurtosis(power, fourth)
     for where in (np.s_[:100], np.s_[100:140], np.s_[:, 40]):
@@ -67,7 +67,7 @@ def test_noise_and_brighter_noise_have_the_kurtosis_of_noise(hands):
 
 
 def test_it_does_not_depend_on_threads():
-    power, fourth = cells(7 / 3, hands=2)
+    power, fourth = cells(7 / 3, n_pols=2)
     np.testing.assert_array_equal(corrected_kurtosis(power, fourth)[0], corrected_kurtosis(power, fourth, 3)[0])
 
 

@@ -98,7 +98,7 @@ def test_threads_and_what_lies_outside_the_window_do_not_matter(threads, seed):
         assert len(alone)
         others = normalise_all(plan, sky, many)
         assert all(
-            np.array_equal(a.value, b.value) and np.array_equal(a.share, b.share)
+            np.array_equal(a.value, b.value) and np.array_equal(a.weight, b.weight)
             for a, b in zip(blocks, others, strict=True)
         )
         assert same_events(alone, SinglePulseSearch(plan, many).reduce(window_blocks, 12))

@@ -23,7 +23,7 @@ def normalised_blocks(normaliser, plan, sky):
 
 @pytest.mark.parametrize("lost", [0.0, 0.1])
 @pytest.mark.parametrize(("channels", "rows", "dm", "block"), [(32, 256, 200, 12), (50, 512, 3000, 6)])
-def test_events_are_those_of_the_cpu(card, lost, channels, rows, dm, block):
+def test_events_are_those_of_the_cpu(gpu_backend, lost, channels, rows, dm, block):
     plan = make_plan(channels, rows=rows, dm=(0, dm), snr=5)
     sky = noise(plan, 16 * rows, 1)
     rng = np.random.default_rng(1)
@@ -33,10 +33,10 @@ def test_events_are_those_of_the_cpu(card, lost, channels, rows, dm, block):
     for row, width in ((30, 2), (200, 8)):
         add_pulse(plan, sky, block * rows + row, dm / 2, width, 25)
     with ThreadBackend(1) as backend:
-        cpu_stage, gpu_stage = SinglePulseSearch(plan, backend), GpuSinglePulseSearch(plan, card)
+        cpu_stage, gpu_stage = SinglePulseSearch(plan, backend), GpuSinglePulseSearch(plan, gpu_backend)
         blocks = normalised_blocks(Normaliser(plan, backend), plan, sky)
         expected = cpu_stage.reduce(neighbouring_blocks(plan, cpu_stage, blocks, block), block)
-        blocks = normalised_blocks(GpuNormaliser(plan, card), plan, sky)
+        blocks = normalised_blocks(GpuNormaliser(plan, gpu_backend), plan, sky)
         window_blocks = neighbouring_blocks(plan, gpu_stage, blocks, block)
         # Twice, because tables are kept.
         for found in (gpu_stage.reduce(window_blocks, block), gpu_stage.reduce(window_blocks, block)):
@@ -54,15 +54,15 @@ def test_events_are_those_of_the_cpu(card, lost, channels, rows, dm, block):
     assert len(gpu_stage._batches) < len(cpu_stage._batches)  # more at a time
 
 
-def test_more_trials_than_a_launch_can_take_are_searched_in_several(card, monkeypatch):
+def test_more_trials_than_a_launch_can_take_are_searched_in_several(gpu_backend, monkeypatch):
     plan = make_plan(32, rows=256, dm=(0, 200), snr=5)
     sky = noise(plan, 4096, 1)
     add_pulse(plan, sky, 12 * 256 + 30, 100, 2, 25)
-    blocks = normalised_blocks(GpuNormaliser(plan, card), plan, sky)
+    blocks = normalised_blocks(GpuNormaliser(plan, gpu_backend), plan, sky)
     found, batches = [], []
     for most in (single_pulse_gpu._MAX_TRIALS_PER_LAUNCH, 1):
         monkeypatch.setattr(single_pulse_gpu, "_MAX_TRIALS_PER_LAUNCH", most)
-        stage = GpuSinglePulseSearch(plan, card)
+        stage = GpuSinglePulseSearch(plan, gpu_backend)
         found.append(stage.reduce(neighbouring_blocks(plan, stage, blocks, 12), 12))
         batches.append(len(stage._batches))
     assert batches[0] < batches[1]
@@ -70,15 +70,15 @@ def test_more_trials_than_a_launch_can_take_are_searched_in_several(card, monkey
         np.testing.assert_array_equal(getattr(found[0], name), getattr(found[1], name))
 
 
-def test_a_decision_near_the_threshold_is_counted(card):
+def test_a_decision_near_the_threshold_is_counted(gpu_backend):
     plan = make_plan(32, rows=256, dm=(0, 200), snr=5)
     sky = noise(plan, 4096, 1)
     add_pulse(plan, sky, 12 * 256 + 30, 100, 2, 25)
-    blocks = normalised_blocks(GpuNormaliser(plan, card), plan, sky)
+    blocks = normalised_blocks(GpuNormaliser(plan, gpu_backend), plan, sky)
 
     def search(snr):
         plan = make_plan(32, rows=256, dm=(0, 200), snr=snr)
-        stage = GpuSinglePulseSearch(plan, card)
+        stage = GpuSinglePulseSearch(plan, gpu_backend)
         found = stage.reduce(neighbouring_blocks(plan, stage, blocks, 12), 12)
         return found, found.near_threshold
 
@@ -91,12 +91,12 @@ def test_a_decision_near_the_threshold_is_counted(card):
         assert near_threshold == 1
 
 
-def test_a_breadth_near_its_limit_is_counted(card, monkeypatch):
+def test_a_breadth_near_its_limit_is_counted(gpu_backend, monkeypatch):
     plan = make_plan(32, rows=256, dm=(0, 200), snr=5)
     sky = noise(plan, 4096, 1)
     add_pulse(plan, sky, 12 * 256 + 30, 100, 2, 25)
-    blocks = normalised_blocks(GpuNormaliser(plan, card), plan, sky)
-    stage, kept = GpuSinglePulseSearch(plan, card), []
+    blocks = normalised_blocks(GpuNormaliser(plan, gpu_backend), plan, sky)
+    stage, kept = GpuSinglePulseSearch(plan, gpu_backend), []
     search = GpuGroupBatch.search
     monkeypatch.setattr(GpuGroupBatch, "search", lambda *given: kept.append(search(*given)) or kept[-1])
 
@@ -115,17 +115,17 @@ def test_a_breadth_near_its_limit_is_counted(card, monkeypatch):
     assert events(narrowest + SNR_TOLERANCE / 2) == (number - 1, 1)
 
 
-def test_blocks_without_data_have_no_events(card):
+def test_blocks_without_data_have_no_events(gpu_backend):
     plan = make_plan(32, rows=256, dm=(0, 200))
-    search = GpuSinglePulseSearch(plan, card)
+    search = GpuSinglePulseSearch(plan, gpu_backend)
     sky = noise(plan, 256, 1)
     sky.weight[:] = 0
-    window_blocks = neighbouring_blocks(plan, search, normalised_blocks(GpuNormaliser(plan, card), plan, sky), 0)
+    window_blocks = neighbouring_blocks(plan, search, normalised_blocks(GpuNormaliser(plan, gpu_backend), plan, sky), 0)
     assert len(search.reduce(window_blocks, 0)) == 0
 
 
-def test_tracks_that_leave_the_window_are_refused(card):
+def test_tracks_that_leave_the_window_are_refused(gpu_backend):
     plan = make_plan(32, rows=256, dm=(0, 200))
-    search = GpuSinglePulseSearch(plan, card)
+    search = GpuSinglePulseSearch(plan, gpu_backend)
     with pytest.raises(ValueError, match="the window has 256"):
-        GpuGroupBatch(search._batches[0], search._tree, 256, 256, card)
+        GpuGroupBatch(search._batches[0], search._tree, 256, 256, gpu_backend)

@@ -1,5 +1,5 @@
-// Cells to rows, and what became of every cell: the twin of ../integrate.py, with the same double-precision sums in the
-// same order of time.
+// Cells to rows, and what became of every cell: the twin of ../../filterbank/integrate.py, with the same
+// double-precision sums in the same order of time.
 
 // A Stokes parameter of one cell. Products are paired as they are on the CPU. Factors are 0 or ± powers of two: no bit
 // depends on whether a product and a sum become one instruction.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgefilter_kernels.cuda.raw import array_namespace, launch
-from edgefilter_kernels.filterbank.integrate import Sums, check, rows_per_part
+from edgefilter_kernels.filterbank.integrate import Sums, check_integration, rows_per_part
 
 _THREADS = 128
 
@@ -19,7 +19,7 @@ def integrate(power: Any, flags: Any, matrix: Any, extent: tuple[int, int], sums
     A flag that ``sums`` has no room for raises nothing, because the host would have to wait for the card to know: it
     is counted nowhere, and the balance of the block shows that.
     """
-    check(power, flags, matrix, extent, sums, start, stop)
+    check_integration(power, flags, matrix, extent, sums, start, stop)
     times, channels, products = power.shape
     planes, rows, _ = sums.stokes.shape
     if start == stop:

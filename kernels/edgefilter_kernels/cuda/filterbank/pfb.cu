@@ -1,6 +1,6 @@
-// A polyphase filterbank and detection: the twin of ../pfb.py and ../rows.py, with cuFFT between filter and detect.
-// What is fixed for a bank is fixed when this is compiled, so that loops over taps and hands are unrolled, divisions by N are
-// shifts, and there is one way to read a number.
+// A polyphase filterbank and detection: the twin of ../../filterbank/pfb.py and ../../filterbank/fir.py, with cuFFT
+// between filter and detect. What is fixed for a bank is fixed when this is compiled, so that loops over taps and
+// polarisations are unrolled, divisions by N are shifts, and there is one way to read a number.
 
 #include "numbers.h"
 
@@ -15,18 +15,18 @@
 #define BITS 8
 #define FLIP 128
 #define BIAS 128
-#define FLUSH_SPECTRA 256     // most spectra that are added up in single precision
+#define FLUSH_SPECTRA 256  // most spectra that are added up in single precision
 #endif
 
 constexpr int SUMS = PRODUCTS + N_POLS;
 constexpr int DC_CHANNEL = COMPONENTS == 2 ? FINE / 2 : 0;  // output channel of the transform's first
 
-// Unpacker, weight and add the rows of spectra [first, first + spectra) of raw channels [channel, channel + group) of
-// `channels`. voltage is [spectrum, group, hand, N].
+// Unpack, weight and add the rows of spectra [first, first + spectra) of raw channels [channel, channel + group) of
+// `channels`. voltage is [spectrum, group, pol, N].
 //
-// One thread a pair of numbers of all hands; blocks of neighbouring raw channels follow one another, because they read
-// the same sectors where channels are interleaved. Each byte is read once a tap, but only the first time from memory:
-// the next spectra are filtered meanwhile. Neighbouring threads write neighbouring numbers.
+// One thread a pair of numbers of all polarisations; blocks of neighbouring raw channels follow one another, because
+// they read the same sectors where channels are interleaved. Each byte is read once a tap, but only the first time from
+// memory: the next spectra are filtered meanwhile. Neighbouring threads write neighbouring numbers.
 extern "C" __global__ void filter(
     const unsigned char* raw, const float* coefficients, long long first, int spectra, int channels, int channel,
     int group, float2* voltage)
@@ -53,7 +53,8 @@ extern "C" __global__ void filter(
     }
 }
 
-// Channel k of a transform; of 2 N real numbers that were transformed as N complex ones, see rfft_postprocess in ../fft.py.
+// Channel k of a transform; of 2 N real numbers that were transformed as N complex ones, see rfft_postprocess in
+// ../../filterbank/fft.py.
 __device__ inline float2 channel_of(const float2* z, const float2* rfft_twiddle, int k)
 {
     float2 a = z[k];
@@ -104,8 +105,8 @@ extern "C" __global__ void detect(
 }
 
 // Add up the segments of each cell in double precision, average, and put the channels in order.
-// count is [cell]; power is [cell, channels N, product] and moment4 [cell, channels N, hand], from raw channel `channel`.
-// One thread a channel of a cell.
+// count is [cell]; power is [cell, channels N, product] and moment4 [cell, channels N, pol], from raw channel `channel`
+// on. One thread a channel of a cell.
 extern "C" __global__ void write_cells(
     const float* partial, const int* count, int cells, int segments, int channels, int channel, int group,
     float* power, float* moment4)
@@ -126,8 +127,8 @@ extern "C" __global__ void write_cells(
     }
 }
 
-// Voltages with the phase of their time: out is [spectrum, channels N, hand], of which raw channels from `channel` on are
-// written; spectrum 0 is number `first` of the stream. One thread a channel of a spectrum.
+// Voltages with the phase of their time: out is [spectrum, channels N, pol], of which raw channels from `channel` on
+// are written; spectrum 0 is number `first` of the stream. One thread a channel of a spectrum.
 extern "C" __global__ void write_voltages(
     const float2* voltage, const float2* rfft_twiddle, const float2* phase, long long first, int spectra, int channels,
     int channel, int group, float2* out)

@@ -30,8 +30,8 @@ def pfb(
     segments, max_group = work.partial.shape[1], work.voltage.shape[1]
     for c in range(0, channels, max_group):
         group = min(max_group, channels - c)
-        for t in range(0, times, work.cells):
-            cells = min(work.cells, times - t)
+        for t in range(0, times, work.batch_cells):
+            cells = min(work.batch_cells, times - t)
             for s in range(0, spectra, work.batch_spectra):
                 n_spectra = min(work.batch_spectra, spectra - s)
                 first = t * spectra + s
@@ -47,7 +47,7 @@ def pfb(
                 _launch(bank, work, "detect", cells * -(-n_spectra // FLUSH_SPECTRA) * group * bank.channels, arguments)
             size = cells, segments, channels, c, group
             arguments = work.partial, count[t : t + cells], *size, power[t : t + cells], moment4[t : t + cells]
-            _launch(bank, work, "finish", cells * group * bank.channels, arguments)
+            _launch(bank, work, "write_cells", cells * group * bank.channels, arguments)
 
 
 def voltages(bank: Filterbank, raw: Any, spectra: int, first: int = 0) -> Any:
@@ -72,7 +72,7 @@ def voltages(bank: Filterbank, raw: Any, spectra: int, first: int = 0) -> Any:
                 group,
                 out[k:],
             )
-            _launch(bank, work, "keep", n_spectra * group * bank.channels, arguments)
+            _launch(bank, work, "write_voltages", n_spectra * group * bank.channels, arguments)
     return out
 
 
@@ -98,9 +98,9 @@ def compile_macros(bank: Filterbank, products: int) -> dict[str, int]:
     """Return what is fixed when the source is compiled."""
     _, taps, width = bank.coefficients.shape
     return {
-        "FINE": bank.channels, "HOP": bank.hop, "TAPS": taps, "WIDTH": width, "HANDS": bank.n_pols,
+        "FINE": bank.channels, "HOP": bank.hop, "TAPS": taps, "WIDTH": width, "N_POLS": bank.n_pols,
         "COMPONENTS": bank.components, "PRODUCTS": products, "BITS": bank.bits, "FLIP": bank.flip, "BIAS": bank.bias,
-        "FLUSH": FLUSH_SPECTRA,
+        "FLUSH_SPECTRA": FLUSH_SPECTRA,
     }  # fmt: skip
 
 

@@ -1,5 +1,5 @@
 // Packed bytes to numbers, and cells that are lost because they hold a number that is not finite: the twin of
-// ../unpack.py.
+// ../../filterbank/unpack.py.
 
 #include "numbers.h"
 

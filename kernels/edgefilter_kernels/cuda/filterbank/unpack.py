@@ -26,4 +26,4 @@ def zero_nonfinite(power: Any, flags: Any, lost: int) -> None:
     """As :func:`edgefilter_kernels.filterbank.unpack.zero_nonfinite`: arrays on the device, C-contiguous."""
     if flags.size:
         arguments = (power, np.int64(flags.size), np.int32(power.shape[2]), np.uint16(lost), flags)
-        launch("filterbank/unpack.cu", "lose_not_finite", (-(-flags.size // _THREADS),), (_THREADS,), arguments)
+        launch("filterbank/unpack.cu", "zero_nonfinite", (-(-flags.size // _THREADS),), (_THREADS,), arguments)

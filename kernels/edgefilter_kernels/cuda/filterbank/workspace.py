@@ -1,7 +1,7 @@
 """The room that a filterbank works in on a card: :mod:`edgefilter_kernels.filterbank.workspace`.
 
-A bank is made by :func:`edgefilter_kernels.filterbank.workspace.make_filterbank`, with its coefficients taken to the card
-(``bank._replace(coefficients=…)``).
+A bank is made by :func:`edgefilter_kernels.filterbank.workspace.make_filterbank`, with its coefficients taken to the
+card (``bank._replace(coefficients=…)``).
 """
 
 from typing import Any, NamedTuple

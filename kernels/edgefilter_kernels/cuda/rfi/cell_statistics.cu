@@ -1,9 +1,10 @@
-// What the cells of a channel say of interference: the twin of ../cell_statistics.py.
+// What the cells of a channel say of interference: the twin of ../../rfi/cell_statistics.py.
 
-#include "n_windows.h"
+#include "runs.h"
 
-constexpr unsigned char POWER_RUN = 1, HIGH_KURTOSIS = 2, LOW_KURTOSIS = 4, EVENT = 8, KURTOSIS_DIP = 32, RUN_HOLE = 128;
-constexpr unsigned char DROPPED = 16;  // SKY, which is not known yet
+constexpr unsigned char POWER_RUN = 1, HIGH_KURTOSIS = 2, LOW_KURTOSIS = 4, EVENT = 8, KURTOSIS_DIP = 32;
+constexpr unsigned char RUN_HOLE = 128;
+constexpr unsigned char DROPPED = 16;  // DISPERSED, which is not known yet
 constexpr int GROUP_TIMES = PART_MULTIPLE;  // times that are added up
 constexpr float TINY = 1e-30f;
 
@@ -38,8 +39,9 @@ __device__ void fill_kurtosis(
     }
 }
 
-// Cells, and groups of them, that are event_threshold a level. groups is [group][channel] and begins at the channel.
-__device__ void find_events(Tile tile, float event_threshold, float group_sum_threshold, int channels, bool inside, unsigned char* groups)
+// Cells, and groups of them, that are above a level. groups is [group][channel] and begins at the channel.
+__device__ void find_events(
+    Tile tile, float event_threshold, float group_sum_threshold, int channels, bool inside, unsigned char* groups)
 {
     for (int first = tile.first; first < tile.last; first += GROUP_TIMES) {
         float total = 0.0f;
@@ -85,22 +87,26 @@ __device__ void add_moments(
     }
 }
 
-// A block takes eight channels, from start on. power is [time][channel][product], moment4 [time][channel][kurtosis_pols]; limits
-// are [2][count], channel_tables is [2][channel] and time_tables [4][time], groups [group][channel], moments [2][4][channel]; tile_values and tile_marks are scratch.
+// A block takes eight channels, from start on. power is [time][channel][product], moment4
+// [time][channel][kurtosis_pols]; limits are [2][count], channel_tables is [2][channel] and time_tables [4][time], groups
+// [group][channel], moments [2][4][channel]; tile_values and tile_marks are scratch.
 extern "C" __global__ void cell_statistics(
     const float* __restrict__ power, const float* __restrict__ moment4, const unsigned short* __restrict__ flags,
-    int times, int channels, int products, int n_pols, int kurtosis_pols, const float* channel_tables, const float* time_tables,
-    const long long* run_windows, const float* run_limits, int n_windows, const long long* kurtosis_windows, const float* kurtosis_limits,
-    int n_kurtosis_windows, float event_threshold, float group_sum_threshold, float* tile_values, unsigned char* tile_marks,
-    unsigned char* marks, unsigned char* groups, double* moments, int start, int stop)
+    int times, int channels, int products, int n_pols, int kurtosis_pols, const float* channel_tables,
+    const float* time_tables, const long long* run_windows, const float* run_limits, int n_windows,
+    const long long* kurtosis_windows, const float* kurtosis_limits, int n_kurtosis_windows, float event_threshold,
+    float group_sum_threshold, float* tile_values, unsigned char* tile_marks, unsigned char* marks,
+    unsigned char* groups, double* moments, int start, int stop)
 {
     Tile tile = tile_of(tile_values, tile_marks, times);
     int channel = start + blockIdx.x * LANES + threadIdx.x, c = min(channel, stop - 1);
     bool inside = channel < stop;  // a lane without a channel works on the last one, and writes nothing
 
-    const float *weight = time_tables, *gain_drift = weight + times, *gain = gain_drift + times, *per_sigma = gain + times;
+    const float *weight = time_tables, *gain_drift = weight + times;
+    const float *gain = gain_drift + times, *per_sigma = gain + times;
     fill_power(
-        tile, power, flags, channels, products, n_pols, c, channel_tables[c], channel_tables[channels + c], weight, gain_drift);
+        tile, power, flags, channels, products, n_pols, c, channel_tables[c], channel_tables[channels + c], weight,
+        gain_drift);
     find_events(tile, event_threshold, group_sum_threshold, channels, inside, groups + c);
     __syncthreads();
     find_runs(tile, run_windows, run_limits, n_windows, POWER_RUN, 0, RUN_HOLE, true, false);
@@ -108,7 +114,9 @@ extern "C" __global__ void cell_statistics(
     if (kurtosis_pols) {
         fill_kurtosis(tile, power, moment4, flags, channels, products, kurtosis_pols, c, gain, per_sigma);
         __syncthreads();
-        find_runs(tile, kurtosis_windows, kurtosis_limits, n_kurtosis_windows, HIGH_KURTOSIS, LOW_KURTOSIS, DROPPED, false, true);
+        find_runs(
+            tile, kurtosis_windows, kurtosis_limits, n_kurtosis_windows, HIGH_KURTOSIS, LOW_KURTOSIS, DROPPED, false,
+            true);
         add_moments(tile, flags, channels, c, inside, moments + 4LL * channels);
     }
     if (inside)

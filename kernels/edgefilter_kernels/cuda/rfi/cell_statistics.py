@@ -18,8 +18,8 @@ from edgefilter_kernels.rfi.intensity import flatten_cells
 
 def cell_statistics(
     power: Any, moment4: Any, n_pols: int, flags: Any, channel_tables: Any, time_tables: Any, run_windows: Any,
-    run_limits: Any, kurtosis_windows: Any, kurtosis_limits: Any, event_threshold: float, group_threshold: float, marks: Any,
-    groups: Any, moments: Any, start: int, stop: int,
+    run_limits: Any, kurtosis_windows: Any, kurtosis_limits: Any, event_threshold: float, group_threshold: float,
+    marks: Any, groups: Any, moments: Any, start: int, stop: int,
 ) -> None:  # fmt: skip
     """As :func:`edgefilter_kernels.rfi.cell_statistics.cell_statistics`: arrays on the device."""
     flatten_cells(power, flags, n_pols)
@@ -42,4 +42,4 @@ def cell_statistics(
         np.float32(group_threshold * np.sqrt(GROUP_TIMES)), *tile_scratch(power, *grid, times), marks, groups, moments,
         np.int32(start), np.int32(stop),
     )  # fmt: skip
-    launch("rfi/cell_statistics.cu", "evidence", grid, BLOCK, arguments)
+    launch("rfi/cell_statistics.cu", "cell_statistics", grid, BLOCK, arguments)

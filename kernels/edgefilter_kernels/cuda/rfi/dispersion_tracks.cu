@@ -1,6 +1,6 @@
-// The guard for the on_track: the twin of ../guard.py.
+// The dispersion guard: the twin of ../../rfi/dispersion_tracks.py.
 //
-// Where the CPU widens rows of events by log2_window, so that it may add whole rows, each thread here asks how long ago
+// Where the CPU widens rows of events by doublings, so that it may add whole rows, each thread here asks how long ago
 // the last event was: the same windows, and one table for all of them. Where the CPU lays rows of hits over a segment,
 // each hit (they are few) marks what is its own.
 
@@ -114,7 +114,8 @@ extern "C" __global__ void drop_tones(
             atomicAdd(&events, some);
             atomicAdd(&dips, low);
             __syncthreads();
-            double chance = MAX_DIP_FRACTION * events + MAX_DIP_SIGMA * sqrt(MAX_DIP_FRACTION * (1 - MAX_DIP_FRACTION) * events);
+            double sigma = sqrt(MAX_DIP_FRACTION * (1 - MAX_DIP_FRACTION) * events);
+            double chance = MAX_DIP_FRACTION * events + MAX_DIP_SIGMA * sigma;
             if (threadIdx.x == 0 && dips > chance) row[list[k]] = 0;
         }
     }
@@ -124,7 +125,8 @@ extern "C" __global__ void drop_tones(
 // of each hit that they find. on_track is [step][channel], 0 or 1: whoever writes, writes 1.
 extern "C" __global__ void follow_tracks(
     const unsigned char* __restrict__ hits, int steps, int channels, const long long* edges, const int* delays,
-    const int* first, const long long* log2_window, int segments, int first_pair, int start, int stop, unsigned char* on_track)
+    const int* first, const long long* log2_window, int segments, int first_pair, int start, int stop,
+    unsigned char* on_track)
 {
     __shared__ int list[THREADS], found;
     int s = blockIdx.x, pair = first_pair + blockIdx.y, half = 1 << log2_window[s];
@@ -158,7 +160,7 @@ __device__ inline bool has_run(const unsigned char* marks, int times, int channe
 }
 
 // Forgets a track where it merely crosses a run that goes on for longer: then the run is not the pulse's. A thread
-// takes a step of a channel, and goes on if a run begins there; has_run do not touch: no two threads write the same.
+// takes a step of a channel, and goes on if a run begins there; runs do not touch: no two threads write the same.
 extern "C" __global__ void drop_crossings(
     const unsigned char* __restrict__ marks, int times, int channels, int step, int steps, unsigned char* on_track)
 {

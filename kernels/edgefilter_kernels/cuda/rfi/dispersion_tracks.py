@@ -1,4 +1,4 @@
-"""The guard for the sky: the twin of :mod:`edgefilter_kernels.rfi.dispersion_tracks`, equal to it.
+"""The dispersion guard: the twin of :mod:`edgefilter_kernels.rfi.dispersion_tracks`, equal to it.
 
 Tables of segments and tracks are on the device, too, and what is in them is not checked: it would wait for the device.
 """
@@ -36,7 +36,7 @@ def count_tracks(
         return
     last = array_namespace(marks).empty((channels, steps), np.int32)
     size = (np.int32(n) for n in (times, channels, bits, step, steps))
-    launch("rfi/dispersion_tracks.cu", "find_last", channel_blocks(channels), BLOCK, (marks, *size, last))
+    launch("rfi/dispersion_tracks.cu", "find_last_event", channel_blocks(channels), BLOCK, (marks, *size, last))
     arguments = (
         last, np.int32(steps), np.int32(channels), live, edges, delays, first, log2_window, np.int32(segments), counts,
         np.int32(start),
@@ -102,7 +102,7 @@ def mark_tracks(
         "rfi/dispersion_tracks.cu", "drop_crossings", cell_blocks(on_track.size), (THREADS,), (marks, *size, on_track)
     )
     cells = np.int64(marks.size), np.int32(channels), np.int32(step)
-    launch("rfi/dispersion_tracks.cu", "set_sky", cell_blocks(marks.size), (THREADS,), (on_track, *cells, marks))
+    launch("rfi/dispersion_tracks.cu", "set_dispersed", cell_blocks(marks.size), (THREADS,), (on_track, *cells, marks))
 
 
 def mark_short_runs(marks: Any, longest: int, start: int, stop: int) -> None:
@@ -113,4 +113,4 @@ def mark_short_runs(marks: Any, longest: int, start: int, stop: int) -> None:
     cells = times * max(stop - start, 0)
     if cells:
         size = (np.int32(times), np.int32(channels), np.int64(longest), np.int32(start), np.int32(stop - start))
-        launch("rfi/dispersion_tracks.cu", "keep_short", cell_blocks(cells), (THREADS,), (marks, *size))
+        launch("rfi/dispersion_tracks.cu", "mark_short_runs", cell_blocks(cells), (THREADS,), (marks, *size))

@@ -1,9 +1,11 @@
-// Drifting tones: the twin of ../drift.py. Where the CPU sums up all lines that move alike, each thread follows one:
-// the same sums. What the CPU asks first, so that few lines are looked at closely, is left out.
+// Drifting tones: the twin of ../../rfi/drifting_tones.py. Where the CPU sums up all lines that move alike, each thread
+// follows one: the same sums. What the CPU asks first, so that few lines are looked at closely, is left out.
 
-constexpr unsigned char POWER_RUN = 1, HIGH_KURTOSIS = 2, LOW_KURTOSIS = 4, EVENT = 8, DISPERSED = 16, DRIFTING_TONE = 64;
+constexpr unsigned char POWER_RUN = 1, HIGH_KURTOSIS = 2, LOW_KURTOSIS = 4, EVENT = 8, DISPERSED = 16;
+constexpr unsigned char DRIFTING_TONE = 64;
 constexpr int MIN_FILL[2] = {3, 5}, MIN_FILL_LONG[2] = {9, 20}, MANY_STEPS = 48, MIN_QUARTER_FILL[2] = {7, 20};
-constexpr int MIN_QUARTER_RATIO[2] = {3, 5}, MAX_SIDE_FILL[2] = {2, 5}, MIN_CONTRAST[2] = {1, 4}, SIDE_OFFSET = 3, THREADS = 256;
+constexpr int MIN_QUARTER_RATIO[2] = {3, 5}, MAX_SIDE_FILL[2] = {2, 5}, MIN_CONTRAST[2] = {1, 4}, SIDE_OFFSET = 3;
+constexpr int THREADS = 256;
 
 // Channels that a line has moved in the middle of a step, rounded.
 __device__ inline int offset(int drift_channels, int k, int steps)
@@ -33,7 +35,7 @@ struct Steps {
     const bool* live;
     int channels, steps;
 
-    // Sum sum_line the line that begins in a channel, in some steps, and what it would be if all of it were filled.
+    // Sum along the line that begins in a channel, in some steps, and what it would be if all of it were filled.
     __device__ Sum sum_line(int begin, int drift_channels, int first, int stop) const
     {
         Sum sum = {0, 0};
@@ -48,13 +50,14 @@ struct Steps {
 
     __device__ bool is_tone(int begin, int drift_channels) const
     {
-        int over = steps >= MANY_STEPS ? MIN_FILL_LONG[1] : MIN_FILL[1], part = steps >= MANY_STEPS ? MIN_FILL_LONG[0] : MIN_FILL[0];
+        const int* fill = steps >= MANY_STEPS ? MIN_FILL_LONG : MIN_FILL;
         Sum line = sum_line(begin, drift_channels, 0, steps);
-        if (line.maximum < steps || over * line.total < part * line.maximum) return false;
+        if (line.maximum < steps || fill[1] * line.total < fill[0] * line.maximum) return false;
         for (int quarter = 0; quarter < 4; quarter++) {
             Sum here = sum_line(begin, drift_channels, quarter * steps / 4, (quarter + 1) * steps / 4);
             if (MIN_QUARTER_FILL[1] * here.total < MIN_QUARTER_FILL[0] * here.maximum) return false;
-            if (MIN_QUARTER_RATIO[1] * here.total * line.maximum < MIN_QUARTER_RATIO[0] * line.total * here.maximum) return false;
+            if (MIN_QUARTER_RATIO[1] * here.total * line.maximum < MIN_QUARTER_RATIO[0] * line.total * here.maximum)
+                return false;
         }
         for (int side = -SIDE_OFFSET; side <= SIDE_OFFSET; side += 2 * SIDE_OFFSET) {
             Sum side_total = sum_line(begin + side, drift_channels, 0, steps);
@@ -68,20 +71,21 @@ struct Steps {
 
 // Block (x, y): 256 lines that move by start + y - max_drift; a thread takes a line. hits is [1 + 2 max_drift][line].
 extern "C" __global__ void find_drifting_tones(
-    const unsigned char* __restrict__ levels, const bool* live, int channels, int steps, int max_drift, int margin_channels,
-    int lines, unsigned char* hits, int start)
+    const unsigned char* __restrict__ levels, const bool* live, int channels, int steps, int max_drift,
+    int margin_channels, int lines, unsigned char* hits, int start)
 {
     int i = blockIdx.x * blockDim.x + threadIdx.x, drift_channels = start + (int)blockIdx.y - max_drift;
     if (i >= lines) return;
     Steps all = {levels, live, channels, steps};
-    hits[(long long)(drift_channels + max_drift) * lines + i] = drift_channels && all.is_tone(i - margin_channels, drift_channels);
+    hits[(long long)(drift_channels + max_drift) * lines + i] =
+        drift_channels && all.is_tone(i - margin_channels, drift_channels);
 }
 
 // Block (x, y): 256 lines that move by y - max_drift; its threads look for hits and share the times of each. They mark
 // the same cells where lines cross: all that one may write over another is what the other has written, too.
 extern "C" __global__ void mark_drifting_tones(
-    const unsigned char* __restrict__ hits, int group, int size, int steps, int max_drift, int margin_channels, int lines,
-    unsigned char* marks, int channels, int start, int stop)
+    const unsigned char* __restrict__ hits, int group, int size, int steps, int max_drift, int margin_channels,
+    int lines, unsigned char* marks, int channels, int start, int stop)
 {
     __shared__ int list[THREADS], found;
     int i = blockIdx.x * blockDim.x + threadIdx.x, drift_channels = (int)blockIdx.y - max_drift;
@@ -96,7 +100,8 @@ extern "C" __global__ void mark_drifting_tones(
                 unsigned char* mark = marks + (long long)t * channels + near;
                 // Lines cross; who comes second finds what the first has made, or makes the same.
                 unsigned char was = *mark;
-                if (was & (POWER_RUN | HIGH_KURTOSIS) && !(was & (LOW_KURTOSIS | DISPERSED))) *mark = (was & ~(POWER_RUN | HIGH_KURTOSIS)) | DRIFTING_TONE;
+                if (was & (POWER_RUN | HIGH_KURTOSIS) && !(was & (LOW_KURTOSIS | DISPERSED)))
+                    *mark = (was & ~(POWER_RUN | HIGH_KURTOSIS)) | DRIFTING_TONE;
             }
         }
 }

@@ -22,9 +22,8 @@ def find_drifting_tones(groups: Any, live: Any, hits: Any, start: int, stop: int
         launch("rfi/drifting_tones.cu", "level_steps", cell_blocks(levels.size), (THREADS,), arguments)
         numbers = (np.int32(n) for n in (channels, steps, max_drift, margin_channels, lines))
         grid = (*cell_blocks(lines), stop - start)
-        launch(
-            "rfi/drifting_tones.cu", "find_drifts", grid, (THREADS,), (levels, live, *numbers, hits, np.int32(start))
-        )
+        arguments = (levels, live, *numbers, hits, np.int32(start))
+        launch("rfi/drifting_tones.cu", "find_drifting_tones", grid, (THREADS,), arguments)
 
 
 def mark_drifting_tones(hits: Any, marks: Any, start: int, stop: int) -> None:
@@ -38,4 +37,4 @@ def mark_drifting_tones(hits: Any, marks: Any, start: int, stop: int) -> None:
     if start < stop and lines:
         numbers = (np.int32(n) for n in (GROUP_TIMES, *step_layout(groups), max_drift, margin_channels, lines))
         arguments = (hits, *numbers, marks, np.int32(channels), np.int32(start), np.int32(stop))
-        launch("rfi/drifting_tones.cu", "mark_drifts", (*cell_blocks(lines), len(hits)), (THREADS,), arguments)
+        launch("rfi/drifting_tones.cu", "mark_drifting_tones", (*cell_blocks(lines), len(hits)), (THREADS,), arguments)

@@ -1,5 +1,5 @@
-// Sweeps that an end of the data cuts: the twin of ../cut.py. Time and channels are counted from the end that cuts: side
-// 0 is the end of the data, 1 its start.
+// Sweeps that an end of the data cuts: the twin of ../../rfi/edge_tracks.py. Time and channels are counted from the end
+// that cuts: side 0 is the end of the data, 1 its start.
 
 constexpr unsigned char IN_RUN = 1 | 128, DISPERSED = 16, KURTOSIS_DIP = 32;
 constexpr double MAX_DIP_FRACTION = 0.2, MAX_DIP_SIGMA = 3.0, MIN_FILL = 0.75;
@@ -27,7 +27,7 @@ __device__ inline int last_run(const Cells& cells, int c, int since, long long l
     return last - at < longest ? at : -1;
 }
 
-// Whether a run of at max_channels longest begins within tolerance of at, and where it begins and ends.
+// Whether a run of at most longest begins within tolerance of at, and where it begins and ends.
 __device__ inline bool run_near(
     const Cells& cells, int c, int at, int tolerance, long long longest, int& first, int& stop)
 {
@@ -41,8 +41,8 @@ __device__ inline bool run_near(
 
 // Follows a track from the channel that the end cuts; marks the runs on it, or says whether it is a sweep's.
 __device__ bool follow_track(
-    const Cells& cells, int step, int tolerance, int max_channels, const bool* live, const long long* longest, const int* delay,
-    int c0, int begin, int direction, bool mark)
+    const Cells& cells, int step, int tolerance, int max_channels, const bool* live, const long long* longest,
+    const int* delay, int c0, int begin, int direction, bool mark)
 {
     int seen = 0, filled = 0, n_checked = 0, missed = 0, swept = 0, found = 0, dips = 0, c = c0;
     for (; c >= 0 && c < cells.channels && n_checked < max_channels && missed <= MAX_MISSED; c += direction) {
@@ -63,7 +63,8 @@ __device__ bool follow_track(
         }
     }
     bool whole = (c < 0 || c >= cells.channels) && missed == 0;
-    bool tones = dips > MAX_DIP_FRACTION * found + MAX_DIP_SIGMA * sqrt(MAX_DIP_FRACTION * (1 - MAX_DIP_FRACTION) * found);
+    double sigma = sqrt(MAX_DIP_FRACTION * (1 - MAX_DIP_FRACTION) * found);
+    bool tones = dips > MAX_DIP_FRACTION * found + MAX_DIP_SIGMA * sigma;
     bool many = filled >= MIN_FILLED || (whole && filled > 1);
     return many && filled >= MIN_FILL * seen && swept >= MIN_SWEEP * tolerance && !tones;
 }
@@ -71,8 +72,8 @@ __device__ bool follow_track(
 // Block (x, y, z): 256 channels from start on, of track y, cut by side z. Threads mark the same cells and ask for
 // other bits of them: all that one may write over another is what the other has written, too.
 extern "C" __global__ void mark_edge_tracks(
-    unsigned char* marks, int times, int channels, int step, int tolerance, int slack, int max_channels, const bool* live,
-    const long long* longest, const int* delays, int start, int stop)
+    unsigned char* marks, int times, int channels, int step, int tolerance, int slack, int max_channels,
+    const bool* live, const long long* longest, const int* delays, int start, int stop)
 {
     int c = start + blockIdx.x * blockDim.x + threadIdx.x, tracks = gridDim.y;
     const int *delay = delays + (long long)blockIdx.y * channels, *last = delays + (tracks - 1LL) * channels;

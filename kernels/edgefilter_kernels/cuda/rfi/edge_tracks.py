@@ -9,8 +9,8 @@ from edgefilter_kernels.cuda.raw import launch
 
 
 def mark_edge_tracks(
-    marks: Any, step: int, tolerance: int, slack: int, max_channels: int, live: Any, longest: Any, delays: Any, start: int,
-    stop: int,
+    marks: Any, step: int, tolerance: int, slack: int, max_channels: int, live: Any, longest: Any, delays: Any,
+    start: int, stop: int,
 ) -> None:  # fmt: skip
     """As :func:`edgefilter_kernels.rfi.edge_tracks.mark_edge_tracks`: arrays on the device."""
     if marks.ndim != 2 or marks.dtype != np.uint8:
@@ -22,4 +22,5 @@ def mark_edge_tracks(
         size = (np.int32(n) for n in (*marks.shape, step, tolerance, slack, max_channels))
         bounds = np.int32(start), np.int32(stop)
         grid = (*cell_blocks(stop - start), tracks, 2)
-        launch("rfi/edge_tracks.cu", "mark_cut", grid, (THREADS,), (marks, *size, live, longest, delays, *bounds))
+        arguments = (marks, *size, live, longest, delays, *bounds)
+        launch("rfi/edge_tracks.cu", "mark_edge_tracks", grid, (THREADS,), arguments)

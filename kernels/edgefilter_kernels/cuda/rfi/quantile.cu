@@ -1,4 +1,4 @@
-// Order statistics of channels by bisection: the twin of ../quantile.py.
+// Order statistics of channels by bisection: the twin of ../../rfi/quantile.py.
 
 #include "cells.h"
 
@@ -55,8 +55,8 @@ __device__ double interpolate(int key, double position, int equal, int below, in
 // [2][channel].
 extern "C" __global__ void channel_quantiles(
     const float* __restrict__ power, const unsigned short* __restrict__ flags, int times, int channels, int products,
-    int n_pols, int step, const double* fractions, int number, int* keys, double* quantiles, long long* count, int start,
-    int stop)
+    int n_pols, int step, const double* fractions, int number, int* keys, double* quantiles, long long* count,
+    int start, int stop)
 {
     __shared__ Found found;
     int lane = threadIdx.x, part = threadIdx.y, c = start + blockIdx.x * LANES + lane;

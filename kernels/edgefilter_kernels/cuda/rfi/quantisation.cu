@@ -1,6 +1,6 @@
-// Fourth moments of clipped voltages: the twin of ../correct_clipping.py.
+// Fourth moments of clipped voltages: the twin of ../../rfi/quantisation.py.
 
-// A thread takes a cell of a hand; they are numbered from the first one of time start.
+// A thread takes a cell of a polarisation; they are numbered from the first one of time start.
 extern "C" __global__ void correct_clipping(
     const float* __restrict__ power, const float* __restrict__ moment4, const float* __restrict__ steps,
     const float* __restrict__ table, int size, int channels, int products, int n_pols, float* __restrict__ out,

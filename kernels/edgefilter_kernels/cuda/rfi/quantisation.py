@@ -6,15 +6,15 @@ import numpy as np
 
 from edgefilter_kernels.cuda.cells import THREADS, cell_blocks
 from edgefilter_kernels.cuda.raw import launch
-from edgefilter_kernels.rfi.quantisation import check
+from edgefilter_kernels.rfi.quantisation import check_clipping
 
 
 def correct_clipping(power: Any, moment4: Any, steps: Any, table: Any, out: Any, start: int, stop: int) -> None:
     """As :func:`edgefilter_kernels.rfi.quantisation.correct_clipping`: arrays on the device."""
-    check(power, moment4, steps, table, out)
+    check_clipping(power, moment4, steps, table, out)
     _, channels, n_pols = moment4.shape
     cells = max(stop - start, 0) * channels * n_pols
     if cells:
         size = (np.int32(n) for n in (len(table), channels, power.shape[2], n_pols))
         arguments = (power, moment4, steps, table, *size, out, np.int64(start * channels * n_pols), np.int64(cells))
-        launch("rfi/quantisation.cu", "unclip", cell_blocks(cells), (THREADS,), arguments)
+        launch("rfi/quantisation.cu", "correct_clipping", cell_blocks(cells), (THREADS,), arguments)

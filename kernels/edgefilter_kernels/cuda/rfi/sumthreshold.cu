@@ -1,4 +1,4 @@
-// SumThreshold: the twin of ../sumthreshold.py.
+// SumThreshold: the twin of ../../rfi/sumthreshold.py.
 
 #include "runs.h"
 

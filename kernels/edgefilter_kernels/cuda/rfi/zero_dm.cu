@@ -1,4 +1,4 @@
-// Times at which the band rises or falls together: the twin of ../zero_dm_counts.py.
+// Times at which the band rises or falls together: the twin of ../../rfi/zero_dm.py.
 
 #include "cells.h"
 
@@ -12,7 +12,8 @@ extern "C" __global__ void zero_dm_counts(
     __shared__ int sums[3][ZERO_DM_BANDS][THREADS_PER_BAND];
     int lane = threadIdx.x, band = threadIdx.y, t = start + blockIdx.x, used = 0, above = 0, below = 0;
     long long row = (long long)t * channels;
-    int first = (int)((long long)band * channels / ZERO_DM_BANDS), last = (int)((band + 1LL) * channels / ZERO_DM_BANDS);
+    int first = (int)((long long)band * channels / ZERO_DM_BANDS);
+    int last = (int)((band + 1LL) * channels / ZERO_DM_BANDS);
     for (int c = first + lane; c < last; c += THREADS_PER_BAND) {
         if (flags[row + c] != 0 || !(high[c] > low[c])) continue;
         float value = intensity(power + (row + c) * products, n_pols);

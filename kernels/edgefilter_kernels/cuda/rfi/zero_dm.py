@@ -8,7 +8,7 @@ from edgefilter_kernels.cuda.raw import launch
 from edgefilter_kernels.rfi.intensity import flatten_cells
 from edgefilter_kernels.rfi.zero_dm import ZERO_DM_BANDS
 
-_THREADS_PER_BAND = 8  # threads of a band, as in rise.cu
+_THREADS_PER_BAND = 8  # threads of a band, as in zero_dm.cu
 
 
 def zero_dm_counts(
@@ -23,7 +23,7 @@ def zero_dm_counts(
         size = (np.int32(n) for n in (times, channels, products, n_pols))
         launch(
             "rfi/zero_dm.cu",
-            "rise",
+            "zero_dm_counts",
             (stop - start,),
             (_THREADS_PER_BAND, ZERO_DM_BANDS),
             (power, flags, low, high, *size, counts, np.int32(start)),

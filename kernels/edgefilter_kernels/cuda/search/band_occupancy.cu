@@ -1,4 +1,4 @@
-// Whether a boxcar's signal comes from all over the band: the twin of ../band_occupancy.py.
+// Whether a boxcar's signal comes from all over the band: the twin of ../../search/band_occupancy.py.
 
 #include "peaks.h"
 
@@ -9,12 +9,12 @@ constexpr float COUNTS_PER_SIGMA = 8.0f, FULL_WEIGHT = 64.0f;
 // power is [channel][times], weight [channel][steps], delays [row][channel].
 extern "C" __global__ void band_occupancy(
     const signed char* __restrict__ power, int times, const signed char* __restrict__ weight, int steps, int repeat,
-    const long long* __restrict__ delays, int channels, const Item* items, double max_part, int* n_peaks, int* table, int room,
-    float* scratch, double* occupancy)
+    const long long* __restrict__ delays, int channels, const Item* items, double max_part, int* n_peaks, int* table,
+    int capacity, float* scratch, double* occupancy)
 {
     __shared__ unsigned long long counts;  // two's complement: of a wide band, more than an int holds
     __shared__ int total_weight;
-    Peaks peaks = {n_peaks, table, room};
+    Peaks peaks = {n_peaks, table, capacity};
     float *sum = scratch + 2LL * channels * blockIdx.x, *valid = sum + channels;
     for (int i = blockIdx.x; i < *n_peaks; i += gridDim.x) {
         Item item = items[peaks.item(i)];
@@ -32,13 +32,15 @@ extern "C" __global__ void band_occupancy(
         }
         __syncthreads();
         if (threadIdx.x == 0) {
-            double room = total_weight / (double)FULL_WEIGHT, signal = peaks.snr(i) * sqrt(width * room);
-            double base = room > 0.0 ? ((long long)counts / (double)COUNTS_PER_SIGMA - signal) / room : 0.0;
+            double valid_weight = total_weight / (double)FULL_WEIGHT;
+            double signal = peaks.snr(i) * sqrt(width * valid_weight);
+            double total = (long long)counts / (double)COUNTS_PER_SIGMA;
+            double base = valid_weight > 0.0 ? (total - signal) / valid_weight : 0.0;
             double strongest = 0.0, piece = 0.0, covered = 0.0;
             for (int c = item.channel, first = c; c < item.channel_stop; c++) {
                 piece += sum[c] - base * valid[c];
                 covered += valid[c];
-                for (; covered > max_part * room && first < c; first++) {
+                for (; covered > max_part * valid_weight && first < c; first++) {
                     piece -= sum[first] - base * valid[first];
                     covered -= valid[first];
                 }

@@ -38,7 +38,9 @@ def band_occupancy(
 def band_occupancies(
     power: Any, weight: Any, repeat: int, delays: Any, max_part: float, items: Any, found: FoundPeaks
 ) -> Any:
-    """Return what :func:`band_occupancy` does for each peak that was found, float64 ``[room]``, without waiting for them.
+    """Return what :func:`band_occupancy` does for each peak that was found, float64 ``[capacity]``.
+
+    It does not wait for the peaks.
 
     Parameters
     ----------
@@ -50,14 +52,15 @@ def band_occupancies(
         The peaks.
     """
     xp = array_namespace(power)
-    room = found.table.shape[1]
-    occupancy = xp.empty(room, np.float64)
-    if room:
-        blocks = max(min(room, _BLOCKS, SCRATCH_BYTES // (8 * delays.shape[1])), 1)
+    capacity = found.table.shape[1]
+    occupancy = xp.empty(capacity, np.float64)
+    if capacity:
+        blocks = max(min(capacity, _BLOCKS, SCRATCH_BYTES // (8 * delays.shape[1])), 1)
         scratch = xp.empty((blocks, 2, delays.shape[1]), np.float32)
         arguments = (
             power, np.int32(power.shape[1]), weight, np.int32(weight.shape[1]), np.int32(repeat), delays,
-            np.int32(delays.shape[1]), items, np.float64(max_part), found.n_peaks, found.table, np.int32(room), scratch, occupancy,
+            np.int32(delays.shape[1]), items, np.float64(max_part), found.n_peaks, found.table, np.int32(capacity),
+            scratch, occupancy,
         )  # fmt: skip
-        launch("search/band_occupancy.cu", "breadth", (blocks,), (_THREADS,), arguments)
+        launch("search/band_occupancy.cu", "band_occupancy", (blocks,), (_THREADS,), arguments)
     return occupancy

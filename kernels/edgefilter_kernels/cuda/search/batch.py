@@ -67,7 +67,7 @@ def search_batch(
     scales
         float32 ``[scale, ceil(length / repeat)]``.
     repeat
-        Times that have one share, and one factor.
+        Times that have one weight, and one factor.
     tables
         Tracks and items.
     size

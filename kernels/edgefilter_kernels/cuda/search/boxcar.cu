@@ -1,4 +1,4 @@
-// Matched boxcars over dedispersed series: the twin of ../boxcar.py.
+// Matched boxcars over dedispersed series: the twin of ../../search/boxcar.py.
 
 #include "bulk.h"
 #include "peaks.h"
@@ -11,7 +11,8 @@ constexpr int SPAN = 4096;  // times in shared memory, twice
 // Whether any boxcar reaches the threshold with the least scatter it may have: almost no series does. A span of times
 // stays in shared memory while the sums double; spans overlap by the widest boxcar. Of the line, a thread first reads
 // the times that it has written itself, and those of others behind the first barrier.
-__device__ bool may_reach_threshold(const float* line, int length, int octaves, double threshold, float (&span)[2][SPAN])
+__device__ bool may_reach_threshold(
+    const float* line, int length, int octaves, double threshold, float (&span)[2][SPAN])
 {
     __shared__ int any;
     if (threadIdx.x == 0) any = 0;
@@ -36,21 +37,22 @@ __device__ bool may_reach_threshold(const float* line, int length, int octaves, 
     return any;
 }
 
-// The best boxcar in each interval of time of each item, appended to the peaks in no order. A block of SAMPLE threads takes
-// one item after another, so that what it keeps of a series, five times its length, is bounded by the size of the grid;
-// hundreds of blocks are under way at a time, and only one in many goes further than may_reach_threshold.
-// series is [row][part][length], scale [row of it][steps], scratch [block][5][length]. There is room for every interval.
+// The best boxcar in each interval of time of each item, appended to the peaks in no order. A block of SAMPLE threads
+// takes one item after another, so that what it keeps of a series, five times its length, is bounded by the size of the
+// grid; hundreds of blocks are under way at a time, and only one in many goes further than may_reach_threshold.
+// series is [row][part][length], scale [row of it][steps], scratch [block][5][length]. The peaks have room for every
+// interval.
 extern "C" __global__ void find_peaks(
     const float* __restrict__ series, int parts, int length, const Item* items, int count,
     const float* __restrict__ scales, int steps, int repeat, int first, int times, int octaves, double threshold,
-    int interval, float* scratch, int* n_peaks, int* table, int room)
+    int interval, float* scratch, int* n_peaks, int* table, int capacity)
 {
     __shared__ Bulk bulk;
     __shared__ float span[2][SPAN];
     float* line = scratch + 5LL * length * blockIdx.x;
     float *spare[2] = {line + length, line + 2LL * length}, *best = line + 3LL * length;
     int* wide = (int*)(line + 4LL * length);
-    Peaks peaks = {n_peaks, table, room};
+    Peaks peaks = {n_peaks, table, capacity};
     for (int i = blockIdx.x; i < count; i += gridDim.x) {
         Item item = items[i];
         const float* part = series + (long long)item.row * parts * length;

@@ -25,7 +25,7 @@ class FoundPeaks(NamedTuple):
     n_peaks
         int32 ``[1]``: how many there are.
     table
-        int32 ``[4, room]``: item, time, width and the bits of the float32 S/N of each.
+        int32 ``[4, capacity]``: item, time, width and the bits of the float32 S/N of each.
     """
 
     n_peaks: Any
@@ -53,7 +53,7 @@ def boxcar_peaks(
 
 
 def find_peaks(series: Any, items: Any, scales: Any, repeat: int, boxcars: Boxcars) -> FoundPeaks:
-    """Find the best boxcar in each cell of time of many items in one launch, without waiting for it.
+    """Find the best boxcar in each interval of time of many items in one launch, without waiting for it.
 
     Parameters
     ----------

@@ -1,5 +1,5 @@
-// Incoherent dedispersion in two stages, in integers: the twin of ../dedisperse.py. No sum can overflow, so both make
-// the same numbers in any order.
+// Incoherent dedispersion in two stages, in integers: the twin of ../../search/dedisperse.py. No sum can overflow, so
+// both make the same numbers in any order.
 //
 // What limits it is how many words a processor can ask its first-level cache for: a group of trials reads the same few
 // megabytes, which the second-level cache of a large card holds. A thread therefore makes four sums, a block apart from
@@ -29,7 +29,7 @@ extern "C" __global__ void add_channels(
 {
     int s = blockIdx.y, g = blockIdx.z;
     sum_along_tracks(power, starts + (long long)g * channels, (int)edges[s], (int)edges[s + 1], length,
-              out + ((long long)g * gridDim.y + s) * length);
+                     out + ((long long)g * gridDim.y + s) * length);
 }
 
 // Grid: times, parts, trials. sums is [sub-band][time], starts [trial][sub-band], out [trial][part][length].
@@ -39,5 +39,5 @@ extern "C" __global__ void add_subbands(
 {
     int p = blockIdx.y, i = blockIdx.z;
     sum_along_tracks(sums, starts + (long long)i * subbands, (int)parts[p], (int)parts[p + 1], length,
-              out + ((long long)i * gridDim.y + p) * length);
+                     out + ((long long)i * gridDim.y + p) * length);
 }

@@ -1,5 +1,6 @@
-// Channels of zero mean and unit variance: the twin of ../whiten.py, with the same single-precision sums in the same
-// order, so that both make the same bytes. The __f…_rn functions keep products and sums apart, as they are there.
+// Channels of zero mean and unit variance: the twin of ../../search/normalise.py, with the same single-precision sums
+// in the same order, so that both make the same bytes. The __f…_rn functions keep products and sums apart, as they are
+// there.
 
 #include "bulk.h"
 
@@ -10,7 +11,7 @@ constexpr int TILE = 32;
 constexpr int AHEAD = 16;  // rows that a thread has asked for before it adds them
 
 // Median of about 128 evenly spaced valid values of a channel, and the square of three sigma after their MAD.
-// One block of SAMPLE threads a channel, one value a thread. The CPU makes the rows up to a multiple of eight: padded_rows.
+// One block of SAMPLE threads a channel, one value a thread. The CPU pads the rows to a multiple of eight: padded_rows.
 // bulk is [centre, square of the reach][channel].
 extern "C" __global__ void find_bulk(
     const float* power, const unsigned short* weight, int rows, int padded_rows, int channels, int start, int count,
@@ -20,7 +21,9 @@ extern "C" __global__ void find_bulk(
     __shared__ int found;
     const float* x = power + start + blockIdx.x;
     const unsigned short* w = weight + start + blockIdx.x;
-    auto valid = [=](int t) { return w[(long long)t * channels] > 0 && fabsf(x[(long long)t * channels]) < MAX_FINITE; };
+    auto valid = [=](int t) {
+        return w[(long long)t * channels] > 0 && fabsf(x[(long long)t * channels]) < MAX_FINITE;
+    };
     int i = threadIdx.x, step = max(padded_rows / MIN_SAMPLE, 1), at = i * step;
     if (at >= rows || !valid(at)) at = -1;
     if (i == 0) found = 0;
@@ -45,7 +48,7 @@ extern "C" __global__ void find_bulk(
 }
 
 // Level of a channel, counts to a unit of power (neither a number where there is no data), and whether all its weights
-// are whole. One thread a channel adds all rows in their order: the sums are those of the CPU, bit for bit. Neighbouring
+// are full. One thread a channel adds all rows in their order: the sums are those of the CPU, bit for bit. Neighbouring
 // threads read neighbouring channels, and each asks for AHEAD rows before it adds them, so that a block of rows takes
 // about the time to read it at a tenth of the memory's speed: far from what a search takes.
 // scale is [level, factor][channel].
@@ -94,12 +97,13 @@ extern "C" __global__ void find_scale(
     whole[c] = finite == padded_rows && isfinite(level);
 }
 
-// Normaliser, cut and round, and normalise_tile [time, channel] to [channel, time]. A block of TILE x 8 threads makes a tile of TILE
-// times and channels: warps read along channels and write along time, 32 bytes at a time. The rows of the tile are 36
+// Normalise, cut and round, and turn [time, channel] to [channel, time]. A block of TILE x 8 threads makes a tile of
+// TILE times and channels: warps read along channels and write along time, 32 bytes at a time. The rows of the tile are 36
 // bytes apart, nine words, so that a column of it lies in 32 different banks.
 extern "C" __global__ void normalise_tile(
     const float* power, const unsigned short* weight, int rows, int channels, int start, int count, int first,
-    float unit, float most, const float* scale, const signed char* whole, signed char* value, signed char* relative_weight)
+    float unit, float most, const float* scale, const signed char* whole, signed char* value,
+    signed char* relative_weight)
 {
     __shared__ signed char values[TILE][TILE + 4], weights[TILE][TILE + 4];
     int c = blockIdx.y * TILE + threadIdx.x, times = rows - first;
@@ -114,7 +118,8 @@ extern "C" __global__ void normalise_tile(
             float rounded = good ? __fmul_rn(max(min(x, most), -most), w) : 0.0f;
             float part = good ? max(__fmul_rn(w, FULL_WEIGHT), 1.0f) : 0.0f;
             values[k][threadIdx.x] = (signed char)((int)__fadd_rn(rounded, 128.5f) - 128);
-            weights[k][threadIdx.x] = whole[c] ? (signed char)FULL_WEIGHT : (signed char)((int)__fadd_rn(part, 128.5f) - 128);
+            weights[k][threadIdx.x] =
+                whole[c] ? (signed char)FULL_WEIGHT : (signed char)((int)__fadd_rn(part, 128.5f) - 128);
         }
     }
     __syncthreads();

@@ -1,7 +1,7 @@
 """Robust level and scatter, and channels brought to zero mean and unit variance.
 
-The twin of :mod:`edgefilter_kernels.search.normalise`. Whitened bytes are those of the CPU, but for a count up or down
-where its compiler has contracted a product and a sum of the scatter: what is summed, is summed in the same order.
+The twin of :mod:`edgefilter_kernels.search.normalise`. Normalised bytes are those of the CPU, but for a count up or
+down where its compiler has contracted a product and a sum of the scatter: what is summed, is summed in the same order.
 """
 
 from typing import Any
@@ -36,9 +36,8 @@ def clipped_mean_std(values: Any, sample: int) -> tuple[float, float]:
     off = values - centre
     if reach > 0:
         off = off[off * off <= reach * reach]
-    return float(centre + off.mean(dtype=np.float64)), float(
-        off.std(dtype=np.float64) / (_CLIPPED_STD if reach > 0 else 1.0)
-    )
+    std = off.std(dtype=np.float64) / (_CLIPPED_STD if reach > 0 else 1.0)
+    return float(centre + off.mean(dtype=np.float64)), float(std)
 
 
 def normalise(
@@ -62,9 +61,10 @@ def normalise(
     launch("search/normalise.cu", "find_scale", (-(-count // _TILE),), (_TILE,), arguments)
     size[1:2] = []
     arguments = (
-        power, weight, *size, np.int32(first), unit, np.float32(COUNTS_PER_SIGMA * CLIP_SIGMA), scale, whole, value, relative_weight
+        power, weight, *size, np.int32(first), unit, np.float32(COUNTS_PER_SIGMA * CLIP_SIGMA), scale, whole, value,
+        relative_weight,
     )  # fmt: skip
-    launch("search/normalise.cu", "turn", (-(-times // _TILE), -(-count // _TILE)), (_TILE, 8), arguments)
+    launch("search/normalise.cu", "normalise_tile", (-(-times // _TILE), -(-count // _TILE)), (_TILE, 8), arguments)
 
 
 def tscrunch2(value: Any, out: Any) -> None:
@@ -73,7 +73,7 @@ def tscrunch2(value: Any, out: Any) -> None:
         root = np.float32(np.sqrt(0.5))
         launch(
             "search/normalise.cu",
-            "halve",
+            "tscrunch2",
             (-(-out.size // _THREADS),),
             (_THREADS,),
             (value, np.int64(out.size), root, out),
@@ -84,4 +84,4 @@ def max_pool(relative_weight: Any, repeat: int, out: Any) -> None:
     """As :func:`edgefilter_kernels.search.normalise.max_pool`: arrays on the device, C-contiguous."""
     if out.size:
         arguments = (relative_weight, np.int64(out.size), np.int32(repeat), out)
-        launch("search/normalise.cu", "widest", (-(-out.size // _THREADS),), (_THREADS,), arguments)
+        launch("search/normalise.cu", "max_pool", (-(-out.size // _THREADS),), (_THREADS,), arguments)

@@ -18,8 +18,8 @@ from tests.reference.filterbank.unpack import unpack as numbers
 POWER, MOMENT4 = 3e-6, 6e-6
 
 
-def filterbank_on_gpu(card, bank):
-    return bank._replace(coefficients=card.to_device(bank.coefficients))
+def filterbank_on_gpu(gpu_backend, bank):
+    return bank._replace(coefficients=gpu_backend.to_device(bank.coefficients))
 
 
 def make_filterbank_and_raw(rng, coarse, fine, n_pols, taps, encoding, complex_samples, spectra, oversampling=(1, 1)):
@@ -45,29 +45,38 @@ def compute_cells(pfb, bank, raw, valid, times, channels, products, to_device=la
     return power, moment4, count
 
 
-def assert_same_cells(card, bank, raw, valid, times, channels, products):
+def assert_same_cells(gpu_backend, bank, raw, valid, times, channels, products):
     expected = compute_cells(pfb.pfb, bank, raw, valid, times, channels, products)
     found = [
-        compute_cells(gpu_pfb.pfb, filterbank_on_gpu(card, bank), raw, valid, times, channels, products, card.to_device)
+        compute_cells(
+            gpu_pfb.pfb,
+            filterbank_on_gpu(gpu_backend, bank),
+            raw,
+            valid,
+            times,
+            channels,
+            products,
+            gpu_backend.to_device,
+        )
         for _ in range(2)
     ]
-    power, moment4, count = (card.to_host(array) for array in found[0])
+    power, moment4, count = (gpu_backend.to_host(array) for array in found[0])
     np.testing.assert_array_equal(count, expected[2])
     np.testing.assert_allclose(power, expected[0], rtol=0, atol=POWER * max(expected[0].max(), 1e-30))
     np.testing.assert_allclose(moment4, expected[1], rtol=0, atol=MOMENT4 * max(expected[1].max(), 1e-30))
     for one, other in zip(*found, strict=True):  # every run makes the same bits
-        assert card.to_host(one).tobytes() == card.to_host(other).tobytes()
+        assert gpu_backend.to_host(one).tobytes() == gpu_backend.to_host(other).tobytes()
     return power, moment4
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_numbers_are_those_of_the_cpu(card, encoding):
+def test_numbers_are_those_of_the_cpu(gpu_backend, encoding):
     raw = np.random.default_rng(1).integers(0, 256, 1044, np.uint8)
     there = np.empty(raw.size * 8 // encoding[0], np.float32)
-    here = card.to_device(np.empty_like(there))
+    here = gpu_backend.to_device(np.empty_like(there))
     unpack.unpack(raw, *encoding, there)
-    gpu_unpack.unpack(card.to_device(raw), *encoding, here)
-    np.testing.assert_array_equal(card.to_host(here), there)
+    gpu_unpack.unpack(gpu_backend.to_device(raw), *encoding, here)
+    np.testing.assert_array_equal(gpu_backend.to_host(here), there)
     np.testing.assert_array_equal(there, numbers(raw, *encoding))
 
 
@@ -79,21 +88,21 @@ def test_numbers_are_those_of_the_cpu(card, encoding):
         (np.zeros(4, np.uint8), 8, np.zeros(5, np.float32)),
     ],
 )
-def test_arrays_that_do_not_fit_are_refused(card, raw, bits, out):
+def test_arrays_that_do_not_fit_are_refused(gpu_backend, raw, bits, out):
     with pytest.raises(ValueError, match="must be"):
-        gpu_unpack.unpack(card.to_device(raw), bits, "unsigned", card.to_device(out))
+        gpu_unpack.unpack(gpu_backend.to_device(raw), bits, "unsigned", gpu_backend.to_device(out))
 
 
-def test_cells_that_are_not_finite_are_lost(card):
+def test_cells_that_are_not_finite_are_lost(gpu_backend):
     rng = np.random.default_rng(2)
     power, flags = rng.standard_normal((9, 31, 2)).astype(np.float32), np.zeros((9, 31), np.uint16)
     power[rng.random(power.shape) < 0.1] = np.nan
     power[rng.random(power.shape) < 0.1] = -np.inf
-    on_gpu, flags_on_card = card.to_device(power), card.to_device(flags)
+    on_gpu, flags_on_card = gpu_backend.to_device(power), gpu_backend.to_device(flags)
     unpack.zero_nonfinite(power, flags, 1)
     gpu_unpack.zero_nonfinite(on_gpu, flags_on_card, 1)
-    np.testing.assert_array_equal(card.to_host(on_gpu), power)
-    np.testing.assert_array_equal(card.to_host(flags_on_card), flags)
+    np.testing.assert_array_equal(gpu_backend.to_host(on_gpu), power)
+    np.testing.assert_array_equal(gpu_backend.to_host(flags_on_card), flags)
     assert 0 < flags.sum() < flags.size
 
 
@@ -113,7 +122,7 @@ def test_cells_that_are_not_finite_are_lost(card):
     ],
 )
 def test_cells_are_those_of_the_cpu(
-    card, products, complex_samples, encoding, coarse, fine, taps, oversampling, present
+    gpu_backend, products, complex_samples, encoding, coarse, fine, taps, oversampling, present
 ):
     rng = np.random.default_rng(fine)
     n_pols, times, spectra = min(products, 2), 3, 5
@@ -121,7 +130,7 @@ def test_cells_are_those_of_the_cpu(
         rng, coarse, fine, n_pols, taps, encoding, complex_samples, times * spectra, oversampling
     )
     valid = rng.random(times * spectra) < present
-    power, moment4 = assert_same_cells(card, bank, raw, valid, times, coarse, products)
+    power, moment4 = assert_same_cells(gpu_backend, bank, raw, valid, times, coarse, products)
     values = numbers(raw, *encoding).astype(np.float64).reshape(len(raw), coarse, n_pols, -1)
     voltage = values[..., 0] + 1j * values[..., 1] if complex_samples else values[..., 0]
     filter_ = prototype_filter(fine, taps, "hamming", complex_samples)
@@ -147,62 +156,84 @@ def test_cells_are_those_of_the_cpu(
         (3, 9, 5, 1, (1, 9, 1)),  # no room at all: as little as there can be
     ],
 )
-def test_batches_change_no_bit(card, monkeypatch, times, spectra, coarse, batch, sizes):
+def test_batches_change_no_bit(gpu_backend, monkeypatch, times, spectra, coarse, batch, sizes):
     rng = np.random.default_rng(3)
     bank, raw = make_filterbank_and_raw(rng, coarse, 16, 2, 4, (8, "signed"), True, times * spectra)
     valid = rng.random(times * spectra) < 0.9
-    whole = assert_same_cells(card, bank, raw, valid, times, coarse, 4)
+    whole = assert_same_cells(gpu_backend, bank, raw, valid, times, coarse, 4)
     monkeypatch.setattr(gpu_workspace, "BATCH_BYTES", batch)
     assert gpu_workspace.batch(bank, spectra, coarse) == sizes
-    parts = assert_same_cells(card, bank, raw, valid, times, coarse, 4)
+    parts = assert_same_cells(gpu_backend, bank, raw, valid, times, coarse, 4)
     for one, other in zip(whole, parts, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def test_garbage_under_spectra_that_are_not_valid_changes_no_bit(card):
+def test_garbage_under_spectra_that_are_not_valid_changes_no_bit(gpu_backend):
     rng = np.random.default_rng(4)
     bank, raw = make_filterbank_and_raw(rng, 1, 16, 2, 4, (32, "float"), True, 12)
     valid = np.array([not r <= 6 < r + 4 for r in range(12)])
     results = []
     for garbage in (0, 1e30, np.nan, np.inf):
         raw.view(np.float32)[6 * 16 + 3 : 7 * 16 - 2] = garbage
-        found = compute_cells(gpu_pfb.pfb, filterbank_on_gpu(card, bank), raw, valid, 2, 1, 2, card.to_device)
-        assert all(np.isfinite(card.to_host(array)).all() for array in found)
-        results.append([card.to_host(array).tobytes() for array in found])
+        found = compute_cells(
+            gpu_pfb.pfb, filterbank_on_gpu(gpu_backend, bank), raw, valid, 2, 1, 2, gpu_backend.to_device
+        )
+        assert all(np.isfinite(gpu_backend.to_host(array)).all() for array in found)
+        results.append([gpu_backend.to_host(array).tobytes() for array in found])
     assert results[1:] == results[:1] * 3
 
 
 @pytest.mark.parametrize("complex_samples", [True, False])
 @pytest.mark.parametrize("products", [2, 4])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3e38])
-def test_samples_that_are_not_finite_spoil_the_cells_that_they_spoil_on_the_cpu(card, bad, products, complex_samples):
+def test_samples_that_are_not_finite_spoil_the_cells_that_they_spoil_on_the_cpu(
+    gpu_backend, bad, products, complex_samples
+):
     bank, raw = make_filterbank_and_raw(np.random.default_rng(7), 2, 16, 2, 4, (32, "float"), complex_samples, 12)
     raw.view(np.float32)[16 * 9 + 2, 1] = bad
     there = compute_cells(pfb.pfb, bank, raw, np.ones(12, np.bool_), 3, 2, products)
     here = compute_cells(
-        gpu_pfb.pfb, filterbank_on_gpu(card, bank), raw, np.ones(12, np.bool_), 3, 2, products, card.to_device
+        gpu_pfb.pfb,
+        filterbank_on_gpu(gpu_backend, bank),
+        raw,
+        np.ones(12, np.bool_),
+        3,
+        2,
+        products,
+        gpu_backend.to_device,
     )
     for one, other in zip(here, there, strict=True):
-        np.testing.assert_array_equal(np.isfinite(card.to_host(one)), np.isfinite(other))
+        np.testing.assert_array_equal(np.isfinite(gpu_backend.to_host(one)), np.isfinite(other))
     assert not np.isfinite(there[0]).all()
     assert np.isfinite(there[0]).any()
 
 
 @pytest.mark.parametrize("complex_samples", [True, False])
 @pytest.mark.parametrize(("oversampling", "first"), [((1, 1), 0), ((4, 3), 5), ((4, 3), -5), ((4, 3), 1 << 57)])
-def test_voltages_are_those_of_the_cpu(card, complex_samples, oversampling, first):
+def test_voltages_are_those_of_the_cpu(gpu_backend, complex_samples, oversampling, first):
     rng = np.random.default_rng(5)
     bank, raw = make_filterbank_and_raw(rng, 2, 32, 2, 4, (8, "signed"), complex_samples, 7, oversampling)
     there = pfb.voltages(bank, raw, 7, first)
-    here = card.to_host(gpu_pfb.voltages(filterbank_on_gpu(card, bank), card.to_device(raw), 7, first))
+    here = gpu_backend.to_host(
+        gpu_pfb.voltages(filterbank_on_gpu(gpu_backend, bank), gpu_backend.to_device(raw), 7, first)
+    )
     np.testing.assert_allclose(here, there, rtol=0, atol=POWER * np.abs(there).max())
 
 
-def test_what_does_not_fit_is_refused(card):
+def test_what_does_not_fit_is_refused(gpu_backend):
     bank, raw = make_filterbank_and_raw(np.random.default_rng(6), 1, 16, 2, 4, (8, "signed"), True, 8)
     with pytest.raises(ValueError, match="raw is"):
         compute_cells(
-            gpu_pfb.pfb, filterbank_on_gpu(card, bank), raw[:-1], np.ones(8, np.bool_), 1, 1, 2, card.to_device
+            gpu_pfb.pfb,
+            filterbank_on_gpu(gpu_backend, bank),
+            raw[:-1],
+            np.ones(8, np.bool_),
+            1,
+            1,
+            2,
+            gpu_backend.to_device,
         )
     with pytest.raises(ValueError, match="whole cells"):
-        compute_cells(gpu_pfb.pfb, filterbank_on_gpu(card, bank), raw, np.ones(8, np.bool_), 3, 1, 2, card.to_device)
+        compute_cells(
+            gpu_pfb.pfb, filterbank_on_gpu(gpu_backend, bank), raw, np.ones(8, np.bool_), 3, 1, 2, gpu_backend.to_device
+        )

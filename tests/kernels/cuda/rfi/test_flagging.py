@@ -8,12 +8,12 @@ from edgefilter_kernels.cuda.rfi import (
     combine,
     dispersion_tracks,
     drifting_tones,
+    edge_tracks,
     quantile,
     quantisation,
     sumthreshold,
     zero_dm,
 )
-from edgefilter_kernels.cuda.rfi import edge_tracks as cut
 from edgefilter_kernels.rfi import cell_statistics as cpu_cell_statistics
 from edgefilter_kernels.rfi import combine as cpu_combine
 from edgefilter_kernels.rfi import dispersion_tracks as cpu_dispersion_tracks
@@ -57,38 +57,56 @@ def run_in_two_ranges(run, count, cut):
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("step", [1, 3])
 @pytest.mark.parametrize("few_bits", [False, True])
-def test_quantiles(card, shape, step, few_bits):
+def test_quantiles(gpu_backend, shape, step, few_bits):
     power, _, flags, n_pols = make_cells(*shape)
     if few_bits:
         power = np.rint(3 * power)
     channels, fractions = shape[1], np.array([0.3, 0.05])
     expected, count = np.zeros((2, channels)), np.zeros((2, channels), np.int64)
     cpu_quantile.channel_quantiles(power, n_pols, flags, step, fractions, expected, count, 0, channels)
-    out, number = card.to_device(np.full((2, channels), np.nan)), card.to_device(np.full((2, channels), -1))
-    on_gpu = card.to_device(power), n_pols, card.to_device(flags), step, card.to_device(fractions), out, number
+    out, number = (
+        gpu_backend.to_device(np.full((2, channels), np.nan)),
+        gpu_backend.to_device(np.full((2, channels), -1)),
+    )
+    on_gpu = (
+        gpu_backend.to_device(power),
+        n_pols,
+        gpu_backend.to_device(flags),
+        step,
+        gpu_backend.to_device(fractions),
+        out,
+        number,
+    )
     run_in_two_ranges(lambda a, b: quantile.channel_quantiles(*on_gpu, a, b), channels, 2 * channels // 3)
-    np.testing.assert_array_equal(card.to_host(number), count)
+    np.testing.assert_array_equal(gpu_backend.to_host(number), count)
     # Values are exact; between tied ones is interpolated in double precision.
-    np.testing.assert_allclose(card.to_host(out), expected, rtol=1e-13, atol=1e-13)
+    np.testing.assert_allclose(gpu_backend.to_host(out), expected, rtol=1e-13, atol=1e-13)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_rises(card, shape):
+def test_rises(gpu_backend, shape):
     power, _, flags, n_pols = make_cells(*shape)
     times, channels = flags.shape
     centre = n_pols * np.ones(channels, np.float32)
     low, high = centre * np.float32(0.9), centre * np.float32(1.1)
     high[::7] = low[::7]
     expected = np.zeros((3, 32, times), np.int32)
-    cpu_zero_dm.rise(power, n_pols, flags, low, high, expected, 0, times)
-    counts = card.to_device(np.full((3, 32, times), -1, np.int32))
-    on_gpu = card.to_device(power), n_pols, card.to_device(flags), card.to_device(low), card.to_device(high), counts
-    run_in_two_ranges(lambda a, b: zero_dm.rise(*on_gpu, a, b), times, times // 3)
-    np.testing.assert_array_equal(card.to_host(counts), expected)
+    cpu_zero_dm.zero_dm_counts(power, n_pols, flags, low, high, expected, 0, times)
+    counts = gpu_backend.to_device(np.full((3, 32, times), -1, np.int32))
+    on_gpu = (
+        gpu_backend.to_device(power),
+        n_pols,
+        gpu_backend.to_device(flags),
+        gpu_backend.to_device(low),
+        gpu_backend.to_device(high),
+        counts,
+    )
+    run_in_two_ranges(lambda a, b: zero_dm.zero_dm_counts(*on_gpu, a, b), times, times // 3)
+    np.testing.assert_array_equal(gpu_backend.to_host(counts), expected)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_fourth_moments_that_are_unclipped(card, shape):
+def test_fourth_moments_that_are_unclipped(gpu_backend, shape):
     power, moment4, _, _ = make_cells(*shape)
     moment4 += power[:, :, : moment4.shape[2]] ** 2
     times, channels, _ = moment4.shape
@@ -97,32 +115,32 @@ def test_fourth_moments_that_are_unclipped(card, shape):
     rng = np.random.default_rng(1)
     steps, table = rng.uniform(0, 9, channels).astype(np.float32), rng.uniform(1, 5, 16).astype(np.float32)
     expected = np.zeros_like(moment4)
-    cpu_quantisation.unclip(power, moment4, steps, table, expected, 0, times)
-    out = card.to_device(np.zeros_like(moment4))
-    on_gpu = *(card.to_device(array) for array in (power, moment4, steps, table)), out
-    run_in_two_ranges(lambda a, b: quantisation.unclip(*on_gpu, a, b), times, times // 3)
+    cpu_quantisation.correct_clipping(power, moment4, steps, table, expected, 0, times)
+    out = gpu_backend.to_device(np.zeros_like(moment4))
+    on_gpu = *(gpu_backend.to_device(array) for array in (power, moment4, steps, table)), out
+    run_in_two_ranges(lambda a, b: quantisation.correct_clipping(*on_gpu, a, b), times, times // 3)
     # Three roundings of 6e-8, of numbers that hardly cancel.
-    np.testing.assert_allclose(card.to_host(out), expected, rtol=1e-6)
+    np.testing.assert_allclose(gpu_backend.to_host(out), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_flags_of_marks(card, shape):
+def test_flags_of_marks(gpu_backend, shape):
     times, channels, _ = shape
     rng = np.random.default_rng(1)
     marks, tables = rng.integers(0, 256, (times, channels)).astype(np.uint8), rng.integers(0, 9, (2, 256)) << 3
     table_index, channel = rng.random(channels) < 0.5, (rng.random(channels) < 0.2) * np.uint16(64)
     flags = rng.integers(0, 3, (times, channels)).astype(np.uint16)
     given = marks, tables.astype(np.uint16), table_index, channel
-    gpu_result = card.to_device(flags)
+    gpu_result = gpu_backend.to_device(flags)
     cpu_combine.combine(*given, 1, flags, 0, times)
-    on_gpu = *(card.to_device(array) for array in given), 1, gpu_result
+    on_gpu = *(gpu_backend.to_device(array) for array in given), 1, gpu_result
     run_in_two_ranges(lambda a, b: combine.combine(*on_gpu, a, b), times, times // 2)
-    np.testing.assert_array_equal(card.to_host(gpu_result), flags)
+    np.testing.assert_array_equal(gpu_backend.to_host(gpu_result), flags)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("exact", [True, False])
-def test_runs(card, shape, exact):
+def test_runs(gpu_backend, shape, exact):
     times, channels, _ = shape
     rng = np.random.default_rng(times)
     values = rng.normal(0, 1, (times, channels)).astype(np.float32)
@@ -136,11 +154,11 @@ def test_runs(card, shape, exact):
     else:
         assert_no_sum_near_threshold(values, windows, thresholds)
     expected = rng.integers(0, 4, values.shape).astype(np.uint8)
-    marks = card.to_device(expected)
+    marks = gpu_backend.to_device(expected)
     cpu_sumthreshold.sum_threshold(values, windows, thresholds, 4, expected, 0, channels)
-    on_gpu = card.to_device(values), card.to_device(windows), card.to_device(thresholds), 4, marks
+    on_gpu = gpu_backend.to_device(values), gpu_backend.to_device(windows), gpu_backend.to_device(thresholds), 4, marks
     run_in_two_ranges(lambda a, b: sumthreshold.sum_threshold(*on_gpu, a, b), channels, channels // 3)
-    np.testing.assert_array_equal(card.to_host(marks), expected)
+    np.testing.assert_array_equal(gpu_backend.to_host(marks), expected)
 
 
 def assert_no_sum_near_threshold(values, windows, thresholds):
@@ -153,7 +171,7 @@ def assert_no_sum_near_threshold(values, windows, thresholds):
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kurtosis", [True, False])
-def test_evidence(card, shape, kurtosis):
+def test_evidence(gpu_backend, shape, kurtosis):
     power, moment4, flags, n_pols = make_cells(*shape)
     times, channels = flags.shape
     kurtosis_pols = n_pols if kurtosis else 0
@@ -165,19 +183,19 @@ def test_evidence(card, shape, kurtosis):
     limits = np.stack([3.5 * np.sqrt(windows), np.full(7, np.inf)]).astype(np.float32)
     kurtosis_limits = np.stack([3 * np.sqrt(kurtosis_windows), 2.5 * np.sqrt(kurtosis_windows)]).astype(np.float32)
     given = (
-        power, np.ascontiguousarray(moment4[:, :, :kurtosis_pols]), n_pols, flags, channel_tables, time_tables, windows, limits,
-        kurtosis_windows, kurtosis_limits, 2.0, 1.0,
+        power, np.ascontiguousarray(moment4[:, :, :kurtosis_pols]), n_pols, flags, channel_tables, time_tables, windows,
+        limits, kurtosis_windows, kurtosis_limits, 2.0, 1.0,
     )  # fmt: skip
 
     def outputs():
         groups = np.full((-(-times // 16), channels), 255, np.uint8)
         return np.full(flags.shape, 255, np.uint8), groups, np.zeros((2, 4, channels))
 
-    expected, gpu_result = outputs(), [card.to_device(array) for array in outputs()]
+    expected, gpu_result = outputs(), [gpu_backend.to_device(array) for array in outputs()]
     cpu_cell_statistics.cell_statistics(*given, *expected, 0, channels)
-    on_gpu = *(card.to_device(a) if isinstance(a, np.ndarray) else a for a in given), *gpu_result
+    on_gpu = *(gpu_backend.to_device(a) if isinstance(a, np.ndarray) else a for a in given), *gpu_result
     run_in_two_ranges(lambda a, b: cell_statistics.cell_statistics(*on_gpu, a, b), channels, channels // 3)
-    marks, groups, moments = (card.to_host(array) for array in gpu_result)
+    marks, groups, moments = (gpu_backend.to_host(array) for array in gpu_result)
     np.testing.assert_array_equal(marks, expected[0])
     assert times < 100 or (marks & cpu_cell_statistics.RUN_HOLE).any()
     np.testing.assert_array_equal(groups, expected[1])
@@ -187,7 +205,7 @@ def test_evidence(card, shape, kurtosis):
 
 
 @pytest.mark.parametrize(("times", "channels", "step"), [(1, 16, 1), (260, 64, 2), (701, 50, 2), (333, 33, 1)])
-def test_tracks(card, times, channels, step):
+def test_tracks(gpu_backend, times, channels, step):
     rng = np.random.default_rng(times)
     marks = (rng.random((times, channels)) < 0.03).astype(np.uint8) * np.uint8(8)
     edges = np.array([g * channels // 4 for g in range(5)])
@@ -207,26 +225,30 @@ def test_tracks(card, times, channels, step):
     number = np.add.reduceat(live, edges[:-1]).astype(np.int64)
     steps, tables = -(-times // step), (edges, delays, first, log2_window)
     counts, hits = np.full((4, 5, steps), 255, np.uint8), np.full((3, 5, steps), 255, np.uint8)
-    gpu_result, our_counts, our_hits = card.to_device(marks), card.to_device(counts), card.to_device(hits)
+    gpu_result, our_counts, our_hits = (
+        gpu_backend.to_device(marks),
+        gpu_backend.to_device(counts),
+        gpu_backend.to_device(hits),
+    )
     cpu_dispersion_tracks.count_tracks(marks, 9, step, live, *tables, counts, 0, 4)
     cpu_dispersion_tracks.find_tracks(counts, first, number, 0.75, 20, hits, 0, 3)
     clean = hits.copy()
     cpu_dispersion_tracks.drop_tones(clean, step, *tables, live, marks, 0, 3)
     cpu_dispersion_tracks.mark_tracks(clean, step, *tables, marks, 0, 4)
-    edges, delays, first, log2_window = on_gpu = [card.to_device(table) for table in tables]
-    alive, many = card.to_device(live), card.to_device(number)
+    edges, delays, first, log2_window = on_gpu = [gpu_backend.to_device(table) for table in tables]
+    alive, many = gpu_backend.to_device(live), gpu_backend.to_device(number)
     run_in_two_ranges(
         lambda a, b: dispersion_tracks.count_tracks(gpu_result, 9, step, alive, *on_gpu, our_counts, a, b), 4, 1
     )
-    np.testing.assert_array_equal(card.to_host(our_counts), counts)
+    np.testing.assert_array_equal(gpu_backend.to_host(our_counts), counts)
     run_in_two_ranges(
         lambda a, b: dispersion_tracks.find_tracks(our_counts, first, many, 0.75, 20, our_hits, a, b), 3, 2
     )
-    np.testing.assert_array_equal(card.to_host(our_hits), hits)
+    np.testing.assert_array_equal(gpu_backend.to_host(our_hits), hits)
     run_in_two_ranges(lambda a, b: dispersion_tracks.drop_tones(our_hits, step, *on_gpu, alive, gpu_result, a, b), 3, 1)
-    np.testing.assert_array_equal(card.to_host(our_hits), clean)
+    np.testing.assert_array_equal(gpu_backend.to_host(our_hits), clean)
     run_in_two_ranges(lambda a, b: dispersion_tracks.mark_tracks(our_hits, step, *on_gpu, gpu_result, a, b), 4, 3)
-    np.testing.assert_array_equal(card.to_host(gpu_result), marks)
+    np.testing.assert_array_equal(gpu_backend.to_host(gpu_result), marks)
     if times > 1:
         assert clean.any()
         assert (clean < hits).any()
@@ -235,7 +257,7 @@ def test_tracks(card, times, channels, step):
 
 @pytest.mark.parametrize(("times", "channels", "tracks"), [(1, 16, 3), (300, 70, 3), (150, 40, 0)])
 @pytest.mark.parametrize("order", [1, -1])
-def test_tracks_that_are_cut(card, times, channels, tracks, order):
+def test_tracks_that_are_cut(gpu_backend, times, channels, tracks, order):
     rng = np.random.default_rng(times)
     delays = (np.arange(channels)[::order] * np.array([[1], [2], [4]])).astype(np.int32)[:tracks]
     marks = (rng.random((times, channels)) < 0.02).astype(np.uint8)
@@ -246,17 +268,17 @@ def test_tracks_that_are_cut(card, times, channels, tracks, order):
             marks[max(at, 0) : max(at + 5, 0), c] |= cpu_cell_statistics.POWER_RUN
     live = rng.random(channels) < 0.9
     given = live, np.full(channels, 9), delays
-    gpu_result, on_gpu = card.to_device(marks), [card.to_device(array) for array in given]
+    gpu_result, on_gpu = gpu_backend.to_device(marks), [gpu_backend.to_device(array) for array in given]
     cpu_edge_tracks.mark_edge_tracks(marks, 2, 4, 8, 60, *given, 0, channels)
     run_in_two_ranges(
-        lambda a, b: cut.mark_edge_tracks(gpu_result, 2, 4, 8, 60, *on_gpu, a, b), channels, channels // 3
+        lambda a, b: edge_tracks.mark_edge_tracks(gpu_result, 2, 4, 8, 60, *on_gpu, a, b), channels, channels // 3
     )
-    np.testing.assert_array_equal(card.to_host(gpu_result), marks)
+    np.testing.assert_array_equal(gpu_backend.to_host(gpu_result), marks)
     assert (marks & cpu_cell_statistics.DISPERSED).any() == (times > 1 and tracks > 0)
 
 
 @pytest.mark.parametrize(("times", "channels"), [(1, 16), (783, 40), (1600, 70), (4099, 33), (6400, 20)])
-def test_drifting_tones(card, times, channels):
+def test_drifting_tones(gpu_backend, times, channels):
     rng = np.random.default_rng(times)
     groups = (rng.random((-(-times // 16), channels)) < 0.16) * np.uint8(8)
     live = rng.random(channels) < 0.95
@@ -267,35 +289,40 @@ def test_drifting_tones(card, times, channels):
         groups[on, at[on]] = 8
     max_drift, _, lines = cpu_drifting_tones.line_layout(*groups.shape)
     hits, marks = np.full((1 + 2 * max_drift, lines), 7, np.uint8), rng.integers(0, 64, (times, channels), np.uint8)
-    gpu_result, our_hits = card.to_device(marks), card.to_device(hits)
+    gpu_result, our_hits = gpu_backend.to_device(marks), gpu_backend.to_device(hits)
     cpu_drifting_tones.find_drifting_tones(groups, live, hits, 0, len(hits))
     cpu_drifting_tones.mark_drifting_tones(hits, marks, 0, times)
-    on_gpu = card.to_device(groups), card.to_device(live), our_hits
+    on_gpu = gpu_backend.to_device(groups), gpu_backend.to_device(live), our_hits
     run_in_two_ranges(lambda a, b: drifting_tones.find_drifting_tones(*on_gpu, a, b), len(hits), len(hits) // 3)
-    np.testing.assert_array_equal(card.to_host(our_hits), hits)
+    np.testing.assert_array_equal(gpu_backend.to_host(our_hits), hits)
     run_in_two_ranges(lambda a, b: drifting_tones.mark_drifting_tones(our_hits, gpu_result, a, b), times, times // 3)
-    np.testing.assert_array_equal(card.to_host(gpu_result), marks)
+    np.testing.assert_array_equal(gpu_backend.to_host(gpu_result), marks)
     assert hits.any() == (marks & cpu_drifting_tones.DRIFTING_TONE).any() == (times > 1)
 
 
 @pytest.mark.parametrize("longest", [1, 4])
-def test_short_runs(card, longest):
+def test_short_runs(gpu_backend, longest):
     marks = (np.random.default_rng(3).random((200, 19)) < 0.6).astype(np.uint8)
-    gpu_result = card.to_device(marks)
+    gpu_result = gpu_backend.to_device(marks)
     cpu_dispersion_tracks.mark_short_runs(marks, longest, 2, 15)
     run_in_two_ranges(lambda a, b: dispersion_tracks.mark_short_runs(gpu_result, longest, 2 + a, 2 + b), 13, 5)
-    np.testing.assert_array_equal(card.to_host(gpu_result), marks)
+    np.testing.assert_array_equal(gpu_backend.to_host(gpu_result), marks)
 
 
-def test_arrays_that_do_not_fit_are_refused(card):
-    power, flags = card.to_device(np.ones((4, 3, 1), np.float32)), card.to_device(np.zeros((4, 2), np.uint16))
+def test_arrays_that_do_not_fit_are_refused(gpu_backend):
+    power, flags = (
+        gpu_backend.to_device(np.ones((4, 3, 1), np.float32)),
+        gpu_backend.to_device(np.zeros((4, 2), np.uint16)),
+    )
     with pytest.raises(ValueError, match="do not go with flags"):
         zero_dm.rise(power, 1, flags, power, power, power, 0, 2)
     with pytest.raises(ValueError, match="must be uint8"):
         dispersion_tracks.mark_short_runs(flags, 1, 0, 2)
     with pytest.raises(ValueError, match="do not go with marks"):
-        cut.mark_edge_tracks(card.to_device(np.zeros((4, 2), np.uint8)), 1, 1, 1, 1, power, power, power, 0, 2)
+        edge_tracks.mark_edge_tracks(
+            gpu_backend.to_device(np.zeros((4, 2), np.uint8)), 1, 1, 1, 1, power, power, power, 0, 2
+        )
     with pytest.raises(ValueError, match="do not go with uint16 groups"):
         drifting_tones.find_drifting_tones(flags, power, power, 0, 1)
     with pytest.raises(ValueError, match="do not go with marks"):
-        drifting_tones.mark_drifting_tones(power, card.to_device(np.zeros((4, 2), np.uint8)), 0, 1)
+        drifting_tones.mark_drifting_tones(power, gpu_backend.to_device(np.zeros((4, 2), np.uint8)), 0, 1)

@@ -32,29 +32,31 @@ def rows(rng, shape, full, lost):
 @pytest.mark.parametrize(
     ("times", "channels", "first"), [(1, 1, 0), (15, 9, 1), (200, 40, 0), (257, 33, 1), (1024, 8, 0)]
 )
-def test_whitened_bytes_are_those_of_the_cpu(card, full, lost, times, channels, first):
+def test_whitened_bytes_are_those_of_the_cpu(gpu_backend, full, lost, times, channels, first):
     rng = np.random.default_rng(times)
     power, weight = rows(rng, (times, channels), full, lost)
     start = channels // 4
     there, here = np.full((2, 2, channels, times - first), 99, np.int8)
     normalise.normalise(power, weight, full, first, start, channels, *there)
-    value, share = card.to_device(here[0]), card.to_device(here[1])
-    gpu_normalise.normalise(card.to_device(power), card.to_device(weight), full, first, start, channels, value, share)
-    np.testing.assert_array_equal(card.get(share), there[1])
+    value, share = gpu_backend.to_device(here[0]), gpu_backend.to_device(here[1])
+    gpu_normalise.normalise(
+        gpu_backend.to_device(power), gpu_backend.to_device(weight), full, first, start, channels, value, share
+    )
+    np.testing.assert_array_equal(gpu_backend.to_host(share), there[1])
     # The CPU's compiler may contract a product and a sum of the scatter: a value that lies at a half then rounds to
     # the other side. The sums themselves are the same, bit for bit.
-    off = card.get(value).astype(int) - there[0]
+    off = gpu_backend.to_host(value).astype(int) - there[0]
     assert abs(off).max(initial=0) <= 1
     assert np.count_nonzero(off) <= 1e-4 * off.size
-    assert (card.get(value)[:start] == 99).all()  # not asked for
+    assert (gpu_backend.to_host(value)[:start] == 99).all()  # not asked for
     for c in range(start, channels):
         expected, _ = reference_normalise.normalise(power[:, c], weight[:, c], full, first)
-        assert (abs(card.get(value)[c].astype(int) - expected) <= 1).all()
+        assert (abs(gpu_backend.to_host(value)[c].astype(int) - expected) <= 1).all()
 
 
 @pytest.mark.parametrize("kind", ["few bits", "constant", "faint", "bright", "endless", "heavy", "zeros of both signs"])
 @pytest.mark.parametrize("lost", [0.0, 0.97])
-def test_odd_channels_are_those_of_the_cpu(card, kind, lost):
+def test_odd_channels_are_those_of_the_cpu(gpu_backend, kind, lost):
     rng = np.random.default_rng(4)
     shape, full = (1031, 9), 4
     power, weight = rng.normal(100, 5, shape), np.where(rng.random(shape) < lost, 0, full).astype(np.uint16)
@@ -70,43 +72,45 @@ def test_odd_channels_are_those_of_the_cpu(card, kind, lost):
         weight[rng.random(shape) < 0.1] = 65535
     there, here = np.full((2, 2, *shape[::-1]), 99, np.int8)
     normalise.normalise(power, weight, full, 0, 0, shape[1], *there)
-    value, share = card.to_device(here[0]), card.to_device(here[1])
-    gpu_normalise.normalise(card.to_device(power), card.to_device(weight), full, 0, 0, shape[1], value, share)
-    np.testing.assert_array_equal(card.get(share), there[1])
-    off = (card.get(value) - there[0]).view(np.int8)  # that overflow too
+    value, share = gpu_backend.to_device(here[0]), gpu_backend.to_device(here[1])
+    gpu_normalise.normalise(
+        gpu_backend.to_device(power), gpu_backend.to_device(weight), full, 0, 0, shape[1], value, share
+    )
+    np.testing.assert_array_equal(gpu_backend.to_host(share), there[1])
+    off = (gpu_backend.to_host(value) - there[0]).view(np.int8)  # that overflow too
     assert abs(off.astype(int)).max() <= 1
     assert np.count_nonzero(off) <= 1e-4 * off.size
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 500])
-def test_level_and_scatter_are_those_of_the_cpu(card, count):
+def test_level_and_scatter_are_those_of_the_cpu(gpu_backend, count):
     values = np.random.default_rng(count).normal(3, 2, count).astype(np.float32)
     values[: count // 50] += 100
     np.testing.assert_allclose(
-        gpu_normalise.clipped_mean_std(card.to_device(values), 64),
+        gpu_normalise.clipped_mean_std(gpu_backend.to_device(values), 64),
         normalise.clipped_mean_std(values, 64),
         rtol=SNR,
         atol=1e-6,
     )
     if count:
-        assert gpu_normalise.median(card.to_device(values)) == normalise.median(values)
+        assert gpu_normalise.median(gpu_backend.to_device(values)) == normalise.median(values)
 
 
 @pytest.mark.parametrize("times", [0, 1, 300])
-def test_coarser_times_are_those_of_the_cpu(card, times):
+def test_coarser_times_are_those_of_the_cpu(gpu_backend, times):
     value = np.random.default_rng(times).integers(-127, 128, (5, 2 * times)).astype(np.int8)
-    here, out = np.empty((5, times), np.int8), card.to_device(np.empty((5, times), np.int8))
+    here, out = np.empty((5, times), np.int8), gpu_backend.to_device(np.empty((5, times), np.int8))
     normalise.tscrunch2(value, here)
-    gpu_normalise.tscrunch2(card.to_device(value), out)
-    np.testing.assert_array_equal(card.get(out), here)
+    gpu_normalise.tscrunch2(gpu_backend.to_device(value), out)
+    np.testing.assert_array_equal(gpu_backend.to_host(out), here)
     normalise.max_pool(abs(value), 2, here)
-    gpu_normalise.max_pool(card.to_device(abs(value)), 2, out)
-    np.testing.assert_array_equal(card.get(out), here)
+    gpu_normalise.max_pool(gpu_backend.to_device(abs(value)), 2, out)
+    np.testing.assert_array_equal(gpu_backend.to_host(out), here)
 
 
 @pytest.mark.parametrize("length", [0, 1, 70, 1024, 1100])
 @pytest.mark.parametrize("extreme", [False, True])
-def test_sums_along_tracks_are_the_reference_to_the_last_count(card, length, extreme):
+def test_sums_along_tracks_are_the_reference_to_the_last_count(gpu_backend, length, extreme):
     rng = np.random.default_rng(length)
     edges = np.array([0, 1, 4, 36, 68, 69])  # one channel, and as many as a sub-band may hold
     power = (
@@ -114,23 +118,26 @@ def test_sums_along_tracks_are_the_reference_to_the_last_count(card, length, ext
     )
     begin = rng.integers(0, 60, (3, 69))
     expected = np.empty((3, 5, length + 10), np.int16)
-    sums = card.to_device(np.full_like(expected, 9))
+    sums = gpu_backend.to_device(np.full_like(expected, 9))
     reference_dedisperse.add_channels(power, edges, begin, expected)
-    gpu_dedisperse.add_channels(card.to_device(power), card.to_device(edges), card.to_device(begin), sums)
-    np.testing.assert_array_equal(card.get(sums), expected)
+    gpu_dedisperse.add_channels(
+        gpu_backend.to_device(power), gpu_backend.to_device(edges), gpu_backend.to_device(begin), sums
+    )
+    np.testing.assert_array_equal(gpu_backend.to_host(sums), expected)
     parts, begin = np.array([0, 1, 5]), rng.integers(0, 11, (4, 5))
     series = np.empty((4, 2, length), np.float32)
-    out = card.to_device(np.full_like(series, np.nan))
+    out = gpu_backend.to_device(np.full_like(series, np.nan))
     reference_dedisperse.add_subbands(expected[2], parts, begin, series)
-    gpu_dedisperse.add_subbands(sums[2], card.to_device(parts), card.to_device(begin), out)
-    np.testing.assert_array_equal(card.get(out), series)
+    gpu_dedisperse.add_subbands(sums[2], gpu_backend.to_device(parts), gpu_backend.to_device(begin), out)
+    np.testing.assert_array_equal(gpu_backend.to_host(out), series)
 
 
-def test_what_cannot_be_summed_is_refused(card):
+def test_what_cannot_be_summed_is_refused(gpu_backend):
     power, begin, out = (
-        card.to_device(np.zeros(shape, kind)) for shape, kind in (((4, 20), "i1"), ((1, 4), "i8"), ((1, 2, 9), "i2"))
+        gpu_backend.to_device(np.zeros(shape, kind))
+        for shape, kind in (((4, 20), "i1"), ((1, 4), "i8"), ((1, 2, 9), "i2"))
     )
-    edges = card.to_device(np.array([0, 2, 4]))
+    edges = gpu_backend.to_device(np.array([0, 2, 4]))
     with pytest.raises(ValueError, match="int8"):
         gpu_dedisperse.add_channels(power.astype(np.int16), edges, begin, out)
     with pytest.raises(ValueError, match="contiguous"):
@@ -143,7 +150,7 @@ def test_what_cannot_be_summed_is_refused(card):
 
 @pytest.mark.parametrize(("count", "octaves"), [(40, 6), (300, 1), (500, 4), (4200, 6), (9000, 12)])
 @pytest.mark.parametrize("gaps", [False, True])
-def test_peaks_are_those_of_the_cpu(card, count, octaves, gaps):
+def test_peaks_are_those_of_the_cpu(gpu_backend, count, octaves, gaps):
     rng = np.random.default_rng(count)
     room = max(20, 1 << octaves >> 2)
     series = rng.normal(size=(3, count + 2 * room + 1)).astype(np.float32)
@@ -160,9 +167,9 @@ def test_peaks_are_those_of_the_cpu(card, count, octaves, gaps):
     boxcars = boxcar.Boxcars(room, count, octaves, 5.0, 32)
     there = boxcar.boxcar_peaks(parts, trials, (0, 2), scale, 8, boxcars)
     found = gpu_boxcar.boxcar_peaks(
-        card.to_device(parts), card.to_device(trials), (0, 2), card.to_device(scale), 8, boxcars
+        gpu_backend.to_device(parts), gpu_backend.to_device(trials), (0, 2), gpu_backend.to_device(scale), 8, boxcars
     )
-    here = [card.get(column) for column in found]
+    here = [gpu_backend.to_host(column) for column in found]
     assert len(there[0]) >= 2
     assert [column.dtype for column in here] == [column.dtype for column in there]
     assert (abs(there[3] / 5.0 - 1) > SNR).all()  # none lies in the guard band, by the choice of seeds
@@ -171,7 +178,7 @@ def test_peaks_are_those_of_the_cpu(card, count, octaves, gaps):
     np.testing.assert_allclose(here[3], there[3], rtol=SNR)
 
 
-def test_a_pulse_that_only_the_widest_boxcars_see_is_found_wherever_it_is(card):
+def test_a_pulse_that_only_the_widest_boxcars_see_is_found_wherever_it_is(gpu_backend):
     """A look at the doubled sums decides which series are measured at all: there, nothing narrower helps."""
     rng = np.random.default_rng(5)
     count, octaves, width = 9000, 10, 512
@@ -184,16 +191,16 @@ def test_a_pulse_that_only_the_widest_boxcars_see_is_found_wherever_it_is(card):
     boxcars = boxcar.Boxcars(room, count, octaves, 7.0, 32)
     there = boxcar.boxcar_peaks(series, trials, (0, 1), scale, 8, boxcars)
     found = gpu_boxcar.boxcar_peaks(
-        card.to_device(series), card.to_device(trials), (0, 1), card.to_device(scale), 8, boxcars
+        gpu_backend.to_device(series), gpu_backend.to_device(trials), (0, 1), gpu_backend.to_device(scale), 8, boxcars
     )
     assert set(there[0].tolist()) == set(trials.tolist())
     assert there[2].min() >= 256
     assert (abs(there[3] / 7.0 - 1) > SNR).all()
     for one, other in zip(found[:3], there[:3], strict=True):
-        np.testing.assert_array_equal(card.get(one), other)
+        np.testing.assert_array_equal(gpu_backend.to_host(one), other)
 
 
-def test_a_pulse_between_two_dips_is_found(card):
+def test_a_pulse_between_two_dips_is_found(gpu_backend):
     """Sums of two, of which threads that run ahead would take what lies beside the pulse."""
     series = np.random.default_rng(7).normal(size=(2, 1, 304)).astype(np.float32)
     series[1, 0, 100:112] = -5
@@ -201,17 +208,17 @@ def test_a_pulse_between_two_dips_is_found(card):
     scale, trials, boxcars = np.ones(38, np.float32), np.arange(2), boxcar.Boxcars(2, 300, 3, 7.0, 32)
     there = boxcar.boxcar_peaks(series, trials, (0, 1), scale, 8, boxcars)
     found = gpu_boxcar.boxcar_peaks(
-        card.to_device(series), card.to_device(trials), (0, 1), card.to_device(scale), 8, boxcars
+        gpu_backend.to_device(series), gpu_backend.to_device(trials), (0, 1), gpu_backend.to_device(scale), 8, boxcars
     )
     assert [column.tolist() for column in there[:3]] == [[1], [106], [2]]
     for one, other in zip(found[:3], there[:3], strict=True):
-        np.testing.assert_array_equal(card.get(one), other)
+        np.testing.assert_array_equal(gpu_backend.to_host(one), other)
 
 
-def test_how_many_blocks_there_are_changes_nothing(card, monkeypatch):
+def test_how_many_blocks_there_are_changes_nothing(gpu_backend, monkeypatch):
     """One takes many series and peaks, one after another: loud ones, silent ones, and some without data."""
     rng = np.random.default_rng(9)
-    scales = card.to_device(np.repeat(np.array([[1.0], [0.0]], np.float32), 75, axis=1))
+    scales = gpu_backend.to_device(np.repeat(np.array([[1.0], [0.0]], np.float32), 75, axis=1))
     series = rng.normal(size=(9, 1, 600)).astype(np.float32)
     for line in series[::2, 0]:
         for at in rng.integers(20, 560, 4):
@@ -221,11 +228,13 @@ def test_how_many_blocks_there_are_changes_nothing(card, monkeypatch):
     given = series, items, power, share, rng.integers(0, 60, (9, 30))
 
     def search():
-        lines, some, value, valid, track = map(card.to_device, given)
+        lines, some, value, valid, track = map(gpu_backend.to_device, given)
         found = gpu_boxcar.find_peaks(lines, some, scales, 8, boxcar.Boxcars(20, 560, 4, 6.0, 32))
         left = gpu_band_occupancy.band_occupancies(value, valid, 8, track, 0.25, some, found)
         count = int(found.n_peaks[0])
-        table = np.vstack([card.get(found.table[:, :count]), card.get(left[:count]).view(np.int64)])
+        table = np.vstack(
+            [gpu_backend.to_host(found.table[:, :count]), gpu_backend.to_host(left[:count]).view(np.int64)]
+        )
         return table[:, np.lexsort(table[1::-1])]
 
     wide = search()
@@ -236,7 +245,7 @@ def test_how_many_blocks_there_are_changes_nothing(card, monkeypatch):
 
 
 @pytest.mark.parametrize("gaps", [False, True])
-def test_peaks_of_series_that_are_mostly_0_are_those_of_the_cpu(card, gaps):
+def test_peaks_of_series_that_are_mostly_0_are_those_of_the_cpu(gpu_backend, gaps):
     """More than half of the values are the same: nothing is cut where level and scatter are measured."""
     rng = np.random.default_rng(8)
     series = (8 * (rng.random((2, 1, 1100)) < 0.1)).astype(np.float32)
@@ -245,25 +254,25 @@ def test_peaks_of_series_that_are_mostly_0_are_those_of_the_cpu(card, gaps):
     scale[30:40] = not gaps
     there = boxcar.boxcar_peaks(series, trials, (0, 1), scale, 8, boxcars)
     found = gpu_boxcar.boxcar_peaks(
-        card.to_device(series), card.to_device(trials), (0, 1), card.to_device(scale), 8, boxcars
+        gpu_backend.to_device(series), gpu_backend.to_device(trials), (0, 1), gpu_backend.to_device(scale), 8, boxcars
     )
     assert 0 in there[0]
     for one, other in zip(found[:3], there[:3], strict=True):
-        np.testing.assert_array_equal(card.get(one), other)
-    np.testing.assert_allclose(card.get(found[3]), there[3], rtol=SNR)
+        np.testing.assert_array_equal(gpu_backend.to_host(one), other)
+    np.testing.assert_allclose(gpu_backend.to_host(found[3]), there[3], rtol=SNR)
 
 
-def test_a_series_without_data_is_silent_and_every_cell_of_a_loud_one_is_reported(card):
+def test_a_series_without_data_is_silent_and_every_cell_of_a_loud_one_is_reported(gpu_backend):
     series = np.random.default_rng(0).normal(size=(3, 1, 4200)).astype(np.float32)
     series[:, :, 8::32] += 100
     boxcars = boxcar.Boxcars(2, 4096, 2, 7.0, 32)
 
     def search(factor, trials=3):
-        scale = card.to_device(np.full(525, factor, np.float32))
+        scale = gpu_backend.to_device(np.full(525, factor, np.float32))
         found = gpu_boxcar.boxcar_peaks(
-            card.to_device(series), card.to_device(np.arange(trials)), (0, 1), scale, 8, boxcars
+            gpu_backend.to_device(series), gpu_backend.to_device(np.arange(trials)), (0, 1), scale, 8, boxcars
         )
-        return [card.get(column) for column in found]
+        return [gpu_backend.to_host(column) for column in found]
 
     trial, time, width, snr = search(1.0)
     assert len(trial) == 3 * 128
@@ -273,14 +282,14 @@ def test_a_series_without_data_is_silent_and_every_cell_of_a_loud_one_is_reporte
     assert len(search(1.0, trials=0)[0]) == 0
 
 
-def test_boxcars_that_leave_the_series_are_refused(card):
-    series, trials = card.to_device(np.zeros((1, 1, 64), np.float32)), card.to_device(np.arange(1))
+def test_boxcars_that_leave_the_series_are_refused(gpu_backend):
+    series, trials = gpu_backend.to_device(np.zeros((1, 1, 64), np.float32)), gpu_backend.to_device(np.arange(1))
     for scale, parts, boxcars, message in (
         (8, (0, 1), (4, 40, 5, 6.0, 32), "leave"),
         (7, (0, 1), (8, 8, 5, 6.0, 32), "scale"),
         (8, (0, 2), (8, 8, 2, 6.0, 32), "parts"),
     ):
-        factor = card.to_device(np.ones(scale, np.float32))
+        factor = gpu_backend.to_device(np.ones(scale, np.float32))
         with pytest.raises(ValueError, match=message):
             gpu_boxcar.boxcar_peaks(series, trials, parts, factor, 8, boxcar.Boxcars(*boxcars))
     for odd in (series[0, 0], series[:, :, ::2], series.astype(np.float64)):
@@ -290,7 +299,7 @@ def test_boxcars_that_leave_the_series_are_refused(card):
 
 @pytest.mark.parametrize("count", [0, 1, 40])
 @pytest.mark.parametrize("lost", [False, True])
-def test_breadths_are_those_of_the_cpu(card, count, lost):
+def test_breadths_are_those_of_the_cpu(gpu_backend, count, lost):
     rng = np.random.default_rng(0)
     power = np.rint(8 * rng.normal(size=(24, 96)) + 16).astype(np.int8)
     share = np.full((24, 12), 64, np.int8)
@@ -300,18 +309,18 @@ def test_breadths_are_those_of_the_cpu(card, count, lost):
     width, snr = 1 << rng.integers(0, 5, count), rng.uniform(0, 20, count).astype(np.float32)
     there = band_occupancy.band_occupancy(power, share, 8, track, 0.25, trial, start, width, snr)
     here = gpu_band_occupancy.band_occupancy(
-        card.to_device(power),
-        card.to_device(share),
+        gpu_backend.to_device(power),
+        gpu_backend.to_device(share),
         8,
-        card.to_device(track),
+        gpu_backend.to_device(track),
         0.25,
-        *map(card.to_device, (trial, start, width, snr)),
+        *map(gpu_backend.to_device, (trial, start, width, snr)),
     )
     # The same sums in double precision, where the CPU's compiler may change their order.
-    np.testing.assert_allclose(card.get(here), there, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(gpu_backend.to_host(here), there, rtol=1e-9, atol=1e-9)
 
 
-def test_a_wide_band_of_large_counts_is_that_of_the_cpu(card):
+def test_a_wide_band_of_large_counts_is_that_of_the_cpu(gpu_backend):
     """2^31 counts and more in all."""
     channels, width = 8400, 2048
     power, share = np.full((channels, width), 127, np.int8), np.full((channels, width // 8), 64, np.int8)
@@ -319,32 +328,44 @@ def test_a_wide_band_of_large_counts_is_that_of_the_cpu(card):
     arrays = power, share, 8, *given, np.full(1, 1e4, np.float32)
     there = band_occupancy.band_occupancy(*arrays)
     here = gpu_band_occupancy.band_occupancy(
-        *(card.to_device(one) if isinstance(one, np.ndarray) else one for one in arrays)
+        *(gpu_backend.to_device(one) if isinstance(one, np.ndarray) else one for one in arrays)
     )
-    np.testing.assert_allclose(card.get(here), there, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(gpu_backend.to_host(here), there, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("products", [1, 2, 3, 4])
 @pytest.mark.parametrize(
     ("times", "cells", "extent"), [(1, 1, (0, 1)), (4, 5, (3, 17)), (3, 4, (4, 4)), (5, 1, (0, 5)), (37, 3, (5, 100))]
 )
-def test_rows_and_accounts_are_those_of_the_cpu(card, products, times, cells, extent):
+def test_rows_and_accounts_are_those_of_the_cpu(gpu_backend, products, times, cells, extent):
     rng = np.random.default_rng(products)
     shape = times * cells, 131
     power = rng.normal(10, 3, (*shape, products)).astype(np.float32)
     flags = np.where(rng.random(shape) < 0.3, rng.integers(1, 64, shape), 0).astype(np.uint16)
     matrix = rng.integers(-2, 3, (products, products)).astype(np.float64)
     there, sums = (integrate.make_sums(products, times, shape[1], 6) for _ in range(2))
-    here = integrate.Sums(*map(card.to_device, sums))
+    here = integrate.Sums(*map(gpu_backend.to_device, sums))
     integrate.integrate(power, flags, matrix, extent, there, 0, len(there.total))
     parts = len(sums.total)
     for start, stop in ((0, parts // 3), (parts // 3, parts // 3), (parts // 3, parts)):
         gpu_integrate.integrate(
-            card.to_device(power), card.to_device(flags), card.to_device(matrix), extent, here, start, stop
+            gpu_backend.to_device(power),
+            gpu_backend.to_device(flags),
+            gpu_backend.to_device(matrix),
+            extent,
+            here,
+            start,
+            stop,
         )
     for one, other in zip(here, there, strict=True):
-        np.testing.assert_array_equal(card.get(one), other)
+        np.testing.assert_array_equal(gpu_backend.to_host(one), other)
     with pytest.raises(ValueError, match="lie outside"):
         gpu_integrate.integrate(
-            card.to_device(power), card.to_device(flags), card.to_device(matrix), extent, here, 0, parts + 1
+            gpu_backend.to_device(power),
+            gpu_backend.to_device(flags),
+            gpu_backend.to_device(matrix),
+            extent,
+            here,
+            0,
+            parts + 1,
         )
