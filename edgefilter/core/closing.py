@@ -1,15 +1,16 @@
 """Objects that hold files, threads or sockets, and give them back at the end of a ``with`` block."""
 
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
 
 
-class Closing:
+class Closing(ABC):
     """Base of classes with a method ``close``: usable in ``with``, closed at its end whether it failed or not."""
 
+    @abstractmethod
     def close(self) -> None:
         """Give back what the object holds. Calling it again does nothing."""
-        raise NotImplementedError  # pragma: no cover
 
     def __enter__(self) -> Self:
         return self
