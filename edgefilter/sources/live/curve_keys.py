@@ -18,7 +18,7 @@ from edgefilter.core.errors import ConfigError
 _PUBLIC_TEMPLATE = (
     '# CURVE public key of {name}: give it to whom {name} talks to.\nmetadata\ncurve\n    public-key = "{public}"\n'
 )
-_SECRET_TEMPLATE = (
+_KEY_PAIR_TEMPLATE = (
     "# CURVE secret key of {name}: for {name} alone.\n"
     'metadata\ncurve\n    public-key = "{public}"\n    secret-key = "{secret}"\n'
 )
@@ -52,7 +52,7 @@ def make_key_pair(folder: str | Path, name: str) -> tuple[Path, Path]:
     try:
         Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
         # The secret first: a public key without its secret could be handed out.
-        _create_file(secret_path, 0o600, _SECRET_TEMPLATE.format(name=name, public=public, secret=secret))
+        _create_file(secret_path, 0o600, _KEY_PAIR_TEMPLATE.format(name=name, public=public, secret=secret))
         try:
             _create_file(public_path, 0o644, _PUBLIC_TEMPLATE.format(name=name, public=public))
         except OSError:
