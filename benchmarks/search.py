@@ -32,8 +32,9 @@ from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.cells import Rows
 from edgefilter.core.config import Reduction
 from edgefilter.core.plan import Plan, dispersion_delay, resolve
+from edgefilter.core.reduced_block import PulseCandidate
 from edgefilter.core.stream import Encoding, SampleKind, Stream
-from edgefilter.stages.search.cluster import EventSifter, PulseCandidate
+from edgefilter.stages.search.cluster import EventSifter
 from edgefilter.stages.search.normalise import NormalisedBlock, Normaliser
 from edgefilter.stages.search.single_pulse import Events, SinglePulseSearch
 from edgefilter_kernels.jit import kernel

@@ -9,10 +9,11 @@ from typing import Self
 from edgefilter.core.chunk import Chunk
 from edgefilter.core.errors import EdgefilterError, GpuError
 from edgefilter.core.plan import Plan
+from edgefilter.core.reduced_block import ReducedBlock
 from edgefilter.core.version import __version__
 from edgefilter.pipeline.backend import BackendSelector
 from edgefilter.pipeline.product_builder import ProductBuilder
-from edgefilter.pipeline.reducer import ReducedBlock, Reducer
+from edgefilter.pipeline.reducer import Reducer
 from edgefilter.products.base import Product
 from edgefilter.products.naming import config_product, stream_product
 from edgefilter.products.tables import PulseRow

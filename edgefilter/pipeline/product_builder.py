@@ -7,7 +7,7 @@ import numpy as np
 from edgefilter.core.cells import Flag, Rows
 from edgefilter.core.clock import tai_ns, utc_date
 from edgefilter.core.plan import Plan, dispersion_delay
-from edgefilter.pipeline.reducer import KeptPulse, ReducedBlock
+from edgefilter.core.reduced_block import KeptPulse, ReducedBlock
 from edgefilter.products.base import Product, Provenance
 from edgefilter.products.cutout import Cutout, encode
 from edgefilter.products.naming import ProductNamer
@@ -81,8 +81,8 @@ class ProductBuilder:
             "pulses": pulses_table(self._provenance, block, pulses) if pulses else None,
             "spectra": spectra_table(self._provenance, block, plan.frequencies_mhz, self._spectra(reduced_block)),
             "flags": flags_table(self._provenance, block, plan.frequencies_mhz, self._flags(reduced_block)),
-            "flag_cost": flag_cost_table(self._provenance, block, reduced_block.reduced.cost)
-            if reduced_block.reduced.cost
+            "flag_cost": flag_cost_table(self._provenance, block, reduced_block.integrated.cost)
+            if reduced_block.integrated.cost
             else None,
         }
         products += [
@@ -139,7 +139,7 @@ class ProductBuilder:
         )
 
     def _spectra(self, reduced_block: ReducedBlock) -> list[SpectrumRow]:
-        reduced = reduced_block.reduced
+        reduced = reduced_block.integrated
         power = np.where(reduced.good > 0, reduced.spectrum, 0).astype(np.float32)
         return [
             SpectrumRow(stokes, power[number], reduced.good)
@@ -148,11 +148,11 @@ class ProductBuilder:
 
     @staticmethod
     def _flags(reduced_block: ReducedBlock) -> list[FlagRow]:
-        reduced = reduced_block.reduced
+        reduced = reduced_block.integrated
         return [FlagRow(flag, reduced.occupancy[at], reduced.raised[at]) for at, flag in enumerate(Flag)]
 
     def _ledger(self, reduced_block: ReducedBlock, start: int, bytes_out: int) -> LedgerRow:
-        reduced = reduced_block.reduced
+        reduced = reduced_block.integrated
         cells_by_flag = dict(zip(Flag, reduced.occupancy.sum(axis=1).tolist(), strict=True))
         good = int(reduced.good.sum())
         lost = cells_by_flag.pop(Flag.LOST)

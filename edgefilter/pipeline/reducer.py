@@ -11,72 +11,27 @@ reducer that starts at any block, a few blocks early, yields the same products f
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import zip_longest
 
 import numpy as np
 
 from edgefilter.compute.gpu import GpuBackend
 from edgefilter.compute.threads import ThreadBackend
-from edgefilter.core.cells import NONE_NEAR_THRESHOLD, NearThreshold, Rows
+from edgefilter.core.cells import Rows
 from edgefilter.core.chunk import Chunk, Loss, SampleAccount
 from edgefilter.core.plan import Plan
+from edgefilter.core.reduced_block import IntegratedBlock, KeptPulse, ReducedBlock
 from edgefilter.pipeline.block_history import BlockHistory
 from edgefilter.stages.filterbank.channelise import input_stage
-from edgefilter.stages.filterbank.integrate import IntegratedBlock, Integrator
+from edgefilter.stages.filterbank.integrate import Integrator
 from edgefilter.stages.rfi.stage import FlagStage
-from edgefilter.stages.search.cluster import BlockPulses, EventSifter, PulseCandidate
+from edgefilter.stages.search.cluster import BlockPulses, EventSifter
 from edgefilter.stages.search.cutouts import CutoutPlanner
 from edgefilter.stages.search.normalise import NormalisedBlock, Normaliser
 from edgefilter.stages.search.normalise_gpu import GpuNormaliser
 from edgefilter.stages.search.single_pulse import Events, SinglePulseSearch
 from edgefilter.stages.search.single_pulse_gpu import GpuSinglePulseSearch
-
-
-@dataclass(frozen=True, slots=True)
-class KeptPulse:
-    """A pulse, and the rows of its cut-out if it has one; pulses that share a cut-out have the same.
-
-    ``flagged_fraction`` is the fraction of the cells under its track that were lost or flagged.
-    """
-
-    pulse: PulseCandidate
-    flagged_fraction: float
-    rows: Rows | None
-
-
-@dataclass(frozen=True, slots=True)
-class ReducedBlock:
-    """All that is left of a block.
-
-    Parameters
-    ----------
-    block
-        Its number.
-    samples
-        The balance of its samples.
-    reduced
-        Spectrum, good cells and flag occupancy. Its rows are kept no longer than the windows ask.
-    cutout_cells
-        Good cells that lie in cut-outs, of this block's pulses or another's.
-    pulses
-        Pulses that arrive at the top of the band in this block, strongest first.
-    overflow
-        Candidates that the bounded buffers could not take.
-    backend
-        What reduced it, as :class:`~edgefilter.compute.threads.ThreadBackend` calls it.
-    near_threshold
-        Decisions that another device may have made otherwise.
-    """
-
-    block: int
-    samples: SampleAccount
-    reduced: IntegratedBlock
-    cutout_cells: int
-    pulses: tuple[KeptPulse, ...]
-    overflow: int
-    backend: str = ThreadBackend.backend
-    near_threshold: NearThreshold = NONE_NEAR_THRESHOLD
 
 
 class Reducer:
@@ -283,5 +238,5 @@ class Reducer:
 
 def count_cells(block: ReducedBlock) -> int:
     """Cells of a block after detection: what the second balance adds up to."""
-    reduced = block.reduced
+    reduced = block.integrated
     return int(np.sum(reduced.good) + np.sum(reduced.occupancy))

@@ -8,9 +8,10 @@ import pytest
 from edgefilter.core.chunk import Chunk
 from edgefilter.core.config import Reduction, validate
 from edgefilter.core.plan import Plan, resolve
+from edgefilter.core.reduced_block import ReducedBlock
 from edgefilter.core.stream import Encoding, SampleKind, Stream
 from edgefilter.pipeline import resource_budget
-from edgefilter.pipeline.reducer import ReducedBlock, Reducer
+from edgefilter.pipeline.reducer import Reducer
 
 
 def test_only_blocks_that_leave_as_others_arrive_count(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,49 +1,15 @@
 """From cells to rows: the mean over good cells, Stokes parameters, and the account of every cell."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter.compute.threads import ThreadBackend
-from edgefilter.core.cells import NONE_NEAR_THRESHOLD, Cells, Flag, FlagCost, NearThreshold, Rows
+from edgefilter.core.cells import Cells, Flag, FlagCost, NearThreshold, Rows
 from edgefilter.core.plan import Plan
+from edgefilter.core.reduced_block import IntegratedBlock
 from edgefilter_kernels.filterbank.integrate import Sums, combine_parts, integrate, make_sums
-
-
-@dataclass(slots=True)
-class IntegratedBlock:
-    """What remains of a block's cells.
-
-    The balance ``good + occupancy.sum(axis=0) == cells in the extent`` holds exactly in every channel.
-
-    Parameters
-    ----------
-    rows
-        Integrated cells, what the search sees.
-    spectrum
-        float64 ``[stokes, channel]``: mean over all good cells of the extent, NaN where there is none.
-    good
-        int64 ``[channel]``: good cells of the extent.
-    occupancy
-        int64 ``[flag, channel]``, flags in the order of :class:`~edgefilter.core.cells.Flag`: cells of the extent
-        booked under the lowest bit they have.
-    raised
-        int64 ``[flag, channel]``: cells of the extent that have this bit at all.
-    cost
-        What flagging costs, where it was measured.
-    near_threshold
-        Flags that another device may have set otherwise, where they were looked at.
-    """
-
-    rows: Rows
-    spectrum: NDArray[np.float64]
-    good: NDArray[np.int64]
-    occupancy: NDArray[np.int64]
-    raised: NDArray[np.int64]
-    cost: tuple[FlagCost, ...] = ()
-    near_threshold: NearThreshold = NONE_NEAR_THRESHOLD
 
 
 class Integrator:

@@ -5,39 +5,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edgefilter.core.plan import DISPERSION_S_MHZ2, Plan
+from edgefilter.core.reduced_block import PulseCandidate
 from edgefilter.stages.search.dm_plan import search_bands
 from edgefilter.stages.search.single_pulse import Events
 from edgefilter_kernels.search.sift import SiftBands, SiftEvents, count_members, sift_events
-
-
-@dataclass(frozen=True, slots=True)
-class PulseCandidate:
-    """One candidate.
-
-    Parameters
-    ----------
-    row
-        Arrival at the centre of the whole band's highest channel, rows since the epoch, middle of the boxcar.
-    dm, dm_error
-        Dispersion measure and its uncertainty, pc cm⁻³.
-    width_rows
-        Width of the best boxcar.
-    snr
-        Signal to noise ratio.
-    freq_low, freq_high
-        Edges of the band in which it is strongest, MHz.
-    members
-        Events that it explains, itself included.
-    """
-
-    row: float
-    dm: float
-    dm_error: float
-    width_rows: int
-    snr: float
-    freq_low: float
-    freq_high: float
-    members: int
 
 
 @dataclass(slots=True)

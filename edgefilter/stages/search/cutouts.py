@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from edgefilter.core.cells import Rows
 from edgefilter.core.plan import DISPERSION_S_MHZ2, Plan, cutout_margin_rows
-from edgefilter.stages.search.cluster import PulseCandidate
+from edgefilter.core.reduced_block import PulseCandidate
 
 
 @dataclass(frozen=True, slots=True)

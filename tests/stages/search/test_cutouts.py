@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgefilter.stages.search.cluster import PulseCandidate
+from edgefilter.core.reduced_block import PulseCandidate
 from edgefilter.stages.search.cutouts import CutoutPlanner
 from tests.helpers.pulse_sky import make_plan
 

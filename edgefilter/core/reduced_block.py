@@ -1,0 +1,119 @@
+"""What the reducer finds in one block: the sums of its cells, its pulses and the account; products are made of it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefilter.core.cells import NONE_NEAR_THRESHOLD, FlagCost, NearThreshold, Rows
+from edgefilter.core.chunk import SampleAccount
+
+
+@dataclass(slots=True)
+class IntegratedBlock:
+    """What remains of a block's cells.
+
+    The balance ``good + occupancy.sum(axis=0) == cells in the extent`` holds exactly in every channel.
+
+    Parameters
+    ----------
+    rows
+        Integrated cells, what the search sees.
+    spectrum
+        float64 ``[stokes, channel]``: mean over all good cells of the extent, NaN where there is none.
+    good
+        int64 ``[channel]``: good cells of the extent.
+    occupancy
+        int64 ``[flag, channel]``, flags in the order of :class:`~edgefilter.core.cells.Flag`: cells of the extent
+        booked under the lowest bit they have.
+    raised
+        int64 ``[flag, channel]``: cells of the extent that have this bit at all.
+    cost
+        What flagging costs, where it was measured.
+    near_threshold
+        Flags that another device may have set otherwise, where they were looked at.
+    """
+
+    rows: Rows
+    spectrum: NDArray[np.float64]
+    good: NDArray[np.int64]
+    occupancy: NDArray[np.int64]
+    raised: NDArray[np.int64]
+    cost: tuple[FlagCost, ...] = ()
+    near_threshold: NearThreshold = NONE_NEAR_THRESHOLD
+
+
+@dataclass(frozen=True, slots=True)
+class PulseCandidate:
+    """One candidate.
+
+    Parameters
+    ----------
+    row
+        Arrival at the centre of the whole band's highest channel, rows since the epoch, middle of the boxcar.
+    dm, dm_error
+        Dispersion measure and its uncertainty, pc cm⁻³.
+    width_rows
+        Width of the best boxcar.
+    snr
+        Signal to noise ratio.
+    freq_low, freq_high
+        Edges of the band in which it is strongest, MHz.
+    members
+        Events that it explains, itself included.
+    """
+
+    row: float
+    dm: float
+    dm_error: float
+    width_rows: int
+    snr: float
+    freq_low: float
+    freq_high: float
+    members: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeptPulse:
+    """A pulse, and the rows of its cut-out if it has one; pulses that share a cut-out have the same.
+
+    ``flagged_fraction`` is the fraction of the cells under its track that were lost or flagged.
+    """
+
+    pulse: PulseCandidate
+    flagged_fraction: float
+    rows: Rows | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReducedBlock:
+    """All that is left of a block.
+
+    Parameters
+    ----------
+    block
+        Its number.
+    samples
+        The balance of its samples.
+    integrated
+        Spectrum, good cells and flag occupancy. Its rows are kept no longer than the windows ask.
+    cutout_cells
+        Good cells that lie in cut-outs, of this block's pulses or another's.
+    pulses
+        Pulses that arrive at the top of the band in this block, strongest first.
+    overflow
+        Candidates that the bounded buffers could not take.
+    backend
+        What reduced it, as :class:`~edgefilter.compute.threads.ThreadBackend` calls it.
+    near_threshold
+        Decisions that another device may have made otherwise.
+    """
+
+    block: int
+    samples: SampleAccount
+    integrated: IntegratedBlock
+    cutout_cells: int
+    pulses: tuple[KeptPulse, ...]
+    overflow: int
+    backend: str = "cpu"
+    near_threshold: NearThreshold = NONE_NEAR_THRESHOLD
