@@ -13,7 +13,7 @@ from edgefilter.core.config import NodeConfig
 from edgefilter.products.reference import settings_reference, tables_reference
 from edgefilter.products.schemas import SCHEMAS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
