@@ -1,4 +1,11 @@
-"""Where samples come from.
+"""Sources of samples: recorded files, live streams and simulated telescopes.
 
-A source is read at sample numbers, as often as one likes: this is what lets a reducer start anywhere.
+============== =====================================================================================
+room           to add something
+============== =====================================================================================
+``files/``     a file format: a module beside the others, and a row in :mod:`~.files.recognise`;
+               a keyword of PSRFITS: :mod:`~.files.psrfits`
+``live/``      a packet format or a transport: see :mod:`~.live`
+``simulated/`` a kind of interference or of telescope: :mod:`~.simulated.base`
+============== =====================================================================================
 """

@@ -1,11 +1,16 @@
-"""Where samples come from.
+"""Interface of all sources, and the base class of those whose length is known.
 
-A source is read at sample numbers, as often as one likes: this is what lets a reducer start anywhere.
+A source can be read at any sample number, as often as needed: this lets a reducer start anywhere in a stream.
 """
 
+from abc import abstractmethod
 from typing import Protocol
 
-from edgefilter.core.chunk import Chunk
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefilter.core.chunk import Chunk, Gap, Loss
+from edgefilter.core.closing import Closing
 from edgefilter.core.stream import Stream
 
 
@@ -14,7 +19,7 @@ class Source(Protocol):
 
     @property
     def stream(self) -> Stream:
-        """The header."""
+        """Description of the samples."""
 
     @property
     def samples(self) -> int:
@@ -22,14 +27,92 @@ class Source(Protocol):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a user should know about these samples, a line each (a cut-off file, an unknown frequency)."""
+        """Defects that do not prevent reading (a truncated file, unknown frequencies), one line each."""
 
     def read(self, start: int, stop: int) -> Chunk:
         """Read samples ``[start, stop)``.
 
-        Any range is allowed; what lies before sample 0 or after the last one is a gap of reason OUTSIDE, what the
-        source lacks in between a gap that says why.
+        Parameters
+        ----------
+        start, stop
+            First sample, and one past the last; any range is allowed.
+
+        Returns
+        -------
+        Chunk
+            Raw samples. The part before sample 0 or after the last sample is a gap of reason OUTSIDE; samples that the
+            source lacks are gaps of another reason.
         """
 
     def close(self) -> None:
-        """Give back files and memory."""
+        """Release files and memory."""
+
+
+class FiniteSource(Closing):
+    """Base class of sources of known length: a subclass reads samples that exist, this class marks the rest as gaps.
+
+    Parameters
+    ----------
+    stream, samples, warnings
+        As in :class:`Source`.
+    """
+
+    def __init__(self, stream: Stream, samples: int, warnings: tuple[str, ...] = ()) -> None:
+        self._stream = stream
+        self._samples = samples
+        self._warnings = warnings
+
+    @property
+    def stream(self) -> Stream:
+        """Description of the samples."""
+        return self._stream
+
+    @property
+    def samples(self) -> int:
+        """One past the last sample."""
+        return self._samples
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Defects that do not prevent reading, one line each."""
+        return self._warnings
+
+    def read(self, start: int, stop: int) -> Chunk:
+        """Read samples ``[start, stop)``; memory grows with the range, not with the source.
+
+        Parameters
+        ----------
+        start, stop
+            First sample, and one past the last.
+
+        Returns
+        -------
+        Chunk
+            As :meth:`Source.read`.
+
+        Raises
+        ------
+        ValueError
+            If ``stop`` lies before ``start``.
+        FormatError
+            If a file cannot be read there.
+        """
+        if stop < start:
+            raise ValueError(f"samples [{start}, {stop}): stop must not lie before start")
+        data = np.zeros((stop - start, self._stream.sample_bytes), np.uint8)
+        first, last = min(max(start, 0), stop), max(min(stop, self._samples), start)
+        if last <= first:
+            return Chunk(start, data, (Gap(start, stop, Loss.OUTSIDE),) if stop > start else ())
+        gaps = list(self._read_samples(first, last, data[first - start : last - start]))
+        if first > start:
+            gaps.insert(0, Gap(start, first, Loss.OUTSIDE))
+        if last < stop:
+            gaps.append(Gap(last, stop, Loss.OUTSIDE))
+        return Chunk(start, data, tuple(gaps))
+
+    @abstractmethod
+    def _read_samples(self, start: int, stop: int, out: NDArray[np.uint8]) -> tuple[Gap, ...]:
+        """Write samples ``[start, stop)``, which all lie in the source, to ``out`` and return the gaps among them.
+
+        ``out`` is uint8 ``[time, sample_bytes]``, filled with zeros.
+        """

@@ -1,1 +1,1 @@
-"""Readers of recorded formats."""
+"""Readers of recorded files: one module per format, found by :mod:`~.recognise`."""

@@ -1,90 +1,31 @@
-"""What all readers of recorded files share: clipping to the file, exact numbers from headers, errors in one line."""
+"""Tools shared by the file readers: reading bytes, errors of one line, exact numbers from headers."""
 
 import os
 import warnings
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter.core import clock
-from edgefilter.core.chunk import Chunk, Gap, Loss
-from edgefilter.core.errors import EdgefilterError, FormatError
-from edgefilter.core.stream import Stream
+from edgefilter.core.closing import Closing
+from edgefilter.core.errors import EdgefilterError, FormatError, InputError
 
 SAMPLING_INTERVAL_BOUNDS = (1e-12, 1e5)
 """Shortest and longest sampling interval that a header may state, s."""
 
-_MJD_BOUNDS = (-66000, 147000)  # nanoseconds since 1970 must fit 64 bits
+MJD_BOUNDS = (-66000, 147000)
+"""First and last MJD that a header may state: nanoseconds since 1970 must fit in 64 bits."""
 
 
-class RecordedSource(ABC):
-    """A source over a file: a subclass fills what lies inside the file, this class adds what lies outside.
+class ByteFile(Closing):
+    """A file that any thread can read at any offset.
 
-    Parameters
-    ----------
-    stream, samples, warnings
-        As in :class:`edgefilter.sources.base.Source`.
-    """
-
-    def __init__(self, stream: Stream, samples: int, warnings: tuple[str, ...]) -> None:
-        self._stream = stream
-        self._samples = samples
-        self._warnings = warnings
-
-    @property
-    def stream(self) -> Stream:
-        """The header."""
-        return self._stream
-
-    @property
-    def samples(self) -> int:
-        """One past the last sample."""
-        return self._samples
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What a user should know about these samples, a line each."""
-        return self._warnings
-
-    def read(self, start: int, stop: int) -> Chunk:
-        """Read samples ``[start, stop)``; memory follows the range, never the file.
-
-        Raises
-        ------
-        ValueError
-            If ``stop`` lies before ``start``.
-        FormatError
-            If the file cannot be read there.
-        """
-        if stop < start:
-            raise ValueError(f"samples [{start}, {stop}) run backwards")
-        data = np.zeros((stop - start, self._stream.sample_bytes), np.uint8)
-        first, last = min(max(start, 0), stop), max(min(stop, self._samples), start)
-        if last <= first:
-            return Chunk(start, data, (Gap(start, stop, Loss.OUTSIDE),) if stop > start else ())
-        gaps = list(self._read_samples(first, last, data[first - start : last - start]))
-        if first > start:
-            gaps.insert(0, Gap(start, first, Loss.OUTSIDE))
-        if last < stop:
-            gaps.append(Gap(last, stop, Loss.OUTSIDE))
-        return Chunk(start, data, tuple(gaps))
-
-    @abstractmethod
-    def _read_samples(self, start: int, stop: int, out: NDArray[np.uint8]) -> tuple[Gap, ...]:
-        """Write samples ``[start, stop)``, all inside the file, to ``out`` and return the gaps among them."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Give back files and memory."""
-
-
-class ByteFile:
-    """A file read at byte offsets, from any thread, without a mapping that a shrinking file would turn into a crash.
+    It uses ``pread`` and not a memory map, because reading a map of a file that was truncated crashes the process.
 
     Raises
     ------
@@ -99,18 +40,38 @@ class ByteFile:
             self.size = os.fstat(self._handle.fileno()).st_size
 
     def read(self, offset: int, count: int) -> bytes:
-        """Up to ``count`` bytes from ``offset``; fewer only at the end of the file."""
+        """Read bytes.
+
+        Parameters
+        ----------
+        offset
+            First byte.
+        count
+            Number of bytes.
+
+        Returns
+        -------
+        bytes
+            ``count`` bytes, or fewer at the end of the file.
+        """
         buffer = bytearray(max(0, min(count, self.size - offset)))
         got = self._pread_into(memoryview(buffer), offset)
         return bytes(buffer[:got])
 
     def read_into(self, offset: int, out: NDArray[np.uint8]) -> None:
-        """Fill a C-contiguous array from ``offset``.
+        """Fill an array with bytes.
+
+        Parameters
+        ----------
+        offset
+            First byte.
+        out
+            uint8, any shape, C-contiguous.
 
         Raises
         ------
         FormatError
-            If the file ends before the array is full: it shrank since it was opened.
+            If the file ends before the array is full: it became shorter since it was opened.
         """
         view = memoryview(out.reshape(-1).data)
         if self._pread_into(view, offset) < len(view):
@@ -131,9 +92,61 @@ class ByteFile:
         return done
 
 
+class Closable(Protocol):
+    """An object with a method ``close``."""
+
+    def close(self) -> None:
+        """Release what the object holds."""
+
+
+@contextmanager
+def opening(path: Path, resource: Closable | None = None) -> Iterator[None]:
+    """Run the steps that open a recording; if one fails, close the file and name it in the error.
+
+    Parameters
+    ----------
+    path
+        The file.
+    resource
+        What to close after a failure.
+
+    Yields
+    ------
+    None
+
+    Raises
+    ------
+    FormatError
+        In place of any :class:`~edgefilter.core.errors.InputError`, for example of a stream that cannot exist.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if resource is not None:
+            resource.close()
+        if isinstance(error, InputError) and not isinstance(error, FormatError):
+            raise FormatError(path, str(error)) from None
+        raise
+
+
 @contextmanager
 def os_error_as_format_error(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals into a FormatError that says in plain words what is wrong."""
+    """Convert errors of the operating system to a FormatError in plain words.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Yields
+    ------
+    None
+
+    Raises
+    ------
+    FormatError
+        In place of any OSError.
+    """
     try:
         yield
     except FileNotFoundError:
@@ -141,16 +154,32 @@ def os_error_as_format_error(path: Path) -> Iterator[None]:
     except IsADirectoryError:
         raise FormatError(path, "is a directory, expected a file") from None
     except PermissionError:
-        raise FormatError(path, "may not be read (permission denied)") from None
+        raise FormatError(path, "cannot be read: permission denied") from None
     except OSError as error:
         raise FormatError(path, f"cannot be read: {error.strerror or error}") from None
 
 
 @contextmanager
 def as_format_error(path: Path, what: str) -> Iterator[None]:
-    """Run a library's parser: whatever it raises becomes a FormatError of one line, and its warnings are silent.
+    """Run a library's parser without its warnings, and convert its exceptions to a FormatError of one line.
 
-    Parsers of damaged files raise anything from ``KeyError`` to ``AssertionError``, so every Exception is taken.
+    Parsers of damaged files raise anything from ``KeyError`` to ``AssertionError``, so every Exception is caught.
+
+    Parameters
+    ----------
+    path
+        The file.
+    what
+        Start of the message.
+
+    Yields
+    ------
+    None
+
+    Raises
+    ------
+    FormatError
+        In place of any Exception except EdgefilterError and MemoryError.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -164,9 +193,19 @@ def as_format_error(path: Path, what: str) -> Iterator[None]:
 
 
 def fraction_from_float(value: float) -> Fraction:
-    """Return the number that a header meant by a double: a short decimal where one fits, else a small fraction.
+    """Return the number that a header means by a double: a short decimal if one fits, else a small fraction.
 
     ``0.00126646875`` is 126646875 × 10⁻¹¹ exactly; ``1.4316557653333333`` is 536870912 / 375000000, not 17 digits.
+
+    Parameters
+    ----------
+    value
+        A finite number.
+
+    Returns
+    -------
+    Fraction
+        Equal to ``value`` when converted to a float.
     """
     decimal = Fraction(repr(float(value)))
     if len(repr(float(value)).replace(".", "").strip("0-").split("e")[0]) <= 15:
@@ -179,12 +218,26 @@ def fraction_from_float(value: float) -> Fraction:
 
 
 def sampling_rate(path: Path, interval: float, what: str) -> Fraction:
-    """Return the sampling rate, Hz, of a sampling interval in seconds.
+    """Return the sampling rate of a sampling interval.
+
+    Parameters
+    ----------
+    path
+        The file.
+    interval
+        Time between samples, s.
+    what
+        Keyword of the header, for the message.
+
+    Returns
+    -------
+    Fraction
+        Samples a second, Hz.
 
     Raises
     ------
     FormatError
-        If the interval is not a plausible time.
+        If the interval is outside :data:`SAMPLING_INTERVAL_BOUNDS`.
     """
     low, high = SAMPLING_INTERVAL_BOUNDS
     if not low <= interval <= high:
@@ -193,23 +246,50 @@ def sampling_rate(path: Path, interval: float, what: str) -> Fraction:
 
 
 def epoch_from_mjd(mjd: float) -> tuple[int, tuple[str, ...]]:
-    """TAI in ns of a header's float MJD, and a warning if it is not a date (1970 stands in for it then)."""
-    low, high = _MJD_BOUNDS
+    """Return the epoch of a header's start date.
+
+    Parameters
+    ----------
+    mjd
+        UTC as MJD; any float, since some writers leave it empty.
+
+    Returns
+    -------
+    epoch_tai_ns
+        TAI, ns since 1970; that of 1970-01-01 UTC if ``mjd`` is outside :data:`MJD_BOUNDS`.
+    warnings
+        One line in that case.
+    """
+    low, high = MJD_BOUNDS
     if not low <= mjd <= high:
-        return clock.tai_ns_from_utc_mjd(40587), (f"start date MJD {mjd} is not a date: 1970-01-01 taken",)
+        return clock.tai_ns_from_utc_mjd(40587), (f"start date MJD {mjd} is not a date: 1970-01-01 is used",)
     return clock.tai_ns_from_mjd(mjd), ()
 
 
 def uniform_spacing(path: Path, frequencies: NDArray[np.float64], what: str) -> tuple[float, float]:
-    """First value and step of equally spaced frequencies, shape ``[channel]``.
+    """Return the first value and the step of equally spaced frequencies.
+
+    Parameters
+    ----------
+    path
+        The file.
+    frequencies
+        float64 ``[channel]``, any unit.
+    what
+        Where they are in the file, for the message.
+
+    Returns
+    -------
+    first, step
+        In the unit of ``frequencies``.
 
     Raises
     ------
     FormatError
-        If they are not equally spaced to a hundredth of a channel.
+        If there are fewer than 2, one is not finite, or one deviates by more than a hundredth of a channel.
     """
     if len(frequencies) < 2 or not np.isfinite(frequencies).all():
-        raise FormatError(path, f"{what} has {len(frequencies)} usable frequencies, must have 2 or more")
+        raise FormatError(path, f"{what} has {len(frequencies)} frequencies, must have 2 or more, all finite")
     step = float(frequencies[-1] - frequencies[0]) / (len(frequencies) - 1)
     expected = frequencies[0] + step * np.arange(len(frequencies))
     if step == 0 or np.abs(frequencies - expected).max() > abs(step) / 100:

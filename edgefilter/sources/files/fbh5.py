@@ -1,7 +1,9 @@
-"""FBH5 files: filterbanks in HDF5, as Breakthrough Listen writes them.
+"""Reader of FBH5 files (``.h5``): filterbanks in HDF5, as Breakthrough Listen writes them.
 
 ``CLASS=FILTERBANK``, one dataset ``/data [time, IF, channel]`` with the SIGPROC header's keywords as its attributes
-(Lebofsky et al. 2019, PASP 131:124505, section 4), usually compressed by bitshuffle, which hdf5plugin brings.
+(Lebofsky et al. 2019, PASP 131:124505, section 4), usually compressed with bitshuffle, which hdf5plugin provides.
+
+To add a keyword, read it in ``_stream``.
 """
 
 from collections.abc import Mapping
@@ -12,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter.core.chunk import Gap
-from edgefilter.core.errors import FormatError, InputError
+from edgefilter.core.errors import FormatError
 from edgefilter.core.stream import Encoding, SampleKind, Stream, stream_name
+from edgefilter.sources.base import FiniteSource
 from edgefilter.sources.files.byte_file import (
-    RecordedSource,
     as_format_error,
     epoch_from_mjd,
+    opening,
     os_error_as_format_error,
     sampling_rate,
 )
@@ -34,7 +37,7 @@ _ENCODINGS = {
 _PRODUCTS = {1: ("I",), 2: ("AA", "BB"), 4: ("I", "Q", "U", "V")}
 
 
-class Fbh5Source(RecordedSource):
+class Fbh5Source(FiniteSource):
     """Spectra of an FBH5 file, raw samples ``[channel, IF]`` in the dataset's own type."""
 
     def __init__(self, path: Path, file: Any, stream: Stream, warnings: list[str]) -> None:
@@ -59,29 +62,36 @@ class Fbh5Source(RecordedSource):
 def open(path: Path) -> Fbh5Source:  # noqa: A001 - every format module has one
     """Open an FBH5 file.
 
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    Fbh5Source
+        Its spectra.
+
     Raises
     ------
     FormatError
-        If the file is not one, is cut short, or its attributes are absurd.
+        If the file is not FBH5 or is truncated, or an attribute is out of range.
     """
     with os_error_as_format_error(path), path.open("rb"):
         pass
     with as_format_error(path, "is HDF5 that cannot be opened"):
-        # Registers the compression filters when imported.
+        # Importing it registers the compression filters.
         import hdf5plugin  # noqa: F401
         import h5py  # isort: skip
 
         file = h5py.File(path, "r")
-    try:
-        with as_format_error(path, "is HDF5, but not a readable FBH5 filterbank"):
-            stream, warnings = _stream(path, file)
-            return Fbh5Source(path, file, stream, warnings)
-    except InputError as error:
-        file.close()
-        raise error if isinstance(error, FormatError) else FormatError(path, str(error)) from None
+    with opening(path, file), as_format_error(path, "is HDF5, but not a readable FBH5 filterbank"):
+        stream, warnings = _stream(path, file)
+        return Fbh5Source(path, file, stream, warnings)
 
 
 def _stream(path: Path, file: Any) -> tuple[Stream, list[str]]:
+    """Describe the stream, and return warnings about what the header leaves open."""
     kind = _text(file.attrs.get("CLASS", b""))
     if kind != "FILTERBANK":
         raise FormatError(path, f"is HDF5 with CLASS {kind!r}, expected CLASS 'FILTERBANK'")
@@ -90,7 +100,7 @@ def _stream(path: Path, file: Any) -> tuple[Stream, list[str]]:
         raise FormatError(path, "has no dataset /data [time, IF, channel]")
     samples, ifs, channels = data.shape
     if ifs not in _PRODUCTS:
-        raise FormatError(path, f"/data has {ifs} IFs, must be one of 1, 2, 4")
+        raise FormatError(path, f"/data has {ifs} IFs, must have 1, 2 or 4")
     if data.dtype.str[1:] not in _ENCODINGS:
         raise FormatError(path, f"/data holds {data.dtype}, must be one of uint8, int8, uint16, int16, float32")
     if samples == 0:
@@ -98,12 +108,13 @@ def _stream(path: Path, file: Any) -> tuple[Stream, list[str]]:
     header = data.attrs
     if int(header.get("nchans", channels)) != channels or int(header.get("nifs", ifs)) != ifs:
         raise FormatError(
-            path, f"attributes say nifs {header.get('nifs')}, nchans {header.get('nchans')}, /data is {data.shape}"
+            path,
+            f"has nifs {header.get('nifs')}, nchans {header.get('nchans')}, must be {ifs}, {channels} as in /data",
         )
     epoch, epoch_warnings = epoch_from_mjd(_number(path, header, "tstart", float("nan")))
     warnings = [f"{path.name}: {warning}" for warning in epoch_warnings]
     if ifs == 4:
-        warnings.append(f"{path.name}: FBH5 does not say what 4 IFs are, Stokes I, Q, U, V taken")
+        warnings.append(f"{path.name}: FBH5 does not say what 4 IFs are, Stokes I, Q, U, V are assumed")
     bits, encoding = _ENCODINGS[data.dtype.str[1:]]
     source = _text(header.get("source_name", b""))
     stream = Stream(
@@ -123,6 +134,7 @@ def _stream(path: Path, file: Any) -> tuple[Stream, list[str]]:
 
 
 def _number(path: Path, header: Mapping[str, Any], name: str, default: float | None = None) -> float:
+    """Return an attribute of ``/data`` as a number; without a default it must be there."""
     value = header.get(name, default)
     if value is None:
         raise FormatError(path, f"/data has no attribute {name}")
@@ -130,6 +142,7 @@ def _number(path: Path, header: Mapping[str, Any], name: str, default: float | N
 
 
 def _text(value: object) -> str:
+    """Return the text of an attribute, which writers store as bytes, text or an array of one."""
     if isinstance(value, np.ndarray) and value.size == 1:
         value = value.reshape(-1)[0]
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

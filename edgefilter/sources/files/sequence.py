@@ -1,4 +1,4 @@
-"""Several recorded files that follow one another in time, read as one stream."""
+"""Consecutive recorded files, read as one stream."""
 
 import bisect
 from collections.abc import Sequence
@@ -10,11 +10,10 @@ from edgefilter.core.chunk import Gap, Loss
 from edgefilter.core.clock import NS
 from edgefilter.core.errors import SequenceError
 from edgefilter.core.stream import SampleKind, Stream
-from edgefilter.sources.base import Source
-from edgefilter.sources.files.byte_file import RecordedSource
+from edgefilter.sources.base import FiniteSource, Source
 
 MAX_GAP_SECONDS = 3600.0
-"""Longest time between two files of one stream, s; what lies further apart is two observations."""
+"""Longest time between two files of one stream, s; files further apart belong to two observations."""
 
 _COMMON_FIELDS = (
     "kind",
@@ -29,24 +28,24 @@ _COMMON_FIELDS = (
 )
 
 
-class FileSequence(RecordedSource):
+class FileSequence(FiniteSource):
     """Recorded files of one observation, in order of their starts.
 
-    Sample 0, name and epoch are the first file's. A later file is placed at the whole sample nearest to its start; what
-    lies between two files is a gap of reason FILE_GAP.
+    Sample 0, name and epoch are those of the first file. A later file begins at the whole sample nearest to its start;
+    the samples between two files are a gap of reason FILE_GAP.
 
     Parameters
     ----------
     sources
-        One or more, in any order. They are closed with the sequence, also when it is refused.
+        One or more, in any order. The sequence closes them, also if it raises.
     labels
-        What to call each in messages; the streams' names if left out.
+        Their names in messages; by default those of the streams.
 
     Raises
     ------
     SequenceError
         If there is none, or they do not belong to one stream: a field of their headers differs, they overlap by more
-        than half a sample, or lie more than :data:`MAX_GAP_SECONDS` apart.
+        than half a sample, or are more than :data:`MAX_GAP_SECONDS` apart.
     """
 
     def __init__(self, sources: Sequence[Source], labels: Sequence[str] | None = None) -> None:
@@ -68,13 +67,13 @@ class FileSequence(RecordedSource):
         super().__init__(self._sources[0].stream, samples, (*file_warnings, *warnings))
 
     def _locate_files(self) -> tuple[list[int], list[str]]:
-        """Return the first sample of each file, and a line about each gap."""
+        """Return the first sample of each file, and a warning about each gap."""
         first = self._sources[0].stream
         starts, warnings = [0], []
         end = self._sources[0].samples
         for i in range(1, len(self._sources)):
             source, label, before = self._sources[i], self._labels[i], self._labels[i - 1]
-            # Epochs are whole nanoseconds: a start halfway between two samples must not depend on that rounding.
+            # Not yet rounded: the rounding of epochs to 1 ns must not decide on a start halfway between two samples.
             exact_start = (source.stream.epoch_tai_ns - first.epoch_tai_ns) * first.rate / NS
             start = round(exact_start)
             seconds = float((exact_start - end) / first.rate)
@@ -84,8 +83,8 @@ class FileSequence(RecordedSource):
                 raise SequenceError(f"{label}: begins {-seconds:.6g} s before {before} ends, files must not overlap")
             if seconds > MAX_GAP_SECONDS:
                 raise SequenceError(
-                    f"{label}: begins {seconds:.6g} s after {before} ends, more than {MAX_GAP_SECONDS:g} s:"
-                    " they do not belong together"
+                    f"{label}: begins {seconds:.6g} s after {before} ends, must be {MAX_GAP_SECONDS:g} s at most:"
+                    " they do not belong to one stream"
                 )
             if start > end:
                 warnings.append(f"{label}: begins {seconds:.6g} s after {before} ends, a gap of {start - end} samples")
@@ -128,8 +127,8 @@ def _check_same_stream(first: Stream, first_label: str, other: Stream, label: st
 
 
 def _start_tolerance(stream: Stream) -> float:
-    """Return the samples by which a start may miss the end before it and still mean it.
+    """Return the samples by which the start of a contiguous file may differ from the end of the previous one.
 
-    Half a sample; for power also the 2 µs to which a SIGPROC or FBH5 header's float MJD is rounded.
+    Half a sample; for power also 2 µs, the rounding of the float MJD in a SIGPROC or FBH5 header.
     """
     return max(0.5, float(stream.rate) * 2e-6) if stream.kind is SampleKind.POWER else 0.5

@@ -1,8 +1,10 @@
-"""SIGPROC filterbank files (``.fil``).
+"""Reader of SIGPROC filterbank files (``.fil``).
 
 A header of length-prefixed keywords between ``HEADER_START`` and ``HEADER_END``, then spectra to the end of the file,
-``[time, IF, channel]``, numbers little-endian, below 8 bits the first channel in the low bits (D. Lorimer, SIGPROC
+``[time, IF, channel]``: little-endian numbers, below 8 bits the first channel in the low bits (D. Lorimer, SIGPROC
 documentation, chapter 2 and appendix; bit order as in ``sigproc/pack_unpack.c``).
+
+To add a keyword, put its name into ``_INTEGERS``, ``_DOUBLES`` or ``_STRINGS`` and read it in ``_stream``.
 """
 
 import struct
@@ -13,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter.core.chunk import Gap
-from edgefilter.core.errors import FormatError, InputError
+from edgefilter.core.errors import FormatError
 from edgefilter.core.stream import Encoding, SampleKind, Stream, stream_name
-from edgefilter.sources.files.byte_file import ByteFile, RecordedSource, epoch_from_mjd, sampling_rate, uniform_spacing
+from edgefilter.sources.base import FiniteSource
+from edgefilter.sources.files.byte_file import ByteFile, epoch_from_mjd, opening, sampling_rate, uniform_spacing
 
 MAGIC = b"\x0c\x00\x00\x00HEADER_START"
 
@@ -53,7 +56,7 @@ _FORMATS = (
     | {"signed": "<b", "npuls": "<q"}
     | {"FREQUENCY_START": "", "FREQUENCY_END": "", "HEADER_END": ""}
 )
-_HEADER_LIMIT = 1 << 24  # a table of a million fchannel entries fits
+_MAX_HEADER_BYTES = 1 << 24  # room for a table of a million fchannel entries
 _TELESCOPES = {
     1: "Arecibo",
     2: "Ooty",
@@ -75,8 +78,8 @@ _PRODUCTS = {1: ("I",), 2: ("AA", "BB"), 4: ("I", "Q", "U", "V")}
 
 
 @dataclass
-class SigprocHeader:
-    """What a SIGPROC header says: numbers and texts by keyword, its table of frequencies (MHz), its length in bytes."""
+class _Header:
+    """Keywords of a SIGPROC header, its table of frequencies (MHz) and its length in bytes."""
 
     numbers: dict[str, float] = field(default_factory=dict)
     strings: dict[str, str] = field(default_factory=dict)
@@ -84,19 +87,23 @@ class SigprocHeader:
     length: int = 0
 
     def integer(self, name: str, default: int) -> int:
-        """Return an integer keyword."""
         return int(self.numbers.get(name, default))
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, IFs, and bits of a number."""
+        return self.integer("nchans", 0), self.integer("nifs", 1), self.integer("nbits", 0)
 
-class SigprocSource(RecordedSource):
+
+class SigprocSource(FiniteSource):
     """Spectra of a SIGPROC filterbank file.
 
-    Raw samples are the file's own bytes where it holds one IF, and ``[channel, IF]`` otherwise, for which numbers below
-    8 bits are unpacked to unsigned bytes.
+    Raw samples are the bytes of the file if it has one IF. Otherwise they are ``[channel, IF]``, and numbers below 8
+    bits become unsigned bytes.
     """
 
-    def __init__(self, file: ByteFile, header: SigprocHeader) -> None:
-        channels, ifs, bits = (header.integer(name, default) for name, default in _SHAPE)
+    def __init__(self, file: ByteFile, header: _Header) -> None:
+        channels, ifs, bits = header.shape
         self._file = file
         self._offset = header.length
         self._file_shape = (ifs, channels)
@@ -107,9 +114,9 @@ class SigprocSource(RecordedSource):
         if samples == 0:
             raise FormatError(file.path, f"holds no whole spectrum ({rest} bytes of {self._spectrum_bytes})")
         if rest:
-            warnings.append(f"{file.path.name}: data end in the middle of a spectrum, {samples} whole spectra are read")
+            warnings.append(f"{file.path.name}: data end in the middle of a spectrum: {samples} whole spectra are read")
         if header.integer("nsamples", 0) > samples:
-            warnings.append(f"{file.path.name}: {samples} spectra, its header promises {header.integer('nsamples', 0)}")
+            warnings.append(f"{file.path.name}: {samples} spectra, but its header says {header.integer('nsamples', 0)}")
         super().__init__(stream, samples, tuple(warnings))
 
     def _read_samples(self, start: int, stop: int, out: NDArray[np.uint8]) -> tuple[Gap, ...]:
@@ -130,46 +137,57 @@ class SigprocSource(RecordedSource):
         self._file.close()
 
 
-_SHAPE = (("nchans", 0), ("nifs", 1), ("nbits", 0))
-
-
 def open(path: Path) -> SigprocSource:  # noqa: A001 - every format module has one
     """Open a SIGPROC filterbank file.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    SigprocSource
+        Its spectra.
 
     Raises
     ------
     FormatError
-        If the file is not one, or its header is cut or absurd.
+        If the file is not a SIGPROC filterbank, or its header is truncated or out of range.
     """
     file = ByteFile(path)
-    try:
-        header = read_header(file)
+    with opening(path, file):
+        header = _read_header(file)
         _check(path, header)
         return SigprocSource(file, header)
-    except InputError as error:
-        file.close()
-        raise error if isinstance(error, FormatError) else FormatError(path, str(error)) from None
 
 
 def unpack(packed: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
-    """Numbers of 1, 2 or 4 bits as bytes, first number in the low bits: ``[time, byte]`` → ``[time, number]``."""
+    """Unpack numbers of less than 8 bits, of which the first is in the low bits.
+
+    Parameters
+    ----------
+    packed
+        uint8 ``[..., byte]``.
+    bits
+        1, 2 or 4.
+
+    Returns
+    -------
+    NDArray
+        uint8 ``[..., number]``.
+    """
     shifts = np.arange(0, 8, bits, dtype=np.uint8)
     numbers = (packed[..., None] >> shifts) & np.uint8((1 << bits) - 1)
     return np.ascontiguousarray(numbers.reshape(*packed.shape[:-1], -1))
 
 
-def read_header(file: ByteFile) -> SigprocHeader:
-    """Parse the header.
-
-    Raises
-    ------
-    FormatError
-        If it is cut short, or has a keyword whose type is unknown: what follows could not be found.
-    """
-    raw = file.read(0, _HEADER_LIMIT)
+def _read_header(file: ByteFile) -> _Header:
+    """Parse the header. A keyword of unknown type is an error: its length, and so the next keyword, is unknown."""
+    raw = file.read(0, _MAX_HEADER_BYTES)
     if not raw.startswith(MAGIC):
         raise FormatError(file.path, "does not begin with HEADER_START, expected a SIGPROC header")
-    header = SigprocHeader(length=len(MAGIC))
+    header = _Header(length=len(MAGIC))
     while True:
         keyword = _text(file.path, raw, header)
         if keyword == "HEADER_END":
@@ -182,14 +200,16 @@ def read_header(file: ByteFile) -> SigprocHeader:
             raise FormatError(file.path, f"header has an unknown keyword {keyword[:32]!r} at byte {header.length}")
 
 
-def _text(path: Path, raw: bytes, header: SigprocHeader) -> str:
+def _text(path: Path, raw: bytes, header: _Header) -> str:
+    """Read a keyword or a text, and move ``header.length`` behind it."""
     (length,) = struct.unpack("<i", _take(path, raw, header, 4))
     if not 0 <= length <= 255:
-        raise FormatError(path, f"header has a keyword of {length} characters at byte {header.length - 4}")
+        raise FormatError(path, f"header has a text of {length} bytes at byte {header.length - 4}, must be 0 to 255")
     return _take(path, raw, header, length).decode("latin-1").rstrip("\0 ")
 
 
-def _number(path: Path, raw: bytes, header: SigprocHeader, keyword: str) -> None:
+def _number(path: Path, raw: bytes, header: _Header, keyword: str) -> None:
+    """Read the number of a keyword, if it has one, and move ``header.length`` behind it."""
     struct_format = _FORMATS[keyword]
     if not struct_format:
         return
@@ -200,16 +220,16 @@ def _number(path: Path, raw: bytes, header: SigprocHeader, keyword: str) -> None
         header.numbers[keyword] = value
 
 
-def _take(path: Path, raw: bytes, header: SigprocHeader, count: int) -> bytes:
+def _take(path: Path, raw: bytes, header: _Header, count: int) -> bytes:
     taken = raw[header.length : header.length + count]
     if len(taken) < count:
-        raise FormatError(path, f"header is cut at byte {len(raw)}, before HEADER_END")
+        raise FormatError(path, f"header is cut at byte {len(raw)}, must end with HEADER_END")
     header.length += count
     return taken
 
 
-def _check(path: Path, header: SigprocHeader) -> None:
-    channels, ifs, bits = (header.integer(name, default) for name, default in _SHAPE)
+def _check(path: Path, header: _Header) -> None:
+    channels, ifs, bits = header.shape
     if not 1 <= channels <= 1 << 20:
         raise FormatError(path, f"header has nchans = {channels}, must be 1 to {1 << 20}")
     if ifs not in _PRODUCTS:
@@ -220,15 +240,16 @@ def _check(path: Path, header: SigprocHeader) -> None:
         raise FormatError(path, f"a spectrum of {channels * ifs} numbers of {bits} bits does not end on a byte")
 
 
-def _stream(path: Path, header: SigprocHeader) -> tuple[Stream, list[str]]:
-    channels, ifs, bits = (header.integer(name, default) for name, default in _SHAPE)
+def _stream(path: Path, header: _Header) -> tuple[Stream, list[str]]:
+    """Describe the stream, and return warnings about what the header leaves open."""
+    channels, ifs, bits = header.shape
     epoch, epoch_warnings = epoch_from_mjd(header.numbers.get("tstart", float("nan")))
     warnings = [f"{path.name}: {warning}" for warning in epoch_warnings]
     if ifs == 4:
-        warnings.append(f"{path.name}: SIGPROC does not say what 4 IFs are, Stokes I, Q, U, V taken")
+        warnings.append(f"{path.name}: SIGPROC does not say what 4 IFs are, Stokes I, Q, U, V are assumed")
     if header.frequencies:
         if len(header.frequencies) != channels:
-            raise FormatError(path, f"header has {len(header.frequencies)} frequencies for {channels} channels")
+            raise FormatError(path, f"header has {len(header.frequencies)} frequencies, must be nchans = {channels}")
         first, step = uniform_spacing(path, np.array(header.frequencies), "its table of frequencies")
     else:
         first, step = header.numbers.get("fch1", float("nan")), header.numbers.get("foff", float("nan"))
