@@ -1,1 +1,1 @@
-"""Simulated telescopes: noise, pulses, interference and loss of known size."""
+"""Simulated telescopes: noise, pulses and interference of known strength."""

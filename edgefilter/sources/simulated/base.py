@@ -1,37 +1,42 @@
-"""What both synthetic skies share: pulses, interference, and samples that are a function of their number."""
+"""Base class of the simulated skies, their pulses and their interference.
 
-from abc import ABC, abstractmethod
+To add a kind of interference, write a dataclass beside :class:`Carrier`, add it to :data:`Interference`, and add it to
+``_add_interference`` of the skies.
+"""
+
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefilter.core.chunk import Chunk, Gap, Loss
+from edgefilter.core.chunk import Gap
 from edgefilter.core.clock import NS, sample_at, tai_ns_from_iso
 from edgefilter.core.errors import InputError
 from edgefilter.core.plan import DISPERSION_S_MHZ2, dispersion_delay
 from edgefilter.core.stream import Stream
+from edgefilter.sources.base import FiniteSource
 
 EPOCH_UTC = "2026-01-01T00:00:00"
-"""Start of every synthetic sky, so that a run can be repeated to the byte."""
+"""Start of all simulated skies, fixed so that a run gives the same bytes again."""
 
 
 @dataclass(frozen=True, slots=True)
 class SkyPulse:
-    """A dispersed pulse to put into the sky.
+    """A dispersed pulse to add to the sky.
 
     Parameters
     ----------
     seconds
-        Arrival of its middle at the upper edge of the band, s since sample 0.
+        Arrival of its centre at the upper edge of the band, s since sample 0.
     dm
         Dispersion measure, pc cm⁻³.
     width
         Full width at half maximum of its Gaussian profile, s.
     snr
-        What a filter matched to it reaches in the total intensity of the whole band.
+        Signal-to-noise ratio of a matched filter in the total intensity of the whole band.
     """
 
     seconds: float
@@ -42,7 +47,7 @@ class SkyPulse:
 
 @dataclass(frozen=True, slots=True)
 class TruePulse(SkyPulse):
-    """A pulse that is in the sky.
+    """A pulse that was added to the sky.
 
     Parameters
     ----------
@@ -56,22 +61,33 @@ class TruePulse(SkyPulse):
     top_mhz: float
 
     def seconds_at(self, mhz: float) -> float:
-        """Arrival at a frequency in MHz (infinity is one), s since sample 0."""
+        """Return the arrival at a frequency.
+
+        Parameters
+        ----------
+        mhz
+            Frequency, MHz; may be infinite.
+
+        Returns
+        -------
+        float
+            Time since sample 0, s.
+        """
         return self.seconds + DISPERSION_S_MHZ2 * self.dm * (mhz**-2 - self.top_mhz**-2)
 
 
 @dataclass(frozen=True, slots=True)
 class Carrier:
-    """A narrow tone.
+    """A narrowband tone.
 
     Parameters
     ----------
     mhz
-        Its frequency.
+        Its frequency, MHz.
     level
-        Its power over that of the noise in the whole band.
+        Its power relative to that of the noise in the whole band.
     period, on_seconds
-        It is on for the first ``on_seconds`` s of every ``period`` s; always if ``period`` is 0.
+        It is on during the first ``on_seconds`` s of every ``period`` s; always if ``period`` is 0.
     """
 
     mhz: float
@@ -82,7 +98,7 @@ class Carrier:
 
 @dataclass(frozen=True, slots=True)
 class Chirp:
-    """A tone that sweeps up from ``low_mhz`` to ``high_mhz`` in every ``period`` s; ``level`` as for a carrier."""
+    """A tone that sweeps from ``low_mhz`` up to ``high_mhz`` in every ``period`` s; ``level`` as of a carrier."""
 
     low_mhz: float
     high_mhz: float
@@ -97,11 +113,11 @@ class BandLimitedNoise:
     Parameters
     ----------
     low_mhz, high_mhz
-        Its edges.
+        Its edges, MHz.
     level
-        Its power over that of the noise between its edges.
+        Its power relative to that of the noise between its edges.
     period, on_seconds
-        As for a carrier.
+        As of a carrier.
     """
 
     low_mhz: float
@@ -118,11 +134,11 @@ class Impulses:
     Parameters
     ----------
     interval
-        One comes in each run of so many seconds, at a time that follows from the seed.
+        One occurs in every ``interval`` s, at a time that depends on the seed.
     width
         Duration, s.
     level
-        Its power over that of the noise.
+        Its power relative to that of the noise.
     """
 
     interval: float
@@ -136,7 +152,22 @@ Interference = Carrier | Chirp | BandLimitedNoise | Impulses
 def on_ranges(
     period: float, on_seconds: float, rate: Fraction, start: int, stop: int
 ) -> Iterator[tuple[int, int, int]]:
-    """Yield ``(begin, first, last)``: a run that begins at sample ``begin`` covers ``[first, last)`` of the range."""
+    """Yield the times at which a periodic emitter is on.
+
+    Parameters
+    ----------
+    period, on_seconds
+        As of a :class:`Carrier`, s.
+    rate
+        Samples a second, Hz.
+    start, stop
+        Samples ``[start, stop)`` to look at.
+
+    Yields
+    ------
+    begin, first, last
+        Sample at which a period begins, and samples ``[first, last)`` of the range at which the emitter is on.
+    """
     if period <= 0:
         yield 0, start, stop
         return
@@ -147,44 +178,47 @@ def on_ranges(
             yield cycle * length, first, last
 
 
-class Sky(ABC):
-    """A source that makes its samples in runs of fixed length, each a function of its number alone.
+@dataclass(eq=False)
+class Sky(FiniteSource):
+    """A source whose samples are made in blocks of fixed length; each sample is a function of its number alone.
+
+    A subclass describes its stream and calls :meth:`_set_stream` in ``__post_init__``.
 
     Parameters
     ----------
-    stream
-        The header.
     seconds
         Length, s; rounded down to whole samples.
+    seed
+        Each seed has its own noise and interference.
     pulses, interference
-        What is in it.
-    block
-        Samples that are made together. Reads at multiples of it waste nothing.
+        Signals added to the noise.
+    name
+        Name of the stream.
 
     Raises
     ------
     InputError
-        If the sky would be empty, a pulse or interference is not one, or the band reaches down to 0 MHz.
+        If the sky has no sample, a parameter of a pulse or of interference is out of range, or the band reaches 0 MHz.
     """
 
-    def __init__(
-        self,
-        stream: Stream,
-        seconds: float,
-        pulses: Sequence[SkyPulse],
-        interference: Sequence[Interference],
-        block: int,
-    ) -> None:
+    seconds: float
+    seed: int = 0
+    _: KW_ONLY
+    pulses: Sequence[SkyPulse] = ()
+    interference: Sequence[Interference] = ()
+    name: str = "sky"
+
+    def _set_stream(self, stream: Stream, block: int) -> None:
+        """Check the settings; ``block`` is the number of samples that are made together."""
         frequencies = stream.frequencies_hz / 1e6
         half = abs(stream.channel_step_hz) / 2e6
-        self._stream = stream
-        self._samples = int(seconds * stream.rate) if np.isfinite(seconds) else 0
         self.low_mhz, self.top_mhz = float(frequencies.min() - half), float(frequencies.max() + half)
-        self.pulses = tuple(pulses)
-        self.interference = tuple(interference)
+        self.pulses, self.interference = tuple(self.pulses), tuple(self.interference)
         self._block = block
-        if self._samples < 1:
-            raise InputError(f"a sky of {seconds} s at {float(stream.rate)} Hz holds no sample")
+        samples = int(self.seconds * stream.rate) if np.isfinite(self.seconds) else 0
+        super().__init__(stream, samples)
+        if samples < 1:
+            raise InputError(f"a sky of {self.seconds} s at {float(stream.rate)} Hz holds no sample")
         if self.low_mhz <= 0:
             raise InputError(f"the sky's band begins at {self.low_mhz} MHz, must be above 0")
         for pulse in self.pulses:
@@ -197,23 +231,8 @@ class Sky(ABC):
                 raise InputError(f"{emitter}: must be 0 < width <= interval")
 
     @property
-    def stream(self) -> Stream:
-        """The header."""
-        return self._stream
-
-    @property
-    def samples(self) -> int:
-        """One past the last sample."""
-        return self._samples
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Nothing to warn of."""
-        return ()
-
-    @property
     def truth(self) -> tuple[TruePulse, ...]:
-        """The pulses that were put in, earliest first."""
+        """The added pulses, earliest first."""
         return tuple(
             TruePulse(
                 *(pulse.seconds, pulse.dm, pulse.width, pulse.snr),
@@ -224,33 +243,38 @@ class Sky(ABC):
         )
 
     def sweep_seconds(self, dm: float) -> float:
-        """Seconds from a pulse's arrival at the upper edge of the band to that at the lower edge."""
+        """Return the time that a pulse takes from the upper to the lower edge of the band.
+
+        Parameters
+        ----------
+        dm
+            Dispersion measure, pc cm⁻³.
+
+        Returns
+        -------
+        float
+            Delay, s.
+        """
         return dispersion_delay(dm, self.low_mhz, self.top_mhz)
 
-    def read(self, start: int, stop: int) -> Chunk:
-        """Read samples ``[start, stop)``; those before 0 or after the end are a gap of reason OUTSIDE."""
-        data = np.zeros((max(0, stop - start), self._stream.sample_bytes), np.uint8)
-        first, last = max(start, 0), min(stop, self._samples)
-        if first >= last:
-            return Chunk(start, data, (Gap(start, stop, Loss.OUTSIDE),) if start < stop else ())
-        self._prepare(first, last)
-        for base in range(first // self._block * self._block, last, self._block):
-            here, there = max(first, base), min(last, base + self._block)
-            data[here - start : there - start] = self._make_block(base)[here - base : there - base]
-        ends = ((start, first), (last, stop))
-        return Chunk(start, data, tuple(Gap(*end, Loss.OUTSIDE) for end in ends if end[0] < end[1]))
+    def _read_samples(self, start: int, stop: int, out: NDArray[np.uint8]) -> tuple[Gap, ...]:
+        self._prepare(start, stop)
+        for base in range(start // self._block * self._block, stop, self._block):
+            first, last = max(start, base), min(stop, base + self._block)
+            out[first - start : last - start] = self._make_block(base)[first - base : last - base]
+        return ()
 
-    def close(self) -> None:  # noqa: B027 - most skies hold nothing
-        """Give back memory."""
+    def close(self) -> None:
+        """Release memory."""
 
-    def _prepare(self, first: int, last: int) -> None:  # noqa: B027 - most skies need nothing
-        """Make ready what runs within samples ``[first, last)`` have in common."""
+    def _prepare(self, start: int, stop: int) -> None:
+        """Compute what the blocks of samples ``[start, stop)`` have in common."""
 
     @abstractmethod
     def _make_block(self, base: int) -> NDArray[np.uint8]:
-        """Make the run that begins at sample ``base``, uint8 ``[block, sample_bytes]``."""
+        """Make the block that begins at sample ``base``, uint8 ``[block, sample_bytes]``."""
 
 
 def epoch() -> int:
-    """TAI of sample 0 of every synthetic sky, ns since 1970 TAI."""
+    """Return TAI of sample 0 of all simulated skies, ns since 1970 TAI."""
     return tai_ns_from_iso(EPOCH_UTC)

@@ -1,6 +1,6 @@
-"""A synthetic telescope that sends power spectra."""
+"""A simulated telescope that sends power spectra."""
 
-from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -27,28 +27,24 @@ _BLOCK = 256
 _MEAN, _STD = 96.0, 14.0
 
 
+@dataclass(eq=False)
 class PowerSky(Sky):
-    """Total intensity ``[time, channel]``, from the top of the band downwards, 8 bit unsigned or 32 bit float.
+    """Total intensity ``[channel]``, highest frequency first, 8 bit unsigned or 32 bit float.
 
-    Noise has the gamma distribution that follows from bandwidth and time; it is then scaled, as digitisers do, to a
-    standard deviation of 14 about 96 in the middle of the band, less towards its edges.
+    Noise has the gamma distribution of its bandwidth and integration time. It is scaled, as digitisers do, to a mean of
+    96 and a standard deviation of 14 in the middle of the band, less towards its edges.
 
     Parameters
     ----------
-    seconds
-        Length, s.
-    seed
-        Every seed has noise and interference of its own.
+    seconds, seed, pulses, interference, name
+        As of a :class:`~edgefilter.sources.simulated.base.Sky`; the S/N of a pulse is that of a filter matched to its
+        profile after the smearing within channels.
     rate
         Spectra a second, Hz.
     centre_mhz, bandwidth_mhz, channels
-        The band.
+        The band, MHz.
     bits
         8, or 32 for float.
-    pulses, interference
-        What is in it beside noise. A pulse's S/N is that of a filter matched to its smeared profile.
-    name
-        Of the stream.
 
     Raises
     ------
@@ -56,44 +52,38 @@ class PowerSky(Sky):
         As :class:`~edgefilter.sources.simulated.base.Sky`, and if ``bits`` is neither.
     """
 
-    def __init__(
-        self,
-        seconds: float,
-        seed: int = 0,
-        *,
-        rate: float | Fraction = 1000,
-        centre_mhz: float = 1400.0,
-        bandwidth_mhz: float = 256.0,
-        channels: int = 256,
-        bits: int = 8,
-        pulses: Sequence[SkyPulse] = (),
-        interference: Sequence[Interference] = (),
-        name: str = "sky",
-    ) -> None:
-        step = bandwidth_mhz / max(channels, 1)
+    _: KW_ONLY
+    rate: float | Fraction = 1000
+    centre_mhz: float = 1400.0
+    bandwidth_mhz: float = 256.0
+    channels: int = 256
+    bits: int = 8
+
+    def __post_init__(self) -> None:
+        step = self.bandwidth_mhz / max(self.channels, 1)
         stream = Stream(
-            name=name,
+            name=self.name,
             kind=SampleKind.POWER,
             epoch_tai_ns=epoch(),
-            rate=Fraction(rate),
-            channels=channels,
-            first_channel_hz=(centre_mhz + bandwidth_mhz / 2 - step / 2) * 1e6,
+            rate=Fraction(self.rate),
+            channels=self.channels,
+            first_channel_hz=(self.centre_mhz + self.bandwidth_mhz / 2 - step / 2) * 1e6,
             channel_step_hz=-step * 1e6,
             products=("I",),
-            bits=bits,
-            encoding=Encoding.FLOAT if bits == 32 else Encoding.UNSIGNED,
+            bits=self.bits,
+            encoding=Encoding.FLOAT if self.bits == 32 else Encoding.UNSIGNED,
             telescope="synthetic",
-            source=f"seed {seed}",
+            source=f"seed {self.seed}",
         )
-        super().__init__(stream, seconds, pulses, interference, _BLOCK)
+        self._set_stream(stream, _BLOCK)
         self._mhz = stream.frequencies_hz / 1e6
         self._step_mhz = step
-        # Two polarisations, each with bandwidth x time independent values: (mean / standard deviation) squared.
-        self._shape = max(1.0, 2 * step * 1e6 / float(rate))
-        self._noise = noise.make_key(seed, 0)
-        self._keys = [noise.make_key(seed, use) for use in range(1, 1 + len(self.interference))]
-        self._table = noise.gamma_table(self._shape)
-        edge = np.abs(self._mhz - centre_mhz) / (bandwidth_mhz / 2)
+        # (Mean / standard deviation)², the number of independent values: bandwidth × time in each of two polarisations.
+        self._gamma_shape = max(1.0, 2 * step * 1e6 / float(self.rate))
+        self._noise_key = noise.make_key(self.seed, 0)
+        self._keys = [noise.make_key(self.seed, use) for use in range(1, 1 + len(self.interference))]
+        self._table = noise.gamma_table(self._gamma_shape)
+        edge = np.abs(self._mhz - self.centre_mhz) / (self.bandwidth_mhz / 2)
         bandpass = (1 - 0.6 * edge**8) * (1 + 0.1 * np.cos(9 * edge))
         self._std = (_STD * bandpass).astype(np.float32)
         self._mean = (_MEAN * bandpass).astype(np.float32)
@@ -103,7 +93,7 @@ class PowerSky(Sky):
         channels = self._stream.channels
         groups = -(-channels // 4)
         field = np.empty((_BLOCK, 4 * groups), np.float32)
-        noise.draw(field.reshape(-1, 4), self._noise, base * groups, self._table)
+        noise.draw(field.reshape(-1, 4), self._noise_key, base * groups, self._table)
         for emitter, key in zip(self.interference, self._keys, strict=True):
             self._add_interference(field, base, emitter, key)
         for starts, profiles in self._dispersed_pulses:
@@ -131,7 +121,7 @@ class PowerSky(Sky):
                 channel = np.floor((self.top_mhz - mhz) / self._step_mhz).astype(np.int64)
                 inside = (channel >= 0) & (channel < self._stream.channels)
                 where = np.arange(begin - base, end - base)[inside], channel[inside]
-                field[where] = field[where] * np.float32(1 + level) + np.float32(level * np.sqrt(self._shape))
+                field[where] = field[where] * np.float32(1 + level) + np.float32(level * np.sqrt(self._gamma_shape))
         elif isinstance(emitter, BandLimitedNoise):
             for _, begin, end in on_ranges(emitter.period, emitter.on_seconds, rate, base, stop):
                 self._scale_power(field[begin - base : end - base], emitter.level, emitter.low_mhz, emitter.high_mhz)
@@ -141,19 +131,19 @@ class PowerSky(Sky):
                 self._scale_power(field[begin - base : end - base], level, self.low_mhz, self.top_mhz)
 
     def _scale_power(self, part: NDArray[np.float32], level: float, low: float, high: float) -> None:
-        """Raise the power of the channels that touch a band (one channel if it is a point) by ``level`` of itself."""
+        """Add ``level`` times the noise power to the channels that touch a band (one channel if ``low == high``)."""
         half = self._step_mhz / 2
         touched = np.flatnonzero((self._mhz + half > low) & (self._mhz - half <= high))
         if len(touched):
             band = part[:, touched[0] : touched[-1] + 1]
             band *= np.float32(1 + level)
-            band += np.float32(level * np.sqrt(self._shape))
+            band += np.float32(level * np.sqrt(self._gamma_shape))
 
     def _dispersed_pulse(self, pulse: SkyPulse) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Start row and profile of a pulse in every channel, in units of the channel's standard deviation.
+        """Return the first row ``[channel]`` and the profile ``[channel, time]`` of a pulse, in standard deviations.
 
-        The Gaussian is smeared over each channel's own dispersion and over the sample: the difference of differences
-        of the integral of the normal distribution function.
+        The Gaussian is averaged over the dispersion delay within the channel and over the sample: second differences of
+        the integral of the normal distribution function.
         """
         rate = float(self._stream.rate)
         sigma = pulse.width / np.sqrt(8 * np.log(2)) * rate
@@ -173,12 +163,25 @@ class PowerSky(Sky):
 
 
 def power_interference(rate: float, centre_mhz: float, bandwidth_mhz: float, channels: int) -> tuple[Interference, ...]:
-    """Interference of every kind, laid out over a band; strengths follow its radiometer noise."""
+    """Return interference of every kind, spread over a band; its strength is relative to the radiometer noise.
+
+    Parameters
+    ----------
+    rate
+        Spectra a second, Hz.
+    centre_mhz, bandwidth_mhz, channels
+        The band, MHz.
+
+    Returns
+    -------
+    tuple
+        For :class:`PowerSky`.
+    """
 
     def at(part: float) -> float:
         return centre_mhz + part * bandwidth_mhz
 
-    sigma = float((2 * bandwidth_mhz * 1e6 / channels / rate) ** -0.5)  # standard deviation of a cell over its mean
+    sigma = float((2 * bandwidth_mhz * 1e6 / channels / rate) ** -0.5)  # standard deviation / mean of a cell
     return (
         Carrier(at(0.31), level=5 * sigma / channels),
         Carrier(at(-0.17), level=8 * sigma / channels),
@@ -190,5 +193,5 @@ def power_interference(rate: float, centre_mhz: float, bandwidth_mhz: float, cha
 
 
 def _normal_cdf_integral(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Integral of the normal distribution function from -infinity."""
+    """Integrate the normal distribution function from -∞."""
     return np.asarray(x * ndtr(x) + np.exp(-0.5 * x * x) / np.sqrt(2 * np.pi), np.float64)

@@ -1,7 +1,7 @@
-"""The synthetic telescope: skies whose every sample is a function of settings, seed and sample number.
+"""Simulated skies, in which each sample is a function of settings, seed and sample number.
 
-Reading any range in any pieces gives the same bytes, so a sky can stand in for a recording of any length that nobody
-has to store, and the truth about it is known.
+Reading any range in any pieces gives the same bytes, so a sky replaces a stored recording of any length, and its pulses
+are known.
 """
 
 from typing import Any, Literal
@@ -25,14 +25,28 @@ _DEMO_PULSES = (  # when (as a part of the length), DM, width in s, S/N
 def sky(
     kind: Literal["voltage", "power"] = "voltage", seconds: float = 10.0, seed: int = 0, **settings: Any
 ) -> VoltageSky | PowerSky:
-    """Make a sky of one kind; ``settings`` are those of :class:`VoltageSky` or :class:`PowerSky`.
+    """Make a simulated sky.
 
-    ``interference="all"`` stands for some of every kind.
+    Parameters
+    ----------
+    kind
+        Voltages or power spectra.
+    seconds
+        Length, s.
+    seed
+        Each seed has its own noise and interference.
+    **settings
+        Those of :class:`VoltageSky` or :class:`PowerSky`; ``interference="all"`` adds interference of every kind.
+
+    Returns
+    -------
+    VoltageSky or PowerSky
+        The source.
 
     Raises
     ------
     InputError
-        If the settings do not describe a sky.
+        If a setting is out of range.
     """
     sky_type: type[VoltageSky] | type[PowerSky] = VoltageSky if kind == "voltage" else PowerSky
     if settings.get("interference") == "all":
@@ -49,9 +63,21 @@ def sky(
 
 
 def demo_sky(seconds: float = 16.0, seed: int = 1) -> VoltageSky:
-    """Make the demo's telescope: 16 MHz about 600 MHz, two polarisations, six pulses among interference of every kind.
+    """Make the sky of the demo: 16 MHz about 600 MHz, two polarisations, six pulses, interference of every kind.
 
-    At 600 MHz a DM of 300 sweeps 0.18 s through the band, many times a pulse's width, so that DMs are well measured.
+    At 600 MHz a pulse of DM 300 takes 0.18 s through the band, many times its width, so that DMs are well measured.
+
+    Parameters
+    ----------
+    seconds
+        Length, s; the pulses are spread over it.
+    seed
+        Each seed has its own noise and interference.
+
+    Returns
+    -------
+    VoltageSky
+        The source.
     """
     rate, centre = 16_000_000, 600.0
     return VoltageSky(
