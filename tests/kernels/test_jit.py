@@ -84,7 +84,7 @@ def test_where_nothing_can_be_written_it_costs_time_alone(
 ) -> None:
     place = tmp_path / "file"
     place.write_text("not a folder")
-    beside = kernels / "edgefilter_kernels" / "__pycache__"
+    beside = kernels / "edgefilter_kernels" / "filterbank" / "__pycache__"
     shutil.rmtree(beside, ignore_errors=True)
     beside.write_text("not a folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(place))

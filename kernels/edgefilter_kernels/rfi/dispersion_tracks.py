@@ -261,7 +261,7 @@ def count_tracks(
     if edges[0] != 0 or edges[-1] != channels or np.any(np.diff(edges) > 255):
         raise ValueError(f"segments {edges.tolist()} must cover {channels} channels, 255 at most each")
     if np.any(np.diff(log2_window) < 0):
-        raise ValueError("doublings must not fall")
+        raise ValueError("log2_window must not fall")
     _count_tracks(marks, bits, step, live, edges, delays, first, log2_window, counts, start, stop)
 
 

@@ -172,8 +172,9 @@ def _edge_level(values: NDArray[np.float32], sign: float, i: int, first: int, st
     total = np.float32(0.0)
     for t in range(first, stop):
         total += sign * values[t, i]
-    steps: float = np.rint(np.float32(_EDGE_STEPS * _EDGE_FRACTION) * total / np.float32(stop - first))
-    return steps / np.float32(_EDGE_STEPS)
+    steps = np.rint(np.float32(_EDGE_STEPS * _EDGE_FRACTION) * total / np.float32(stop - first))
+    level: float = steps / np.float32(_EDGE_STEPS)
+    return level
 
 
 @kernel

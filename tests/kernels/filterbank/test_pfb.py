@@ -23,7 +23,7 @@ def run(
     products: int = 0,
     hop: int | None = None,
 ) -> Result:
-    """Run the kernel; shape is times, channels of the raw stream, fine channels, hands."""
+    """Run the kernel; shape is times, channels of the raw stream, fine channels, polarisations."""
     times, coarse, fine, n_pols = shape
     power = np.full((times, coarse * fine, products or n_pols), np.nan, np.float32)
     moment4 = np.full((times, coarse * fine, n_pols), np.nan, np.float32)
@@ -285,7 +285,7 @@ def test_what_does_not_fit_is_refused() -> None:
         run(raw[:, :4], valid, filter_, (1, 1, 16, 1))
     with pytest.raises(ValueError, match="whole cells"):
         run(raw, valid, filter_, (3, 1, 16, 1))
-    with pytest.raises(ValueError, match="hands and 2 products"):
+    with pytest.raises(ValueError, match="polarisations and 2 products"):
         run(raw, valid, filter_, (1, 1, 16, 1), products=2)
     with pytest.raises(ValueError, match="is not an encoding"):
         run(raw, valid, filter_, (1, 1, 16, 1), (16, "float"))

@@ -12,11 +12,11 @@ def pfb(
     times: int,
     hop: int | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Return power [time, channel, product], moment4 [time, channel, hand] and count [time].
+    """Return power [time, channel, product], moment4 [time, channel, pol] and count [time].
 
-    Of voltage [sample, raw channel, hand]; spectra are hop samples apart, which is as many as a tap spans if not given.
+    Of voltage [sample, raw channel, pol]; spectra are hop samples apart, which is as many as a tap spans if not given.
 
-    Products are the hands and, of two hands, real and imaginary part of X Y*.
+    Products are the polarisations and, of two of them, real and imaginary part of X Y*.
     """
     _, coarse, n_pols = voltage.shape
     step = 2 * channels if np.isrealobj(voltage) else channels

@@ -81,7 +81,7 @@ def _neighbour_support(marked):
     return out
 
 
-def rise(intensity, used, low, high, bands):
+def zero_dm_counts(intensity, used, low, high, bands):
     """Channels of each band that are used, above and below."""
     times, channels = intensity.shape
     counts = np.zeros((3, bands, times), int)

@@ -315,7 +315,7 @@ def test_arrays_that_do_not_fit_are_refused(gpu_backend):
         gpu_backend.to_device(np.zeros((4, 2), np.uint16)),
     )
     with pytest.raises(ValueError, match="do not go with flags"):
-        zero_dm.rise(power, 1, flags, power, power, power, 0, 2)
+        zero_dm.zero_dm_counts(power, 1, flags, power, power, power, 0, 2)
     with pytest.raises(ValueError, match="must be uint8"):
         dispersion_tracks.mark_short_runs(flags, 1, 0, 2)
     with pytest.raises(ValueError, match="do not go with marks"):
