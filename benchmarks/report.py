@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from itertools import chain
@@ -25,28 +25,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.machine import describe
-from edgefilter.core.cells import Flag
-from edgefilter.core.chunk import Loss, SampleAccount
+from edgefilter.core.cells import Flag, flag_name
 from edgefilter.core.clock import tai_ns, utc_date
 from edgefilter.core.config import Reduction, validate
 from edgefilter.core.plan import Plan, dispersion_delay, resolve
 from edgefilter.core.stream import Encoding, SampleKind, Stream
 from edgefilter.core.version import __version__
-from edgefilter.products.base import Product, Provenance
+from edgefilter.products.base import BlockInfo, Product, Provenance, make_table, to_parquet
 from edgefilter.products.cutout import Cutout, encode
+from edgefilter.products.ledger import ledger_table
 from edgefilter.products.naming import ProductNamer, config_product, stream_product
-from edgefilter.products.tables import (
-    BlockInfo,
-    FlagRow,
-    LedgerRow,
-    PulseRow,
-    SpectrumRow,
-    flags_table,
-    ledger_table,
-    pulses_table,
-    spectra_table,
-    to_parquet,
-)
+from edgefilter.products.pulses import PulseRow, pulses_table
+from edgefilter.products.schemas import SCHEMAS
 
 _CARRIERS = (0.11, 0.42, 0.43, 0.77)  # where in the band something transmits all the time
 _BANDS = (0.2, 0.25)  # what transmits now and then
@@ -104,22 +94,29 @@ class SimulatedRun:
             row, cutout = self._pulse(number, start, random, provenance)
             if number // _PULSE_EVERY < self.cutouts:
                 product = namer.cutout(number, date, encode(cutout))
-                row = PulseRow(**{**_fields(row), "cutout": product.name})
+                row = replace(row, cutout=product.name)
                 yield product
             rows = [row]
             yield namer.table("pulses", number, date, to_parquet(pulses_table(provenance, block, rows)))
-        spectrum = SpectrumRow("I", self._power(number, random), good)
-        yield namer.table(
-            "spectra", number, date,
-            to_parquet(spectra_table(provenance, block, plan.frequencies_mhz, [spectrum])),
-        )  # fmt: skip
-        flags = [FlagRow(flag, count, count) for flag, count in flag_counts.items()]
-        yield namer.table(
-            "flags", number, date, to_parquet(flags_table(provenance, block, plan.frequencies_mhz, flags))
-        )
-        yield namer.table(
-            "ledger", number, date, to_parquet(ledger_table(provenance, block, self._ledger(start, flag_counts, rows)))
-        )
+        tables = {
+            "spectra": {
+                "stokes": ["I"],
+                "frequencies": [plan.frequencies_mhz],
+                "power": [self._power(number, random)],
+                "cells": [good],
+            },
+            "flags": {
+                "flagger": [flag_name(flag) for flag in flag_counts],
+                "frequencies": [plan.frequencies_mhz] * len(flag_counts),
+                "first": list(flag_counts.values()),
+                "raised": list(flag_counts.values()),
+            },
+        }
+        for name, columns in tables.items():
+            table = make_table(SCHEMAS[name], provenance, block, columns)
+            yield namer.table(name, number, date, to_parquet(table))
+        ledger = ledger_table(provenance, block, self._ledger(start, flag_counts, rows))
+        yield namer.table("ledger", number, date, to_parquet(ledger))
 
     def _flag_counts(self, number: int, random: np.random.Generator) -> dict[Flag, NDArray[np.int64]]:
         cells, channels = self.plan.cells_per_block, self.channels
@@ -177,30 +174,28 @@ class SimulatedRun:
             block=number,
         )
 
-    def _ledger(self, start: int, flag_counts: dict[Flag, NDArray[np.int64]], rows: list[PulseRow]) -> LedgerRow:
+    def _ledger(self, start: int, flag_counts: dict[Flag, NDArray[np.int64]], rows: list[PulseRow]) -> dict[str, int]:
         plan = self.plan
         expected, cells = plan.samples_per_block, plan.cells_per_block * self.channels
-        counts = {flag: int(count.sum()) for flag, count in flag_counts.items()}
+        counts = {flag: int(count.sum()) for flag, count in flag_counts.items() if flag is not Flag.TAGGED}
         lost = counts.pop(Flag.LOST)
         missing = expected // 8 if lost else 0
         kept = 1000 if rows and rows[0].cutout else 0
-        return LedgerRow(
-            sample_start=start,
-            samples=SampleAccount(expected, expected - missing, {Loss.MISSING: missing}),
-            cells=cells,
-            cells_lost=lost,
-            cells_flagged=counts,
-            cells_discarded=cells - lost - sum(counts.values()) - kept,
-            cells_kept=kept,
-            bytes_in=(expected - missing) * plan.stream.sample_bytes,
-            bytes_out=40_000,
-            candidates=len(rows),
-            candidates_overflow=0,
-        )
-
-
-def _fields(row: PulseRow) -> dict[str, object]:
-    return {name: getattr(row, name) for name in PulseRow.__dataclass_fields__}
+        return {
+            "sample_start": start,
+            "samples_expected": expected,
+            "samples_received": expected - missing,
+            "lost_missing": missing,
+            "cells": cells,
+            "cells_lost": lost,
+            **{f"flagged_{flag_name(flag)}": count for flag, count in counts.items()},
+            "cells_discarded": cells - lost - sum(counts.values()) - kept,
+            "cells_kept": kept,
+            "bytes_in": (expected - missing) * plan.stream.sample_bytes,
+            "bytes_out": 40_000,
+            "candidates": len(rows),
+            "candidates_overflow": 0,
+        }
 
 
 def _write(folder: Path, products: Iterator[Product]) -> None:

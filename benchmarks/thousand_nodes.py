@@ -30,24 +30,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchmarks.machine import describe
-from edgefilter.core.cells import Flag
-from edgefilter.core.chunk import SampleAccount
+from edgefilter.core.cells import Flag, flag_name
 from edgefilter.core.clock import tai_ns_from_utc_mjd
-from edgefilter.products.base import Product, Provenance
+from edgefilter.products.base import BlockInfo, Product, Provenance, make_table, to_parquet
+from edgefilter.products.ledger import ledger_table
 from edgefilter.products.naming import ProductName, parse, range_product
+from edgefilter.products.pulses import PulseRow, pulses_table
 from edgefilter.products.schemas import SCHEMAS
-from edgefilter.products.tables import (
-    BlockInfo,
-    FlagRow,
-    LedgerRow,
-    PulseRow,
-    SpectrumRow,
-    flags_table,
-    ledger_table,
-    pulses_table,
-    spectra_table,
-    to_parquet,
-)
 from edgefilter.store.base import Store
 from edgefilter.store.compact import compact
 from edgefilter.store.connect import connect
@@ -97,15 +86,32 @@ class Node:
             PulseRow(number, 0.1, 0.0, tai, float(dm), 0.1, 0.001, 7 + float(snr), 1100.0, 1500.0, 3, 0.0)
             for dm, snr in self.rng.exponential((200.0, 2.0), (count, 2))
         ]
-        account = LedgerRow(
-            number * 1000, SampleAccount(1000, 1000, {}), 640_000, 0, {Flag.POWER: 9}, 639_991, 0, 64_000, 9, count, 0
-        )
+        ledger = {
+            "sample_start": number * 1000,
+            "samples_expected": 1000,
+            "samples_received": 1000,
+            "cells": 640_000,
+            "cells_lost": 0,
+            "flagged_power": 9,
+            "cells_discarded": 639_991,
+            "cells_kept": 0,
+            "bytes_in": 64_000,
+            "bytes_out": 9,
+            "candidates": count,
+            "candidates_overflow": 0,
+        }
         power = self.rng.normal(1, 0.01, CHANNELS).astype(np.float32)
-        flags = [FlagRow(flag, cells // 100, cells // 100) for flag in Flag]
+        spectra = {"stokes": ["I"], "frequencies": [FREQUENCIES], "power": [power], "cells": [cells]}
+        flags = {
+            "flagger": [flag_name(flag) for flag in Flag],
+            "frequencies": [FREQUENCIES] * len(Flag),
+            "first": [cells // 100] * len(Flag),
+            "raised": [cells // 100] * len(Flag),
+        }
         tables = {
-            "spectra": spectra_table(self.provenance, block, FREQUENCIES, [SpectrumRow("I", power, cells)]),
-            "flags": flags_table(self.provenance, block, FREQUENCIES, flags),
-            "ledger": ledger_table(self.provenance, block, account),
+            "spectra": make_table(SCHEMAS["spectra"], self.provenance, block, spectra),
+            "flags": make_table(SCHEMAS["flags"], self.provenance, block, flags),
+            "ledger": ledger_table(self.provenance, block, ledger),
         }
         if count:
             tables["pulses"] = pulses_table(self.provenance, block, rows)

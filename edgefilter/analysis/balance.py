@@ -5,9 +5,9 @@ from functools import cached_property
 
 import pyarrow as pa
 
-from edgefilter.core.cells import FLAGGERS, flag_name
+from edgefilter.core.cells import flag_name
 from edgefilter.core.html import data_table
-from edgefilter.products.schemas import LOSSES
+from edgefilter.products.ledger import FLAGGED_COLUMNS, LOST_COLUMNS
 
 
 class LedgerBalance:
@@ -35,12 +35,14 @@ class LedgerBalance:
     @cached_property
     def samples(self) -> Mapping[str, int]:
         """What became of the samples that were expected: ``received`` and a count for each reason of loss."""
-        return {"received": self["samples_received"]} | {f"lost: {why}": self[f"lost_{why}"] for why in LOSSES}
+        return {"received": self["samples_received"]} | {
+            f"lost: {why}": self[name] for why, name in LOST_COLUMNS.items()
+        }
 
     @cached_property
     def cells(self) -> Mapping[str, int]:
         """What became of the time-channel cells: lost, flagged by each flagger, discarded, kept."""
-        flagged = {f"flagged: {flag_name(flag)}": self[f"flagged_{flag_name(flag)}"] for flag in FLAGGERS}
+        flagged = {f"flagged: {flag_name(flag)}": self[name] for flag, name in FLAGGED_COLUMNS.items()}
         return (
             {"lost": self["cells_lost"]}
             | flagged

@@ -14,7 +14,7 @@ from edgefilter.analysis.tables import TableView
 from edgefilter.core.clock import to_time, utc_us
 from edgefilter.core.errors import StoreError
 from edgefilter.core.html import data_table, property_table
-from edgefilter.products.tables import PulseRow
+from edgefilter.products.pulses import PulseRow
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,7 +38,7 @@ class Pulse:
     archive
         Store that it is in.
     row
-        What was found, in the units of :data:`edgefilter.products.schemas.PULSES`.
+        What was found, in the units of :data:`edgefilter.products.pulses.SCHEMA`.
     stream, block, config, code, node
         What it was made from, and who made it.
     """

@@ -9,7 +9,7 @@ from edgefilter.core.plan import Plan, resolve
 from edgefilter.pipeline.backend import BackendSelector
 from edgefilter.pipeline.engine import Engine
 from edgefilter.products.base import Product
-from edgefilter.products.totals import RunTotals
+from edgefilter.products.totals import BlockSummary, RunTotals
 from edgefilter.sources.base import Source
 from edgefilter.store.base import Store
 from edgefilter.store.connect import connect
@@ -52,7 +52,7 @@ class Replay:
         self._store_location = store
         self._store: Store | None = None
         self.totals = RunTotals()
-        self._engine = Engine(self.plan, self._store_products, node, backend_selector, totals=self.totals)
+        self._engine = Engine(self.plan, self._store_products, node, backend_selector)
 
     def run(self) -> Iterator[int]:
         """Reduce all; yield, after each block, the number of samples that are done.
@@ -71,11 +71,12 @@ class Replay:
                     engine.feed(raw, read_ahead=self._read)
                     yield min(raw.stop, self._source.samples)
 
-    def _store_products(self, products: Sequence[Product], _block: int, _totals: RunTotals) -> None:
+    def _store_products(self, products: Sequence[Product], _next_block: int, summary: BlockSummary) -> None:
         if self._store is None:
             self._store = connect(self._store_location, create=True)
         for product in products:
             self._store.put(product)
+        self.totals.add(summary)
 
     def _read(self, start: int, stop: int) -> Chunk | None:
         return self._source.read(start, stop) if stop - self.plan.samples_per_block < self._source.samples else None

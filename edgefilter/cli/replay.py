@@ -74,7 +74,7 @@ def command(
                         f"reduced {tenth * 10} % of {source.stream.seconds(source.samples):.1f} s", highlight=False
                     )
         console.print(candidates_table(replay.totals, replay.plan))
-        for line in summary_lines(replay.totals, store):
+        for line in summary_lines(replay.totals.counts, store):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         if report:
             console.print(write_report_beside(store), markup=False, highlight=False, soft_wrap=True)

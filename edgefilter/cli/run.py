@@ -90,11 +90,9 @@ class _EventPrinter:
         self._print_line(f"{products} products remain in the spool until the next start" + (f": {why}" if why else ""))
 
     def close(self, supervisor: "Supervisor") -> None:
-        from edgefilter.products.totals import RunTotals
-
         for stream in supervisor.streams:
             counts = stream.reducer.state.get("tally") if stream.reducer is not None else None
             if counts:
-                for line in summary_lines(RunTotals.from_counts(counts), supervisor.config.store.path):
+                for line in summary_lines(counts, supervisor.config.store.path):
                     self._print_line(line)
             self._print_line(counters_line(stream.counters))

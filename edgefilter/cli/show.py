@@ -1,5 +1,6 @@
 """What commands print: settings, candidates, the account. Units on everything."""
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -36,9 +37,9 @@ def candidates_table(totals: "RunTotals", plan: "Plan") -> Table:
     """Tabulate the strongest candidates."""
     low, high = plan.band_mhz
     shown = totals.strongest(_CANDIDATES_SHOWN)
-    more = totals.candidates - len(shown)
+    more = totals.counts["candidates"] - len(shown)
     table = Table(
-        title=f"{totals.candidates} candidates" + (f", the strongest {len(shown)}" if more else ""),
+        title=f"{totals.counts['candidates']} candidates" + (f", the strongest {len(shown)}" if more else ""),
         title_justify="left",
     )
     for name in ("S/N", "DM pc/cm3", "time s", "width ms", "band MHz", "members"):
@@ -56,33 +57,49 @@ def candidates_table(totals: "RunTotals", plan: "Plan") -> Table:
     return table
 
 
-def summary_lines(totals: "RunTotals", store: str) -> list[str]:
-    """Say what came, what was lost, discarded and kept, and where the products lie."""
-    lost = ", ".join(f"{count} {reason}" for reason, count in sorted(totals.lost.items()) if count)
-    flagged = ", ".join(
-        f"{name} {_with_percentage(count, totals.cells)}" for name, count in totals.flagged.items() if count
-    )
+def summary_lines(counts: "Mapping[str, int]", store: str) -> list[str]:
+    """Say what came, what was lost, discarded and kept, and where the products are.
+
+    Parameters
+    ----------
+    counts
+        Sums of :class:`~edgefilter.products.totals.BlockSummary` over a run; a count that is missing is 0.
+    store
+        Where the products are.
+
+    Returns
+    -------
+    list of str
+        The lines.
+    """
+    from edgefilter.products.totals import flagged_cells
+
+    counts = Counter(counts)
+    cells = counts["cells"]
+    lost_by_reason = {name[5:]: count for name, count in sorted(counts.items()) if name.startswith("lost.")}
+    lost = ", ".join(f"{count} {reason}" for reason, count in lost_by_reason.items() if count)
+    flagged = flagged_cells(counts)
+    by_flagger = ", ".join(f"{name} {_with_percentage(count, cells)}" for name, count in flagged.items() if count)
     lines = [
-        f"samples: {totals.expected} expected = {totals.received} received + {totals.expected - totals.received} lost"
-        + (f" ({lost})" if lost else ""),
-        f"cells: {totals.cells} = lost {_with_percentage(totals.cells_lost, totals.cells)}"
-        f" + flagged {_with_percentage(sum(totals.flagged.values()), totals.cells)}{f' ({flagged})' if flagged else ''}"
-        f" + discarded {_with_percentage(totals.cells_discarded, totals.cells)}"
-        f" + kept {_with_percentage(totals.cells_kept, totals.cells)}",
-        f"bytes: {format_bytes(totals.bytes_in)} in, {format_bytes(totals.bytes_out)} out"
-        + (f", reduced {totals.bytes_in / totals.bytes_out:.1f} times" if totals.bytes_out else ""),
-        f"products of {totals.blocks} blocks lie in {store}",
+        f"samples: {counts['expected']} expected = {counts['received']} received + "
+        f"{counts['expected'] - counts['received']} lost" + (f" ({lost})" if lost else ""),
+        f"cells: {cells} = lost {_with_percentage(counts['cells_lost'], cells)} + flagged "
+        f"{_with_percentage(sum(flagged.values()), cells)}{f' ({by_flagger})' if by_flagger else ''} + discarded "
+        f"{_with_percentage(counts['cells_discarded'], cells)} + kept {_with_percentage(counts['cells_kept'], cells)}",
+        f"bytes: {format_bytes(counts['bytes_in'])} in, {format_bytes(counts['bytes_out'])} out"
+        + (f", reduced {counts['bytes_in'] / counts['bytes_out']:.1f} times" if counts["bytes_out"] else ""),
+        f"products of {counts['blocks']} blocks are in {store}",
     ]
-    if totals.card_blocks:
-        near_threshold = _with_percentage(totals.guarded_flags, totals.guarded_cells)
+    if counts["card_blocks"]:
+        near = _with_percentage(counts["guarded_flags"], counts["guarded_cells"])
         lines[-1:-1] = [
-            f"reduced by: card {totals.card_blocks} blocks, processor {totals.blocks - totals.card_blocks}",
-            f"within the guard bands, where the processor may decide otherwise: {totals.guarded_events} events; "
-            f"flags of {near_threshold} of {totals.guarded_cells} cells, those of one block in 16",
+            f"reduced by: GPU {counts['card_blocks']} blocks, processor {counts['blocks'] - counts['card_blocks']}",
+            f"near a threshold, where the processor may decide otherwise: {counts['guarded_events']} events; "
+            f"flags of {near} of {counts['guarded_cells']} cells, in one block of 16",
         ]
-    if totals.overflow:
+    if counts["overflow"]:
         lines.insert(
-            0, f"warning: {totals.overflow} candidates beyond the bounded buffers were dropped (see the ledger)"
+            0, f"warning: {counts['overflow']} candidates beyond the bounded buffers were dropped (see the ledger)"
         )
     return lines
 

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import Self
+from dataclasses import replace
 
 from edgefilter.core.chunk import Chunk
+from edgefilter.core.closing import Closing
 from edgefilter.core.errors import EdgefilterError, GpuError
 from edgefilter.core.plan import Plan
 from edgefilter.core.reduced_block import ReducedBlock
@@ -16,29 +15,17 @@ from edgefilter.pipeline.product_builder import ProductBuilder
 from edgefilter.pipeline.reducer import Reducer
 from edgefilter.products.base import Product
 from edgefilter.products.naming import config_product, stream_product
-from edgefilter.products.tables import PulseRow
-from edgefilter.products.totals import RunTotals
+from edgefilter.products.totals import BlockSummary, summarise
 
-StoreProducts = Callable[[Sequence[Product], int, RunTotals], None]
-"""Keeps products durably: those of a block, the first block whose products are not kept then, and the block's sums."""
+StoreProducts = Callable[[Sequence[Product], int, BlockSummary], None]
+"""Stores the products of a block durably. The number is that of the next block, the first that is not stored then."""
 
 
 ReadSamples = Callable[[int, int], Chunk | None]
-"""Reads raw samples ``[start, stop)`` without waiting; None where they are not there, or nothing is."""
+"""Reads raw samples ``[start, stop)`` without waiting; None if they are not there yet, or the stream has ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class BlockSummary:
-    """What a run tells about a block whose products are kept."""
-
-    block: int
-    expected: int
-    received: int
-    flagged_fraction: float
-    pulses: tuple[PulseRow, ...]
-
-
-class Engine:
+class Engine(Closing):
     """Reduces windows of a stream and has their products kept.
 
     Parameters
@@ -53,8 +40,6 @@ class Engine:
         What reduces.
     first_block, stream_first_block
         As :class:`~edgefilter.pipeline.reducer.Reducer` takes them.
-    totals
-        Sums to go on with.
 
     Attributes
     ----------
@@ -72,7 +57,6 @@ class Engine:
         backend_selector: BackendSelector = BackendSelector(),  # noqa: B008 - frozen
         first_block: int = 0,
         stream_first_block: int = 0,
-        totals: RunTotals | None = None,
     ) -> None:
         self._plan = plan
         notices: list[tuple[str, str]] = []
@@ -86,11 +70,10 @@ class Engine:
         self._backend = self._backend_selector.create_backend(plan)
         with self._fall_back_on_error():
             self.reducer = Reducer(plan, self._backend, first_block, stream_first_block)
-        self.totals = RunTotals() if totals is None else totals
         store_products(
             (stream_product(plan.stream), config_product(plan.settings)),
             max(first_block, stream_first_block),
-            RunTotals(),
+            BlockSummary(),
         )
         # Told when there is where to keep products: who cannot begin says why, and nothing else.
         self._backend_selector = backend_selector
@@ -108,7 +91,7 @@ class Engine:
         raw: Chunk,
         still_valid: Callable[[], bool] = lambda: True,
         read_ahead: ReadSamples = lambda _start, _stop: None,
-    ) -> list[BlockSummary]:
+    ) -> None:
         """Reduce the next window; return the blocks whose products are kept thereafter.
 
         Parameters
@@ -118,7 +101,7 @@ class Engine:
         read_ahead
             Reads the window after this one, if it is there: a card takes it while it reduces this one.
         """
-        return self._store_blocks(self._reduce_block(raw, still_valid, read_ahead))
+        self._store_blocks(self._reduce_block(raw, still_valid, read_ahead))
 
     def _reduce_block(
         self, raw: Chunk, still_valid: Callable[[], bool], read_ahead: ReadSamples
@@ -131,18 +114,16 @@ class Engine:
                 self._backend.start_upload(self._prefetched.data)
         yield from self.reducer.feed(raw, still_valid)
 
-    def finish(self) -> list[BlockSummary]:
+    def finish(self) -> None:
         """Reduce what is left when no window follows; if :attr:`finished` is not set then, some do."""
         self.finished = True
-        return self._store_blocks(self.reducer.finish())
+        self._store_blocks(self.reducer.finish())
 
-    def _store_blocks(self, blocks: Iterable[ReducedBlock]) -> list[BlockSummary]:
-        summaries: list[BlockSummary] = []
+    def _store_blocks(self, blocks: Iterable[ReducedBlock]) -> None:
         with self._fall_back_on_error():
             for reduced_block in blocks:
-                summaries.append(self._store_block(reduced_block))
+                self._store_block(reduced_block)
                 self._next = reduced_block.block + 1
-        return summaries
 
     @contextmanager
     def _fall_back_on_error(self) -> Iterator[None]:
@@ -165,31 +146,12 @@ class Engine:
             self.finished = False
             failed.close()
 
-    def _store_block(self, reduced_block: ReducedBlock) -> BlockSummary:
-        block_products = self._product_builder.build(reduced_block)
-        row = block_products.ledger
-        block_totals = RunTotals()
-        for totals in (block_totals, self.totals):
-            totals.add(
-                row,
-                block_products.pulses,
-                sum(len(product.content) for product in block_products.products),
-                reduced_block.near_threshold,
-            )
-        self._store_products(block_products.products, reduced_block.block + 1, block_totals)
-        flagged = sum(row.cells_flagged.values()) / row.cells if row.cells else 0.0
-        return BlockSummary(
-            reduced_block.block, row.samples.expected, row.samples.received, flagged, block_products.pulses
-        )
+    def _store_block(self, reduced_block: ReducedBlock) -> None:
+        made = self._product_builder.build(reduced_block)
+        bytes_out = sum(len(product.content) for product in made.products)
+        summary = summarise(made.ledger, made.pulses, bytes_out, reduced_block.near_threshold)
+        self._store_products(made.products, reduced_block.block + 1, summary)
 
     def close(self) -> None:
         """End the threads."""
         self._backend.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -8,7 +8,8 @@ always gives the same bytes for the same version of the HDF5 library: no times, 
 
 import io
 import math
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass, fields, replace
 from fractions import Fraction
 from typing import Any
 
@@ -19,8 +20,8 @@ from numpy.typing import NDArray
 from edgefilter.core.clock import mjd, tai_ns
 from edgefilter.core.errors import StoreError
 from edgefilter.core.plan import cutout_margin_rows, dispersion_delay
-from edgefilter.products.base import SCHEMA_VERSION, Provenance
-from edgefilter.products.tables import PulseRow
+from edgefilter.products.base import SCHEMA_VERSION, BlockInputs, Provenance
+from edgefilter.products.pulses import PulseRow, pulse_row
 
 _READ_ERRORS = (OSError, KeyError, ValueError, TypeError, RuntimeError, ArithmeticError, AttributeError, MemoryError)
 """What h5py raises on damaged bytes, depending on where the damage is."""
@@ -144,8 +145,60 @@ class Cutout:
         return np.ma.MaskedArray(self.data, np.broadcast_to(self.mask[:, None, :] != 0, self.data.shape))
 
 
+def make_cutouts(inputs: BlockInputs) -> Iterator[tuple[int, Cutout]]:
+    """Make the cut-outs of a block's pulses; overlapping pulses share one, which describes the strongest.
+
+    Parameters
+    ----------
+    inputs
+        The block.
+
+    Yields
+    ------
+    int, Cutout
+        Number of its first row since the epoch, and the cut-out.
+    """
+    plan, made = inputs.plan, set()
+    for kept in inputs.reduced.pulses:
+        rows = kept.rows
+        if rows is None or rows.start in made:
+            continue
+        made.add(rows.start)
+        sample = rows.start * plan.samples_per_row
+        yield (
+            rows.start,
+            Cutout(
+                data=np.ascontiguousarray(rows.stokes.swapaxes(0, 1)),
+                mask=(rows.weight == 0).astype(np.uint8),
+                stokes=tuple(plan.settings.detect.stokes),
+                first_sample=sample,
+                tai_ns=tai_ns(plan.stream.epoch_tai_ns, plan.stream.rate, sample),
+                rate=plan.stream.rate,
+                samples_per_row=plan.samples_per_row,
+                first_channel_mhz=float(plan.frequencies_mhz[0]),
+                channel_mhz=plan.channel_mhz,
+                pulse=pulse_row(plan, kept),
+                provenance=inputs.provenance,
+                block=inputs.block.number,
+                telescope=plan.stream.telescope,
+                source=plan.stream.source,
+            ),
+        )
+
+
 def encode(cutout: Cutout) -> bytes:
-    """HDF5 bytes of a cut-out."""
+    """Write a cut-out as HDF5.
+
+    Parameters
+    ----------
+    cutout
+        The cut-out.
+
+    Returns
+    -------
+    bytes
+        The file.
+    """
     memory = io.BytesIO()
     with h5py.File(memory, "w", libver=("earliest", "v108"), track_order=False) as file:
         _write_attributes(file, _file_attributes(cutout))
@@ -157,7 +210,7 @@ def encode(cutout: Cutout) -> bytes:
 
 
 def decode(content: bytes, name: str = "cut-out") -> Cutout:
-    """Inverse of :func:`encode`.
+    """Read a cut-out from HDF5: the inverse of :func:`encode`.
 
     Parameters
     ----------
@@ -165,6 +218,11 @@ def decode(content: bytes, name: str = "cut-out") -> Cutout:
         The bytes.
     name
         What to call them in an error.
+
+    Returns
+    -------
+    Cutout
+        The cut-out.
 
     Raises
     ------
@@ -185,7 +243,7 @@ def _read(file: h5py.File) -> Cutout:
     pulse = {
         field.name: field.type(file_attributes[f"pulse_{field.name}"])  # type: ignore[operator]
         for field in fields(PulseRow)
-        if field.name != "cutout"
+        if f"pulse_{field.name}" in file_attributes or field.default is MISSING  # a later field has a default
     }
     return Cutout(
         data=file["data"][()],

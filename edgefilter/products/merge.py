@@ -4,18 +4,16 @@ The merged file holds the rows of its pieces in the order of blocks, and says in
 (``edgefilter.replaces``, their digests). A reader that sees it beside one of them knows that it need not read both.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from edgefilter.core.errors import StoreError
-from edgefilter.products.base import Product
+from edgefilter.products.base import Product, to_parquet
 from edgefilter.products.naming import ProductName, digest, parse, range_product
-from edgefilter.products.schemas import DROPPED, SCHEMAS
-from edgefilter.products.tables import to_parquet
+from edgefilter.products.schemas import SCHEMAS
 
 _REPLACES = b"edgefilter.replaces"
 BLOCK_KEYS = ("config", "code", "block")
@@ -69,44 +67,6 @@ def merged_digests(schema: pa.Schema) -> list[str]:
     """Digests of the files that one with this schema was made of, and of those that they were."""
     text: bytes = (schema.metadata or {}).get(_REPLACES, b"")
     return text.decode().split()
-
-
-def dropped_products(node: str, dropped_objects: Iterable[tuple[str, int, str]]) -> Iterator[tuple[Product, list[str]]]:
-    """Make the tables that tell the store what a node has given up.
-
-    Parameters
-    ----------
-    node
-        Its name, for products whose own names do not tell it.
-    dropped_objects
-        Name of the product, size in B, reason. Those that belong to no block are passed over.
-
-    Yields
-    ------
-    Product, list of str
-        A table, and the names in it.
-    """
-    groups: dict[tuple[str, str, str], list[tuple[ProductName, str, int, str]]] = {}
-    for name, size, reason in dropped_objects:
-        parsed_name = parse(name)
-        if parsed_name.date:
-            groups.setdefault((parsed_name.node or node, parsed_name.date, parsed_name.stream), []).append(
-                (parsed_name, name, size, reason)
-            )
-    for (owner, date, stream), items in sorted(groups.items()):
-        items.sort(key=lambda item: (item[0].block, item[1]))
-        columns: dict[str, list[Any]] = {
-            "stream": [stream] * len(items),
-            "block": [parsed_name.block for parsed_name, *_ in items],
-            "last_block": [parsed_name.last for parsed_name, *_ in items],
-            "object": [name for _, name, *_ in items],
-            "bytes": [size for *_, size, _ in items],
-            "reason": [reason for *_, reason in items],
-        }
-        table = pa.table([pa.array(columns[field.name], field.type) for field in DROPPED], schema=DROPPED)
-        content = to_parquet(table)
-        like = ProductName("dropped", owner, date, stream)
-        yield range_product(like, columns["block"][0], max(columns["last_block"]), content), columns["object"]
 
 
 def _read(name: ProductName, content: bytes) -> pa.Table:

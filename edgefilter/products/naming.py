@@ -22,7 +22,6 @@ from edgefilter.core.config import Reduction
 from edgefilter.core.errors import StoreError
 from edgefilter.core.stream import Stream
 from edgefilter.products.base import Product, Provenance
-from edgefilter.products.schemas import SCHEMAS
 
 CUTOUTS = "cutouts"
 STREAMS = "streams"
@@ -30,11 +29,12 @@ CONFIGS = "configs"
 
 _WORD = r"[A-Za-z0-9+_-][A-Za-z0-9+._-]*"
 _NODE = r"[A-Za-z0-9][A-Za-z0-9+._-]*"
+_TABLE = rf"(?!(?:{CUTOUTS}|{STREAMS}|{CONFIGS})/)[a-z][a-z0-9_]*"  # any name: a store may hold tables of others
 _DATE = r"\d{4}-\d{2}-\d{2}"
 _BLOCKS = r"(?P<block>\d{12,})(?:_(?P<last>\d{12,}))?"
 _DATED = rf"date=(?P<date>{_DATE})/(?P<stream>{_WORD})-{_BLOCKS}-(?P<digest>[0-9a-f]{{16}})"
 _PATTERNS = (
-    re.compile(rf"(?P<folder>{'|'.join(SCHEMAS)})/node=(?P<node>{_NODE})/{_DATED}\.parquet", re.ASCII),
+    re.compile(rf"(?P<folder>{_TABLE})/node=(?P<node>{_NODE})/{_DATED}\.parquet", re.ASCII),
     re.compile(rf"(?P<folder>{CUTOUTS})/{_DATED}\.h5", re.ASCII),
     re.compile(rf"(?P<folder>{STREAMS})/(?P<stream>{_WORD})\.json", re.ASCII),
     re.compile(rf"(?P<folder>{CONFIGS})/(?P<digest>[0-9a-f]{{16}})\.json", re.ASCII),

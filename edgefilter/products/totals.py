@@ -1,99 +1,131 @@
-"""Sums over the blocks of a run."""
+"""Sums over the blocks of a run, and its strongest candidates."""
 
 import heapq
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
 
-from edgefilter.core.cells import FLAGGERS, NONE_NEAR_THRESHOLD, NearThreshold, flag_name
-
-if TYPE_CHECKING:
-    from edgefilter.products.tables import LedgerRow, PulseRow
+from edgefilter.core.cells import FLAGGERS, NearThreshold, flag_name
+from edgefilter.products.ledger import FLAGGED_COLUMNS, LOST_COLUMNS, LedgerRow
+from edgefilter.products.pulses import PulseRow
 
 _MAX_STRONGEST = 1000
-_SCALAR_TOTALS = (
-    "blocks", "expected", "received", "cells", "cells_lost", "cells_discarded", "cells_kept", "bytes_in", "bytes_out",
-    "candidates", "overflow", "card_blocks", "guarded_events", "guarded_flags", "guarded_cells",
-)  # fmt: skip
+_NAMES = {
+    "samples_expected": "expected",
+    "samples_received": "received",
+    **{column: f"lost.{reason}" for reason, column in LOST_COLUMNS.items()},
+    **{column: f"flagged.{flag_name(flag)}" for flag, column in FLAGGED_COLUMNS.items()},
+    **{name: name for name in ("cells", "cells_lost", "cells_discarded", "cells_kept", "bytes_in", "candidates")},
+    "candidates_overflow": "overflow",
+}
+"""Names of the sums, as ``/status`` and the spool hold them, by the column of the ledger."""
 
 
-@dataclass(slots=True)
-class RunTotals:
-    """Sums over the blocks of a run, and its strongest candidates (at most 1000 of them).
+@dataclass(frozen=True, slots=True)
+class BlockSummary:
+    """What a run adds up over its blocks.
 
-    ``card_blocks`` are those that a card has reduced; ``guarded_…`` are the
-    :class:`~edgefilter.core.cells.NearThreshold` of them.
+    Parameters
+    ----------
+    counts
+        Counts by name: ``blocks``, ``card_blocks`` (reduced by a GPU), the counts of the ledger (``expected``,
+        ``lost.late``, ``flagged.power``, …), ``bytes_out`` of all products, and ``guarded_events``, ``guarded_flags``
+        and ``guarded_cells`` of :class:`~edgefilter.core.cells.NearThreshold`.
+    pulses
+        The candidates.
     """
 
-    blocks: int = 0
-    expected: int = 0
-    received: int = 0
-    lost: dict[str, int] = field(default_factory=dict)
-    cells: int = 0
-    cells_lost: int = 0
-    flagged: dict[str, int] = field(default_factory=lambda: {flag_name(flag): 0 for flag in FLAGGERS})
-    cells_discarded: int = 0
-    cells_kept: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    candidates: int = 0
-    overflow: int = 0
-    card_blocks: int = 0
-    guarded_events: int = 0
-    guarded_flags: int = 0
-    guarded_cells: int = 0
-    _strongest: "list[tuple[float, int, PulseRow]]" = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    pulses: tuple[PulseRow, ...] = ()
 
-    def add(
-        self,
-        row: "LedgerRow",
-        pulses: "tuple[PulseRow, ...]",
-        bytes_out: int,
-        near_threshold: NearThreshold = NONE_NEAR_THRESHOLD,
-    ) -> None:
-        """Add a block."""
-        self.blocks += 1
-        self.expected += row.samples.expected
-        self.received += row.samples.received
-        for reason, count in row.samples.lost.items():
-            self.lost[reason.value] = self.lost.get(reason.value, 0) + count
-        self.cells += row.cells
-        self.cells_lost += row.cells_lost
-        for flag, count in row.cells_flagged.items():
-            self.flagged[flag_name(flag)] += count
-        self.cells_discarded += row.cells_discarded
-        self.cells_kept += row.cells_kept
-        self.bytes_in += row.bytes_in
-        self.bytes_out += bytes_out
-        self.overflow += row.candidates_overflow
-        self.card_blocks += row.backend == "gpu"
-        self.guarded_events += near_threshold.events
-        self.guarded_flags += near_threshold.flags
-        self.guarded_cells += near_threshold.cells
-        for pulse in pulses:
-            self.candidates += 1
-            heapq.heappush(self._strongest, (pulse.snr, -self.candidates, pulse))
+
+def summarise(
+    ledger: LedgerRow, pulses: Sequence[PulseRow], bytes_out: int, near_threshold: NearThreshold
+) -> BlockSummary:
+    """Count what became of a block.
+
+    Parameters
+    ----------
+    ledger
+        Its row of the ledger.
+    pulses
+        Its candidates.
+    bytes_out
+        Bytes of all its products, the ledger among them, B.
+    near_threshold
+        Decisions of a GPU that the processor may make otherwise.
+
+    Returns
+    -------
+    BlockSummary
+        Its counts, 0 where there is nothing.
+    """
+    counts = Counter({name: int(ledger[column]) for column, name in _NAMES.items()})
+    counts["blocks"] = 1
+    counts["bytes_out"] = bytes_out
+    counts["card_blocks"] = int(ledger["backend"] == "gpu")
+    counts["guarded_events"] = near_threshold.events
+    counts["guarded_flags"] = near_threshold.flags
+    counts["guarded_cells"] = near_threshold.cells
+    return BlockSummary(counts, tuple(pulses))
+
+
+def flagged_cells(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the flagged cells by the flagger that flagged them first.
+
+    Parameters
+    ----------
+    counts
+        Sums of :class:`BlockSummary`.
+
+    Returns
+    -------
+    dict
+        Cells by the name of the flagger, in the order of the ledger.
+    """
+    return {flag_name(flag): counts.get(f"flagged.{flag_name(flag)}", 0) for flag in FLAGGERS}
+
+
+class RunTotals:
+    """Sums over a run, and at most 1000 of its candidates, the strongest.
+
+    Attributes
+    ----------
+    counts
+        Sums of :class:`BlockSummary`.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._strongest: list[tuple[float, int, PulseRow]] = []
+        self._pulses = 0
+
+    def add(self, block: BlockSummary) -> None:
+        """Add a block.
+
+        Parameters
+        ----------
+        block
+            Its counts and candidates.
+        """
+        self.counts.update(block.counts)
+        for pulse in block.pulses:
+            self._pulses += 1
+            heapq.heappush(self._strongest, (pulse.snr, -self._pulses, pulse))
             if len(self._strongest) > _MAX_STRONGEST:
                 heapq.heappop(self._strongest)
 
-    def strongest(self, count: int) -> "list[PulseRow]":
-        """Return the strongest candidates, best first."""
+    def strongest(self, count: int) -> list[PulseRow]:
+        """Return the strongest candidates.
+
+        Parameters
+        ----------
+        count
+            How many at the most.
+
+        Returns
+        -------
+        list of PulseRow
+            Best first.
+        """
         return [pulse for _, _, pulse in heapq.nlargest(count, self._strongest)]
-
-    def counts(self) -> dict[str, int]:
-        """Return all sums as counts, which can be added by name."""
-        counts = {name: getattr(self, name) for name in _SCALAR_TOTALS}
-        counts |= {f"lost.{name}": count for name, count in self.lost.items()}
-        return counts | {f"flagged.{name}": count for name, count in self.flagged.items()}
-
-    @classmethod
-    def from_counts(cls, counts: Mapping[str, int]) -> Self:
-        """Inverse of :meth:`counts`; the candidates themselves are not known."""
-        totals = cls()
-        for name, count in counts.items():
-            group, dot, key = name.partition(".")
-            if dot:
-                (totals.lost if group == "lost" else totals.flagged)[key] = count
-            elif name in _SCALAR_TOTALS:
-                setattr(totals, name, count)
-        return totals

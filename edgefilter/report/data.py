@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from edgefilter.core.clock import NS, tai_ns_from_iso
 from edgefilter.core.errors import ConfigError, StoreError
 from edgefilter.core.stream import Stream
-from edgefilter.products.tables import PulseRow
+from edgefilter.products.ledger import ADDITIVE
+from edgefilter.products.pulses import PulseRow
 from edgefilter.store.reader import StoreReader
 
 RUN_KEYS = ("node", "stream", "config")
@@ -198,10 +199,7 @@ def _parse_since(text: str) -> int:
 
 
 def _ledger_columns() -> list[str]:
-    from edgefilter.products.schemas import LEDGER
-
-    left_out = ("time", "sample_start", "candidates")
-    return ["node", *(name for name in LEDGER.names if name not in left_out)]
+    return [*RUN_KEYS, "code", "block", "tai_ns", "backend", *ADDITIVE]
 
 
 def _rows_of_run(table: pa.Table, key: tuple[str, ...]) -> pa.Table:

@@ -13,7 +13,7 @@ from edgefilter.core.clock import utc_iso
 from edgefilter.core.errors import EdgefilterError
 from edgefilter.core.version import __version__
 from edgefilter.products.cutout import Cutout
-from edgefilter.products.tables import PulseRow
+from edgefilter.products.pulses import PulseRow
 from edgefilter.report.charts import (
     LOST_COLOUR,
     PulseCharts,

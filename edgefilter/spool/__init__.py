@@ -4,7 +4,8 @@ A spool is a folder: ``payload/`` holds the bytes of products, ``manifest.sqlite
 each stream has been reduced, and what was dropped. What :meth:`Spool.commit` returned from survives a loss of power.
 """
 
-from edgefilter.spool.manifest import Cursor, Dropped, Entry, PayloadTotals, Priority
+from edgefilter.products.base import Priority
+from edgefilter.spool.manifest import Cursor, Dropped, Entry, PayloadTotals
 from edgefilter.spool.queue import Spool
 from edgefilter.spool.recovery import Recovered
 

@@ -6,12 +6,12 @@ Every public method is one transaction: it is on the disk when it returns, or it
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 from edgefilter.core.errors import SpoolError
+from edgefilter.products.base import Priority
 
 _VERSION = 1
 _BUSY_SECONDS = 60.0
@@ -62,15 +62,6 @@ CREATE TRIGGER gone AFTER DELETE ON product BEGIN
     UPDATE total SET files = files - 1, bytes = bytes - old.size WHERE priority = old.priority;
 END;
 """
-
-
-class Priority(IntEnum):
-    """What matters more comes first; from SPECTRA on it may be dropped."""
-
-    LEDGER = 0
-    CANDIDATES = 1
-    SPECTRA = 2
-    EXTRA = 3
 
 
 @dataclass(frozen=True, slots=True)

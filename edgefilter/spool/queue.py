@@ -8,9 +8,9 @@ from types import MappingProxyType, TracebackType
 from typing import Literal, Self
 
 from edgefilter.core.errors import SpoolBusyError, SpoolError, SpoolFullError
-from edgefilter.products.base import Product
+from edgefilter.products.base import Priority, Product
 from edgefilter.products.naming import digest
-from edgefilter.spool.manifest import Cursor, DiskFullError, Dropped, Entry, Manifest, PayloadTotals, Priority
+from edgefilter.spool.manifest import Cursor, DiskFullError, Dropped, Entry, Manifest, PayloadTotals
 from edgefilter.spool.payloads import DELIVERED, DROPPED, Ballast, Payloads, is_disk_full, try_lock
 from edgefilter.spool.priorities import least_important, make_entry
 from edgefilter.spool.recovery import Recovered, recover

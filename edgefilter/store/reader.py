@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from edgefilter.core.errors import InputError, StoreError
 from edgefilter.core.stream import Stream
 from edgefilter.products.cutout import Cutout, decode
+from edgefilter.products.ledger import ADDITIVE
 from edgefilter.products.merge import BLOCK_KEYS, unseen_rows
 from edgefilter.products.naming import CONFIGS, CUTOUTS, STREAMS, digest, parse
 from edgefilter.products.schemas import PATH_COLUMNS, SCHEMAS
@@ -25,7 +26,6 @@ from edgefilter.store.current_objects import StoredObject, current_objects, list
 from edgefilter.store.partitions import candidate_folders
 
 _ACCOUNT_KEYS = ("node", "stream", "config", "code")
-_NOT_SUMMED = (*_ACCOUNT_KEYS, "block", "date", "time", "tai_ns", "sample_start", "backend")
 _READ_WHOLE_BYTES = 1 << 20
 """Files up to this size are read whole, which takes one request and proves their digest."""
 _READ_THREADS = 8
@@ -252,18 +252,17 @@ class StoreReader:
             If a file is damaged.
         """
         ledger = self.table("ledger")
-        summed = [name for name in ledger.schema.names if name not in _NOT_SUMMED]
         groups = ledger.group_by(list(_ACCOUNT_KEYS), use_threads=False)
-        sums = groups.aggregate([("block", "count"), *((name, "sum") for name in summed)])
+        sums = groups.aggregate([("block", "count"), *((name, "sum") for name in ADDITIVE)])
         fields = [
             *(ledger.schema.field(name) for name in _ACCOUNT_KEYS),
             pa.field("blocks", pa.int64(), metadata={"unit": "", "description": "blocks in the ledger"}),
-            *(ledger.schema.field(name) for name in summed),
+            *(ledger.schema.field(name) for name in ADDITIVE),
         ]
         arrays = [
             *(sums.column(name) for name in _ACCOUNT_KEYS),
             sums.column("block_count"),
-            *(sums.column(f"{name}_sum") for name in summed),
+            *(sums.column(f"{name}_sum") for name in ADDITIVE),
         ]
         table = pa.Table.from_arrays(arrays, schema=pa.schema(fields, ledger.schema.metadata))
         return table.sort_by([(name, "ascending") for name in ("stream", "config", "code", "node")])

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from edgefilter.core.errors import StoreError
+from edgefilter.products.ledger import check_balance
 from edgefilter.products.naming import CONFIGS, CUTOUTS, STREAMS, digest, parse
-from edgefilter.products.schemas import SCHEMAS, check_balance
+from edgefilter.products.schemas import SCHEMAS
 from edgefilter.store.base import Store
 from edgefilter.store.current_objects import StoredObject, current_objects, list_objects
 

@@ -19,7 +19,7 @@ from edgefilter.core.errors import StoreError
 from edgefilter.core.plan import dispersion_delay
 from edgefilter.products.base import Provenance
 from edgefilter.products.cutout import Cutout
-from edgefilter.products.tables import PulseRow
+from edgefilter.products.pulses import PulseRow
 
 DM, ROW, WIDTH, AT = 50.0, 1e-3, 4, 60
 

@@ -96,9 +96,9 @@ def test_an_interrupted_replay_leaves_whole_objects_and_can_be_run_again(run_cli
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # what a background shell starts ignores it
         "from edgefilter.products.totals import RunTotals\n"
         "add = RunTotals.add\n"
-        "def interrupting(self, *words):\n"
-        "    add(self, *words)\n"
-        "    if self.blocks == 3: os.kill(os.getpid(), signal.SIGINT)\n"
+        "def interrupting(self, block):\n"
+        "    add(self, block)\n"
+        "    if self.counts['blocks'] == 3: os.kill(os.getpid(), signal.SIGINT)\n"
         "RunTotals.add = interrupting\n"
         "from edgefilter.cli.main import main\n"
         "main()\n"

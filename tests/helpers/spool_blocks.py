@@ -2,24 +2,13 @@
 
 import numpy as np
 
-from edgefilter.core.cells import Flag
-from edgefilter.core.chunk import SampleAccount
 from edgefilter.core.config import Reduction
 from edgefilter.core.stream import Encoding, SampleKind, Stream
-from edgefilter.products.base import Product, Provenance
+from edgefilter.products.base import BlockInfo, Product, Provenance, make_table, to_parquet
+from edgefilter.products.ledger import ledger_table
 from edgefilter.products.naming import ProductNamer, config_product, stream_product
-from edgefilter.products.tables import (
-    BlockInfo,
-    FlagRow,
-    LedgerRow,
-    PulseRow,
-    SpectrumRow,
-    flags_table,
-    ledger_table,
-    pulses_table,
-    spectra_table,
-    to_parquet,
-)
+from edgefilter.products.pulses import PulseRow, pulses_table
+from edgefilter.products.schemas import SCHEMAS
 from edgefilter.spool import Cursor
 
 TAI = 1_795_000_000_000_000_000
@@ -72,19 +61,31 @@ def products(number: int, node: str = "n1", date: str = DATE) -> list[Product]:
         )
         block_products.append(namer.table("pulses", number, date, to_parquet(pulses_table(PROVENANCE, block, pulses))))
     power = np.random.default_rng(number).normal(size=16).astype(np.float32)
-    cells = np.full(16, 60, np.int64)
-    flags = [FlagRow(flag, cells * 0, cells * 0) for flag in (Flag.LOST, Flag.ZERO_DM)]
-    account = LedgerRow(
-        number * SAMPLES, SampleAccount(SAMPLES, SAMPLES, {}), 960, 0, {}, 900, 60, 16000, 9, len(pulses), 0
-    )
-    block_products += [
-        namer.table(
-            "spectra",
-            number,
-            date,
-            to_parquet(spectra_table(PROVENANCE, block, FREQUENCIES, [SpectrumRow("I", power, cells)])),
-        ),
-        namer.table("flags", number, date, to_parquet(flags_table(PROVENANCE, block, FREQUENCIES, flags))),
-        namer.table("ledger", number, date, to_parquet(ledger_table(PROVENANCE, block, account))),
-    ]
+    none = np.zeros(16, np.int64)
+    spectra = {"stokes": ["I"], "frequencies": [FREQUENCIES], "power": [power], "cells": [none + 60]}
+    flags = {
+        "flagger": ["lost", "zero_dm"],
+        "frequencies": [FREQUENCIES] * 2,
+        "first": [none] * 2,
+        "raised": [none] * 2,
+    }
+    ledger = {
+        "sample_start": number * SAMPLES,
+        "samples_expected": SAMPLES,
+        "samples_received": SAMPLES,
+        "cells": 960,
+        "cells_lost": 0,
+        "cells_discarded": 900,
+        "cells_kept": 60,
+        "bytes_in": 16000,
+        "bytes_out": 9,
+        "candidates": len(pulses),
+        "candidates_overflow": 0,
+    }
+    tables = {
+        "spectra": make_table(SCHEMAS["spectra"], PROVENANCE, block, spectra),
+        "flags": make_table(SCHEMAS["flags"], PROVENANCE, block, flags),
+        "ledger": ledger_table(PROVENANCE, block, ledger),
+    }
+    block_products += [namer.table(name, number, date, to_parquet(table)) for name, table in tables.items()]
     return block_products

@@ -28,8 +28,8 @@ def reduce(backend_selector, plan, recording):
     """Products of each block; no block's may be kept twice, and they come in order."""
     collected = {}
 
-    def collect(products, next_block, totals):
-        if totals.blocks:
+    def collect(products, next_block, summary):
+        if summary.counts:
             assert next_block - 1 == len(collected)
             collected[next_block - 1] = {product.name: product.content for product in products}
 

@@ -18,7 +18,7 @@ from edgefilter.core.clock import tai_ns_from_iso
 from edgefilter.core.errors import StoreError
 from edgefilter.products.base import Provenance
 from edgefilter.products.cutout import Cutout, decode, encode
-from edgefilter.products.tables import PulseRow
+from edgefilter.products.pulses import PulseRow
 
 TAI = tai_ns_from_iso("2026-11-23T12:00:00")
 

@@ -14,11 +14,10 @@ from typer.testing import CliRunner
 
 from edgefilter.cli.store import app
 from edgefilter.core.errors import EdgefilterError, StoreError
-from edgefilter.products.base import Product
+from edgefilter.products.base import Product, to_parquet
 from edgefilter.products.merge import merge
 from edgefilter.products.naming import parse, range_product
 from edgefilter.products.schemas import SCHEMAS
-from edgefilter.products.tables import to_parquet
 from edgefilter.report.data import read_runs
 from edgefilter.store import reader as reader_module
 from edgefilter.store.base import Store

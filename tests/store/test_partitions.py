@@ -7,9 +7,9 @@ import pyarrow.compute as pc
 import pytest
 
 from edgefilter.core.errors import StoreError
-from edgefilter.products.base import Provenance
+from edgefilter.products.base import BlockInfo, Provenance, to_parquet
 from edgefilter.products.naming import ProductNamer
-from edgefilter.products.tables import BlockInfo, PulseRow, pulses_table, to_parquet
+from edgefilter.products.pulses import PulseRow, pulses_table
 from edgefilter.store.base import ObjectInfo
 from edgefilter.store.directory import DirectoryStore
 from edgefilter.store.query import query

@@ -9,16 +9,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from edgefilter.core.cells import Flag
-from edgefilter.core.chunk import Loss, SampleAccount
 from edgefilter.core.config import Reduction
 from edgefilter.core.errors import StoreError
 from edgefilter.core.stream import Encoding, SampleKind, Stream
-from edgefilter.products.base import Product, Provenance
+from edgefilter.products.base import BlockInfo, Product, Provenance, to_parquet
 from edgefilter.products.cutout import encode
+from edgefilter.products.ledger import check_balance, ledger_table
 from edgefilter.products.naming import ProductNamer, config_product, stream_product
-from edgefilter.products.schemas import PATH_COLUMNS, SCHEMAS, check_balance
-from edgefilter.products.tables import BlockInfo, LedgerRow, PulseRow, ledger_table, pulses_table, to_parquet
+from edgefilter.products.pulses import PulseRow, pulses_table
+from edgefilter.products.schemas import PATH_COLUMNS, SCHEMAS
 from edgefilter.store.directory import DirectoryStore
 from edgefilter.store.reader import StoreReader, open_store
 from tests.products.test_cutout import cutouts_equal, make_cutout
@@ -31,9 +30,22 @@ def pulse(number: int, cutout: str = "") -> PulseRow:
     return PulseRow(number, number / 1e3, 0.0, TAI, 100.0, 0.1, 0.001, 7.0 + number, 1100.0, 1500.0, 3, 0.0, cutout)
 
 
-def account(lost: int) -> LedgerRow:
-    samples = SampleAccount(1000, 1000 - lost, {Loss.DAMAGED: lost})
-    return LedgerRow(0, samples, 500, 100, {Flag.ZERO_DM: 40}, 350, 10, 1000, 50, 2, 0)
+def account(lost: int) -> dict[str, int]:
+    return {
+        "sample_start": 0,
+        "samples_expected": 1000,
+        "samples_received": 1000 - lost,
+        "lost_damaged": lost,
+        "cells": 500,
+        "cells_lost": 100,
+        "flagged_zero_dm": 40,
+        "cells_discarded": 350,
+        "cells_kept": 10,
+        "bytes_in": 1000,
+        "bytes_out": 50,
+        "candidates": 2,
+        "candidates_overflow": 0,
+    }
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgefilter.core.errors import StoreError
 from edgefilter.core.plan import DISPERSION_S_MHZ2
 from edgefilter.products.cutout import Cutout
-from edgefilter.products.tables import PulseRow
+from edgefilter.products.pulses import PulseRow
 from edgefilter_kernels.search.dedisperse import add_subbands
 from edgefilter_kernels.search.normalise import COUNTS_PER_SIGMA, FULL_WEIGHT
 from edgefilter_kernels.search.normalise import normalise as normalise_kernel

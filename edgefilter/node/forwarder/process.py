@@ -23,7 +23,8 @@ from edgefilter.node.forwarder.retry import Backoff, RateLimiter
 from edgefilter.node.ipc import IpcClient
 from edgefilter.node.logs import JSON_VARIABLE, configure
 from edgefilter.products.base import Product
-from edgefilter.products.merge import dropped_products, merge
+from edgefilter.products.dropped import dropped_products
+from edgefilter.products.merge import merge
 from edgefilter.spool import Entry, Spool
 from edgefilter.spool.batches import BatchPlanner
 from edgefilter.store.base import Store

@@ -33,7 +33,7 @@ from edgefilter.pipeline.backend import BackendSelector
 from edgefilter.pipeline.engine import Engine
 from edgefilter.pipeline.resource_budget import ResourceBudget, ring_samples, warm_up
 from edgefilter.products.base import Product
-from edgefilter.products.totals import RunTotals
+from edgefilter.products.totals import BlockSummary
 from edgefilter.spool import Cursor, Spool
 
 _POLL_SECONDS = 0.1
@@ -282,10 +282,10 @@ class ReducerWorker:
             block = min(block, self._state["next_sample"] // self._block_samples - reducer.history_blocks)
         return reducer.window(max(block, 0))[0]
 
-    def _on_block(self, products: Sequence[Product], next_block: int, totals: RunTotals) -> None:
+    def _on_block(self, products: Sequence[Product], next_block: int, summary: BlockSummary) -> None:
         self._ipc.mark_progress()
-        item = (products, next_block, totals.counts())
-        if not totals.blocks:
+        item = (products, next_block, dict(summary.counts))
+        if not summary.counts:
             self._header = item
             if not self._shadow:
                 self._commit_header()
