@@ -20,10 +20,11 @@ from edgefilter.compute.gpu import GpuBackend
 from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.cells import Rows
 from edgefilter.core.chunk import Chunk
-from edgefilter.core.config import NodeConfig, Reduction, validate
+from edgefilter.core.config import NodeConfig, Reduction
 from edgefilter.core.errors import ConfigError
 from edgefilter.core.plan import Plan, resolve
 from edgefilter.core.stream import Encoding, SampleKind, Stream
+from edgefilter.core.validation import validate
 from edgefilter.pipeline.reducer import Reducer
 from edgefilter.stages.rfi.flagger import Flagger
 from edgefilter.stages.search.normalise import Normaliser

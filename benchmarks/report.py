@@ -27,9 +27,10 @@ from numpy.typing import NDArray
 from benchmarks.machine import describe
 from edgefilter.core.cells import Flag, flag_name
 from edgefilter.core.clock import tai_ns, utc_date
-from edgefilter.core.config import Reduction, validate
+from edgefilter.core.config import Reduction
 from edgefilter.core.plan import Plan, dispersion_delay, resolve
 from edgefilter.core.stream import Encoding, SampleKind, Stream
+from edgefilter.core.validation import validate
 from edgefilter.core.version import __version__
 from edgefilter.products.base import BlockInfo, Product, Provenance, make_table, to_parquet
 from edgefilter.products.cutout import Cutout, encode

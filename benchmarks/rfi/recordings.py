@@ -19,7 +19,8 @@ from scipy.ndimage import median_filter
 
 import edgefilter
 from edgefilter.analysis.flag_comparison import compare_flaggers
-from edgefilter.core.config import NodeConfig, validate
+from edgefilter.core.config import NodeConfig
+from edgefilter.core.validation import validate
 from edgefilter.sources.files.recognise import open_files
 
 _SMOOTH = 65  # channels of the running median: wider than any transmitter here but the FM band's stations together

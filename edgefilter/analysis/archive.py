@@ -15,11 +15,12 @@ from edgefilter.analysis.pulse import Pulse, Pulses
 from edgefilter.analysis.spectra import BlockSpectra, Spectrum
 from edgefilter.analysis.tables import TableView
 from edgefilter.core.clock import sample_at, tai_ns_from_iso
-from edgefilter.core.config import Reduction, settings_html, validate
+from edgefilter.core.config import Reduction
 from edgefilter.core.errors import ConfigError, StoreError
-from edgefilter.core.html import property_table
+from edgefilter.core.html import property_table, settings_html
 from edgefilter.core.plan import Plan
 from edgefilter.core.stream import Stream
+from edgefilter.core.validation import validate
 from edgefilter.products.cutout import Cutout
 from edgefilter.products.schemas import SCHEMAS
 from edgefilter.store import reader

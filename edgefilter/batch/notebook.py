@@ -8,7 +8,8 @@ from typing import Any
 
 from edgefilter.analysis.archive import Archive
 from edgefilter.batch.local import Replay
-from edgefilter.core.config import Reduction, validate
+from edgefilter.core.config import Reduction
+from edgefilter.core.validation import validate
 from edgefilter.pipeline.backend import BackendSelector
 from edgefilter.sources.base import Source
 from edgefilter.sources.files.recognise import open_files

@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from edgefilter.cli.options import SetOption, ThreadsOption, overrides
-from edgefilter.core.config import NodeConfig, load, validate
+from edgefilter.core.config import NodeConfig, load
 from edgefilter.core.errors import ConfigError
+from edgefilter.core.validation import validate
 
 if TYPE_CHECKING:
     from edgefilter.analysis.flag_comparison import FlagCase

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from edgefilter.cli.options import SetOption, overrides
-from edgefilter.core.config import NodeConfig, validate
+from edgefilter.core.config import NodeConfig
+from edgefilter.core.validation import validate
 
 
 def command(

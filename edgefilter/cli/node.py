@@ -10,8 +10,9 @@ from rich.table import Table
 
 from edgefilter.cli.options import SetOption, overrides
 from edgefilter.cli.show import format_bytes
-from edgefilter.core.config import NodeConfig, load, validate
+from edgefilter.core.config import NodeConfig, load
 from edgefilter.core.errors import EdgefilterError
+from edgefilter.core.validation import validate
 
 ConfigArgument = Annotated[
     Path | None, typer.Argument(help="The node's configuration; without it, a node of the name 'node'.")

@@ -11,7 +11,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from edgefilter.cli.options import BackendOption, ReportOption, SetOption, StoreOption, ThreadsOption, overrides
 from edgefilter.cli.report import write_report_beside
 from edgefilter.cli.show import candidates_table, compiling_line, settings_lines, summary_lines
-from edgefilter.core.config import NodeConfig, load, validate
+from edgefilter.core.config import NodeConfig, load
+from edgefilter.core.validation import validate
 
 
 def command(

@@ -1,33 +1,31 @@
 """Configuration: frozen models of what a TOML file may say.
 
-:class:`Reduction` is the science: all that products depend on beside samples and code. Its digest is stored with every
-product. ``None`` stands for "follows from the stream"; :func:`edgefilter.core.plan.resolve` fills it in, and only
-resolved
-reductions are digested and run. :class:`NodeConfig` adds where samples come from and products go to, which no product
-depends on.
+:class:`Reduction` holds all settings that products depend on; its digest is stored with every product. ``None`` stands
+for "follows from the stream": :func:`edgefilter.core.plan.resolve` fills it in, and only resolved settings are digested
+and run. :class:`NodeConfig` adds where samples come from and where products go to; no product depends on that.
 """
 
-import copy
 import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from edgefilter.core.endpoint import check_encryption, check_endpoint
 from edgefilter.core.errors import ConfigError
-from edgefilter.core.html import property_table
+from edgefilter.core.html import settings_html
 from edgefilter.core.stream import Encoding, SampleKind, Stream
+from edgefilter.core.validation import validate
 
 Backend = Literal["auto", "cpu", "gpu"]
 
 
 class Section(BaseModel):
-    """A table of the configuration file: frozen, and no key that it does not know."""
+    """A table of the configuration file: frozen; a key that it does not know is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -35,14 +33,18 @@ class Section(BaseModel):
         return settings_html(type(self).__name__, self.model_dump(mode="json"))
 
 
-class BlockSettings(Section):
+class ReductionSection(Section):
+    """A table of settings that products depend on: their digest is stored with every product."""
+
+
+class BlockSettings(ReductionSection):
     """The unit of work."""
 
     rows: Annotated[int | None, Field(ge=16, le=1 << 20)] = None
     """Rows of the search (integrated spectra) in a block."""
 
 
-class ChanneliseSettings(Section):
+class ChanneliseSettings(ReductionSection):
     """The polyphase filterbank; not used for power."""
 
     channels: Annotated[int | None, Field(ge=1, le=65536)] = None
@@ -61,7 +63,7 @@ class ChanneliseSettings(Section):
         return self
 
 
-class DetectSettings(Section):
+class DetectSettings(ReductionSection):
     """From voltages to power."""
 
     stokes: Literal["I", "IQUV"] = "I"
@@ -70,7 +72,7 @@ class DetectSettings(Section):
     """Spectra whose power is accumulated in one time-channel cell; not used for power."""
 
 
-class FlagSettings(Section):
+class FlagSettings(ReductionSection):
     """Interference."""
 
     mask: tuple[tuple[float, float], ...] = ()
@@ -103,14 +105,14 @@ class FlagSettings(Section):
         return self
 
 
-class IntegrateSettings(Section):
+class IntegrateSettings(ReductionSection):
     """Time integration after flagging."""
 
     cells: Annotated[int | None, Field(ge=1, le=65535)] = None
     """Cells in one row of the search."""
 
 
-class PulseSettings(Section):
+class PulseSettings(ReductionSection):
     """The single-pulse search."""
 
     dm: tuple[float, float | None] = (0.0, None)
@@ -138,6 +140,20 @@ class PulseSettings(Section):
         return self
 
 
+_FIRST_SETTINGS = {
+    "block": ("rows",),
+    "channelise": ("channels", "taps", "window", "oversampling"),
+    "detect": ("stokes", "spectra"),
+    "flag": (
+        "mask", "protect", "kurtosis_sigma", "power_sigma", "zero_dm_sigma", "carrier_sigma", "tone_db",
+        "channel_sigma", "sky_dm",
+    ),
+    "integrate": ("cells",),
+    "pulses": ("dm", "snr", "widths", "tolerance", "bands", "candidates", "cutouts"),
+}  # fmt: skip
+"""The settings of version 0.1.0, which every digest covers."""
+
+
 class Reduction(Section):
     """All that products depend on beside the samples and the code."""
 
@@ -149,9 +165,20 @@ class Reduction(Section):
     pulses: PulseSettings = PulseSettings()
 
     def canonical(self) -> str:
-        """Canonical JSON text of the science alone: the same settings always give the same text."""
-        science = self.model_dump(mode="json", include=set(Reduction.model_fields))
-        return json.dumps(science, sort_keys=True, separators=(",", ":"))
+        """Return the canonical JSON text of what products depend on: equal settings always give the same text.
+
+        A section or a setting that version 0.1.0 did not have is part of the text only where it differs from its
+        default, so that a new one leaves the digest of every configuration as it was.
+        """
+        tree: dict[str, dict[str, Any]] = {}
+        for name, section in self:
+            if isinstance(section, ReductionSection):
+                first = _FIRST_SETTINGS.get(name, ())
+                values, changed = section.model_dump(mode="json"), section.model_dump(exclude_defaults=True)
+                kept = {key: value for key, value in values.items() if key in first or key in changed}
+                if kept:
+                    tree[name] = kept
+        return json.dumps(tree, sort_keys=True, separators=(",", ":"))
 
     def digest(self) -> str:
         """Head of the SHA-256 of :meth:`canonical`, 16 hexadecimal digits."""
@@ -347,21 +374,6 @@ class NodeConfig(Reduction):
         return InputSection.model_validate(self.input.model_dump() | {"endpoint": stream.endpoint})
 
 
-def settings_html(title: str, tree: Mapping[str, Any]) -> str:
-    """Return a tree of settings as HTML, a row for each ``section.key``."""
-    rows: list[tuple[str, object]] = []
-    for name, value in tree.items():
-        inner = value.items() if isinstance(value, Mapping) else [("", value)]
-        rows += [
-            (f"{name}.{key}".rstrip("."), "follows from the stream" if setting is None else setting)
-            for key, setting in inner
-        ]
-    return property_table(title, rows)
-
-
-Model = TypeVar("Model", bound=Reduction)
-
-
 def load(path: str | Path, overrides: Mapping[str, str] | None = None) -> NodeConfig:
     """Read a TOML configuration file.
 
@@ -387,53 +399,3 @@ def load(path: str | Path, overrides: Mapping[str, str] | None = None) -> NodeCo
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
     return validate(NodeConfig, tree, overrides, where=str(path))
-
-
-def validate(
-    model: type[Model],
-    tree: dict[str, Any],
-    overrides: Mapping[str, str] | None = None,
-    where: str = "settings",
-) -> Model:
-    """Build a model from a tree of values and ``section.key`` overrides.
-
-    Raises
-    ------
-    ConfigError
-        One line a mistake: where, key, what is wrong.
-    """
-    tree = copy.deepcopy(tree)
-    for key, value in (overrides or {}).items():
-        _apply_override(tree, key, value)
-    try:
-        return model.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError("\n".join(_error_lines(error, where))) from None
-
-
-def _apply_override(tree: dict[str, Any], key: str, text: str) -> None:
-    section, _, name = key.partition(".")
-    if not name or "." in name:
-        raise ConfigError(f"--set {key}={text}: the key must be SECTION.KEY, such as pulses.snr")
-    try:
-        parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
-        parsed = {}
-    value = parsed["value"] if len(parsed) == 1 else text  # a bare word is a string
-    table = tree.setdefault(section, {})
-    if not isinstance(table, dict):
-        raise ConfigError(f"--set {key}={text}: {section} is not a section")
-    table[name] = value
-
-
-def _error_lines(error: ValidationError, where: str) -> list[str]:
-    lines = []
-    for item in error.errors(include_url=False):
-        key = ".".join(str(part) for part in item["loc"])
-        message = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "extra_forbidden":
-            message = "no such setting"
-        value = "" if item["type"] in ("value_error", "missing", "extra_forbidden") else f" is {item['input']!r}:"
-        head = f"{where}: {key}" if key else where
-        lines.append(f"{head}{value} {message}" if value and key else f"{head}: {message}")
-    return lines

@@ -1,7 +1,8 @@
-"""The little HTML with which a notebook shows an object. Standard library only: the vocabulary imports it."""
+"""Small HTML tables, with which a notebook shows an object. Standard library only: everything imports this."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
+from typing import Any
 
 
 def property_table(title: str, rows: Iterable[tuple[str, object]], note: str = "") -> str:
@@ -36,3 +37,15 @@ def data_table(title: str, names: Iterable[str], rows: Iterable[Iterable[object]
         f"<div><p><strong>{escape(title)}</strong></p><table><thead><tr>{head}</tr></thead>"
         f"<tbody>{body}</tbody></table>{below}</div>"
     )
+
+
+def settings_html(title: str, tree: Mapping[str, Any]) -> str:
+    """Return a tree of settings as HTML, a row for each ``section.key``."""
+    rows: list[tuple[str, object]] = []
+    for name, value in tree.items():
+        inner = value.items() if isinstance(value, Mapping) else [("", value)]
+        rows += [
+            (f"{name}.{key}".rstrip("."), "follows from the stream" if setting is None else setting)
+            for key, setting in inner
+        ]
+    return property_table(title, rows)

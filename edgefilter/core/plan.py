@@ -212,19 +212,21 @@ def resolve(settings: Reduction, stream: Stream, samples: int | None = None) -> 
     cells = settings.integrate.cells or _power_of_two(_ROW_SECONDS / cell_seconds, 1, 4096)
     row_bytes = step * spectra * cells * stream.sample_bytes
     rows = settings.block.rows or _power_of_two(_BLOCK_BYTES / row_bytes, 1024, 4096)
-    resolved = Reduction(
-        block=settings.block.model_copy(update={"rows": rows}),
-        channelise=channelise.model_copy(update={"channels": channels}),
-        detect=detect.model_copy(update={"spectra": spectra}),
-        flag=settings.flag,
-        integrate=settings.integrate.model_copy(update={"cells": cells}),
-        pulses=settings.pulses.model_copy(update={"dm": (settings.pulses.dm[0], settings.pulses.dm[1] or _DM_DEFAULT)}),
+    lowest_dm, highest_dm = settings.pulses.dm
+    # Copied, not built anew: a section that is not named here stays as it is.
+    resolved = settings.model_copy(
+        update={
+            "block": settings.block.model_copy(update={"rows": rows}),
+            "channelise": channelise.model_copy(update={"channels": channels}),
+            "detect": detect.model_copy(update={"spectra": spectra}),
+            "integrate": settings.integrate.model_copy(update={"cells": cells}),
+            "pulses": settings.pulses.model_copy(update={"dm": (lowest_dm, highest_dm or _DM_DEFAULT)}),
+        }
     )
-    if settings.pulses.dm[1] is None:
+    if highest_dm is None:
         high = _highest_dm(Plan(stream, resolved), samples)
-        resolved = resolved.model_copy(
-            update={"pulses": resolved.pulses.model_copy(update={"dm": (settings.pulses.dm[0], high)})}
-        )
+        pulses = resolved.pulses.model_copy(update={"dm": (lowest_dm, high)})
+        resolved = resolved.model_copy(update={"pulses": pulses})
     _check(Plan(stream, resolved))
     return resolved
 

@@ -1,11 +1,13 @@
+import json
 from pathlib import Path
 
 import pytest
 
-from edgefilter.core.config import BlockSettings, NodeConfig, PulseSettings, Reduction, load, validate
+from edgefilter.core.config import BlockSettings, NodeConfig, PulseSettings, Reduction, ReductionSection, load
 from edgefilter.core.errors import ConfigError
 from edgefilter.core.plan import Plan, resolve
 from edgefilter.core.stream import SampleKind
+from edgefilter.core.validation import validate
 from edgefilter.sources.simulated.sky import demo_sky
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
@@ -164,6 +166,35 @@ def test_digest_is_of_the_science_alone() -> None:
     assert elsewhere.digest() == plain.digest() == Reduction().digest()
     assert Reduction(block=BlockSettings(rows=64)).digest() != plain.digest()
     assert len(plain.digest()) == 16
+
+
+class DriftSettings(ReductionSection):
+    snr: float = 10.0
+
+
+class PulsesWithMore(PulseSettings):
+    later: int = 3
+
+
+class WithMore(Reduction):
+    """What a later version, or a plug-in, adds: a section, and a setting of an old one."""
+
+    pulses: PulsesWithMore = PulsesWithMore()
+    drift: DriftSettings = DriftSettings()
+
+
+def test_a_new_setting_at_its_default_leaves_every_digest_as_it_was() -> None:
+    assert WithMore().canonical() == Reduction().canonical()
+    digests = {
+        WithMore(**changes).digest()  # type: ignore[arg-type]
+        for changes in ({}, {"drift": {"snr": 11}}, {"pulses": {"later": 4}}, {"pulses": {"snr": 8}})
+    }
+    assert len(digests) == 4
+
+
+def test_digests_are_those_of_version_0_1_0() -> None:
+    assert Reduction().digest() == "2b43a987820cfe2a"
+    assert set(Reduction.model_fields) == set(json.loads(Reduction().canonical()))
 
 
 def test_loopback_and_ipc_need_no_permission() -> None:

@@ -14,6 +14,7 @@ from edgefilter.core.config import (
     IntegrateSettings,
     PulseSettings,
     Reduction,
+    ReductionSection,
 )
 from edgefilter.core.errors import ConfigError
 from edgefilter.core.plan import Plan, dispersion_delay, resolve
@@ -186,3 +187,17 @@ def test_a_row_names_the_sample_at_its_time() -> None:
     assert plan.sample_of_row(Fraction(3, 2)) == plan.samples_per_row * 3 // 2 - 384
     power = Plan(POWER, resolve(EXPLICIT, POWER))
     assert power.sample_of_row(5) == 10
+
+
+class ExtraSection(ReductionSection):
+    level: int = 1
+
+
+class WithExtra(Reduction):
+    extra: ExtraSection = ExtraSection()
+
+
+def test_a_section_that_resolving_does_not_know_stays_as_it_is() -> None:
+    resolved = resolve(WithExtra(extra=ExtraSection(level=5)), POWER)
+    assert isinstance(resolved, WithExtra)
+    assert resolved.extra.level == 5

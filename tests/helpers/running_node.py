@@ -15,8 +15,9 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from edgefilter.batch.local import Replay
-from edgefilter.core.config import NodeConfig, validate
+from edgefilter.core.config import NodeConfig
 from edgefilter.core.errors import EdgefilterError
+from edgefilter.core.validation import validate
 from edgefilter.node.supervisor.control_socket import call
 from edgefilter.pipeline.backend import BackendSelector
 from edgefilter.products.naming import parse

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.chunk import Chunk, Gap, Loss, clip_gaps
-from edgefilter.core.config import NodeConfig, validate
+from edgefilter.core.config import NodeConfig
 from edgefilter.core.plan import Plan, resolve
 from edgefilter.core.stream import Stream
+from edgefilter.core.validation import validate
 from edgefilter.node.ring import RingReader, RingWriter
 from edgefilter.pipeline.product_builder import ProductBuilder
 from edgefilter.pipeline.reducer import Reducer, count_cells

@@ -6,10 +6,11 @@ from fractions import Fraction
 import pytest
 
 from edgefilter.core.chunk import Chunk
-from edgefilter.core.config import Reduction, validate
+from edgefilter.core.config import Reduction
 from edgefilter.core.plan import Plan, resolve
 from edgefilter.core.reduced_block import ReducedBlock
 from edgefilter.core.stream import Encoding, SampleKind, Stream
+from edgefilter.core.validation import validate
 from edgefilter.pipeline import resource_budget
 from edgefilter.pipeline.reducer import Reducer
 

@@ -17,8 +17,9 @@ from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import Self
 
-from edgefilter.core.config import NodeConfig, SpoolSection, validate
+from edgefilter.core.config import NodeConfig, SpoolSection
 from edgefilter.core.errors import ConflictError, EdgefilterError, SpoolFullError, StoreError, UnavailableError
+from edgefilter.core.validation import validate
 from edgefilter.node.forwarder.retry import Backoff, RateLimiter
 from edgefilter.node.ipc import IpcClient
 from edgefilter.node.logs import JSON_VARIABLE, configure

@@ -21,10 +21,11 @@ from typing import Any, Self
 
 from edgefilter.core.chunk import Chunk
 from edgefilter.core.clock import NS, tai_ns, tai_ns_from_utc_mjd
-from edgefilter.core.config import NodeConfig, validate
+from edgefilter.core.config import NodeConfig
 from edgefilter.core.errors import InputError, SpoolBusyError, SpoolFullError
 from edgefilter.core.plan import Plan, resolve
 from edgefilter.core.stream import Stream
+from edgefilter.core.validation import validate
 from edgefilter.core.version import __version__
 from edgefilter.node.ipc import IpcClient, Message
 from edgefilter.node.reducer.latency import ArrivalTimes

@@ -18,8 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.cells import Flag, flag_name
-from edgefilter.core.config import FlagSettings, Reduction, validate
+from edgefilter.core.config import FlagSettings, Reduction
 from edgefilter.core.errors import InputError
+from edgefilter.core.validation import validate
 from edgefilter.stages.rfi.flagger import Flagger
 from edgefilter_kernels.filterbank.unpack import flag_nonfinite
 

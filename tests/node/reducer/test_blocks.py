@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from edgefilter.core.chunk import Chunk, Gap, Loss, clip_gaps
-from edgefilter.core.config import NodeConfig, validate
+from edgefilter.core.config import NodeConfig
 from edgefilter.core.errors import ConfigError
+from edgefilter.core.validation import validate
 from edgefilter.node.reducer.blocks import ReducerWorker
 from edgefilter.node.reducer.latency import ArrivalTimes
 from edgefilter.node.ring import RingReader, RingWriter

@@ -3,7 +3,8 @@
 import pytest
 
 from edgefilter.batch.local import Replay
-from edgefilter.core.config import NodeConfig, validate
+from edgefilter.core.config import NodeConfig
+from edgefilter.core.validation import validate
 from edgefilter.node.reducer.blocks import ReducerWorker
 from edgefilter.node.ring import RingReader, RingWriter
 from edgefilter.pipeline import backend

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from edgefilter.core.config import NodeConfig, validate
+from edgefilter.core.config import NodeConfig
 from edgefilter.core.errors import EdgefilterError
 from edgefilter.core.plan import resolve
+from edgefilter.core.validation import validate
 from edgefilter.products.naming import parse
 from tests.helpers.running_node import (
     Node,

@@ -9,7 +9,8 @@ from edgefilter.batch.local import Replay
 from edgefilter.cli.show import summary_lines
 from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.cells import Flag, NearThreshold
-from edgefilter.core.config import NodeConfig, validate
+from edgefilter.core.config import NodeConfig
+from edgefilter.core.validation import validate
 from edgefilter.pipeline import backend
 from edgefilter.pipeline.backend import BackendSelector
 from edgefilter.stages.filterbank.channelise import Channeliser
