@@ -5,7 +5,6 @@ import io
 import subprocess
 import sys
 from dataclasses import replace
-from fractions import Fraction
 
 import h5py
 import numpy as np
@@ -14,51 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edgefilter.core.clock import tai_ns_from_iso
 from edgefilter.core.errors import StoreError
-from edgefilter.products.base import Provenance
-from edgefilter.products.cutout import Cutout, decode, encode
-from edgefilter.products.pulses import PulseRow
-
-TAI = tai_ns_from_iso("2026-11-23T12:00:00")
-
-
-def make_cutout(
-    rows: int = 300, channels: int = 40, stokes: tuple[str, ...] = ("I", "Q", "U", "V"), seed: int = 1
-) -> Cutout:
-    rng = np.random.default_rng(seed)
-    data = rng.normal(10, 1, (rows, len(stokes), channels)).astype(np.float32)
-    mask = (rng.random((rows, channels)) < 0.1).astype(np.uint8)
-    data[np.broadcast_to(mask[:, None, :] > 0, data.shape)] = 0
-    return Cutout(
-        data=data,
-        mask=mask,
-        stokes=stokes,
-        first_sample=12_000,
-        tai_ns=TAI,
-        rate=Fraction(1_000_000, 3),
-        samples_per_row=100,
-        first_channel_mhz=1500.0,
-        channel_mhz=-0.1,
-        pulse=PulseRow(12_345, 0.037, -0.5, TAI + 5, 474.8, 0.4, 0.002, 13.5, 1496.0, 1500.05, 7, 0.25),
-        provenance=Provenance("sky-01234567", "0123456789abcdef", "0.1.0"),
-        block=3,
-        telescope="Parkes",
-        source="FRB é",
-    )
-
-
-def cutouts_equal(left: Cutout, right: Cutout) -> bool:
-    plain = {"data": np.zeros((1, len(left.stokes), 1), np.float32), "mask": np.zeros((1, 1), np.uint8)}
-    fields = [
-        {name: getattr(replace(cutout, **plain), name) for name in Cutout.__dataclass_fields__ if name not in plain}
-        for cutout in (left, right)
-    ]
-    return (
-        fields[0] == fields[1]
-        and left.data.tobytes() == right.data.tobytes()
-        and left.mask.tobytes() == right.mask.tobytes()
-    )
+from edgefilter.products.cutout import decode, encode
+from tests.helpers.cutouts import TAI, cutouts_equal, make_cutout
 
 
 def test_it_comes_back_as_it_was() -> None:
@@ -139,7 +96,7 @@ def test_axes_have_the_length_of_the_data_and_stated_units() -> None:
 
 def test_another_process_makes_the_same_bytes() -> None:
     program = (
-        "import hashlib, numpy\nnumpy.full(1 << 22, 255, 'u1')\nfrom tests.products.test_cutout import *\n"
+        "import hashlib, numpy\nnumpy.full(1 << 22, 255, 'u1')\nfrom tests.helpers.cutouts import *\n"
         "print(hashlib.sha256(encode(make_cutout())).hexdigest())"
     )
     there = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -20,7 +20,7 @@ from edgefilter.products.pulses import PulseRow, pulses_table
 from edgefilter.products.schemas import PATH_COLUMNS, SCHEMAS
 from edgefilter.store.directory import DirectoryStore
 from edgefilter.store.reader import StoreReader, open_store
-from tests.products.test_cutout import cutouts_equal, make_cutout
+from tests.helpers.cutouts import cutouts_equal, make_cutout
 
 DATE = "2026-11-23"
 TAI = 1_795_000_000_000_000_000

@@ -11,7 +11,7 @@ from edgefilter.analysis.plots.pulse import pulse_figure
 from edgefilter.analysis.plots.pulse_diagnostic import diagnose
 from edgefilter.core.errors import StoreError
 from tests.analysis.test_pulse import make_cutout
-from tests.products.test_cutout import make_cutout as four_stokes_cutout
+from tests.helpers.cutouts import make_cutout as four_stokes_cutout
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
