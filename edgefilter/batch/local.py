@@ -1,4 +1,4 @@
-"""Recorded samples through the same engine as live ones."""
+"""Reduce a recording: the same engine as for a live stream, and the same products."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,18 +23,25 @@ class Replay:
     source
         Samples.
     settings
-        Settings; what they leave open follows from the source.
+        Settings; those that are None follow from the source.
     store
-        Directory of the store, made when there is something to keep, its ``file://`` URL, or ``s3://BUCKET/PREFIX``.
+        Directory of the store, made when there is something to store, its ``file://`` URL, or ``s3://BUCKET/PREFIX``.
     node
-        Name that the products' paths carry.
+        Name of the node in the paths of products.
     backend_selector
-        What reduces.
+        Chooses the processor or a GPU.
+
+    Attributes
+    ----------
+    plan
+        Layout of the reduction.
+    totals
+        Sums and strongest candidates so far.
 
     Raises
     ------
     ConfigError
-        If the settings do not go with the source, or what is to reduce cannot be had; no store is made then.
+        If the settings do not fit the source, or the wanted backend is not available; no store is made then.
     StoreError
         If the store cannot be made or written.
     """
@@ -55,7 +62,12 @@ class Replay:
         self._engine = Engine(self.plan, self._store_products, node, backend_selector)
 
     def run(self) -> Iterator[int]:
-        """Reduce all; yield, after each block, the number of samples that are done.
+        """Reduce all blocks.
+
+        Yields
+        ------
+        int
+            Number of samples that are reduced so far, after each block.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""What flows between detection and the products: time-channel cells, and the rows they are integrated to."""
+"""Detected power: time-channel cells of one block, and the rows that they are integrated to."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 class Flag(IntFlag):
-    """Why a cell is not used. The lowest bit set is the one that the ledger books the cell under."""
+    """Why a cell is not used. A cell with several bits counts in the ledger under its lowest bit."""
 
     LOST = 1  # samples are missing: not interference
     MASK = 2  # a band that the configuration excludes
@@ -18,16 +18,27 @@ class Flag(IntFlag):
     KURTOSIS = 8  # a run of low or high spectral kurtosis
     POWER = 16  # a run of power above the background
     CARRIER = 32  # a channel with a tone throughout the block
-    CHANNEL = 64  # a channel that is more restless than its neighbours
-    TAGGED = 128  # suspicious, but to be kept: a faint tone, or anything in a protected band
+    CHANNEL = 64  # a channel whose scatter exceeds that of its neighbours
+    TAGGED = 128  # detected but kept: a faint tone, or anything in a protected band
 
 
 FLAGGERS = tuple(flag for flag in Flag if flag not in (Flag.LOST, Flag.TAGGED))
-"""The flaggers in the order in which the ledger books."""
+"""The flaggers, in the order in which the ledger counts a cell that several of them flagged."""
 
 
 def flag_name(flag: Flag) -> str:
-    """Name of one flag as tables show it, ``kurtosis``."""
+    """Return the name of a flag as tables show it.
+
+    Parameters
+    ----------
+    flag
+        One flag.
+
+    Returns
+    -------
+    str
+        Its name in lower case, such as ``kurtosis``.
+    """
     return str(flag.name).lower()
 
 
@@ -38,15 +49,15 @@ class FlagCost:
     Parameters
     ----------
     flagger
-        Its name, or ``all``.
+        Name of the flagger, or ``all``.
     signal
         ``pulse``, ``line`` or ``noise``.
     sigma
-        Strength of the signal in a cell, in standard deviations; 0 for noise.
+        Strength of the signal in a cell, in standard deviations of a cell; 0 for noise.
     lost
-        Fraction of the signal-to-noise ratio that is lost; of noise, fraction of the cells that are flagged.
+        Fraction of the signal-to-noise ratio that is lost; for noise, fraction of the cells that are flagged.
     cells
-        Cells that were looked at.
+        Number of cells that were measured.
     """
 
     flagger: str
@@ -58,16 +69,16 @@ class FlagCost:
 
 @dataclass(frozen=True, slots=True)
 class NearThreshold:
-    """Decisions of a card so near to their thresholds that the processor may have made them otherwise.
+    """Number of decisions of a GPU that lie so near to a threshold that the processor may decide otherwise.
 
     Parameters
     ----------
     events
-        Of the search: events found or not found.
+        Events of the search that were found, or not found.
     flags
-        Cells whose flags may be others, of those that were looked at.
+        Cells whose flags may differ, among the cells that were checked.
     cells
-        Cells that were looked at.
+        Cells that were checked.
     """
 
     events: int = 0
@@ -76,17 +87,39 @@ class NearThreshold:
 
 
 NONE_NEAR_THRESHOLD = NearThreshold()
-"""None: where no card reduces."""
+"""For blocks that the processor reduces."""
 
 
 def median_accumulated(accumulated: NDArray[np.int32]) -> int:
-    """Voltages in most cells, of those of each time; 0 if not known."""
+    """Return the usual number of spectra in a cell.
+
+    Parameters
+    ----------
+    accumulated
+        int32 ``[time]``: spectra accumulated in each cell; 0 where nothing is known.
+
+    Returns
+    -------
+    int
+        Median of the known numbers, 0 if none is known.
+    """
     known = accumulated[accumulated > 0]
     return int(np.median(known)) if len(known) else 0
 
 
 def n_polarisations(products: tuple[str, ...]) -> int:
-    """Products that add up to the intensity."""
+    """Return how many polarisation products add up to the intensity.
+
+    Parameters
+    ----------
+    products
+        Names of the products, as :attr:`Cells.products`.
+
+    Returns
+    -------
+    int
+        2 for the two polarisations, 1 for intensity or a single polarisation.
+    """
     return 2 if products[:2] in (("XX", "YY"), ("AA", "BB")) else 1
 
 
@@ -99,24 +132,23 @@ class Cells:
     start
         Number of the first cell, counted from the epoch.
     power
-        float32 ``[time, channel, product]``, C-contiguous: mean of the accumulated spectra. Products are those of
-        ``products``. 0 where LOST.
+        float32 ``[time, channel, product]``, C-contiguous: mean of the accumulated spectra, 0 where LOST.
     flags
-        uint16 ``[time, channel]`` of :class:`Flag` bits. A LOST cell has no other bit.
+        uint16 ``[time, channel]``: :class:`Flag` bits. A LOST cell has no other bit.
     products
-        ``("XX",)``, ``("XX", "YY")`` or ``("XX", "YY", "CR", "CI")`` (real and imaginary part of the mean of X Y*) from
-        voltages, otherwise the stream's own.
+        Names of the products. From voltages: ``("XX",)``, ``("XX", "YY")`` or ``("XX", "YY", "CR", "CI")``, the last
+        two being real and imaginary part of the mean of X Y*. Otherwise the stream's own.
     accumulated
-        int32 ``[time]``: spectra that were accumulated; 0 where nothing is known about it (power input).
+        int32 ``[time]``: spectra that were accumulated; 0 where the number is not known (power input).
     moment4
-        float32 ``[time, channel, hand]``: mean of \|v\|⁴ for the hands XX and YY, or None for power input.
+        float32 ``[time, channel, polarisation]``: mean of \|v\|⁴ of the polarisations XX and YY; None for power input.
     tagged
-        int64 ``[channel]``: cells that were tagged and are in use all the same; their bit is not in ``flags``. None
-        before flagging.
+        int64 ``[channel]``: cells that were tagged and stay in use; their bit is not in ``flags``. None before
+        flagging.
     cost
-        What flagging costs, where this block is one of those that it is measured on.
+        What flagging costs, if it was measured on this block.
     near_threshold
-        Flags that another device may have set otherwise, where this block is one of those that are looked at.
+        Flags that the processor may set otherwise, if they were counted on this block.
     """
 
     start: int
@@ -130,7 +162,18 @@ class Cells:
     near_threshold: NearThreshold = NONE_NEAR_THRESHOLD
 
     def map_arrays(self, transform: Callable[[Any], Any]) -> Self:
-        """Return them with each array of all cells where ``transform`` takes it."""
+        """Apply a function to each array of cells.
+
+        Parameters
+        ----------
+        transform
+            Takes an array and returns one of the same shape: a copy to or from a GPU, for example.
+
+        Returns
+        -------
+        Cells
+            With the new arrays.
+        """
         fourth_moment = None if self.moment4 is None else transform(self.moment4)
         arrays = {
             "power": transform(self.power),
@@ -142,7 +185,7 @@ class Cells:
 
 @dataclass(slots=True)
 class Rows:
-    """Integrated power of a run of rows, what the search sees.
+    """Integrated power of consecutive rows: the input of the search.
 
     Parameters
     ----------
@@ -150,9 +193,9 @@ class Rows:
         Number of the first row, counted from the epoch.
     stokes
         float32 ``[stokes, time, channel]``, C-contiguous: mean over the cells that are neither lost nor flagged; 0
-        where there is none. Stokes is first, so that plane 0, the intensity, is contiguous for the search.
+        where there are none. Stokes is the first axis, so that the intensity is contiguous.
     weight
-        uint16 ``[time, channel]``: number of cells that the mean is made of.
+        uint16 ``[time, channel]``: number of cells in the mean.
     """
 
     start: int
@@ -166,11 +209,23 @@ class Rows:
 
     @classmethod
     def join(cls, parts: Sequence[Self | None], start: int, stop: int, like: Self) -> Self:
-        """Rows ``[start, stop)`` out of consecutive parts; what no part holds has weight 0.
+        """Join consecutive parts.
 
-        ``like`` gives the number of Stokes planes and channels, and where arrays are.
+        Parameters
+        ----------
+        parts
+            Rows in ascending order; None where there is no part.
+        start, stop
+            Rows ``[start, stop)`` that are wanted.
+        like
+            Gives the number of Stokes planes and channels, and whether arrays are on the host or on a GPU.
+
+        Returns
+        -------
+        Rows
+            Rows ``[start, stop)``; those that no part holds have weight 0.
         """
-        # Of NumPy's or of a card's: where `like` is.
+        # zeros_like makes arrays of NumPy or of CuPy, as `like` is.
         stokes = np.zeros_like(like.stokes, order="C", shape=(len(like.stokes), stop - start, like.stokes.shape[2]))
         weight = np.zeros_like(like.weight, order="C", shape=(stop - start, like.weight.shape[1]))
         for part in parts:

@@ -1,4 +1,4 @@
-"""A run of samples and which of them are there.
+"""A run of raw samples, and which of them are missing.
 
 Intervals are half-open, ``[start, stop)``, in sample numbers of the stream.
 """
@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 
 
 class Loss(StrEnum):
-    """Why a sample is not there. Values are the words of the ledger."""
+    """Why a sample is missing. The values are the words of the ledger."""
 
     MISSING = "missing"  # never arrived
     OVERRUN = "overrun"  # arrived, but was overwritten before it was reduced
     DAMAGED = "damaged"  # arrived, but cannot be trusted
     FILE_GAP = "file_gap"  # lies between two recorded files
-    OUTSIDE = "outside"  # before the first or after the last sample of the stream: nobody expected it
+    OUTSIDE = "outside"  # before the first or after the last sample of the stream: never expected
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Gap:
-    """Samples ``[start, stop)`` that are not there, and why."""
+    """Samples ``[start, stop)`` that are missing, and why."""
 
     start: int
     stop: int
@@ -46,10 +46,10 @@ class Chunk:
     Parameters
     ----------
     start
-        Number of the first sample. May be negative where a window reaches back before sample 0; such samples are
-        always in a gap of reason OUTSIDE.
+        Number of the first sample. It is negative where a window begins before sample 0; such samples lie in a gap of
+        reason OUTSIDE.
     data
-        uint8 ``[time, sample_bytes]``, C-contiguous. What lies under a gap is unspecified and must not reach a product.
+        uint8 ``[time, sample_bytes]``, C-contiguous. Bytes inside a gap are unspecified and must not reach a product.
     gaps
         Sorted, disjoint, inside the chunk.
     """
@@ -64,12 +64,22 @@ class Chunk:
         return self.start + len(self.data)
 
     def valid(self, step: int = 1) -> NDArray[np.bool_]:
-        """Say of each run of ``step`` samples whether all of them are there, shape ``[len(data) // step]``.
+        """Tell which runs of ``step`` samples are complete.
+
+        Parameters
+        ----------
+        step
+            Samples in a run.
+
+        Returns
+        -------
+        numpy.ndarray
+            bool ``[len(data) // step]``: True where no sample of the run is missing.
 
         Raises
         ------
         ValueError
-            If ``step`` does not divide the chunk.
+            If ``step`` does not divide the length of the chunk.
         """
         if len(self.data) % step:
             raise ValueError(f"{len(self.data)} samples are not a multiple of {step}")
@@ -79,7 +89,18 @@ class Chunk:
         return valid
 
     def account(self, start: int, stop: int) -> SampleAccount:
-        """Balance the samples ``[start, stop)``, which must lie in the chunk."""
+        """Count the samples of an interval.
+
+        Parameters
+        ----------
+        start, stop
+            Samples ``[start, stop)``, inside the chunk.
+
+        Returns
+        -------
+        SampleAccount
+            Their balance.
+        """
         lost: dict[Loss, int] = {}
         for gap in clip_gaps(self.gaps, start, stop):
             lost[gap.reason] = lost.get(gap.reason, 0) + gap.stop - gap.start
@@ -88,7 +109,20 @@ class Chunk:
 
 
 def clip_gaps(gaps: Iterable[Gap], start: int, stop: int) -> tuple[Gap, ...]:
-    """Return the parts of gaps that lie in ``[start, stop)``."""
+    """Cut gaps to an interval.
+
+    Parameters
+    ----------
+    gaps
+        Any gaps.
+    start, stop
+        The interval ``[start, stop)``.
+
+    Returns
+    -------
+    tuple of Gap
+        The parts of the gaps inside it.
+    """
     return tuple(
         Gap(max(gap.start, start), min(gap.stop, stop), gap.reason)
         for gap in gaps
@@ -97,7 +131,22 @@ def clip_gaps(gaps: Iterable[Gap], start: int, stop: int) -> tuple[Gap, ...]:
 
 
 def gaps_between(present: Sequence[tuple[int, int]], start: int, stop: int, reason: Loss) -> tuple[Gap, ...]:
-    """Return the gaps that sorted, disjoint ``present`` intervals leave in ``[start, stop)``."""
+    """Return the gaps between intervals that are present.
+
+    Parameters
+    ----------
+    present
+        Intervals ``[start, stop)`` that are there, sorted and disjoint.
+    start, stop
+        The interval ``[start, stop)`` that is searched for gaps.
+    reason
+        Why the samples between are missing.
+
+    Returns
+    -------
+    tuple of Gap
+        The gaps, sorted.
+    """
     gaps = []
     position = start
     for here, end in present:

@@ -1,11 +1,11 @@
-"""Time as integers, and its only conversions.
+"""Time as integers, and all conversions of it.
 
-A sample is named by its number. The stream's epoch is an integer count of nanoseconds of TAI since
-1970-01-01T00:00:00 TAI, its rate a :class:`~fractions.Fraction`. Floats, MJD and UTC appear in this module alone,
-and only for what is shown, exported or read from a header.
+A sample is named by its number. The stream's epoch is an integer number of nanoseconds of TAI since
+1970-01-01T00:00:00 TAI, its rate a :class:`~fractions.Fraction`. Floats, MJD and UTC appear only in this module, for
+what is shown, exported or read from a header.
 
-astropy supplies the leap seconds. It is imported where it is used because the receiver imports this module and must
-start without it.
+astropy supplies the leap seconds. It is imported inside the functions because the receiver imports this module and must
+start without astropy.
 """
 
 import warnings
@@ -28,27 +28,47 @@ _DAY_NS = 86400 * NS
 
 
 def tai_ns(epoch_tai_ns: int, rate: Fraction, sample: int | Fraction) -> int:
-    """TAI of a sample, ns since 1970 TAI, rounded to the nearest nanosecond.
+    """Return the time of a sample.
 
     Parameters
     ----------
     epoch_tai_ns
-        TAI of sample 0, ns.
+        TAI of sample 0, ns since 1970 TAI.
     rate
-        Samples a second, Hz.
+        Sample rate, Hz.
     sample
         Sample number; a Fraction names an instant between samples.
+
+    Returns
+    -------
+    int
+        TAI, ns since 1970 TAI, rounded to the nearest nanosecond.
     """
     return epoch_tai_ns + round(Fraction(sample) * NS / rate)
 
 
 def sample_at(epoch_tai_ns: int, rate: Fraction, instant_tai_ns: int) -> int:
-    """Return the number of the sample nearest to an instant (TAI, ns since 1970 TAI)."""
+    """Return the number of the sample nearest to an instant.
+
+    Parameters
+    ----------
+    epoch_tai_ns
+        TAI of sample 0, ns since 1970 TAI.
+    rate
+        Sample rate, Hz.
+    instant_tai_ns
+        The instant, TAI in ns since 1970 TAI.
+
+    Returns
+    -------
+    int
+        Sample number; it may be negative.
+    """
     return round(Fraction(instant_tai_ns - epoch_tai_ns) * rate / NS)
 
 
 def tai_ns_from_utc_mjd(day: int, seconds: Fraction | float = 0) -> int:
-    """TAI in ns of a UTC date given as whole MJD and seconds of that day.
+    """Convert a UTC date, given as whole MJD and seconds of that day.
 
     Parameters
     ----------
@@ -56,6 +76,11 @@ def tai_ns_from_utc_mjd(day: int, seconds: Fraction | float = 0) -> int:
         Whole Modified Julian Day, UTC.
     seconds
         Seconds since the start of that day; exact if a Fraction.
+
+    Returns
+    -------
+    int
+        TAI, ns since 1970 TAI.
     """
     from astropy.time import Time
 
@@ -65,13 +90,34 @@ def tai_ns_from_utc_mjd(day: int, seconds: Fraction | float = 0) -> int:
 
 
 def tai_ns_from_mjd(mjd: float) -> int:
-    """TAI in ns of a UTC date given as one float MJD, as SIGPROC headers do (resolution about 1 µs)."""
+    """Convert a UTC date, given as one float as in SIGPROC headers.
+
+    Parameters
+    ----------
+    mjd
+        Modified Julian Date, UTC, days; its resolution is about 1 µs.
+
+    Returns
+    -------
+    int
+        TAI, ns since 1970 TAI.
+    """
     day = int(mjd // 1)
     return tai_ns_from_utc_mjd(day, Fraction(mjd - day) * 86400)
 
 
 def tai_ns_from_iso(utc: str) -> int:
-    """TAI in ns of a UTC date such as ``2026-11-23T12:00:00.5``.
+    """Convert a UTC date, given as text.
+
+    Parameters
+    ----------
+    utc
+        ISO 8601, such as ``2026-11-23T12:00:00.5``.
+
+    Returns
+    -------
+    int
+        TAI, ns since 1970 TAI.
 
     Raises
     ------
@@ -85,7 +131,18 @@ def tai_ns_from_iso(utc: str) -> int:
 
 
 def to_time(instant_tai_ns: int | NDArray[np.int64]) -> "Time":
-    """Return instants (TAI, ns since 1970 TAI) as an astropy ``Time`` of scale UTC, exact to well below 1 ns."""
+    """Convert instants to astropy.
+
+    Parameters
+    ----------
+    instant_tai_ns
+        One instant or int64 ``[n]``, TAI in ns since 1970 TAI.
+
+    Returns
+    -------
+    astropy.time.Time
+        Of scale UTC, exact to well below 1 ns.
+    """
     from astropy.time import Time
 
     day, rest = np.divmod(np.asarray(instant_tai_ns, dtype=np.int64), _DAY_NS)
@@ -94,7 +151,18 @@ def to_time(instant_tai_ns: int | NDArray[np.int64]) -> "Time":
 
 
 def utc_us(instant_tai_ns: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Instants as microseconds of UTC since 1970-01-01 UTC, the integers of an Arrow ``timestamp[us, UTC]``."""
+    """Convert instants to the integers of an Arrow ``timestamp[us, UTC]``.
+
+    Parameters
+    ----------
+    instant_tai_ns
+        int64 ``[n]``: TAI, ns since 1970 TAI.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64 ``[n]``: UTC, µs since 1970-01-01 UTC.
+    """
     if len(instant_tai_ns) == 0:
         return np.zeros(0, np.int64)
     utc = to_time(instant_tai_ns)
@@ -105,7 +173,18 @@ def utc_us(instant_tai_ns: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def utc_iso(instant_tai_ns: int) -> str:
-    """Show an instant as UTC text with microseconds, ``2026-11-23T12:00:00.500000``."""
+    """Format an instant as UTC with microseconds.
+
+    Parameters
+    ----------
+    instant_tai_ns
+        TAI, ns since 1970 TAI.
+
+    Returns
+    -------
+    str
+        Such as ``2026-11-23T12:00:00.500000``.
+    """
     utc = to_time(instant_tai_ns)
     utc.precision = 6
     with _ignore_dubious_year():
@@ -113,12 +192,34 @@ def utc_iso(instant_tai_ns: int) -> str:
 
 
 def utc_date(instant_tai_ns: int) -> str:
-    """Return the UTC date of an instant, ``2026-11-23``."""
+    """Return the UTC date of an instant.
+
+    Parameters
+    ----------
+    instant_tai_ns
+        TAI, ns since 1970 TAI.
+
+    Returns
+    -------
+    str
+        Such as ``2026-11-23``.
+    """
     return utc_iso(instant_tai_ns)[:10]
 
 
 def mjd(instant_tai_ns: int) -> float:
-    """UTC MJD of an instant as a float (resolution about 1 µs), for headers that ask for one."""
+    """Convert an instant to MJD, for headers that need one.
+
+    Parameters
+    ----------
+    instant_tai_ns
+        TAI, ns since 1970 TAI.
+
+    Returns
+    -------
+    float
+        Modified Julian Date, UTC, days; its resolution is about 1 µs.
+    """
     return float(to_time(instant_tai_ns).mjd)
 
 

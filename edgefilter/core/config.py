@@ -67,7 +67,7 @@ class DetectSettings(ReductionSection):
     """From voltages to power."""
 
     stokes: Literal["I", "IQUV"] = "I"
-    """Total intensity, or all four Stokes parameters, which take two hands and four times the memory."""
+    """Total intensity, or all four Stokes parameters, which need two polarisations and four times the memory."""
     spectra: Annotated[int | None, Field(ge=1, le=1 << 16)] = None
     """Spectra whose power is accumulated in one time-channel cell; not used for power."""
 
@@ -155,7 +155,7 @@ _FIRST_SETTINGS = {
 
 
 class Reduction(Section):
-    """All that products depend on beside the samples and the code."""
+    """All settings that products depend on."""
 
     block: BlockSettings = BlockSettings()
     channelise: ChanneliseSettings = ChanneliseSettings()
@@ -181,7 +181,7 @@ class Reduction(Section):
         return json.dumps(tree, sort_keys=True, separators=(",", ":"))
 
     def digest(self) -> str:
-        """Head of the SHA-256 of :meth:`canonical`, 16 hexadecimal digits."""
+        """Return the first 16 hexadecimal digits of the SHA-256 of :meth:`canonical`."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()[:16]
 
 
@@ -193,7 +193,7 @@ class NodeSection(Section):
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     """Worker threads; 0 is one a core."""
     backend: Backend = "cpu"
-    """What reduces: the processor, or an NVIDIA card, which rounds otherwise; auto takes a card if it can."""
+    """What reduces: the processor, or an NVIDIA GPU, which rounds differently; auto uses a GPU if there is one."""
     run_directory: str | None = None
     """Sockets, state and rings, best in memory (tmpfs); if not given the service manager's, or a folder of the node's
     name below /dev/shm."""
@@ -271,7 +271,7 @@ class SpoolSection(Section):
 
 
 class StreamSection(Section):
-    """A stream of the node. Only ``edgefilter check`` reckons with the header given here: the live one has its own."""
+    """A stream of the node. Only ``edgefilter check`` uses the header given here: a live stream brings its own."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")] = "main"
     """What the node calls it; it names the ring and the metrics."""
@@ -289,7 +289,7 @@ class StreamSection(Section):
     channels: Annotated[int, Field(ge=1, le=1 << 20)] = 1
     """Raw channels; 1 is baseband."""
     products: tuple[str, ...] = ("X", "Y")
-    """Hands of voltages; of power I, I Q U V, AA BB, or AA BB CR CI."""
+    """Polarisations of voltages; of power I, I Q U V, AA BB, or AA BB CR CI."""
     bits: Annotated[int, Field(ge=1, le=32)] = 8
     """Bits of one number."""
     encoding: Encoding = Encoding.SIGNED
@@ -315,7 +315,7 @@ class StreamSection(Section):
             If the values do not describe a stream.
         """
         if self.rate_hz is None or self.centre_mhz is None or self.bandwidth_mhz is None:
-            raise ConfigError(f"stream {self.name}: no header to reckon with: give rate_hz, centre_mhz, bandwidth_mhz")
+            raise ConfigError(f"stream {self.name}: no header is given: set rate_hz, centre_mhz, bandwidth_mhz")
         step = self.bandwidth_mhz * 1e6 / self.channels
         return Stream(
             name="expected",
@@ -368,7 +368,18 @@ class NodeConfig(Reduction):
         return "spool" if "://" in self.store.path else self.store.path.rstrip("/") + ".spool"
 
     def input_of(self, stream: StreamSection) -> InputSection:
-        """Return the input of a stream: the file's, at the stream's own endpoint if it has one."""
+        """Return the input of a stream.
+
+        Parameters
+        ----------
+        stream
+            Section of the stream.
+
+        Returns
+        -------
+        InputSection
+            The file's, at the stream's own endpoint if it has one.
+        """
         if stream.endpoint is None:
             return self.input
         return InputSection.model_validate(self.input.model_dump() | {"endpoint": stream.endpoint})
@@ -382,12 +393,17 @@ def load(path: str | Path, overrides: Mapping[str, str] | None = None) -> NodeCo
     path
         The file.
     overrides
-        ``section.key`` to TOML value text, as ``--set`` takes them.
+        ``section.key`` to TOML value text, as ``--set`` takes them; they win over the file.
+
+    Returns
+    -------
+    NodeConfig
+        The configuration.
 
     Raises
     ------
     ConfigError
-        If it cannot be read, is not TOML, or holds a value that cannot be. All mistakes are told, a line each.
+        If the file cannot be read, is not TOML, or holds a value that is not possible; one line for each mistake.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""ZeroMQ endpoints: what may be one, and whether other machines can reach it."""
+"""ZeroMQ endpoints: which texts are valid, and whether other machines can reach one."""
 
 import ipaddress
 import re
@@ -10,12 +10,17 @@ _PORTS = range(1 << 16)
 
 
 def check_endpoint(endpoint: str) -> None:
-    """Check that a text is an endpoint that a node can bind or connect.
+    """Check that a text is an endpoint that a node can bind or connect to.
+
+    Parameters
+    ----------
+    endpoint
+        ``tcp://HOST:PORT`` with a port up to 65535 (or ``*`` for any), or ``ipc://PATH``.
 
     Raises
     ------
     ConfigError
-        If it is not ``tcp://HOST:PORT`` with a port up to 65535 (or ``*``) or ``ipc://PATH``.
+        If it is neither.
     """
     scheme, _, rest = endpoint.partition("://")
     if scheme not in ("tcp", "ipc") or not rest:
@@ -29,7 +34,18 @@ def check_endpoint(endpoint: str) -> None:
 
 
 def is_local(endpoint: str) -> bool:
-    """Say whether only this machine can reach an endpoint, which :func:`check_endpoint` has passed."""
+    """Tell whether only this machine can reach an endpoint.
+
+    Parameters
+    ----------
+    endpoint
+        One that :func:`check_endpoint` accepts.
+
+    Returns
+    -------
+    bool
+        True for ``ipc`` and for loopback addresses; False for other addresses and for host names.
+    """
     scheme, _, rest = endpoint.partition("://")
     if scheme != "tcp":
         return True
@@ -43,12 +59,21 @@ def is_local(endpoint: str) -> bool:
 
 
 def check_encryption(endpoint: str, curve: bool, insecure: bool) -> None:
-    """Check that an endpoint which other machines can reach is encrypted, or was said to be insecure.
+    """Check that an endpoint which other machines can reach is encrypted, or is declared insecure.
+
+    Parameters
+    ----------
+    endpoint
+        One that :func:`check_endpoint` accepts.
+    curve
+        Whether CURVE keys are configured.
+    insecure
+        Whether the configuration allows it to be open.
 
     Raises
     ------
     ConfigError
-        If it is neither.
+        If other machines can reach it, and it is neither encrypted nor allowed to be open.
     """
     if not (curve or insecure or is_local(endpoint)):
         raise ConfigError(

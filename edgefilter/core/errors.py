@@ -4,19 +4,19 @@
 
     EdgefilterError                 shown as one line; the program ends with exit status 1
     ├── ConfigError                 a setting: where it stands, its value, what it must be
-    ├── GpuError                    a card that failed while it worked; the processor can go on
-    ├── InputError                  samples that cannot be taken in
+    ├── GpuError                    a GPU that failed at work; the processor can go on
+    ├── InputError                  samples that cannot be read
     │   ├── FormatError             a file: its path, what is wrong, what was expected
-    │   └── SequenceError           files that do not belong to one stream
-    ├── WireError                   a message that is not what the wire format says (counted, never fatal)
+    │   └── SequenceError           files that are not parts of one stream
+    ├── WireError                   a message that breaks the wire format (counted, never fatal)
     └── StoreError                  a store that cannot be written or read
-        ├── ConflictError           a name that holds other bytes: never passes by itself
-        ├── UnavailableError        a store that does not answer, or not well: may pass, to be tried again
-        └── SpoolError              the local queue in front of it
-            ├── SpoolBusyError      another process has the part in it that was asked for
-            └── SpoolFullError      no room is left for what must not be dropped; it passes when products have left
+        ├── ConflictError           a name that holds other bytes; trying again does not help
+        ├── UnavailableError        a store that does not answer, or answers with an error; to be tried again
+        └── SpoolError              the local queue in front of the store
+            ├── SpoolBusyError      another process uses that part of the spool
+            └── SpoolFullError      no room for products that must not be dropped; passes when products have left
 
-Anything else that escapes is a bug of ours and keeps its traceback.
+Any other exception is a bug of ours and keeps its traceback.
 """
 
 from pathlib import Path
@@ -27,19 +27,19 @@ class EdgefilterError(Exception):
 
 
 class ConfigError(EdgefilterError):
-    """A setting that cannot be: the message names its key, its value and its bound."""
+    """A setting that is not possible: the message has its key, its value and its bound."""
 
 
 class GpuError(EdgefilterError):
-    """A card that failed while it worked."""
+    """A GPU that failed at work."""
 
 
 class InputError(EdgefilterError):
-    """Samples that cannot be taken in."""
+    """Samples that cannot be read."""
 
 
 class FormatError(InputError):
-    """A file that is not what its format demands.
+    """A file that breaks the rules of its format.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class FormatError(InputError):
 
 
 class SequenceError(InputError):
-    """Files that were given as one stream but cannot follow one another."""
+    """Files that were given as one stream but are not parts of one."""
 
 
 class WireError(EdgefilterError):
@@ -84,14 +84,14 @@ class ConflictError(StoreError):
 
 
 class UnavailableError(StoreError):
-    """A store that does not answer, or not as it should; to be tried again.
+    """A store that does not answer, or answers with an error; to be tried again.
 
     Parameters
     ----------
     message
         What happened.
     retry_after
-        Seconds that the server asks to be left alone, None if it does not say.
+        Seconds that the server asks to wait, None if it does not say.
     """
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
@@ -108,4 +108,4 @@ class SpoolBusyError(SpoolError):
 
 
 class SpoolFullError(SpoolError):
-    """No room for products that must not be dropped: nothing was taken, to be tried again when some have left."""
+    """No room for products that must not be dropped: nothing was written; to be tried again."""

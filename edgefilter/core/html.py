@@ -6,7 +6,7 @@ from typing import Any
 
 
 def property_table(title: str, rows: Iterable[tuple[str, object]], note: str = "") -> str:
-    """Return a table of names and values under a title; all text is escaped.
+    """Make a table of names and values under a title; all text is escaped.
 
     Parameters
     ----------
@@ -16,6 +16,11 @@ def property_table(title: str, rows: Iterable[tuple[str, object]], note: str = "
         Names and values.
     note
         Line below the table.
+
+    Returns
+    -------
+    str
+        HTML.
     """
     cells = "".join(
         f'<tr><th style="text-align:left">{escape(name)}</th><td style="text-align:left">{escape(str(value))}</td></tr>'
@@ -26,7 +31,24 @@ def property_table(title: str, rows: Iterable[tuple[str, object]], note: str = "
 
 
 def data_table(title: str, names: Iterable[str], rows: Iterable[Iterable[object]], note: str = "") -> str:
-    """Return a table with a line of names above rows of values; all text is escaped."""
+    """Make a table with a line of names above rows of values; all text is escaped.
+
+    Parameters
+    ----------
+    title
+        Line above the table.
+    names
+        Names of the columns.
+    rows
+        Values, a row each.
+    note
+        Line below the table.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
     head = "".join(f'<th style="text-align:right">{escape(name)}</th>' for name in names)
     body = "".join(
         "<tr>" + "".join(f'<td style="text-align:right">{escape(str(value))}</td>' for value in row) + "</tr>"
@@ -40,7 +62,20 @@ def data_table(title: str, names: Iterable[str], rows: Iterable[Iterable[object]
 
 
 def settings_html(title: str, tree: Mapping[str, Any]) -> str:
-    """Return a tree of settings as HTML, a row for each ``section.key``."""
+    """Make a table of settings, a row for each ``section.key``.
+
+    Parameters
+    ----------
+    title
+        Line above the table.
+    tree
+        Sections and their values; None is shown as "follows from the stream".
+
+    Returns
+    -------
+    str
+        HTML.
+    """
     rows: list[tuple[str, object]] = []
     for name, value in tree.items():
         inner = value.items() if isinstance(value, Mapping) else [("", value)]

@@ -1,11 +1,11 @@
-"""The integers that follow from a stream and a reduction: what every stage is laid out by.
+"""The integers that follow from a stream and the settings of a reduction; every stage is laid out by them.
 
 From the raw sample upwards::
 
     raw sample  → (channelise)  spectrum → (detect)  cell → (integrate)  row → block
                  samples_per_spectrum   spectra_per_cell   cells_per_row    rows_per_block
 
-Power enters behind detection: there a sample is a spectrum is a cell.
+Power streams are detected already: their samples are cells.
 """
 
 from dataclasses import dataclass
@@ -32,12 +32,36 @@ _DM_DEFAULT = 3000.0
 
 
 def cutout_margin_rows(width_rows: float) -> float:
-    """Rows that a cut-out holds before a pulse of some width arrives, and after it has left the band."""
+    """Return how many rows a cut-out keeps before and after a pulse.
+
+    Parameters
+    ----------
+    width_rows
+        Width of the pulse, rows.
+
+    Returns
+    -------
+    float
+        Rows before its arrival at the top of the band, and after it has left the bottom.
+    """
     return max(_MARGIN_ROWS, 4 * width_rows)
 
 
 def dispersion_delay(dm: float, low_mhz: float, high_mhz: float) -> float:
-    """Seconds by which frequency ``low_mhz`` arrives after ``high_mhz`` at a dispersion measure in pc cm⁻³."""
+    """Return the dispersion delay between two frequencies, ``DISPERSION_S_MHZ2 · DM · (f_low⁻² - f_high⁻²)``.
+
+    Parameters
+    ----------
+    dm
+        Dispersion measure, pc cm⁻³.
+    low_mhz, high_mhz
+        Frequencies, MHz.
+
+    Returns
+    -------
+    float
+        Delay of ``low_mhz`` after ``high_mhz``, s.
+    """
     return DISPERSION_S_MHZ2 * dm * (low_mhz**-2 - high_mhz**-2)
 
 
@@ -155,20 +179,52 @@ class Plan:
         return low, _resolved(high)
 
     def sweep_rows(self, dm: float) -> int:
-        """Rows, rounded up, from the arrival of a pulse at the top channel's centre to that at the bottom's."""
+        """Return how long a pulse takes to cross the band.
+
+        Parameters
+        ----------
+        dm
+            Dispersion measure, pc cm⁻³.
+
+        Returns
+        -------
+        int
+            Rows from its arrival in the highest channel to that in the lowest, rounded up.
+        """
         low, high = float(self.frequencies_mhz.min()), float(self.frequencies_mhz.max())
         return int(np.ceil(dispersion_delay(dm, low, high) / self.row_seconds)) if low > 0 else 0
 
     def sample_of_row(self, row: Fraction | float) -> int:
-        """Raw sample number of an instant given in rows, corrected for the delay of the channeliser's filter.
+        """Return the raw sample at an instant, corrected for the delay of the channeliser's filter.
 
-        Spectrum r is made of samples ``[(r+1) S - T P, (r+1) S)``, T taps of P samples, whose centre lies
+        Spectrum r is made of samples ``[(r+1) S - T P, (r+1) S)``, T taps of P samples each, whose centre lies
         ``(T P - S) / 2`` before the centre of the spectrum's own S samples.
+
+        Parameters
+        ----------
+        row
+            The instant, rows since the epoch.
+
+        Returns
+        -------
+        int
+            Sample number, at least 0.
         """
         return max(0, round(Fraction(row) * self.samples_per_row) - self.filter_samples // 2)
 
     def block_of_sample(self, sample: int) -> int:
-        """Return the number of the block that holds a raw sample."""
+        """Return the block that holds a raw sample.
+
+        Parameters
+        ----------
+        sample
+            Sample number.
+
+        Returns
+        -------
+        int
+            Number of the block.
+        """
         return sample // self.samples_per_block
 
 
@@ -178,22 +234,22 @@ def resolve(settings: Reduction, stream: Stream, samples: int | None = None) -> 
     Parameters
     ----------
     settings
-        What the user said; ``None`` where nothing was said.
+        Settings of the user; ``None`` where a value follows from the stream.
     stream
         The stream's header.
     samples
-        Length of the stream in raw samples if it is known: short recordings get shorter cells and blocks, and no DM
+        Length of the stream in raw samples if it is known. A short recording gets shorter cells and blocks, and no DM
         whose sweep over the upper half of the band is longer than the recording.
 
     Returns
     -------
     Reduction
-        The same settings, none of them ``None``.
+        The same settings without any ``None``.
 
     Raises
     ------
     ConfigError
-        If a setting cannot go with this stream.
+        If a setting does not fit this stream.
     """
     channelise, detect = settings.channelise, settings.detect
     if stream.kind is SampleKind.VOLTAGE:

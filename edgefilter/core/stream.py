@@ -1,4 +1,4 @@
-"""What a stream of samples is: the header that travels with it and never changes."""
+"""The header of a stream: what its samples are. It travels with them and never changes."""
 
 import hashlib
 import json
@@ -47,7 +47,7 @@ ALLOWED_PRODUCTS = (
     ("X",),
     ("X", "Y"),
 )
-"""What ``products`` may be: Stokes or coherence products for power, one or two hands for voltages."""
+"""What ``products`` may be: Stokes or coherence products for power, one or two polarisations for voltages."""
 
 
 @dataclass(frozen=True)
@@ -151,11 +151,22 @@ class Stream:
         return np.asarray(self.first_channel_hz + self.channel_step_hz * np.arange(self.channels), np.float64)
 
     def seconds(self, samples: int) -> float:
-        """Duration of a number of samples, s."""
+        """Return the duration of a number of samples.
+
+        Parameters
+        ----------
+        samples
+            Number of samples.
+
+        Returns
+        -------
+        float
+            Seconds.
+        """
         return float(samples / self.rate)
 
     def to_json(self) -> str:
-        """Canonical JSON text: the same stream always gives the same text."""
+        """Return canonical JSON text: equal streams always give the same text."""
         fields = asdict(self)
         fields["rate"] = str(self.rate)
         fields["products"] = list(self.products)
@@ -163,7 +174,17 @@ class Stream:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Stream":
-        """Inverse of :meth:`to_json`.
+        """Read a header: the inverse of :meth:`to_json`.
+
+        Parameters
+        ----------
+        text
+            JSON.
+
+        Returns
+        -------
+        Stream
+            The header.
 
         Raises
         ------
@@ -201,7 +222,7 @@ class Stream:
 
     @property
     def id(self) -> str:
-        """Name and the head of the digest: what products and store folders are called after."""
+        """Name and the first 8 digits of the digest; names of products and folders contain it."""
         return f"{self.name}-{self.digest.hex()[:8]}"
 
     def _repr_html_(self) -> str:
@@ -213,13 +234,24 @@ class Stream:
             ("band", f"{low - half:.6g} to {high + half:.6g} MHz"),
             ("channels", f"{self.channels} of {abs(self.channel_step_hz) / 1e3:.6g} kHz"),
             ("products", ", ".join(self.products)),
-            ("telescope", self.telescope or "not said"),
-            ("source", self.source or "not said"),
+            ("telescope", self.telescope or "not given"),
+            ("source", self.source or "not given"),
         ]
         return property_table(f"stream {self.id}", rows)
 
 
 def stream_name(text: str) -> str:
-    """Turn any text (a source name, a file stem) into a valid stream name."""
+    """Turn any text, such as the name of a source or of a file, into a valid stream name.
+
+    Parameters
+    ----------
+    text
+        The text.
+
+    Returns
+    -------
+    str
+        1 to 64 letters, digits and ``+ - _ .``; ``unnamed`` if nothing is left.
+    """
     name = re.sub(r"[^A-Za-z0-9+._-]+", "-", text).strip("-.")[:64]
     return name or "unnamed"

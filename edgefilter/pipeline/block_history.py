@@ -1,4 +1,4 @@
-"""Things that come one a block, held for as long as a later block may ask for them."""
+"""Results of consecutive blocks, kept for as long as a later block needs them."""
 
 from collections import deque
 from typing import Generic, TypeVar
@@ -7,12 +7,12 @@ T = TypeVar("T")
 
 
 class BlockHistory(Generic[T]):
-    """Consecutive blocks' worth of something, oldest first.
+    """Results of consecutive blocks, oldest first.
 
     Parameters
     ----------
     first
-        Number of the first block that will come.
+        Number of the first block.
     """
 
     def __init__(self, first: int) -> None:
@@ -21,24 +21,58 @@ class BlockHistory(Generic[T]):
 
     @property
     def next(self) -> int:
-        """Number of the block that comes next."""
+        """Number of the block that is appended next."""
         return self._first + len(self._items)
 
     def append(self, item: T) -> None:
-        """Take in what belongs to block :attr:`next`."""
+        """Append the result of block :attr:`next`.
+
+        Parameters
+        ----------
+        item
+            The result.
+        """
         self._items.append(item)
 
     def get(self, block: int) -> T | None:
-        """Return what belongs to a block, None if it never was, is not yet, or has been dropped."""
+        """Return the result of a block.
+
+        Parameters
+        ----------
+        block
+            Number of the block.
+
+        Returns
+        -------
+        T or None
+            None if the block is not there: before the first, not yet appended, or dropped.
+        """
         index = block - self._first
         return self._items[index] if 0 <= index < len(self._items) else None
 
     def window(self, start: int, stop: int) -> list[T | None]:
-        """Return what belongs to blocks ``[start, stop)``."""
+        """Return the results of consecutive blocks.
+
+        Parameters
+        ----------
+        start, stop
+            Blocks ``[start, stop)``.
+
+        Returns
+        -------
+        list
+            As :meth:`get` returns them.
+        """
         return [self.get(block) for block in range(start, stop)]
 
     def drop_before(self, block: int) -> None:
-        """Forget what belongs to earlier blocks."""
+        """Drop the results of earlier blocks.
+
+        Parameters
+        ----------
+        block
+            First block that is kept.
+        """
         while self._items and self._first < block:
             self._items.popleft()
             self._first += 1

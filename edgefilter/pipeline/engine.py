@@ -1,4 +1,4 @@
-"""The one engine behind all doors: raw windows in, products kept."""
+"""The engine that the node, the command line and the notebook share: raw windows in, stored products out."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -26,27 +26,27 @@ ReadSamples = Callable[[int, int], Chunk | None]
 
 
 class Engine(Closing):
-    """Reduces windows of a stream and has their products kept.
+    """Reduces windows of a stream and has their products stored.
 
     Parameters
     ----------
     plan
         Layout of the reduction.
     store_products
-        Where products go, block by block; the stream's header and the settings go there first.
+        Called for every block in order; first of all with the stream's header and the settings.
     node
         Name of the node.
     backend_selector
-        What reduces.
+        Chooses the processor or a GPU.
     first_block, stream_first_block
-        As :class:`~edgefilter.pipeline.reducer.Reducer` takes them.
+        See :class:`~edgefilter.pipeline.reducer.Reducer`.
 
     Attributes
     ----------
     reducer
-        Says which window is fed next: after a card has failed, one that was fed before.
+        Tells which window comes next. After a GPU has failed, that may be one that was fed before.
     finished
-        Whether all is reduced and kept: once :meth:`finish` has been called and no card failed on the way.
+        Whether all blocks are reduced and stored: after :meth:`finish`, if no GPU failed on the way.
     """
 
     def __init__(
@@ -75,13 +75,24 @@ class Engine(Closing):
             max(first_block, stream_first_block),
             BlockSummary(),
         )
-        # Told when there is where to keep products: who cannot begin says why, and nothing else.
+        # Reported only now, when the store is known to work: a run that cannot start prints one line, the reason.
         self._backend_selector = backend_selector
         for notice in notices:
             backend_selector.on_change(*notice)
 
     def window(self, read: ReadSamples) -> Chunk | None:
-        """Read the window that is to be fed next; the one that was read ahead, if it is that."""
+        """Get the window that is to be fed next.
+
+        Parameters
+        ----------
+        read
+            Reads it, unless it was read ahead.
+
+        Returns
+        -------
+        Chunk or None
+            None if it cannot be read yet, or the stream has ended.
+        """
         prefetched, self._prefetched = self._prefetched, None
         bounds = self.reducer.window(self.reducer.next_input_block)
         return prefetched if prefetched is not None and (prefetched.start, prefetched.stop) == bounds else read(*bounds)
@@ -92,14 +103,14 @@ class Engine(Closing):
         still_valid: Callable[[], bool] = lambda: True,
         read_ahead: ReadSamples = lambda _start, _stop: None,
     ) -> None:
-        """Reduce the next window; return the blocks whose products are kept thereafter.
+        """Reduce the next window and store the blocks that it completes.
 
         Parameters
         ----------
         raw, still_valid
-            As :meth:`~edgefilter.pipeline.reducer.Reducer.feed` takes them.
+            See :meth:`~edgefilter.pipeline.reducer.Reducer.feed`.
         read_ahead
-            Reads the window after this one, if it is there: a card takes it while it reduces this one.
+            Reads the window after this one if it is there: a GPU receives it while it reduces this one.
         """
         self._store_blocks(self._reduce_block(raw, still_valid, read_ahead))
 
@@ -108,14 +119,17 @@ class Engine(Closing):
     ) -> Iterator[ReducedBlock]:
         if self._backend.overlaps_transfers:
             self._backend.start_upload(raw.data)
-            with suppress(EdgefilterError):  # will come again when it is that window's turn
+            with suppress(EdgefilterError):  # raised again when this window is fed
                 self._prefetched = read_ahead(*self.reducer.window(self.reducer.next_input_block + 1))
             if self._prefetched is not None:
                 self._backend.start_upload(self._prefetched.data)
         yield from self.reducer.feed(raw, still_valid)
 
     def finish(self) -> None:
-        """Reduce what is left when no window follows; if :attr:`finished` is not set then, some do."""
+        """Reduce and store the remaining blocks when no window follows.
+
+        If a GPU fails here, :attr:`finished` is not set, and windows are to be fed again.
+        """
         self.finished = True
         self._store_blocks(self.reducer.finish())
 
@@ -127,17 +141,17 @@ class Engine(Closing):
 
     @contextmanager
     def _fall_back_on_error(self) -> Iterator[None]:
-        """Where a card fails, have the processor begin at the first block whose products are not kept (law 1).
+        """If a GPU fails, let the processor continue at the first block that is not stored (law 1).
 
         Raises
         ------
         GpuError
-            If nothing is to take the card's place.
+            If the processor is not to take over.
         """
         try:
             yield
         except self._backend.device_errors as error:
-            reason = f"the card has failed: {type(error).__name__}: {' '.join(str(error).split())}"
+            reason = f"the GPU has failed: {type(error).__name__}: {' '.join(str(error).split())}"
             if self._backend_selector.backend != "auto" or not self._backend_selector.fall_back_to_threads:
                 raise GpuError(reason) from error
             failed = self._backend

@@ -1,13 +1,13 @@
-"""The reducer: raw blocks in, what was found and the account out.
+"""The reducer: raw windows of a stream in, pulses and the account of each block out.
 
 ::
 
     raw ─▶ front ─▶ flag ─▶ integrate ─┬─▶ normalise ─▶ search ─▶ cluster ─┬─▶ cut-outs, ledger
            (channelise | unpack)       └───────────────────────────────────┘
 
-Everything here is counted in blocks. A stage asks for blocks before and after the one it works on; a
-:class:`BlockHistory` holds them. What a block's products depend on is the sum of these windows and nothing else, so a
-reducer that starts at any block, a few blocks early, yields the same products from there on (law 1).
+Everything here is counted in blocks. Some stages need blocks before and after the block that they work on; a
+:class:`~edgefilter.pipeline.block_history.BlockHistory` holds them. The products of a block depend on these windows and
+on nothing else, so a reducer that starts a few blocks early at any block makes the same products from there on (law 1).
 """
 
 from collections.abc import Callable, Iterator
@@ -42,11 +42,11 @@ class Reducer:
     plan
         Layout of the reduction.
     compute
-        Threads for the kernels.
+        Runs the kernels.
     first_block
         The first block whose products are wanted.
     stream_first_block
-        The first block of the stream; nothing lies before it.
+        The first block of the stream.
     """
 
     def __init__(self, plan: Plan, compute: ThreadBackend, first_block: int = 0, stream_first_block: int = 0) -> None:
@@ -75,12 +75,12 @@ class Reducer:
 
     @property
     def history_blocks(self) -> int:
-        """Blocks before the first wanted one that must be read again for the same products."""
+        """Blocks before the first wanted one that must be read again to make the same products."""
         return self._normalise_history_blocks + self._search_history_blocks + 1 + self._cutout_planner.blocks_after
 
     @property
     def latency_blocks(self) -> int:
-        """Blocks after a block that must have come before its products are made."""
+        """Blocks that must have arrived after a block before its products are made."""
         return max(self._search_lookahead_blocks + 2, self._cutout_planner.blocks_after)
 
     @property
@@ -89,20 +89,36 @@ class Reducer:
         return self._reduced.next
 
     def window(self, block: int) -> tuple[int, int]:
-        """Raw samples ``[start, stop)`` that :meth:`feed` takes for a block."""
+        """Return the raw samples that :meth:`feed` needs for a block.
+
+        Parameters
+        ----------
+        block
+            Number of the block.
+
+        Returns
+        -------
+        tuple of int
+            Samples ``[start, stop)``; start is negative for the first block if the filter reaches back.
+        """
         length = self.plan.samples_per_block
         return block * length - self._front.history, (block + 1) * length
 
     def feed(self, raw: Chunk, still_valid: Callable[[], bool] = lambda: True) -> Iterator[ReducedBlock]:
-        """Take the raw window of block :attr:`next_input_block`, yield the blocks that it completes.
+        """Reduce the raw window of block :attr:`next_input_block`.
 
         Parameters
         ----------
         raw
             The window.
         still_valid
-            Asked once the samples are no longer needed: were they the same all the time? If not, as where a ring
-            was overrun, nothing has happened: the window is to be read and fed again.
+            Called when the samples are no longer needed: False if they changed meanwhile, as in a ring that was
+            overrun. The window then counts as not fed, and is to be read and fed again.
+
+        Yields
+        ------
+        ReducedBlock
+            The blocks that this window completes.
 
         Raises
         ------
@@ -119,11 +135,17 @@ class Reducer:
             self._recent_rows.append(rows)
             self._normalised.append(self._normalise_block(block, rows))
             self._search_ready_blocks()
-            self._reduced.append((samples, fetch_reduced()))  # comes from a card meanwhile
+            self._reduced.append((samples, fetch_reduced()))  # copied from a GPU meanwhile
             yield from self._advance()
 
     def finish(self) -> Iterator[ReducedBlock]:
-        """Say that no block follows; yield what is left."""
+        """Reduce the blocks that wait for a next one, when none follows.
+
+        Yields
+        ------
+        ReducedBlock
+            The remaining blocks.
+        """
         self._finished = True
         yield from self._advance()
 
@@ -133,7 +155,7 @@ class Reducer:
         return self._integrate.begin(cells, *self._cells_in_stream(raw, block))
 
     def _cells_in_stream(self, raw: Chunk, block: int) -> tuple[int, int]:
-        """Cells of the block all of whose samples belong to the stream, as a range."""
+        """Return the range of cells all of whose samples belong to the stream."""
         start, stop = self.plan.samples_per_block * block, self.plan.samples_per_block * (block + 1)
         first, last = start, stop
         for gap in raw.gaps:
@@ -237,6 +259,17 @@ class Reducer:
 
 
 def count_cells(block: ReducedBlock) -> int:
-    """Cells of a block after detection: what the second balance adds up to."""
+    """Count the cells of a block after detection: the left side of the second balance.
+
+    Parameters
+    ----------
+    block
+        The block.
+
+    Returns
+    -------
+    int
+        Time-channel cells.
+    """
     reduced = block.integrated
     return int(np.sum(reduced.good) + np.sum(reduced.occupancy))

@@ -1,4 +1,4 @@
-"""What a plan costs: reckoned from its integers, and measured on noise."""
+"""What a reduction needs: memory, latency and ring depth computed from its plan, processor time measured on noise."""
 
 import os
 import time
@@ -19,12 +19,30 @@ from edgefilter.stages.search.single_pulse import SinglePulseSearch
 
 _MEASURED_BYTES = 64 << 20
 _MEASURED_BLOCKS = 2
-_WARM_UP_ROWS = 64  # enough to have everything compiled
+_WARM_UP_ROWS = 64  # enough to compile everything
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceBudget:
-    """What follows from a plan: bytes, seconds, counts."""
+    """What follows from a plan.
+
+    Parameters
+    ----------
+    bytes_per_second
+        Raw samples, B/s.
+    sweep_seconds
+        Dispersion sweep of the highest DM across the band, s.
+    trials
+        DM trials of the search.
+    history_blocks, history_seconds
+        What must be read before the first wanted block, in blocks and s.
+    restart_samples, restart_bytes
+        What the ring must hold for a restart without loss, in samples and B.
+    memory_bytes
+        Memory of the reducer and the ring, B, estimated.
+    latency_seconds
+        From the last sample of a block to its products, s, at real time.
+    """
 
     bytes_per_second: float
     sweep_seconds: float
@@ -38,7 +56,18 @@ class ResourceBudget:
 
     @classmethod
     def from_plan(cls, plan: Plan) -> Self:
-        """Reckon the facts of a plan."""
+        """Compute the budget of a plan.
+
+        Parameters
+        ----------
+        plan
+            The plan.
+
+        Returns
+        -------
+        ResourceBudget
+            Its budget.
+        """
         with ThreadBackend(1) as backend:
             reducer = Reducer(plan, backend)
             trials = SinglePulseSearch(plan, backend).trials
@@ -50,7 +79,7 @@ class ResourceBudget:
         memory = (
             3 * block_bytes  # ring and the window that is reduced
             + plan.cells_per_block * cell_bytes
-            # rows held, and their whitened values and shares, those of the search's window once more
+            # rows in the history with their normalised values and weights, those of the search window twice
             + held_blocks * plan.rows_per_block * (row_bytes + 4 * plan.channels)
         )
         return cls(
@@ -67,15 +96,28 @@ class ResourceBudget:
 
 
 def ring_samples(plan: Plan, settings: InputSection) -> int:
-    """Reckon how many samples the ring of a stream is to hold.
+    """Compute how many samples the ring of a stream must hold.
 
-    For a restart without loss it must hold what the stages look back to before the first block that is not committed,
-    the blocks that wait for what comes after them, the one that is reduced and the one that arrives.
+    For a restart without loss it holds what the stages look back to before the first block that is not committed, the
+    blocks that wait for later ones, the block in work and the block that arrives.
+
+    Parameters
+    ----------
+    plan
+        Layout of the reduction.
+    settings
+        Section ``input`` of the configuration.
+
+    Returns
+    -------
+    int
+        Samples.
 
     Raises
     ------
     ConfigError
-        If ``input.buffer_seconds`` is less than that, or, where ``input.shallow`` allows it, than what work needs.
+        If ``input.buffer_seconds`` is less than that; with ``input.shallow``, if it is less than the reduction needs at
+        all.
     """
     late_samples = round(settings.late_seconds * plan.stream.rate)
     lossless = ResourceBudget.from_plan(plan).restart_samples + late_samples
@@ -93,7 +135,15 @@ def ring_samples(plan: Plan, settings: InputSection) -> int:
 
 
 def warm_up(plan: Plan, backend_selector: BackendSelector) -> None:
-    """Have all kernels that a plan needs compiled."""
+    """Compile all kernels that a plan needs.
+
+    Parameters
+    ----------
+    plan
+        Layout of the reduction.
+    backend_selector
+        Chooses what runs them.
+    """
     with backend_selector.create_backend(plan) as backend:
         reducer = Reducer(_with_block_rows(plan, min(plan.rows_per_block, _WARM_UP_ROWS)), backend)
         deque(reducer.feed(_noise_window(reducer, 0)), 0)
@@ -101,11 +151,18 @@ def warm_up(plan: Plan, backend_selector: BackendSelector) -> None:
 
 
 def measure_cores(plan: Plan, threads: int = 0) -> tuple[float, int]:
-    """Reduce noise with a plan like this one and say how many cores the stream keeps busy.
+    """Measure how many cores a stream keeps busy, by reducing noise.
 
     Blocks are shortened to 64 MiB of raw samples so that the measurement takes seconds, but not below the sweep of the
-    highest DM, which each block's search takes along. Only what comes once blocks leave as fast as they arrive counts:
-    not the compiling, nor the first touch of memory.
+    highest DM, which the search of each block includes. Only blocks in the steady state count: neither compilation nor
+    the first touch of memory.
+
+    Parameters
+    ----------
+    plan
+        Layout of the reduction.
+    threads
+        Threads to use, 0 for one a core.
 
     Returns
     -------
@@ -120,7 +177,7 @@ def measure_cores(plan: Plan, threads: int = 0) -> tuple[float, int]:
 
 
 def _cpu_per_second(plan: Plan, rows: int, threads: int) -> float:
-    """Reduce blocks of so many rows of noise; return processor seconds per second of stream."""
+    """Reduce blocks of noise with ``rows`` rows; return processor seconds per second of stream."""
     with ThreadBackend(threads) as backend:
         reducer = Reducer(_with_block_rows(plan, rows), backend)
         filling = reducer.latency_blocks + 1
@@ -138,7 +195,7 @@ def _with_block_rows(plan: Plan, rows: int) -> Plan:
 
 
 def _noise_window(reducer: Reducer, block: int) -> Chunk:
-    """Raw samples for a block."""
+    """Return the raw window of a block, filled with noise."""
     stream, (start, stop) = reducer.plan.stream, reducer.window(block)
     noise = np.random.default_rng(1)
     if stream.bits == 32:

@@ -122,7 +122,18 @@ class Cutout:
         return self.first_channel_mhz + np.arange(self.data.shape[2], dtype=np.float64) * self.channel_mhz
 
     def around(self, pulse: PulseRow) -> "Cutout":
-        """Return the part that belongs to one of the pulses in it: from before its arrival to after its sweep."""
+        """Cut out the part that belongs to one of its pulses: from before its arrival to after its sweep.
+
+        Parameters
+        ----------
+        pulse
+            One of the pulses.
+
+        Returns
+        -------
+        Cutout
+            Views of the arrays; ``pulse`` is this pulse.
+        """
         low, high = float(self.frequencies_mhz.min()), float(self.frequencies_mhz.max())
         sweep = dispersion_delay(pulse.dm, low, high) / self.row_seconds if low > 0 else 0.0
         margin = cutout_margin_rows(pulse.width / self.row_seconds)
@@ -141,7 +152,7 @@ class Cutout:
 
     @property
     def masked(self) -> "np.ma.MaskedArray[Any, np.dtype[np.float32]]":
-        """``data`` with what is not used masked, ``[time, stokes, channel]``."""
+        """``data`` with the unused cells masked, ``[time, stokes, channel]``."""
         return np.ma.MaskedArray(self.data, np.broadcast_to(self.mask[:, None, :] != 0, self.data.shape))
 
 
@@ -268,7 +279,7 @@ def _read(file: h5py.File) -> Cutout:
 
 
 def _file_attributes(cutout: Cutout) -> dict[str, Any]:
-    """Attributes of the file: what FBH5 asks for, then ours."""
+    """Attributes of the file: those that FBH5 requires, then ours."""
     pulse = {
         f"pulse_{field.name}": getattr(cutout.pulse, field.name) for field in fields(PulseRow) if field.name != "cutout"
     }
@@ -292,7 +303,18 @@ def _file_attributes(cutout: Cutout) -> dict[str, Any]:
 
 
 def filterbank_header(cutout: Cutout) -> dict[str, Any]:
-    """Return the SIGPROC header, the attributes of ``/data``. Where the telescope points is not known and 0."""
+    """Make the SIGPROC header of a cut-out, the attributes of ``/data``.
+
+    Parameters
+    ----------
+    cutout
+        The cut-out.
+
+    Returns
+    -------
+    dict
+        Keywords of SIGPROC; where the telescope points is not known and 0.
+    """
     return {
         "machine_id": 0,
         "telescope_id": _TELESCOPE_IDS.get(cutout.telescope.lower(), 0),
@@ -328,7 +350,7 @@ def _dataset(file: h5py.File, name: str, values: NDArray[Any]) -> h5py.Dataset:
 
 
 def _write_attributes(target: h5py.File | h5py.Dataset, attributes: dict[str, Any]) -> None:
-    """Write attributes in the order given; text of fixed length, integers 64 bit, floats 64 bit."""
+    """Write attributes in the order given; text of fixed length, integers and floats of 64 bits."""
     for name, value in attributes.items():
         if isinstance(value, str):
             text = value.encode()

@@ -1,7 +1,7 @@
-"""Several files of a table as one: what the spool does before it sends, and the store when it is compacted.
+"""Merge several files of a table into one: by the spool before it sends them, and by the store when it is compacted.
 
-The merged file holds the rows of its pieces in the order of blocks, and says in its metadata which pieces it replaces
-(``edgefilter.replaces``, their digests). A reader that sees it beside one of them knows that it need not read both.
+The merged file holds the rows of its parts in the order of blocks, and lists in its metadata the parts that it replaces
+(``edgefilter.replaces``, their digests). A reader that finds it beside one of them need not read both.
 """
 
 from collections.abc import Sequence
@@ -23,23 +23,23 @@ _GROUP_BYTES = 8 << 20
 
 
 def merge(pieces: Sequence[tuple[str, bytes]]) -> Product:
-    """Make one file of several; a pure function of them.
+    """Merge files; the result depends on nothing else.
 
     Parameters
     ----------
     pieces
-        Names and bytes of files of one table, node, date and stream, in any order. A block that two of them hold (made
-        twice, so the same by law 1) is taken once.
+        Names and bytes of files of one table, node, date and stream, in any order. A block that two of them hold is
+        taken once: made twice, it is the same by law 1.
 
     Returns
     -------
     Product
-        A single piece as it is, otherwise the merged file.
+        The merged file; a single file as it is.
 
     Raises
     ------
     StoreError
-        If a piece is damaged, or they do not belong together; the message names it.
+        If a file is damaged, or they do not belong together; the message names it.
     """
     parsed = sorted((parse(name) for name, _ in pieces), key=lambda name: (name.block, -name.last, name.digest))
     content = {parse(name).digest: content for name, content in pieces}
@@ -64,7 +64,18 @@ def merge(pieces: Sequence[tuple[str, bytes]]) -> Product:
 
 
 def merged_digests(schema: pa.Schema) -> list[str]:
-    """Digests of the files that one with this schema was made of, and of those that they were."""
+    """Return the digests of all files that a merged file replaces, directly or through another merged file.
+
+    Parameters
+    ----------
+    schema
+        Of the file.
+
+    Returns
+    -------
+    list of str
+        Empty for a file that was not merged.
+    """
     text: bytes = (schema.metadata or {}).get(_REPLACES, b"")
     return text.decode().split()
 
@@ -80,7 +91,20 @@ def _read(name: ProductName, content: bytes) -> pa.Table:
 
 
 def unseen_rows(table: pa.Table, seen: set[tuple[object, ...]]) -> pa.Table:
-    """Return the rows of blocks that were not seen before, and see them; made twice they are the same by law 1."""
+    """Return the rows of blocks that were not seen before.
+
+    Parameters
+    ----------
+    table
+        Rows.
+    seen
+        Keys of the blocks seen so far (:data:`BLOCK_KEYS`); those of the table are added.
+
+    Returns
+    -------
+    pa.Table
+        The table without blocks that another file held: made twice, they are the same by law 1.
+    """
     keys = list(zip(*(table.column(key).to_pylist() for key in BLOCK_KEYS), strict=True))
     unseen = set(keys) - seen
     seen |= unseen

@@ -1,17 +1,17 @@
-"""Names of the objects in a store, and back.
+"""Names of the objects in a store: how they are made and read.
 
 ::
 
-    pulses/node=NODE/date=DATE/STREAM-BLOCK-DIGEST.parquet          likewise spectra, flags, ledger
+    pulses/node=NODE/date=DATE/STREAM-BLOCK-DIGEST.parquet          and so every table that is made of blocks
     pulses/node=NODE/date=DATE/STREAM-FIRST_LAST-DIGEST.parquet     several blocks of a day, merged
-    dropped/node=NODE/date=DATE/STREAM-FIRST_LAST-DIGEST.parquet    what the node gave up, and why
+    dropped/node=NODE/date=DATE/STREAM-FIRST_LAST-DIGEST.parquet    what the node dropped, and why
     cutouts/date=DATE/STREAM-BLOCK-DIGEST.h5
     streams/STREAM.json
     configs/DIGEST.json
 
 DATE is the UTC date of the block's start, BLOCK, FIRST and LAST have 12 digits, DIGEST is the head of the SHA-256 of
 the content. The tables are partitioned as Hive does, which DuckDB, Polars and Spark understand. A cut-out's name does
-not tell the node, because ``pulses`` holds that name, and its bytes must not depend on who made them.
+not contain the node, because ``pulses`` holds that name, and its bytes must not depend on which node made them.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ _PATTERNS = (
 
 @dataclass(frozen=True, slots=True)
 class ProductName:
-    """What a name says; fields that its kind of object does not have are empty, block is -1.
+    """What a name says. Fields that its kind of object does not have are empty, numbers of blocks are -1.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class ProductName:
     node, date, stream, digest
         As in the path.
     block, last
-        Numbers of the first and last block; the same if it holds one.
+        Numbers of the first and last block; equal if it holds one block.
     """
 
     folder: str
@@ -91,11 +91,43 @@ class ProductNamer:
             )
 
     def table(self, table: str, block: int, date: str, content: bytes) -> Product:
-        """Name a table's file; ``date`` is the UTC date of the block's start, ``2026-11-23``."""
+        """Name the file of a table.
+
+        Parameters
+        ----------
+        table
+            Name of the table.
+        block
+            Number of the block.
+        date
+            UTC date of the block's start, ``2026-11-23``.
+        content
+            The bytes.
+
+        Returns
+        -------
+        Product
+            With its name.
+        """
         return Product(f"{table}/node={self.node}/{self._dated_name(block, date, content)}.parquet", content)
 
     def cutout(self, block: int, date: str, content: bytes) -> Product:
-        """Name a cut-out; ``date`` is the UTC date of the block's start, ``2026-11-23``."""
+        """Name a cut-out.
+
+        Parameters
+        ----------
+        block
+            Number of the block.
+        date
+            UTC date of the block's start, ``2026-11-23``.
+        content
+            The bytes.
+
+        Returns
+        -------
+        Product
+            With its name.
+        """
         return Product(f"{CUTOUTS}/{self._dated_name(block, date, content)}.h5", content)
 
     def _dated_name(self, block: int, date: str, content: bytes) -> str:
@@ -103,34 +135,92 @@ class ProductNamer:
 
 
 def digest(content: bytes) -> str:
-    """Head of the SHA-256 of an object's bytes, 16 hexadecimal digits, as names carry it."""
+    """Return the digest that is part of a name.
+
+    Parameters
+    ----------
+    content
+        Bytes of the object.
+
+    Returns
+    -------
+    str
+        First 16 hexadecimal digits of their SHA-256.
+    """
     return hashlib.sha256(content).hexdigest()[:16]
 
 
 def range_product(like: ProductName, first: int, last: int, content: bytes) -> Product:
-    """Name a table's file that holds blocks ``first`` to ``last`` of the table, node, date and stream of ``like``."""
+    """Name the file of a table that holds consecutive blocks.
+
+    Parameters
+    ----------
+    like
+        Gives table, node, date and stream.
+    first, last
+        Numbers of the first and last block.
+    content
+        The bytes.
+
+    Returns
+    -------
+    Product
+        With its name.
+    """
     blocks = f"{first:012d}" if first == last else f"{first:012d}_{last:012d}"
     where = f"{like.folder}/node={like.node}/date={like.date}/{like.stream}"
     return Product(f"{where}-{blocks}-{digest(content)}.parquet", content)
 
 
 def stream_product(stream: Stream) -> Product:
-    """Make the object that describes a stream."""
+    """Make the object that describes a stream.
+
+    Parameters
+    ----------
+    stream
+        The header.
+
+    Returns
+    -------
+    Product
+        Its JSON.
+    """
     return Product(f"{STREAMS}/{stream.id}.json", stream.to_json().encode())
 
 
 def config_product(settings: Reduction) -> Product:
-    """Make the object that holds the settings of a reduction."""
+    """Make the object that holds the settings of a reduction.
+
+    Parameters
+    ----------
+    settings
+        Resolved settings.
+
+    Returns
+    -------
+    Product
+        Their canonical JSON.
+    """
     return Product(f"{CONFIGS}/{settings.digest()}.json", settings.canonical().encode())
 
 
 def parse(name: str) -> ProductName:
     """Read a name.
 
+    Parameters
+    ----------
+    name
+        Path of an object in a store.
+
+    Returns
+    -------
+    ProductName
+        Its parts.
+
     Raises
     ------
     StoreError
-        If it is not a name that products have.
+        If it is not the name of a product.
     """
     for pattern in _PATTERNS:
         match = pattern.fullmatch(name)

@@ -16,7 +16,18 @@ _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusi
 
 
 def settings_reference(model: type[BaseModel] = config.NodeConfig) -> str:
-    """Return a table of settings for each section of a configuration: key, default, what it may be, meaning."""
+    """Make a table of settings for each section of a configuration: key, default, allowed values, meaning.
+
+    Parameters
+    ----------
+    model
+        Class of the configuration.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
     schema = model.model_json_schema()
     return "\n".join(
         line
@@ -26,7 +37,7 @@ def settings_reference(model: type[BaseModel] = config.NodeConfig) -> str:
 
 
 def tables_reference() -> str:
-    """Return a table of columns for each table of a store: name, type, unit, meaning."""
+    """Return a table of columns for each table of a store, in Markdown: name, type, unit, meaning."""
     lines = []
     for name, schema in SCHEMAS.items():
         lines.append(f"### `{name}`\n\n| Column | Type | Unit | Meaning |\n| --- | --- | --- | --- |")

@@ -93,7 +93,7 @@ def test_gpu_ends_where_the_card_fails(use_gpu):
     plan, recording = small_recording()
     for backend_selector in (BackendSelector("gpu"), BackendSelector("auto", fall_back_to_threads=False)):
         use_gpu(FailingGpuBackend(2))
-        with pytest.raises(GpuError, match="the card has failed: GpuLostError: cudaErrorDevice") as error:
+        with pytest.raises(GpuError, match="the GPU has failed: GpuLostError: cudaErrorDevice") as error:
             reduce(backend_selector, plan, recording)
         assert "\n" not in str(error.value)
 

@@ -88,10 +88,10 @@ def test_every_failure_at_work_is_one_line_and_costs_no_block(emulated_only, dev
     found = reduce(BackendSelector("auto", 1, lambda *what: notifications.append(what)), plan, recording)
     assert found == reduce(BackendSelector("cpu", 1), plan, recording)  # the card has finished none
     assert [which for which, _ in notifications] == ["gpu", "cpu"]
-    assert notifications[1][1].startswith("processor, 1 threads: from block 0 on: the card has failed: ")
+    assert notifications[1][1].startswith("processor, 1 threads: from block 0 on: the GPU has failed: ")
     assert words in notifications[1][1]
     assert "\n" not in notifications[1][1]
-    with pytest.raises(GpuError, match="the card has failed") as error:
+    with pytest.raises(GpuError, match="the GPU has failed") as error:
         reduce(BackendSelector("gpu", 1), plan, recording)
     assert "\n" not in str(error.value)
 

@@ -64,4 +64,4 @@ def test_the_node_goes_on_with_the_processor_where_its_card_fails(tmp_path, monk
     said = "\n".join(node.lines)
     assert f"reduced by: card {first} blocks, processor {len(rows) - first}" in said
     log = (tmp_path / "errors.txt").read_text()
-    assert f"from block {first} on: the card has failed: GpuLostError: cudaErrorDeviceUnavailable: all is lost" in log
+    assert f"from block {first} on: the GPU has failed: GpuLostError: cudaErrorDeviceUnavailable: all is lost" in log
