@@ -1,4 +1,4 @@
-"""How fast the spool commits, against the bare disk, and that it survives a kill at every system call.
+"""Rate of commits to the spool compared with the bare disk, and outcomes of a kill at every system call.
 
 ``python -m benchmarks.spool`` measures; ``--kills`` kills a commit at each of its system calls in turn.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 from benchmarks.machine import describe
 from edgefilter.products.base import Product
 from edgefilter.spool import Cursor, Spool
+from tests.helpers.spools import payload_files, product_names
 from tests.helpers.syscalls import run_until
 
 SIZES = {"4 pieces of 20 kB": [20_000] * 4, "4 pieces and a cut-out of 32 MiB": [20_000] * 4 + [32 << 20]}
@@ -36,7 +37,7 @@ def spool_seconds(folder: Path, sizes: list[int], count: int) -> float:
 
 
 def baseline_seconds(folder: Path, sizes: list[int], count: int) -> float:
-    """The same promise by hand: files synchronised and renamed, folder synchronised, a row committed."""
+    """Time the same durable writes without the spool: fsync and rename of files, fsync of the folder, commit of a row."""
     directory = folder / "bare"
     directory.mkdir()
     handle = os.open(directory, os.O_RDONLY)
@@ -78,7 +79,7 @@ def measure(folder: Path, sizes: list[int], count: int, repeats: int) -> dict[st
 
 
 def kills(folder: Path) -> dict[str, int]:
-    """Kill a commit at every entry to and return from a system call; count what was left."""
+    """Kill a commit at every entry to and return from a system call; count complete, absent and torn blocks."""
     outcomes = {"before": 0, "after": 0, "torn": 0}
     products = block(1, [1000] * 5)
 
@@ -92,10 +93,9 @@ def kills(folder: Path) -> dict[str, int]:
         Spool.open(path, role="reducer").close()
         ended = run_until(partial(work, path), stops)
         with Spool.open(path, role="reducer") as spool:
-            entries = [*spool.next_entries(9), *spool.unsealed()]
-            files = len(list((path / "payload").iterdir()))
-            whole = len(entries) == files == 5 and spool.cursor("s") == Cursor(1)
-            nothing = not entries and not files and spool.cursor("s") is None
+            names, files = product_names(spool), payload_files(path)
+            whole = len(names) == len(files) == 5 and spool.cursor("s") == Cursor(1)
+            nothing = not names and not files and spool.cursor("s") is None
             outcomes["after" if whole else "before" if nothing else "torn"] += 1
         if ended is not None:
             return {"system_call_stops": stops, **outcomes}
@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("--kills", action="store_true")
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--folder", type=Path, help="on the disk that is to be measured")
+    parser.add_argument("--folder", type=Path, help="folder on the disk to be measured")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:

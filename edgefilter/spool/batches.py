@@ -1,8 +1,8 @@
-"""Which pieces of tables go to the store together. Pure: no clock, no file.
+"""Grouping of table pieces that are merged into one object before they are uploaded.
 
-Blocks of a stream are cut into groups at absolute multiples of a fixed number, and the pieces of a group (of one table,
-node, date and stream) make one object. So what is merged follows from block numbers, not from when things happened,
-unless a piece has waited for longer than is allowed.
+A piece is the file of one table and block. Blocks of a stream are grouped at absolute multiples of a fixed number, and
+the pieces of a group (one table, node, date and stream) become one object. So block numbers decide what is merged, not
+the time, unless a piece has waited for longer than allowed. This module reads no clock and no file.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,42 +12,50 @@ from edgefilter.products.naming import parse
 from edgefilter.spool.manifest import Entry
 
 _MERGED_BYTES = 64 << 20
-"""Most bytes of pieces in one object: what a node may need to hold of it in memory."""
+"""Most bytes of pieces in one object, because a node holds them in memory."""
 
-GroupKey = tuple[str, str, str, str, int]
+_GroupKey = tuple[str, str, str, str, int]
+"""Table, node, date, stream, number of the group."""
 
 
 @dataclass(slots=True)
 class BatchPlanner:
-    """Says which groups are due.
+    """Decides which groups are due.
 
     Parameters
     ----------
     blocks
-        Blocks in a group; 1 merges nothing.
+        Blocks in a group; with 1 nothing is merged.
     seconds
-        How long a piece may wait, s.
+        How long a piece may wait for its group, s.
     """
 
     blocks: int
     seconds: float
-    _first_seen: dict[GroupKey, float] = field(default_factory=dict)
+    _first_seen: dict[_GroupKey, float] = field(default_factory=dict)
     _newest_group: dict[str, int] = field(default_factory=dict)
 
     def due(self, entries: Iterable[Entry], now: float, flush: bool = False) -> list[list[Entry]]:
-        """Return the groups that are to be sealed now.
+        """Return the groups that are to be merged and sealed now.
 
-        A group is due when a later block of its stream has come (a stream's blocks come in order), when it was first
-        seen ``seconds`` ago, or when ``flush`` is to go.
+        A group is due when a block of a later group of its stream has arrived (a stream's blocks arrive in order), or
+        when it was first seen ``seconds`` ago.
 
         Parameters
         ----------
         entries
-            All that may be merged.
+            All pieces that may be merged.
         now
-            Seconds of a clock that never jumps.
+            Time of a monotonic clock, s.
+        flush
+            Whether all groups are due.
+
+        Returns
+        -------
+        list of list of Entry
+            The pieces of each group; a large group is split.
         """
-        groups: dict[GroupKey, list[Entry]] = {}
+        groups: dict[_GroupKey, list[Entry]] = {}
         for entry in entries:
             name = parse(entry.name)
             group = name.block // self.blocks
@@ -66,7 +74,7 @@ class BatchPlanner:
 
 
 def _split_by_size(entries: list[Entry]) -> Iterator[list[Entry]]:
-    """Cut a group into parts that fit into memory."""
+    """Split a group into parts that fit into memory."""
     batch: list[Entry] = []
     size = 0
     for entry in sorted(entries, key=lambda entry: entry.name):

@@ -1,67 +1,17 @@
-"""The manifest of a spool: which payloads count, how far streams are, what was dropped. SQLite, WAL, FULL.
+"""The manifest of a spool: its products, how far each stream has been reduced, and what was dropped.
 
-Every public method is one transaction: it is on the disk when it returns, or it has not been.
+Every public method is one transaction: its changes are on the disk when it returns, or none was made.
 """
 
-import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from sqlite3 import Connection
 from types import MappingProxyType
-from typing import Any, TypeVar
 
 from edgefilter.core.errors import SpoolError
 from edgefilter.products.base import Priority
-
-_VERSION = 1
-_BUSY_SECONDS = 60.0
-_WAL_PAGES = 256  # a write-ahead log of 1 MiB: what it takes of a small disk is not there for products
-_FSYNC_FAILED = (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC)
-
-_SCHEMA = """
-CREATE TABLE product (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    name TEXT NOT NULL UNIQUE,
-    file TEXT NOT NULL UNIQUE,
-    size INTEGER NOT NULL,
-    digest TEXT NOT NULL,
-    priority INTEGER NOT NULL,
-    sealed INTEGER NOT NULL,
-    stuck TEXT NOT NULL DEFAULT ''
-);
-CREATE INDEX waiting ON product (sealed, stuck, priority, id);
-CREATE INDEX oldest ON product (priority, id);
-CREATE TABLE cursor (
-    stream TEXT PRIMARY KEY,
-    next_sample INTEGER NOT NULL,
-    first_sample INTEGER NOT NULL,
-    settings TEXT NOT NULL
-);
-CREATE TABLE tally (
-    stream TEXT NOT NULL,
-    what TEXT NOT NULL,
-    count INTEGER NOT NULL,
-    PRIMARY KEY (stream, what)
-) WITHOUT ROWID;
-CREATE TABLE dropped (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    name TEXT NOT NULL,
-    size INTEGER NOT NULL,
-    reason TEXT NOT NULL
-);
-CREATE TABLE total (
-    priority INTEGER PRIMARY KEY,
-    files INTEGER NOT NULL,
-    bytes INTEGER NOT NULL
-);
-CREATE TRIGGER come AFTER INSERT ON product BEGIN
-    INSERT INTO total VALUES (new.priority, 1, new.size)
-    ON CONFLICT (priority) DO UPDATE SET files = files + 1, bytes = bytes + new.size;
-END;
-CREATE TRIGGER gone AFTER DELETE ON product BEGIN
-    UPDATE total SET files = files - 1, bytes = bytes - old.size WHERE priority = old.priority;
-END;
-"""
+from edgefilter.spool.database import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +23,7 @@ class Cursor:
     next_sample
         Start of the first block whose products are not in the spool yet.
     first_sample
-        Start of the first block of the run: nothing lies before it.
+        Start of the first block of the run.
     settings
         Digest of the settings of the reduction.
     """
@@ -85,24 +35,26 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A payload that counts.
+    """A product in the spool.
 
     Parameters
     ----------
     id
-        Rises with age: the oldest has the lowest.
+        Number in the order of arrival.
     name
-        Of the product.
+        Name of the product.
     file
-        Of its bytes.
-    size, digest
-        Length, B, and head of the SHA-256 of its bytes.
+        Name of the file that holds its bytes.
+    size
+        Length of its bytes, B.
+    digest
+        Head of the SHA-256 of its bytes.
     priority
         See :class:`Priority`.
     sealed
-        Whether it goes to the store as it is. What is not sealed may still be merged with others.
+        Whether it is uploaded as it is; otherwise it is a table piece that may still be merged with others.
     stuck
-        Why it cannot be delivered, empty if it can.
+        Why the store refused it for good; empty if it did not.
     """
 
     id: int
@@ -117,7 +69,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """What was given up: ``name`` and ``size`` (B) of the product, and the ``reason``."""
+    """Record of a dropped product: its ``name``, its ``size`` (B) and the ``reason``."""
 
     id: int
     name: str
@@ -127,120 +79,33 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class PayloadTotals:
-    """Payloads of one priority: their number and bytes."""
+    """Products of one priority: their number and their bytes."""
 
     files: int = 0
     bytes: int = 0
 
 
-Result = TypeVar("Result")
-
-
-class DiskFullError(Exception):
-    """The disk of the manifest is full; nothing was changed."""
-
-
 class Manifest:
-    """The database.
+    """The rows of a spool.
 
     Parameters
     ----------
     path
-        Its file; made if ``create``.
+        File of the database.
     create
-        Whether to make it; otherwise it is opened to read.
+        Whether to create it if it is missing; otherwise it must exist.
 
     Raises
     ------
     SpoolError
-        If it is not there, damaged, or of a later version.
+        If it is missing, damaged, or of another version.
     DiskFullError
-        If the disk is.
+        If the disk is full.
     """
 
     def __init__(self, path: Path, create: bool) -> None:
         self._path = path
-        self._create = create
-        self._connect()
-        self._run(self._prepare)
-
-    def _connect(self) -> None:
-        mode = "rwc" if self._create else "rw"
-        try:
-            self._db = sqlite3.connect(
-                f"{self._path.absolute().as_uri()}?mode={mode}",
-                uri=True,
-                timeout=_BUSY_SECONDS,
-                isolation_level=None,
-                check_same_thread=False,
-            )
-        except sqlite3.Error as error:
-            raise SpoolError(f"spool {self._path.parent}: cannot be opened: {error}") from None
-
-    def _prepare(self) -> None:
-        self._db.execute("PRAGMA temp_store = MEMORY")
-        self._db.execute("PRAGMA synchronous = FULL")
-        if self._create:
-            self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0 and self._create:
-            self._db.executescript(f"BEGIN EXCLUSIVE; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
-        elif version != _VERSION:
-            raise SpoolError(f"spool {self._path.parent}: has version {version}, this program knows {_VERSION}")
-
-    def _run(self, work: Callable[[], Result]) -> Result:
-        """Run something; turn what SQLite says into what the spool knows.
-
-        A failed ``fsync`` leaves pages behind that the kernel takes for written. They are never synchronised again
-        through the same descriptor: all are closed, and what the log holds is written anew into the database itself.
-        """
-        try:
-            return work()
-        except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", 0)
-            if self._db.in_transaction:
-                self._rollback()
-            if code == sqlite3.SQLITE_FULL:
-                raise DiskFullError from None
-            if code in _FSYNC_FAILED:
-                self._reopen()
-            raise SpoolError(f"spool {self._path.parent}: {error}") from None
-
-    def _rollback(self) -> None:
-        try:
-            self._db.execute("ROLLBACK")
-        except sqlite3.Error:
-            self._db.close()
-            self._connect()
-
-    def _reopen(self) -> None:
-        self._db.close()
-        self._connect()
-        try:
-            self._prepare()
-            busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        except sqlite3.Error as error:
-            raise SpoolError(f"spool {self._path.parent}: the disk does not keep what is written: {error}") from None
-        if busy:
-            raise SpoolError(f"spool {self._path.parent}: the disk does not keep what is written")
-
-    def _transaction(self, work: Callable[[], Result]) -> Result:
-        def whole() -> Result:
-            self._db.execute("BEGIN IMMEDIATE")
-            result = work()
-            self._db.execute("COMMIT")
-            return result
-
-        try:
-            return self._run(whole)
-        except BaseException:
-            if self._db.in_transaction:
-                self._rollback()
-            raise
-
-    def _select(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        return self._run(lambda: self._db.execute(sql, values).fetchall())
+        self._database = Database(path, create)
 
     def commit(
         self,
@@ -250,17 +115,30 @@ class Manifest:
         cursor: Cursor | None = None,
         counts: Mapping[str, int] = MappingProxyType({}),
     ) -> bool:
-        """Add payloads and the names of what was dropped instead, move a stream's cursor on, add to its sums.
+        """Add products and records of dropped ones, advance a stream's cursor, and add to the stream's totals.
+
+        Parameters
+        ----------
+        rows
+            The products.
+        dropped
+            Name, size (B) and reason of each product that is dropped instead.
+        stream
+            Id of the stream.
+        cursor
+            How far the stream is reduced with these products; None if they belong to no block.
+        counts
+            Added to the stream's totals.
 
         Returns
         -------
         bool
-            False if the cursor is there already or beyond; nothing is changed then.
+            False if the stored cursor is not before ``cursor``; nothing is changed then.
         """
 
-        def work() -> bool:
+        def work(db: Connection) -> bool:
             if cursor is not None:
-                moved = self._db.execute(
+                moved = db.execute(
                     "INSERT INTO cursor VALUES (?, ?, ?, ?) ON CONFLICT (stream) DO UPDATE SET next_sample = "
                     "excluded.next_sample, first_sample = excluded.first_sample, settings = excluded.settings "
                     "WHERE excluded.next_sample > next_sample",
@@ -268,80 +146,139 @@ class Manifest:
                 )
                 if not moved.rowcount:
                     return False
-            self._insert(rows)
-            self._db.executemany("INSERT INTO dropped (name, size, reason) VALUES (?, ?, ?)", dropped)
-            self._db.executemany(
+            _insert(db, rows)
+            db.executemany("INSERT INTO dropped (name, size, reason) VALUES (?, ?, ?)", dropped)
+            db.executemany(
                 "INSERT INTO tally VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count",
                 [(stream, what, count) for what, count in counts.items()],
             )
             return True
 
-        return self._transaction(work)
+        return self._database.transaction(work)
 
     def replace(self, removed: Sequence[Entry], added: Entry) -> None:
-        """Put one payload in the place of others, all of which must still be there.
+        """Replace products by one.
+
+        Parameters
+        ----------
+        removed
+            Products that must all be in the spool still.
+        added
+            Their replacement.
 
         Raises
         ------
         SpoolError
-            If one is not; nothing is changed then.
+            If one of ``removed`` is gone; nothing is changed then.
         """
 
-        def work() -> None:
-            if self._delete([entry.name for entry in removed]) != len(removed):
-                raise SpoolError(f"spool {self._path.parent}: what was to be merged has changed meanwhile")
-            self._insert([added])
+        def work(db: Connection) -> None:
+            if _delete(db, [entry.name for entry in removed]) != len(removed):
+                raise SpoolError(f"spool {self._path.parent}: the products to be merged have changed meanwhile")
+            _insert(db, [added])
 
-        self._transaction(work)
+        self._database.transaction(work)
 
     def purge_dropped(self, ids: Sequence[int], added: Sequence[Entry] = ()) -> None:
-        """Put a payload, or none, in the place of the names of what was dropped."""
+        """Remove records of dropped products, and add products in the same transaction.
 
-        def work() -> None:
-            self._db.executemany("DELETE FROM dropped WHERE id = ?", [(number,) for number in ids])
-            self._insert(added)
+        Parameters
+        ----------
+        ids
+            :attr:`Dropped.id` of the records.
+        added
+            Products that replace the records.
+        """
 
-        self._transaction(work)
+        def work(db: Connection) -> None:
+            db.executemany("DELETE FROM dropped WHERE id = ?", [(number,) for number in ids])
+            _insert(db, added)
+
+        self._database.transaction(work)
 
     def remove_delivered(self, names: Sequence[str]) -> None:
-        """Remove rows of what has arrived, and any note that it was dropped while it was on its way."""
+        """Remove products that are in the store, and any record that they were dropped during the upload.
 
-        def work() -> None:
-            self._delete(names)
-            self._db.executemany("DELETE FROM dropped WHERE name = ?", [(name,) for name in names])
+        Parameters
+        ----------
+        names
+            Their names.
+        """
 
-        self._transaction(work)
+        def work(db: Connection) -> None:
+            _delete(db, names)
+            db.executemany("DELETE FROM dropped WHERE name = ?", [(name,) for name in names])
+
+        self._database.transaction(work)
 
     def drop(self, names: Sequence[str], reason: str) -> None:
-        """Remove rows and note that their products are given up."""
+        """Remove products and record that they were dropped.
 
-        def work() -> None:
-            for name in names:
-                self._db.execute(
-                    "INSERT INTO dropped (name, size, reason) SELECT name, size, ? FROM product WHERE name = ?",
-                    (reason, name),
-                )
-            self._delete(names)
+        Parameters
+        ----------
+        names
+            Their names.
+        reason
+            Why they are dropped.
+        """
 
-        self._transaction(work)
+        def work(db: Connection) -> None:
+            db.executemany(
+                "INSERT INTO dropped (name, size, reason) SELECT name, size, ? FROM product WHERE name = ?",
+                [(reason, name) for name in names],
+            )
+            _delete(db, names)
+
+        self._database.transaction(work)
 
     def seal(self, names: Sequence[str]) -> None:
-        """Say that these go as they are: nobody may merge them any more."""
-        self._transaction(
-            lambda: self._db.executemany("UPDATE product SET sealed = 1 WHERE name = ?", [(name,) for name in names])
-        )
+        """Mark table pieces as no longer to be merged.
+
+        Parameters
+        ----------
+        names
+            Their names.
+        """
+        rows = [(name,) for name in names]
+        self._database.transaction(lambda db: db.executemany("UPDATE product SET sealed = 1 WHERE name = ?", rows))
 
     def quarantine(self, name: str, reason: str) -> None:
-        """Say that a payload cannot be delivered; an empty text says that it can again."""
-        self._transaction(lambda: self._db.execute("UPDATE product SET stuck = ? WHERE name = ?", (reason, name)))
+        """Exclude a product from upload.
+
+        Parameters
+        ----------
+        name
+            Its name.
+        reason
+            Why the store refused it.
+        """
+        row = (reason, name)
+        self._database.transaction(lambda db: db.execute("UPDATE product SET stuck = ? WHERE name = ?", row))
 
     def release(self) -> int:
-        """Let all that was stuck be tried again; return how many."""
-        return self._transaction(lambda: self._db.execute("UPDATE product SET stuck = '' WHERE stuck != ''").rowcount)
+        """Return the number of quarantined products after including all of them in the upload again."""
+        return self._database.transaction(
+            lambda db: db.execute("UPDATE product SET stuck = '' WHERE stuck != ''").rowcount
+        )
 
     def entries(self, where: str = "", *values: object, limit: int = -1) -> list[Entry]:
-        """Return rows by priority and age; ``where`` is SQL of this package's own, with ``?`` for ``values``."""
-        rows = self._select(
+        """Read products.
+
+        Parameters
+        ----------
+        where
+            SQL condition, written in this package, with ``?`` for each of ``values``; all products if empty.
+        *values
+            Values of the condition.
+        limit
+            Most products to return; all if negative.
+
+        Returns
+        -------
+        list of Entry
+            Sorted by priority and age, the oldest first.
+        """
+        rows = self._database.select(
             "SELECT id, name, file, size, digest, priority, sealed, stuck FROM product "  # noqa: S608 - see above
             f"{'WHERE ' + where if where else ''} ORDER BY priority, id LIMIT ?",
             *values,
@@ -353,47 +290,70 @@ class Manifest:
         ]
 
     def existing_names(self, names: Iterable[str]) -> set[str]:
-        """Return those of some names that have rows."""
-        return {name for name in names if self._select("SELECT 1 FROM product WHERE name = ?", name)}
+        """Find out which products are in the spool.
+
+        Parameters
+        ----------
+        names
+            Names of products.
+
+        Returns
+        -------
+        set of str
+            Those of the names that are in the spool.
+        """
+        return {name for name in names if self._database.select("SELECT 1 FROM product WHERE name = ?", name)}
 
     def cursors(self) -> dict[str, Cursor]:
-        """Cursors of all streams."""
-        rows = self._select("SELECT stream, next_sample, first_sample, settings FROM cursor")
+        """Return the cursors of all streams by stream id."""
+        rows = self._database.select("SELECT stream, next_sample, first_sample, settings FROM cursor")
         return {str(row[0]): Cursor(*row[1:]) for row in rows}
 
     def run_totals(self, stream: str) -> dict[str, int]:
-        """Return the sums over the commits of a stream."""
-        rows = self._select("SELECT what, count FROM tally WHERE stream = ?", stream)
+        """Read the totals over all commits of a stream.
+
+        Parameters
+        ----------
+        stream
+            Id of the stream.
+
+        Returns
+        -------
+        dict of str to int
+            The totals; empty if nothing of the stream was committed.
+        """
+        rows = self._database.select("SELECT what, count FROM tally WHERE stream = ?", stream)
         return {str(what): int(count) for what, count in rows}
 
     def dropped(self) -> list[Dropped]:
-        """Return what was dropped and is not yet recorded in the store."""
-        return [Dropped(*row) for row in self._select("SELECT id, name, size, reason FROM dropped ORDER BY id")]
+        """Return the records of dropped products that are not yet in a ``dropped`` table."""
+        rows = self._database.select("SELECT id, name, size, reason FROM dropped ORDER BY id")
+        return [Dropped(*row) for row in rows]
 
     def payload_totals(self) -> dict[Priority, PayloadTotals]:
-        """Return number and bytes of payloads by priority."""
-        found = {
-            Priority(row[0]): PayloadTotals(*row[1:])
-            for row in self._select("SELECT priority, files, bytes FROM total")
-        }
+        """Return the number and bytes of products by priority."""
+        rows = self._database.select("SELECT priority, files, bytes FROM total")
+        found = {Priority(row[0]): PayloadTotals(*row[1:]) for row in rows}
         return {priority: found.get(priority, PayloadTotals()) for priority in Priority}
 
     def counts(self) -> tuple[int, int]:
-        """Return how many payloads are stuck, and how many dropped ones are not yet recorded."""
-        row = self._select(
+        """Return the number of quarantined products, and of records of dropped ones."""
+        row = self._database.select(
             "SELECT (SELECT COUNT(*) FROM product WHERE sealed = 1 AND stuck > ''), (SELECT COUNT(*) FROM dropped)"
         )[0]
         return int(row[0]), int(row[1])
 
-    def _insert(self, rows: Iterable[Entry]) -> None:
-        self._db.executemany(
-            "INSERT INTO product (name, file, size, digest, priority, sealed) VALUES (?, ?, ?, ?, ?, ?)",
-            [(row.name, row.file, row.size, row.digest, row.priority, row.sealed) for row in rows],
-        )
-
-    def _delete(self, names: Iterable[str]) -> int:
-        return self._db.executemany("DELETE FROM product WHERE name = ?", [(name,) for name in names]).rowcount
-
     def close(self) -> None:
         """Close the database."""
-        self._db.close()
+        self._database.close()
+
+
+def _insert(db: Connection, rows: Iterable[Entry]) -> None:
+    db.executemany(
+        "INSERT INTO product (name, file, size, digest, priority, sealed) VALUES (?, ?, ?, ?, ?, ?)",
+        [(row.name, row.file, row.size, row.digest, row.priority, row.sealed) for row in rows],
+    )
+
+
+def _delete(db: Connection, names: Iterable[str]) -> int:
+    return db.executemany("DELETE FROM product WHERE name = ?", [(name,) for name in names]).rowcount

@@ -1,34 +1,24 @@
-"""Files of the spool: whole and on the disk, or not there.
+"""Files of the spool: each is complete and on the disk, or does not exist.
 
-A payload is written under a temporary name, synchronised, renamed, and the folder synchronised. A descriptor whose
-``fsync`` failed is closed and its file removed: what the kernel could not write it has forgotten, and a second
-``fsync`` on the same descriptor would report success.
+A payload is written under a temporary name, synchronised and renamed, and the folder is synchronised. If an ``fsync``
+fails, the descriptor is closed and the file removed: the kernel has discarded the data that it could not write, and a
+second ``fsync`` of the same descriptor would report success.
 """
 
 import contextlib
-import errno
-import fcntl
 import hashlib
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+from edgefilter.core.durable import fsync_directory, is_disk_full
+from edgefilter.spool.disk_space import DiskFullError
+
 _PART = ".part"
 DELIVERED, DROPPED = ".delivered", ".dropped"
-"""Endings of files whose rows are to go: see :meth:`Payloads.mark`."""
-
-
-def is_disk_full(error: OSError) -> bool:
-    """Whether an error says that the disk, or the user's share of it, is full."""
-    return error.errno in _DISK_FULL
-
-
-def owner_tag(owner: str) -> str:
-    """Short mark of an owner, which the names of its files carry."""
-    return hashlib.sha256(owner.encode()).hexdigest()[:8]
+"""Suffixes of files whose rows are still to be removed: see :meth:`Payloads.mark`."""
 
 
 class Payloads:
@@ -37,16 +27,17 @@ class Payloads:
     Parameters
     ----------
     path
-        Folder of the spool; made if ``create``.
+        Folder of the spool.
     owner
-        Who writes: files tell it, so that after a crash everyone clears up after themselves alone.
+        Role and name of the process that writes. The names of its files contain a tag of it, so that after a crash
+        each owner removes its own files only.
     create
-        Whether to make the folders.
+        Whether to create the folders.
     """
 
     def __init__(self, path: Path, owner: str, create: bool) -> None:
         self._folder = path / "payload"
-        self._owner_tag = owner_tag(owner)
+        self.owner_tag = hashlib.sha256(owner.encode()).hexdigest()[:8]
         if create:
             for folder in (path / "locks", self._folder):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -54,22 +45,29 @@ class Payloads:
             fsync_directory(path)
 
     def write(self, items: Iterable[tuple[str, bytes]]) -> list[str]:
-        """Write payloads durably; return the file of each.
+        """Write payloads durably.
 
         Parameters
         ----------
         items
-            Names of the products, for the eye of an operator, and their bytes.
+            Names of the products, which the names of the files repeat for an operator, and their bytes.
+
+        Returns
+        -------
+        list of str
+            The file of each.
 
         Raises
         ------
+        DiskFullError
+            If the disk is full; then no file remains, as for any other error.
         OSError
-            If one cannot be written; then none is left.
+            If a file cannot be written for another reason.
         """
         files: list[str] = []
         try:
             for name, content in items:
-                file = f"{name.replace('/', ',')[:200]}.{self._owner_tag}{secrets.token_hex(6)}"
+                file = f"{name.replace('/', ',')[:200]}.{self.owner_tag}{secrets.token_hex(6)}"
                 files.append(file)
                 temporary = self._folder / f"{file}{_PART}"
                 with temporary.open("xb") as handle:
@@ -79,15 +77,27 @@ class Payloads:
             for file in files:
                 (self._folder / f"{file}{_PART}").rename(self._folder / file)
             fsync_directory(self._folder)
-        except BaseException:
+        except BaseException as error:
             for file in files:
                 for name in (file, f"{file}{_PART}"):
                     (self._folder / name).unlink(missing_ok=True)
+            if isinstance(error, OSError) and is_disk_full(error):
+                raise DiskFullError from None
             raise
         return files
 
     def read(self, file: str) -> bytes:
-        """Return the bytes of a payload.
+        """Read a payload.
+
+        Parameters
+        ----------
+        file
+            Name of the file.
+
+        Returns
+        -------
+        bytes
+            Its content.
 
         Raises
         ------
@@ -97,15 +107,28 @@ class Payloads:
         return (self._folder / file).read_bytes()
 
     def remove(self, files: Iterable[str]) -> None:
-        """Remove payloads, marked or not; those that are not there do not matter."""
+        """Remove payloads, marked or not; missing ones are ignored.
+
+        Parameters
+        ----------
+        files
+            Names of the files.
+        """
         for file in files:
             for suffix in ("", DELIVERED, DROPPED):
                 (self._folder / f"{file}{suffix}").unlink(missing_ok=True)
 
     def mark(self, file: str, suffix: str) -> None:
-        """Say on a full disk why the row of a file is to go, and give its space free.
+        """Rename a file whose row cannot be removed yet, and free its space.
 
-        SQLite can delete nothing there, but a rename takes no space. A recovery finishes what the mark says.
+        On a full disk SQLite cannot delete, but a rename needs no space. The row is removed by a later recovery.
+
+        Parameters
+        ----------
+        file
+            Name of the file.
+        suffix
+            :data:`DELIVERED` or :data:`DROPPED`: why the row is to be removed.
         """
         marked = self._folder / f"{file}{suffix}"
         with contextlib.suppress(FileNotFoundError):
@@ -114,7 +137,7 @@ class Payloads:
             os.truncate(marked, 0)
 
     def sizes(self) -> dict[str, int]:
-        """Sizes of all files, B; temporary ones and settled ones too."""
+        """Return the sizes of all files, B, including temporary and marked ones."""
         found = {}
         with os.scandir(self._folder) as entries:
             for entry in entries:
@@ -122,79 +145,19 @@ class Payloads:
                     found[entry.name] = entry.stat().st_size
         return found
 
-    @staticmethod
-    def owner(file: str) -> str:
-        """Tag of the owner that wrote a file, empty if it is none of ours."""
-        match = re.search(r"\.([0-9a-f]{8})[0-9a-f]{12}(\.part|\.delivered|\.dropped)?$", file)
-        return match.group(1) if match else ""
 
-    @property
-    def owner_tag(self) -> str:
-        """Tag of this owner."""
-        return self._owner_tag
-
-
-class Ballast:
-    """Space held back, so that SQLite can still delete when the disk is full.
+def owner_of(file: str) -> str:
+    """Read the owner's tag from the name of a file.
 
     Parameters
     ----------
-    path
-        The file.
-    size
-        Its size, B; 0 for none.
+    file
+        Name of a file in the payload folder.
+
+    Returns
+    -------
+    str
+        The tag; empty if the spool did not write the file.
     """
-
-    def __init__(self, path: Path, size: int) -> None:
-        self._path = path
-        self._size = size
-
-    def reserve(self) -> None:
-        """Take the space, if the disk has it."""
-        if not self._size or self._path.exists():
-            return
-        handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.posix_fallocate(handle, 0, self._size)
-        except OSError:
-            self._path.unlink(missing_ok=True)
-        finally:
-            os.close(handle)
-
-    def release(self) -> bool:
-        """Give the space free; whether there was any."""
-        try:
-            self._path.unlink()
-        except FileNotFoundError:
-            return False
-        return True
-
-
-def fsync_directory(folder: Path) -> None:
-    """Synchronise a folder: names given in it survive a loss of power.
-
-    Raises
-    ------
-    OSError
-        If the disk refuses.
-    """
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextlib.contextmanager
-def try_lock(path: Path) -> Iterator[bool]:
-    """Try to lock a file; yield whether it is ours. The lock dies with its process."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(handle)
+    match = re.search(r"\.([0-9a-f]{8})[0-9a-f]{12}(\.part|\.delivered|\.dropped)?$", file)
+    return match.group(1) if match else ""

@@ -1,36 +1,40 @@
-"""What a new owner of a spool does first: remove files without rows, and rows without files."""
+"""Repair of a spool when it is opened.
+
+Files without a row are removed; products whose file is missing or cut short are dropped, and recorded as such.
+"""
 
 import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgefilter.spool.locks import try_lock
 from edgefilter.spool.manifest import Entry, Manifest
-from edgefilter.spool.payloads import DELIVERED, DROPPED, Payloads, try_lock
+from edgefilter.spool.payloads import DELIVERED, DROPPED, Payloads, owner_of
 from edgefilter.spool.removal import Removal
 
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What was found when a spool was opened.
+    """What was repaired when a spool was opened.
 
     Parameters
     ----------
     orphans
-        Files without a row, left by a process that died between the two; they were removed.
+        Files without a row, whose writer died before it inserted the row; removed.
     lost
-        Products whose file was gone or cut: their rows became notes of what was dropped.
+        Products whose file was missing or cut short; dropped, and recorded as such.
     """
 
     orphans: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{len(self.orphans)} orphaned files removed, {len(self.lost)} damaged products given up"
+        return f"{len(self.orphans)} orphaned files removed, {len(self.lost)} damaged products dropped"
 
 
 def recover(manifest: Manifest, payloads: Payloads, removal: Removal, locks: Path) -> Recovered:
-    """Clear up after owners that died; other owners may be at work.
+    """Repair what killed processes left behind; other processes may use the spool meanwhile.
 
     Parameters
     ----------
@@ -38,20 +42,25 @@ def recover(manifest: Manifest, payloads: Payloads, removal: Removal, locks: Pat
         Those of the spool.
     locks
         Folder of the owners' locks.
+
+    Returns
+    -------
+    Recovered
+        What was repaired.
     """
-    # Files before rows: a row comes after its file and goes before it.
+    # Files are listed before rows: a row is inserted after its file is written, and removed before its file is.
     sizes = payloads.sizes()
     rows = manifest.entries()
     marked = {suffix: [row for row in rows if f"{row.file}{suffix}" in sizes] for suffix in (DELIVERED, DROPPED)}
     marked_files = {row.file for found in marked.values() for row in found}
     lost = _find_damaged(manifest, payloads, [row for row in rows if row.file not in marked_files], sizes)
-    for entries, mark, change in (
+    for entries, mark, remove_rows in (
         (marked[DELIVERED], DELIVERED, manifest.remove_delivered),
         (marked[DROPPED], DROPPED, lambda names: manifest.drop(names, "disk full")),
         (lost, DROPPED, lambda names: manifest.drop(names, "damaged")),
     ):
         if entries:
-            removal.remove_entries(entries, mark, change)
+            removal.remove_entries(entries, mark, remove_rows)
     known = {row.file for row in rows}
     suspects = [file for file in sorted(sizes) if _unmarked_name(file) not in known]
     orphans = _remove_orphans(manifest, payloads, removal, locks, suspects)
@@ -59,7 +68,7 @@ def recover(manifest: Manifest, payloads: Payloads, removal: Removal, locks: Pat
 
 
 def _find_damaged(manifest: Manifest, payloads: Payloads, rows: list[Entry], sizes: dict[str, int]) -> list[Entry]:
-    """Return rows whose file is not as it should be, and that nobody has just come or gone with."""
+    """Return rows whose file is missing or has another size, unless another process has just changed them."""
     suspects = [row for row in rows if sizes.get(row.file) != row.size]
     now = payloads.sizes() if suspects else {}
     suspects = [row for row in suspects if now.get(row.file) != row.size]
@@ -70,14 +79,14 @@ def _find_damaged(manifest: Manifest, payloads: Payloads, rows: list[Entry], siz
 def _remove_orphans(
     manifest: Manifest, payloads: Payloads, removal: Removal, locks: Path, suspects: Iterable[str]
 ) -> list[str]:
-    """Remove files that have no row, unless their owner lives: they are about to get theirs.
+    """Remove files without a row, unless their owner is running and about to insert the row.
 
-    An owner may have given a file its row after the rows were looked at, and then died: what counts is what there is
-    once its lock is held.
+    The rows are read again under the owner's lock: it may have inserted a row after they were first read, and then
+    died.
     """
     orphans: dict[str, list[str]] = {}
     for file in suspects:
-        if owner := payloads.owner(file):
+        if owner := owner_of(file):
             orphans.setdefault(owner, []).append(file)
     removed: list[str] = []
     for owner, found in orphans.items():
@@ -91,5 +100,5 @@ def _remove_orphans(
 
 
 def _unmarked_name(name: str) -> str:
-    """Name of a payload's file without the mark that it may carry."""
+    """Return the name of a payload's file without its mark, if it has one."""
     return name.removesuffix(DELIVERED).removesuffix(DROPPED)

@@ -1,4 +1,4 @@
-"""What a spool does on a disk that is really full. Run by ``test_full.py`` in a small file system of its own."""
+"""Programs that fill the disk under a spool. ``test_full.py`` runs them in a small file system."""
 
 import os
 import sys
@@ -6,13 +6,13 @@ from pathlib import Path
 
 from edgefilter.core.errors import SpoolFullError
 from edgefilter.spool import Cursor, Spool
-from tests.spool.test_spool import make_product
+from tests.helpers.spools import make_product, payload_files, product_names
 
 BALLAST = 256 << 10
 
 
 def fill_disk(path: Path, free_bytes: int) -> Path:
-    """Take all space but so many bytes."""
+    """Fill the disk up to ``free_bytes``; return the file that fills it."""
     filler = path / "filler"
     with filler.open("wb", buffering=0) as file:
         state = os.statvfs(path)
@@ -20,12 +20,8 @@ def fill_disk(path: Path, free_bytes: int) -> Path:
     return filler
 
 
-def product_names(spool: Spool) -> list[str]:
-    return sorted(entry.name for entry in (*spool.next_entries(1000), *spool.unsealed()))
-
-
 def grow(root: Path) -> None:
-    """Blocks come until nothing more can be dropped; then the forwarder empties the full disk."""
+    """Commit blocks until nothing more can be dropped; then empty the spool as the forwarder does."""
     with Spool.open(root / "spool", role="reducer", ballast_bytes=BALLAST) as spool:
         block, dropped = 0, 0
         while True:
@@ -40,10 +36,15 @@ def grow(root: Path) -> None:
             block += 1
             dropped = dropped or (block if spool.dropped() else 0)
         kept = [name for name in product_names(spool) if name.startswith("ledger")]
-        notes = spool.dropped()
+        records = spool.dropped()
         print(spool.ready)
-        print(len(kept) == block, product_names(spool) == kept, 0 < dropped < block, {note.reason for note in notes})
-        print([note.name for note in notes] == sorted(note.name for note in notes), spool.cursor("s") == Cursor(block))
+        print(
+            len(kept) == block, product_names(spool) == kept, 0 < dropped < block, {record.reason for record in records}
+        )
+        print(
+            [record.name for record in records] == sorted(record.name for record in records),
+            spool.cursor("s") == Cursor(block),
+        )
     with Spool.open(root / "spool", role="forwarder", ballast_bytes=BALLAST) as spool:
         print(spool.recovered)
         spool.seal(spool.unsealed())
@@ -52,7 +53,7 @@ def grow(root: Path) -> None:
             spool.mark_delivered(entry)
         print(
             product_names(spool),
-            len(list((root / "spool" / "payload").iterdir())),
+            len(payload_files(root / "spool")),
             (root / "spool" / "ballast").exists(),
         )
     with Spool.open(root / "spool", role="reducer", ballast_bytes=BALLAST) as spool:
@@ -60,7 +61,7 @@ def grow(root: Path) -> None:
 
 
 def step(root: Path, ballast: int) -> None:
-    """Every amount of free space: whatever step of a commit or a delivery it fails, all or nothing is there."""
+    """Commit and deliver with every amount of free space: each block is in the spool completely or not at all."""
     outcomes = set()
     for free_bytes in range(0, 160_000, 4096):
         path = root / "spool"
@@ -71,16 +72,18 @@ def step(root: Path, ballast: int) -> None:
             spool.commit([make_product("cutouts", 1)], "s", Cursor(1))
             filler = fill_disk(root, free_bytes)
             try:
-                took = spool.commit([make_product("cutouts", 2, 30_000), make_product("ledger", 2)], "s", Cursor(2))
+                committed = spool.commit(
+                    [make_product("cutouts", 2, 30_000), make_product("ledger", 2)], "s", Cursor(2)
+                )
             except SpoolFullError:
-                took = False
-            expected = ["cutouts", "ledger"] if took else []
+                committed = False
+            expected = ["cutouts", "ledger"] if committed else []
             assert [name.split("/")[0] for name in product_names(spool)] == ["cutouts", *expected], (
                 free_bytes,
                 product_names(spool),
             )
-            assert spool.cursor("s") == Cursor(2 if took else 1)
-            outcomes.add(took)
+            assert spool.cursor("s") == Cursor(2 if committed else 1)
+            outcomes.add(committed)
             try:
                 other.seal(other.unsealed())
                 for entry in other.next_entries(9):
@@ -94,7 +97,7 @@ def step(root: Path, ballast: int) -> None:
             for entry in spool.next_entries(9):
                 spool.mark_delivered(entry)
             assert product_names(spool) == spool.dropped() == []
-            assert list((path / "payload").iterdir()) == []
+            assert payload_files(path) == []
         for file in sorted(path.rglob("*"), reverse=True):
             file.unlink() if file.is_file() else file.rmdir()
     print(sorted(outcomes))

@@ -1,4 +1,4 @@
-"""Run a function in a child and kill it between two system calls, as ``kill -9`` at the worst moment does."""
+"""Run a function in a child process and kill it between two system calls, as ``kill -9`` may."""
 
 import ctypes
 import os
@@ -22,7 +22,7 @@ def _ptrace(request: int, pid: int = 0, data: int = 0) -> None:
 
 
 def can_trace() -> bool:
-    """Whether this machine lets a process trace its own child."""
+    """Return whether this machine allows ptrace of a child process."""
     if platform.system() != "Linux":
         return False
     try:
@@ -32,15 +32,17 @@ def can_trace() -> bool:
 
 
 def run_until(work: Callable[[], None], stops: int) -> int | None:
-    """Run ``work`` in a child and kill it at its ``stops``-th entry to, or return from, a system call.
+    """Run ``work`` in a child process; kill it at its ``stops``-th entry to, or return from, a system call.
 
     Returns
     -------
     int or None
-        How many stops there were if it ended by itself, None if it was killed.
+        The number of stops if the child ended by itself, None if it was killed.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # the child calls nothing that other threads may hold
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # about fork with threads; the child needs no lock of another thread
         pid = os.fork()
     if pid == 0:
         try:

@@ -1,4 +1,4 @@
-"""The spool against a dict, with crashes between any two system calls."""
+"""The spool compared with a dict, with the process killed between any two system calls."""
 
 import contextlib
 import tempfile
@@ -13,19 +13,19 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from edgefilter.core.errors import SpoolFullError
 from edgefilter.products.base import Product
 from edgefilter.spool import Cursor, Spool
+from tests.helpers.spools import entries, make_product, payload_files, product_names
 from tests.helpers.syscalls import can_trace, run_until
-from tests.spool.test_spool import make_product
 
 BUDGET = 12_000
 FOLDERS = ("ledger", "pulses", "cutouts", "spectra", "flags")
 
-pytestmark = pytest.mark.skipif(not can_trace(), reason="this machine lets no process trace its child (ptrace)")
+pytestmark = pytest.mark.skipif(not can_trace(), reason="this machine does not allow ptrace of a child process")
 
 State = tuple[tuple[str, ...], tuple[str, ...], int]
 
 
 class Model:
-    """What a spool should hold: names in the order they came, sizes, what was dropped, the cursor."""
+    """Expected content of a spool: names in the order of arrival and sizes, dropped names, the cursor."""
 
     def __init__(self) -> None:
         self.held: dict[str, int] = {}
@@ -38,7 +38,7 @@ class Model:
         return other
 
     def commit(self, block: list[Product], next_sample: int) -> list["Model"]:
-        """All states that a crash may leave behind, the last one being that of a commit that ended."""
+        """Return all states that a crash may leave behind; the last is that of a completed commit."""
         states = [self.copy()]
         now = self.copy()
         excess = sum(now.held.values()) + sum(len(p.content) for p in block) - BUDGET
@@ -46,7 +46,7 @@ class Model:
             if excess > 0:
                 excess -= now.held.pop(name)
                 now.dropped.append(name)
-        states.append(now.copy())  # making room is a step of its own
+        states.append(now.copy())  # eviction is a transaction of its own
         for product in [p for p in block if p.name.startswith(("spectra", "flags"))]:
             if excess > 0:
                 excess -= len(product.content)
@@ -74,23 +74,22 @@ class SpoolMachine(RuleBasedStateMachine):
         self.folder.cleanup()
 
     def inspect_spool(self) -> State:
-        """What is there once a successor has opened it; every row has its file and every file its row."""
+        """Return the state after the spool is reopened; check that every row has its file and every file its row."""
         with Spool.open(self.path, role="reducer", budget_bytes=BUDGET):
             pass
         with Spool.open(self.path, role="forwarder") as spool:
-            entries = [*spool.next_entries(1000), *spool.unsealed(), *spool.stuck()]
-            assert all(spool.read(entry) is not None for entry in entries)
-            files = {file.name for file in (self.path / "payload").iterdir()}
-            assert files == {entry.file for entry in entries}
+            found = entries(spool)
+            assert all(spool.read(entry) is not None for entry in found)
+            assert payload_files(self.path) == sorted(entry.file for entry in found)
             payload_totals = spool.payload_totals().values()
-            assert sum(total.files for total in payload_totals) == len(entries)
-            assert sum(total.bytes for total in payload_totals) == sum(entry.size for entry in entries)
+            assert sum(total.files for total in payload_totals) == len(found)
+            assert sum(total.bytes for total in payload_totals) == sum(entry.size for entry in found)
             cursor = spool.cursor("s")
-            dropped = tuple(sorted(note.name for note in spool.dropped()))
-            return tuple(sorted(e.name for e in entries)), dropped, cursor.next_sample if cursor else 0
+            dropped = tuple(sorted(record.name for record in spool.dropped()))
+            return tuple(sorted(entry.name for entry in found)), dropped, cursor.next_sample if cursor else 0
 
     def run_or_kill(self, work: Callable[[], None], stops: int | None, states: list[Model]) -> None:
-        """Do something, or be killed in the middle of it; what is left is one of some states."""
+        """Run ``work``, or kill it at a system call; check that the spool is in one of the expected states."""
         if stops is None:
             work()
         elif run_until(work, stops) is not None:
@@ -154,7 +153,7 @@ class SpoolMachine(RuleBasedStateMachine):
         self.run_or_kill(work, stops, [self.model, after])
 
     @invariant()
-    def what_must_not_be_dropped_never_was(self) -> None:
+    def only_spectra_and_flags_are_dropped(self) -> None:
         assert all(name.startswith(("spectra", "flags")) for name in self.model.dropped)
 
 
@@ -162,8 +161,8 @@ SpoolMachine.TestCase.settings = settings(max_examples=15, stateful_step_count=8
 TestSpool = SpoolMachine.TestCase
 
 
-def test_a_commit_survives_a_kill_at_any_system_call(tmp_path: Path) -> None:
-    """Every twelfth stop here; ``python -m benchmarks.spool --kills`` goes through all of them."""
+def test_commit_killed_at_any_system_call_is_complete_or_absent(tmp_path: Path) -> None:
+    """Test every twelfth stop; ``python -m benchmarks.spool --kills`` tests all of them."""
     block = [make_product(folder, 1) for folder in FOLDERS]
 
     def work() -> None:
@@ -177,12 +176,12 @@ def test_a_commit_survives_a_kill_at_any_system_call(tmp_path: Path) -> None:
         Spool.open(path, role="reducer").close()
         ended = run_until(work, stops)
         with Spool.open(path, role="reducer") as spool:
-            there = sorted(entry.name for entry in (*spool.next_entries(9), *spool.unsealed()))
+            there = product_names(spool)
             done = spool.cursor("s") is not None
             assert there == (sorted(product.name for product in block) if done else [])
-            assert len(list((path / "payload").iterdir())) == len(there)
+            assert len(payload_files(path)) == len(there)
             seen.add(done)
-            if not done:  # its successor makes the block again
+            if not done:  # the next owner makes the block again
                 assert spool.commit(block, "s", Cursor(1))
         if ended is not None:
             break
