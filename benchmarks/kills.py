@@ -1,7 +1,7 @@
-"""Reducer and forwarder killed with ``kill -9`` at random moments; the store must end as if nothing had happened.
+"""Reducer and forwarder killed with ``kill -9`` at random moments; the store must end with the same objects.
 
 ``python -m benchmarks.kills`` kills each 30 times between a spool and OpenStack Swift, and compares the store, object
-by object and byte by byte, with one that was filled undisturbed.
+by object and byte by byte, with one that was filled without kills.
 """
 
 import argparse
@@ -16,10 +16,11 @@ from pathlib import Path
 from benchmarks.machine import describe
 from edgefilter.store.connect import connect
 from edgefilter.store.verify import verify
+from tests.helpers.delivery import contents, forward, forwarder_command, kill_both, reducer_command
 from tests.helpers.servers import swift
+from tests.helpers.servers.bucket import BUCKET, make_bucket
+from tests.helpers.spool_blocks import fill_spool
 from tests.helpers.store_models import DictStore
-from tests.store.conftest import BUCKET, make_bucket
-from tests.store.test_faults import FORWARDER, REDUCER, contents, fill, forward, kill_both
 
 
 def main() -> None:
@@ -37,12 +38,12 @@ def main() -> None:
         make_bucket(server)
         os.environ.update(server.environment())
         spool, where = root / "spool", f"s3://{BUCKET}/kills"
-        reducer = [sys.executable, "-c", REDUCER, str(spool), str(arguments.blocks)]
+        reducer, forwarder = reducer_command(spool, arguments.blocks), forwarder_command(spool, where)
         began = time.monotonic()
-        kill_both(reducer, [sys.executable, "-c", FORWARDER, str(spool), where], spool, arguments.kills, arguments.seed)
+        kill_both(reducer, forwarder, spool, arguments.kills, arguments.seed)
         seconds = time.monotonic() - began
         undisturbed = DictStore()
-        fill(root / "undisturbed", range(arguments.blocks))
+        fill_spool(root / "undisturbed", range(arguments.blocks))
         forward(root / "undisturbed", undisturbed)
         found = contents(connect(where))
         verification = verify(connect(where))

@@ -37,7 +37,7 @@ def spool_seconds(folder: Path, sizes: list[int], count: int) -> float:
 
 
 def baseline_seconds(folder: Path, sizes: list[int], count: int) -> float:
-    """Time the same durable writes without the spool: fsync and rename of files, fsync of the folder, commit of a row."""
+    """Time the same durable writes without the spool: fsync and rename files, fsync the folder, commit a row."""
     directory = folder / "bare"
     directory.mkdir()
     handle = os.open(directory, os.O_RDONLY)

@@ -1,16 +1,16 @@
-"""A thousand nodes write into one store for a day: how many objects, how large, what listing and asking cost.
+"""A day of a thousand nodes in one store: number and size of objects, times of listing, queries and compaction.
 
 ``python -m benchmarks.thousand_nodes`` simulates the day: every node has sent 144 batches of 60 blocks of 10 s, with
-tables under real names: spectra of 64 channels, flags, ledger, and pulses at the rate given. What is real and what not:
+tables under real names: spectra of 64 channels, flags, ledger, and pulses at the given rate. Only a part is real:
 
-* ``--templates`` nodes make their objects with the product code; the others' are links to the same bytes.
-* The whole day is listed and asked, in a directory store.
-* The day of ``--compacted`` nodes is compacted and cleaned. The compacted day of all is links to theirs.
-* A small part (``--swift`` nodes for two hours) goes into a real OpenStack Swift, is asked and compacted there.
-* What 100,000 nodes would make is worked out by proportion.
+* ``--templates`` nodes make their objects with the product code; the objects of the others are links to the same bytes.
+* The whole day is listed and queried, in a directory store.
+* The day of ``--compacted`` nodes is compacted. The compacted day of all nodes consists of links to it.
+* A small part (``--swift`` nodes for two hours) is put into a real OpenStack Swift, queried and compacted there.
+* The numbers of 100,000 nodes follow by proportion.
 
-``--year`` asks for one hour of one node out of a year in which ten nodes have observed for an hour every day: the
-objects of that day are real, those of the other days are links to them under their own names.
+``--year`` queries one hour of one node in a year in which ten nodes have observed for an hour every day: the objects of
+that day are real, those of the other days are links to them under their own names.
 """
 
 import argparse
@@ -43,7 +43,7 @@ from edgefilter.store.connect import connect
 from edgefilter.store.query import query
 from edgefilter.store.reader import StoreReader
 from tests.helpers.servers import swift
-from tests.store.conftest import make_bucket
+from tests.helpers.servers.bucket import make_bucket
 
 CHANNELS, BLOCK_SECONDS, BATCH_BLOCKS, DAY = 64, 10.0, 60, 86400
 BLOCKS_A_DAY = 8640
@@ -52,7 +52,7 @@ FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Node:
-    """Makes the objects of one node: the pieces of a batch merged, as its spool would send them."""
+    """Makes the objects of one node: merged batches, as its forwarder sends them."""
 
     def __init__(self, number: int, pulses_per_hour: float) -> None:
         self.name = node_name(number)
@@ -133,7 +133,7 @@ def hard_link(root: Path, name: str, content: Path) -> None:
 
 
 def populate(root: Path, nodes: int, batches: int, pulses_per_hour: float, templates: int) -> list[Path]:
-    """Write a day: ``templates`` nodes really make their objects, the others' are links; return those that are real."""
+    """Write a day: ``templates`` nodes make their objects, the others have links; return the paths of the real ones."""
     store, real = connect(root, create=True), []
     for node in (Node(number, pulses_per_hour) for number in range(templates)):
         for batch in range(batches):
@@ -154,17 +154,17 @@ def link_for_all_nodes(root: Path, source: Path, real: list[Path], nodes: int, t
                 hard_link(root, name.replace(f"node={own}/", f"node={node_name(number)}/"), path)
 
 
-def populate_year(root: Path, nodes: int, asked: int, pulses_per_hour: float) -> None:
-    """Write an hour a day of a year; only the objects of day ``asked`` hold what their names say."""
+def populate_year(root: Path, nodes: int, real_day: int, pulses_per_hour: float) -> None:
+    """Write an hour a day of a year; only the objects of ``real_day`` have the content that their names say."""
     node, store = Node(0, pulses_per_hour), connect(root, create=True)
     for batch in range(6):
-        for product in node.batch(asked, batch):
+        for product in node.batch(real_day, batch):
             store.put(product)
             name = parse(product.name)
             for day in range(365):
-                moved = (day - asked) * BLOCKS_A_DAY
+                moved = (day - real_day) * BLOCKS_A_DAY
                 for number in range(nodes):
-                    if (day, number) != (asked, 0):
+                    if (day, number) != (real_day, 0):
                         there = f"{name.folder}/node={node_name(number)}/date={date_of(day)}/{name.stream}"
                         hard_link(
                             root,
@@ -174,7 +174,7 @@ def populate_year(root: Path, nodes: int, asked: int, pulses_per_hour: float) ->
 
 
 def best_seconds(work: Callable[[], object]) -> float:
-    """Seconds of a call: of the best of three if it is short."""
+    """Return the duration of a call, s: the best of three if it is short."""
     times: list[float] = []
     while not times or (len(times) < 3 and times[0] < 1):
         began = time.perf_counter()
@@ -184,7 +184,7 @@ def best_seconds(work: Callable[[], object]) -> float:
 
 
 def measure_queries(store: Store, day: int, nodes: int) -> dict[str, Any]:
-    """Count, list and ask: an hour of one node by its date and blocks, and the pulses of up to 100 nodes by SQL."""
+    """Count and list the objects; query an hour of one node, and the pulses of up to 100 nodes by SQL."""
     reader = StoreReader(store)
     listed = list(store.listing())
     sizes = np.array([item.size for item in listed])
@@ -197,8 +197,8 @@ def measure_queries(store: Store, day: int, nodes: int) -> dict[str, Any]:
         f"AND block BETWEEN {first} AND {first + 359}"
     )
     assert query(reader, sql).num_rows == reader.table("spectra", ["block"], hour).num_rows == 360
-    asked = min(nodes, 100)
-    some = f"SELECT node, count(*), max(snr) FROM pulses WHERE node < '{node_name(asked)}' GROUP BY node"
+    queried = min(nodes, 100)
+    some = f"SELECT node, count(*), max(snr) FROM pulses WHERE node < '{node_name(queried)}' GROUP BY node"
     return {
         "objects": len(sizes),
         "bytes": int(sizes.sum()),
@@ -208,12 +208,12 @@ def measure_queries(store: Store, day: int, nodes: int) -> dict[str, Any]:
         "files_of_one_table_seconds": best_seconds(lambda: reader.files("ledger")),
         "hour_of_one_node_by_table_seconds": best_seconds(lambda: reader.table("spectra", ["block", "power"], hour)),
         "hour_of_one_node_by_sql_seconds": best_seconds(lambda: query(reader, sql)),
-        f"pulses_of_{asked}_nodes_by_sql_seconds": best_seconds(lambda: query(reader, some)),
+        f"pulses_of_{queried}_nodes_by_sql_seconds": best_seconds(lambda: query(reader, some)),
     }
 
 
-def compacted(store: Store) -> dict[str, Any]:
-    """Merge and clean a store; say what it took."""
+def measure_compaction(store: Store) -> dict[str, Any]:
+    """Compact a store and delete the replaced files; return counts and times."""
     began = time.perf_counter()
     done = compact(store, "9999-12-31", time.time() + 10, grace=0)
     merged = time.perf_counter()
@@ -229,7 +229,7 @@ def compacted(store: Store) -> dict[str, Any]:
 
 
 def run_in_swift(root: Path, folder: Path, nodes: int, stack: ExitStack) -> dict[str, Any]:
-    """Put a small day into Swift, and do there what is done with the large one."""
+    """Put a small day into Swift; measure the same there."""
     server = swift.start(folder, stack)
     make_bucket(server, "thousand-nodes")
     os.environ.update(server.environment())
@@ -241,7 +241,7 @@ def run_in_swift(root: Path, folder: Path, nodes: int, stack: ExitStack) -> dict
     result: dict[str, Any] = {"nodes": nodes, "put_a_second": round(len(products) / (time.perf_counter() - began), 1)}
     return result | {
         "before_compaction": measure_queries(store, 0, nodes),
-        "compaction": compacted(store),
+        "compaction": measure_compaction(store),
         "after_compaction": measure_queries(store, 0, nodes),
     }
 
@@ -249,13 +249,13 @@ def run_in_swift(root: Path, folder: Path, nodes: int, stack: ExitStack) -> dict
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nodes", type=int, default=1000)
-    parser.add_argument("--batches", type=int, default=144, help="of the day; 144 are all of it")
+    parser.add_argument("--batches", type=int, default=144, help="batches of the day; 144 are the whole day")
     parser.add_argument("--pulses-per-hour", type=float, default=20.0)
     parser.add_argument("--templates", type=int, default=2)
-    parser.add_argument("--compacted", type=int, default=50, help="nodes whose day is really compacted")
-    parser.add_argument("--swift", type=int, default=10, help="nodes of two hours in Swift; 0 is without")
+    parser.add_argument("--compacted", type=int, default=50, help="nodes whose day is compacted")
+    parser.add_argument("--swift", type=int, default=10, help="nodes with two hours in Swift; 0 for none")
     parser.add_argument("--year", action="store_true", help="ten nodes for a year instead")
-    parser.add_argument("--folder", type=Path, help="where; by default the folder for temporary files")
+    parser.add_argument("--folder", type=Path, help="folder of the stores  [default: that of temporary files]")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     with ExitStack() as stack:
@@ -283,7 +283,7 @@ def simulate_day(parent: Path, arguments: argparse.Namespace, stack: ExitStack) 
     link_for_all_nodes(parent / "part", parent / "day", real, arguments.compacted, templates)
     part = connect(parent / "part")
     result["nodes_really_compacted"] = arguments.compacted
-    result["compaction"] = compacted(part)
+    result["compaction"] = measure_compaction(part)
     merged = [parent / "part" / item.name for item in part.listing()]
     merged = [path for path in merged if int(path.parts[-3].removeprefix("node=node-")) < templates]
     link_for_all_nodes(parent / "after", parent / "part", merged, nodes, templates)
@@ -298,7 +298,7 @@ def simulate_day(parent: Path, arguments: argparse.Namespace, stack: ExitStack) 
 
 
 def write_result(result: dict[str, Any], out: Path | None, name: str) -> None:
-    """Print and store a result."""
+    """Print a result and write it to a file."""
     result["machine"] = describe()
     print(json.dumps(result, indent=1))
     out = out or Path(f"benchmarks/results/{name}.json")
@@ -307,10 +307,10 @@ def write_result(result: dict[str, Any], out: Path | None, name: str) -> None:
 
 
 def extrapolate(result: dict[str, Any]) -> dict[str, object]:
-    """Work out a day of 100,000 nodes by proportion; cut-outs are not in it."""
+    """Estimate a day of 100,000 nodes by proportion, without cut-outs."""
     before, after = result["before_compaction"], result["after_compaction"]
     times = 100_000 / result["nodes"]
-    day = 144 / result["batches_a_day"]  # a part of the day makes as many objects as the whole, once it is compacted
+    day = 144 / result["batches_a_day"]  # after compaction a part of a day has as many objects as the whole
     objects = before["objects"] * times * day
     return {
         "objects_a_day": round(objects),
@@ -321,8 +321,8 @@ def extrapolate(result: dict[str, Any]) -> dict[str, object]:
         "core_hours_of_compaction_a_day": round(objects / result["compaction"]["merged_a_second"] / 3600, 1),
         "listing_requests_for_a_day_of_one_table": round(objects / len(before["objects_by_table"]) / 1000),
         "listing_requests_for_one_hour_of_one_node": 102,
-        "by": "proportion to the number of nodes; a listing of S3 gives 1,000 names a request, so that of the folders "
-        "of 100,000 nodes takes 100, and then that of the node's dates and of its day one each",
+        "by": "proportion to the number of nodes; a listing request of S3 returns 1,000 names, so the folders of "
+        "100,000 nodes take 100 requests, and the node's dates and its day one each",
     }
 
 

@@ -1,9 +1,9 @@
-"""Uploads through the forwarder as a fraction of what the client library alone reaches, against a real server.
+"""Rate of uploads by the forwarder relative to the client library alone, with a real server.
 
 ``python -m benchmarks.upload`` starts OpenStack Swift (``--server seaweed``: SeaweedFS) in memory, uploads the same
-objects by obstore alone (several at once, nothing checked), by obstore with a HEAD after each PUT, which is what any
-proof of arrival costs, and by the forwarder from a spool (checksum, HEAD, row forgotten). The client takes as many at
-once as the forwarder. Rounds alternate; what counts is the median of their ratios.
+objects by obstore alone (without checks), by obstore with a HEAD after each PUT, the least that a proof of arrival
+needs, and by the forwarder from a spool (checksum, HEAD, removal of the row). Client and forwarder upload the same
+number of objects at once. Rounds alternate; the result is the median of their ratios.
 """
 
 import argparse
@@ -27,10 +27,9 @@ from edgefilter.products.base import Product
 from edgefilter.spool import Spool
 from edgefilter.store.connect import connect
 from tests.helpers.servers import seaweed, swift
+from tests.helpers.servers.bucket import BUCKET, make_bucket
 from tests.helpers.servers.process import Server
-from tests.store.conftest import make_bucket
 
-BUCKET = "edge-bucket"
 CASES = {"300 objects of 20 kB": (300, 20_000), "20 objects of 8 MiB": (20, 8 << 20)}
 
 

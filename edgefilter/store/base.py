@@ -1,13 +1,14 @@
-"""What a store is: immutable objects under names.
+"""The interface of a store: immutable objects under names.
 
-A store keeps what it acknowledged: when :meth:`Store.put` returns, the object survives a loss of power. It shows an
-object whole or not at all, and never changes one. Only a compaction deletes, and only what it has replaced.
+When :meth:`Store.put` returns, the object survives a loss of power. Readers see an object completely or not at all, and
+it never changes. Only a compaction deletes objects, and only those that it has replaced.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from edgefilter.core.errors import StoreError
 from edgefilter.products.base import Product
@@ -15,12 +16,16 @@ from edgefilter.products.base import Product
 if TYPE_CHECKING:
     import pyarrow.fs as pafs
 
+_THREADS = 8
 _SEGMENT = re.compile(r"[A-Za-z0-9+=_-][A-Za-z0-9+=._-]{0,254}")
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """An object as a listing shows it: ``name``, ``size`` in B, ``modified`` in s since 1970 by the store's clock."""
+    """An object in a listing: ``name``, ``size`` in B, ``modified`` in s since 1970 by the store's clock."""
 
     name: str
     size: int
@@ -32,32 +37,57 @@ class Store(Protocol):
 
     @property
     def location(self) -> str:
-        """Where it is, for messages."""
+        """Path or URL of the store, for messages."""
 
     def put(self, product: Product) -> None:
-        """Keep an object durably and prove that it is there; doing it again changes nothing.
+        """Write an object durably and prove that it is there; a repetition changes nothing.
+
+        Parameters
+        ----------
+        product
+            The object.
 
         Raises
         ------
         ConflictError
-            If its name is taken by other bytes, which then stay.
+            If the store holds other bytes under its name; they stay.
         UnavailableError
-            If the store does not answer, or not well.
+            If the store does not answer, or answers with an error that may pass.
         StoreError
-            If it cannot be written.
+            If the object cannot be written.
         """
 
     def get(self, name: str) -> bytes:
-        """Return the bytes of an object.
+        """Read an object.
+
+        Parameters
+        ----------
+        name
+            Its name.
+
+        Returns
+        -------
+        bytes
+            Its content.
 
         Raises
         ------
         StoreError
-            If there is none of that name, or it cannot be read.
+            If there is no object of that name, or it cannot be read.
         """
 
     def listing(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Give the objects whose names begin with ``prefix``, sorted by name.
+        """List objects.
+
+        Parameters
+        ----------
+        prefix
+            Beginning of their names.
+
+        Returns
+        -------
+        Iterator of ObjectInfo
+            The objects, sorted by name.
 
         Raises
         ------
@@ -66,7 +96,17 @@ class Store(Protocol):
         """
 
     def names(self, prefix: str = "") -> Iterator[str]:
-        """Give the names that begin with ``prefix``, sorted.
+        """List names of objects.
+
+        Parameters
+        ----------
+        prefix
+            Beginning of the names.
+
+        Returns
+        -------
+        Iterator of str
+            The names, sorted.
 
         Raises
         ------
@@ -75,7 +115,17 @@ class Store(Protocol):
         """
 
     def folders(self, prefix: str) -> list[str]:
-        """Give the folders right below one, as prefixes that end in ``/``, sorted; ``prefix`` ends in ``/`` itself.
+        """List the folders directly below a folder.
+
+        Parameters
+        ----------
+        prefix
+            The folder, ending in ``/``.
+
+        Returns
+        -------
+        list of str
+            The folders as prefixes that end in ``/``, sorted.
 
         Raises
         ------
@@ -84,7 +134,12 @@ class Store(Protocol):
         """
 
     def delete(self, names: Sequence[str]) -> None:
-        """Remove objects; those that are not there do not matter. For compaction alone.
+        """Remove objects; missing ones are ignored. Only a compaction may call this.
+
+        Parameters
+        ----------
+        names
+            Their names.
 
         Raises
         ------
@@ -93,16 +148,30 @@ class Store(Protocol):
         """
 
     def filesystem(self) -> "pafs.FileSystem":
-        """Return the same objects as a file system of Arrow, which reads parts of them."""
+        """Return the objects as an Arrow file system, which can read parts of them."""
 
     def url(self, name: str) -> str:
-        """Return where other programs find an object: a path, or an ``s3://`` URL."""
+        """Return the address of an object for other programs.
+
+        Parameters
+        ----------
+        name
+            Its name.
+
+        Returns
+        -------
+        str
+            A path, or an ``s3://`` URL.
+        """
 
 
 def check_name(name: str) -> None:
-    """Check that a name can be that of an object.
+    """Check that a name can be the name of an object.
 
-    Parts are divided by ``/``, are letters, digits and ``+ - _ = .``, and none begins with a dot.
+    Parameters
+    ----------
+    name
+        Parts of letters, digits and ``+ - _ = .``, separated by ``/``; none begins with a dot.
 
     Raises
     ------
@@ -111,6 +180,41 @@ def check_name(name: str) -> None:
     """
     if not all(_SEGMENT.fullmatch(part) for part in name.split("/")):
         raise StoreError(
-            f"{name!r}: not a name of an object; parts divided by / must be letters, digits and + - _ = . "
+            f"{name!r}: not a name of an object; its parts, separated by /, must be letters, digits and + - _ = . "
             "and not begin with a dot"
         )
+
+
+def map_parallel(request: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """Send a request for each item, several at a time.
+
+    Parameters
+    ----------
+    request
+        The request.
+    items
+        Its arguments.
+
+    Returns
+    -------
+    list of Result
+        What the requests return, in the order of ``items``.
+    """
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(request, items))
+
+
+def first_line(error: Exception) -> str:
+    """Shorten the message of a library's error to one line.
+
+    Parameters
+    ----------
+    error
+        The error.
+
+    Returns
+    -------
+    str
+        Its first line, or its type if it has no message.
+    """
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,32 +1,31 @@
-"""Many small objects of a table become few large ones, while nodes go on writing and readers reading.
+"""Compaction: many small objects of a table are merged into few large ones, while nodes write and readers read.
 
-1. The current files of a table, node, date and stream are merged, in the order of blocks, into files of a good size.
-   A merged file says in itself which files it replaces, so at the moment it can be read those no longer count: see
-   :mod:`edgefilter.store.current_objects`. There is no second object to be written, and no moment between.
-2. Files that have been replaced for longer than ``grace`` are deleted. A reader that listed them before there was a
-   merged file has read them by then; one that lists now reads the merged file.
+1. The current files of a table, node, date and stream are merged, in the order of blocks, into files of about the
+   target size. The metadata of a merged file list the files that it replaces, so as soon as it can be read, those are
+   no longer current: see :mod:`edgefilter.store.current_objects`. No second object is needed, and there is no moment in
+   between.
+2. Files that have been replaced for longer than ``grace`` are deleted. A reader that listed them before the merged file
+   existed has read them by then; a reader that lists later reads the merged file.
 
-Both steps can be cut off anywhere and be repeated: the same files give the same merged file. Two compactions at once
-waste work, and are kept apart by who runs them: a store has one committer.
+Both steps can be interrupted anywhere and repeated: the same files give the same merged file. Two compactions at the
+same time waste work; the operator runs one at a time for each store.
 """
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from edgefilter.products.merge import merge
 from edgefilter.products.schemas import SCHEMAS
-from edgefilter.store.base import Store
+from edgefilter.store.base import Store, map_parallel
 from edgefilter.store.current_objects import StoredObject, current_objects, list_objects, replaced_digests
 
 TARGET_BYTES = 128 << 20
 GRACE_SECONDS = 3600.0
-_READ_THREADS = 8
 
 
 @dataclass(slots=True)
 class Compaction:
-    """What was done: files merged, files written in their place, replaced files deleted."""
+    """Number of files merged, of merged files written, and of replaced files deleted."""
 
     merged: int = 0
     written: int = 0
@@ -41,22 +40,27 @@ def compact(
     target: int = TARGET_BYTES,
     on_written: Callable[[str], None] = lambda _: None,
 ) -> Compaction:
-    """Merge the small files of days that are over, and delete what was replaced long enough ago.
+    """Merge the small files of past days, and delete files that were replaced long enough ago.
 
     Parameters
     ----------
     store
         The store.
     before
-        Dates before this one (``2026-11-23``) are merged; on later ones nodes are still busy.
+        Dates before this one (``2026-11-23``) are merged; nodes may still write later ones.
     now
         Seconds since 1970 by the store's clock.
     grace
-        How long replaced files stay, s: longer than any reader takes from listing to reading.
+        How long replaced files stay, s; longer than any reader takes from listing to reading.
     target
         Size of the merged files, B.
     on_written
         Called with the name of each file written.
+
+    Returns
+    -------
+    Compaction
+        What was done.
 
     Raises
     ------
@@ -72,8 +76,7 @@ def compact(
             current_objects(store, [obj for obj in found if obj.name not in deleted_names]), before, target
         ):
             names = [obj.name for obj in group]
-            with ThreadPoolExecutor(_READ_THREADS) as pool:
-                product = merge(list(zip(names, pool.map(store.get, names), strict=True)))
+            product = merge(list(zip(names, map_parallel(store.get, names), strict=True)))
             store.put(product)
             on_written(product.name)
             done.merged += len(group)
@@ -82,7 +85,7 @@ def compact(
 
 
 def _merge_groups(found: list[StoredObject], before: str, target: int) -> Iterator[list[StoredObject]]:
-    """Give what is to be merged: neighbours of one node, date and stream, up to the target size."""
+    """Yield the groups to be merged: consecutive files of a node, date and stream, up to the target size."""
     by_merge_key: dict[tuple[str, str, str], list[StoredObject]] = {}
     for obj in found:
         if obj.parsed_name.date < before and obj.info.size < target:
@@ -98,7 +101,7 @@ def _merge_groups(found: list[StoredObject], before: str, target: int) -> Iterat
 
 
 def _delete_replaced(store: Store, found: list[StoredObject], until: float) -> set[str]:
-    """Delete files that a merged one of before ``until`` replaces; return their names."""
+    """Delete files that a merged file written before ``until`` replaces; return their names."""
     filesystem = store.filesystem()
     replaced = {
         (obj.merge_key, digest)

@@ -1,4 +1,4 @@
-"""From a URL to a store."""
+"""Connection to a store by its path or URL."""
 
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -16,14 +16,19 @@ def connect(location: str | Path, create: bool = False, timeout: float = 60.0) -
     location
         A folder, its ``file://`` URL, or ``s3://BUCKET/PREFIX``.
     create
-        Whether to make the folder. Buckets are made by who owns the object store.
+        Whether to create the folder. Buckets are never created: that is for the owner of the object store.
     timeout
-        Seconds that one request to an object store may take.
+        Longest time of one request to an object store, s.
+
+    Returns
+    -------
+    Store
+        The store.
 
     Raises
     ------
     StoreError
-        If it is none of these, or cannot be used.
+        If ``location`` is none of these, or the store cannot be used.
     """
     text = str(location)
     if "://" not in text:
@@ -32,7 +37,7 @@ def connect(location: str | Path, create: bool = False, timeout: float = 60.0) -
     if url.scheme == "file" and url.netloc in ("", "localhost"):
         return DirectoryStore(unquote(url.path), create)
     if url.scheme == "s3":
-        # Imported here: a store in a folder needs no client.
+        # Imported here because a store in a folder needs no S3 client.
         from edgefilter.store.objects import ObjectStore
 
         return ObjectStore(text, timeout)

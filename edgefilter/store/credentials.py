@@ -1,4 +1,4 @@
-"""Keys of an object store: from the environment or a file that others cannot read, never from a configuration."""
+"""Keys of an object store: from the environment or a private file, never from the configuration."""
 
 import configparser
 import os
@@ -12,7 +12,7 @@ from edgefilter.core.errors import StoreError
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Keys; only ``key`` is ever shown."""
+    """Keys; only ``key`` is shown in messages."""
 
     key: str
     secret: str = field(repr=False)
@@ -24,12 +24,22 @@ def find_credentials(environment: Mapping[str, str] = os.environ) -> Credentials
 
     1. ``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY`` and ``AWS_SESSION_TOKEN`` of the environment;
     2. the profile ``AWS_PROFILE`` (``default``) of the file ``AWS_SHARED_CREDENTIALS_FILE`` (``~/.aws/credentials``),
-       which nobody else may read.
+       which other users must not be able to read.
+
+    Parameters
+    ----------
+    environment
+        Environment variables.
+
+    Returns
+    -------
+    Credentials
+        The keys.
 
     Raises
     ------
     StoreError
-        If there are none, or the file is not safe.
+        If there are no keys, or other users may read the file.
     """
     key, secret = environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")
     if key and secret:
@@ -40,7 +50,7 @@ def find_credentials(environment: Mapping[str, str] = os.environ) -> Credentials
     try:
         with path.open(encoding="utf-8") as file:
             if os.fstat(file.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-                raise StoreError(f"credentials {path}: others may read it, must have mode 0600")
+                raise StoreError(f"credentials {path}: other users may read it; its mode must be 0600")
             parser.read_file(file)
     except FileNotFoundError:
         raise StoreError(
@@ -50,7 +60,7 @@ def find_credentials(environment: Mapping[str, str] = os.environ) -> Credentials
     except OSError as error:
         raise StoreError(f"credentials {path}: cannot be read: {error.strerror}") from None
     except (configparser.Error, UnicodeDecodeError):
-        raise StoreError(f"credentials {path}: not a file of profiles") from None  # the error would quote the file
+        raise StoreError(f"credentials {path}: not a file of profiles") from None  # the error quotes the file
     section = dict(parser.items(profile)) if parser.has_section(profile) else parser.defaults()
     if not section.get("aws_access_key_id") or not section.get("aws_secret_access_key"):
         raise StoreError(f"credentials {path}: no aws_access_key_id and aws_secret_access_key in profile {profile!r}")

@@ -1,12 +1,11 @@
-"""Which objects of a table count.
+"""Selection of the current objects of a table: those that no merged file replaces.
 
-Merged files say which files they replace. While both are there, between a compaction and its clean-up, only the merged
-one counts. So a reader sees every row once: it lists a folder, takes away what is replaced by what it listed, and reads
-the rest; whatever was in that listing is deleted only when every reader of that time has long ended.
+A merged file lists the files that it replaces. Between a compaction and its clean-up both exist, and only the merged
+file is current. A reader sees every row once: it lists a folder, leaves out the files that others in the listing
+replace, and reads the rest. Files of a listing are deleted only when all readers of that time have ended.
 """
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 
@@ -16,14 +15,12 @@ import pyarrow.parquet as pq
 from edgefilter.core.errors import StoreError
 from edgefilter.products.merge import merged_digests
 from edgefilter.products.naming import ProductName, parse
-from edgefilter.store.base import ObjectInfo, Store
-
-_READ_THREADS = 8
+from edgefilter.store.base import ObjectInfo, Store, first_line, map_parallel
 
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object of the store: what its name says, and what the listing does."""
+    """A product in the store: its parsed name and its entry in the listing."""
 
     parsed_name: ProductName
     info: ObjectInfo
@@ -35,29 +32,32 @@ class StoredObject:
 
     @property
     def merge_key(self) -> tuple[str, str, str]:
-        """What files must share to be merged: node, date, stream."""
+        """Node, date and stream; files of a table are merged only if they share these."""
         return self.parsed_name.node, self.parsed_name.date, self.parsed_name.stream
 
 
 def list_objects(store: Store, *folders: str) -> list[StoredObject]:
-    """Return the objects in folders by stream, block and name; files that are not ours are passed over.
+    """List the products in folders; other files are ignored.
 
     Parameters
     ----------
     store
         The store.
-    folders
+    *folders
         Prefixes that end in ``/``, none within another.
+
+    Returns
+    -------
+    list of StoredObject
+        Sorted by stream, block and name.
 
     Raises
     ------
     StoreError
         If the store cannot be read.
     """
-    with ThreadPoolExecutor(_READ_THREADS) as pool:
-        listings = list(pool.map(store.listing, folders))
     found = []
-    for info in chain.from_iterable(listings):
+    for info in chain.from_iterable(map_parallel(store.listing, folders)):
         try:
             found.append(StoredObject(parse(info.name), info))
         except StoreError:
@@ -66,7 +66,19 @@ def list_objects(store: Store, *folders: str) -> list[StoredObject]:
 
 
 def current_objects(store: Store, found: Iterable[StoredObject]) -> list[StoredObject]:
-    """Return those of a table's objects that no other one replaces, in the order given.
+    """Select the objects of a table that no other object replaces.
+
+    Parameters
+    ----------
+    store
+        The store.
+    found
+        Objects of a table.
+
+    Returns
+    -------
+    list of StoredObject
+        The current ones, in the same order.
 
     Raises
     ------
@@ -85,23 +97,35 @@ def current_objects(store: Store, found: Iterable[StoredObject]) -> list[StoredO
 
 
 def replaced_digests(name: str, filesystem: pa.fs.FileSystem) -> list[str]:
-    """Digests of the files that a merged one replaces, none if it is gone; its end alone is read.
+    """Read from a merged file, of which only the footer is read, which files it replaces.
+
+    Parameters
+    ----------
+    name
+        Name of the merged file.
+    filesystem
+        :meth:`edgefilter.store.base.Store.filesystem`.
+
+    Returns
+    -------
+    list of str
+        Digests of the replaced files; empty if the merged file has been deleted.
 
     Raises
     ------
     StoreError
-        If it is damaged.
+        If the file is damaged.
     """
     try:
         return merged_digests(pq.read_schema(name, filesystem=filesystem))
     except FileNotFoundError:
-        return []  # replaced itself, by one that replaces the same
+        return []  # another merged file has replaced it, and lists the same files
     except (pa.ArrowException, OSError) as error:
-        raise StoreError(f"{name}: damaged: {str(error).splitlines()[0]}") from None
+        raise StoreError(f"{name}: damaged: {first_line(error)}") from None
 
 
 def _overlapping(found: Iterable[StoredObject]) -> Iterator[StoredObject]:
-    """Give the objects that share blocks with another one of their node, date and stream."""
+    """Yield the objects that share blocks with another object of their node, date and stream."""
     by_merge_key: dict[tuple[str, str, str], list[StoredObject]] = {}
     for obj in found:
         by_merge_key.setdefault(obj.merge_key, []).append(obj)

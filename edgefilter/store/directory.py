@@ -1,12 +1,12 @@
 """A store in a directory.
 
-An object is written under ``.tmp``, synchronised to the disk, renamed to its name, and the folders on its way are
-synchronised too. Two lock files under ``.tmp`` order writers of several processes: ``writers.lock`` is shared by all
-who are writing, so that whoever gets it alone knows that every temporary file is a dead writer's; ``commit.lock`` is
-held while a name is looked up and given, so that no object can replace another.
+An object is written under ``.tmp``, synchronised to the disk and renamed to its name, and the folders on its path are
+synchronised too. Two lock files under ``.tmp`` coordinate the writers of several processes. All writers share
+``writers.lock``; a process that gets it exclusively knows that the temporary files belong to writers that died. A
+writer holds ``commit.lock`` while it checks that a name is free and renames its file to it, so that no object replaces
+another.
 """
 
-import errno
 import fcntl
 import os
 import uuid
@@ -15,38 +15,38 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgefilter.core.durable import fsync_directory, is_disk_full
 from edgefilter.core.errors import ConflictError, StoreError
 from edgefilter.products.base import Product
-from edgefilter.store.base import ObjectInfo, check_name
+from edgefilter.store.base import ObjectInfo, Store, check_name
 
 if TYPE_CHECKING:
     import pyarrow.fs as pafs
 
 _TEMPORARY = ".tmp"
 _PART = ".part"
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-class DirectoryStore:
-    """Objects as files below one folder. See :class:`edgefilter.store.base.Store`.
+class DirectoryStore(Store):
+    """Objects as files below one folder.
 
     Parameters
     ----------
     path
         The folder.
     create
-        Whether to make it if it is not there, and to remove what writers that died have left half-written. Readers
-        leave it False: nothing is then touched.
+        Whether to create the folder if it is missing, and to remove partly written files of writers that died. If
+        False, nothing is changed on the disk: for readers.
 
     Raises
     ------
     StoreError
-        If it is not a folder, is not there, or may not be used.
+        If the folder is missing, is not a directory, or may not be used by this user.
     """
 
     def __init__(self, path: str | Path, create: bool = False) -> None:
         self.path = Path(path).absolute()
-        self._synced_folders: set[Path] = set()  # folders whose own entry is known to be on the disk
+        self._synced_folders: set[Path] = set()  # folders whose directory entries are on the disk
         if create:
             with self._as_store_error("cannot be used"):
                 self._make_folder(self.path / _TEMPORARY)
@@ -59,11 +59,9 @@ class DirectoryStore:
 
     @property
     def location(self) -> str:
-        """The folder."""
         return str(self.path)
 
     def put(self, product: Product) -> None:
-        """Keep an object durably; see :meth:`edgefilter.store.base.Store.put`."""
         target = self._file(product.name)
         with self._as_store_error(f"cannot write {product.name}"):
             self._make_folder(self.path / _TEMPORARY)
@@ -71,11 +69,10 @@ class DirectoryStore:
             with self._locked("writers.lock", fcntl.LOCK_SH):
                 if not self._contains(target, product):
                     self._write(target, product)
-            # Also where the object was there before: its writer may have died before it did this.
-            _fsync_directory(target.parent)
+            # Also if the object was there before: its writer may have died before this step.
+            fsync_directory(target.parent)
 
     def get(self, name: str) -> bytes:
-        """Return the bytes of an object; see :meth:`edgefilter.store.base.Store.get`."""
         file = self._file(name)
         try:
             return file.read_bytes()
@@ -85,16 +82,14 @@ class DirectoryStore:
             raise StoreError(f"store {self.path}: cannot read {name}: {error.strerror}") from None
 
     def listing(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Give the objects whose names begin with ``prefix``, sorted."""
         for name in self.names(prefix):
             try:
                 state = (self.path / name).stat()
             except FileNotFoundError:
-                continue  # replaced by a compaction meanwhile
+                continue  # a compaction has deleted it meanwhile
             yield ObjectInfo(name, state.st_size, state.st_mtime)
 
     def names(self, prefix: str = "") -> Iterator[str]:
-        """Give the names that begin with ``prefix``, sorted."""
         folder = prefix.rpartition("/")[0]
         if folder:
             check_name(folder)
@@ -106,7 +101,6 @@ class DirectoryStore:
         return iter(sorted(name for name in found if name.startswith(prefix)))
 
     def folders(self, prefix: str) -> list[str]:
-        """Give the folders right below one; see :meth:`edgefilter.store.base.Store.folders`."""
         check_name(prefix.removesuffix("/"))
         try:
             with os.scandir(self.path / prefix) as entries:
@@ -116,19 +110,16 @@ class DirectoryStore:
             return []
 
     def delete(self, names: Sequence[str]) -> None:
-        """Remove objects; see :meth:`edgefilter.store.base.Store.delete`."""
         for name in names:
             with self._as_store_error(f"cannot delete {name}"):
                 self._file(name).unlink(missing_ok=True)
 
     def filesystem(self) -> "pafs.FileSystem":
-        """Return the folder as a file system of Arrow."""
-        import pyarrow.fs as pafs  # what writes alone need not wait for it
+        import pyarrow.fs as pafs  # imported here because writers do not need it
 
         return pafs.SubTreeFileSystem(self.location, pafs.LocalFileSystem())
 
     def url(self, name: str) -> str:
-        """Return the path of an object."""
         return str(self._file(name))
 
     def _raise_listing_error(self, error: OSError) -> None:
@@ -153,7 +144,7 @@ class DirectoryStore:
             temporary.unlink(missing_ok=True)
 
     def _contains(self, target: Path, product: Product) -> bool:
-        """Whether the object is there already; a StoreError if other bytes are."""
+        """Return whether the object is there already; raise ConflictError if its name has other content."""
         try:
             same = target.stat().st_size == len(product.content) and target.read_bytes() == product.content
         except FileNotFoundError:
@@ -163,7 +154,7 @@ class DirectoryStore:
         return True
 
     def _make_folder(self, folder: Path) -> None:
-        """Make a folder that survives a loss of power, whoever made it."""
+        """Make sure that a folder exists and survives a loss of power, also if another process created it."""
         if folder in self._synced_folders:
             return
         inside = self.path in folder.parents
@@ -171,7 +162,7 @@ class DirectoryStore:
             self._make_folder(folder.parent)
         if inside or not folder.is_dir():
             folder.mkdir(exist_ok=True)
-            _fsync_directory(folder.parent)
+            fsync_directory(folder.parent)
         self._synced_folders.add(folder)
 
     def _remove_stale_parts(self) -> None:
@@ -180,7 +171,7 @@ class DirectoryStore:
                 for file in (self.path / _TEMPORARY).glob(f"*{_PART}"):
                     file.unlink(missing_ok=True)
         except BlockingIOError:
-            return  # someone is writing: the next one to open the store cleans up
+            return  # a writer is active; the files are removed when the store is opened again
 
     @contextmanager
     def _locked(self, name: str, mode: int) -> Iterator[None]:
@@ -198,17 +189,5 @@ class DirectoryStore:
         except (FileExistsError, NotADirectoryError) as error:
             raise StoreError(f"store {self.path}: {what}: {error.filename} is not a directory") from None
         except OSError as error:
-            problem = "no space left" if error.errno in _DISK_FULL else error.strerror
+            problem = "no space left" if is_disk_full(error) else error.strerror
             raise StoreError(f"store {self.path}: {what}: {problem}") from None
-
-
-def _fsync_directory(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        # Some network file systems cannot synchronise a folder; they commit a rename before it returns.
-        if error.errno != errno.EINVAL:
-            raise
-    finally:
-        os.close(handle)

@@ -1,8 +1,9 @@
 """A store in a bucket of an S3-compatible object store.
 
-An object is put whole, in one request that carries its SHA-256, and then looked at: size and ETag must be those of its
-bytes. The request asks the server not to replace an object. Servers keep that promise only when nobody else
-writes at that moment, which is enough to find a name that is taken; that nothing is stored twice rests on names alone.
+An object is uploaded in one request that carries its SHA-256. A second request then reads size and ETag, which must be
+those of its content. The upload asks the server not to replace an object. Servers keep this condition only if nobody
+else writes the same name at that moment. This is enough to detect a name that is in use; that nothing is stored twice
+follows from the names, which contain the digest.
 """
 
 import email.utils
@@ -13,7 +14,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -29,7 +29,7 @@ from obstore.store import S3Store
 from edgefilter.core.errors import ConflictError, StoreError, UnavailableError
 from edgefilter.products.base import Product
 from edgefilter.store import credentials
-from edgefilter.store.base import ObjectInfo, check_name
+from edgefilter.store.base import ObjectInfo, Store, check_name, first_line, map_parallel
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _OPTIONS = ("endpoint", "region", "allow_http")
@@ -38,12 +38,25 @@ _BUSY_STATUSES = (429, 503)
 _NOT_IMPLEMENTED = 501
 _MAX_RETRY_AFTER_SECONDS = 3600.0
 _RETRY_AFTER_TIMEOUT_SECONDS = 5.0
-_DELETE_THREADS = 8  # requests at once
 
 
 @dataclass(frozen=True, slots=True)
 class BucketUrl:
-    """What an ``s3://`` URL says."""
+    """The parts of an ``s3://`` URL.
+
+    Parameters
+    ----------
+    bucket
+        Name of the bucket.
+    prefix
+        Beginning of the names of all objects, without ``/`` at its ends.
+    endpoint
+        URL of the server; None for AWS.
+    region
+        Name of the region.
+    allow_http
+        Whether an endpoint beyond loopback may be unencrypted.
+    """
 
     bucket: str
     prefix: str
@@ -53,29 +66,39 @@ class BucketUrl:
 
     @classmethod
     def parse(cls, url: str) -> "BucketUrl":
-        """Read ``s3://BUCKET/PREFIX?endpoint=URL&region=NAME&allow_http=true``; the environment fills in the options.
+        """Parse a URL; ``AWS_ENDPOINT_URL`` and ``AWS_REGION`` of the environment are defaults of its options.
+
+        Parameters
+        ----------
+        url
+            ``s3://BUCKET/PREFIX?endpoint=URL&region=NAME&allow_http=true``.
+
+        Returns
+        -------
+        BucketUrl
+            Its parts.
 
         Raises
         ------
         StoreError
-            If it is not one; keys in it are refused.
+            If it is not such a URL, contains keys, or its endpoint is neither encrypted nor allowed.
         """
         parts = urlsplit(url)
         if "@" in parts.netloc:
-            raise StoreError("store s3://…: keys do not belong into a URL; give them in the environment or a profile")
+            raise StoreError("store s3://…: a URL must not contain keys; set them in the environment or a profile")
         options = dict(parse_qsl(parts.query))
         if unknown := sorted(set(options) - set(_OPTIONS)):
-            raise StoreError(f"store {url}: no option {unknown[0]!r}, there are {', '.join(_OPTIONS)}")
+            raise StoreError(f"store {url}: unknown option {unknown[0]!r}, expected {', '.join(_OPTIONS)}")
         if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", parts.netloc):
-            raise StoreError(f"store {url}: must be s3://BUCKET/PREFIX, a bucket of 3 to 63 of a-z, 0-9, . and -")
+            raise StoreError(
+                f"store {url}: must be s3://BUCKET/PREFIX, where BUCKET is 3 to 63 characters of a-z, 0-9, . and -"
+            )
         prefix = parts.path.strip("/")
         if prefix:
             check_name(prefix)
-        environment = os.environ
-        endpoint = (
-            options.get("endpoint") or environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
-        )
-        region = options.get("region") or environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
+        env = os.environ
+        endpoint = options.get("endpoint") or env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL")
+        region = options.get("region") or env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION")
         allow = options.get("allow_http") == "true"
         if endpoint:
             where = urlsplit(endpoint)
@@ -84,7 +107,7 @@ class BucketUrl:
             if where.scheme == "http" and where.hostname not in _LOOPBACK and not allow:
                 raise StoreError(
                     f"store s3://{parts.netloc}: endpoint {endpoint} is not encrypted; "
-                    "use https, or say allow_http=true"
+                    "use https, or add allow_http=true"
                 )
         return cls(parts.netloc, prefix, endpoint, region or "us-east-1", allow)
 
@@ -92,20 +115,20 @@ class BucketUrl:
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
 
-class ObjectStore:
-    """Objects in a bucket. See :class:`edgefilter.store.base.Store`.
+class ObjectStore(Store):
+    """Objects in a bucket.
 
     Parameters
     ----------
     url
         See :meth:`BucketUrl.parse`.
     timeout
-        Seconds that one request may take.
+        Longest time of one request, s.
 
     Raises
     ------
     StoreError
-        If the URL is not one, or there are no credentials.
+        If the URL is wrong, or there are no credentials.
     """
 
     def __init__(self, url: str, timeout: float = 60.0) -> None:
@@ -135,7 +158,7 @@ class ObjectStore:
             secret_access_key=self._credentials.secret,
             checksum_algorithm="SHA256",
             client_options=client,  # type: ignore[arg-type]
-            # Long patience is the forwarder's: it knows what else waits.
+            # The forwarder repeats requests: it knows which products are more important.
             retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=timeout)},
             **options,  # type: ignore[arg-type]
         )
@@ -143,14 +166,12 @@ class ObjectStore:
 
     @property
     def location(self) -> str:
-        """The URL, without options."""
         return str(self._bucket_url)
 
     def put(self, product: Product) -> None:
-        """Keep an object durably; see :meth:`edgefilter.store.base.Store.put`."""
         check_name(product.name)
         with self._as_store_error(product.name, "cannot write"):
-            # What this process has put and not found again as it should be is its own to replace.
+            # An object that this process has uploaded, and then not found complete, may be replaced.
             taken = not self._send(product, overwrite=product.name in self._unverified)
             found = self._compare_stored(product)
         if found == "same":
@@ -162,10 +183,10 @@ class ObjectStore:
         else:
             if not taken:
                 self._unverified.add(product.name)
-            raise UnavailableError(f"store {self.location}: {product.name} did not arrive as it was sent")
+            raise UnavailableError(f"store {self.location}: {product.name} is not in the store as it was sent")
 
     def _send(self, product: Product, overwrite: bool) -> bool:
-        """Put an object; False if the name is taken and ``overwrite`` is not allowed."""
+        """Upload an object; return False if its name is in use and ``overwrite`` is False."""
         mode: Literal["overwrite", "create"] = "overwrite" if overwrite else "create"
         try:
             obstore.put(self._store, product.name, product.content, mode=mode, use_multipart=False)
@@ -174,12 +195,12 @@ class ObjectStore:
         except BaseError as error:
             if overwrite or _status(error) != _NOT_IMPLEMENTED:
                 raise
-            # A server that knows no conditions: ask first.
+            # The server does not implement conditional requests: look first.
             return self._compare_stored(product) == "absent" and self._send(product, overwrite=True)
         return True
 
     def _compare_stored(self, product: Product) -> Literal["same", "other", "absent"]:
-        """Say what is there under the name of an object."""
+        """Compare an object with what the store holds under its name."""
         try:
             found = obstore.head(self._store, product.name)
         except FileNotFoundError:
@@ -189,11 +210,10 @@ class ObjectStore:
         tag = (found["e_tag"] or "").strip('"')
         if tag == hashlib.md5(product.content, usedforsecurity=False).hexdigest():
             return "same"
-        # An ETag need not be an MD5 (encryption by the server); then the bytes themselves are the proof.
+        # If the server encrypts, the ETag is not an MD5: read the object back.
         return "same" if self.get(product.name) == product.content else "other"
 
     def get(self, name: str) -> bytes:
-        """Return the bytes of an object; see :meth:`edgefilter.store.base.Store.get`."""
         check_name(name)
         with self._as_store_error(name, "cannot read"):
             try:
@@ -202,7 +222,6 @@ class ObjectStore:
                 raise StoreError(f"store {self.location}: holds no {name}") from None
 
     def listing(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Give the objects whose names begin with ``prefix``, sorted."""
         folder = prefix.rpartition("/")[0]
         if folder:
             check_name(folder)
@@ -216,20 +235,16 @@ class ObjectStore:
         return iter(sorted(found, key=lambda item: item.name))
 
     def names(self, prefix: str = "") -> Iterator[str]:
-        """Give the names that begin with ``prefix``, sorted."""
         return (item.name for item in self.listing(prefix))
 
     def folders(self, prefix: str) -> list[str]:
-        """Give the folders right below one; see :meth:`edgefilter.store.base.Store.folders`."""
         check_name(prefix.removesuffix("/"))
         with self._as_store_error(prefix, "cannot list"):
             found = obstore.list_with_delimiter(self._store, prefix)["common_prefixes"]
         return sorted(f"{name.removesuffix('/')}/" for name in found)
 
     def delete(self, names: Sequence[str]) -> None:
-        """Remove objects; see :meth:`edgefilter.store.base.Store.delete`."""
-        with ThreadPoolExecutor(_DELETE_THREADS) as pool:
-            list(pool.map(self._delete, names))
+        map_parallel(self._delete, names)
 
     def _delete(self, name: str) -> None:
         check_name(name)
@@ -237,7 +252,6 @@ class ObjectStore:
             obstore.delete(self._store, name)
 
     def filesystem(self) -> pafs.FileSystem:
-        """Return the bucket's prefix as a file system of Arrow."""
         bucket_url = self._bucket_url
         options = {"endpoint_override": bucket_url.endpoint} if bucket_url.endpoint else {}
         if self._ca_bundle:
@@ -254,7 +268,6 @@ class ObjectStore:
         return pafs.SubTreeFileSystem("/".join(filter(None, (bucket_url.bucket, bucket_url.prefix))), filesystem)
 
     def url(self, name: str) -> str:
-        """Return the ``s3://`` URL of an object."""
         return f"{self._bucket_url}/{name}"
 
     @contextmanager
@@ -265,17 +278,15 @@ class ObjectStore:
             text = str(error)
             status = _status(error)
             code = re.search(r"<Code>(\w+)</Code>", text)
-            problem = (
-                f"HTTP {status} {code.group(1) if code else ''}".strip() if status else text.splitlines()[0][-200:]
-            )
+            problem = f"HTTP {status} {code.group(1) if code else ''}".strip() if status else first_line(error)[-200:]
             wait = self._requested_wait(name) if status in _BUSY_STATUSES else None
             raise UnavailableError(f"store {self.location}: {what} {name}: {problem}", wait) from None
 
     def _requested_wait(self, name: str) -> float | None:
-        """How long a busy server asks to be left alone: the client library does not tell, so one small request does."""
+        """Ask a busy server for its ``Retry-After`` with a small request: the client library does not report it."""
         url = obstore.sign(self._store, "HEAD", name, timedelta(seconds=60))
         try:
-            request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - our own endpoint
+            request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - the configured endpoint
             urllib.request.urlopen(request, timeout=_RETRY_AFTER_TIMEOUT_SECONDS).close()  # noqa: S310
         except urllib.error.HTTPError as error:
             with error:
@@ -286,20 +297,25 @@ class ObjectStore:
 
 
 def _status(error: BaseException) -> int:
-    """HTTP status that an error of the client library tells in its text, 0 if none."""
+    """Return the HTTP status in the message of the client library's error, 0 if there is none."""
     match = _STATUS.search(str(error))
     return int(match.group(1)) if match else 0
 
 
 def retry_after(text: str | None, now: float) -> float | None:
-    """Seconds that a ``Retry-After`` header asks for (a number or a date), at most an hour; None if it is neither.
+    """Parse a ``Retry-After`` header.
 
     Parameters
     ----------
     text
-        The header.
+        The header: a number of seconds or a date.
     now
-        Seconds since 1970.
+        Current time, s since 1970.
+
+    Returns
+    -------
+    float or None
+        How long to wait, s, at most an hour; None if the header is missing or malformed.
     """
     if text is None:
         return None

@@ -1,4 +1,4 @@
-"""SQL over a store with DuckDB, in place."""
+"""SQL queries of a store with DuckDB, in place."""
 
 from functools import partial
 from typing import Any
@@ -9,11 +9,13 @@ import pyarrow.fs as pafs
 
 from edgefilter.core.errors import StoreError
 from edgefilter.products.schemas import SCHEMAS
-from edgefilter.store.reader import StoreReader, full_schema
+from edgefilter.store.base import first_line
+from edgefilter.store.reader import StoreReader
+from edgefilter.store.table_files import full_schema
 
 
 class _LazyDataset(pads.FileSystemDataset):  # type: ignore[misc]  # pyarrow has no types
-    """A table whose files are looked for when DuckDB says what it asks of them."""
+    """A table whose files are listed when DuckDB passes the condition of the query."""
 
     def __init__(self, reader: StoreReader, name: str) -> None:
         super().__init__([], full_schema(name), pads.ParquetFileFormat(), pafs.LocalFileSystem())
@@ -24,9 +26,10 @@ class _LazyDataset(pads.FileSystemDataset):  # type: ignore[misc]  # pyarrow has
 
 
 def query(reader: StoreReader, sql: str) -> Any:
-    """Run a query; the tables of the store are its tables, with ``node`` and ``date`` as columns.
+    """Run a query on the tables of a store, which have ``node`` and ``date`` as further columns.
 
-    Conditions are pushed down: folders of other nodes and dates are not listed, and files that cannot match not opened.
+    Conditions are pushed down: folders of other nodes and dates are not listed, and files without matching rows are not
+    opened.
 
     Parameters
     ----------
@@ -43,19 +46,19 @@ def query(reader: StoreReader, sql: str) -> Any:
     Raises
     ------
     StoreError
-        If DuckDB is not installed, or refuses.
+        If DuckDB is not installed, or the query fails.
     """
     try:
         import duckdb
     except ImportError:
         raise StoreError("queries need DuckDB: pip install 'edgefilter[query]'") from None
     with duckdb.connect(":memory:") as connection:
-        # Nothing but the store: no files of this machine, no network.
+        # A query must not read files of this machine or the network.
         connection.execute("SET enable_external_access = false")
         for table in SCHEMAS:
-            if table in sql:  # what is not asked for need not be listed
+            if table in sql:  # other tables need not be listed
                 connection.register(table, _LazyDataset(reader, table))
         try:
             return connection.sql(sql).to_arrow_table()
         except (duckdb.Error, AttributeError) as error:
-            raise StoreError(f"query: {str(error).splitlines()[0]}") from None
+            raise StoreError(f"query: {first_line(error)}") from None

@@ -1,8 +1,7 @@
-"""Reads a store back: tables, cut-outs, streams, settings, the account."""
+"""Reading a store: tables, cut-outs, streams, settings, and the sums of the ledger."""
 
 import json
 from collections.abc import Container, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -18,26 +17,29 @@ from edgefilter.core.stream import Stream
 from edgefilter.products.cutout import Cutout, decode
 from edgefilter.products.ledger import ADDITIVE
 from edgefilter.products.merge import BLOCK_KEYS, unseen_rows
-from edgefilter.products.naming import CONFIGS, CUTOUTS, STREAMS, digest, parse
-from edgefilter.products.schemas import PATH_COLUMNS, SCHEMAS
-from edgefilter.store.base import Store
+from edgefilter.products.naming import CONFIGS, CUTOUTS, STREAMS, parse
+from edgefilter.products.schemas import SCHEMAS
+from edgefilter.store.base import Store, first_line, map_parallel
 from edgefilter.store.connect import connect
 from edgefilter.store.current_objects import StoredObject, current_objects, list_objects
 from edgefilter.store.partitions import candidate_folders
+from edgefilter.store.table_files import full_schema, matching_objects, open_dataset, read_object, read_verified
 
 _ACCOUNT_KEYS = ("node", "stream", "config", "code")
-_READ_WHOLE_BYTES = 1 << 20
-"""Files up to this size are read whole, which takes one request and proves their digest."""
-_READ_THREADS = 8
 
 
 def open_store(where: str | Path) -> "StoreReader":
-    """Open a store to read from it; nothing in it is touched.
+    """Open a store for reading; nothing in it is changed.
 
     Parameters
     ----------
     where
         A folder, its ``file://`` URL, or ``s3://BUCKET/PREFIX``.
+
+    Returns
+    -------
+    StoreReader
+        The store.
 
     Raises
     ------
@@ -48,12 +50,12 @@ def open_store(where: str | Path) -> "StoreReader":
 
 
 class StoreReader:
-    """A store as an analyst sees it. What is written later is seen by the next call.
+    """The tables and other products of a store. Each call sees what has been written until then.
 
     Parameters
     ----------
     store
-        Its objects.
+        The store.
     """
 
     def __init__(self, store: Store) -> None:
@@ -61,11 +63,11 @@ class StoreReader:
 
     @property
     def location(self) -> str:
-        """Where the store is."""
+        """Path or URL of the store."""
         return self._store.location
 
     def tables(self) -> dict[str, int]:
-        """Names of the tables and how many rows each has.
+        """Return the number of rows of each table.
 
         Raises
         ------
@@ -75,10 +77,19 @@ class StoreReader:
         return {table: self._count(table) for table in SCHEMAS}
 
     def files(self, name: str) -> list[str]:
-        """Return where other programs find the files of a table that count, sorted by stream and block.
+        """List the current files of a table for other programs.
 
-        A plain pattern such as ``pulses/*/*/*.parquet`` also finds files that a compaction has replaced and not yet
-        removed.
+        A pattern such as ``pulses/*/*/*.parquet`` also finds files that a compaction has replaced and not yet deleted.
+
+        Parameters
+        ----------
+        name
+            Name of the table.
+
+        Returns
+        -------
+        list of str
+            Paths or ``s3://`` URLs, sorted by stream and block.
 
         Raises
         ------
@@ -89,26 +100,31 @@ class StoreReader:
         return [self._store.url(obj.name) for obj in self._current_objects(name)]
 
     def dataset(self, name: str, filter: pc.Expression | None = None) -> pads.Dataset:  # noqa: A002 - as pyarrow calls it
-        """Return a table as a dataset of Arrow, which DuckDB, Polars and others read where it lies.
+        """Open a table as an Arrow dataset, which DuckDB, Polars and others read in place.
 
-        Conditions on columns, ``node`` and ``date`` are pushed down: what cannot match is not read.
+        Conditions on columns, ``node`` and ``date`` are pushed down: files that cannot match are not read.
 
         Parameters
         ----------
         name
-            The table.
+            Name of the table.
         filter
-            A condition that will be asked of it: folders that can hold no such row are not listed. Other rows may
-            still be in the dataset.
+            A condition that the caller will apply: folders that hold no such row are not listed. Other rows may still
+            be in the dataset.
+
+        Returns
+        -------
+        pyarrow.dataset.Dataset
+            The current files of the table.
 
         Raises
         ------
         StoreError
-            If there is no such table, or the condition is not one.
+            If there is no such table, or the condition does not fit it.
         """
         schema = full_schema(name)
         with _as_store_error(f"table {name} of {self.location}"):
-            return self._dataset(schema, self._current_objects(name, filter))
+            return open_dataset(self._store, schema, self._current_objects(name, filter))
 
     def table(
         self,
@@ -117,46 +133,45 @@ class StoreReader:
         filter: pc.Expression | None = None,  # noqa: A002 - as pyarrow calls it
         blocks: Container[int] | None = None,
     ) -> pa.Table:
-        """Read a table, sorted by stream and block, the rows of a block in the order they were made.
+        """Read a table, sorted by stream and block; rows of a block keep their order.
 
-        Small files are read whole and must have the digest in their names; of large ones only the columns asked for and
-        the row groups that can match are read, whose pages carry checksums. A block that a node has sent in two
-        different batches, because it had lost its spool, is read once.
+        Small files are read completely, and their digest is checked. Of large files only the requested columns and the
+        matching row groups are read, and the checksums of their pages are checked. If a node has lost its spool and
+        sent a block again in another batch, the block is read once.
 
         Parameters
         ----------
         name
-            ``pulses``, ``spectra``, ``flags``, ``ledger`` or ``dropped``.
+            Name of the table: a key of :data:`edgefilter.products.schemas.SCHEMAS`.
         columns
-            Columns to read, all if None; ``node`` and ``date`` stand behind those of the schema.
+            Columns to read; None for all, with ``node`` and ``date`` as the last ones.
         filter
-            Condition on rows, for example ``pyarrow.compute.field("snr") > 8``. Folders and files whose names say that
-            they hold no such row are not listed and not opened.
+            Condition on rows, for example ``pyarrow.compute.field("snr") > 8``. Folders and files whose names exclude
+            such rows are not listed and not opened.
         blocks
-            Numbers of the blocks to read, all if None. Files whose names say that they hold none of them are not
-            opened.
+            Numbers of the blocks to read; None for all. Files whose names exclude these blocks are not opened.
 
         Returns
         -------
         pa.Table
-            Of the schema in :mod:`edgefilter.products.schemas`, with units in the fields' metadata; without rows if
+            With the schema in :mod:`edgefilter.products.schemas` and units in the fields' metadata; without rows if
             nothing was found.
 
         Raises
         ------
         StoreError
-            If there is no such table or column, the condition is not one, or a file is damaged.
+            If there is no such table or column, the condition does not fit the table, or a file is damaged.
         """
         schema = full_schema(name)
         for column in columns or ():
             if column not in schema.names:
-                raise StoreError(f"table {name} has no column {column!r}, it has {', '.join(schema.names)}")
+                raise StoreError(f"table {name} has no column {column!r}; its columns are {', '.join(schema.names)}")
         wanted = schema if columns is None else pa.schema([schema.field(column) for column in columns], schema.metadata)
         where = f"table {name} of {self.location}"
         with _as_store_error(where):
             found = self._current_objects(name, filter)
         interleaved = _blocks_interleave(found)
-        # A condition may ask for columns that the answer does not show, and so may blocks and the order of rows.
+        # The condition, the choice of blocks and the order of rows may need columns that are not returned.
         read = wanted if filter is None else schema
         if blocks is not None or interleaved:
             needed = {*read.names, "stream", *BLOCK_KEYS}
@@ -168,13 +183,12 @@ class StoreReader:
 
         def read_one(obj: StoredObject) -> pa.Table:
             condition = filter if blocks is None else _restrict_to_blocks(obj, blocks, filter)
-            return self._read_object(obj, schema, read, columns is not None, condition)
+            return read_object(self._store, obj, schema, read, condition)
 
         with _as_store_error(where):
             if filter is not None:
-                found = self._matching(schema, found, filter)
-            with ThreadPoolExecutor(_READ_THREADS) as pool:
-                tables = list(pool.map(read_one, found))
+                found = matching_objects(self._store, schema, found, filter)
+            tables = map_parallel(read_one, found)
         if interleaved and name != "dropped":
             seen: dict[tuple[str, str, str], set[tuple[object, ...]]] = {}
             pairs = zip(found, tables, strict=True)
@@ -185,7 +199,7 @@ class StoreReader:
         return whole.select(wanted.names)
 
     def cutouts(self) -> list[str]:
-        """Names of the cut-outs, sorted by stream and block."""
+        """Return the names of the cut-outs, sorted by stream and block."""
         return [obj.name for obj in list_objects(self._store, f"{CUTOUTS}/")]
 
     def cutout(self, name: str) -> Cutout:
@@ -196,19 +210,24 @@ class StoreReader:
         Parameters
         ----------
         name
-            As the column ``cutout`` of ``pulses`` holds it.
+            Its name in the column ``cutout`` of ``pulses``.
+
+        Returns
+        -------
+        Cutout
+            The cut-out.
 
         Raises
         ------
         StoreError
-            If there is none of that name, or it is damaged.
+            If there is no cut-out of that name, or it is damaged.
         """
         if parse(name).folder != CUTOUTS:
             raise StoreError(f"{name}: not a cut-out")
-        return decode(self._read_verified(name), name)
+        return decode(read_verified(self._store, name), name)
 
     def streams(self) -> dict[str, Stream]:
-        """Headers of the streams by their ids.
+        """Return the headers of the streams by stream id.
 
         Raises
         ------
@@ -227,7 +246,7 @@ class StoreReader:
         return found
 
     def configs(self) -> dict[str, dict[str, Any]]:
-        """Return the settings of the reductions by their digests.
+        """Return the settings of the reductions by digest.
 
         Raises
         ------
@@ -235,7 +254,7 @@ class StoreReader:
             If one is damaged.
         """
         found = list_objects(self._store, f"{CONFIGS}/")
-        return {obj.parsed_name.digest: json.loads(self._read_verified(obj.name)) for obj in found}
+        return {obj.parsed_name.digest: json.loads(read_verified(self._store, obj.name)) for obj in found}
 
     def account(self) -> pa.Table:
         """Sum the ledger.
@@ -279,74 +298,9 @@ class StoreReader:
             try:
                 return int(pq.read_metadata(obj.name, filesystem=filesystem).num_rows)
             except (pa.ArrowException, OSError) as error:
-                raise StoreError(f"{obj.name}: damaged: {_first_line(error)}") from None
+                raise StoreError(f"{obj.name}: damaged: {first_line(error)}") from None
 
-        with ThreadPoolExecutor(_READ_THREADS) as pool:
-            return sum(pool.map(rows, self._current_objects(table)))
-
-    def _dataset(self, schema: pa.Schema, found: Sequence[StoredObject]) -> pads.FileSystemDataset:
-        pages = pads.ParquetFragmentScanOptions(page_checksum_verification=True, pre_buffer=True)
-        parquet_format = pads.ParquetFileFormat(default_fragment_scan_options=pages)
-        filesystem = self._store.filesystem()
-        fragments = [parquet_format.make_fragment(obj.name, filesystem, _partition_expression(obj)) for obj in found]
-        return pads.FileSystemDataset(fragments, schema, parquet_format, filesystem)
-
-    def _matching(
-        self, schema: pa.Schema, found: Sequence[StoredObject], condition: pc.Expression
-    ) -> list[StoredObject]:
-        names = {fragment.path for fragment in self._dataset(schema, found).get_fragments(condition)}
-        return [obj for obj in found if obj.name in names]
-
-    def _read_object(
-        self,
-        obj: StoredObject,
-        schema: pa.Schema,
-        read: pa.Schema,
-        column_subset: bool,
-        condition: pc.Expression | None,
-    ) -> pa.Table:
-        """Read one file of a table; columns that it lacks, because it is older than they are, are null."""
-        try:
-            if obj.info.size > _READ_WHOLE_BYTES and (column_subset or condition is not None):
-                table = self._dataset(schema, [obj]).to_table(read.names, condition, use_threads=False)
-                return table.cast(read)
-            file = pq.ParquetFile(pa.BufferReader(self._read_verified(obj.name)))
-            stored = set(file.schema_arrow.names)
-            table = file.read(columns=[column for column in read.names if column in stored], use_threads=False)
-        except (pa.ArrowException, OSError) as error:
-            raise StoreError(f"{obj.name}: not a Parquet file of edgefilter: {_first_line(error)}") from None
-        rows = file.metadata.num_rows
-        path = {column.name: pa.repeat(getattr(obj.parsed_name, column.name), rows) for column in PATH_COLUMNS}
-        arrays = [
-            path[field.name]
-            if field.name in path
-            else table.column(field.name).cast(field.type)
-            if field.name in stored
-            else pa.nulls(rows, field.type)
-            for field in read
-        ]
-        whole = pa.Table.from_arrays(arrays, schema=read)
-        return whole if condition is None else whole.filter(condition)
-
-    def _read_verified(self, name: str) -> bytes:
-        content = self._store.get(name)
-        if digest(content) != parse(name).digest:
-            raise StoreError(f"{name}: damaged: its content does not have the digest in its name")
-        return content
-
-
-def full_schema(table: str) -> pa.Schema:
-    """Return the schema of a table with the columns that stand in its files' paths.
-
-    Raises
-    ------
-    StoreError
-        If there is no such table.
-    """
-    if table not in SCHEMAS:
-        raise StoreError(f"there is no table {table!r}, there are {', '.join(SCHEMAS)}")
-    schema = SCHEMAS[table]
-    return pa.schema([*schema, *PATH_COLUMNS], schema.metadata)
+        return sum(map_parallel(rows, self._current_objects(table)))
 
 
 @contextmanager
@@ -354,22 +308,11 @@ def _as_store_error(where: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, TypeError) as error:
-        raise StoreError(f"{where}: {_first_line(error)}") from None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-def _partition_expression(obj: StoredObject) -> pc.Expression:
-    """Return what the name of a file says of all its rows."""
-    name = obj.parsed_name
-    equal = [pc.field(column) == getattr(name, column) for column in ("node", "date", "stream")]
-    return equal[0] & equal[1] & equal[2] & (pc.field("block") >= name.block) & (pc.field("block") <= name.last)
+        raise StoreError(f"{where}: {first_line(error)}") from None
 
 
 def _blocks_interleave(found: Sequence[StoredObject]) -> bool:
-    """Whether files that follow one another share blocks, so that their rows do not."""
+    """Return whether consecutive files share blocks, so that their rows must be sorted."""
     names = [obj.parsed_name for obj in found]
     return any(a.stream == b.stream and b.block <= a.last and b.last != a.block for a, b in pairwise(names))
 
@@ -377,7 +320,7 @@ def _blocks_interleave(found: Sequence[StoredObject]) -> bool:
 def _restrict_to_blocks(
     obj: StoredObject, blocks: Container[int], condition: pc.Expression | None
 ) -> pc.Expression | None:
-    """Add to a condition that a row's block is one of these, unless all blocks of the file are."""
+    """Extend a condition by the choice of blocks, unless it includes all blocks of the file."""
     there = range(obj.parsed_name.block, obj.parsed_name.last + 1)
     wanted = [block for block in there if block in blocks]
     if len(wanted) == len(there):

@@ -1,4 +1,4 @@
-"""Proves a store: what the ledger says was made is there, once, undamaged, and adds up."""
+"""Proof of a store: every product of the ledger's blocks is there once and undamaged, and the ledger balances."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -11,30 +11,32 @@ from edgefilter.core.errors import StoreError
 from edgefilter.products.ledger import check_balance
 from edgefilter.products.naming import CONFIGS, CUTOUTS, STREAMS, digest, parse
 from edgefilter.products.schemas import SCHEMAS
-from edgefilter.store.base import Store
+from edgefilter.store.base import Store, first_line
 from edgefilter.store.current_objects import StoredObject, current_objects, list_objects
 
 _TABLES_OF_EVERY_BLOCK = ("spectra", "flags")
 _BLOCK_KEY = ("stream", "config", "code", "block")
 
 RunKey = tuple[str, str, str, str]
-"""Node, stream, settings and code: what makes a run of blocks."""
+"""Node, stream, settings and code: the same for all blocks of a run."""
 
 
 @dataclass(slots=True)
 class VerificationReport:
-    """What a walk found.
+    """Result of a verification.
 
     Parameters
     ----------
-    objects, bytes
-        Objects that were read, and their size.
+    objects
+        Number of objects read.
+    bytes
+        Their size, B.
     blocks
-        Rows of the ledger.
+        Number of blocks in the ledger.
     problems
-        One line for each thing that is not as it should be.
+        One line for each problem.
     notes
-        What is worth knowing and no problem: files of others, products that nodes have given up.
+        One line for each fact that is no problem: foreign files, products that nodes have dropped.
     """
 
     objects: int = 0
@@ -46,11 +48,11 @@ class VerificationReport:
 
 @dataclass(slots=True)
 class _BlockRows:
-    """Which blocks a table holds: rows of each by run and block."""
+    """Number of rows in a table by run and block."""
 
     rows: dict[RunKey, dict[int, int]] = field(default_factory=dict)
 
-    def add(self, where: str, obj: StoredObject, table: pa.Table, problems: list[str]) -> None:
+    def add(self, name: str, obj: StoredObject, table: pa.Table, problems: list[str]) -> None:
         found: dict[tuple[RunKey, int], int] = {}
         for stream, config, code, block in zip(*(table.column(name).to_pylist() for name in _BLOCK_KEY), strict=True):
             key = (obj.parsed_name.node, stream, config, code), block
@@ -58,21 +60,32 @@ class _BlockRows:
         for (run_key, block), count in found.items():
             blocks = self.rows.setdefault(run_key, {})
             if block in blocks:
-                problems.append(f"{obj.name}: {where} of block {block} are in another object too")
+                problems.append(f"{obj.name}: rows of {name}, block {block}, are also in another object")
             blocks[block] = count
 
 
 def verify(store: Store) -> VerificationReport:
-    """Read everything in a store and check it.
+    """Read all objects of a store and check them.
 
     1. Every object has the digest in its name, and every table can be read.
-    2. The ledger balances exactly, has every block once, and no gap between the first and last of a run.
-    3. Each block of the ledger has its spectra and flags, and as many pulses as it says; nothing else has.
+    2. The ledger balances exactly, and has every block between the first and last of a run once.
+    3. Each block of the ledger has spectra, flags, and the number of pulses in its ledger row; the tables hold no other
+       blocks.
     4. Every cut-out that a pulse names is there.
     5. The header of every stream and the settings of every reduction are there.
 
-    What a node has given up and recorded (``dropped``) is not missed. Objects on their way are: a store that is being
-    written may lack the newest products of a block whose ledger row has come.
+    Products that a node has dropped and recorded in ``dropped`` may be missing. While nodes are writing, products of
+    the newest blocks are reported as missing if their ledger row has arrived first.
+
+    Parameters
+    ----------
+    store
+        The store.
+
+    Returns
+    -------
+    VerificationReport
+        What was found.
 
     Raises
     ------
@@ -102,14 +115,14 @@ def verify(store: Store) -> VerificationReport:
         ):
             candidates[(node, stream, config, code), block] = count
     report.blocks = len(candidates)
-    report.notes += [f"given up by its node: {name}" for name in sorted(dropped)]
+    report.notes += [f"dropped by its node: {name}" for name in sorted(dropped)]
     _compare_with_ledger(tables, candidates, _dropped_blocks(dropped), report.problems)
     _check_other_objects(store, tables["ledger"].rows, referenced_cutouts - dropped, report)
     return report
 
 
 def _read_table(store: Store, folder: str, report: VerificationReport) -> Iterator[tuple[StoredObject, pa.Table]]:
-    """Give the current objects of a table, whole; damaged ones become problems."""
+    """Yield the current objects of a table with their content; report damaged ones as problems."""
     for obj in current_objects(store, list_objects(store, f"{folder}/")):
         content = _read_checked(store, obj, report)
         if content is None:
@@ -118,10 +131,10 @@ def _read_table(store: Store, folder: str, report: VerificationReport) -> Iterat
             table = pq.read_table(pa.BufferReader(content), partitioning=None)
             schema = SCHEMAS[folder]
             if missing := [name for name in schema.names if name not in table.schema.names]:
-                report.notes.append(f"{obj.name}: older, without {', '.join(missing)}")
+                report.notes.append(f"{obj.name}: of an older version, without {', '.join(missing)}")
             yield obj, table
         except (pa.ArrowException, OSError) as error:
-            report.problems.append(f"{obj.name}: not a Parquet file of edgefilter: {str(error).splitlines()[0]}")
+            report.problems.append(f"{obj.name}: not a Parquet file of edgefilter: {first_line(error)}")
 
 
 def _read_checked(store: Store, obj: StoredObject, report: VerificationReport) -> bytes | None:
@@ -151,7 +164,7 @@ def _compare_with_ledger(
     dropped: set[tuple[str, str, int]],
     problems: list[str],
 ) -> None:
-    """Hold the other tables against the ledger."""
+    """Compare the blocks of the other tables with the ledger."""
     for run_key, blocks in tables["ledger"].rows.items():
         where = f"ledger of {run_key[1]} on {run_key[0]}"
         problems += [
@@ -166,54 +179,63 @@ def _compare_with_ledger(
             if missing and (name, run_key[1], block) not in dropped:
                 wanted = f"{candidates} pulses" if name == "pulses" else name
                 problems.append(
-                    f"{name} of {run_key[1]} on {run_key[0]}, block {block}: {rows} rows, the ledger says {wanted}"
+                    f"{name} of {run_key[1]} on {run_key[0]}, block {block}: {rows} rows, but the ledger has {wanted}"
                 )
         for run_key, blocks in table.rows.items():
             problems += [
-                f"{name} of {run_key[1]} on {run_key[0]}, block {block}: not in the ledger"
+                f"{name} of {run_key[1]} on {run_key[0]}, block {block}: missing in the ledger"
                 for block in sorted(blocks)
                 if (run_key, block) not in ledger
             ]
 
 
 def _dropped_blocks(names: Iterable[str]) -> set[tuple[str, str, int]]:
-    """Table, stream and block of everything that was given up."""
-    made = [parse(name) for name in names]
-    return {(name.folder, name.stream, block) for name in made for block in range(name.block, name.last + 1)}
+    """Return table, stream and block of all dropped products."""
+    parsed = [parse(name) for name in names]
+    return {(name.folder, name.stream, block) for name in parsed for block in range(name.block, name.last + 1)}
 
 
 def _check_other_objects(
     store: Store, ledger: dict[RunKey, dict[int, int]], referenced_cutouts: set[str], report: VerificationReport
 ) -> None:
-    """Check cut-outs, headers and settings, and note what is not ours."""
+    """Check cut-outs, headers and settings, and note foreign files."""
     found = {folder: list_objects(store, f"{folder}/") for folder in (CUTOUTS, STREAMS, CONFIGS)}
     for members in found.values():
         for obj in members:
             _read_checked(store, obj, report)
     cutouts = {obj.name for obj in found[CUTOUTS]}
-    report.problems += [
-        f"{name}: a pulse names it, and it is not there" for name in sorted(referenced_cutouts - cutouts)
-    ]
+    report.problems += [f"{name}: missing, but a pulse names it" for name in sorted(referenced_cutouts - cutouts)]
     report.notes += [f"{name}: no pulse names it" for name in sorted(cutouts - referenced_cutouts)]
     streams = {obj.parsed_name.stream for obj in found[STREAMS]}
     configs = {obj.parsed_name.digest for obj in found[CONFIGS]}
     for _, stream, config, _ in ledger:
         if stream not in streams:
-            report.problems.append(f"{STREAMS}/{stream}.json: not there, and the ledger has blocks of it")
+            report.problems.append(f"{STREAMS}/{stream}.json: missing, but the ledger has blocks of this stream")
         if config not in configs:
-            report.problems.append(f"{CONFIGS}/{config}.json: not there, and the ledger has blocks made with it")
+            report.problems.append(f"{CONFIGS}/{config}.json: missing, but the ledger has blocks with these settings")
     report.problems = sorted(set(report.problems))
-    ours = (*SCHEMAS, CUTOUTS, STREAMS, CONFIGS)
+    folders = (*SCHEMAS, CUTOUTS, STREAMS, CONFIGS)
     for info in store.listing():
         try:
             parse(info.name)
         except StoreError:
-            what = "not a product" if info.name.split("/")[0] in ours else "in no folder of ours"
+            what = "not a product" if info.name.split("/")[0] in folders else "in no folder of edgefilter"
             report.notes.append(f"{info.name}: {what}")
 
 
 def summary(report: VerificationReport) -> str:
-    """Say in one line what was found."""
+    """Summarise a verification in one line.
+
+    Parameters
+    ----------
+    report
+        Its result.
+
+    Returns
+    -------
+    str
+        Numbers of objects, bytes, blocks, problems and notes.
+    """
     return (
         f"{report.objects} objects, {report.bytes} B, {report.blocks} blocks in the ledger: "
         f"{len(report.problems)} problems, {len(report.notes)} notes"

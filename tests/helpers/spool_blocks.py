@@ -1,4 +1,6 @@
-"""Products of blocks that follow from their numbers alone, as law 1 has it."""
+"""Products of blocks, which depend only on the block number (law 1), in spools and stores."""
+
+from pathlib import Path
 
 import numpy as np
 
@@ -9,10 +11,14 @@ from edgefilter.products.ledger import ledger_table
 from edgefilter.products.naming import ProductNamer, config_product, stream_product
 from edgefilter.products.pulses import PulseRow, pulses_table
 from edgefilter.products.schemas import SCHEMAS
-from edgefilter.spool import Cursor
+from edgefilter.spool import Cursor, Spool
+from edgefilter.store.base import Store
 
 TAI = 1_795_000_000_000_000_000
 DATE = "2026-11-18"
+NEXT_DATE = "2026-11-19"
+NEXT_DATE_BLOCK = 6
+"""First block of :data:`NEXT_DATE` in :func:`fill_store`."""
 SAMPLES = 1000
 FREQUENCIES = np.linspace(1100.0, 1500.0, 16)
 
@@ -23,17 +29,17 @@ STREAM = HEADER.id
 
 
 def header_products() -> list[Product]:
-    """What describes the stream and the settings."""
+    """Return the objects that describe the stream and the settings."""
     return [stream_product(HEADER), config_product(SETTINGS)]
 
 
 def cursor(block: int) -> Cursor:
-    """Where the stream stands once a block is committed."""
+    """Return the cursor of the stream after a block."""
     return Cursor((block + 1) * SAMPLES, 0, SETTINGS.digest())
 
 
 def products(number: int, node: str = "n1", date: str = DATE) -> list[Product]:
-    """All that is left of a block: every third has a pulse with a cut-out."""
+    """Return the products of a block; every third has a pulse with a cut-out."""
     namer, block = ProductNamer(node, PROVENANCE), BlockInfo(number, TAI + number * 10**9, 1.0)
     block_products: list[Product] = []
     pulses = []
@@ -89,3 +95,21 @@ def products(number: int, node: str = "n1", date: str = DATE) -> list[Product]:
     }
     block_products += [namer.table(name, number, date, to_parquet(table)) for name, table in tables.items()]
     return block_products
+
+
+def fill_spool(path: Path, blocks: range) -> None:
+    """Commit blocks to a spool, as a reducer does."""
+    with Spool.open(path, role="reducer") as spool:
+        for product in header_products():
+            spool.put(product)
+        for block in blocks:
+            spool.commit(products(block), STREAM, cursor(block))
+
+
+def fill_store(store: Store, node: str = "n1", blocks: range = range(9)) -> None:
+    """Put blocks into a store, as a replay does: one object for each table and block."""
+    for product in header_products():
+        store.put(product)
+    for block in blocks:
+        for product in products(block, node, DATE if block < NEXT_DATE_BLOCK else NEXT_DATE):
+            store.put(product)

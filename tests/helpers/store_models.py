@@ -1,4 +1,4 @@
-"""Stores for tests: a dict, and wrappers that are slow or fail."""
+"""Stores for tests: a dict, and wrappers of another store that are slow or fail."""
 
 import random
 import threading
@@ -13,7 +13,7 @@ from edgefilter.store.base import ObjectInfo, Store, check_name
 
 
 class DictStore:
-    """The simplest thing that keeps the promise."""
+    """The simplest implementation of the interface."""
 
     location = "dict"
 
@@ -62,7 +62,7 @@ class DictStore:
 
 
 class StoreWrapper:
-    """Passes everything on."""
+    """Passes all calls on to another store."""
 
     def __init__(self, inner: Store) -> None:
         self.inner = inner
@@ -97,7 +97,7 @@ class StoreWrapper:
 
 
 class SlowStore(StoreWrapper):
-    """Takes its time."""
+    """Waits before each put and get."""
 
     def __init__(self, inner: Store, seconds: float) -> None:
         super().__init__(inner)
@@ -113,7 +113,7 @@ class SlowStore(StoreWrapper):
 
 
 class FailingStore(StoreWrapper):
-    """Fails before or after it has stored, at random."""
+    """Fails at random before or after it has stored an object."""
 
     def __init__(self, inner: Store, seed: int, failure_rate: float = 0.5) -> None:
         super().__init__(inner)
@@ -125,7 +125,7 @@ class FailingStore(StoreWrapper):
         before, after = (self.rng.random() < self.failure_rate / 2 for _ in range(2))
         self.failures += before or after
         if before:
-            raise UnavailableError("nothing came through")
+            raise UnavailableError("the request was lost")
         super().put(product)
         if after:
             raise UnavailableError("stored, but the answer was lost")

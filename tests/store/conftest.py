@@ -1,4 +1,4 @@
-"""Every kind of store behind one fixture, on real servers."""
+"""Fixtures with every kind of store, on real servers."""
 
 import importlib.util
 import os
@@ -9,29 +9,16 @@ from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 
-import pyarrow.fs as pafs
 import pytest
 
 from edgefilter.store.base import Store
 from edgefilter.store.connect import connect
 from tests.helpers.servers import seaweed, swift
+from tests.helpers.servers.bucket import BUCKET, make_bucket
 from tests.helpers.servers.process import Server
 from tests.helpers.store_models import DictStore, SlowStore
 
-BUCKET = "edge-bucket"
 _store_numbers = count()
-
-
-def make_bucket(server: Server, name: str = BUCKET, ca_bundle: Path | None = None) -> None:
-    filesystem = pafs.S3FileSystem(
-        access_key=server.key,
-        secret_key=server.secret,
-        endpoint_override=server.endpoint,
-        region="us-east-1",
-        allow_bucket_creation=True,
-        tls_ca_file_path=str(ca_bundle) if ca_bundle else None,
-    )
-    filesystem.create_dir(name)
 
 
 def _supports_xattr(folder: Path) -> bool:
@@ -44,7 +31,7 @@ def _supports_xattr(folder: Path) -> bool:
 
 @pytest.fixture(scope="session")
 def memory_folder() -> Iterator[Path]:
-    """A folder in memory where there is one: servers synchronise every object."""
+    """A folder in memory if possible, because the servers synchronise every object."""
     memory = Path("/dev/shm")
     parent_folder = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="edgefilter-", dir=parent_folder) as folder:
@@ -59,7 +46,7 @@ def swift_server(memory_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
     folder = memory_folder / "swift" if _supports_xattr(memory_folder) else tmp_path_factory.mktemp("swift")
     folder.mkdir(exist_ok=True)
     if not _supports_xattr(folder):
-        pytest.skip(f"{folder} takes no user attributes, which Swift needs")
+        pytest.skip(f"{folder} does not support user attributes, which Swift needs")
     with ExitStack() as stack:
         server = swift.start(folder, stack)
         make_bucket(server)
@@ -80,7 +67,7 @@ def seaweed_server(memory_folder: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def store_url(monkeypatch: pytest.MonkeyPatch) -> Callable[[Server], str]:
-    """Give a server's keys to this process; return the URL of an empty store of its own."""
+    """Function that puts a server's keys into the environment and returns the URL of an empty store."""
 
     def new_store_url(server: Server) -> str:
         for name, value in server.environment().items():

@@ -1,4 +1,4 @@
-"""What every store promises, on every kind of store."""
+"""The requirements of the interface, on every kind of store."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +14,7 @@ from edgefilter.store.base import Store
 NAME = "flags/node=a+b_c.d/date=2026-11-23/s-00000001-000000000001_000000000009-0123456789abcdef.parquet"
 
 
-def test_what_was_put_is_there_under_its_name(any_store: Store) -> None:
+def test_put_object_is_listed_and_read(any_store: Store) -> None:
     assert list(any_store.names()) == []
     any_store.put(Product(NAME, b"bytes"))
     any_store.put(Product("streams/s.json", b""))
@@ -25,13 +25,13 @@ def test_what_was_put_is_there_under_its_name(any_store: Store) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["f", "flags", "flags/", "flags/node=a+b", NAME, "pulses/", "flagss"])
-def test_a_prefix_need_not_end_at_a_folder(any_store: Store, prefix: str) -> None:
+def test_prefix_need_not_end_at_a_folder(any_store: Store, prefix: str) -> None:
     for name in (NAME, "flags/x", "streams/s.json"):
         any_store.put(Product(name, b"1"))
     assert list(any_store.names(prefix)) == [n for n in (NAME, "flags/x", "streams/s.json") if n.startswith(prefix)]
 
 
-def test_putting_twice_changes_nothing_and_other_bytes_are_refused(any_store: Store) -> None:
+def test_repeated_put_changes_nothing_and_other_bytes_are_refused(any_store: Store) -> None:
     for _ in range(2):
         any_store.put(Product(NAME, b"bytes"))
     for other in (b"other", b"", b"bytes and more"):
@@ -41,8 +41,8 @@ def test_putting_twice_changes_nothing_and_other_bytes_are_refused(any_store: St
     assert list(any_store.names()) == [NAME]
 
 
-def test_large_objects_come_back(any_store: Store) -> None:
-    content = bytes(range(256)) * 40_000  # 10 MB, more than clients send in one part if they may choose
+def test_large_object_is_read_back(any_store: Store) -> None:
+    content = bytes(range(256)) * 40_000  # 10 MB, which clients divide into parts by default
     any_store.put(Product("cutouts/large.h5", content))
     any_store.put(Product("cutouts/large.h5", content))
     assert any_store.get("cutouts/large.h5") == content
@@ -50,21 +50,21 @@ def test_large_objects_come_back(any_store: Store) -> None:
         assert file.read_at(300, 5_000_000) == content[5_000_000:5_000_300]
 
 
-def test_what_is_not_there_is_one_line(any_store: Store) -> None:
+def test_missing_object_is_a_one_line_error(any_store: Store) -> None:
     with pytest.raises(StoreError, match="holds no flags/") as caught:
         any_store.get(NAME)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["", "/x", "../x", "a//b", "a/", ".tmp/x", "a b", "a\0b", "ä", "a" * 256])
-def test_names_that_lead_elsewhere_are_refused(any_store: Store, name: str) -> None:
+def test_names_that_lead_out_of_the_store_are_refused(any_store: Store, name: str) -> None:
     for use in (lambda: any_store.put(Product(name, b"")), lambda: any_store.get(name)):
         with pytest.raises(StoreError, match="not a name"):
             use()
     assert list(any_store.names()) == []
 
 
-def test_deleting_is_for_good_and_may_be_repeated(any_store: Store) -> None:
+def test_deleted_object_is_gone_and_delete_may_be_repeated(any_store: Store) -> None:
     for name in (NAME, "flags/x"):
         any_store.put(Product(name, b"1"))
     any_store.delete([NAME, "flags/never"])
@@ -74,17 +74,17 @@ def test_deleting_is_for_good_and_may_be_repeated(any_store: Store) -> None:
     assert any_store.get(NAME) == b"other bytes now"
 
 
-def test_many_writers_of_the_same_and_of_their_own(any_store: Store) -> None:
+def test_concurrent_writers_of_the_same_and_of_different_names(any_store: Store) -> None:
     barrier = threading.Barrier(4)
 
-    def work(who: int) -> None:
+    def write(writer: int) -> None:
         barrier.wait()
         for n in range(8):
             any_store.put(Product(f"all/{n}", bytes([n]) * 3000))
-            any_store.put(Product(f"own/{who}-{n}", bytes([who])))
+            any_store.put(Product(f"own/{writer}-{n}", bytes([writer])))
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(work, range(4)))
+        list(pool.map(write, range(4)))
     assert len(list(any_store.names())) == 8 + 4 * 8
     assert all(any_store.get(f"all/{n}") == bytes([n]) * 3000 for n in range(8))
 
@@ -100,7 +100,9 @@ def test_many_writers_of_the_same_and_of_their_own(any_store: Store) -> None:
         max_size=12,
     )
 )
-def test_it_is_a_sorted_map_that_never_changes_a_value(any_store: Store, steps: list[tuple[str, str, bytes]]) -> None:
+def test_store_behaves_like_a_sorted_map_of_constants(
+    any_store: Store, steps: list[tuple[str, str, bytes]]
+) -> None:
     any_store.delete(list(any_store.names()))
     model: dict[str, bytes] = {}
     for verb, name, content in steps:
@@ -120,7 +122,7 @@ def test_it_is_a_sorted_map_that_never_changes_a_value(any_store: Store, steps: 
     assert {name: any_store.get(name) for name in any_store.names()} == dict(sorted(model.items()))
 
 
-def test_folders_right_below_are_told(any_store: Store) -> None:
+def test_folders_directly_below_a_prefix(any_store: Store) -> None:
     for name in (NAME, "flags/node=b/date=2026-11-24/x", "flags/node=b/date=2026-11-25/x", "flags/x"):
         any_store.put(Product(name, b"1"))
     assert any_store.folders("flags/") == ["flags/node=a+b_c.d/", "flags/node=b/"]

@@ -1,4 +1,4 @@
-"""Keys come from safe places, addresses are checked before anything is sent, TLS is verified."""
+"""Keys are read from private places only, URLs are checked before a request, TLS is verified."""
 
 import datetime
 import ipaddress
@@ -12,7 +12,7 @@ from edgefilter.products.base import Product
 from edgefilter.store.connect import connect
 from edgefilter.store.credentials import Credentials, find_credentials
 from edgefilter.store.objects import BucketUrl, retry_after
-from tests.store.conftest import make_bucket
+from tests.helpers.servers.bucket import make_bucket
 
 CREDENTIALS_FILE = """
 [default]
@@ -36,7 +36,7 @@ AWS_VARIABLES = (
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nothing of this machine's environment counts."""
+    """Remove the AWS variables of this machine's environment."""
     for name in AWS_VARIABLES:
         monkeypatch.delenv(f"AWS_{name}", raising=False)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "absent"))
@@ -48,7 +48,7 @@ def write_credentials(path: Path, text: str = CREDENTIALS_FILE, mode: int = 0o60
     return {"AWS_SHARED_CREDENTIALS_FILE": str(path)}
 
 
-def test_keys_come_from_the_environment_or_a_profile(tmp_path: Path) -> None:
+def test_keys_are_read_from_the_environment_or_a_profile(tmp_path: Path) -> None:
     environment = write_credentials(tmp_path / "keys")
     assert find_credentials(environment) == Credentials("a", "s%e")
     assert find_credentials(environment | {"AWS_PROFILE": "edge"}) == Credentials("b", "t", "u")
@@ -58,12 +58,12 @@ def test_keys_come_from_the_environment_or_a_profile(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660])
-def test_a_file_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
-    with pytest.raises(StoreError, match="others may read it, must have mode 0600"):
+def test_credentials_file_that_other_users_can_read_is_refused(tmp_path: Path, mode: int) -> None:
+    with pytest.raises(StoreError, match="other users may read it; its mode must be 0600"):
         find_credentials(write_credentials(tmp_path / "keys", mode=mode))
 
 
-def test_a_file_without_keys_is_one_line_that_quotes_none_of_it(tmp_path: Path) -> None:
+def test_credentials_file_without_keys_is_a_one_line_error_that_does_not_quote_it(tmp_path: Path) -> None:
     for text, profile in (
         ("secret stuff", "default"),
         (CREDENTIALS_FILE, "other"),
@@ -80,8 +80,8 @@ def test_a_file_without_keys_is_one_line_that_quotes_none_of_it(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
-        ("s3://key:secret@bucket/x", "keys do not belong into a URL"),
-        ("s3://bucket/x?secret_access_key=s", "no option 'secret_access_key'"),
+        ("s3://key:secret@bucket/x", "a URL must not contain keys"),
+        ("s3://bucket/x?secret_access_key=s", "unknown option 'secret_access_key'"),
         ("s3://BUCKET/x", "must be s3://BUCKET/PREFIX"),
         ("s3:///x", "must be s3://BUCKET/PREFIX"),
         ("s3://bucket/a/../b", "not a name"),
@@ -90,13 +90,13 @@ def test_a_file_without_keys_is_one_line_that_quotes_none_of_it(tmp_path: Path) 
         ("s3://bucket/x?endpoint=https://key:secret@store.example", "must be https://HOST:PORT"),
     ],
 )
-def test_addresses_that_cannot_be_or_must_not_be(url: str, problem: str) -> None:
+def test_malformed_and_unsafe_urls_are_refused(url: str, problem: str) -> None:
     with pytest.raises(StoreError, match=problem) as caught:
         BucketUrl.parse(url)
     assert "secret@" not in str(caught.value)
 
 
-def test_an_address_says_where_and_the_environment_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_url_names_bucket_and_prefix_and_the_environment_endpoint_and_region(monkeypatch: pytest.MonkeyPatch) -> None:
     assert BucketUrl.parse("s3://bucket") == BucketUrl("bucket", "", None, "us-east-1", False)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_REGION", "se-1")
@@ -126,7 +126,7 @@ def test_retry_after_is_a_number_or_a_date(header: str | None, seconds: float | 
 
 
 def certificates(folder: Path) -> tuple[Path, Path, Path]:
-    """An authority of our own, and a certificate and key of 127.0.0.1 that it signed."""
+    """Return the paths of a new authority, and of a certificate and key of 127.0.0.1 that it signed."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -157,7 +157,7 @@ def certificates(folder: Path) -> tuple[Path, Path, Path]:
 
 
 def test_tls_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """A server whose certificate nobody has signed gets nothing; with the authority given, it gets the object."""
+    """A server with an unknown certificate receives nothing; with the authority given, it receives the object."""
     pytest.importorskip("cryptography", reason="the package cryptography is not installed")
     request.getfixturevalue("swift_server")  # skips where Swift cannot run
     from tests.helpers.servers import swift

@@ -1,4 +1,4 @@
-"""The directory store: whole or not at all, once, never changed."""
+"""The directory store: objects are complete, unique and immutable, also after crashes."""
 
 import errno
 import os
@@ -25,12 +25,12 @@ NAME = "flags/node=a/date=2026-11-23/x.parquet"
 
 
 def files(path: Path) -> list[str]:
-    """Every file below a store but its lock files."""
+    """Return all files below a store except its lock files."""
     found = (p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
     return sorted(name for name in found if not name.endswith(".lock"))
 
 
-def test_what_was_put_is_there_under_its_name(tmp_path: Path) -> None:
+def test_put_object_is_listed_and_read(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path / "new" / "store", create=True)
     store.put(Product(NAME, b"bytes"))
     store.put(Product("streams/s.json", b""))
@@ -42,7 +42,7 @@ def test_what_was_put_is_there_under_its_name(tmp_path: Path) -> None:
     assert files(store.path) == [NAME, "streams/s.json"]
 
 
-def test_objects_can_be_read_by_others_as_the_umask_says(tmp_path: Path) -> None:
+def test_file_mode_follows_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o022)
     try:
         DirectoryStore(tmp_path, create=True).put(Product(NAME, b"bytes"))
@@ -51,7 +51,7 @@ def test_objects_can_be_read_by_others_as_the_umask_says(tmp_path: Path) -> None
     assert (tmp_path / NAME).stat().st_mode & 0o777 == 0o644
 
 
-def test_putting_twice_leaves_one_copy_untouched(tmp_path: Path) -> None:
+def test_repeated_put_does_not_touch_the_file(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path, create=True)
     store.put(Product(NAME, b"bytes"))
     before = (tmp_path / NAME).stat()
@@ -75,7 +75,7 @@ def test_other_bytes_under_the_same_name_are_refused_and_the_first_stay(tmp_path
 @pytest.mark.parametrize(
     "name", ["", "/x", "../x", "a/../x", "a//b", "a/", ".tmp/x", "a/.x", "a b", "a\\b", "a\0b", "ä", "a" * 256]
 )
-def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, name: str) -> None:
+def test_names_that_lead_out_of_the_store_are_refused(tmp_path: Path, name: str) -> None:
     store = DirectoryStore(tmp_path / "store", create=True)
     with pytest.raises(StoreError, match="not a name"):
         store.put(Product(name, b""))
@@ -88,7 +88,7 @@ def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, name: str) -> Non
 @given(
     st.dictionaries(st.from_regex(r"\A[ab+=-]{1,3}/[ab.+-]{0,2}[ab]\Z"), st.binary(max_size=9), max_size=6), st.data()
 )
-def test_it_is_a_sorted_map(objects: dict[str, bytes], data: st.DataObject) -> None:
+def test_store_behaves_like_a_sorted_map(objects: dict[str, bytes], data: st.DataObject) -> None:
     objects = {name: content for name, content in objects.items() if "/." not in name}
     prefix = data.draw(st.sampled_from([name[:n] for name in objects for n in range(len(name) + 1)] or [""]))
     with tempfile.TemporaryDirectory() as folder:
@@ -99,7 +99,7 @@ def test_it_is_a_sorted_map(objects: dict[str, bytes], data: st.DataObject) -> N
         assert {name: store.get(name) for name in store.names()} == objects
 
 
-def test_what_is_not_there_or_no_directory_is_one_line(tmp_path: Path) -> None:
+def test_missing_object_or_directory_is_a_one_line_error(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="there is no such directory"):
         DirectoryStore(tmp_path / "absent")
     (tmp_path / "file").write_text("")
@@ -116,12 +116,12 @@ def test_what_is_not_there_or_no_directory_is_one_line(tmp_path: Path) -> None:
         store.put(Product(NAME, b""))
 
 
-def test_a_reader_touches_nothing(tmp_path: Path) -> None:
+def test_reader_changes_nothing(tmp_path: Path) -> None:
     DirectoryStore(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_permission_is_one_line() -> None:
+def test_missing_permission_is_a_one_line_error() -> None:
     program = (
         "import os, sys\nfrom edgefilter.store.directory import DirectoryStore\n"
         "if os.getuid() == 0: os.setuid(65534)\n"
@@ -136,7 +136,7 @@ def test_no_permission_is_one_line() -> None:
 
 
 @pytest.mark.parametrize("step", ["write", "fsync", "rename"])
-def test_a_put_that_fails_leaves_nothing_and_can_be_repeated(
+def test_failed_put_leaves_no_file_and_can_be_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     store = DirectoryStore(tmp_path, create=True)
@@ -159,10 +159,10 @@ def test_a_put_that_fails_leaves_nothing_and_can_be_repeated(
     assert store.get(NAME) == b"bytes"
 
 
-def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
+def test_put_on_a_full_disk_leaves_no_file(tmp_path: Path) -> None:
     spaces = shutil.which("unshare")
     if not spaces or subprocess.run([spaces, "-Urm", "true"], capture_output=True, check=False).returncode:
-        pytest.skip("no user namespaces here: cannot mount a small disk")
+        pytest.skip("no user namespaces: cannot mount a small file system")
     program = (
         "import os, sys\n"
         "from edgefilter.core.errors import StoreError\nfrom edgefilter.products.base import Product\n"
@@ -189,7 +189,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
     ]
 
 
-def test_a_file_over_the_size_limit_leaves_nothing(tmp_path: Path) -> None:
+def test_file_above_the_size_limit_leaves_no_file(tmp_path: Path) -> None:
     program = (
         "import resource, sys\nfrom edgefilter.products.base import Product\n"
         "from edgefilter.store.directory import DirectoryStore\n"
@@ -223,7 +223,7 @@ store.put(Product("a/second", b"second"))
 
 
 @pytest.mark.parametrize("step", ["sync", "rename", "after"])
-def test_a_killed_writer_shows_nothing_half_and_the_next_one_cleans_up(tmp_path: Path, step: str) -> None:
+def test_part_file_of_a_killed_writer_is_not_listed_and_is_removed_by_the_next(tmp_path: Path, step: str) -> None:
     done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), step], capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL
     visible = ["a/first", "a/second"] if step == "after" else ["a/first"]
@@ -236,17 +236,17 @@ def test_a_killed_writer_shows_nothing_half_and_the_next_one_cleans_up(tmp_path:
     assert store.get("a/second") == b"second"
 
 
-def test_whoever_opens_the_store_leaves_a_writer_at_work_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_opening_the_store_does_not_disturb_an_active_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = DirectoryStore(tmp_path, create=True)
     rename = Path.rename
     seen: list[int] = []
 
-    def interrupt(here: Path, target: Path) -> Path:
+    def open_then_rename(source: Path, target: Path) -> Path:
         DirectoryStore(tmp_path, create=True)
         seen.append(len(files(tmp_path)))
-        return rename(here, target)
+        return rename(source, target)
 
-    monkeypatch.setattr(Path, "rename", interrupt)
+    monkeypatch.setattr(Path, "rename", open_then_rename)
     store.put(Product("a/x", b"x"))
     assert seen == [1]
     assert files(tmp_path) == ["a/x"]
@@ -258,14 +258,14 @@ from edgefilter.core.errors import StoreError
 from edgefilter.products.base import Product
 from edgefilter.store.directory import DirectoryStore
 
-who = sys.argv[2]
+writer = sys.argv[2]
 sys.stdin.readline()
 refused = 0
 for n in range(40):
     store = DirectoryStore(sys.argv[1], create=True)
     store.put(Product(f"same/{n}", b"%d" % n * 1000))
     try:
-        store.put(Product(f"race/{n}", who.encode() * 1000))
+        store.put(Product(f"race/{n}", writer.encode() * 1000))
     except StoreError:
         refused += 1
 print(refused)
@@ -276,9 +276,12 @@ print(refused)
 def writers(tmp_path: Path) -> Iterator[list[subprocess.Popen[str]]]:
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(tmp_path), who], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", WRITER, str(tmp_path), writer],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
-        for who in "abc"
+        for writer in "abc"
     ]
     yield started
     for process in started:
@@ -286,14 +289,12 @@ def writers(tmp_path: Path) -> Iterator[list[subprocess.Popen[str]]]:
         process.communicate()
 
 
-def test_writers_at_the_same_time_leave_one_whole_copy_and_one_of_them_wins(
-    tmp_path: Path, writers: list[subprocess.Popen[str]]
-) -> None:
+def test_of_concurrent_writers_of_a_name_one_succeeds(tmp_path: Path, writers: list[subprocess.Popen[str]]) -> None:
     with ThreadPoolExecutor(3) as pool:
         outputs = list(pool.map(lambda process: process.communicate("go\n")[0], writers))
     refused = sum(map(int, outputs))
     assert [process.returncode for process in writers] == [0, 0, 0]
-    assert refused == 80  # of three writers of each name one was first
+    assert refused == 80  # for each of 40 names one of three writers was first
     store = DirectoryStore(tmp_path, create=True)
     assert len(files(tmp_path)) == 80
     for n in range(40):
@@ -301,16 +302,16 @@ def test_writers_at_the_same_time_leave_one_whole_copy_and_one_of_them_wins(
         assert store.get(f"race/{n}") in (b"a" * 1000, b"b" * 1000, b"c" * 1000)
 
 
-def test_threads_of_one_store_do_not_disturb_one_another(tmp_path: Path) -> None:
+def test_threads_of_one_store_write_concurrently(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path, create=True)
     barrier = threading.Barrier(4)
 
-    def work(who: int) -> None:
+    def write(writer: int) -> None:
         barrier.wait()
         for n in range(20):
             store.put(Product(f"all/{n}", b"x" * 5000))
-            store.put(Product(f"own/{who}-{n}", b"y"))
+            store.put(Product(f"own/{writer}-{n}", b"y"))
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(work, range(4)))
+        list(pool.map(write, range(4)))
     assert len(list(store.names())) == len(files(tmp_path)) == 100

@@ -1,4 +1,4 @@
-"""A store is read, proven and compacted the same wherever it is."""
+"""Reading, verification, compaction and queries of a store, in a directory and in buckets."""
 
 import json
 import subprocess
@@ -19,34 +19,24 @@ from edgefilter.products.merge import merge
 from edgefilter.products.naming import parse, range_product
 from edgefilter.products.schemas import SCHEMAS
 from edgefilter.report.data import read_runs
-from edgefilter.store import reader as reader_module
+from edgefilter.store import table_files
 from edgefilter.store.base import Store
 from edgefilter.store.compact import compact
 from edgefilter.store.connect import connect
 from edgefilter.store.query import query
 from edgefilter.store.reader import StoreReader, open_store
 from edgefilter.store.verify import verify
-from tests.helpers.spool_blocks import DATE, HEADER, STREAM, header_products, products
+from tests.helpers.spool_blocks import DATE, HEADER, NEXT_DATE, STREAM, fill_store, header_products, products
 from tests.helpers.store_models import DictStore, StoreWrapper
 
 BLOCKS = 9
-NEXT_DATE = "2026-11-19"
 NOW = 4e9
-
-
-def fill(store: Store, node: str = "n1", blocks: range = range(BLOCKS)) -> None:
-    """Blocks as a replay writes them, an object each; those from 6 on are of the next day."""
-    for product in header_products():
-        store.put(product)
-    for block in blocks:
-        for product in products(block, node, DATE if block < 6 else NEXT_DATE):
-            store.put(product)
 
 
 @pytest.fixture
 def local(tmp_path: Path) -> StoreReader:
     store = connect(tmp_path / "local", create=True)
-    fill(store)
+    fill_store(store)
     return StoreReader(store)
 
 
@@ -56,16 +46,11 @@ def filled(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
         store = connect(tmp_path / "store", create=True)
     else:
         store = connect(request.getfixturevalue("store_url")(request.getfixturevalue(f"{request.param}_server")))
-    fill(store)
+    fill_store(store)
     return store
 
 
-def keep_order(table: pa.Table) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = table.to_pylist()
-    return rows
-
-
-def test_a_bucket_gives_what_a_folder_gives(filled: Store, local: StoreReader) -> None:
+def test_bucket_and_directory_give_the_same_tables(filled: Store, local: StoreReader) -> None:
     reader = StoreReader(filled)
     held = {"pulses": 3, "spectra": 9, "flags": 18, "flag_cost": 0, "ledger": 9, "dropped": 0}
     assert reader.tables() == local.tables() == held
@@ -82,7 +67,7 @@ def test_a_bucket_gives_what_a_folder_gives(filled: Store, local: StoreReader) -
 
 
 class ReadRecorder(StoreWrapper):
-    """Knows what was read."""
+    """Records which objects are read."""
 
     def __init__(self, inner: Store) -> None:
         super().__init__(inner)
@@ -93,7 +78,7 @@ class ReadRecorder(StoreWrapper):
         return super().get(name)
 
 
-def test_files_that_cannot_match_are_not_opened(local: StoreReader) -> None:
+def test_files_without_matching_rows_are_not_opened(local: StoreReader) -> None:
     store = ReadRecorder(local._store)
     reader = StoreReader(store)
     for condition, blocks in (
@@ -113,7 +98,7 @@ def test_large_files_are_read_in_parts(filled: Store, monkeypatch: pytest.Monkey
     whole = StoreReader(filled).table("spectra")
     store = ReadRecorder(filled)
     reader = StoreReader(store)
-    monkeypatch.setattr(reader_module, "_READ_WHOLE_BYTES", 100)
+    monkeypatch.setattr(table_files, "_READ_WHOLE_BYTES", 100)
     part = reader.table("spectra", ["block", "node", "power"], pc.field("block") >= 4)
     assert part.equals(whole.select(["block", "node", "power"]).slice(4))
     assert reader.table("spectra", ["date", "stokes"]).equals(whole.select(["date", "stokes"]))
@@ -122,8 +107,8 @@ def test_large_files_are_read_in_parts(filled: Store, monkeypatch: pytest.Monkey
     assert len(store.read) == 9
 
 
-def test_a_damaged_page_of_a_file_read_in_parts_is_found(local: StoreReader, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader_module, "_READ_WHOLE_BYTES", 100)
+def test_damaged_page_of_a_file_read_in_parts_is_an_error(local: StoreReader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_files, "_READ_WHOLE_BYTES", 100)
     name = next(iter(local._store.names("spectra/")))
     path = Path(local._store.url(name))
     content = bytearray(path.read_bytes())
@@ -133,41 +118,41 @@ def test_a_damaged_page_of_a_file_read_in_parts_is_found(local: StoreReader, mon
         local.table("spectra", [field for field in SCHEMAS["spectra"].names if field != "time"])
 
 
-def test_a_store_is_proven(filled: Store) -> None:
-    verdict = verify(filled)
-    assert (verdict.problems, verdict.notes, verdict.blocks) == ([], [], BLOCKS)
-    assert verdict.objects == len(list(filled.names()))
+def test_verify_finds_no_problem_in_a_complete_store(filled: Store) -> None:
+    report = verify(filled)
+    assert (report.problems, report.notes, report.blocks) == ([], [], BLOCKS)
+    assert report.objects == len(list(filled.names()))
 
 
 def problems(store: Store) -> str:
     return "\n".join(verify(store).problems)
 
 
-def test_verify_names_what_is_wrong(local: StoreReader) -> None:
+def test_verify_names_missing_and_damaged_objects(local: StoreReader) -> None:
     store = local._store
     names = {table: list(store.names(f"{table}/")) for table in (*SCHEMAS, "cutouts", "streams", "configs")}
     store.delete([names["ledger"][4]])
     assert f"ledger of {STREAM} on n1: no row for blocks 4 to 4" in problems(store)
-    assert f"flags of {STREAM} on n1, block 4: not in the ledger" in problems(store)
+    assert f"flags of {STREAM} on n1, block 4: missing in the ledger" in problems(store)
     store.delete([names["spectra"][2], names["cutouts"][0], names["streams"][0], names["pulses"][1]])
     found = problems(store)
-    assert f"spectra of {STREAM} on n1, block 2: 0 rows, the ledger says spectra" in found
-    assert f"{names['cutouts'][0]}: a pulse names it, and it is not there" in found
-    assert f"{names['streams'][0]}: not there, and the ledger has blocks of it" in found
-    assert f"pulses of {STREAM} on n1, block 3: 0 rows, the ledger says 1 pulses" in found
+    assert f"spectra of {STREAM} on n1, block 2: 0 rows, but the ledger has spectra" in found
+    assert f"{names['cutouts'][0]}: missing, but a pulse names it" in found
+    assert f"{names['streams'][0]}: missing, but the ledger has blocks of this stream" in found
+    assert f"pulses of {STREAM} on n1, block 3: 0 rows, but the ledger has 1 pulses" in found
     Path(store.url(names["flags"][0])).write_bytes(b"damaged")
     assert f"{names['flags'][0]}: damaged" in problems(store)
     (Path(store.location) / "notes.txt").write_text("hello")
-    assert "notes.txt: in no folder of ours" in verify(store).notes
+    assert "notes.txt: in no folder of edgefilter" in verify(store).notes
 
 
-def test_verify_finds_rows_that_are_there_twice(local: StoreReader) -> None:
+def test_verify_finds_duplicate_rows(local: StoreReader) -> None:
     store = local._store
     pieces = [(name, store.get(name)) for name in list(store.names(f"ledger/node=n1/date={DATE}"))[:3]]
     table = pq.read_table(pa.BufferReader(merge(pieces).content))
-    content = to_parquet(table.replace_schema_metadata({}))  # merged by somebody who does not say so
+    content = to_parquet(table.replace_schema_metadata({}))  # without the list of replaced files
     store.put(range_product(parse(pieces[0][0]), 0, 2, content))
-    assert "ledger of block 0 are in another object too" in problems(store)
+    assert "rows of ledger, block 0, are also in another object" in problems(store)
 
 
 def test_readers_see_every_row_once_before_during_and_after_a_compaction(filled: Store) -> None:
@@ -177,17 +162,17 @@ def test_readers_see_every_row_once_before_during_and_after_a_compaction(filled:
     assert (done.merged, done.written, done.deleted) == (2 + 6 + 6 + 6, 4, 0)
     assert any(parse(name).last == 5 for name in filled.names("ledger/"))
     for table in SCHEMAS:
-        assert reader.table(table).equals(before[table]), "both are there"
+        assert reader.table(table).equals(before[table]), "merged and replaced files exist"
         assert reader.dataset(table).to_table().num_rows == before[table].num_rows
         assert len(reader.files(table)) <= 4
     assert verify(filled).problems == []
     assert compact(filled, NEXT_DATE, NOW, grace=2 * NOW).written == 0
     assert compact(filled, NEXT_DATE, NOW, grace=0).deleted == 20
     for table in SCHEMAS:
-        assert reader.table(table).equals(before[table]), "the merged one is alone"
+        assert reader.table(table).equals(before[table]), "only the merged files exist"
     assert verify(filled).problems == []
     assert len(list(filled.names("ledger/"))) == 1 + 3
-    # A node whose answer was lost sends again what was merged long ago: it does not count, and goes.
+    # A node that did not get the answer sends a piece again that was merged long ago: it is not current, and deleted.
     for product in products(2):
         filled.put(product)
     for table in SCHEMAS:
@@ -195,25 +180,25 @@ def test_readers_see_every_row_once_before_during_and_after_a_compaction(filled:
     assert compact(filled, NEXT_DATE, NOW, grace=0).deleted == 3
 
 
-def test_stragglers_are_merged_into_what_was_merged(tmp_path: Path) -> None:
+def test_late_pieces_are_merged_with_a_merged_file(tmp_path: Path) -> None:
     store = connect(tmp_path, create=True)
-    fill(store, blocks=range(0, 6, 2))
+    fill_store(store, blocks=range(0, 6, 2))
     compact(store, NEXT_DATE, NOW, grace=0)
-    fill(store, blocks=range(1, 6, 2))
-    straggling = StoreReader(store).table("spectra", ["block"])
-    assert straggling.column("block").to_pylist() == list(range(6))
+    fill_store(store, blocks=range(1, 6, 2))
+    late = StoreReader(store).table("spectra", ["block"])
+    assert late.column("block").to_pylist() == list(range(6))
     compact(store, NEXT_DATE, NOW, grace=0)
     compact(store, NEXT_DATE, NOW, grace=0)
     assert len(list(store.names("spectra/"))) == 1
-    assert StoreReader(store).table("spectra", ["block"]) == straggling
+    assert StoreReader(store).table("spectra", ["block"]) == late
     assert verify(store).problems == []
 
 
-def test_a_ledger_that_does_not_say_what_reduced_it_is_read_beside_one_that_does(tmp_path: Path) -> None:
+def test_ledger_files_with_and_without_the_column_backend_are_read_together(tmp_path: Path) -> None:
     store = connect(tmp_path, create=True)
     for product in (*header_products(), *(one for block in range(6) for one in products(block, "n1", DATE))):
         name = parse(product.name) if product.name.startswith("ledger/") else None
-        if name and name.block < 2:  # as before there was the column
+        if name and name.block < 2:  # written before the column existed
             table = pq.ParquetFile(pa.BufferReader(product.content)).read().drop_columns(["backend"])
             product = range_product(name, name.block, name.block, to_parquet(table))
         store.put(product)
@@ -229,14 +214,14 @@ def test_a_ledger_that_does_not_say_what_reduced_it_is_read_beside_one_that_does
     assert len(list(store.names("ledger/"))) == 1
 
 
-def test_a_node_that_lost_its_spool_and_sent_all_again_in_other_batches(tmp_path: Path) -> None:
-    """Readers see each block once, ``verify`` tells, and a compaction heals it."""
+def test_node_that_lost_its_spool_and_sent_all_blocks_again_in_other_batches(tmp_path: Path) -> None:
+    """Readers see each block once, ``verify`` reports it, and a compaction repairs it."""
     pieces: dict[str, list[tuple[str, bytes]]] = {}
     for block in range(6):
         for product in products(block):
             pieces.setdefault(product.name.partition("/")[0], []).append((product.name, product.content))
     store, once = (connect(tmp_path / name, create=True) for name in ("twice", "once"))
-    fill(once, blocks=range(6))
+    fill_store(once, blocks=range(6))
     for product in (*header_products(), *(Product(*piece) for piece in pieces.pop("cutouts"))):
         store.put(product)
     for table in pieces.values():
@@ -246,7 +231,7 @@ def test_a_node_that_lost_its_spool_and_sent_all_again_in_other_batches(tmp_path
     for table in SCHEMAS:
         assert StoreReader(store).table(table).equals(StoreReader(once).table(table))
     assert StoreReader(store).table("spectra", ["power"], pc.field("block") > 2).num_rows == 3
-    assert "ledger of block 2 are in another object too" in problems(store)
+    assert "rows of ledger, block 2, are also in another object" in problems(store)
     compact(store, NEXT_DATE, NOW, grace=0)
     assert problems(store) == ""
     for table in SCHEMAS:
@@ -254,7 +239,7 @@ def test_a_node_that_lost_its_spool_and_sent_all_again_in_other_batches(tmp_path
 
 
 class StoreFailingAfter(StoreWrapper):
-    """Fails at the n-th change."""
+    """Fails after a number of changes."""
 
     def __init__(self, inner: Store, changes: int) -> None:
         super().__init__(inner)
@@ -275,9 +260,9 @@ class StoreFailingAfter(StoreWrapper):
             super().delete([name])
 
 
-def test_a_compaction_killed_between_any_two_changes_shows_every_row_once(tmp_path: Path) -> None:
+def test_compaction_killed_between_any_two_changes_shows_every_row_once(tmp_path: Path) -> None:
     store = connect(tmp_path / "store", create=True)
-    fill(store)
+    fill_store(store)
     reader = StoreReader(store)
     before = {table: reader.table(table) for table in SCHEMAS}
     for changes in range(60):
@@ -293,9 +278,9 @@ def test_a_compaction_killed_between_any_two_changes_shows_every_row_once(tmp_pa
     assert verify(store).problems == []
 
 
-def test_readers_read_and_nodes_write_while_it_is_compacted(tmp_path: Path) -> None:
+def test_readers_see_every_row_once_while_nodes_write_during_a_compaction(tmp_path: Path) -> None:
     store = connect(tmp_path / "store", create=True)
-    fill(store)
+    fill_store(store)
     reader = StoreReader(store)
     ended = threading.Event()
     seen: list[list[int]] = []
@@ -321,9 +306,9 @@ def test_readers_read_and_nodes_write_while_it_is_compacted(tmp_path: Path) -> N
     assert len(seen[-1]) == BLOCKS + 6
 
 
-def test_a_merged_file_is_a_function_of_its_pieces_alone() -> None:
+def test_merged_file_depends_on_its_pieces_only() -> None:
     store = DictStore()
-    fill(store)
+    fill_store(store)
     pieces = [(name, store.objects[name]) for name in store.names(f"spectra/node=n1/date={DATE}")]
     whole = merge(pieces)
     assert merge(list(reversed(pieces))) == whole
@@ -378,7 +363,7 @@ def test_the_commands(local: StoreReader) -> None:
         assert "\n" not in str(error)
 
 
-def test_a_store_with_problems_ends_the_program_with_status_1(local: StoreReader) -> None:
+def test_verify_of_a_store_with_problems_ends_with_status_1(local: StoreReader) -> None:
     Path(local._store.url(next(iter(local._store.names("ledger/"))))).unlink()
     command = [sys.executable, "-m", "edgefilter.cli.main", "store", "verify", local.location]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -392,7 +377,7 @@ def size(reader: StoreReader) -> int:
 
 def test_open_store_takes_urls(bucket: str) -> None:
     store = connect(bucket)
-    fill(store, blocks=range(3))
+    fill_store(store, blocks=range(3))
     reader = open_store(bucket)
     assert reader.location == bucket
     assert reader.table("ledger").num_rows == 3

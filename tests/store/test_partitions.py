@@ -1,4 +1,4 @@
-"""What a condition rules out by node or date is not even listed; the answer is the same."""
+"""Folders that a condition on node or date excludes are not listed; the result is the same."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +22,7 @@ ALL = {(node, date) for node in NODES for date in DATES}
 
 
 class ListingRecorder(StoreWrapper):
-    """Notes what is listed."""
+    """Records which folders are listed."""
 
     def __init__(self, inner: DirectoryStore) -> None:
         super().__init__(inner)
@@ -35,7 +35,7 @@ class ListingRecorder(StoreWrapper):
 
 @pytest.fixture
 def store(tmp_path: Path) -> ListingRecorder:
-    """A pulse a day of three nodes; its S/N is the number of its block."""
+    """Store with one pulse for each day and node, whose S/N is the number of its block."""
     store = DirectoryStore(tmp_path, create=True)
     for node in NODES:
         for block, date in enumerate(DATES):
@@ -72,7 +72,7 @@ def folder(node: str, date: str | None = None) -> str:
         (by_node == "nobody", set(), set()),
     ],
 )
-def test_only_what_may_hold_a_row_is_listed(
+def test_only_folders_that_may_hold_rows_are_listed(
     store: ListingRecorder, condition: pc.Expression | None, listed: set[str], found: set[tuple[str, str]] | None
 ) -> None:
     table = StoreReader(store).table("pulses", ["node", "date"], condition)
@@ -83,7 +83,7 @@ def test_only_what_may_hold_a_row_is_listed(
     assert store.listed == listed
 
 
-def test_sql_lists_only_what_it_asks_for(store: ListingRecorder) -> None:
+def test_sql_lists_only_folders_of_its_condition(store: ListingRecorder) -> None:
     reader = StoreReader(store)
     sql = f"SELECT snr FROM pulses WHERE node = 'c' AND date BETWEEN '{DATES[1]}' AND '2026-06-30'"
     assert query(reader, sql).to_pylist() == [{"snr": 1.0}]
@@ -95,7 +95,7 @@ def test_sql_lists_only_what_it_asks_for(store: ListingRecorder) -> None:
     assert "pulses/" in store.listed
 
 
-def test_a_condition_on_nothing_is_one_line(store: ListingRecorder) -> None:
+def test_condition_that_does_not_fit_the_table_is_an_error(store: ListingRecorder) -> None:
     reader = StoreReader(store)
     for condition in (pc.field("no_column") == 1, pc.field("node") == 1):
         with pytest.raises(StoreError, match="table pulses of"):

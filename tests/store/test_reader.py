@@ -1,4 +1,4 @@
-"""What is written is read back, with its schema, its units and its account."""
+"""Products are read back with schema and units, and the ledger is summed."""
 
 import json
 from pathlib import Path
@@ -50,7 +50,7 @@ def account(lost: int) -> dict[str, int]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> DirectoryStore:
-    """Two nodes, two streams, blocks put in another order than they were made."""
+    """Store with two nodes and two streams, whose blocks arrived out of order."""
     store = DirectoryStore(tmp_path / "store", create=True)
     for node, stream, block in (("n2", "b-00000001", 1), ("n1", "a-00000000", 11), ("n1", "a-00000000", 2)):
         provenance = Provenance(stream, "0" * 16, "0.1.0")
@@ -72,7 +72,7 @@ def test_tables_are_listed_with_their_rows(reader: StoreReader) -> None:
     assert reader.tables() == {"pulses": 9, "spectra": 0, "flags": 0, "flag_cost": 0, "ledger": 3, "dropped": 0}
 
 
-def test_a_table_is_sorted_by_stream_and_block_and_keeps_the_order_of_rows(reader: StoreReader) -> None:
+def test_table_is_sorted_by_stream_and_block_and_keeps_the_order_of_rows(reader: StoreReader) -> None:
     table = reader.table("pulses")
     keys = list(zip(*(table.column(name).to_pylist() for name in ("stream", "block", "sample")), strict=True))
     blocks = [("a-00000000", 2), ("a-00000000", 11), ("b-00000001", 1)]
@@ -83,7 +83,7 @@ def test_a_table_is_sorted_by_stream_and_block_and_keeps_the_order_of_rows(reade
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_a_table_has_its_schema_and_units_even_without_a_file(reader: StoreReader, name: str) -> None:
+def test_table_without_files_has_its_schema_and_units(reader: StoreReader, name: str) -> None:
     schema = pa.schema([*SCHEMAS[name], *PATH_COLUMNS])
     table = reader.table(name)
     assert table.schema.equals(schema)
@@ -91,7 +91,7 @@ def test_a_table_has_its_schema_and_units_even_without_a_file(reader: StoreReade
     assert table.schema.metadata[b"edgefilter.schema"] == b"1"
 
 
-def test_columns_and_a_condition_can_be_asked_for(reader: StoreReader) -> None:
+def test_table_with_selected_columns_and_a_condition(reader: StoreReader) -> None:
     table = reader.table("pulses", columns=["node", "snr"], filter=(pc.field("snr") > 15.5) & (pc.field("block") < 5))
     assert table.to_pylist() == [{"node": "n1", "snr": 16.0}, {"node": "n2", "snr": 16.0}]
     assert table.schema.field("snr").metadata[b"description"]
@@ -99,17 +99,17 @@ def test_columns_and_a_condition_can_be_asked_for(reader: StoreReader) -> None:
     assert reader.table("pulses", filter=pc.field("node") == "n2").num_rows == 3
 
 
-def test_what_cannot_be_asked_for_is_one_line(reader: StoreReader) -> None:
-    with pytest.raises(StoreError, match=r"there are pulses, spectra, flags, flag_cost, ledger, dropped"):
+def test_unknown_table_or_column_is_a_one_line_error(reader: StoreReader) -> None:
+    with pytest.raises(StoreError, match=r"the tables are pulses, spectra, flags, flag_cost, ledger, dropped"):
         reader.table("pulse")
-    with pytest.raises(StoreError, match=r"pulses has no column 'time_of_day', it has stream, block"):
+    with pytest.raises(StoreError, match=r"pulses has no column 'time_of_day'; its columns are stream, block"):
         reader.table("pulses", columns=["time_of_day"])
     with pytest.raises(StoreError, match=r"table pulses of .*nothing") as caught:
         reader.table("pulses", filter=pc.field("nothing") > 1)
     assert "\n" not in str(caught.value)
 
 
-def test_a_cutout_is_found_by_the_name_that_the_table_gives(reader: StoreReader) -> None:
+def test_cutout_is_found_by_its_name_in_the_pulses_table(reader: StoreReader) -> None:
     name = reader.table("pulses", filter=pc.field("block") == 11).column("cutout")[2].as_py()
     cutout = reader.cutout(name)
     assert cutouts_equal(cutout, make_cutout(seed=11))
@@ -119,7 +119,7 @@ def test_a_cutout_is_found_by_the_name_that_the_table_gives(reader: StoreReader)
     assert len(reader.cutouts()) == 3
 
 
-def test_a_cutout_that_is_not_there_is_one_line(reader: StoreReader) -> None:
+def test_missing_cutout_is_a_one_line_error(reader: StoreReader) -> None:
     with pytest.raises(StoreError, match="holds no cutouts/"):
         reader.cutout(reader.cutouts()[0].replace(DATE, "2026-11-24"))
     with pytest.raises(StoreError, match="not the name of a product"):
@@ -141,7 +141,7 @@ def test_the_account_sums_the_ledger_for_each_stream(reader: StoreReader) -> Non
     check_balance(total.append_column("block", total.column("blocks")))
 
 
-def test_streams_and_settings_come_back(store: DirectoryStore, reader: StoreReader) -> None:
+def test_streams_and_settings_are_read_back(store: DirectoryStore, reader: StoreReader) -> None:
     stream = Stream("sky", SampleKind.POWER, TAI, 1000, 4, 1.4e9, -1e6, ("I",), 8, Encoding.UNSIGNED)  # type: ignore[arg-type]
     stream = Stream.from_json(stream.to_json())
     config = Reduction()
@@ -151,7 +151,7 @@ def test_streams_and_settings_come_back(store: DirectoryStore, reader: StoreRead
     assert reader.configs() == {config.digest(): json.loads(config.canonical())}
 
 
-def test_a_store_can_be_named_by_its_url_and_may_be_empty(tmp_path: Path) -> None:
+def test_empty_store_is_opened_by_its_url(tmp_path: Path) -> None:
     folder = tmp_path / "with space"
     folder.mkdir()
     reader = open_store(folder.as_uri())
@@ -166,7 +166,7 @@ def test_a_store_can_be_named_by_its_url_and_may_be_empty(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "page", "footer"])
-def test_a_damaged_table_is_named(store: DirectoryStore, reader: StoreReader, damage: str) -> None:
+def test_error_names_the_damaged_file_of_a_table(store: DirectoryStore, reader: StoreReader, damage: str) -> None:
     name = next(store.names("pulses/node=n1"))
     content = bytearray((store.path / name).read_bytes())
     if damage == "empty":
@@ -183,7 +183,7 @@ def test_a_damaged_table_is_named(store: DirectoryStore, reader: StoreReader, da
     assert reader.table("ledger").num_rows == 3
 
 
-def test_a_damaged_cutout_stream_or_config_is_named(store: DirectoryStore, reader: StoreReader) -> None:
+def test_error_names_the_damaged_cutout_stream_or_config(store: DirectoryStore, reader: StoreReader) -> None:
     name = reader.cutouts()[0]
     content = bytearray((store.path / name).read_bytes())
     content[-1] ^= 1
@@ -198,13 +198,13 @@ def test_a_damaged_cutout_stream_or_config_is_named(store: DirectoryStore, reade
         reader.configs()
 
 
-def test_files_of_others_in_the_folders_do_not_matter(store: DirectoryStore, reader: StoreReader) -> None:
+def test_foreign_files_in_the_folders_are_ignored(store: DirectoryStore, reader: StoreReader) -> None:
     (store.path / "pulses" / "README.txt").write_text("hello")
     (store.path / "notes").mkdir()
     assert reader.tables()["pulses"] == 9
 
 
-def test_a_column_that_an_older_file_lacks_is_null(store: DirectoryStore, reader: StoreReader) -> None:
+def test_column_that_an_older_file_lacks_is_null(store: DirectoryStore, reader: StoreReader) -> None:
     provenance = Provenance("c-00000002", "0" * 16, "0.0.9")
     older = pulses_table(provenance, BlockInfo(0, TAI, 1.0), [pulse(1)]).drop_columns(["members"])
     store.put(ProductNamer("n1", provenance).table("pulses", 0, DATE, to_parquet(older)))
@@ -214,7 +214,7 @@ def test_a_column_that_an_older_file_lacks_is_null(store: DirectoryStore, reader
     ]
 
 
-def test_other_programs_read_the_folder_as_one_table(store: DirectoryStore) -> None:
+def test_pyarrow_reads_the_folder_as_one_table(store: DirectoryStore) -> None:
     table = pq.read_table(store.path / "pulses", partitioning="hive")
     assert table.num_rows == 9
     assert set(table.column("node").to_pylist()) == {"n1", "n2"}

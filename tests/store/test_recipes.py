@@ -1,4 +1,4 @@
-"""The recipes read a store in place, wherever it is, and agree."""
+"""The recipes read a directory and a bucket in place, with the same result."""
 
 import runpy
 from pathlib import Path
@@ -8,8 +8,7 @@ import pytest
 from edgefilter.store.base import Store
 from edgefilter.store.compact import compact
 from edgefilter.store.connect import connect
-from tests.helpers.spool_blocks import DATE
-from tests.store.test_merged_tables import NEXT_DATE, NOW, fill
+from tests.helpers.spool_blocks import DATE, NEXT_DATE, fill_store
 
 RECIPES = Path(__file__).parents[2] / "configs" / "recipes"
 EXPECTED = [
@@ -21,22 +20,22 @@ EXPECTED = [
 
 
 def fill_two_nodes(store: Store) -> None:
-    """Two nodes, and the rows of the first day are there in merged and replaced files at once."""
+    """Write two nodes, with the rows of the first day in merged and in replaced files."""
     for node in ("n1", "n2"):
-        fill(store, node)
-    compact(store, NEXT_DATE, NOW, grace=2 * NOW)
+        fill_store(store, node)
+    compact(store, NEXT_DATE, now=0, grace=0)
 
 
 @pytest.mark.parametrize("tool", ["duckdb", "polars"])
-def test_a_recipe_reads_a_bucket(tool: str, bucket: str) -> None:
+def test_recipe_reads_a_bucket(tool: str, bucket: str) -> None:
     pytest.importorskip(tool)
     fill_two_nodes(connect(bucket))
     assert runpy.run_path(str(RECIPES / f"with_{tool}.py"))["strongest"](bucket) == EXPECTED
 
 
 @pytest.mark.parametrize("tool", ["duckdb", "polars", "pyspark"])
-@pytest.mark.filterwarnings("ignore")  # Spark's own
-def test_a_recipe_reads_a_folder(tool: str, tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore")  # of Spark
+def test_recipe_reads_a_directory(tool: str, tmp_path: Path) -> None:
     pytest.importorskip(tool)
     fill_two_nodes(connect(tmp_path, create=True))
     assert runpy.run_path(str(RECIPES / f"with_{tool}.py"))["strongest"](str(tmp_path)) == EXPECTED

@@ -1,4 +1,4 @@
-"""A proxy in front of an object store that does to it what networks and servers do."""
+"""A proxy in front of an object store that simulates faults of networks and servers."""
 
 import http.client
 import socket
@@ -13,14 +13,14 @@ from urllib.parse import urlsplit
 from tests.helpers.servers.process import Server
 
 FAULTS = ("500", "503", "truncated", "cut", "stall", "wrong checksum", "lost answer")
-"""What can happen to a PUT; see :class:`_Handler`."""
+"""Faults of a PUT; see :class:`_Handler`."""
 
 
 class FaultProxy:
-    """Passes requests on, but does to the next PUTs what it was told.
+    """Passes requests on, with planned faults of the next PUTs.
 
-    While ``refuse_all`` is set everything is refused; ``retry_after`` is what busy answers ask for; with
-    ``no_conditional_requests`` the server knows no conditional requests.
+    While ``refuse_all`` is set, all connections are reset. Busy answers carry ``retry_after``. With
+    ``no_conditional_requests`` the server does not implement conditional requests.
     """
 
     def __init__(self, server: Server, stack: ExitStack, retry_after: str = "0") -> None:
@@ -42,7 +42,7 @@ class FaultProxy:
         self.server = Server(f"http://127.0.0.1:{listener.server_address[1]}", server.key, server.secret)
 
     def plan(self, faults: Iterable[str]) -> None:
-        """Say what the next PUTs meet; an empty text lets one pass."""
+        """Plan the faults of the next PUTs; an empty string passes one on."""
         self.faults.extend(faults)
 
 

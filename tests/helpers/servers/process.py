@@ -1,4 +1,4 @@
-"""What the servers share: free ports, child processes, waiting until they answer."""
+"""Free ports and child processes of the servers."""
 
 import ctypes
 import signal
@@ -14,7 +14,7 @@ READY_SECONDS = 60
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that are free now."""
+    """Return free ports of the loopback interface."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [one.getsockname()[1] for one in sockets]
     for one in sockets:
@@ -23,14 +23,14 @@ def free_ports(count: int) -> list[int]:
 
 
 def run(stack: ExitStack, command: list[str], log: Path) -> None:
-    """Start a program that ends with the stack."""
+    """Start a program that is killed when the stack is closed."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, preexec_fn=_die_with_parent
         )
 
     def stop() -> None:
-        process.kill()  # nothing of it is kept
+        process.kill()
         process.wait()
 
     stack.callback(stop)
@@ -40,20 +40,20 @@ _libc = ctypes.CDLL(None)
 
 
 def _die_with_parent() -> None:
-    """Let no server outlive tests that were killed."""
+    """Have the kernel kill the server when the tests are killed."""
     _libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 @dataclass(frozen=True)
 class Server:
-    """An object store that answers."""
+    """A running object store."""
 
     endpoint: str
     key: str
     secret: str
 
     def environment(self) -> dict[str, str]:
-        """Environment that programs find it by."""
+        """Return the environment variables with address and keys of the server."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": self.key,
@@ -63,7 +63,7 @@ class Server:
 
     @staticmethod
     def wait(ready: Callable[[], bool], log: Path) -> None:
-        """Wait until a server is ready; show what it logged if it never is."""
+        """Wait until a server is ready; raise an error with its log if it is not."""
         until = time.monotonic() + READY_SECONDS
         while not ready():
             if time.monotonic() > until:

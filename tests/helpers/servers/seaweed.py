@@ -12,7 +12,7 @@ _KEY, _SECRET = "edge", "not-a-secret"
 
 
 def start(root: Path, stack: ExitStack) -> Server:
-    """Start SeaweedFS below ``root``; it ends with the stack."""
+    """Start SeaweedFS with its data in ``root``; closing the stack kills it."""
     ports = free_ports(8)
     names = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc")
     identity = {

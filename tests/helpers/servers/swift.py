@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import socket
 import socketserver
 import sys
 import threading
@@ -18,7 +19,7 @@ _PIPELINE = "catch_errors gatekeeper healthcheck cache listing_formats bulk s3ap
 
 
 class _MemcachedHandler(socketserver.StreamRequestHandler):
-    """As much of memcached's text protocol as Swift speaks."""
+    """The part of memcached's text protocol that Swift uses."""
 
     values: dict[bytes, tuple[bytes, bytes, float]]
     lock: threading.Lock
@@ -65,7 +66,7 @@ class _MemcachedServer(socketserver.ThreadingTCPServer):
 
 
 def start(root: Path, stack: ExitStack, certificate: tuple[Path, Path] | None = None) -> Server:
-    """Start Swift below ``root``, which must take user attributes; it ends with the stack."""
+    """Start Swift with its data in ``root``, which must support user attributes; closing the stack kills it."""
     from swift.common.ring import RingBuilder
 
     os.setxattr(root, "user.probe", b"x" * 1024)
@@ -104,8 +105,6 @@ def _is_healthy(port: int) -> bool:
 
 
 def _is_listening(port: int) -> bool:
-    import socket
-
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:

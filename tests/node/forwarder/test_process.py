@@ -134,7 +134,7 @@ def test_what_was_dropped_is_told_and_not_missed(tmp_path: Path) -> None:
     assert dropped_table.column("node").unique().to_pylist() == ["n1"]
     verdict = verify(store)
     assert verdict.problems == []
-    assert len([note for note in verdict.notes if note.startswith("given up")]) == len(dropped)
+    assert len([note for note in verdict.notes if note.startswith("dropped")]) == len(dropped)
     with Spool.open(tmp_path, role="forwarder") as spool:
         assert spool.is_empty()
 
