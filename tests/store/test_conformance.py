@@ -100,9 +100,7 @@ def test_concurrent_writers_of_the_same_and_of_different_names(any_store: Store)
         max_size=12,
     )
 )
-def test_store_behaves_like_a_sorted_map_of_constants(
-    any_store: Store, steps: list[tuple[str, str, bytes]]
-) -> None:
+def test_store_behaves_like_a_sorted_map_of_constants(any_store: Store, steps: list[tuple[str, str, bytes]]) -> None:
     any_store.delete(list(any_store.names()))
     model: dict[str, bytes] = {}
     for verb, name, content in steps:
