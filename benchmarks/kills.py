@@ -17,6 +17,7 @@ from benchmarks.machine import describe
 from edgefilter.store.connect import connect
 from edgefilter.store.verify import verify
 from tests.helpers.delivery import contents, forward, forwarder_command, kill_both, reducer_command
+from tests.helpers.memory import MEMORY
 from tests.helpers.servers import swift
 from tests.helpers.servers.bucket import BUCKET, make_bucket
 from tests.helpers.spool_blocks import fill_spool
@@ -30,9 +31,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/kills.json"))
     arguments = parser.parse_args()
-    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with ExitStack() as stack:
-        root = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=memory)))
+        root = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=MEMORY)))
         (root / "server").mkdir()
         server = swift.start(root / "server", stack)
         make_bucket(server)

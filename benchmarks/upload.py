@@ -26,6 +26,7 @@ from edgefilter.node.forwarder.process import Forwarder
 from edgefilter.products.base import Product
 from edgefilter.spool import Spool
 from edgefilter.store.connect import connect
+from tests.helpers.memory import MEMORY
 from tests.helpers.servers import seaweed, swift
 from tests.helpers.servers.bucket import BUCKET, make_bucket
 from tests.helpers.servers.process import Server
@@ -77,9 +78,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     result: dict[str, object] = {"server": arguments.server, "uploads_at_once": arguments.uploads}
-    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with ExitStack() as stack:
-        root = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=memory)))
+        root = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=MEMORY)))
         (root / "server").mkdir()
         server = {"swift": swift, "seaweed": seaweed}[arguments.server].start(root / "server", stack)
         make_bucket(server, BUCKET)

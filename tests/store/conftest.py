@@ -13,6 +13,7 @@ import pytest
 
 from edgefilter.store.base import Store
 from edgefilter.store.connect import connect
+from tests.helpers.memory import MEMORY
 from tests.helpers.servers import seaweed, swift
 from tests.helpers.servers.bucket import BUCKET, make_bucket
 from tests.helpers.servers.process import Server
@@ -32,23 +33,33 @@ def _supports_xattr(folder: Path) -> bool:
 @pytest.fixture(scope="session")
 def memory_folder() -> Iterator[Path]:
     """A folder in memory if possible, because the servers synchronise every object."""
-    memory = Path("/dev/shm")
-    parent_folder = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="edgefilter-", dir=parent_folder) as folder:
+    with tempfile.TemporaryDirectory(prefix="edgefilter-", dir=MEMORY) as folder:
         yield Path(folder)
 
 
+@pytest.fixture
+def tmp_path(memory_folder: Path) -> Path:
+    """A new folder in memory."""
+    return Path(tempfile.mkdtemp(dir=memory_folder))
+
+
 @pytest.fixture(scope="session")
-def swift_server(memory_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """OpenStack Swift with its S3 layer."""
+def swift_folder(memory_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder for the data of OpenStack Swift."""
     if not importlib.util.find_spec("swift"):
         pytest.skip("the package swift is not installed")
     folder = memory_folder / "swift" if _supports_xattr(memory_folder) else tmp_path_factory.mktemp("swift")
     folder.mkdir(exist_ok=True)
     if not _supports_xattr(folder):
         pytest.skip(f"{folder} does not support user attributes, which Swift needs")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def swift_server(swift_folder: Path) -> Iterator[Server]:
+    """OpenStack Swift with its S3 layer."""
     with ExitStack() as stack:
-        server = swift.start(folder, stack)
+        server = swift.start(swift_folder, stack)
         make_bucket(server)
         yield server
 
@@ -65,16 +76,17 @@ def seaweed_server(memory_folder: Path) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture
-def store_url(monkeypatch: pytest.MonkeyPatch) -> Callable[[Server], str]:
+@pytest.fixture(scope="module")
+def store_url() -> Iterator[Callable[[Server], str]]:
     """Function that puts a server's keys into the environment and returns the URL of an empty store."""
+    with pytest.MonkeyPatch.context() as patch:
 
-    def new_store_url(server: Server) -> str:
-        for name, value in server.environment().items():
-            monkeypatch.setenv(name, value)
-        return f"s3://{BUCKET}/test-{next(_store_numbers)}/deep"
+        def new_store_url(server: Server) -> str:
+            for name, value in server.environment().items():
+                patch.setenv(name, value)
+            return f"s3://{BUCKET}/test-{next(_store_numbers)}/deep"
 
-    return new_store_url
+        yield new_store_url
 
 
 @pytest.fixture(params=["swift", "seaweed"])

@@ -159,25 +159,23 @@ def certificates(folder: Path) -> tuple[Path, Path, Path]:
 def test_tls_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """A server with an unknown certificate receives nothing; with the authority given, it receives the object."""
     pytest.importorskip("cryptography", reason="the package cryptography is not installed")
-    request.getfixturevalue("swift_server")  # skips where Swift cannot run
+    request.getfixturevalue("swift_server")  # skips the test if Swift cannot run
     from tests.helpers.servers import swift
 
     ca_bundle, certificate, key = certificates(tmp_path)
     with ExitStack() as stack:
-        root = request.getfixturevalue("memory_folder") / "tls"
-        root.mkdir()
-        server = swift.start(root, stack, (certificate, key))
+        server = swift.start_tls_proxy(request.getfixturevalue("swift_folder"), stack, certificate, key)
         for variable, value in server.environment().items():
             monkeypatch.setenv(variable, value)
         product = Product("streams/x.json", b"{}")
         with pytest.raises(UnavailableError, match="cannot write streams") as caught:
-            connect("s3://edge-bucket/tls").put(product)
+            connect("s3://tls-bucket/tls").put(product)
         assert server.secret not in str(caught.value)
         monkeypatch.setenv("AWS_CA_BUNDLE", str(ca_bundle))
-        store = connect("s3://edge-bucket/tls")
+        store = connect("s3://tls-bucket/tls")
         with pytest.raises(UnavailableError, match="NoSuchBucket"):
             store.put(product)
-        make_bucket(server, ca_bundle=ca_bundle)
+        make_bucket(server, "tls-bucket", ca_bundle)
         store.put(product)
         assert list(store.names()) == ["streams/x.json"]
         with store.filesystem().open_input_file("streams/x.json") as file:

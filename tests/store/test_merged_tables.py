@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,6 +27,7 @@ from edgefilter.store.connect import connect
 from edgefilter.store.query import query
 from edgefilter.store.reader import StoreReader, open_store
 from edgefilter.store.verify import verify
+from tests.helpers.servers.process import Server
 from tests.helpers.spool_blocks import DATE, HEADER, NEXT_DATE, STREAM, fill_store, header_products, products
 from tests.helpers.store_models import DictStore, StoreWrapper
 
@@ -40,12 +42,13 @@ def local(tmp_path: Path) -> StoreReader:
     return StoreReader(store)
 
 
-@pytest.fixture(params=["directory", "swift", "seaweed"])
-def filled(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+@pytest.fixture(scope="module", params=["directory", "swift", "seaweed"])
+def filled(request: pytest.FixtureRequest, memory_folder: Path, store_url: Callable[[Server], str]) -> Store:
+    """A store with nine blocks, which the tests of this module share: they do not change it."""
     if request.param == "directory":
-        store = connect(tmp_path / "store", create=True)
+        store = connect(memory_folder / "filled", create=True)
     else:
-        store = connect(request.getfixturevalue("store_url")(request.getfixturevalue(f"{request.param}_server")))
+        store = connect(store_url(request.getfixturevalue(f"{request.param}_server")))
     fill_store(store)
     return store
 
@@ -155,29 +158,31 @@ def test_verify_finds_duplicate_rows(local: StoreReader) -> None:
     assert "rows of ledger, block 0, are also in another object" in problems(store)
 
 
-def test_readers_see_every_row_once_before_during_and_after_a_compaction(filled: Store) -> None:
-    reader = StoreReader(filled)
+@pytest.mark.parametrize("any_store", ["directory", "swift", "seaweed"], indirect=True)
+def test_readers_see_every_row_once_before_during_and_after_a_compaction(any_store: Store) -> None:
+    fill_store(any_store)
+    reader = StoreReader(any_store)
     before = {table: reader.table(table) for table in SCHEMAS}
-    done = compact(filled, NEXT_DATE, NOW, grace=2 * NOW)
+    done = compact(any_store, NEXT_DATE, NOW, grace=2 * NOW)
     assert (done.merged, done.written, done.deleted) == (2 + 6 + 6 + 6, 4, 0)
-    assert any(parse(name).last == 5 for name in filled.names("ledger/"))
+    assert any(parse(name).last == 5 for name in any_store.names("ledger/"))
     for table in SCHEMAS:
         assert reader.table(table).equals(before[table]), "merged and replaced files exist"
         assert reader.dataset(table).to_table().num_rows == before[table].num_rows
         assert len(reader.files(table)) <= 4
-    assert verify(filled).problems == []
-    assert compact(filled, NEXT_DATE, NOW, grace=2 * NOW).written == 0
-    assert compact(filled, NEXT_DATE, NOW, grace=0).deleted == 20
+    assert verify(any_store).problems == []
+    assert compact(any_store, NEXT_DATE, NOW, grace=2 * NOW).written == 0
+    assert compact(any_store, NEXT_DATE, NOW, grace=0).deleted == 20
     for table in SCHEMAS:
         assert reader.table(table).equals(before[table]), "only the merged files exist"
-    assert verify(filled).problems == []
-    assert len(list(filled.names("ledger/"))) == 1 + 3
+    assert verify(any_store).problems == []
+    assert len(list(any_store.names("ledger/"))) == 1 + 3
     # A node that did not get the answer sends a piece again that was merged long ago: it is not current, and deleted.
     for product in products(2):
-        filled.put(product)
+        any_store.put(product)
     for table in SCHEMAS:
         assert reader.table(table).equals(before[table])
-    assert compact(filled, NEXT_DATE, NOW, grace=0).deleted == 3
+    assert compact(any_store, NEXT_DATE, NOW, grace=0).deleted == 3
 
 
 def test_late_pieces_are_merged_with_a_merged_file(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The recipes read a directory and a bucket in place, with the same result."""
 
 import runpy
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from edgefilter.store.base import Store
 from edgefilter.store.compact import compact
 from edgefilter.store.connect import connect
+from tests.helpers.servers.process import Server
 from tests.helpers.spool_blocks import DATE, NEXT_DATE, fill_store
 
 RECIPES = Path(__file__).parents[2] / "configs" / "recipes"
@@ -26,16 +28,28 @@ def fill_two_nodes(store: Store) -> None:
     compact(store, NEXT_DATE, now=0, grace=0)
 
 
+@pytest.fixture(scope="module", params=["swift", "seaweed"])
+def filled_bucket(request: pytest.FixtureRequest, store_url: Callable[[Server], str]) -> str:
+    url = store_url(request.getfixturevalue(f"{request.param}_server"))
+    fill_two_nodes(connect(url))
+    return url
+
+
+@pytest.fixture(scope="module")
+def filled_folder(memory_folder: Path) -> Path:
+    folder = memory_folder / "recipes"
+    fill_two_nodes(connect(folder, create=True))
+    return folder
+
+
 @pytest.mark.parametrize("tool", ["duckdb", "polars"])
-def test_recipe_reads_a_bucket(tool: str, bucket: str) -> None:
+def test_recipe_reads_a_bucket(tool: str, filled_bucket: str) -> None:
     pytest.importorskip(tool)
-    fill_two_nodes(connect(bucket))
-    assert runpy.run_path(str(RECIPES / f"with_{tool}.py"))["strongest"](bucket) == EXPECTED
+    assert runpy.run_path(str(RECIPES / f"with_{tool}.py"))["strongest"](filled_bucket) == EXPECTED
 
 
 @pytest.mark.parametrize("tool", ["duckdb", "polars", "pyspark"])
 @pytest.mark.filterwarnings("ignore")  # of Spark
-def test_recipe_reads_a_directory(tool: str, tmp_path: Path) -> None:
+def test_recipe_reads_a_directory(tool: str, filled_folder: Path) -> None:
     pytest.importorskip(tool)
-    fill_two_nodes(connect(tmp_path, create=True))
-    assert runpy.run_path(str(RECIPES / f"with_{tool}.py"))["strongest"](str(tmp_path)) == EXPECTED
+    assert runpy.run_path(str(RECIPES / f"with_{tool}.py"))["strongest"](str(filled_folder)) == EXPECTED

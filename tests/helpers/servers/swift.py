@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import re
 import socket
 import socketserver
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from tests.helpers.servers.process import Server, free_ports, run
 
+_KEYS = "test:tester", "testing"
 _KINDS = ("account", "container", "object")
 _PIPELINE = "catch_errors gatekeeper healthcheck cache listing_formats bulk s3api tempauth slo dlo proxy-server"
 
@@ -65,7 +67,7 @@ class _MemcachedServer(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
 
 
-def start(root: Path, stack: ExitStack, certificate: tuple[Path, Path] | None = None) -> Server:
+def start(root: Path, stack: ExitStack) -> Server:
     """Start Swift with its data in ``root``, which must support user attributes; closing the stack kills it."""
     from swift.common.ring import RingBuilder
 
@@ -83,15 +85,31 @@ def start(root: Path, stack: ExitStack, certificate: tuple[Path, Path] | None = 
         builder.add_dev({"id": 0, "region": 1, "zone": 1, "device": "disk", "weight": 1, "meta": "", **where})
         builder.rebalance()
         builder.get_ring().save(str(root / f"{kind}.ring.gz"))
-    _configure(root, ports, cache.server_address[1], certificate)
-    folder = Path(sys.executable).parent
-    log = root / "log"
+    _configure(root, ports, cache.server_address[1])
     for kind in (*_KINDS, "proxy"):
-        run(stack, [str(folder / f"swift-{kind}-server"), str(root / f"{kind}-server.conf"), "-v"], log)
-    scheme = "https" if certificate else "http"
-    server = Server(f"{scheme}://127.0.0.1:{ports['proxy']}", "test:tester", "testing")
-    server.wait(lambda: all(_is_healthy(ports[kind]) for kind in _KINDS) and _is_listening(ports["proxy"]), log)
+        _run_server(root, kind, f"{kind}-server.conf", stack)
+    server = Server(f"http://127.0.0.1:{ports['proxy']}", *_KEYS)
+    server.wait(
+        lambda: all(_is_healthy(ports[kind]) for kind in _KINDS) and _is_listening(ports["proxy"]), root / "log"
+    )
     return server
+
+
+def start_tls_proxy(root: Path, stack: ExitStack, certificate: Path, key: Path) -> Server:
+    """Start a second proxy server, with TLS, of the Swift in ``root``; closing the stack kills it."""
+    (port,) = free_ports(1)
+    settings = (root / "proxy-server.conf").read_text()
+    tls = f"bind_port = {port}\ncert_file = {certificate}\nkey_file = {key}"
+    (root / "tls-server.conf").write_text(re.sub(r"bind_port = \d+", tls, settings))
+    _run_server(root, "proxy", "tls-server.conf", stack)
+    server = Server(f"https://127.0.0.1:{port}", *_KEYS)
+    server.wait(lambda: _is_listening(port), root / "log")
+    return server
+
+
+def _run_server(root: Path, kind: str, settings: str, stack: ExitStack) -> None:
+    program = Path(sys.executable).parent / f"swift-{kind}-server"
+    run(stack, [str(program), str(root / settings), "-v"], root / "log")
 
 
 def _is_healthy(port: int) -> bool:
@@ -112,7 +130,7 @@ def _is_listening(port: int) -> bool:
     return True
 
 
-def _configure(root: Path, ports: dict[str, int], cache: int, certificate: tuple[Path, Path] | None) -> None:
+def _configure(root: Path, ports: dict[str, int], cache: int) -> None:
     common = f"bind_ip = 127.0.0.1\nworkers = 0\nuser = {getpass.getuser()}\nswift_dir = {root}\nlog_level = WARNING\n"
     (root / "swift.conf").write_text(
         "[swift-hash]\nswift_hash_path_prefix = a\nswift_hash_path_suffix = b\n"
@@ -125,7 +143,6 @@ def _configure(root: Path, ports: dict[str, int], cache: int, certificate: tuple
             f"disable_fallocate = true\nfallocate_reserve = 0\n[pipeline:main]\npipeline = {kind}-server\n"
             f"[app:{kind}-server]\nuse = egg:swift#{kind}\nrecon_cache_path = {root}/cache\n"
         )
-    tls = f"cert_file = {certificate[0]}\nkey_file = {certificate[1]}\n" if certificate else ""
     filters = "".join(
         f"[filter:{name}]\nuse = egg:swift#{'memcache' if name == 'cache' else name}\n"
         + {
@@ -136,7 +153,7 @@ def _configure(root: Path, ports: dict[str, int], cache: int, certificate: tuple
         for name in _PIPELINE.split()[:-1]
     )
     (root / "proxy-server.conf").write_text(
-        f"[DEFAULT]\n{common}{tls}bind_port = {ports['proxy']}\n[pipeline:main]\npipeline = {_PIPELINE}\n"
+        f"[DEFAULT]\n{common}bind_port = {ports['proxy']}\n[pipeline:main]\npipeline = {_PIPELINE}\n"
         "[app:proxy-server]\nuse = egg:swift#proxy\nallow_account_management = true\naccount_autocreate = true\n"
         + filters
     )
