@@ -115,6 +115,7 @@ class DirectoryStore(Store):
                 self._file(name).unlink(missing_ok=True)
 
     def filesystem(self) -> "pafs.FileSystem":
+        """Return the folder as an Arrow file system."""
         import pyarrow.fs as pafs  # imported here because writers do not need it
 
         return pafs.SubTreeFileSystem(self.location, pafs.LocalFileSystem())

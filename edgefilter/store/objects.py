@@ -252,6 +252,7 @@ class ObjectStore(Store):
             obstore.delete(self._store, name)
 
     def filesystem(self) -> pafs.FileSystem:
+        """Return the prefix of the bucket as an Arrow file system."""
         bucket_url = self._bucket_url
         options = {"endpoint_override": bucket_url.endpoint} if bucket_url.endpoint else {}
         if self._ca_bundle:
