@@ -26,8 +26,8 @@ def command(
     # Imported here, because numba and scipy take seconds that --help need not wait.
     from edgefilter.node.malloc import keep_freed_memory
     from edgefilter.sources.files.recognise import open_files
-    from edgefilter.sources.live.curve_keys import load_key_pair, load_public_key
-    from edgefilter.sources.live.zmq_sender import SenderKeys, send
+    from edgefilter.sources.live.curve_keys import SenderKeys, load_key_pair, load_public_key
+    from edgefilter.sources.live.zmq_sender import SendOptions, send
     from edgefilter.sources.simulated.sky import demo_sky
 
     keep_freed_memory()
@@ -39,7 +39,7 @@ def command(
     try:
         for warning in source.warnings:
             typer.echo(f"edgefilter: warning: {warning}", err=True)
-        report = send(source, to, pace, bind=bind, keys=keys)
+        report = send(source, to, pace, options=SendOptions(bind=bind, keys=keys))
     finally:
         source.close()
     typer.echo(

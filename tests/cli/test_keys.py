@@ -10,7 +10,7 @@ def test_a_pair_is_made_and_never_overwritten(run_cli, tmp_path):
     assert secret.split(b"secret-key = ")[1].strip(b'"\n') not in out.encode()
     status, _, err = run_cli("keys", "node", "--out", tmp_path)
     assert status == 1
-    assert err == f"edgefilter: {tmp_path}/node.key_secret: is there already: keys are never overwritten\n"
+    assert err == f"edgefilter: {tmp_path}/node.key_secret: exists, keys are never overwritten\n"
     assert (tmp_path / "node.key_secret").read_bytes() == secret
 
 
@@ -20,7 +20,7 @@ def test_a_secret_that_others_can_read_is_not_used(run_cli, tmp_path):
     keys = ("--key", tmp_path / "dish.key_secret", "--node-key", tmp_path / "dish.key")
     status, _, err = run_cli("send", "synthetic", "--to", "tcp://127.0.0.1:1", *keys)
     assert status == 1
-    assert "mode is 0644, a secret key must be its owner's alone: chmod 600" in err
+    assert "mode is 0644, but only the owner may read a secret key: chmod 600" in err
 
 
 def test_keys_of_a_sender_go_together(run_cli, tmp_path):

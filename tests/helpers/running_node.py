@@ -21,7 +21,7 @@ from edgefilter.core.validation import validate
 from edgefilter.node.supervisor.control_socket import call
 from edgefilter.pipeline.backend import BackendSelector
 from edgefilter.products.naming import parse
-from edgefilter.sources.live.zmq_sender import SendReport, send
+from edgefilter.sources.live.zmq_sender import SendOptions, SendReport, send
 from edgefilter.sources.simulated.sky import SkyPulse, VoltageSky
 
 BASE_SETTINGS: dict[str, dict[str, Any]] = {
@@ -190,16 +190,16 @@ class Node:
 class SenderThread:
     """A telescope that sends in a thread."""
 
-    def __init__(self, source: Any, endpoint: str, speed: float | None, **options: Any) -> None:
+    def __init__(self, source: Any, endpoint: str, speed: float | None, drop: Any = None, **options: Any) -> None:
         self.report: SendReport | None = None
-        self._source, self._endpoint, self._speed = source, endpoint, speed
+        self._source, self._endpoint, self._speed, self._drop = source, endpoint, speed, drop
         self._stop = threading.Event()
-        self._options = {"receiver_timeout": TIMEOUT, "stop": self._stop} | options
+        self._options = SendOptions(**{"receiver_timeout": TIMEOUT} | options)
         self._thread = threading.Thread(target=self._send, daemon=True)
         self._thread.start()
 
     def _send(self) -> None:
-        self.report = send(self._source, self._endpoint, self._speed, **self._options)
+        self.report = send(self._source, self._endpoint, self._speed, self._drop, self._stop, self._options)
 
     def stop(self) -> SendReport:
         """End the stream where it is."""

@@ -1,6 +1,6 @@
-"""The wire format: what one ZeroMQ message of a live stream holds.
+"""The packet format of edgefilter's ZeroMQ messages.
 
-A message is one part: a header of 64 bytes, little-endian, and the payload right behind it.
+A message is one part: a header of 64 bytes, little-endian, followed by the payload.
 
 ====== ===== ======== ==========================================================================
 offset bytes field    meaning
@@ -16,8 +16,8 @@ offset bytes field    meaning
 60     4     checksum CRC-32 (zlib) of the 60 bytes before
 ====== ===== ======== ==========================================================================
 
-A STREAM's payload is :meth:`Stream.to_json <edgefilter.core.stream.Stream.to_json>`, a FRAME's the raw bytes of its
-samples, an END has none. Sample numbers stay below 2^63. The payload has no checksum of its own: TCP has one.
+The payload of a STREAM is :meth:`Stream.to_json <edgefilter.core.stream.Stream.to_json>`, that of a FRAME the raw bytes
+of its samples; an END has none. Sample numbers are below 2^63. The payload has no checksum: TCP has one.
 """
 
 import struct
@@ -33,7 +33,7 @@ VERSION = 1
 HEADER_BYTES = 64
 DIGEST_BYTES = 16
 MAX_PAYLOAD = 1 << 24
-"""Most bytes of one payload: the largest sample that a :class:`~edgefilter.core.stream.Stream` can have fits in."""
+"""Most bytes of a payload: room for the largest sample of a :class:`~edgefilter.core.stream.Stream`."""
 MAX_STREAM_PAYLOAD = 1 << 16
 """Most bytes of a stream's description."""
 
@@ -44,7 +44,7 @@ _SAMPLE_LIMIT = 1 << 63
 
 
 class MessageKind(IntEnum):
-    """What a message brings."""
+    """Kind of a message."""
 
     STREAM = 1
     FRAME = 2
@@ -55,20 +55,20 @@ _KINDS = {int(kind): kind for kind in MessageKind}
 
 
 class MessageHeader(NamedTuple):
-    """The header of one message, checked in itself.
+    """The header of one message.
 
     Parameters
     ----------
     kind
-        What the message brings.
+        Kind of the message.
     digest
-        Which stream it belongs to, 16 bytes.
+        Its stream, 16 bytes.
     start
         FRAME: first sample; END: one past the last sample; STREAM: 0.
     samples
         FRAME: number of samples; otherwise 0.
     payload_bytes
-        Bytes behind the header.
+        Bytes after the header.
     """
 
     kind: MessageKind
@@ -79,46 +79,103 @@ class MessageHeader(NamedTuple):
 
 
 def stream_key(stream: Stream) -> bytes:
-    """Return what names a stream on the wire: the first 16 bytes of its digest."""
+    """Return the digest of a stream as headers carry it.
+
+    Parameters
+    ----------
+    stream
+        The stream.
+
+    Returns
+    -------
+    bytes
+        The first 16 bytes of its digest.
+    """
     return stream.digest[:DIGEST_BYTES]
 
 
 def pack_stream(stream: Stream) -> bytes:
-    """Pack the whole STREAM message of a stream.
+    """Pack the STREAM message of a stream.
+
+    Parameters
+    ----------
+    stream
+        The stream.
+
+    Returns
+    -------
+    bytes
+        Header and payload.
 
     Raises
     ------
     WireError
-        If the description is longer than a message may be.
+        If the description is longer than :data:`MAX_STREAM_PAYLOAD`.
     """
     payload = stream.to_json().encode()
     return _pack(MessageHeader(MessageKind.STREAM, stream_key(stream), 0, 0, len(payload))) + payload
 
 
 def pack_frame_header(stream: Stream, start: int, samples: int) -> bytes:
-    """Pack the 64 bytes that go before the ``samples * stream.sample_bytes`` raw bytes of a frame.
+    """Pack the header of a frame; its payload are ``samples * stream.sample_bytes`` raw bytes.
+
+    Parameters
+    ----------
+    stream
+        The stream.
+    start
+        First sample.
+    samples
+        Number of samples.
+
+    Returns
+    -------
+    bytes
+        64 bytes.
 
     Raises
     ------
     WireError
-        If the frame is empty, too large, or its sample numbers do not fit.
+        If the frame is empty or too large, or a sample number is not below 2^63.
     """
     return _pack(MessageHeader(MessageKind.FRAME, stream_key(stream), start, samples, samples * stream.sample_bytes))
 
 
 def pack_end(stream: Stream, sample: int) -> bytes:
-    """Pack the message that ends a stream; ``sample`` is one past the last sample.
+    """Pack the END message of a stream.
+
+    Parameters
+    ----------
+    stream
+        The stream.
+    sample
+        One past the last sample.
+
+    Returns
+    -------
+    bytes
+        64 bytes.
 
     Raises
     ------
     WireError
-        If the sample number does not fit.
+        If the sample number is not below 2^63.
     """
     return _pack(MessageHeader(MessageKind.END, stream_key(stream), sample, 0, 0))
 
 
 def parse_header(data: bytes | memoryview) -> MessageHeader:
-    """Read the header from the first 64 bytes of a message.
+    """Parse the header of a message.
+
+    Parameters
+    ----------
+    data
+        The message, or its first 64 bytes.
+
+    Returns
+    -------
+    MessageHeader
+        Its fields, all in range.
 
     Raises
     ------
@@ -130,13 +187,13 @@ def parse_header(data: bytes | memoryview) -> MessageHeader:
     magic, version, kind, digest, start, samples, payload_bytes, reserved = _FIELDS.unpack_from(data)
     if magic != MAGIC:
         raise WireError("magic", f"{magic!r}, expected {MAGIC!r}")
-    # Before the checksum: another version may keep its checksum elsewhere, and its sender should be told which it is.
+    # Before the checksum: another version may have its checksum elsewhere, and the error must name the version.
     if version != VERSION:
         raise WireError("version", f"{version}, expected {VERSION}")
     (checksum,) = _CHECKSUM.unpack_from(data, _FIELDS.size)
     found = zlib.crc32(data[: _FIELDS.size])
     if checksum != found:
-        raise WireError("checksum", f"{checksum:08x}, the header's bytes give {found:08x}")
+        raise WireError("checksum", f"{checksum:08x}, expected {found:08x}, the CRC-32 of the header")
     if kind not in _KINDS:
         raise WireError("kind", f"{kind}, expected one of {list(_KINDS)}")
     if reserved != _RESERVED:
@@ -147,48 +204,75 @@ def parse_header(data: bytes | memoryview) -> MessageHeader:
 
 
 def parse_message(message: bytes | memoryview) -> tuple[MessageHeader, memoryview]:
-    """Split a message into its header and its payload, which is a view of the message.
+    """Split a message into its header and its payload.
+
+    Parameters
+    ----------
+    message
+        The message.
+
+    Returns
+    -------
+    header, payload
+        The payload is a view of the message.
 
     Raises
     ------
     WireError
-        As :func:`parse_header`, and of kind ``size`` if the payload is longer or shorter than the header says.
+        As :func:`parse_header`, and of kind ``size`` if the payload does not have the length that the header states.
     """
     header = parse_header(message)
     payload = memoryview(message)[HEADER_BYTES:]
     if len(payload) != header.payload_bytes:
-        raise WireError("size", f"payload has {len(payload)} bytes, the header says {header.payload_bytes}")
+        raise WireError("size", f"payload has {len(payload)} bytes, expected {header.payload_bytes} as in the header")
     return header, payload
 
 
 def parse_stream(header: MessageHeader, payload: bytes | memoryview) -> Stream:
-    """Read the stream that a STREAM message describes.
+    """Parse the stream that a STREAM message describes.
+
+    Parameters
+    ----------
+    header, payload
+        The message.
+
+    Returns
+    -------
+    Stream
+        The stream.
 
     Raises
     ------
     WireError
-        Of kind ``stream`` if the payload does not describe a stream, ``digest`` if the header names another one.
+        Of kind ``stream`` if the payload does not describe a stream, ``digest`` if the header is of another one.
     """
     try:
         stream = Stream.from_json(bytes(payload))
     except InputError as error:
         raise WireError("stream", str(error)) from None
     if stream_key(stream) != header.digest:
-        raise WireError("digest", f"{header.digest.hex()}, the described stream has {stream_key(stream).hex()}")
+        raise WireError("digest", f"{header.digest.hex()}, expected {stream_key(stream).hex()} of the described stream")
     return stream
 
 
 def check_frame(header: MessageHeader, stream: Stream) -> None:
-    """Check that a frame has as many bytes as its samples take in its stream.
+    """Check that the payload of a frame has the size of its samples.
+
+    Parameters
+    ----------
+    header
+        Header of the frame.
+    stream
+        Its stream.
 
     Raises
     ------
     WireError
-        Of kind ``size`` if not.
+        Of kind ``size`` if it has another size.
     """
     expected = header.samples * stream.sample_bytes
     if header.payload_bytes != expected:
-        raise WireError("size", f"{header.samples} samples in {header.payload_bytes} bytes, they take {expected}")
+        raise WireError("size", f"{header.samples} samples in {header.payload_bytes} bytes, expected {expected} bytes")
 
 
 def _pack(header: MessageHeader) -> bytes:
@@ -200,19 +284,19 @@ def _pack(header: MessageHeader) -> bytes:
 
 
 def _check(header: MessageHeader) -> None:
-    """Refuse numbers that no message of this kind can have."""
+    """Raise a WireError for numbers that no message of this kind can have."""
     if header.start < 0 or header.samples < 0 or header.start + header.samples >= _SAMPLE_LIMIT:
-        raise WireError("range", f"{header.samples} samples from {header.start}, numbers must stay below 2^63")
+        raise WireError("range", f"{header.samples} samples from {header.start}, must be 0 or more and end below 2^63")
     if header.kind is MessageKind.FRAME:
         if not header.samples:
-            raise WireError("size", "a frame without samples")
+            raise WireError("size", "a frame has no samples, must have 1 or more")
         _check_payload(header, 1, MAX_PAYLOAD)
         return
     if header.samples:
-        raise WireError("size", f"{header.samples} samples in a message that carries none")
+        raise WireError("size", f"{header.samples} samples in a message without samples, expected 0")
     if header.kind is MessageKind.STREAM:
         if header.start:
-            raise WireError("range", f"a stream's description names sample {header.start}, expected 0")
+            raise WireError("range", f"start is {header.start} in the description of a stream, expected 0")
         _check_payload(header, 1, MAX_STREAM_PAYLOAD)
     else:
         _check_payload(header, 0, 0)

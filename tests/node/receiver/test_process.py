@@ -18,8 +18,7 @@ from edgefilter.core.errors import InputError
 from edgefilter.core.stream import Stream
 from edgefilter.node.ipc import CHILD_NAME_VARIABLE, IPC_SOCKET_VARIABLE
 from edgefilter.node.ring import RingReader, RingWriter
-from edgefilter.sources.live.zmq_sender import send
-from tests.sources.live.test_zmq_sender import STREAM, WAIT, MemorySource, assert_same_samples, wait_until
+from tests.helpers.zmq_listener import STREAM, WAIT, MemorySource, assert_same_samples, send_source, wait_until
 
 PYTHON = os.pathsep.join(entry for entry in sys.path if entry)
 
@@ -95,7 +94,7 @@ def joined_threads() -> Iterator[list[threading.Thread]]:
 def start_sending(source: MemorySource, endpoint: str, threads: list[threading.Thread], **options: Any) -> None:
     def run() -> None:
         with suppress(InputError):  # nobody receives any more
-            send(source, endpoint, None, **options)
+            send_source(source, endpoint, **options)
 
     threads.append(threading.Thread(target=run, daemon=True))
     threads[-1].start()

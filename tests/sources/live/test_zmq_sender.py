@@ -1,12 +1,8 @@
-"""What is sent arrives, as it was, with what was missing still missing."""
+"""Samples that are sent arrive unchanged, and missing samples stay missing."""
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from fractions import Fraction
+from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,103 +10,29 @@ import zmq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefilter.core.chunk import Chunk, Gap, Loss, clip_gaps
+from edgefilter.core.chunk import Chunk, Gap, Loss
 from edgefilter.core.errors import InputError
-from edgefilter.core.stream import Encoding, SampleKind, Stream
-from edgefilter.node.receiver.zmq_input import ZmqInput, ZmqInputSettings
-from edgefilter.node.ring import RingReader, RingWriter
+from edgefilter.core.stream import Stream
+from edgefilter.node.ring import RingWriter
 from edgefilter.sources.live import zmq_connections, zmq_sender
 from edgefilter.sources.live.zmq_sender import SendReport, send
-
-STREAM = Stream("test", SampleKind.POWER, 0, Fraction(1000), 8, 1e8, 1e6, ("I",), 8, Encoding.UNSIGNED)
-WAIT = 20.0
-
-
-class MemorySource:
-    """A source in memory, which counts its reads."""
-
-    warnings: tuple[str, ...] = ()
-    stream = STREAM
-
-    def __init__(
-        self, samples: int, gaps: tuple[Gap, ...] = (), on_read: Callable[[int], None] = lambda _: None
-    ) -> None:
-        self.samples = samples
-        self.gaps = gaps
-        self.on_read = on_read
-        self.data = np.random.default_rng(1).integers(0, 256, (samples, STREAM.sample_bytes), np.uint8)
-
-    def read(self, start: int, stop: int) -> Chunk:
-        assert 0 <= start <= stop <= self.samples
-        self.on_read(start)
-        return Chunk(start, self.data[start:stop], clip_gaps(self.gaps, start, stop))
-
-    def close(self) -> None:
-        pass
+from tests.helpers.zmq_listener import (
+    STREAM,
+    WAIT,
+    Listener,
+    MemorySource,
+    assert_same_samples,
+    listener,
+    send_source,
+    wait_until,
+)
 
 
-class Listener:
-    """An inlet at work in a thread, and a reader of its ring."""
-
-    def __init__(self, folder: Path, capacity: int, **fields: Any) -> None:
-        self.path = folder / "ring"
-        self.capacity = capacity
-        fields = {"name": "main", "endpoint": "tcp://127.0.0.1:*"} | fields
-        self.zmq_input = ZmqInput(ZmqInputSettings(**fields), self.on_stream)
-        self.endpoint = self.zmq_input.endpoint
-        self.thread = threading.Thread(target=self.zmq_input.run, daemon=True)
-        self.thread.start()
-
-    def on_stream(self, stream: Stream) -> None:
-        RingWriter.create(self.path, stream, self.capacity).close()
-        self.zmq_input.set_ring(self.path)
-
-    def reader(self) -> RingReader:
-        return RingReader.attach(self.path, "reader", timeout=WAIT)
-
-    def ended(self) -> RingReader:
-        """Wait for the end of the stream."""
-        reader = self.reader()
-        wait_until(lambda: reader.last is not None)
-        return reader
-
-    def stop(self) -> None:
-        self.zmq_input.drain()
-        self.thread.join(WAIT)
-        assert not self.thread.is_alive()
-
-
-@contextmanager
-def listener(capacity: int = 5000, **fields: Any) -> Iterator[Listener]:
-    with TemporaryDirectory() as folder:
-        listening = Listener(Path(folder), capacity, **fields)
-        try:
-            yield listening
-        finally:
-            listening.stop()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    event = threading.Event()
-    for _ in range(2000):
-        if condition():
-            return
-        event.wait(0.01)
-    raise AssertionError("it did not come true")
-
-
-def assert_same_samples(ring: RingReader, source: MemorySource, gaps: tuple[Gap, ...]) -> None:
-    chunk = ring.read(0, source.samples)
-    assert chunk.gaps == gaps
-    valid = chunk.valid()
-    assert np.array_equal(chunk.data[valid], source.data[valid])
-
-
-def test_what_is_sent_arrives() -> None:
+def test_samples_arrive_unchanged() -> None:
     source = MemorySource(3001)
     with listener() as listening:
-        report = send(source, listening.endpoint, None, frame_bytes=1000)
-        ring = listening.ended()
+        report = send_source(source, listening.endpoint, frame_bytes=1000)
+        ring = listening.wait_for_end()
         assert_same_samples(ring, source, ())
         assert ring.stream == STREAM
         assert ring.last == 3001
@@ -118,23 +40,25 @@ def test_what_is_sent_arrives() -> None:
     assert listening.zmq_input.counters.frames == 25
 
 
-def test_it_can_bind_for_an_inlet_that_connects(tmp_path: Path) -> None:
+def test_the_sender_can_bind_for_an_input_that_connects(tmp_path: Path) -> None:
     source = MemorySource(500)
     endpoint = f"ipc://{tmp_path}/telescope"
     with listener(endpoint=endpoint, connect=True) as listening:
-        send(source, endpoint, None, frame_bytes=80, bind=True)
-        assert_same_samples(listening.ended(), source, ())
+        send_source(source, endpoint, frame_bytes=80, bind=True)
+        assert_same_samples(listening.wait_for_end(), source, ())
 
 
-def test_an_ipc_sender_does_not_hang_up_on_a_full_receiver(tmp_path: Path) -> None:
-    # libzmq would take the hang-up first, and throw away what it has not read: it reads 8 KiB at a time.
+def test_an_ipc_sender_does_not_close_before_a_full_receiver_has_read(tmp_path: Path) -> None:
+    # libzmq would handle the hang-up first and discard what it has not read: it reads 8 KiB at a time.
     source = MemorySource(4000)
     endpoint = f"ipc://{tmp_path}/telescope"
     with zmq.Context() as context, context.socket(zmq.PULL) as pull:
         pull.setsockopt(zmq.RCVHWM, 1)
         pull.setsockopt(zmq.RCVTIMEO, int(WAIT * 1000))
         pull.connect(endpoint)
-        sending = threading.Thread(target=send, args=(source, endpoint, None, 80), kwargs={"bind": True}, daemon=True)
+        sending = threading.Thread(
+            target=send_source, args=(source, endpoint), kwargs={"frame_bytes": 80, "bind": True}, daemon=True
+        )
         sending.start()
         assert pull.recv()[6] == 1
         sending.join(0.3)
@@ -152,8 +76,8 @@ def test_frames_are_cut_around_gaps(cuts: list[int], frame_bytes: int) -> None:
     source = MemorySource(1001, gaps)
     there = 1001 - sum(gap.stop - gap.start for gap in gaps)
     with listener() as listening:
-        report = send(source, listening.endpoint, None, frame_bytes)
-        ring = listening.ended()
+        report = send_source(source, listening.endpoint, frame_bytes=frame_bytes)
+        ring = listening.wait_for_end()
         assert report.samples == there == listening.zmq_input.counters.samples
         chunk = ring.read(0, 1001)
         valid = Chunk(0, source.data, gaps).valid()
@@ -161,42 +85,44 @@ def test_frames_are_cut_around_gaps(cuts: list[int], frame_bytes: int) -> None:
         assert np.array_equal(chunk.data[valid], source.data[valid])
 
 
-def test_frames_can_be_lost_on_purpose() -> None:
+def test_frames_can_be_dropped_on_purpose() -> None:
     source = MemorySource(1000)
     with listener() as listening:
-        report = send(source, listening.endpoint, None, frame_bytes=800, drop=lambda frame: frame in (2, 5))
-        assert_same_samples(listening.ended(), source, (Gap(200, 300, Loss.MISSING), Gap(500, 600, Loss.MISSING)))
+        report = send_source(source, listening.endpoint, frame_bytes=800, drop=lambda frame: frame in (2, 5))
+        assert_same_samples(
+            listening.wait_for_end(), source, (Gap(200, 300, Loss.MISSING), Gap(500, 600, Loss.MISSING))
+        )
     assert (report.frames, report.samples, report.dropped_frames, report.dropped_samples) == (8, 800, 2, 200)
 
 
-def test_frames_are_a_sample_at_least() -> None:
+def test_a_frame_has_at_least_one_sample() -> None:
     source = MemorySource(5)
     with listener() as listening:
-        assert send(source, listening.endpoint, None, frame_bytes=1).frames == 5
-        assert_same_samples(listening.ended(), source, ())
+        assert send_source(source, listening.endpoint, frame_bytes=1).frames == 5
+        assert_same_samples(listening.wait_for_end(), source, ())
 
 
-def test_an_empty_source_is_a_stream_too() -> None:
+def test_an_empty_source_is_sent_as_an_empty_stream() -> None:
     with listener() as listening:
-        assert send(MemorySource(0), listening.endpoint, None).frames == 0
-        assert listening.ended().last == 0
+        assert send_source(MemorySource(0), listening.endpoint).frames == 0
+        assert listening.wait_for_end().last == 0
 
 
 def test_the_pace_is_real_time_times_speed() -> None:
     source = MemorySource(300)
     with listener() as listening:
-        report = send(source, listening.endpoint, 2.0, frame_bytes=400)
-        assert_same_samples(listening.ended(), source, ())
+        report = send_source(source, listening.endpoint, 2.0, frame_bytes=400)
+        assert_same_samples(listening.wait_for_end(), source, ())
     assert report.seconds >= 0.15  # 0.3 s of samples at twice the speed
 
 
-def test_a_late_receiver_gets_the_header_again() -> None:
+def test_the_header_is_repeated_for_late_receivers() -> None:
     source = MemorySource(400)
     with zmq.Context() as context, context.socket(zmq.PULL) as pull:
         port = pull.bind_to_random_port("tcp://127.0.0.1")
         sending = threading.Thread(
-            target=send,
-            args=(source, f"tcp://127.0.0.1:{port}", None),
+            target=send_source,
+            args=(source, f"tcp://127.0.0.1:{port}"),
             kwargs={"frame_bytes": 800, "repeat_header_seconds": 0.0},
             daemon=True,
         )
@@ -211,7 +137,7 @@ def test_a_late_receiver_gets_the_header_again() -> None:
 
 @pytest.fixture
 def wait_for_monitor_event(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Waits, in the sender's thread, until its socket tells something that the sender does not know yet."""
+    """Wait, in the sender's thread, for a connection event that the sender has not read yet."""
     monitors: list[zmq.Socket[bytes]] = []
     open_monitor = zmq_connections.open_monitor
 
@@ -229,7 +155,7 @@ def wait_for_monitor_event(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None
 
 
 class DyingReceiver:
-    """A receiver that dies with all that it has got but one message."""
+    """A receiver that dies and loses all messages in its queue."""
 
     def __init__(self, **options: int) -> None:
         self.context = zmq.Context()
@@ -244,25 +170,25 @@ class DyingReceiver:
 
 
 class CountdownEvent(threading.Event):
-    """Never set; does something when it is asked for the n-th time after :meth:`arm`."""
+    """Never set; calls an action at the n-th ``is_set`` after :meth:`arm`."""
 
     def __init__(self, number: int, action: Callable[[], None]) -> None:
         super().__init__()
-        self.left = 0
+        self.remaining = 0
         self.number, self.action = number, action
 
     def arm(self) -> None:
-        self.left = self.number
+        self.remaining = self.number
 
     def is_set(self) -> bool:
-        if self.left:
-            self.left -= 1
-            if not self.left:
+        if self.remaining:
+            self.remaining -= 1
+            if not self.remaining:
                 self.action()
         return False
 
 
-def test_what_was_on_its_way_to_a_receiver_that_goes_is_repeated_to_the_next(
+def test_messages_to_a_receiver_that_disconnects_are_repeated_to_the_next_one(
     tmp_path: Path, wait_for_monitor_event: Callable[[], None]
 ) -> None:
     first = Listener(tmp_path, 5000)
@@ -277,20 +203,20 @@ def test_what_was_on_its_way_to_a_receiver_that_goes_is_repeated_to_the_next(
             wait_for_monitor_event()
 
     source = MemorySource(4000, on_read=replace_receiver)
-    send(source, first.endpoint, None, frame_bytes=800)
-    assert_same_samples(second[0].ended(), source, ())
+    send_source(source, first.endpoint, frame_bytes=800)
+    assert_same_samples(second[0].wait_for_end(), source, ())
     assert second[0].zmq_input.counters.repeated > 0
     second[0].stop()
 
 
-def test_what_is_repeated_goes_before_what_waits(tmp_path: Path, wait_for_monitor_event: Callable[[], None]) -> None:
-    # The next receiver gives up at once what is older than the newest sample: one new frame first, and all is lost.
+def test_repeated_messages_are_sent_before_new_ones(tmp_path: Path, wait_for_monitor_event: Callable[[], None]) -> None:
+    # The next receiver does not wait for samples older than the newest: if a new frame came first, all would be lost.
     source = MemorySource(4000)
     with RingWriter.create(tmp_path / "ring", STREAM, 5000) as ring:
         ring.write(0, source.data[:100].tobytes())
     dying_receiver = DyingReceiver()
     successor: list[Listener] = []
-    # Asked again and again while a frame waits for a receiver.
+    # Called repeatedly while a frame waits for a receiver.
     stop = CountdownEvent(5, lambda: successor.append(listen(tmp_path, dying_receiver.endpoint)))
 
     def die(start: int) -> None:
@@ -300,20 +226,22 @@ def test_what_is_repeated_goes_before_what_waits(tmp_path: Path, wait_for_monito
             stop.arm()
 
     source.on_read = die
-    send(source, dying_receiver.endpoint, None, frame_bytes=800, stop=stop)
-    assert_same_samples(successor[0].ended(), source, ())
+    send_source(source, dying_receiver.endpoint, frame_bytes=800, stop=stop)
+    assert_same_samples(successor[0].wait_for_end(), source, ())
     successor[0].stop()
 
 
 def listen(folder: Path, endpoint: str) -> Listener:
-    """Listen for a ring that is there, without patience for what comes late."""
+    """Receive into an existing ring, without waiting for late samples."""
     return Listener(folder, 5000, endpoint=endpoint, ring=str(folder / "ring"), late_seconds=0.0)
 
 
-def test_the_end_is_repeated_like_what_comes_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_message_is_repeated_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = MemorySource(6 * 131_072)
     RingWriter.create(tmp_path / "ring", STREAM, source.samples).close()
-    dying_receiver = DyingReceiver(RCVBUF=4096, RCVHWM=1)  # so that the end is still with the sender when it dies
+    dying_receiver = DyingReceiver(
+        RCVBUF=4096, RCVHWM=1
+    )  # so that the END message is still queued at the sender when it dies
     at_end = threading.Event()
     pack = zmq_sender.pack_end
 
@@ -322,23 +250,23 @@ def test_the_end_is_repeated_like_what_comes_before(tmp_path: Path, monkeypatch:
         return pack(stream, end)
 
     monkeypatch.setattr(zmq_sender, "pack_end", pack_end)
-    sending = threading.Thread(target=send, args=(source, dying_receiver.endpoint, None), daemon=True)
+    sending = threading.Thread(target=send_source, args=(source, dying_receiver.endpoint), daemon=True)
     sending.start()
     assert at_end.wait(WAIT)
     dying_receiver.die()
     successor = listen(tmp_path, dying_receiver.endpoint)
-    assert_same_samples(successor.ended(), source, ())
+    assert_same_samples(successor.wait_for_end(), source, ())
     successor.stop()
     sending.join(WAIT)
     assert not sending.is_alive()
 
 
-def test_stopping_ends_the_stream_where_it_stands() -> None:
+def test_stopping_ends_the_stream_at_the_last_sent_sample() -> None:
     stop = threading.Event()
     source = MemorySource(1000, on_read=lambda start: stop.set() if start >= 500 else None)
     with listener() as listening:
-        report = send(source, listening.endpoint, None, frame_bytes=800, stop=stop)
-        ring = listening.ended()
+        report = send_source(source, listening.endpoint, frame_bytes=800, stop=stop)
+        ring = listening.wait_for_end()
     assert report.end == report.samples == ring.last == 500
 
 
@@ -346,18 +274,18 @@ def test_stopping_works_at_a_slow_pace() -> None:
     stop = threading.Event()
     source = MemorySource(1000, on_read=lambda start: stop.set() if start >= 100 else None)
     with listener() as listening:
-        report = send(source, listening.endpoint, 1.0, frame_bytes=800, stop=stop)
-        assert listening.ended().last == 100
+        report = send_source(source, listening.endpoint, 1.0, frame_bytes=800, stop=stop)
+        assert listening.wait_for_end().last == 100
     assert report.end == 100
 
 
-def test_a_slow_receiver_is_waited_for_beyond_the_patience() -> None:
-    # Too much for the queues of both sockets and of the system: it can only arrive if the sender waits for the reader.
+def test_the_receiver_timeout_does_not_apply_to_a_slow_receiver() -> None:
+    # Too much for the queues of both sockets and of the kernel: all arrive only if the sender waits for the reader.
     source = MemorySource(12_000_000)
     reports: list[SendReport] = []
     with listener(capacity=100_000) as listening:
         sending = threading.Thread(
-            target=lambda: reports.append(send(source, listening.endpoint, None, receiver_timeout=0.0)), daemon=True
+            target=lambda: reports.append(send_source(source, listening.endpoint, receiver_timeout=0.0)), daemon=True
         )
         sending.start()
         ring = listening.reader()
@@ -370,22 +298,22 @@ def test_a_slow_receiver_is_waited_for_beyond_the_patience() -> None:
     assert reports[0].samples == source.samples
 
 
-def test_nobody_there_is_one_line() -> None:
+def test_a_missing_receiver_is_an_error_of_one_line() -> None:
     with zmq.Context() as context, context.socket(zmq.PULL) as socket:
         port = socket.bind_to_random_port("tcp://127.0.0.1")
-    with pytest.raises(InputError, match="nobody receives at tcp") as caught:
-        send(MemorySource(10), f"tcp://127.0.0.1:{port}", None, receiver_timeout=0.1)
+    with pytest.raises(InputError, match="no receiver at tcp") as caught:
+        send_source(MemorySource(10), f"tcp://127.0.0.1:{port}", receiver_timeout=0.1)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("endpoint", ["nonsense", "carrier-pigeon://here", "tcp://127.0.0.1"])
-def test_an_endpoint_that_cannot_be_is_one_line(endpoint: str) -> None:
+def test_an_invalid_endpoint_is_an_error(endpoint: str) -> None:
     with pytest.raises(InputError, match="cannot send to"):
-        send(MemorySource(10), endpoint, None)
+        send_source(MemorySource(10), endpoint)
 
 
 def test_settings_out_of_range_are_refused() -> None:
     with pytest.raises(ValueError, match="speed"):
         send(MemorySource(10), "tcp://127.0.0.1:1", 0.0)
     with pytest.raises(ValueError, match="frame_bytes"):
-        send(MemorySource(10), "tcp://127.0.0.1:1", None, frame_bytes=0)
+        send_source(MemorySource(10), "tcp://127.0.0.1:1", frame_bytes=0)
