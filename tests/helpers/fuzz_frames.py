@@ -1,8 +1,8 @@
-"""Fuzz what arrives at a node: any message, mutated by coverage, through the ZMQ input into a ring.
+"""Coverage-guided fuzzing of the messages to a node, through the ZeroMQ input into a ring.
 
-``pip install atheris`` into an environment of your own, then ``python -m tests.helpers.fuzz_frames
--max_total_time=600``. It stops at the first message that raises, or that leaves in the ring what no good frame held.
-tests/node/receiver/test_fuzz.py feeds the same target with hypothesis, in every check.
+``pip install atheris`` into a separate environment, then ``python -m tests.helpers.fuzz_frames -max_total_time=600``.
+It stops at the first message that raises, or that puts samples into the ring which no valid frame had.
+tests/node/receiver/test_fuzz.py feeds the same target from hypothesis, in every test run.
 """
 
 import atexit
@@ -29,21 +29,23 @@ STREAM = Stream("fuzz", SampleKind.POWER, 0, Fraction(1000), 8, 1e8, 1e6, ("I",)
 
 
 class FuzzTarget:
-    """An inlet without a sender, a ring that drops the oldest, and what the ring must hold."""
+    """A ZeroMQ input without a sender, a ring that drops its oldest samples, and the samples it must hold."""
 
     def __init__(self, folder: Path) -> None:
         self.ring = folder / "ring"
-        settings = ZmqInputSettings("fuzz", f"ipc://{folder}/endpoint", ring=str(self._make()), max_gap_seconds=10.0)
+        settings = ZmqInputSettings(
+            "fuzz", f"ipc://{folder}/endpoint", ring=str(self._create_ring()), max_gap_seconds=10.0
+        )
         self.zmq_input = ZmqInput(settings, lambda stream: None)
         self.reader = RingReader.attach(self.ring, "reader", hold=False)
         self.expected: dict[int, bytes] = {}
 
-    def _make(self) -> Path:
+    def _create_ring(self) -> Path:
         RingWriter.create(self.ring, STREAM, 1, Policy.DROP_OLDEST).close()
         return self.ring
 
     def feed(self, message: bytes) -> None:
-        """Take one message in and compare the ring with what is expected."""
+        """Give the input one message, and compare the ring with the expected samples."""
         before = self.zmq_input.counters.samples
         first_decided, ended = self.reader.final, self.reader.last is not None
         self.zmq_input._handle_message(memoryview(message))
@@ -64,26 +66,26 @@ class FuzzTarget:
         self.compare()
 
     def compare(self) -> None:
-        """Check every sample that the ring holds."""
+        """Check each sample in the ring."""
         tail = self.reader.tail
         self.expected = {sample: data for sample, data in self.expected.items() if sample >= tail}
         stop = min(self.reader.final, self.reader.head)
         if stop <= tail:
             return
         chunk = self.reader.read(tail, stop)
-        for at, there in enumerate(chunk.valid()):
-            assert there == (tail + at in self.expected)
-            assert not there or bytes(chunk.data[at]) == self.expected[tail + at]
+        for at, valid in enumerate(chunk.valid()):
+            assert valid == (tail + at in self.expected)
+            assert not valid or bytes(chunk.data[at]) == self.expected[tail + at]
 
 
 def seeds() -> list[bytes]:
-    """Messages of every kind to begin with."""
+    """Return messages of every kind to start from."""
     frames = [pack_frame_header(STREAM, start, 10) + bytes(range(80)) for start in (0, 10, 500, 1 << 40)]
     return [pack_stream(STREAM), pack_end(STREAM, 1000), *frames]
 
 
 def with_checksum(data: bytes) -> bytes:
-    """Give a message a header checksum that fits, so that mutations get beyond it."""
+    """Correct the header checksum of a message, so that mutations pass it."""
     if len(data) < HEADER_BYTES:
         return data
     return data[: HEADER_BYTES - 4] + zlib.crc32(data[: HEADER_BYTES - 4]).to_bytes(4, "little") + data[HEADER_BYTES:]
@@ -101,7 +103,7 @@ def main() -> None:
     target: list[FuzzTarget] = []
 
     def feed_one(data: bytes) -> None:
-        # A ring that has ended takes nothing any more: begin anew.
+        # A ring that has ended accepts nothing: start with a new one.
         if not target or target[0].reader.last is not None:
             for old in target:
                 old.zmq_input.close()

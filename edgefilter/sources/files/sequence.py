@@ -83,8 +83,8 @@ class FileSequence(FiniteSource):
                 raise SequenceError(f"{label}: begins {-seconds:.6g} s before {before} ends, files must not overlap")
             if seconds > MAX_GAP_SECONDS:
                 raise SequenceError(
-                    f"{label}: begins {seconds:.6g} s after {before} ends, must be {MAX_GAP_SECONDS:g} s at most:"
-                    " they do not belong to one stream"
+                    f"{label}: begins {seconds:.6g} s after {before} ends,"
+                    f" but files of one stream are at most {MAX_GAP_SECONDS:g} s apart"
                 )
             if start > end:
                 warnings.append(f"{label}: begins {seconds:.6g} s after {before} ends, a gap of {start - end} samples")

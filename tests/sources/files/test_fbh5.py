@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from edgefilter.core.chunk import Gap, Loss
 from edgefilter.core.errors import FormatError
 from edgefilter.sources.files import fbh5
+from tests.helpers import recorded_files
 
 
 def write(path: Path, numbers: Any, **fields: Any) -> Path:
@@ -27,7 +28,7 @@ def write(path: Path, numbers: Any, **fields: Any) -> Path:
 
 @pytest.mark.parametrize("dtype", ["u1", "i1", "<u2", "<f4", ">f4"])
 @pytest.mark.parametrize("ifs", [1, 2, 4])
-def test_any_type_comes_back(tmp_path: Path, dtype: str, ifs: int) -> None:
+def test_numbers_of_any_type_are_read(tmp_path: Path, dtype: str, ifs: int) -> None:
     numbers = np.random.default_rng(1).integers(0, 100, (7, ifs, 6)).astype(dtype)
     source = fbh5.open(write(tmp_path / "a.h5", numbers))
     assert (source.stream.source, source.stream.seconds(1)) == ("Voyager1", 18.253611008)
@@ -43,7 +44,7 @@ def test_any_type_comes_back(tmp_path: Path, dtype: str, ifs: int) -> None:
     ("fields", "says"),
     [({"tsamp": None}, "no attribute tsamp"), ({"tsamp": 0.0}, "tsamp is 0"), ({"nchans": 5}, "nchans 5")],
 )
-def test_absurd_attributes_are_refused(tmp_path: Path, fields: dict[str, Any], says: str) -> None:
+def test_attributes_out_of_range_are_refused(tmp_path: Path, fields: dict[str, Any], says: str) -> None:
     with pytest.raises(FormatError, match=says):
         fbh5.open(write(tmp_path / "a.h5", np.zeros((3, 1, 4), np.uint8), **fields))
 
@@ -55,15 +56,18 @@ def test_other_hdf5_is_refused(tmp_path: Path) -> None:
         fbh5.open(tmp_path / "a.h5")
 
 
+@pytest.fixture(scope="module")
+def whole_file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    numbers = np.arange(9 * 8, dtype=np.uint8).reshape(9, 1, 8)
+    return write(tmp_path_factory.mktemp("fbh5") / "a.h5", numbers).read_bytes()
+
+
 @settings(deadline=None, max_examples=40)
 @given(cut=st.integers(0, 6000), flips=st.lists(st.tuples(st.integers(8, 2000), st.integers(0, 255)), max_size=2))
-def test_any_damage_opens_or_is_a_format_error(cut: int, flips: list[tuple[int, int]]) -> None:
+def test_any_damage_opens_or_is_a_format_error(whole_file: bytes, cut: int, flips: list[tuple[int, int]]) -> None:
     with TemporaryDirectory() as folder:
-        path = write(Path(folder) / "a.h5", np.arange(9 * 8, dtype=np.uint8).reshape(9, 1, 8))
-        raw = bytearray(path.read_bytes())
-        for at, value in flips:
-            raw[at % len(raw)] = value
-        path.write_bytes(bytes(raw[: max(cut, 1)]))
+        path = Path(folder) / "a.h5"
+        path.write_bytes(recorded_files.damage(whole_file, max(cut, 1), flips))
         try:
             source = fbh5.open(path)
             assert len(source.read(-1, 5).data) == 6

@@ -19,7 +19,7 @@ FOLDER = Path(baseband.data.__file__).parent
         ("sample.vdif", "BasebandStreamSource"),
     ],
 )
-def test_voltages_are_recognised_whatever_the_name(tmp_path: Path, name: str, kind: str) -> None:
+def test_voltages_are_recognised_under_any_name(tmp_path: Path, name: str, kind: str) -> None:
     path = tmp_path / "recording.fil"
     path.write_bytes((FOLDER / name).read_bytes())
     source = open_files([path])
@@ -27,7 +27,7 @@ def test_voltages_are_recognised_whatever_the_name(tmp_path: Path, name: str, ki
     source.close()
 
 
-def test_power_is_recognised_whatever_the_name(tmp_path: Path) -> None:
+def test_power_is_recognised_under_any_name(tmp_path: Path) -> None:
     numbers = np.zeros((5, 1, 8), np.uint8)
     source = open_files([str(recorded_files.sigproc(tmp_path / "a.vdif", numbers, 8))])
     assert type(source).__name__ == "SigprocSource"
@@ -49,7 +49,7 @@ def test_power_is_recognised_whatever_the_name(tmp_path: Path) -> None:
         (b"SIMPLE  =                    T", "FITS"),
     ],
 )
-def test_what_is_no_recording_is_refused_in_one_line(tmp_path: Path, content: bytes, says: str) -> None:
+def test_other_files_are_refused_in_one_line(tmp_path: Path, content: bytes, says: str) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(content)
     with pytest.raises(FormatError, match=says) as caught:

@@ -23,8 +23,8 @@ def numbers() -> Any:
     return np.random.default_rng(5).integers(0, 256, (60, 1, 8)).astype(np.uint8)
 
 
-def test_files_that_follow_one_another_read_as_one(tmp_path: Path, numbers: Any) -> None:
-    # Given out of order, and with the rounding that a float MJD brings.
+def test_contiguous_files_are_one_stream(tmp_path: Path, numbers: Any) -> None:
+    # Out of order, and with the rounding of a float MJD.
     sequence = FileSequence(
         [
             write_part(tmp_path, "b", numbers[20:50], 0.020),
@@ -43,7 +43,7 @@ def test_files_that_follow_one_another_read_as_one(tmp_path: Path, numbers: Any)
     sequence.close()
 
 
-def test_a_gap_between_files_is_stated(tmp_path: Path, numbers: Any) -> None:
+def test_a_gap_between_files_is_reported(tmp_path: Path, numbers: Any) -> None:
     sequence = FileSequence(
         [write_part(tmp_path, "a", numbers[:20], 0.0), write_part(tmp_path, "b", numbers[20:], 0.0252)], ["a", "b"]
     )
@@ -73,7 +73,7 @@ def test_files_that_differ_are_refused(tmp_path: Path, numbers: Any, fields: dic
 
 
 @pytest.mark.parametrize(
-    ("seconds", "says"), [(0.050, "must not overlap"), (0.0, "must not overlap"), (4000.0, "do not belong")]
+    ("seconds", "says"), [(0.050, "must not overlap"), (0.0, "must not overlap"), (4000.0, "at most 3600 s apart")]
 )
 def test_files_that_overlap_or_lie_far_apart_are_refused(
     tmp_path: Path, numbers: Any, seconds: float, says: str

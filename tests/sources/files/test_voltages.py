@@ -19,6 +19,7 @@ from edgefilter.sources.files import guppi as guppi_reader
 from edgefilter.sources.files import vdif as vdif_reader
 from edgefilter.sources.files import voltages
 from edgefilter.sources.files.sequence import FileSequence
+from tests.helpers import recorded_files
 
 FOLDER = Path(baseband.data.__file__).parent
 GUPPI, DADA, VDIF = FOLDER / "sample_puppi.raw", FOLDER / "sample.dada", FOLDER / "sample.vdif"
@@ -45,8 +46,8 @@ def test_guppi(tmp_path: Path) -> None:
     assert (source.samples, source.stream.rate, source.stream.products) == (3840, 250, ("X", "Y"))
     centre = source.stream.frequencies_hz.mean()
     assert centre == pytest.approx(356.6875e6)
-    # The blocks of this sample were cut to size, so the 64 samples that each repeats are not the next one's: each must
-    # come from the block that it begins.
+    # The blocks of this sample file were shortened, so the 64 samples of overlap at the end of a block are not those at
+    # the start of the next one: they must be read from the next one.
     with guppi.open(str(GUPPI), "rb") as reader:
         frames = [reader.read_frame().data.transpose(0, 2, 1) for _ in range(4)]
     truth = np.concatenate([frame[:960] for frame in frames])
@@ -56,7 +57,7 @@ def test_guppi(tmp_path: Path) -> None:
     source.close()
 
 
-def test_guppi_blocks_that_were_dropped_are_a_gap(tmp_path: Path) -> None:
+def test_dropped_guppi_blocks_are_a_gap(tmp_path: Path) -> None:
     raw = GUPPI.read_bytes()
     block = len(raw) // 4
     path = tmp_path / "a.raw"
@@ -108,7 +109,7 @@ def test_vdif() -> None:
 
 def test_vdif_frames_marked_invalid_are_damaged(tmp_path: Path) -> None:
     raw = bytearray(VDIF.read_bytes())
-    raw[3 * 5032 + 3] |= 0x80  # the fourth frame's invalid bit: a thread of the first frame set
+    raw[3 * 5032 + 3] |= 0x80  # invalid bit of the fourth frame, a thread of the first frame set
     path = tmp_path / "a.vdif"
     path.write_bytes(raw)
     source = vdif_reader.open(path)
@@ -117,7 +118,7 @@ def test_vdif_frames_marked_invalid_are_damaged(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [GUPPI, DADA, VDIF], ids=lambda path: path.suffix)
-def test_data_that_end_early_are_read_up_to_there(tmp_path: Path, path: Path) -> None:
+def test_truncated_data_are_read_up_to_the_cut(tmp_path: Path, path: Path) -> None:
     cut = tmp_path / path.name
     cut.write_bytes(path.read_bytes()[:-1000])
     source, whole = OPENERS[path](cut), OPENERS[path](path)
@@ -141,12 +142,9 @@ def test_any_damage_opens_or_is_a_format_error(path: Path) -> None:
         flips=st.lists(st.tuples(st.integers(0, 6500), st.integers(0, 255)), max_size=3),
     )
     def damaged(cut: int, flips: list[tuple[int, int]]) -> None:
-        raw = bytearray(whole)
-        for at, value in flips:
-            raw[at] = value
         with TemporaryDirectory() as folder:
             broken = Path(folder) / path.name
-            broken.write_bytes(raw[:cut])
+            broken.write_bytes(recorded_files.damage(whole, cut, flips))
             try:
                 source = OPENERS[path](broken)
             except FormatError:

@@ -1,4 +1,4 @@
-"""The wire format takes back what it packs and refuses everything else with a word for it."""
+"""Packed messages are parsed to what they were, and all others are refused with a kind of error."""
 
 import json
 import struct
@@ -32,7 +32,7 @@ FUZZ = settings(deadline=None, max_examples=100)
 
 
 def make_header(**fields: int | bytes) -> bytes:
-    """Make a header with any fields and a checksum that fits them."""
+    """Return a header of any fields with their checksum."""
     values = {
         "magic": b"EDGF",
         "version": 1,
@@ -54,7 +54,7 @@ def error_kind(data: bytes) -> str:
     return caught.value.kind
 
 
-def test_a_stream_comes_back_from_its_message() -> None:
+def test_a_stream_message_is_parsed() -> None:
     header, payload = parse_message(pack_stream(STREAM))
     assert header == MessageHeader(MessageKind.STREAM, STREAM.digest[:16], 0, 0, len(STREAM.to_json()))
     assert parse_stream(header, payload) == STREAM
@@ -62,7 +62,7 @@ def test_a_stream_comes_back_from_its_message() -> None:
 
 @given(st.integers(0, 2**63 - 101), st.integers(1, 100))
 @settings(deadline=None, max_examples=30)
-def test_a_frame_comes_back_from_its_message(start: int, samples: int) -> None:
+def test_a_frame_message_is_parsed(start: int, samples: int) -> None:
     raw = bytes(range(100)) * 3
     header, payload = parse_message(pack_frame_header(STREAM, start, samples) + raw[: 3 * samples])
     assert header == MessageHeader(MessageKind.FRAME, stream_key(STREAM), start, samples, 3 * samples)
@@ -70,13 +70,13 @@ def test_a_frame_comes_back_from_its_message(start: int, samples: int) -> None:
     check_frame(header, STREAM)
 
 
-def test_an_end_comes_back_from_its_message() -> None:
+def test_an_end_message_is_parsed() -> None:
     header, payload = parse_message(pack_end(STREAM, 12345))
     assert header == MessageHeader(MessageKind.END, stream_key(STREAM), 12345, 0, 0)
     assert not payload
 
 
-def test_the_header_lies_where_the_format_says() -> None:
+def test_header_fields_are_at_their_offsets() -> None:
     assert pack_frame_header(STREAM, 5, 2) == make_header(digest=stream_key(STREAM), start=5, samples=2, payload=6)
     assert len(pack_frame_header(STREAM, 5, 2)) == HEADER_BYTES == 64
 
@@ -106,7 +106,7 @@ def test_the_header_lies_where_the_format_says() -> None:
         (make_header(kind=1, samples=0, payload=0), "size"),
     ],
 )
-def test_each_fault_has_its_word(message: bytes, kind: str) -> None:
+def test_each_fault_has_its_kind(message: bytes, kind: str) -> None:
     assert error_kind(message) == kind
 
 
@@ -117,7 +117,7 @@ def test_a_frame_must_have_the_bytes_of_its_samples() -> None:
     assert caught.value.kind == "size"
 
 
-def test_numbers_that_do_not_fit_are_not_packed() -> None:
+def test_numbers_out_of_range_are_not_packed() -> None:
     with pytest.raises(WireError, match="range"):
         pack_frame_header(STREAM, 2**63 - 1, 1)
     with pytest.raises(WireError, match="range"):

@@ -21,7 +21,7 @@ PULSES = [SkyPulse(0.03, 4.0, 2e-3, 60.0), SkyPulse(0.08, 30.0, 1e-3, 40.0)]
 
 @pytest.fixture(scope="module")
 def busy_sky() -> VoltageSky:
-    """A short sky with pulses and all kinds of interference."""
+    """Return a short sky with pulses and all kinds of interference."""
     built = sky("voltage", SECONDS, 3, rate=RATE, centre_mhz=CENTRE, pulses=PULSES, interference="all")
     assert isinstance(built, VoltageSky)
     return built
@@ -41,13 +41,13 @@ def power() -> PowerSky:
 
 
 def voltages(source: VoltageSky, start: int, stop: int) -> np.ndarray:
-    """Complex ``[time, polarisation]``."""
+    """Read complex voltages ``[time, polarisation]``."""
     raw = source.read(start, stop).data.view(np.int8).astype(np.float32)
     return raw.view(np.complex64)
 
 
 def spectra(source: VoltageSky) -> tuple[np.ndarray, np.ndarray]:
-    """Total intensity ``[time, channel]`` of a plain FFT, frequency upwards, and the channels' MHz."""
+    """Return total intensity ``[time, channel]`` of a plain FFT, lowest frequency first, and the channels' MHz."""
     x = voltages(source, 0, source.samples // CHANNELS * CHANNELS).T.reshape(2, -1, CHANNELS)
     intensity = (np.abs(np.fft.fftshift(np.fft.fft(x, axis=2), axes=2)) ** 2).sum(axis=0)
     rate_mhz = float(source.stream.rate) / 1e6
@@ -57,7 +57,7 @@ def spectra(source: VoltageSky) -> tuple[np.ndarray, np.ndarray]:
 def matched_filter_peak(
     intensity: np.ndarray, mhz: np.ndarray, step: float, top: float, pulse: SkyPulse
 ) -> tuple[float, float]:
-    """S/N and time of the peak of a matched filter to the series dedispersed to ``top`` by whole samples."""
+    """Return S/N and time of the peak of a matched filter after dedispersion to ``top`` by whole samples."""
     normalised = (intensity - np.median(intensity, axis=0)) / intensity.std(axis=0)
     shifts = [round(dispersion_delay(pulse.dm, frequency, top) / step) for frequency in mhz]
     series = sum(np.roll(normalised[:, c], -shift) for c, shift in enumerate(shifts)) / np.sqrt(len(mhz))
@@ -100,7 +100,7 @@ def test_the_same_settings_give_the_same_sky_and_another_seed_another(make: type
     assert (first != other).mean() > 0.8
 
 
-def test_what_lies_outside_is_a_gap(busy_sky: VoltageSky) -> None:
+def test_samples_outside_the_sky_are_a_gap(busy_sky: VoltageSky) -> None:
     end = busy_sky.samples
     assert busy_sky.read(-5, 3).gaps == (Gap(-5, 0, Loss.OUTSIDE),)
     assert busy_sky.read(end - 2, end + 7).gaps == (Gap(end, end + 7, Loss.OUTSIDE),)
@@ -113,7 +113,7 @@ def test_what_lies_outside_is_a_gap(busy_sky: VoltageSky) -> None:
     assert len(whole.data) == end + 10
 
 
-def test_bare_voltages_are_independent_noise_of_twenty_counts() -> None:
+def test_voltages_without_signals_are_independent_noise_of_20_counts() -> None:
     source = VoltageSky(0.25, 5, rate=RATE, centre_mhz=CENTRE)
     raw = source.read(0, source.samples).data.view(np.int8).astype(np.float64)
     n = len(raw)
@@ -121,7 +121,7 @@ def test_bare_voltages_are_independent_noise_of_twenty_counts() -> None:
     assert raw.std(axis=0) == pytest.approx([20] * 4, rel=0.01)
     assert np.abs(np.corrcoef(raw.T) - np.eye(4)).max() < 6 / np.sqrt(n)
     intensity, _ = spectra(source)
-    # Voltages that are white in time: spectra of neighbouring times do not resemble each other.
+    # White noise: successive spectra are not correlated.
     normalised = intensity / intensity.mean(axis=0) - 1
     assert abs((normalised[1:] * normalised[:-1]).mean()) < 0.01
     assert normalised.var() == pytest.approx(0.5, rel=0.05)  # two polarisations, exponential each
@@ -136,7 +136,7 @@ def test_bandpass_rolls_off_and_ripples() -> None:
 
 
 @pytest.mark.parametrize("pulse", [SkyPulse(0.05, 4.0, 2e-3, 60.0), SkyPulse(0.1, 40.0, 1e-3, 50.0)])
-def test_voltage_pulse_comes_at_its_time_with_its_strength(pulse: SkyPulse) -> None:
+def test_voltage_pulse_has_its_time_and_snr(pulse: SkyPulse) -> None:
     source = VoltageSky(0.5, 8, rate=RATE, centre_mhz=CENTRE, pulses=[pulse])
     intensity, mhz = spectra(source)
     snr, seconds = matched_filter_peak(intensity, mhz, CHANNELS / RATE, source.top_mhz, pulse)
@@ -145,7 +145,7 @@ def test_voltage_pulse_comes_at_its_time_with_its_strength(pulse: SkyPulse) -> N
 
 
 @pytest.mark.parametrize("bits", [8, 32])
-def test_power_pulse_comes_at_its_time_with_its_strength(bits: int) -> None:
+def test_power_pulse_has_its_time_and_snr(bits: int) -> None:
     pulse = SkyPulse(0.8, 300.0, 10e-3, 50.0)
     source = PowerSky(3.0, 8, rate=1000, centre_mhz=1400, bandwidth_mhz=128, channels=128, bits=bits, pulses=[pulse])
     data = source.read(0, source.samples).data
@@ -165,9 +165,9 @@ def test_power_pulse_is_smeared_within_channels() -> None:
     assert np.ptp(bright) * 1e-3 == pytest.approx(dispersion_delay(2000.0, mhz - 4, mhz + 4), rel=0.1)
 
 
-def power_ratio(one: Interference) -> tuple[np.ndarray, np.ndarray]:
-    """Power with interference over power without it, ``[time, channel]`` in steps of 3.2 ms, and the channels' MHz."""
-    with_it, without = (VoltageSky(0.25, 2, rate=RATE, centre_mhz=CENTRE, interference=i) for i in ([one], []))
+def power_ratio(emitter: Interference) -> tuple[np.ndarray, np.ndarray]:
+    """Return power with / without interference, ``[time, channel]`` in steps of 3.2 ms, and the channels' MHz."""
+    with_it, without = (VoltageSky(0.25, 2, rate=RATE, centre_mhz=CENTRE, interference=i) for i in ([emitter], []))
     (dirty, mhz), (clean, _) = spectra(with_it), spectra(without)
     rows = len(clean) // 50
     ratio = dirty[: rows * 50].reshape(rows, 50, -1).mean(axis=1) / clean[: rows * 50].reshape(rows, 50, -1).mean(
@@ -176,14 +176,14 @@ def power_ratio(one: Interference) -> tuple[np.ndarray, np.ndarray]:
     return ratio, mhz
 
 
-def test_carrier_stands_in_its_channel() -> None:
+def test_carrier_is_in_its_channel() -> None:
     ratio, mhz = power_ratio(Carrier(CENTRE + 0.25, 0.1))
     assert mhz[np.argmax(ratio.mean(axis=0))] == CENTRE + 0.25
     assert ratio.mean(axis=0).max() == pytest.approx(1 + 0.1 * CHANNELS, rel=0.2)
     assert np.median(ratio) == pytest.approx(1, abs=0.02)
 
 
-def test_intermittent_carrier_is_off_between() -> None:
+def test_intermittent_carrier_is_off_in_between() -> None:
     ratio, mhz = power_ratio(Carrier(CENTRE + 0.25, 0.1, period=0.1, on_seconds=0.032))
     is_on = ratio[:, np.argmin(np.abs(mhz - CENTRE - 0.25))] > 3
     times = (np.arange(len(is_on)) + 0.5) * 3.2e-3
@@ -199,24 +199,24 @@ def test_chirp_sweeps_through_its_range() -> None:
     np.testing.assert_allclose(found[inner], CENTRE - 0.5 + 10 * times[inner], atol=0.04)
 
 
-def test_band_is_flat_between_its_edges() -> None:
+def test_band_limited_noise_is_flat_between_its_edges() -> None:
     ratio, mhz = power_ratio(BandLimitedNoise(CENTRE + 0.1, CENTRE + 0.4, 2.0))
     inside = (mhz > CENTRE + 0.12) & (mhz < CENTRE + 0.38)
     assert ratio[:, inside].mean(axis=0) == pytest.approx(np.full(inside.sum(), 3.0), rel=0.3)
     assert ratio[:, np.abs(mhz - CENTRE - 0.25) > 0.25].mean() == pytest.approx(1, abs=0.05)
 
 
-def test_impulses_come_once_in_each_turn_over_the_whole_band() -> None:
+def test_impulses_occur_once_in_each_interval_over_the_whole_band() -> None:
     one = Impulses(interval=0.05, width=1e-3, level=20.0)
     ratio, _ = power_ratio(one)
     source = VoltageSky(0.25, 2, rate=RATE, centre_mhz=CENTRE, interference=[one])
     power = (np.abs(voltages(source, 0, source.samples)) ** 2).sum(axis=1).reshape(-1, 200).mean(axis=1)
-    burning = (power > 4 * np.median(power)).reshape(5, -1).sum(axis=1)
-    assert np.abs(burning - 10).max() <= 1
+    active = (power > 4 * np.median(power)).reshape(5, -1).sum(axis=1)
+    assert np.abs(active - 10).max() <= 1
     assert (ratio.max(axis=0) > 3).mean() > 0.9
 
 
-def test_power_interference_is_where_it_should_be() -> None:
+def test_power_interference_is_in_its_channels_and_intervals() -> None:
     sky_ = PowerSky(2.0, 1, channels=64, bits=32, interference=[Carrier(1350.1, 0.01), Impulses(0.5, 1e-3, 0.2)])
     data = sky_.read(0, sky_.samples).data.view(np.float32)
     frequencies = sky_.stream.frequencies_hz / 1e6
@@ -226,7 +226,7 @@ def test_power_interference_is_where_it_should_be() -> None:
     np.testing.assert_array_equal((np.median(raised, axis=1) > 1).reshape(4, 500).sum(axis=1), 1)
 
 
-def test_truth_names_the_pulses_in_order() -> None:
+def test_truth_lists_the_pulses_in_order_of_time() -> None:
     late, early = SkyPulse(0.2, 10.0, 1e-3, 9.0), SkyPulse(0.1, 20.0, 2e-3, 8.0)
     source = VoltageSky(0.25, rate=RATE, centre_mhz=CENTRE, pulses=[late, early])
     truth = source.truth
@@ -236,7 +236,7 @@ def test_truth_names_the_pulses_in_order() -> None:
     assert truth[0].seconds_at(float("inf")) < 0.1
 
 
-def test_the_demo_is_what_its_documentation_says() -> None:
+def test_the_demo_sky_is_as_documented() -> None:
     demo = demo_sky(2.0)
     assert demo.stream.rate == Fraction(16_000_000)
     assert len(demo.truth) == 6
@@ -260,7 +260,7 @@ def test_the_demo_is_what_its_documentation_says() -> None:
         ({"interference": [Impulses(0.1, 0.2, 1.0)]}, "width <= interval"),
     ],
 )
-def test_what_is_no_sky_is_refused_in_a_line(settings_: dict[str, object], problem: str) -> None:
+def test_settings_out_of_range_are_refused_in_one_line(settings_: dict[str, object], problem: str) -> None:
     with pytest.raises(InputError, match=problem) as caught:
         sky("voltage", **{"seconds": 1.0, "rate": RATE, "centre_mhz": CENTRE, **settings_})  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
