@@ -1,8 +1,8 @@
 """Grouping of table pieces that are merged into one object before they are uploaded.
 
 A piece is the file of one table and block. Blocks of a stream are grouped at absolute multiples of a fixed number, and
-the pieces of a group (one table, node, date and stream) become one object. So block numbers decide what is merged, not
-the time, unless a piece has waited for longer than allowed. This module reads no clock and no file.
+the pieces of a group (one table, node, date and stream) become one object. So block numbers decide which pieces are
+merged, not the time, unless a piece has waited for longer than allowed. This module reads no clock and no file.
 """
 
 from collections.abc import Iterable, Iterator

@@ -169,7 +169,7 @@ class Manifest:
         Raises
         ------
         SpoolError
-            If one of ``removed`` is gone; nothing is changed then.
+            If one of ``removed`` is no longer in the spool; nothing is changed then.
         """
 
         def work(db: Connection) -> None:

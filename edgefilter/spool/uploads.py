@@ -20,7 +20,7 @@ class UploadQueue(Closing):
     """Products that wait to be uploaded; the base of :class:`edgefilter.spool.Spool`.
 
     1. Table pieces are merged (:meth:`merge`) or sealed as they are (:meth:`seal`); other products come sealed.
-    2. :meth:`next_entries` gives what is sealed, by priority and age, and :meth:`read` its bytes.
+    2. :meth:`next_entries` returns sealed products by priority and age, and :meth:`read` their bytes.
     3. A product that is proved to be in the store is removed (:meth:`mark_delivered`). A product that the store refuses
        for good is excluded from upload (:meth:`quarantine`) until an operator decides (:meth:`release`).
 

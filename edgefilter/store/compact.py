@@ -7,7 +7,7 @@
 2. Files that have been replaced for longer than ``grace`` are deleted. A reader that listed them before the merged file
    existed has read them by then; a reader that lists later reads the merged file.
 
-Both steps can be interrupted anywhere and repeated: the same files give the same merged file. Two compactions at the
+Both steps can be interrupted anywhere and repeated: the same pieces make the same merged file. Two compactions at the
 same time waste work; the operator runs one at a time for each store.
 """
 

@@ -1,8 +1,8 @@
 """A store in a bucket of an S3-compatible object store.
 
 An object is uploaded in one request that carries its SHA-256. A second request then reads size and ETag, which must be
-those of its content. The upload asks the server not to replace an object. Servers keep this condition only if nobody
-else writes the same name at that moment. This is enough to detect a name that is in use; that nothing is stored twice
+those of its content. The upload asks the server not to replace an object. Servers keep this condition only if no other
+client writes the same name at that moment. This is enough to detect a name that is in use; that nothing is stored twice
 follows from the names, which contain the digest.
 """
 
