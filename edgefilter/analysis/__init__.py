@@ -1,7 +1,7 @@
-"""What a notebook imports: open a store, tables, pulses, pictures, exports.
+"""Analysis of a store in a notebook: tables, pulses, figures, exports.
 
-:func:`edgefilter.open_store` and :func:`edgefilter.replay` give an :class:`~edgefilter.analysis.archive.Archive`;
-everything else hangs on that. Nothing here is imported by a node.
+:func:`edgefilter.open_store` and :func:`edgefilter.replay` return an :class:`~edgefilter.analysis.archive.Archive`,
+where everything else starts. A node imports nothing of this package.
 """
 
 from edgefilter.analysis.archive import Archive, open_store

@@ -1,4 +1,4 @@
-"""A store as an astronomer sees it: tables, pulses, the waterfall, the account."""
+"""An open store for astronomers: tables, pulses, waterfall, bandpass, balance."""
 
 import shutil
 import weakref
@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from edgefilter.analysis.balance import LedgerBalance
 from edgefilter.analysis.pulse import Pulse, Pulses
-from edgefilter.analysis.spectra import BlockSpectra, Spectrum
-from edgefilter.analysis.tables import TableView
+from edgefilter.analysis.spectra import BlockSpectra, Spectrum, evenly_spaced
+from edgefilter.analysis.tables import TableView, first_rows
 from edgefilter.core.clock import sample_at, tai_ns_from_iso
 from edgefilter.core.config import Reduction
 from edgefilter.core.errors import ConfigError, StoreError
@@ -21,41 +20,49 @@ from edgefilter.core.html import property_table, settings_html
 from edgefilter.core.plan import Plan
 from edgefilter.core.stream import Stream
 from edgefilter.core.validation import validate
-from edgefilter.products.cutout import Cutout
 from edgefilter.products.schemas import SCHEMAS
-from edgefilter.store import reader
+from edgefilter.store.base import Store
+from edgefilter.store.connect import connect
+from edgefilter.store.reader import StoreReader
 
 if TYPE_CHECKING:
     import xarray as xr
     from astropy.time import Time
 
-    from edgefilter.analysis.plots.figures import NotebookFigure
+    from edgefilter.analysis.plots.style import NotebookFigure
 
 Instant: TypeAlias = "float | str | Time | None"
-"""Seconds since the stream's first sample, or a date in UTC as ISO text or astropy ``Time``; None is no bound."""
+"""Seconds since the stream's first sample, or a date in UTC as ISO text or astropy ``Time``; None is no limit."""
 
 _SPECTRA = ("stream", "config", "code", "block", "tai_ns", "seconds", "stokes", "frequencies", "power", "cells", "node")
 _FLAGS = ("stream", "config", "code", "block", "tai_ns", "flagger", "first", "node")
+_FIGURE_BLOCKS = 2000  # evenly spaced blocks in a figure of a long run; a screen cannot show more
+_WATERFALL_ROWS, _WATERFALL_CHANNELS = 1000, 800
 
 
-def open_store(path: str | Path, **options: Any) -> "Archive":
-    """Open a store to read from it; nothing in it is touched.
+def open_store(path: str | Path) -> "Archive":
+    """Open a store for reading.
 
     Parameters
     ----------
-    path, **options
-        As :func:`edgefilter.store.reader.open_store` takes them.
+    path
+        A directory, its ``file://`` URL, or ``s3://BUCKET/PREFIX``.
+
+    Returns
+    -------
+    Archive
+        The open store.
 
     Raises
     ------
     StoreError
-        If there is no such store, or it may not be read.
+        If there is no such store, or it cannot be read.
     """
-    return Archive(reader.open_store(path, **options))
+    return Archive(connect(path))
 
 
 class Configuration(dict[str, Any]):
-    """Settings of a reduction by section and key; ``digest`` is the name that products give them."""
+    """Settings of a reduction by section and key; ``digest`` is their name in the tables."""
 
     def __init__(self, digest: str, settings: Mapping[str, Any]) -> None:
         super().__init__(settings)
@@ -65,94 +72,55 @@ class Configuration(dict[str, Any]):
         return settings_html(f"settings {self.digest}", self)
 
 
-class Archive:
-    """An open store. What is written later is seen by the next call.
+class Archive(StoreReader):
+    """An open store, with what a notebook needs. Each call reads the store anew.
 
     Parameters
     ----------
-    source
-        Reader of the store.
+    store
+        Objects of the store.
     temporary
-        Directory to remove when the store is no longer used.
+        Directory to remove when the archive is garbage collected.
     """
 
-    def __init__(self, source: reader.StoreReader, temporary: str | None = None) -> None:
-        self._reader = source
+    def __init__(self, store: Store, temporary: str | None = None) -> None:
+        super().__init__(store)
         if temporary is not None:
             weakref.finalize(self, shutil.rmtree, temporary, ignore_errors=True)
 
-    @property
-    def location(self) -> str:
-        """Where the store is."""
-        return self._reader.location
+    def configs(self) -> dict[str, dict[str, Any]]:
+        """Return the settings of the reductions by their digests, each as :class:`Configuration`."""
+        return {digest: Configuration(digest, settings) for digest, settings in super().configs().items()}
 
-    def tables(self) -> dict[str, int]:
-        """Names of the tables and how many rows each has."""
-        return self._reader.tables()
-
-    def table(
-        self,
-        name: str,
-        columns: Sequence[str] | None = None,
-        filter: pc.Expression | None = None,  # noqa: A002 - as pyarrow calls it
-        **options: Any,
-    ) -> pa.Table:
-        """Read a table as Arrow, see :meth:`edgefilter.store.reader.StoreReader.table`."""
-        return self._reader.table(name, columns, filter, **options)
-
-    def cutouts(self) -> list[str]:
-        """Names of the cut-outs, sorted by stream and block."""
-        return self._reader.cutouts()
-
-    def cutout(self, name: str) -> Cutout:
-        """Read a cut-out by the name that the table ``pulses`` gives, see :meth:`Pulse.cutout` for xarray."""
-        return self._reader.cutout(name)
-
-    def streams(self) -> dict[str, Stream]:
-        """Headers of the streams by their ids."""
-        return self._reader.streams()
-
-    def configs(self) -> dict[str, Configuration]:
-        """Return the settings of the reductions by their digests."""
-        return {digest: Configuration(digest, tree) for digest, tree in self._reader.configs().items()}
-
-    def account(self) -> LedgerBalance:
-        """Sum the ledger to a balance of samples and cells."""
-        return LedgerBalance(self._reader.account())
+    def account(self) -> LedgerBalance:  # type: ignore[override]  # a view of the table that a reader returns
+        """Return the sums of the ledger as a balance of samples and cells."""
+        return LedgerBalance(super().account())
 
     @property
     def pulses(self) -> Pulses:
-        """Pulse candidates, strongest first: ``pulses[0].plot()``."""
-        table = self.table("pulses")
-        identity_columns = ["stream", "config", "code", "block", "sample", "dm", "width", "freq_low", "freq_high"]
-        numbered = table.select(identity_columns).append_column("at", pa.array(np.arange(table.num_rows)))
-        first_rows = numbered.group_by(identity_columns, use_threads=False).aggregate([("at", "min")]).column("at_min")
+        """Pulse candidates, strongest first."""
+        # Several nodes may have found the same pulse.
+        keys = ["stream", "config", "code", "block", "sample", "dm", "width", "freq_low", "freq_high"]
         order = [("snr", "descending"), ("stream", "ascending"), ("sample", "ascending")]
-        return Pulses(self, table.take(first_rows).sort_by(order))
+        return Pulses(self, first_rows(self.table("pulses"), keys).sort_by(order))
 
     @property
     def spectra(self) -> TableView:
-        """Bandpass of every block."""
+        """Spectra of all blocks."""
         return TableView("spectra", self.table("spectra"))
 
     @property
     def flags(self) -> TableView:
-        """Occupancy of the channels by every flagger in every block."""
+        """Flagged cells of each channel, by block and flagger."""
         return TableView("flags", self.table("flags"))
 
     @property
     def ledger(self) -> TableView:
-        """The account of every block."""
+        """Counts of samples, cells and bytes of all blocks."""
         return TableView("ledger", self.table("ledger"))
 
     def pulse(self, name: str) -> Pulse:
-        """Return a pulse by its id or the beginning of it.
-
-        Raises
-        ------
-        StoreError
-            If there is none, or there are several.
-        """
+        """Return a pulse by its id, see :meth:`edgefilter.analysis.pulse.Pulses.find`."""
         return self.pulses.find(name)
 
     def blocks(
@@ -164,25 +132,30 @@ class Archive:
         config: str | None = None,
         max_blocks: int | None = None,
     ) -> BlockSpectra:
-        """Read spectra and occupancy of the blocks that begin in ``[start, stop)``.
+        """Read spectra and flags of the blocks that begin in ``[start, stop)``.
 
         Parameters
         ----------
         start, stop
-            Seconds since the stream's first sample, or dates in UTC as ISO text or astropy ``Time``; None is no bound.
+            Seconds since the stream's first sample, or dates in UTC as ISO text or astropy ``Time``; None is no limit.
         stream
-            Its id; may be left out if the store holds one.
+            Id of the stream; may be left out if the store has one.
         stokes
             Stokes parameter or polarisation product.
         config
             Digest of the settings; may be left out if the stream was reduced with one.
         max_blocks
-            Blocks to read, evenly spaced, where there are more; all if None.
+            Read at most so many blocks, evenly spaced; all if None.
+
+        Returns
+        -------
+        BlockSpectra
+            Spectra and flags.
 
         Raises
         ------
         StoreError
-            If nothing answers to that, or more than one stream or settings do.
+            If there are no such blocks, or the stream or the settings are ambiguous.
         """
         streams = self.streams()
         stream = _choose("stream", streams, stream, self.location)
@@ -195,20 +168,11 @@ class Archive:
             condition &= pc.field("tai_ns") < last
         block_filter = self._blocks_between(streams[stream], config, first, last)
         if max_blocks is not None:
-            numbers = (
-                self.table("ledger", ["block"], condition, blocks=block_filter)
-                .column("block")
-                .unique()
-                .sort()
-                .to_numpy()
-            )
-            if len(numbers) > max_blocks:
-                block_filter = set(
-                    numbers[np.linspace(0, len(numbers) - 1, max_blocks).round().astype(np.int64)].tolist()
-                )
+            ledger = self.table("ledger", ["block"], condition, blocks=block_filter)
+            block_filter = set(evenly_spaced(np.unique(ledger.column("block").to_numpy()), max_blocks).tolist())
         spectra = self.table("spectra", _SPECTRA, condition & (pc.field("stokes") == stokes), blocks=block_filter)
         if not spectra.num_rows:
-            raise StoreError(f"stream {stream} has no spectrum of {stokes!r} in that span of time")
+            raise StoreError(f"stream {stream} has no spectrum of {stokes!r} in this time range")
         return BlockSpectra.from_tables(spectra, self.table("flags", _FLAGS, condition, blocks=block_filter))
 
     def waterfall(
@@ -220,12 +184,23 @@ class Archive:
         config: str | None = None,
         rows: int | None = None,
         channels: int | None = None,
-        max_blocks: int | None = None,
+        **options: Any,
     ) -> "xr.Dataset":
-        """Return power and occupancy over time and frequency: arguments of :meth:`blocks`, result of
-        :meth:`edgefilter.analysis.spectra.BlockSpectra.waterfall`.
-        """  # noqa: D205 - one sentence
-        return self.blocks(start, stop, stream, stokes, config, max_blocks).waterfall(rows, channels)
+        """Return power and flags over time and frequency.
+
+        Parameters
+        ----------
+        start, stop, stream, stokes, config, **options
+            As those of :meth:`blocks`.
+        rows, channels
+            As those of :meth:`edgefilter.analysis.spectra.BlockSpectra.waterfall`.
+
+        Returns
+        -------
+        xr.Dataset
+            Result of :meth:`edgefilter.analysis.spectra.BlockSpectra.waterfall`.
+        """
+        return self.blocks(start, stop, stream, stokes, config, **options).waterfall(rows, channels)
 
     def spectrum(
         self,
@@ -236,7 +211,18 @@ class Archive:
         config: str | None = None,
         max_blocks: int | None = None,
     ) -> Spectrum:
-        """Average the bandpass over the blocks that begin in ``[start, stop)``; arguments as :meth:`blocks`."""
+        """Return the mean bandpass of the blocks that begin in ``[start, stop)``.
+
+        Parameters
+        ----------
+        start, stop, stream, stokes, config, max_blocks
+            As those of :meth:`blocks`.
+
+        Returns
+        -------
+        Spectrum
+            The bandpass.
+        """
         blocks = self.blocks(start, stop, stream, stokes, config, max_blocks)
         name = _choose("stream", self.streams(), stream, self.location)
         stop_s = float(blocks.seconds[-1] + blocks.duration)
@@ -245,16 +231,45 @@ class Archive:
         )
 
     def plot(self, what: str = "waterfall", **options: Any) -> "NotebookFigure":
-        """Draw ``waterfall``, ``bandpass``, ``flags`` or ``candidates``; ``options`` are those of :meth:`blocks`."""
-        from edgefilter.analysis.plots.figures import archive_figure
+        """Draw a figure of the store.
 
-        return archive_figure(self, what, **options)
+        Parameters
+        ----------
+        what
+            ``waterfall``, ``bandpass``, ``flags`` or ``candidates``.
+        **options
+            As those of :meth:`blocks`. ``max_blocks`` is 2000 by default.
+
+        Returns
+        -------
+        NotebookFigure
+            The figure.
+
+        Raises
+        ------
+        StoreError
+            If there is no such figure, or nothing to draw.
+        """
+        # Imported here, because matplotlib takes a second.
+        from edgefilter.analysis.plots import figures
+
+        options = {"max_blocks": _FIGURE_BLOCKS} | options
+        if what == "waterfall":
+            dataset = self.waterfall(rows=_WATERFALL_ROWS, channels=_WATERFALL_CHANNELS, **options)
+            return figures.waterfall_figure(dataset, self.pulses.column("seconds"))
+        if what == "bandpass":
+            return figures.bandpass_figure(self.spectrum(**options))
+        if what == "flags":
+            return figures.flags_figure(self.blocks(**options))
+        if what == "candidates":
+            return figures.candidates_figure(self.pulses)
+        raise StoreError(f"{what!r} is none of waterfall, bandpass, flags, candidates")
 
     def _config(self, stream: str, config: str | None) -> str:
-        """Return the digest of the settings that a stream was reduced with."""
+        """Return the digest of the settings with which a stream was reduced."""
         if config is None:
             known = list(self.configs())
-            if len(known) == 1:  # no need to read the ledger
+            if len(known) == 1:  # saves reading the ledger
                 return known[0]
         ledger = self.table("ledger", ["config"], pc.field("stream") == stream)
         return _choose("config", ledger.column("config").unique().to_pylist(), config, f"stream {stream}")
@@ -262,25 +277,23 @@ class Archive:
     def _blocks_between(
         self, stream: Stream, config: str, first: int | None, last: int | None
     ) -> Container[int] | None:
-        """Return the blocks that begin in ``[first, last)``, TAI in ns, so that files of others need not be opened."""
+        """Return the blocks that begin in ``[first, last)``, TAI in ns; files without these blocks are not opened."""
         settings = self.configs().get(config)
         if settings is None or (first is None and last is None):
             return None
         try:
             samples = Plan(stream, validate(Reduction, dict(settings))).samples_per_block
-        except ConfigError:  # settings of another version: the condition on times does it alone, only slower
+        except ConfigError:  # settings of another version: the filter on time gives the same result, but slower
             return None
         begin = 0 if first is None else sample_at(stream.epoch_tai_ns, stream.rate, first) // samples
         end = 1 << 62 if last is None else -(-sample_at(stream.epoch_tai_ns, stream.rate, last) // samples)
         return range(max(begin, 0), end + 1)
 
-    def __getattr__(self, name: str) -> Any:
-        # What else the reader offers, and tables that have no property of their own.
-        if name.startswith("_"):
-            raise AttributeError(name)
-        if name in SCHEMAS:
-            return TableView(name, self.table(name))
-        return getattr(self._reader, name)
+    def __getattr__(self, name: str) -> TableView:
+        """Return a table that has no property."""
+        if name not in SCHEMAS:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return TableView(name, self.table(name))
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{count} {name}" for name, count in self.tables().items())
@@ -305,12 +318,12 @@ def _choose(what: str, choices: "Mapping[str, Any] | Sequence[str]", name: str |
             raise StoreError(f"{where} has no {what} {name!r}, it has {', '.join(names) or 'none'}")
         return name
     if len(names) != 1:
-        raise StoreError(f"{where} has {len(names)} of {what}, name one with {what}=: {', '.join(names) or 'none'}")
+        raise StoreError(f"{where} has {len(names)} {what}s, choose one with {what}=: {', '.join(names) or 'none'}")
     return names[0]
 
 
 def _to_tai_ns(instant: "float | str | Time", stream: Stream) -> int:
-    """TAI of an instant, ns since 1970 TAI."""
+    """Return TAI of an instant, ns since 1970-01-01 TAI."""
     if isinstance(instant, int | float | np.number):
         if not np.isfinite(instant):
             raise StoreError(f"{instant} is not a time")

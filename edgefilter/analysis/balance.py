@@ -1,22 +1,44 @@
-"""The ledger as a balance: what came, what was lost, what was discarded and why, what was kept."""
+"""The ledger as a balance: how many samples and cells were expected, and where they went."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from edgefilter.core.cells import flag_name
 from edgefilter.core.html import data_table
-from edgefilter.products.ledger import FLAGGED_COLUMNS, LOST_COLUMNS
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceTerm:
+    """One term of a balance: its name, its count, and the description of its column in the ledger."""
+
+    name: str
+    count: int
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """A total, and the terms that must add up to it exactly."""
+
+    whole: int
+    parts: tuple[BalanceTerm, ...]
+
+    @property
+    def missing(self) -> int:
+        """Total minus the sum of the terms: 0, or the ledger is wrong."""
+        return self.whole - sum(part.count for part in self.parts)
 
 
 class LedgerBalance:
-    """Sums of the ledger.
+    """The two balances of a ledger, of samples and of time-channel cells.
 
     Parameters
     ----------
     table
-        One row for each node, stream, settings and code, as :meth:`edgefilter.store.reader.StoreReader.account` gives.
+        Rows of the ledger, or sums of them as :meth:`edgefilter.store.reader.StoreReader.account` returns them.
     """
 
     def __init__(self, table: pa.Table) -> None:
@@ -30,58 +52,80 @@ class LedgerBalance:
         KeyError
             If there is no such column.
         """
-        return int(sum(self.table.column(name).to_pylist()))
+        return int(pc.sum(self.table.column(name)).as_py() or 0)
 
     @cached_property
-    def samples(self) -> Mapping[str, int]:
-        """What became of the samples that were expected: ``received`` and a count for each reason of loss."""
-        return {"received": self["samples_received"]} | {
-            f"lost: {why}": self[name] for why, name in LOST_COLUMNS.items()
-        }
+    def sample_balance(self) -> Balance:
+        """Expected samples: received, and lost by reason."""
+        return Balance(self["samples_expected"], (self._term("samples_received", "received"), *self._terms("lost")))
 
     @cached_property
-    def cells(self) -> Mapping[str, int]:
-        """What became of the time-channel cells: lost, flagged by each flagger, discarded, kept."""
-        flagged = {f"flagged: {flag_name(flag)}": self[name] for flag, name in FLAGGED_COLUMNS.items()}
-        return (
-            {"lost": self["cells_lost"]}
-            | flagged
-            | {"integrated and discarded": self["cells_discarded"], "kept in cut-outs": self["cells_kept"]}
+    def cell_balance(self) -> Balance:
+        """Time-channel cells: lost, flagged by flagger, discarded, kept."""
+        return Balance(
+            self["cells"],
+            (
+                self._term("cells_lost", "lost"),
+                *self._terms("flagged"),
+                self._term("cells_discarded", "integrated and discarded"),
+                self._term("cells_kept", "kept in cut-outs"),
+            ),
         )
 
     @property
+    def samples(self) -> Mapping[str, int]:
+        """Counts of samples: ``received``, and ``lost: REASON`` for each reason."""
+        return {part.name: part.count for part in self.sample_balance.parts}
+
+    @property
+    def cells(self) -> Mapping[str, int]:
+        """Counts of cells: ``lost``, ``flagged: FLAGGER``, ``integrated and discarded``, ``kept in cut-outs``."""
+        return {part.name: part.count for part in self.cell_balance.parts}
+
+    @property
     def reduction(self) -> float:
-        """Bytes that came over bytes of products; infinite if nothing was made."""
+        """Bytes received over bytes of products; infinite if there are no products."""
         out = self["bytes_out"]
         return self["bytes_in"] / out if out else float("inf")
 
     @property
     def holds(self) -> bool:
         """Whether both balances hold exactly."""
-        return sum(self.samples.values()) == self["samples_expected"] and sum(self.cells.values()) == self["cells"]
+        return not self.sample_balance.missing and not self.cell_balance.missing
+
+    def _term(self, column: str, name: str) -> BalanceTerm:
+        metadata = self.table.schema.field(column).metadata or {}
+        return BalanceTerm(name, self[column], metadata.get(b"description", b"").decode())
+
+    def _terms(self, kind: str) -> list[BalanceTerm]:
+        """Return a term for each column ``KIND_NAME``."""
+        columns = [name for name in self.table.schema.names if name.startswith(f"{kind}_")]
+        return [self._term(column, f"{kind}: {column.removeprefix(f'{kind}_')}") for column in columns]
 
     def __str__(self) -> str:
         return "\n".join(
-            f"{title}: {whole} = " + " + ".join(f"{count} {name}" for name, count in parts.items() if count)
-            for title, whole, parts in self._equations()
+            f"{title}: {balance.whole} = "
+            + " + ".join(f"{part.count} {part.name}" for part in balance.parts if part.count)
+            for title, balance in (("samples", self.sample_balance), ("cells", self.cell_balance))
         )
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         shown = []
-        for title, whole, parts in self._equations():
-            shown.append((f"{title} expected" if title == "samples" else title, f"{whole:,}", "100 %"))
+        for title, balance in (("samples expected", self.sample_balance), ("cells", self.cell_balance)):
+            shown.append((title, f"{balance.whole:,}", "100 %"))
             shown += [
-                (f"= {name}" if at == 0 else f"+ {name}", f"{count:,}", f"{100 * count / max(whole, 1):.4g} %")
-                for at, (name, count) in enumerate(parts.items())
-                if count or at == 0
+                (
+                    f"{'+' if at else '='} {part.name}",
+                    f"{part.count:,}",
+                    f"{100 * part.count / max(balance.whole, 1):.4g} %",
+                )
+                for at, part in enumerate(balance.parts)
+                if part.count or at == 0
             ]
         note = (
             f"{self['bytes_in']:,} bytes in, {self['bytes_out']:,} bytes of products: {self.reduction:.4g} to 1. "
             f"{'Both balances hold exactly.' if self.holds else 'THE BALANCE DOES NOT HOLD.'}"
         )
         return data_table(f"account of {self['blocks']} blocks", ("what", "count", "share"), shown, note)
-
-    def _equations(self) -> tuple[tuple[str, int, Mapping[str, int]], ...]:
-        return ("samples", self["samples_expected"], self.samples), ("cells", self["cells"], self.cells)

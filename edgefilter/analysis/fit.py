@@ -1,4 +1,4 @@
-"""What a burst is, in depth: its dispersion measure by S/N and by structure, its width and scattering."""
+"""Fits to a burst: dispersion measure by S/N or by structure, width, scattering."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -21,14 +21,22 @@ from edgefilter.products.cutout import Cutout
 
 Floats = NDArray[np.float64]
 
-_JACKKNIFE_SETS = 8  # interleaved sets of channels that the jackknife leaves out in turn
+_JACKKNIFE_SETS = 8  # interleaved sets of channels, each of which the jackknife leaves out once
 _MIN_ROWS = 8  # twice the number of parameters of a profile
-_PEAK_POINTS = 3  # points on each side of a peak that its parabola is put through
+_PEAK_POINTS = 3  # points on each side of a peak to which a parabola is fitted
 
 
 @dataclass(frozen=True, eq=False)
 class DmFit:
-    """Best dispersion measure, pc cm⁻³, with one standard error, and the curve whose peak it is."""
+    """A fitted dispersion measure.
+
+    Parameters
+    ----------
+    dm, error
+        Dispersion measure and its standard error, pc cm⁻³.
+    dms, curve
+        float64 ``[trial]``: trial dispersion measures, pc cm⁻³, and the quantity whose peak is at ``dm``.
+    """
 
     dm: float
     error: float
@@ -38,16 +46,18 @@ class DmFit:
 
 @dataclass(frozen=True, eq=False)
 class ProfileFit:
-    """A Gaussian that decays exponentially, as scattering makes it, fitted to a pulse profile.
+    """A scattered pulse profile: a Gaussian convolved with an exponential decay.
 
     Parameters
     ----------
     arrival_ms, sigma_ms, tau_ms
-        Centre and standard deviation of the Gaussian, and time of the decay, each with one standard error.
-    times_ms, profile, model
-        float64 ``[time]``: S/N of each row, and of the fit; times are 0 where the search saw the pulse.
+        Centre and standard deviation of the Gaussian and time constant of the decay, each with its standard error, ms.
+    times_ms
+        float64 ``[time]``: times of the rows, ms from the arrival time that the search found.
+    profile, model
+        float64 ``[time]``: S/N of each row as measured, and as fitted.
     frequency_mhz
-        Middle of the band that was used.
+        Mean frequency of the channels that were used.
     """
 
     arrival_ms: tuple[float, float]
@@ -66,40 +76,41 @@ def fit_dm(
     trials: int = 121,
     smooth_rows: float = 1.0,
 ) -> DmFit:
-    """Find the dispersion measure of a pulse by what its profile looks like.
+    """Fit the dispersion measure of a pulse.
 
     Parameters
     ----------
     cutout
-        Its cut-out.
+        Cut-out of the pulse.
     method
-        ``snr`` maximises the S/N of the pulse's boxcar; ``structure`` the squared slope of the profile, which is the
-        right one for bursts whose parts drift (Hessels et al. 2019, ApJL 876, L23, section 3.1).
+        ``snr`` maximises the S/N of the pulse's boxcar; ``structure`` maximises the squared slope of the profile, and
+        suits bursts with sub-bursts that drift in frequency (Hessels et al. 2019, ApJL 876, L23, section 3.1).
     reach
-        DMs that are tried on both sides of the pulse's, pc cm⁻³; as many as smear it over its own width if None.
+        Largest distance of a trial from the DM of the pulse, pc cm⁻³. If None, it is chosen by the width of the pulse.
     trials
-        Number of them.
+        Number of trials.
     smooth_rows
-        Standard deviation of the Gaussian that the profile is smoothed with before its slope is taken, rows.
+        Standard deviation of the Gaussian with which the profile is smoothed for the method ``structure``, rows.
 
     Returns
     -------
     DmFit
-        The peak of a parabola through the highest points; its error by a jackknife over eight sets of channels.
+        Peak of a parabola through the highest points of the curve; its error from a jackknife over eight sets of
+        channels.
 
     Raises
     ------
     StoreError
-        If the frequencies are not known, or the curve has no peak within reach.
+        If the frequencies are unknown, or the curve has no peak within reach.
     """
     if method not in ("snr", "structure"):
         raise StoreError(f"method is {method!r}, must be snr or structure")
     delay_per_dm = delay_rows_per_dm(cutout)
     if not delay_per_dm.any():
-        raise StoreError("the frequencies of the cut-out are not known: no dispersion measure can be fitted")
+        raise StoreError("the frequencies of the cut-out are unknown: no dispersion measure can be fitted")
     pulse = cutout.pulse
     if reach is None:
-        # So far off, the edges of the band are a few widths from its middle.
+        # At this distance, the smearing over the band is eight widths of the pulse.
         reach = 8 * max(pulse.width / cutout.row_seconds, 2.0) / float(delay_per_dm.max() - delay_per_dm.min())
     dms = np.linspace(max(pulse.dm - reach, 0.0), pulse.dm + reach, trials)
     value, weights = normalise_channels(cutout)
@@ -112,11 +123,9 @@ def fit_dm(
         return _structure_curve(cutout, value, weights, delay_per_dm, dms, channels, smooth_rows)
 
     curve = measure(np.ones(len(delay_per_dm), np.bool_))
-    part = np.arange(len(delay_per_dm)) % _JACKKNIFE_SETS
-    jackknife_dms = np.array([_parabola_peak(dms, measure(part != one)) for one in range(_JACKKNIFE_SETS)])
-    error = float(
-        np.sqrt((_JACKKNIFE_SETS - 1) / _JACKKNIFE_SETS * np.sum((jackknife_dms - jackknife_dms.mean()) ** 2))
-    )
+    channel_set = np.arange(len(delay_per_dm)) % _JACKKNIFE_SETS
+    jackknife_dms = [_parabola_peak(dms, measure(channel_set != left_out)) for left_out in range(_JACKKNIFE_SETS)]
+    error = float(np.sqrt(_JACKKNIFE_SETS - 1) * np.std(jackknife_dms))
     return DmFit(_parabola_peak(dms, curve), error, dms, curve)
 
 
@@ -128,18 +137,23 @@ def fit_profile(
     Parameters
     ----------
     cutout
-        Its cut-out.
+        Cut-out of the pulse.
     dm
-        Dispersion measure to take out, pc cm⁻³; that of the pulse if None.
+        Dispersion measure to remove, pc cm⁻³; that of the pulse if None.
     band
-        Lower and upper edge in MHz of the channels to use; those the pulse was found in if None.
+        Lower and upper edge of the band to use, MHz; that in which the search found the pulse if None.
     scattered
-        Whether there is a decay; ``tau_ms`` is 0 without.
+        Whether to fit a decay; ``tau_ms`` is 0 if not.
+
+    Returns
+    -------
+    ProfileFit
+        The fit.
 
     Raises
     ------
     StoreError
-        If no channel lies in the band, or nothing can be fitted.
+        If no channel lies in the band, or the fit fails.
     """
     pulse = cutout.pulse
     dm = pulse.dm if dm is None else dm
@@ -157,34 +171,37 @@ def fit_profile(
             return np.asarray(area * gauss, np.float64)
         return np.asarray(area * exponnorm.pdf(t, tau / sigma, arrival, sigma), np.float64)
 
-    first = [max(float(profile.max()), 1.0) * width_ms, float(times[np.argmax(profile)]), max(width_ms / 3, row_ms / 2)]
-    low_bounds, high_bounds = [0.0, times[0], row_ms / 4], [np.inf, times[-1], np.ptp(times)]
-    if scattered:
-        first, low_bounds, high_bounds = (
-            [*first, width_ms / 2],
-            [*low_bounds, row_ms / 50],
-            [*high_bounds, np.ptp(times)],
-        )
+    span = float(np.ptp(times))
+    # Start value, lower and upper bound of area, arrival, sigma and tau.
+    parameters = [
+        (max(float(profile.max()), 1.0) * width_ms, 0.0, np.inf),
+        (float(times[np.argmax(profile)]), times[0], times[-1]),
+        (max(width_ms / 3, row_ms / 2), row_ms / 4, span),
+        (width_ms / 2, row_ms / 50, span),
+    ]
+    start, low_bounds, high_bounds = zip(*parameters[: 4 if scattered else 3], strict=True)
     try:
-        best, spread = curve_fit(
-            shape, times, profile, first, np.ones(len(times)), True, bounds=(low_bounds, high_bounds)
+        best, covariance = curve_fit(
+            shape, times, profile, start, np.ones(len(times)), True, bounds=(low_bounds, high_bounds)
         )
     except (RuntimeError, ValueError, OptimizeWarning) as error:
         raise StoreError(f"no pulse profile could be fitted: {error}") from None
-    pairs = [(float(value), float(np.sqrt(variance))) for value, variance in zip(best, np.diag(spread), strict=True)]
+    pairs = [
+        (float(value), float(np.sqrt(variance))) for value, variance in zip(best, np.diag(covariance), strict=True)
+    ]
     tau = pairs[3] if scattered else (0.0, 0.0)
     return ProfileFit(pairs[1], pairs[2], tau, times, profile, shape(times, *best), float(frequencies[in_band].mean()))
 
 
 def _profile(cutout: Cutout, dm: float, in_band: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Return times in ms from the pulse, and S/N of the rows where half of the channels or more are known."""
+    """Return the times, ms from the pulse, and the S/N of the rows in which more than half of the channels are good."""
     value, weights = normalise_channels(cutout)
     delays = np.rint(dm * delay_rows_per_dm(cutout)[in_band]).astype(np.int64)
     rows = value.shape[1]
     total, count = (shift_channels(part[in_band], 0, delays, rows, 0).sum(axis=0) for part in (value, weights))
     known = count > 0.5 * weights[in_band].any(axis=1).sum()
     if known.sum() < _MIN_ROWS:
-        raise StoreError("too few rows of the cut-out are known to fit a profile")
+        raise StoreError(f"the cut-out has {known.sum()} rows with enough good channels, a profile needs {_MIN_ROWS}")
     times = (cutout.seconds + cutout.row_seconds / 2 - cutout.pulse.seconds) * 1e3
     return times[known], np.asarray(total[known] / np.sqrt(count[known]), np.float64)
 
@@ -198,15 +215,16 @@ def _structure_curve(
     channels: NDArray[np.bool_],
     smooth_rows: float,
 ) -> Floats:
+    """Return the sum of the squared slope of the smoothed profile, ``[trial]``."""
     in_band = channels & channels_in_band(cutout)
     curve = []
     middle = (delay_per_dm[in_band].min() + delay_per_dm[in_band].max()) / 2
     start = round((cutout.pulse.seconds - cutout.seconds[0]) / cutout.row_seconds)
     half = max(32, 4 * round(cutout.pulse.width / cutout.row_seconds))
     for dm in dms:
-        track = np.rint(cutout.pulse.dm * middle + dm * (delay_per_dm[in_band] - middle)).astype(np.int64)
+        delays = np.rint(cutout.pulse.dm * middle + dm * (delay_per_dm[in_band] - middle)).astype(np.int64)
         total, count = (
-            shift_channels(part[in_band], start - half, track, 2 * half, 0).sum(axis=0) for part in (value, weights)
+            shift_channels(part[in_band], start - half, delays, 2 * half, 0).sum(axis=0) for part in (value, weights)
         )
         profile = total / np.sqrt(np.maximum(count, 1))
         curve.append(float(np.sum(np.diff(gaussian_filter1d(profile, smooth_rows)) ** 2)))
@@ -214,8 +232,8 @@ def _structure_curve(
 
 
 def _parabola_peak(dms: Floats, curve: Floats) -> float:
-    """Return the top of a parabola through the highest points."""
-    # Whole rows of delay make steps in the curve, which a few points more smooth out.
+    """Return the peak of a parabola through the highest points."""
+    # Delays are whole rows, which makes steps in the curve; more points smooth them.
     points = max(_PEAK_POINTS, len(dms) // 20)
     at = int(np.argmax(curve))
     near = slice(max(at - points, 0), at + points + 1)

@@ -1,4 +1,4 @@
-"""One block of a recording, flagged with and without some flaggers."""
+"""One block of a recording, flagged with and without some of the flaggers."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,22 +25,22 @@ _DISABLED: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class FlagCase:
-    """A block's flags under some settings.
+    """The flags of a block under some settings.
 
     Parameters
     ----------
     name
-        ``all`` or ``without …``.
+        ``all``, or ``without FLAGGER, …``.
     plan
         Layout and settings.
     intensity
-        float32 ``[cell, channel]``.
+        float32 ``[cell, channel]``: power, in the units of the stream.
     flags
-        uint16 ``[cell, channel]``.
+        uint16 ``[cell, channel]``: bits of :class:`edgefilter.core.cells.Flag`.
     flagged
-        Fraction of the cells that each flagger took, whoever else did.
+        Share of the cells that each flagger flagged, 0 to 1; a cell counts for each flagger that flagged it.
     cost
-        Fraction of the S/N of signals put in that is lost.
+        Share of the S/N of injected signals that is lost, 0 to 1, by signal.
     """
 
     name: str
@@ -54,7 +54,25 @@ class FlagCase:
 def compare_flaggers(
     source: Source, settings: Reduction, without: tuple[str, ...], block: int, threads: int
 ) -> list[FlagCase]:
-    """Flag a block as the settings say, and, if any are named, once more without some flaggers.
+    """Flag a block, and flag it again without some of the flaggers.
+
+    Parameters
+    ----------
+    source
+        The recording.
+    settings
+        Settings of the reduction.
+    without
+        Flaggers to disable in the second case; if there are none, there is no second case.
+    block
+        Number of the block.
+    threads
+        Worker threads, 0 for one per core.
+
+    Returns
+    -------
+    list
+        One or two cases.
 
     Raises
     ------
@@ -63,9 +81,7 @@ def compare_flaggers(
     """
     cases: list[tuple[str, dict[str, Any]]] = [("all", {})]
     if without:
-        disabled: dict[str, Any] = {}
-        for name in without:
-            disabled |= _DISABLED[name]
+        disabled = {key: value for name in without for key, value in _DISABLED[name].items()}
         cases.append((f"without {', '.join(without)}", disabled))
     return [_flag_case(source, settings, name, change, block, threads) for name, change in cases]
 
@@ -77,7 +93,7 @@ def _flag_case(
     plan = Plan(source.stream, resolve(case_settings, source.stream, source.samples))
     blocks = -(-source.samples // plan.samples_per_block)
     if block >= blocks:
-        raise InputError(f"--block {block}: the stream has {blocks} blocks, from 0")
+        raise InputError(f"--block {block}: the stream has {blocks} blocks, numbered from 0")
     with ThreadBackend(threads) as backend:
         stage, front_end = FlagStage(plan, backend), input_stage(plan, backend)
         start = block * plan.samples_per_block
@@ -92,41 +108,53 @@ def _flag_case(
 
 
 def plot_comparison(cases: list[FlagCase], path: Path) -> None:
-    """Draw the block and its masks side by side.
+    """Draw the power of the block, and beside it the flags of each case.
+
+    Parameters
+    ----------
+    cases
+        The cases.
+    path
+        The file; its ending names the format.
 
     Raises
     ------
-    InputError
-        If the picture cannot be written.
+    StoreError
+        If the file cannot be written.
     """
-    from matplotlib.colors import BoundaryNorm, ListedColormap
-    from matplotlib.figure import Figure
+    # Imported here, because matplotlib takes a second.
+    import matplotlib as mpl
+    from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch
 
+    from edgefilter.analysis.plots.style import STYLE, flagger_colour, new_figure, save_figure
+
     plan, intensity = cases[0].plan, cases[0].intensity
-    figure = Figure(figsize=(4.5 * (1 + len(cases)), 6), layout="constrained")
-    axes = figure.subplots(1, 1 + len(cases), sharex=True, sharey=True)
     seconds = len(intensity) * plan.stream.seconds(plan.samples_per_cell)
     mhz = plan.frequencies_mhz
     extent = (float(mhz[0]), float(mhz[-1]), seconds, 0.0)
-    middle = np.median(intensity, axis=0)
-    spread = np.maximum(1.4826 * np.median(np.abs(intensity - middle), axis=0), 1e-12)
-    axes[0].imshow((intensity - middle) / spread, aspect="auto", extent=extent, vmin=-2, vmax=6, cmap="viridis")
-    axes[0].set(title="power over noise", xlabel="MHz", ylabel="s")
-    names = ["good", *(flag_name(flag) for flag in (Flag.LOST, *FLAGGERS))]
-    colours = ["#ffffff", "#bbbbbb", "#555555", "#e69f00", "#0072b2", "#d55e00", "#009e73", "#cc79a7"]
-    for axis, case in zip(axes[1:], cases, strict=True):
-        booked = np.zeros(case.flags.shape, np.int8)
-        for number, flag in reversed(list(enumerate((Flag.LOST, *FLAGGERS), start=1))):
-            booked[case.flags & flag != 0] = number
-        norm = BoundaryNorm(np.arange(len(names) + 1) - 0.5, len(names))
-        axis.imshow(
-            booked, aspect="auto", extent=extent, cmap=ListedColormap(colours), norm=norm, interpolation="nearest"
-        )
-        axis.set(title=f"{case.name}: {100 * case.flagged['all']:.2f} %", xlabel="MHz")
-    handles = [Patch(facecolor=colour, edgecolor="k", label=name) for name, colour in zip(names, colours, strict=True)]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(names))
-    try:
-        figure.savefig(path, dpi=80)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+    median = np.median(intensity, axis=0)
+    sigma = np.maximum(1.4826 * np.median(np.abs(intensity - median), axis=0), 1e-12)
+    flags = (Flag.LOST, *FLAGGERS)
+    colours = {"good": "#FFFFFF"} | {flag_name(flag): flagger_colour(flag_name(flag)) for flag in flags}
+    with mpl.rc_context(STYLE):
+        figure = new_figure(4.5 * (1 + len(cases)), 6)
+        axes = figure.subplots(1, 1 + len(cases), sharex=True, sharey=True)
+        axes[0].imshow((intensity - median) / sigma, aspect="auto", extent=extent, vmin=-2, vmax=6, cmap="cividis")
+        axes[0].set(title="power (standard deviations)", xlabel="frequency (MHz)", ylabel="time (s)")
+        for panel, case in zip(axes[1:], cases, strict=True):
+            first = np.zeros(case.flags.shape, np.int8)
+            for number, flag in reversed(list(enumerate(flags, start=1))):
+                first[case.flags & flag != 0] = number
+            panel.imshow(
+                first,
+                aspect="auto",
+                extent=extent,
+                cmap=ListedColormap(list(colours.values())),
+                vmin=0,
+                vmax=len(flags),
+            )
+            panel.set(title=f"{case.name}: {100 * case.flagged['all']:.2f} % flagged", xlabel="frequency (MHz)")
+        handles = [Patch(facecolor=colour, edgecolor="k", label=name) for name, colour in colours.items()]
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    save_figure(figure, path)

@@ -1,4 +1,4 @@
-"""What the store keeps of all the band at all times: block spectra, and how much of them was lost or flagged."""
+"""Mean spectra of the blocks of a stream, with the cells that were lost or flagged, and the bandpass made from them."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from edgefilter.analysis.export.atomic_file import atomic_write
-from edgefilter.analysis.tables import column_to_numpy
+from edgefilter.analysis.tables import column_to_numpy, first_rows
 from edgefilter.core.cells import Flag, flag_name
 from edgefilter.core.clock import utc_us
 from edgefilter.core.errors import StoreError
@@ -26,26 +26,26 @@ _LOST = flag_name(Flag.LOST)
 
 @dataclass(frozen=True, eq=False)
 class BlockSpectra:
-    """Spectra and occupancy of the blocks of one stream, in order of time; blocks that the store lacks are left out.
+    """Spectra and flags of the blocks of one stream, in order of time, without the blocks that the store lacks.
 
     Parameters
     ----------
     number
         int64 ``[block]``: numbers of the blocks.
     tai_ns
-        int64 ``[block]``: their starts, TAI in ns since 1970 TAI.
+        int64 ``[block]``: start of the blocks, TAI in ns since 1970-01-01 TAI.
     seconds
-        float64 ``[block]``: their starts, s since the stream's first sample.
+        float64 ``[block]``: start of the blocks, s since the stream's first sample.
     duration
-        Of a block, s.
+        Duration of a block, s.
     frequencies_mhz
-        float64 ``[channel]``.
+        float64 ``[channel]``: centre frequencies.
     power
-        float32 ``[block, channel]``: mean over the good cells, 0 where there is none.
+        float32 ``[block, channel]``: mean over the good cells, 0 where there are none.
     cells
-        int64 ``[block, channel]``: good cells.
+        int64 ``[block, channel]``: number of good cells.
     cells_by_flagger
-        Cells ``[block, channel]`` that the ledger books under each flagger, ``lost`` among them.
+        int64 ``[block, channel]`` by flagger: cells that this flagger flagged first; under ``lost``, lost cells.
     """
 
     number: NDArray[np.int64]
@@ -59,24 +59,36 @@ class BlockSpectra:
 
     @classmethod
     def from_tables(cls, spectra: pa.Table, flags: pa.Table) -> "BlockSpectra":
-        """Build from rows of the tables ``spectra`` and ``flags`` of one stream, settings and Stokes parameter.
+        """Return the spectra and flags in rows of the tables.
+
+        Parameters
+        ----------
+        spectra
+            Rows of the table ``spectra`` of one stream, one Stokes parameter and the same settings.
+        flags
+            Rows of the table ``flags`` of the same stream and settings.
+
+        Returns
+        -------
+        BlockSpectra
+            A block that several nodes reduced is taken from the first of them.
 
         Raises
         ------
         StoreError
-            If there are none, or their channels are not the same in all blocks.
+            If ``spectra`` has no rows, or the channels are not the same in all blocks.
         """
         spectra = _deduplicated(spectra, [])
         if not spectra.num_rows:
-            raise StoreError("no block lies in that span of time")
+            raise StoreError("there are no blocks in this time range")
         number = column_to_numpy(spectra, "block")
         duration = float(spectra.column("seconds")[0].as_py())
         power, cells, frequencies = (column_to_numpy(spectra, name) for name in ("power", "cells", "frequencies"))
         if power.ndim != 2 or (frequencies != frequencies[0]).any():
-            raise StoreError("blocks of this stream have different channels: name one of its settings with config=")
+            raise StoreError("blocks of this stream have different channels: choose one of its settings with config=")
         cells_by_flagger = {}
         flags = _deduplicated(flags, ["flagger"])
-        order = {flag_name(flag): flag for flag in Flag}  # in which the ledger books
+        order = {flag_name(flag): flag for flag in Flag}  # of the columns of the ledger
         stored = flags.column("flagger").unique().to_pylist()
         for name in sorted(stored, key=lambda name: order.get(name, max(Flag) + 1)):
             of_flagger = flags.filter(pc.equal(flags.column("flagger"), name))
@@ -97,16 +109,22 @@ class BlockSpectra:
 
     @property
     def total(self) -> NDArray[np.int64]:
-        """All cells, int64 ``[block, channel]``."""
+        """Number of all cells, int64 ``[block, channel]``."""
         return np.asarray(sum(self.cells_by_flagger.values(), self.cells), np.int64)
 
     def averaged(self, axis: int) -> tuple[Floats, dict[str, Floats]]:
-        """Reduce blocks (axis 0) or channels (axis 1).
+        """Return averages over blocks or channels.
+
+        Parameters
+        ----------
+        axis
+            0 to average over blocks, 1 to average over channels.
 
         Returns
         -------
-        power, share
-            Mean power over the good cells, NaN where there is none; share of the cells booked under each flagger.
+        power, shares
+            float64: mean power over the good cells, NaN where there are none; by flagger, share of the cells that it
+            flagged first, 0 to 1.
         """
         good = self.cells.sum(axis=axis)
         power = _divide((self.power.astype(np.float64) * self.cells).sum(axis=axis), good)
@@ -114,21 +132,24 @@ class BlockSpectra:
         return power, {name: _divide(count.sum(axis=axis), total) for name, count in self.cells_by_flagger.items()}
 
     def waterfall(self, rows: int | None = None, channels: int | None = None) -> "xr.Dataset":
-        """Return power and occupancy over time and frequency, at most ``rows`` by ``channels`` of them.
+        """Return power and flags over time and frequency.
 
-        Blocks that the store lacks are rows of NaN.
+        Parameters
+        ----------
+        rows, channels
+            Highest number of rows and of channels; neighbours are averaged. All if None.
 
         Returns
         -------
         xr.Dataset
             ``power`` (mean over the good cells), ``flagged`` and ``lost`` (shares of the cells, 0 to 1), each
-            float32 ``[time, frequency]``; coordinates ``time`` (middle, s since the stream's first sample), ``utc`` and
-            ``frequency`` (middle, MHz).
+            float32 ``[time, frequency]``, NaN for blocks that the store lacks; coordinates ``time`` (centre, s since
+            the stream's first sample), ``utc`` and ``frequency`` (centre, MHz).
         """
         import xarray as xr
 
         span = int(self.number[-1] - self.number[0]) + 1
-        # Where blocks were left out evenly, a row is as long as their distance.
+        # If only evenly spaced blocks were read, a row is as long as their spacing.
         spacing = int(np.diff(self.number).min()) if len(self.number) > 1 else 1
         step = max(-(-span // rows) if rows else spacing, spacing)
         row = (self.number - self.number[0]) // step
@@ -171,20 +192,20 @@ class BlockSpectra:
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """A bandpass, with the names that specutils' ``Spectrum`` has for the same things.
+    """A bandpass; attributes have the names of those of specutils' ``Spectrum`` where it has them too.
 
     Parameters
     ----------
     frequencies_mhz
-        float64 ``[channel]``, rising.
+        float64 ``[channel]``: centre frequencies, rising.
     power
-        float64 ``[channel]``: mean over the good cells, in the stream's own units; NaN where there is none.
+        float64 ``[channel]``: mean over the good cells, in the units of the stream; NaN where there are none.
     cells
-        int64 ``[channel]``: good cells.
+        int64 ``[channel]``: number of good cells.
     share
-        float64 ``[channel]`` by flagger, ``lost`` among them: share of the cells that the ledger books under it.
+        float64 ``[channel]`` by flagger: share of the cells that it flagged first, 0 to 1; under ``lost``, lost cells.
     meta
-        What it was made from.
+        ``stream``, ``stokes``, and the times ``start_s`` and ``stop_s`` in s since the stream's first sample.
     """
 
     frequencies_mhz: Floats
@@ -195,7 +216,20 @@ class Spectrum:
 
     @classmethod
     def from_blocks(cls, blocks: BlockSpectra, meta: dict[str, Any]) -> "Spectrum":
-        """Average blocks over time."""
+        """Return the average of blocks over time.
+
+        Parameters
+        ----------
+        blocks
+            The blocks.
+        meta
+            As that of the class.
+
+        Returns
+        -------
+        Spectrum
+            The bandpass.
+        """
         power, share = blocks.averaged(axis=0)
         ascending = np.argsort(blocks.frequencies_mhz)
         return cls(
@@ -215,14 +249,14 @@ class Spectrum:
 
     @property
     def flux(self) -> "Quantity":
-        """Mean power, in the stream's own units, which no header names: ``astropy.units.count`` stands for them."""
+        """Mean power as ``astropy.units.count``, because headers do not contain the unit of the stream."""
         from astropy import units
 
         return self.power * units.count
 
     @property
     def mask(self) -> NDArray[np.bool_]:
-        """True where no cell was good."""
+        """True where there are no good cells, bool ``[channel]``."""
         return np.asarray(self.cells == 0, np.bool_)
 
     def to_specutils(self) -> Any:
@@ -240,7 +274,7 @@ class Spectrum:
         return Target(flux=self.flux, spectral_axis=self.spectral_axis, mask=self.mask, meta=dict(self.meta))
 
     def to_qtable(self) -> "QTable":
-        """Return columns ``spectral_axis``, ``flux``, ``cells`` and the shares of the flaggers."""
+        """Return an astropy table with ``spectral_axis``, ``flux``, ``cells`` and ``share_FLAGGER`` of each flagger."""
         from astropy.table import QTable
 
         table = QTable({"spectral_axis": self.spectral_axis, "flux": self.flux, "cells": self.cells})
@@ -252,23 +286,49 @@ class Spectrum:
     def to_fits(self, path: str | Path) -> Path:
         """Write a FITS table that specutils reads as ``tabular-fits``.
 
+        Parameters
+        ----------
+        path
+            The file; an existing one is replaced.
+
+        Returns
+        -------
+        Path
+            The file.
+
         Raises
         ------
         StoreError
-            If it cannot be written.
+            If the file cannot be written.
         """
         with atomic_write(path) as part:
             self.to_qtable().write(part, format="fits", overwrite=True)
         return Path(path)
 
 
+def evenly_spaced(blocks: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Return at most ``count`` blocks, evenly spaced, with the first and the last.
+
+    Parameters
+    ----------
+    blocks
+        int64 ``[block]``: numbers of the blocks, ascending.
+    count
+        Highest number of blocks.
+
+    Returns
+    -------
+    NDArray
+        int64 ``[block]``: all blocks if there are no more than ``count``.
+    """
+    if len(blocks) <= count:
+        return blocks
+    return blocks[np.linspace(0, len(blocks) - 1, count).round().astype(np.int64)]
+
+
 def _deduplicated(table: pa.Table, keys: list[str]) -> pa.Table:
-    """Sort by block; keep one of the rows that several nodes made of the same block."""
-    table = table.sort_by([(name, "ascending") for name in ("block", *keys, "node")])
-    names = ["block", *keys]
-    first = table.select(names).append_column("at", pa.array(np.arange(table.num_rows)))
-    first_rows = first.group_by(names, use_threads=False).aggregate([("at", "min")]).column("at_min")
-    return table.take(first_rows)
+    """Sort by block, and keep one of the rows that several nodes made from the same block."""
+    return first_rows(table.sort_by([(name, "ascending") for name in ("block", *keys, "node")]), ["block", *keys])
 
 
 def _divide(total: NDArray[Any], count: NDArray[Any]) -> Floats:

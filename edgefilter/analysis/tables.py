@@ -24,9 +24,9 @@ class TableView:
     Parameters
     ----------
     name
-        What it is called.
+        Name of the table.
     arrow
-        The rows, units and meanings in the fields' metadata (:mod:`edgefilter.products.schemas`).
+        The rows, with units and descriptions in the metadata of the fields (:mod:`edgefilter.products.schemas`).
     """
 
     def __init__(self, name: str, arrow: pa.Table) -> None:
@@ -38,11 +38,21 @@ class TableView:
 
     @property
     def columns(self) -> dict[str, str]:
-        """Columns and their units, empty where a column has none."""
+        """Units of the columns by name, empty for a column without unit."""
         return {field.name: _metadata(field, "unit") for field in self.arrow.schema}
 
     def column(self, name: str) -> NDArray[Any]:
-        """Return a column as NumPy array; one of lists of equal length as ``[row, item]``.
+        """Return a column as NumPy array, see :func:`column_to_numpy`.
+
+        Parameters
+        ----------
+        name
+            Name of the column.
+
+        Returns
+        -------
+        NDArray
+            ``[row]``, or ``[row, item]`` for a column of lists.
 
         Raises
         ------
@@ -50,13 +60,21 @@ class TableView:
             If there is no such column.
         """
         if name not in self.arrow.schema.names:
-            raise StoreError(
-                f"table {self.name} has no column {name!r}, it has {', '.join(self.arrow.schema.names)}"
-            ) from None
+            raise StoreError(f"table {self.name} has no column {name!r}, it has {', '.join(self.arrow.schema.names)}")
         return column_to_numpy(self.arrow, name)
 
     def filter(self, condition: pc.Expression) -> Self:
-        """Keep the rows for which a condition holds, for example ``pyarrow.compute.field("snr") > 8``.
+        """Return the rows for which a condition holds.
+
+        Parameters
+        ----------
+        condition
+            Condition on columns, for example ``pyarrow.compute.field("snr") > 8``.
+
+        Returns
+        -------
+        TableView
+            The rows, of the same class.
 
         Raises
         ------
@@ -69,14 +87,14 @@ class TableView:
             raise StoreError(f"table {self.name}: {str(error).splitlines()[0]}") from None
 
     def to_pandas(self) -> "pd.DataFrame":
-        """Return a pandas data frame; units are lost, ``time`` is UTC with its zone."""
+        """Return a pandas data frame, without units; ``time`` has the time zone UTC."""
         frame: pd.DataFrame = self.arrow.to_pandas()
         return frame
 
     def to_qtable(self) -> "QTable":
-        """Return an astropy ``QTable``: quantities with units, ``time`` as ``Time`` of scale UTC, exact to below 1 ns.
+        """Return an astropy ``QTable`` with units; ``time`` is a ``Time`` of scale UTC, exact to 1 ns.
 
-        ``tai_ns`` stays a plain integer, because a quantity would round it.
+        ``tai_ns`` is a plain integer, because a quantity would round it.
         """
         from astropy import units
         from astropy.table import QTable
@@ -110,10 +128,42 @@ class TableView:
         return data_table(f"{self.name}: {len(self)} rows", names, rows, f"… and {more} more rows" if more > 0 else "")
 
 
+def first_rows(table: pa.Table, keys: list[str]) -> pa.Table:
+    """Return the first of all rows that have the same values in some columns.
+
+    Parameters
+    ----------
+    table
+        The table.
+    keys
+        Names of the columns.
+
+    Returns
+    -------
+    pa.Table
+        The rows, in the order of the table.
+    """
+    numbered = table.select(keys).append_column("at", pa.array(np.arange(table.num_rows)))
+    return table.take(numbered.group_by(keys, use_threads=False).aggregate([("at", "min")]).column("at_min"))
+
+
 def column_to_numpy(table: pa.Table, name: str) -> NDArray[Any]:
-    """Return a column as NumPy array; one of lists of equal length as ``[row, item]``, of other lists as objects."""
+    """Return a column as NumPy array.
+
+    Parameters
+    ----------
+    table
+        The table.
+    name
+        Name of the column.
+
+    Returns
+    -------
+    NDArray
+        ``[row]``; ``[row, item]`` for lists of equal length; ``[row]`` of arrays for lists of different lengths.
+    """
     column = table.column(name).combine_chunks()
-    if isinstance(column, pa.ChunkedArray):  # what combine_chunks makes of no chunks in some versions of Arrow
+    if isinstance(column, pa.ChunkedArray):  # some versions of Arrow return this where there are no chunks
         column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
     if not pa.types.is_list(column.type):
         if pa.types.is_string(column.type):

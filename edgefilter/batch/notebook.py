@@ -13,7 +13,7 @@ from edgefilter.core.validation import validate
 from edgefilter.pipeline.backend import BackendSelector
 from edgefilter.sources.base import Source
 from edgefilter.sources.files.recognise import open_files
-from edgefilter.store import reader
+from edgefilter.store.connect import connect
 
 _SHORTCUTS = {"dm": "pulses", "snr": "pulses"}
 
@@ -75,7 +75,7 @@ def replay(
     try:
         for _ in Replay(source, reduction, where, backend_selector=BackendSelector(threads=threads)).run():
             pass
-        return Archive(reader.open_store(where), temporary)
+        return Archive(connect(where), temporary)
     except BaseException:
         if temporary:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -40,7 +40,7 @@ def command(
     """Draw a waterfall, a pulse, the bandpass, the flags or the candidates of a store into a file."""
     # Imported here, because matplotlib and pyarrow take seconds that --help need not wait.
     from edgefilter.analysis.archive import open_store
-    from edgefilter.analysis.plots.figures import save_figure
+    from edgefilter.analysis.plots.style import save_figure
 
     archive = open_store(store)
     if what is PlotKind.PULSE:

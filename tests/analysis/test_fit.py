@@ -1,4 +1,4 @@
-"""DM, width and scattering of a burst are found where they were put."""
+"""Fits return the DM, width and scattering of simulated bursts."""
 
 import numpy as np
 import pytest
@@ -9,12 +9,12 @@ from edgefilter.analysis.export.sigproc import write_power
 from edgefilter.analysis.fit import fit_dm, fit_profile
 from edgefilter.core.errors import StoreError
 from edgefilter.core.plan import dispersion_delay
-from tests.analysis.test_pulse import DM, make_cutout
+from tests.helpers.pulse_cutout import DM, make_cutout
 
 
 @pytest.fixture(scope="module")
 def scattered(tmp_path_factory):
-    """A pulse of DM 80, sigma 1.5 ms, which decays with 6 ms at 600 MHz and as frequency to the -4 elsewhere."""
+    """Return a pulse of DM 80 and sigma 1.5 ms, with a decay of 6 ms at 600 MHz that goes as frequency to the -4."""
     mhz = 700 - 200 / 128 * (np.arange(128) + 0.5)
     times = np.arange(6000) * 5e-4
     power = np.random.default_rng(5).normal(100, 5, (6000, 128))
@@ -29,7 +29,7 @@ def scattered(tmp_path_factory):
 
 
 @pytest.mark.parametrize("method", ["snr", "structure"])
-def test_the_dispersion_measure_is_found_with_an_honest_error(method):
+def test_the_dispersion_measure_is_found_within_its_error(method):
     fit = fit_dm(make_cutout(), method)
     assert fit.error < 1.0
     assert abs(fit.dm - DM) < 4 * fit.error + 0.2
@@ -45,7 +45,7 @@ def test_scattering_is_found_and_falls_with_frequency(scattered):
     assert low.tau_ms[0] > 1.7 * high.tau_ms[0]
     index = np.log(low.tau_ms[0] / high.tau_ms[0]) / np.log(low.frequency_mhz / high.frequency_mhz)
     assert -6 < index < -2
-    # The fit leaves noise of unit variance.
+    # The residuals are noise of unit variance.
     assert np.std(whole.profile - whole.model) == pytest.approx(1, abs=0.25)
 
 
@@ -57,14 +57,14 @@ def test_a_pulse_without_a_tail_has_no_scattering():
     assert fit_profile(make_cutout()).tau_ms[0] < 1.5
 
 
-def test_what_cannot_be_fitted_is_one_line():
+def test_errors_name_what_cannot_be_fitted():
     with pytest.raises(StoreError, match=r"no channel lies in 1 to 2 MHz"):
         fit_profile(make_cutout(), band=(1, 2))
     with pytest.raises(StoreError, match="method is 'best'"):
         fit_dm(make_cutout(), "best")
     with pytest.raises(StoreError, match="nothing to fit"):
         fit_dm(make_cutout(mask=slice(None)))
-    with pytest.raises(StoreError, match="too few rows"):
+    with pytest.raises(StoreError, match="has 0 rows with enough good channels"):
         fit_profile(make_cutout(mask=slice(None)))
     with pytest.raises(StoreError, match="no peak between"):
         fit_dm(make_cutout(dm=80.0), reach=2.0)

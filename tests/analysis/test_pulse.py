@@ -1,7 +1,6 @@
-"""A pulse: its cut-out in real units, dedispersion, the numbers of its picture."""
+"""A pulse: its cut-out with units, dedispersion, the arrays of its diagnostic figure."""
 
 from dataclasses import replace
-from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -16,39 +15,10 @@ from edgefilter.analysis.plots.pulse_diagnostic import (
     shift_channels,
 )
 from edgefilter.core.errors import StoreError
-from edgefilter.core.plan import dispersion_delay
-from edgefilter.products.base import Provenance
-from edgefilter.products.cutout import Cutout
-from edgefilter.products.pulses import PulseRow
-
-DM, ROW, WIDTH, AT = 50.0, 1e-3, 4, 60
+from tests.helpers.pulse_cutout import DM, FIRST_ROW, make_cutout
 
 
-def make_cutout(
-    channels: int = 64, rising: bool = False, mask: slice | None = None, snr: float = 30.0, **pulse
-) -> Cutout:
-    """Noise and one pulse of known track, which begins at row AT at the top of the band."""
-    step = (1 if rising else -1) * 200.0 / channels
-    first = 1200.0 if rising else 1400.0
-    frequencies = first + step * np.arange(channels)
-    rng = np.random.default_rng(7)
-    power = rng.normal(100, 5, (256, channels))
-    for c, frequency in enumerate(frequencies):
-        start = AT + round(dispersion_delay(DM, frequency, frequencies.max()) / ROW)
-        power[start : start + WIDTH, c] += 5 * snr / np.sqrt(WIDTH * channels)
-    flags = np.zeros((256, channels), np.uint8)
-    if mask is not None:
-        flags[:, mask] = 1
-        power[:, mask] = 0
-    seconds = 10 + (AT + WIDTH / 2) * ROW
-    row = PulseRow(0, seconds, seconds - 0.1, 0, DM, 1.0, WIDTH * ROW, snr, 1190.0, 1410.0, 5, 0.0, "")
-    return Cutout(
-        power[:, None].astype(np.float32), flags, ("I",), 10_000, 10_000_000_000, Fraction(1000), 1, first, step,
-        replace(row, **pulse), Provenance("sky-00000000", "0" * 16, "0"), 0,
-    )  # fmt: skip
-
-
-def test_a_cutout_has_real_coordinates_and_nan_where_nothing_is_known(run):
+def test_a_cutout_has_coordinates_with_units_and_nan_for_unused_cells(run):
     pulse = run.pulses[0]
     shown, product = pulse.cutout, pulse.product
     assert shown.dims == ("time", "stokes", "frequency")
@@ -63,7 +33,7 @@ def test_a_cutout_has_real_coordinates_and_nan_where_nothing_is_known(run):
     assert abs(nearest - arrival) < np.timedelta64(2, "ms")
 
 
-def test_dedispersion_lines_the_pulse_up(run):
+def test_dedispersion_aligns_the_pulse_in_time(run):
     pulse = run.pulses[0]
     flat = pulse.dedisperse(normalise=True).isel(stokes=0)
     profile = flat.mean("frequency")
@@ -81,7 +51,7 @@ def test_dedispersion_lines_the_pulse_up(run):
 
 @given(delays=st.lists(st.integers(-20, 20), min_size=1, max_size=6), start=st.integers(-10, 10))
 @settings(max_examples=30)
-def test_shifting_takes_each_channel_along_its_delay(delays, start):
+def test_each_channel_is_shifted_by_its_delay(delays, start):
     values = np.random.default_rng(1).normal(size=(len(delays), 12))
     moved = shift_channels(values, start, np.array(delays), 9, np.nan)
     for c, delay in enumerate(delays):
@@ -133,7 +103,7 @@ def test_a_pulse_found_in_part_of_the_band_is_measured_there():
     assert part.band_mhz == whole.band_mhz
 
 
-def test_another_dm_smears_the_profile_and_is_said():
+def test_another_dm_smears_the_profile_and_is_named_in_the_diagnostic():
     shown = diagnose(make_cutout(), dm=100.0)
     assert shown.dm == 100
     assert np.nanmax(shown.profile) < 0.6 * np.nanmax(diagnose(make_cutout()).profile)
@@ -150,15 +120,15 @@ def test_unknown_frequencies_have_no_bow_tie():
     assert not delay_rows_per_dm(cutout).any()
 
 
-def test_a_cutout_whose_pulse_runs_off_its_end_is_shown_as_far_as_it_goes():
+def test_a_pulse_that_ends_after_its_cutout_is_diagnosed_from_the_part_inside():
     whole = make_cutout()
-    cut = replace(whole, data=whole.data[: AT + 20].copy(), mask=whole.mask[: AT + 20].copy())
+    cut = replace(whole, data=whole.data[: FIRST_ROW + 20].copy(), mask=whole.mask[: FIRST_ROW + 20].copy())
     shown = diagnose(cut)
     assert np.isnan(shown.dynamic[0]).any()
     assert 5 < shown.snr < 30
 
 
-def test_a_cutout_of_which_nothing_is_known_is_shown_empty():
+def test_the_diagnostic_of_a_fully_flagged_cutout_is_nan():
     shown = diagnose(make_cutout(mask=slice(None)))
     assert np.isnan(shown.snr)
     assert np.isnan(shown.dynamic).all()
@@ -171,15 +141,15 @@ def test_snr_peaks_at_the_true_dm():
     assert abs(dms[np.argmax(dm_snr(make_cutout(), dms))] - DM) <= 2
 
 
-def test_whitening_leaves_out_what_is_not_used():
+def test_normalisation_ignores_flagged_channels():
     value, weights = normalise_channels(make_cutout(mask=slice(0, 3)))
     assert not value[:3].any()
     assert not weights[:3].any()
     assert weights[3:].all()
-    assert value[3:, :AT].std() == pytest.approx(1, abs=0.05)
+    assert value[3:, :FIRST_ROW].std() == pytest.approx(1, abs=0.05)
 
 
-def test_an_id_names_one_pulse(run):
+def test_an_id_identifies_one_pulse(run):
     pulses = run.pulses
     assert run.pulse(pulses[1].id).row == pulses[1].row
     assert run.pulse(pulses[1].id[:-3]).row == pulses[1].row
@@ -191,7 +161,7 @@ def test_an_id_names_one_pulse(run):
         run.pulse("nothing")
 
 
-def test_a_pulse_without_cutout_says_so(run):
+def test_a_pulse_without_cutout_raises_an_error(run):
     pulse = replace(run.pulses[0], row=replace(run.pulses[0].row, cutout=""))
     with pytest.raises(StoreError, match="has no cut-out"):
         _ = pulse.cutout

@@ -1,1 +1,1 @@
-"""Other tools' formats: VOTable, FITS, SIGPROC, VOEvent."""
+"""Formats of other tools: VOTable, FITS, SIGPROC, VOEvent."""

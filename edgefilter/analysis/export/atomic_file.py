@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that are written completely or not at all."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,15 +9,24 @@ from edgefilter.core.errors import StoreError
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Give a path beside ``path`` to write to; put it in the place of ``path`` when the block ends without an error.
+    """Yield a temporary path beside ``path``, and rename it to ``path`` when the block ends without an error.
+
+    Parameters
+    ----------
+    path
+        The file; an existing one is replaced.
+
+    Yields
+    ------
+    Path
+        File to write to. It has the same ending, by which writers choose the format.
 
     Raises
     ------
     StoreError
-        If the operating system refuses; nothing half-written is left.
+        If the operating system refuses to write; the temporary file is removed.
     """
     target = Path(path)
-    # The ending stays, because writers choose the format by it.
     part = target.with_name(f".part-{target.name}")
     try:
         yield part

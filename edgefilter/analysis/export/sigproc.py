@@ -1,4 +1,4 @@
-"""Cut-outs as SIGPROC filterbank files, which nearly every tool of the field opens."""
+"""Cut-outs and power as SIGPROC filterbank files."""
 
 import struct
 from pathlib import Path
@@ -14,17 +14,17 @@ from edgefilter.products.cutout import Cutout, filterbank_header
 def write_cutout(cutout: Cutout, path: str | Path, fill: float | None = None) -> Path:
     """Write a cut-out as 32-bit SIGPROC filterbank (D. Lorimer, SIGPROC documentation, appendix).
 
-    Channels run from the top of the band down, as most readers expect.
+    The first channel is the highest one, as most readers expect.
 
     Parameters
     ----------
     cutout
-        What to write.
+        The cut-out.
     path
-        The file; one that is there is replaced.
+        The file; an existing one is replaced.
     fill
-        Value of what was lost or flagged, for which the format has no mark. If None, the median of what was used of the
-        channel, with which other tools do best; with NaN, edgefilter's own replay knows it as lost.
+        Value of lost and flagged cells, which the format cannot mark. If None, the median of the good cells of the
+        channel, which suits most other tools; edgefilter's own replay reads NaN as lost.
 
     Returns
     -------
@@ -34,10 +34,10 @@ def write_cutout(cutout: Cutout, path: str | Path, fill: float | None = None) ->
     Raises
     ------
     StoreError
-        If it cannot be written; nothing is left of it then.
+        If the file cannot be written.
     """
-    unused = np.broadcast_to(cutout.mask[:, None, :] != 0, cutout.data.shape)
-    data = np.where(unused, _channel_medians(cutout.data, unused) if fill is None else np.float32(fill), cutout.data)
+    power = cutout.masked
+    data = np.where(power.mask, np.ma.median(power, axis=0).filled(0) if fill is None else np.float32(fill), power.data)
     header = filterbank_header(cutout)
     if cutout.channel_mhz > 0:
         data = data[..., ::-1]
@@ -54,16 +54,16 @@ def write_power(
     start_mjd: float = 60000.0,
     source: str = "simulated",
 ) -> Path:
-    """Write power that was made by hand as 32-bit SIGPROC filterbank, to be replayed.
+    """Write an array of power as 32-bit SIGPROC filterbank, for example a simulated burst.
 
     Parameters
     ----------
     path
-        The file; one that is there is replaced.
+        The file; an existing one is replaced.
     power
-        ``[time, channel]``, any real type.
+        ``[time, channel]``, any real type, in any unit.
     first_channel_mhz, channel_mhz
-        Centre of channel 0 and the signed step to the next, MHz.
+        Centre of channel 0 and the signed step to channel 1, MHz.
     row_seconds
         Duration of a row, s.
     start_mjd
@@ -71,10 +71,15 @@ def write_power(
     source
         Name of the source.
 
+    Returns
+    -------
+    Path
+        The file.
+
     Raises
     ------
     StoreError
-        If it cannot be written; nothing is left of it then.
+        If the file cannot be written.
     """
     header = {
         "source_name": source, "data_type": 1, "fch1": float(first_channel_mhz), "foff": float(channel_mhz),
@@ -88,14 +93,6 @@ def _write_file(path: str | Path, header: dict[str, Any], data: NDArray[Any]) ->
         file.write(_encode_header(header))
         file.write(np.ascontiguousarray(data, "<f4").tobytes())
     return Path(path)
-
-
-def _channel_medians(data: NDArray[np.float32], unused: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Median of what is used of each channel, ``[1, stokes, channel]``; 0 for a channel of which nothing is."""
-    medians = np.zeros((1, *data.shape[1:]), np.float32)
-    some = ~unused.all(axis=0)
-    medians[0, some] = np.nanmedian(np.where(unused, np.nan, data)[:, some], axis=0)
-    return medians
 
 
 def _encode_header(values: dict[str, Any]) -> bytes:

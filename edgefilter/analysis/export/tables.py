@@ -1,4 +1,4 @@
-"""Tables in the formats of others: heimdall's candidates, VOTable, ObsCore, FITS."""
+"""Tables in formats of other tools: heimdall's candidates, VOTable, ObsCore, FITS."""
 
 import csv
 from pathlib import Path
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgefilter.analysis.pulse import Pulses
 
 HEIMDALL_COLUMNS = ("snr", "sample", "time", "filter", "dm_trial", "dm", "members", "begin", "end")
-"""Columns of a heimdall ``.cand`` file, in their order."""
+"""Columns of a heimdall ``.cand`` file, in order."""
 
 _SPEED_OF_LIGHT = 299_792_458.0
 _UCDS = {
@@ -35,10 +35,22 @@ _UCDS = {
 
 
 def to_heimdall(pulses: "Pulses", path: str | Path) -> Path:
-    """Write candidates as CSV in the order of heimdall's columns, :data:`HEIMDALL_COLUMNS`, with a line of names.
+    """Write candidates as CSV with the columns of heimdall, :data:`HEIMDALL_COLUMNS`, and a line of column names.
 
-    Samples are those of the stream. ``filter`` is the binary logarithm of the boxcar in samples, rounded; ``dm_trial``
-    is the rank of the DM among those in the file, because the number of the trial is not kept.
+    Sample numbers are those of the stream. ``filter`` is the rounded binary logarithm of the boxcar width in samples.
+    ``dm_trial`` is the rank of the DM in the file, because the store does not keep the number of the trial.
+
+    Parameters
+    ----------
+    pulses
+        The candidates.
+    path
+        The file; an existing one is replaced.
+
+    Returns
+    -------
+    Path
+        The file.
 
     Raises
     ------
@@ -65,7 +77,19 @@ def to_heimdall(pulses: "Pulses", path: str | Path) -> Path:
 
 
 def to_votable(pulses: "Pulses", path: str | Path) -> Path:
-    """Write candidates as VOTable 1.4 with units, descriptions and UCDs; ``time`` becomes MJD of UTC.
+    """Write candidates as VOTable 1.4 with units, descriptions and UCDs; ``time`` is MJD of UTC.
+
+    Parameters
+    ----------
+    pulses
+        The candidates.
+    path
+        The file; an existing one is replaced.
+
+    Returns
+    -------
+    Path
+        The file.
 
     Raises
     ------
@@ -94,15 +118,25 @@ def to_votable(pulses: "Pulses", path: str | Path) -> Path:
 
 
 def obscore(archive: "Archive") -> "Table":
-    """Return the cut-outs as rows of ObsCore 1.1, by which observatories' archives are searched.
+    """Return the cut-outs as rows of ObsCore 1.1, the data model of searches in observatory archives.
 
-    Each cut-out is read for its exact extent. Where the telescope points is not known to a stream: ``s_ra``, ``s_dec``
-    and ``s_fov`` are NaN, to be filled in by who knows.
+    Each cut-out is read to get its exact extent. ``s_ra``, ``s_dec`` and ``s_fov`` are NaN, because streams do not
+    contain the pointing of the telescope.
+
+    Parameters
+    ----------
+    archive
+        The store.
 
     Returns
     -------
     Table
-        An astropy table with the mandatory columns in their order, IVOA Recommendation 2017-05-09, table 1.
+        An astropy table with the mandatory columns in order, IVOA Recommendation 2017-05-09, table 1.
+
+    Raises
+    ------
+    StoreError
+        If the store has no cut-out.
     """
     from astropy.table import Table
 
@@ -150,7 +184,7 @@ def obscore(archive: "Archive") -> "Table":
             }
         )
     if not rows:
-        raise StoreError(f"{archive.location} holds no cut-out to list")
+        raise StoreError(f"store {archive.location} has no cut-outs")
     table = Table(rows)
     for name, unit in _OBSCORE_UNITS.items():
         table[name].unit = unit
@@ -158,12 +192,24 @@ def obscore(archive: "Archive") -> "Table":
 
 
 def to_obscore(archive: "Archive", path: str | Path) -> Path:
-    """Write :func:`obscore` as VOTable.
+    """Write the result of :func:`obscore` as VOTable.
+
+    Parameters
+    ----------
+    archive
+        The store.
+    path
+        The file; an existing one is replaced.
+
+    Returns
+    -------
+    Path
+        The file.
 
     Raises
     ------
     StoreError
-        If there is no cut-out, or the file cannot be written.
+        If the store has no cut-out, or the file cannot be written.
     """
     table = obscore(archive)
     with atomic_write(path) as part:
@@ -180,15 +226,29 @@ _OBSCORE_UNITS = {
 def to_fits(archive: "Archive", path: str | Path, stream: str | None = None, config: str | None = None) -> Path:
     """Write the spectra of a stream as a FITS table with the columns of a PSRFITS ``SUBINT`` extension.
 
-    A row is a block. ``DATA`` is the mean power ``[polarisation, channel]``, ``DAT_WTS`` the share of cells that it is
-    made of, ``DAT_FREQ`` the channels in MHz, ``OFFS_SUB`` the middle of the block in s since the stream's first
-    sample, whose MJD is ``STT_IMJD`` + (``STT_SMJD`` + ``STT_OFFS``) / 86400 as PSRFITS has it. It is no complete
-    PSRFITS file: there is no scaling, no fold and no history.
+    A row is a block. ``DATA`` is the mean power ``[polarisation, channel]``, ``DAT_WTS`` the share of good cells,
+    ``DAT_FREQ`` the centre frequencies in MHz, ``OFFS_SUB`` the middle of the block in s since the stream's first
+    sample, whose MJD is ``STT_IMJD`` + (``STT_SMJD`` + ``STT_OFFS``) / 86400 as in PSRFITS. The file is not a complete
+    PSRFITS file: it has no scaling, folding and history.
+
+    Parameters
+    ----------
+    archive
+        The store.
+    path
+        The file; an existing one is replaced.
+    stream, config
+        Id of the stream and digest of the settings; may be left out if the store has one.
+
+    Returns
+    -------
+    Path
+        The file.
 
     Raises
     ------
     StoreError
-        If the store does not hold one such stream, or the file cannot be written.
+        If the store does not have exactly one such stream, or the file cannot be written.
     """
     from astropy.io import fits
 
@@ -237,7 +297,7 @@ def to_fits(archive: "Archive", path: str | Path, stream: str | None = None, con
 
 
 def _mjd_and_seconds(tai_ns: int) -> tuple[int, float]:
-    """Whole MJD of UTC and the seconds of that day."""
+    """Return the whole MJD of UTC and the seconds of that day."""
     time = to_time(tai_ns)
     whole = time.jd1 - 2400000.5
     day = int(np.floor(whole + time.jd2))

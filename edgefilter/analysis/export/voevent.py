@@ -1,24 +1,25 @@
-"""Pulses as messages to the world: VOEvent packets and JSON notices.
+"""Pulses as messages to other observatories: VOEvent packets and JSON notices.
 
-VOEvent 2.0 is an IVOA Recommendation (Seaman et al. 2011); the groups and names of its parameters are those of the FRB
+VOEvent 2.0 is an IVOA Recommendation (Seaman et al. 2011). The groups and names of its parameters are those of the FRB
 VOEvent standard (Petroff et al. 2017, arXiv:1710.08155). JSON notices use the field names of the unified GCN schema
-(https://gcn.nasa.gov/docs/schema). Neither is sent from here.
+(https://gcn.nasa.gov/docs/schema). edgefilter sends neither of them.
 """
 
 import json
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from edgefilter.core.clock import to_time
 from edgefilter.core.errors import StoreError
+from edgefilter.core.stream import Stream
+from edgefilter.products.pulses import PulseRow
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
     from astropy.time import Time
-
-    from edgefilter.analysis.pulse import Pulse
 
 _NAMESPACE = "http://www.ivoa.net/xml/VOEvent/v2.0"
 _INSTANCE = "http://www.w3.org/2001/XMLSchema-instance"
@@ -26,8 +27,37 @@ _SCHEMA = "http://www.ivoa.net/xml/VOEvent/VOEvent-v2.0.xsd"
 _ROLES = ("observation", "prediction", "utility", "test")
 
 
+@dataclass(frozen=True)
+class Detection:
+    """A pulse as a message describes it.
+
+    Parameters
+    ----------
+    id
+        Identifier of the pulse.
+    row
+        Row of the table ``pulses``.
+    stream
+        Header of the stream.
+    config, code
+        Digest of the settings, and version of edgefilter.
+    """
+
+    id: str
+    row: PulseRow
+    stream: Stream
+    config: str
+    code: str
+
+    @property
+    def band_mhz(self) -> tuple[float, float]:
+        """Lower and upper edge of the stream's band, MHz."""
+        frequencies, half = self.stream.frequencies_hz / 1e6, abs(self.stream.channel_step_hz) / 2e6
+        return float(frequencies.min() - half), float(frequencies.max() + half)
+
+
 def voevent(
-    pulse: "Pulse",
+    pulse: Detection,
     author: str = "ivo://edgefilter",
     role: str = "observation",
     position: "SkyCoord | None" = None,
@@ -41,13 +71,13 @@ def voevent(
     pulse
         The pulse.
     author
-        IVOA identifier of who says so; the packet's own is ``AUTHOR/STREAM#PULSE``.
+        IVOA identifier of the author; that of the packet is ``AUTHOR/STREAM#PULSE``.
     role
         ``observation``, ``test``, ``utility`` or ``prediction``.
     position, position_error_deg
-        Where the telescope pointed, and the radius of its beam, degrees; streams do not tell. Left out if None.
+        Pointing of the telescope, which streams do not contain, and radius of its beam, degrees; left out if None.
     date
-        When the packet is made, UTC; now if None.
+        Date of the packet, UTC; now if None.
 
     Returns
     -------
@@ -57,7 +87,7 @@ def voevent(
     Raises
     ------
     StoreError
-        If the role or author cannot be.
+        If there is no such role, or the author is not an IVOA identifier.
     """
     if role not in _ROLES:
         raise StoreError(f"role is {role!r}, must be one of {', '.join(_ROLES)}")
@@ -70,7 +100,7 @@ def voevent(
         {
             "version": "2.0",
             "role": role,
-            "ivorn": f"{author}/{pulse.stream}#{pulse.id}",
+            "ivorn": f"{author}/{pulse.stream.id}#{pulse.id}",
             f"{{{_INSTANCE}}}schemaLocation": f"{_NAMESPACE} {_SCHEMA}",
         },
     )
@@ -83,25 +113,30 @@ def voevent(
     _add(ET.SubElement(root, "How"), "Description", f"edgefilter {pulse.code}, settings {pulse.config}")
     why = ET.SubElement(root, "Why")
     _add(why, "Name", "fast transient candidate")
-    _add(why, "Description", f"dispersed pulse of S/N {pulse.snr:.2f} found by a single-pulse search; not verified")
+    _add(why, "Description", f"dispersed pulse of S/N {pulse.row.snr:.2f} found by a single-pulse search; not verified")
     ET.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
 
-def gcn_notice(pulse: "Pulse", position: "SkyCoord | None" = None, date: datetime | None = None) -> str:
-    """Return a JSON notice with the field names of the unified GCN schema, and ``pulse_width`` in s, which it lacks.
+def gcn_notice(pulse: Detection, position: "SkyCoord | None" = None, date: datetime | None = None) -> str:
+    """Return a JSON notice with the field names of the unified GCN schema.
 
     Parameters
     ----------
     pulse
         The pulse.
     position
-        Where the telescope pointed; streams do not tell. Left out if None.
+        Pointing of the telescope, which streams do not contain; left out if None.
     date
-        When the notice is made, UTC; now if None.
+        Date of the notice, UTC; now if None.
+
+    Returns
+    -------
+    str
+        A JSON object. ``pulse_width``, in s, is not part of the schema.
     """
-    row, stream = pulse.row, pulse.header
-    low, high = _band(pulse)
+    row, stream = pulse.row, pulse.stream
+    low, high = pulse.band_mhz
     fields: dict[str, object] = {
         "alert_datetime": f"{(date or datetime.now(UTC)):%Y-%m-%dT%H:%M:%SZ}",
         "alert_type": "initial",
@@ -112,7 +147,7 @@ def gcn_notice(pulse: "Pulse", position: "SkyCoord | None" = None, date: datetim
         "spectral_band": [low, high],
         "spectral_band_units": "MHz",
         "id": pulse.id,
-        "trigger_time": _iso(pulse.time),
+        "trigger_time": _iso(to_time(row.tai_ns)),
         "trigger_time_error": row.width / 2,
         "trigger_time_inf_freq": _iso(to_time(row.tai_ns + round((row.seconds_inf - row.seconds) * 1e9))),
         "dm": row.dm,
@@ -127,9 +162,9 @@ def gcn_notice(pulse: "Pulse", position: "SkyCoord | None" = None, date: datetim
     return json.dumps(fields, indent=2)
 
 
-def _what(what: ET.Element, pulse: "Pulse") -> None:
-    row, stream = pulse.row, pulse.header
-    low, high = _band(pulse)
+def _what(what: ET.Element, pulse: Detection) -> None:
+    row, stream = pulse.row, pulse.stream
+    low, high = pulse.band_mhz
     telescope = [
         ("backend", "edgefilter", "", "meta.id;instr", "string"),
         ("telescope", stream.telescope or "unknown", "", "instr.tel", "string"),
@@ -151,19 +186,19 @@ def _what(what: ET.Element, pulse: "Pulse") -> None:
     for name, params in (("observatory parameters", telescope), ("event parameters", event)):
         group = ET.SubElement(what, "Group", {"name": name})
         for key, value, unit, ucd, kind in params:
-            given = {"name": key, "value": str(value), "unit": unit, "ucd": ucd, "dataType": kind}
-            ET.SubElement(group, "Param", {name: text for name, text in given.items() if text or name == "value"})
+            attributes = {"name": key, "value": str(value), "unit": unit, "ucd": ucd, "dataType": kind}
+            ET.SubElement(group, "Param", {name: text for name, text in attributes.items() if text or name == "value"})
 
 
-def _where_when(where: ET.Element, pulse: "Pulse", position: "SkyCoord | None", error_deg: float) -> None:
+def _where_when(where: ET.Element, pulse: Detection, position: "SkyCoord | None", error_deg: float) -> None:
     data = ET.SubElement(where, "ObsDataLocation")
-    ET.SubElement(data, "ObservatoryLocation", {"id": pulse.header.telescope or "unknown"})
+    ET.SubElement(data, "ObservatoryLocation", {"id": pulse.stream.telescope or "unknown"})
     location = ET.SubElement(data, "ObservationLocation")
     ET.SubElement(location, "AstroCoordSystem", {"id": "UTC-ICRS-TOPO"})
     coords = ET.SubElement(location, "AstroCoords", {"coord_system_id": "UTC-ICRS-TOPO"})
     time = ET.SubElement(coords, "Time", {"unit": "s"})
-    _add(ET.SubElement(time, "TimeInstant"), "ISOTime", _iso(pulse.time).removesuffix("Z"))
-    _add(time, "Error", f"{pulse.width / 2:.9g}")
+    _add(ET.SubElement(time, "TimeInstant"), "ISOTime", _iso(to_time(pulse.row.tai_ns)).removesuffix("Z"))
+    _add(time, "Error", f"{pulse.row.width / 2:.9g}")
     if position is not None:
         position2d = ET.SubElement(coords, "Position2D", {"unit": "deg"})
         _add(position2d, "Name1", "RA")
@@ -174,14 +209,8 @@ def _where_when(where: ET.Element, pulse: "Pulse", position: "SkyCoord | None", 
         _add(position2d, "Error2Radius", f"{error_deg:.9g}")
 
 
-def _band(pulse: "Pulse") -> tuple[float, float]:
-    """Lower and upper edge of the stream's band, MHz."""
-    frequencies, half = pulse.header.frequencies_hz / 1e6, abs(pulse.header.channel_step_hz) / 2e6
-    return float(frequencies.min() - half), float(frequencies.max() + half)
-
-
 def _iso(time: "Time") -> str:
-    """UTC to the microsecond, ``2026-11-23T12:00:00.000000Z``."""
+    """Return UTC with microseconds, ``2026-11-23T12:00:00.000000Z``."""
     time = time.copy()
     time.precision = 6
     return f"{time.isot}Z"

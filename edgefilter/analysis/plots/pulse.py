@@ -1,10 +1,11 @@
-"""The classic picture of a pulse."""
+"""The diagnostic figure of a pulse."""
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 
-from edgefilter.analysis.plots.figures import (
+from edgefilter.analysis.plots.pulse_diagnostic import PulseDiagnostic
+from edgefilter.analysis.plots.style import (
     BLUE,
     ORANGE,
     RED,
@@ -14,21 +15,26 @@ from edgefilter.analysis.plots.figures import (
     new_figure,
     outer_edges,
 )
-from edgefilter.analysis.plots.pulse_diagnostic import PulseDiagnostic
 
 
 def pulse_figure(diagnostic: PulseDiagnostic, title: str = "") -> NotebookFigure:
-    """Draw the classic diagnostic of a pulse.
+    """Draw the diagnostic of a pulse.
 
-    Left the dedispersed dynamic spectrum under the pulse profile and beside the spectrum, right the DM-time bow tie;
-    channels that were lost or flagged are grey, and dotted lines bound the band that the pulse was found in.
+    The dedispersed dynamic spectrum is on the left, with the pulse profile above it and the spectrum beside it. S/N
+    over DM and time ("bow tie") is on the right. Lost and flagged cells are grey. Dotted lines show the edges of the
+    band in which the search found the pulse.
 
     Parameters
     ----------
     diagnostic
         From :func:`edgefilter.analysis.plots.pulse_diagnostic.diagnose`.
     title
-        Line on top.
+        Title of the figure.
+
+    Returns
+    -------
+    NotebookFigure
+        The figure.
     """
     with mpl.rc_context(STYLE):
         figure = new_figure(9.5, 5.2)
@@ -38,18 +44,18 @@ def pulse_figure(diagnostic: PulseDiagnostic, title: str = "") -> NotebookFigure
         beside = figure.add_subplot(grid[1, 1], sharey=below)
         bow = figure.add_subplot(grid[1, 2])
         note = figure.add_subplot(grid[0, 1:])
-        draw_profile(above, diagnostic)
-        draw_dynamic(below, diagnostic)
-        draw_spectrum(beside, diagnostic)
-        draw_bow_tie(bow, diagnostic)
+        _draw_profile(above, diagnostic)
+        _draw_dynamic(below, diagnostic)
+        _draw_spectrum(beside, diagnostic)
+        _draw_bow_tie(bow, diagnostic)
         _draw_parameters(note, diagnostic)
         if title:
             figure.suptitle(title, fontsize=10, x=0.01, ha="left")
         return figure
 
 
-def draw_profile(axes: Axes, diagnostic: PulseDiagnostic) -> None:
-    """Draw S/N against time, the pulse's boxcar shaded."""
+def _draw_profile(axes: Axes, diagnostic: PulseDiagnostic) -> None:
+    """Draw S/N against time; the boxcar of the pulse is shaded."""
     half = diagnostic.pulse.width * 500
     axes.axvspan(-half, half, color=ORANGE, alpha=0.3, lw=0)
     axes.step(diagnostic.times_ms, diagnostic.profile, where="mid", color=BLUE)
@@ -58,8 +64,8 @@ def draw_profile(axes: Axes, diagnostic: PulseDiagnostic) -> None:
     axes.tick_params(labelbottom=False)
 
 
-def draw_dynamic(axes: Axes, diagnostic: PulseDiagnostic) -> None:
-    """Draw the dedispersed dynamic spectrum; what was not used is grey, channels hardly used at all are ticked."""
+def _draw_dynamic(axes: Axes, diagnostic: PulseDiagnostic) -> None:
+    """Draw the dedispersed dynamic spectrum."""
     finite = diagnostic.dynamic[np.isfinite(diagnostic.dynamic)]
     top = max(float(np.percentile(finite, 99.8)), 4.0) if finite.size else 4.0
     axes.imshow(
@@ -71,15 +77,15 @@ def draw_dynamic(axes: Axes, diagnostic: PulseDiagnostic) -> None:
         vmin=-2,
         vmax=top,
     )
-    axes.set_xlabel(f"time after {_arrival_label(diagnostic)} (ms)")
+    axes.set_xlabel(f"time after {diagnostic.pulse.seconds:.4f} s (ms)")
     axes.set_ylabel("frequency (MHz)")
     axes.spines[["top", "right"]].set_visible(True)
     _mark_band(axes, diagnostic)
     _mark_unused(axes, diagnostic)
 
 
-def draw_spectrum(axes: Axes, diagnostic: PulseDiagnostic) -> None:
-    """Draw S/N against frequency, frequency upwards."""
+def _draw_spectrum(axes: Axes, diagnostic: PulseDiagnostic) -> None:
+    """Draw S/N against frequency, with frequency on the vertical axis."""
     axes.step(diagnostic.spectrum, diagnostic.frequencies_mhz, where="mid", color=BLUE)
     axes.axvline(0, color="0.6", lw=0.6, zorder=0)
     axes.set_xlabel("S/N per sub-band")
@@ -88,8 +94,8 @@ def draw_spectrum(axes: Axes, diagnostic: PulseDiagnostic) -> None:
     _mark_unused(axes, diagnostic)
 
 
-def draw_bow_tie(axes: Axes, diagnostic: PulseDiagnostic) -> None:
-    """Draw S/N against DM and time; a dispersed pulse is a bow tie about its DM."""
+def _draw_bow_tie(axes: Axes, diagnostic: PulseDiagnostic) -> None:
+    """Draw S/N over DM and time; a dispersed pulse has the shape of a bow tie."""
     axes.set_xlabel("time at mid-sweep (ms)")
     axes.set_ylabel("DM (pc cm$^{-3}$)")
     if not len(diagnostic.trial_dm):
@@ -105,7 +111,7 @@ def draw_bow_tie(axes: Axes, diagnostic: PulseDiagnostic) -> None:
         vmin=0,
     )
     axes.spines[["top", "right"]].set_visible(True)
-    for low, high in ((0.0, 0.12), (0.88, 1.0)):  # beside the pulse, so as not to hide it
+    for low, high in ((0.0, 0.12), (0.88, 1.0)):  # at both sides, so that the lines do not hide the pulse
         axes.axhline(diagnostic.dm, low, high, color="white", lw=1.0)
     if axes.figure is not None:
         axes.figure.colorbar(image, ax=axes, label="S/N of the boxcar", pad=0.02)
@@ -135,11 +141,8 @@ def _draw_parameters(axes: Axes, diagnostic: PulseDiagnostic) -> None:
         axes.text(0.16, y, "channels mostly lost or flagged", color=RED, va="top", transform=axes.transAxes)
 
 
-def _arrival_label(diagnostic: PulseDiagnostic) -> str:
-    return f"{diagnostic.pulse.seconds:.4f} s"
-
-
 def _mark_band(axes: Axes, diagnostic: PulseDiagnostic) -> None:
+    """Mark the edges of the sub-band in which the search found the pulse."""
     low, high = diagnostic.band_mhz
     for edge in (diagnostic.pulse.freq_low, diagnostic.pulse.freq_high):
         if low < edge < high:
@@ -147,7 +150,7 @@ def _mark_band(axes: Axes, diagnostic: PulseDiagnostic) -> None:
 
 
 def _mark_unused(axes: Axes, diagnostic: PulseDiagnostic) -> None:
-    """Tick, at the right edge, the channels of which more than half is not used."""
+    """Mark channels of which more than half was lost or flagged, at the right edge."""
     channels = diagnostic.channels_mhz[diagnostic.unused > 0.5]
     if len(channels):
         axes.plot(

@@ -1,7 +1,7 @@
-"""The numbers behind the classic pulse diagnostic: dedispersed dynamic spectrum, profile, spectrum, DM against time.
+"""The arrays behind the diagnostic figure of a pulse: dedispersed dynamic spectrum, profile, spectrum, DM over time.
 
-A cut-out is whitened as the search does it, channel by channel, so all values here are signal-to-noise ratios: sums of
-unit-variance cells over the root of how many were summed. What was lost or flagged adds to neither.
+Each channel of a cut-out is normalised as in the search. All values here are therefore signal-to-noise ratios: the sum
+of n cells of unit variance, divided by the square root of n. Lost and flagged cells are left out of both.
 """
 
 from dataclasses import dataclass
@@ -18,45 +18,48 @@ from edgefilter_kernels.search.dedisperse import add_subbands
 from edgefilter_kernels.search.normalise import COUNTS_PER_SIGMA, FULL_WEIGHT
 from edgefilter_kernels.search.normalise import normalise as normalise_kernel
 
-_MARGIN_ROWS = 32  # that a cut-out holds before and after a pulse, or four widths if that is more
+_MARGIN_ROWS = 32  # a cut-out holds so many rows before and after a pulse, or four widths if that is more
 _N_TRIALS = 97
-_TARGET_SUBBAND_SNR = 2.0  # that a sub-band of the picture should show of a pulse
+_TARGET_SUBBAND_SNR = 2.0  # S/N of the pulse in one sub-band, which sets the default number of sub-bands
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
 class PulseDiagnostic:
-    """What the picture of a pulse shows. Frequencies rise; times are in ms, 0 is the middle of the pulse.
+    """Arrays of the diagnostic figure. Frequencies rise; times are in ms, and 0 is the middle of the pulse.
 
     Parameters
     ----------
     pulse
-        What the search found.
+        Row of the table ``pulses``.
     dm
-        Dispersion measure that was taken out, pc cm⁻³.
+        Dispersion measure that was removed, pc cm⁻³.
     snr
-        Of the pulse's own boxcar at that DM, in its own band, as measured in the cut-out.
+        S/N in the cut-out: of the pulse's boxcar, at ``dm``, in the band in which the search found the pulse.
     times_ms
-        float64 ``[time]``: middles of the time bins at the top of the band.
+        float64 ``[time]``: centres of the time bins, at the top of the band.
     frequencies_mhz
-        float64 ``[subband]``: middles of the sub-bands.
+        float64 ``[subband]``: centres of the sub-bands.
     band_mhz
         Lower and upper edge of the whole band.
     dynamic
-        float32 ``[subband, time]``: S/N of each bin, NaN where nothing was used.
+        float32 ``[subband, time]``: S/N of each bin, NaN where all cells were lost or flagged.
     profile
-        float32 ``[time]``: S/N of each time bin over the pulse's band, NaN where nothing was used.
+        float32 ``[time]``: S/N of each time bin in the pulse's band, NaN where all cells were lost or flagged.
     spectrum
-        float32 ``[subband]``: S/N of the pulse's boxcar in each sub-band, NaN where nothing was used.
-    channels_mhz, unused
-        float64 and float32 ``[channel]``: centre of each channel, and the part of the picture's cells in it that were
-        lost or flagged, 0 to 1.
-    trial_dm, trial_times_ms
-        float64 ``[trial]`` and ``[trial_time]``: axes of ``bow_tie``; its times are those of the middle of the sweep,
-        about which the picture of a dispersed pulse is symmetric.
+        float32 ``[subband]``: S/N of the pulse's boxcar, NaN where all cells were lost or flagged.
+    channels_mhz
+        float64 ``[channel]``: centres of the channels.
+    unused
+        float32 ``[channel]``: share of lost and flagged cells in the figure, 0 to 1.
+    trial_dm
+        float64 ``[trial]``: dispersion measures of ``bow_tie``, pc cm⁻³; empty where the frequencies are unknown.
+    trial_times_ms
+        float64 ``[trial_time]``: times of ``bow_tie`` at the middle of the sweep, about which the pattern of a
+        dispersed pulse is symmetric.
     bow_tie
-        float32 ``[trial, trial_time]``: S/N of the pulse's boxcar. Without trials where frequencies are not known.
+        float32 ``[trial, trial_time]``: S/N of the pulse's boxcar.
     """
 
     pulse: PulseRow
@@ -76,13 +79,18 @@ class PulseDiagnostic:
 
 
 def normalise_channels(cutout: Cutout) -> tuple[Floats, Floats]:
-    """Bring the channels of a cut-out's intensity to zero mean and unit variance.
+    """Normalise each channel of the intensity of a cut-out to zero mean and unit variance.
+
+    Parameters
+    ----------
+    cutout
+        The cut-out.
 
     Returns
     -------
     value, weights
-        float32 ``[channel, time]``: S/N of each cell, and 1 where it was used, 0 elsewhere. A channel with fewer than
-        16 rows that were used is not used at all.
+        float32 ``[channel, time]``: S/N of each cell, and 1 for a good cell, 0 for a lost or flagged one. All cells of
+        a channel with fewer than 16 good rows get weight 0.
     """
     power = np.ascontiguousarray(cutout.data[:, 0])
     used = np.ascontiguousarray(1 - cutout.mask, np.uint16)
@@ -92,7 +100,18 @@ def normalise_channels(cutout: Cutout) -> tuple[Floats, Floats]:
 
 
 def delay_rows_per_dm(cutout: Cutout) -> NDArray[np.float64]:
-    """Rows that each channel lags behind the top one per pc cm⁻³, float64 ``[channel]``; 0 for unknown frequencies."""
+    """Return the dispersion delay of each channel behind the top channel, per unit of dispersion measure.
+
+    Parameters
+    ----------
+    cutout
+        The cut-out.
+
+    Returns
+    -------
+    NDArray
+        float64 ``[channel]``: rows per pc cm⁻³ (Lorimer & Kramer 2005, equation 5.1); 0 where frequencies are unknown.
+    """
     frequencies = cutout.frequencies_mhz
     if frequencies.min() <= 0:
         return np.zeros(len(frequencies))
@@ -103,19 +122,25 @@ def delay_rows_per_dm(cutout: Cutout) -> NDArray[np.float64]:
 def shift_channels(
     values: NDArray[Any], start: int, delays: NDArray[np.int64], length: int, fill: float
 ) -> NDArray[Any]:
-    """Take ``length`` times of each channel from ``start`` plus its delay on; ``fill`` where there are none.
+    """Return a window of each channel that starts at ``start`` plus the delay of the channel.
 
     Parameters
     ----------
     values
-        ``[channel, time]``.
+        ``[channel, time]``, any real type.
+    start
+        First time step of a channel without delay.
     delays
-        int64 ``[channel]``, time steps.
+        int64 ``[channel]``: delays, time steps.
+    length
+        Length of the window, time steps.
+    fill
+        Value outside of the array.
 
     Returns
     -------
     NDArray
-        ``[channel, length]``.
+        ``[channel, length]``, of the type of ``values``.
     """
     at = start + delays[:, None] + np.arange(length)
     taken = np.take_along_axis(values, np.clip(at, 0, values.shape[1] - 1), axis=1)
@@ -123,28 +148,44 @@ def shift_channels(
 
 
 def channels_in_band(cutout: Cutout) -> NDArray[np.bool_]:
-    """Say which channels lie in the band that the pulse was found in, bool ``[channel]``."""
+    """Return which channels lie in the band in which the search found the pulse.
+
+    Parameters
+    ----------
+    cutout
+        The cut-out.
+
+    Returns
+    -------
+    NDArray
+        bool ``[channel]``; all True if the band contains the centre of no channel.
+    """
     frequencies = cutout.frequencies_mhz
     inside = (frequencies >= cutout.pulse.freq_low) & (frequencies <= cutout.pulse.freq_high)
     return np.asarray(inside | ~inside.any(), np.bool_)
 
 
 def diagnose(cutout: Cutout, dm: float | None = None, subbands: int | None = None) -> PulseDiagnostic:
-    """Work out the picture of a pulse.
+    """Compute the arrays of the diagnostic figure of a pulse.
 
     Parameters
     ----------
     cutout
-        Its cut-out.
+        Cut-out of the pulse.
     dm
-        Dispersion measure to take out, pc cm⁻³; that of the pulse if None.
+        Dispersion measure to remove, pc cm⁻³; that of the pulse if None.
     subbands
-        Rows of the dynamic spectrum; so many that each shows something of the pulse if None.
+        Number of sub-bands. If None, it is chosen so that the pulse has an S/N of about 2 in each, within 16 to 128.
+
+    Returns
+    -------
+    PulseDiagnostic
+        The arrays.
 
     Raises
     ------
     StoreError
-        If the dispersion measure or the number of sub-bands cannot be.
+        If the dispersion measure is negative or not finite, or there are fewer channels than sub-bands.
     """
     dm = cutout.pulse.dm if dm is None else dm
     channels = cutout.data.shape[2]
@@ -152,7 +193,7 @@ def diagnose(cutout: Cutout, dm: float | None = None, subbands: int | None = Non
         raise StoreError(f"dm is {dm}, must be 0 or more pc/cm3")
     if subbands is not None and not 1 <= subbands <= channels:
         raise StoreError(f"subbands is {subbands}, must be 1 to {channels}")
-    ascending = slice(None, None, -1 if cutout.channel_mhz < 0 else 1)  # frequencies rise from here on
+    ascending = slice(None, None, -1 if cutout.channel_mhz < 0 else 1)  # below, frequencies rise
     value, weights = (part[ascending] for part in normalise_channels(cutout))
     frequencies, delay_per_dm = cutout.frequencies_mhz[ascending], delay_rows_per_dm(cutout)[ascending]
     in_band = channels_in_band(cutout)[ascending]
@@ -192,30 +233,30 @@ def dm_snr(
     width_rows: int | None = None,
     channels: NDArray[np.bool_] | None = None,
 ) -> Floats:
-    """Best S/N of one boxcar near the pulse for each of several dispersion measures.
+    """Return the highest S/N of a boxcar near the pulse for each of several dispersion measures.
 
     Parameters
     ----------
     cutout
         The cut-out.
     dms
-        float64 ``[trial]``, pc cm⁻³.
+        float64 ``[trial]``: dispersion measures, pc cm⁻³.
     width_rows
-        Width of the boxcar; that of the pulse if None.
+        Width of the boxcar, rows; that of the pulse if None.
     channels
-        bool ``[channel]``: which to use of those that the pulse was found in; all if None.
+        bool ``[channel]``: channels to use of those in the pulse's band; all if None.
 
     Returns
     -------
     NDArray
-        float32 ``[trial]``, NaN where nothing was used.
+        float32 ``[trial]``, NaN where all cells were lost or flagged.
     """
     value, weights = normalise_channels(cutout)
     delay_per_dm = delay_rows_per_dm(cutout)
     in_band = channels_in_band(cutout) if channels is None else channels_in_band(cutout) & channels
     window = _Window.for_pulse(cutout, width_rows)
     trials = _dm_time_snr(window, value[in_band], weights[in_band], delay_per_dm[in_band], cutout.pulse.dm, dms)
-    return np.asarray(np.fmax.reduce(trials, axis=1), np.float32)  # fmax passes over NaN
+    return np.asarray(np.fmax.reduce(trials, axis=1), np.float32)  # fmax ignores NaN
 
 
 @dataclass(frozen=True)
@@ -245,23 +286,23 @@ class _Window:
 
     @property
     def boxcar(self) -> slice:
-        """Rows of the window that the pulse's boxcar covers."""
+        """Rows of the window that lie in the boxcar of the pulse."""
         first = (self.length - -(-self.width // self.factor) * self.factor) // 2
         return slice(first, first + self.width)
 
     @property
     def times_ms(self) -> NDArray[np.float64]:
-        """Middles of the bins, 0 at the middle of the boxcar."""
+        """Centres of the bins, ms from the middle of the boxcar."""
         middle = self.boxcar.start + self.width / 2
         bins = np.arange(self.length // self.factor) + 0.5
         return np.asarray((bins * self.factor - middle) * self.row_ms, np.float64)
 
     def dedispersed(self, values: Floats, delays: NDArray[np.int64]) -> Floats:
-        """Return ``[channel, length]`` along the delays."""
+        """Return the rows of the window, ``[channel, length]``, shifted by the delays."""
         return shift_channels(values, self.start, delays, self.length, 0)
 
     def binned(self, values: Floats) -> Floats:
-        """Return the sums ``[…, bin]`` of the rows of each bin."""
+        """Return the sum of the rows of each bin, ``[…, bin]``."""
         return np.asarray(values.reshape(*values.shape[:-1], -1, self.factor).sum(axis=-1), np.float32)
 
 
@@ -271,7 +312,7 @@ def _bow_tie(
     sweep = float(delay_per_dm.max() - delay_per_dm.min())
     if sweep == 0:
         return np.zeros(0), np.zeros((0, window.length // window.factor), np.float32)
-    # At the ends of the axis, the edges of the band are half the window away from its middle.
+    # At the ends of the DM axis, the sweep across the band is longer by the length of the window.
     dm_half_range = window.length / sweep
     dms = np.linspace(max(dm - dm_half_range, 0.0), dm + dm_half_range, _N_TRIALS)
     return dms, _dm_time_snr(window, value, weights, delay_per_dm, dm, dms)
@@ -285,16 +326,16 @@ def _dm_time_snr(
     dm: float,
     dms: NDArray[np.float64],
 ) -> Floats:
-    """S/N of the boxcar, ``[trial, bin]``, for tracks that cross in the middle of the sweep at ``dm``."""
+    """Return the S/N of the boxcar, ``[trial, bin]``; all trials have the same delay at the middle of the sweep."""
     middle = (delay_per_dm.min() + delay_per_dm.max()) / 2
-    tracks = np.rint(dm * middle + np.outer(dms, delay_per_dm - middle)).astype(np.int64)
-    # Half a boxcar more on both sides, so that it is centred on the middle of each bin.
+    delays = np.rint(dm * middle + np.outer(dms, delay_per_dm - middle)).astype(np.int64)
+    # Half a boxcar is added at both sides, so that the boxcar is centred on each bin.
     centre = window.factor // 2 - window.width // 2
     length = window.length + window.width
     first = window.start + centre
-    before = max(0, -(first + int(tracks.min())))
-    after = max(0, first + int(tracks.max()) + length - value.shape[1])
-    whole, begin = np.array([0, len(value)]), first + before + tracks
+    before = max(0, -(first + int(delays.min())))
+    after = max(0, first + int(delays.max()) + length - value.shape[1])
+    whole, begin = np.array([0, len(value)]), first + before + delays
     sums = []
     for part in (value, weights):
         out = np.empty((len(dms), 1, length), np.float32)
@@ -307,13 +348,13 @@ def _dm_time_snr(
 
 
 def _sum_snr(total: NDArray[Any], count: NDArray[Any]) -> Floats:
-    """Return S/N of sums of so many unit-variance numbers, NaN where there is none."""
+    """Return the S/N of sums of ``count`` values of unit variance, NaN where the count is 0."""
     good = np.asarray(count) > 0.5
     return np.where(good, total / np.sqrt(np.where(good, count, 1)), np.nan).astype(np.float32)
 
 
 def _subband_edges(cutout: Cutout, in_band: NDArray[np.bool_], subbands: int | None) -> NDArray[np.int64]:
-    """Return channels at which the sub-bands of the picture begin, and the end."""
+    """Return the first channel of each sub-band, and the number of channels."""
     channels = len(in_band)
     if subbands is None:
         band_fraction = in_band.sum() / channels

@@ -1,4 +1,4 @@
-"""What is exported opens elsewhere and says the same."""
+"""Exported files open in other tools, with the same values."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ from edgefilter.analysis.export import tables
 from edgefilter.analysis.export.sigproc import write_cutout
 from edgefilter.core.errors import StoreError
 from edgefilter.core.plan import dispersion_delay
-from tests.analysis.test_pulse import make_cutout
+from tests.helpers.pulse_cutout import make_cutout
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -42,7 +42,7 @@ def test_a_cutout_replayed_gives_the_same_pulse(run, tmp_path, form):
     assert again.width == pulse.width
 
 
-def test_the_real_burst_goes_round_too(data, tmp_path):
+def test_the_cutout_of_a_real_burst_replayed_gives_the_same_pulse(data, tmp_path):
     pulse = edgefilter.replay(data / "transients" / "FRB180417.fil", dm=(300, 600), threads=1).pulses[0]
     again = edgefilter.replay(pulse.to_filterbank(tmp_path / "burst.fil"), dm=(300, 600), threads=1).pulses[0]
     assert again.dm == pytest.approx(pulse.dm, abs=pulse.row.dm_error)
@@ -51,7 +51,7 @@ def test_the_real_burst_goes_round_too(data, tmp_path):
 
 
 @pytest.mark.parametrize("rising", [False, True])
-def test_a_filterbank_keeps_to_the_rules_of_the_format(tmp_path, rising):
+def test_a_filterbank_follows_the_format(tmp_path, rising):
     cutout = make_cutout(rising=rising, mask=slice(5, 7))
     header, data = read_sigproc(write_cutout(cutout, tmp_path / "x.fil"))
     assert header["nchans"], header["nbits"] == (64, 32)
@@ -63,7 +63,7 @@ def test_a_filterbank_keeps_to_the_rules_of_the_format(tmp_path, rising):
     np.testing.assert_array_equal(data, np.where(expected == 0, 0, expected))
 
 
-def test_what_is_not_used_is_filled_with_the_median_of_its_channel(tmp_path):
+def test_unused_cells_are_filled_with_the_median_of_their_channel(tmp_path):
     cutout = make_cutout()
     mask = cutout.mask.copy()
     mask[100:120, 3] = 1
@@ -75,7 +75,7 @@ def test_what_is_not_used_is_filled_with_the_median_of_its_channel(tmp_path):
     assert header["source_name"] == "unknown"
 
 
-def test_a_file_that_cannot_be_written_is_one_line_and_leaves_nothing(run, tmp_path):
+def test_a_file_that_cannot_be_written_raises_an_error_and_leaves_nothing(run, tmp_path):
     with pytest.raises(StoreError, match="cannot be written: No such file or directory"):
         run.pulses[0].to_filterbank(tmp_path / "absent" / "x.fil")
     target = tmp_path / "folder.csv"
@@ -125,7 +125,7 @@ def test_candidates_are_written_in_the_order_of_heimdall(run, tmp_path):
         assert int(row["end"]) - int(row["begin"]) == pytest.approx(pulse.width * 1000)
 
 
-def test_the_votable_is_valid_and_says_the_same(run, tmp_path, capsys):
+def test_the_votable_is_valid_and_has_the_same_values(run, tmp_path, capsys):
     path = tables.to_votable(run.pulses, tmp_path / "x.vot")
     assert validate(str(path)), capsys.readouterr().out
     table = parse(str(path), verify="exception").get_first_table()
@@ -168,7 +168,7 @@ def test_spectra_are_written_as_fits_in_the_columns_of_psrfits(run, tmp_path):
         assert header["OBSBW"] == pytest.approx(300)
 
 
-def test_the_bandpass_comes_back_from_fits(run, tmp_path):
+def test_the_bandpass_is_read_back_from_fits(run, tmp_path):
     spectrum = run.spectrum()
     table = QTable.read(spectrum.to_fits(tmp_path / "x.fits"))
     np.testing.assert_array_equal(table["spectral_axis"].to_value("MHz"), spectrum.frequencies_mhz)
@@ -185,7 +185,7 @@ def test_specutils_takes_the_spectrum(run, tmp_path):
     np.testing.assert_array_equal(read.spectral_axis.to_value("MHz"), taken.spectral_axis.to_value("MHz"))
 
 
-def test_a_voevent_has_what_the_standard_asks_for(run):
+def test_a_voevent_has_the_elements_of_the_standard(run):
     pulse = run.pulses[0]
     text = pulse.to_voevent(role="test", position=SkyCoord(83.6, 22.0, unit="deg"), date=NOON)
     root = ET.fromstring(text)
@@ -214,7 +214,7 @@ def test_a_voevent_is_valid_against_its_schema(run):
         voeventparse.assert_valid_as_v2_0(voeventparse.loads(run.pulses[0].to_voevent(**options).encode()))
 
 
-def test_a_notice_has_the_names_of_gcn(run):
+def test_a_notice_has_the_field_names_of_gcn(run):
     pulse = run.pulses[0]
     notice = json.loads(pulse.to_json(SkyCoord(83.6, 22.0, unit="deg")))
     assert notice["id"] == pulse.id
@@ -230,7 +230,7 @@ def test_a_notice_has_the_names_of_gcn(run):
 
 
 def read_sigproc(path):
-    """Read a SIGPROC file by the rules of its documentation alone: keyword, then int, double or text by keyword."""
+    """Read a SIGPROC file as its documentation says: a keyword, then an int, a double or a string."""
     raw = path.read_bytes()
     at, header = 0, {}
 
