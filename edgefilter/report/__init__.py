@@ -1,1 +1,1 @@
-"""The report: one self-contained page that shows what a store holds and what was thrown away."""
+"""The report: one self-contained page that shows the contents of a store and what was discarded."""

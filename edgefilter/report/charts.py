@@ -1,5 +1,6 @@
-"""What the page draws of a run and of a pulse: axes, lines in percent of them, pictures, and what they say in words."""
+"""Charts of a run and of a pulse: axes, lines in percent of the axes, images, labels."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,26 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter.analysis.plots.pulse_diagnostic import PulseDiagnostic
+from edgefilter.analysis.plots.style import RED, flagger_colour, outer_edges
 from edgefilter.core.clock import NS, utc_iso
 from edgefilter.core.plan import dispersion_delay
 from edgefilter.report.data import Run
-from edgefilter.report.picture import Axis, Tick, axis, dm_axis, heatmap, overlay, percentile_range, svg_path
+from edgefilter.report.picture import Axis, axis, dm_axis, heatmap, overlay, percentile_range, svg_path, time_axis
 from edgefilter.report.waterfall import TimeGrid, Waterfall
 
-FLAGGER_COLOURS = ("#E69F00", "#D55E00", "#CC79A7", "#56B4E9", "#0072B2", "#F0E442")
-"""Okabe and Ito's colours (2008), which colour-blind people can tell apart, in the order that flaggers get them; their
-green is left to what was kept."""
-LOST_COLOUR = "#7a7a7a"
-
-_MAX_TRACKS = 200  # dispersion tracks on a waterfall: more would hide it
-_MIN_BLOCKS_FOR_MEDIAN = 8  # fewer give no median in time to compare with
-_TIME_STEPS = (60, 300, 600, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800)
-_TRACK_POINTS = 24
+_MAX_SWEEPS = 200  # sweeps of candidates on a waterfall: more would hide it
+_MIN_BLOCKS_FOR_MEDIAN = 8  # a median in time needs so many blocks
+_SWEEP_POINTS = 24
+_SPECTRUM_BINS = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A part of a waterfall that can be switched: its name, its colour, its picture."""
+    """A layer of a waterfall that can be switched off: flagger or ``lost``, colour, image, share of all cells."""
 
     name: str
     colour: str
@@ -36,7 +33,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class StackedArea:
-    """An area of a stacked chart: its name, its colour, its outline."""
+    """An area of a stacked chart: flagger or ``lost``, colour, SVG path."""
 
     name: str
     colour: str
@@ -45,7 +42,7 @@ class StackedArea:
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """A candidate in DM against time: percents of the axes, diameter in pixels, its rank."""
+    """A candidate in DM against time: position in percent of the axes, diameter in pixels, rank."""
 
     x: float
     y: float
@@ -55,102 +52,135 @@ class Dot:
     label: str
 
 
-def flag_colours(run: Run) -> dict[str, str]:
-    """Give each flagger of a run a colour, the same in all charts, and ``lost`` grey."""
-    return {"lost": LOST_COLOUR} | {
-        name: FLAGGER_COLOURS[at % len(FLAGGER_COLOURS)] for at, name in enumerate(run.flagged)
-    }
+@dataclass(frozen=True, eq=False)
+class BandCharts:
+    """Charts of a run with a frequency axis.
 
+    Parameters
+    ----------
+    frequency
+        The frequency axis.
+    power, power_range
+        Image of the power, and the power at the ends of its colour scale, dB about the median.
+    change, change_range
+        Image of the power relative to the median of each channel, and the ends of its colour scale; empty if the run
+        has too few blocks.
+    layers
+        Flagged and lost cells.
+    sweeps
+        SVG paths of the dispersion sweeps of candidates.
+    bandpass, bandpass_axis
+        SVG path of the mean power, and its axis.
+    occupancy, occupancy_axis
+        Shares of lost and flagged cells, and their axis.
+    """
 
-def time_axis(run: Run) -> Axis:
-    """Seconds since the start of the run; marks are UTC where it is longer than a quarter of an hour."""
-    start = utc_iso(int(run.start_ns[0]))
-    if run.seconds < 900:
-        return axis(0.0, run.seconds, f"s since {start[:23].replace('T', ' ')} UTC")
-    hours, minutes, rest = start[11:].split(":")
-    midnight = int(hours) * 3600 + int(minutes) * 60 + float(rest)
-    step = next((step for step in _TIME_STEPS if run.seconds / step <= 6), _TIME_STEPS[-1])
-    first = int(np.ceil(midnight / step))
-    tick_seconds = np.arange(first, int((midnight + run.seconds) // step) + 1) * step
-    ticks = tuple(Tick(float((at - midnight) / run.seconds * 100), _clock_label(int(at))) for at in tick_seconds)
-    return Axis(0.0, run.seconds, ticks, f"UTC, from {start[:10]}")
-
-
-def _clock_label(seconds: int) -> str:
-    days, seconds = divmod(seconds, 86400)
-    return f"{seconds // 3600:02d}:{seconds % 3600 // 60:02d}" + (f" +{days} d" if days else "")
-
-
-def frequency_axis(centres_mhz: NDArray[np.float64], n_ticks: int = 5) -> Axis:
-    """Frequencies from the lower edge of the lowest channel to the upper edge of the highest."""
-    step = float(np.median(np.diff(centres_mhz))) if len(centres_mhz) > 1 else 1.0
-    return axis(float(centres_mhz[0]) - step / 2, float(centres_mhz[-1]) + step / 2, "frequency (MHz)", n_ticks)
+    frequency: Axis
+    power: str
+    power_range: tuple[float, float]
+    change: str
+    change_range: tuple[float, float]
+    layers: list[Layer]
+    sweeps: list[str]
+    bandpass: str
+    bandpass_axis: Axis
+    occupancy: list[StackedArea]
+    occupancy_axis: Axis
 
 
 @dataclass(frozen=True, eq=False)
 class RunCharts:
-    """The charts of a run; those of its waterfall are None where the store holds no spectra of it."""
+    """Charts of a run: candidates, lost and flagged cells over time; ``band`` is None if the run has no spectra."""
 
     time: Axis
     dm: Axis
     dots: list[Dot]
     account: list[StackedArea]
     account_axis: Axis
-    frequency: Axis | None = None
-    power: str = ""
-    power_range: tuple[float, float] = (0.0, 1.0)
-    change: str = ""
-    change_range: tuple[float, float] = (0.0, 1.0)
-    layers: tuple[Layer, ...] = ()
-    tracks: tuple[str, ...] = ()
-    bandpass: str = ""
-    bandpass_axis: Axis | None = None
-    occupancy: tuple[StackedArea, ...] = ()
-    occupancy_axis: Axis | None = None
+    band: BandCharts | None
 
 
 def run_charts(run: Run, waterfall: Waterfall | None) -> RunCharts:
-    """Draw a run.
+    """Return the charts of a run.
 
     Parameters
     ----------
     run
         The run.
     waterfall
-        Its waterfall, if it has one.
+        Its waterfall, None if it has no spectra.
+
+    Returns
+    -------
+    RunCharts
+        The charts.
     """
-    highest = max((pulse["dm"] for pulse in run.pulses), default=100.0)
-    time, dm = time_axis(run), dm_axis(highest * 1.1)
-    account, top = _flag_history(run)
-    charts: dict[str, Any] = {
-        "time": time,
-        "dm": dm,
-        "dots": [_candidate_dot(run, rank, pulse, time, dm) for rank, pulse in enumerate(run.pulses)],
-        "account": account,
-        "account_axis": top,
-    }
-    if waterfall is None:
-        return RunCharts(**charts)
-    across = frequency_axis(waterfall.frequencies_mhz)
-    power = 10 * np.log10(np.where(waterfall.power > 0, waterfall.power, np.nan))
-    power -= np.nanmedian(power) if np.isfinite(power).any() else 0
-    power_range, change_range = percentile_range(power), percentile_range(waterfall.change, 0.5)
-    colours = flag_colours(run)
+    time = time_axis(int(run.start_ns[0]), run.seconds)
+    dm = dm_axis(1.1 * max((pulse["dm"] for pulse in run.pulses), default=100.0))
+    account, account_axis = _flag_history(run)
+    dots = [_candidate_dot(run, rank, pulse, time, dm) for rank, pulse in enumerate(run.pulses)]
     return RunCharts(
-        **charts,
-        frequency=across,
+        time, dm, dots, account, account_axis, None if waterfall is None else _band_charts(run, waterfall, time)
+    )
+
+
+def dot_size(snr: float) -> float:
+    """Return the diameter of the dot of a candidate; its area is proportional to the S/N.
+
+    Parameters
+    ----------
+    snr
+        Signal-to-noise ratio.
+
+    Returns
+    -------
+    float
+        Diameter, pixels, 8 to 44.
+    """
+    return round(float(np.clip(3.2 * np.sqrt(snr), 8, 44)), 1)
+
+
+def _band_charts(run: Run, waterfall: Waterfall, time: Axis) -> BandCharts:
+    frequency = axis(*outer_edges(waterfall.frequencies_mhz), "frequency (MHz)")
+    power = _decibel(waterfall.power)
+    power_range, change_range = percentile_range(power), percentile_range(waterfall.change, 0.5)
+    first_channels = np.linspace(
+        0, len(waterfall.frequencies_mhz), min(_SPECTRUM_BINS, len(waterfall.frequencies_mhz)), False, dtype=np.int64
+    )
+    edges = np.linspace(0, 100, len(first_channels) + 1)
+    channels = np.diff([*first_channels, len(waterfall.frequencies_mhz)])
+    good = np.isfinite(waterfall.spectrum)
+    total, count = (
+        np.add.reduceat(values, first_channels)
+        for values in (np.where(good, waterfall.spectrum, 0.0), good.astype(float))
+    )
+    bandpass = _decibel(np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0))
+    bandpass_axis = _padded_axis(bandpass, "power (dB)", 4, 0.06)
+    occupancy_axis = axis(0.0, 100.0, "% of cells", 4)
+    occupancy = {name: np.add.reduceat(part, first_channels) / channels for name, part in waterfall.occupancy.items()}
+    return BandCharts(
+        frequency=frequency,
         power=heatmap(power, *power_range),
         power_range=power_range,
         change=heatmap(waterfall.change, *change_range) if len(run.blocks) >= _MIN_BLOCKS_FOR_MEDIAN else "",
         change_range=change_range,
-        layers=tuple(
-            Layer(name, colours[name], overlay(part, colours[name]), _flagged_fraction(run, name))
+        layers=[
+            Layer(name, flagger_colour(name), overlay(part, flagger_colour(name)), _share_of_cells(run, name))
             for name, part in waterfall.fractions.items()
-            if name in colours and np.nansum(part) > 0
-        ),
-        tracks=tuple(_track_path(run, pulse, time, across) for pulse in run.pulses[:_MAX_TRACKS]),
-        **_bandpass(waterfall, colours),
+            if np.nansum(part) > 0
+        ],
+        sweeps=[_sweep_path(run, pulse, time, frequency) for pulse in run.pulses[:_MAX_SWEEPS]],
+        bandpass=svg_path((edges[:-1] + edges[1:]) / 2, bandpass_axis.percent(bandpass)),
+        bandpass_axis=bandpass_axis,
+        occupancy=_stack(occupancy, edges, occupancy_axis),
+        occupancy_axis=occupancy_axis,
     )
+
+
+def _decibel(power: NDArray[Any]) -> NDArray[Any]:
+    """Return power in dB about its median, NaN where it is not positive."""
+    decibel = 10 * np.log10(np.where(power > 0, power, np.nan))
+    return np.asarray(decibel - np.nanmedian(decibel)) if np.isfinite(decibel).any() else decibel
 
 
 def _seconds_into_run(run: Run, pulse: dict[str, Any]) -> float:
@@ -168,87 +198,71 @@ def _candidate_dot(run: Run, rank: int, pulse: dict[str, Any], time: Axis, dm: A
     )
 
 
-def dot_size(snr: float) -> float:
-    """Diameter of a candidate's dot in pixels; its area grows as the S/N."""
-    return round(float(np.clip(3.2 * np.sqrt(snr), 8, 44)), 1)
-
-
-def _flagged_fraction(run: Run, name: str) -> float:
-    """Return the part of all cells of the run that the ledger books under a flagger, or as lost."""
-    counts = run.cells_lost if name == "lost" else run.flagged.get(name)
-    return float(counts.sum() / max(run.cells.sum(), 1)) if counts is not None else 0.0
+def _share_of_cells(run: Run, name: str) -> float:
+    """Return the share of all cells of the run that a flagger flagged first, or that were lost, 0 to 1."""
+    counts = run.cells_lost if name == "lost" else run.flagged.get(name, np.zeros(1))
+    return float(counts.sum() / max(run.cells.sum(), 1))
 
 
 def _flag_history(run: Run) -> tuple[list[StackedArea], Axis]:
-    """Stack lost and flagged parts of the cells against time, from every block of the ledger."""
+    """Stack the shares of lost and flagged cells over time, from all blocks of the ledger."""
     grid = TimeGrid(run)
     cells = np.bincount(grid.slot_of_block, run.cells, grid.n_slots)
-    parts = {"lost": run.cells_lost, **run.flagged}
-    colours = flag_colours(run)
     shares = {
         name: grid.slots_to_columns(np.bincount(grid.slot_of_block, counts, grid.n_slots) / np.maximum(cells, 1), 0.0)
-        for name, counts in parts.items()
-        if counts.sum()
+        for name, counts in {"lost": run.cells_lost, **run.flagged}.items()
     }
-    highest = float(np.sum(list(shares.values()), axis=0).max()) if shares else 0.0
-    top = axis(0.0, min(100.0, max(115 * highest, 1.0)), "% of cells", 4)
-    return _stack(shares, grid.edges_percent, top, colours), top
+    highest = float(np.sum(list(shares.values()), axis=0).max())
+    share_axis = axis(0.0, min(100.0, max(115 * highest, 1.0)), "% of cells", 4)
+    return _stack(shares, grid.edges_percent, share_axis), share_axis
 
 
-def _stack(
-    shares: dict[str, NDArray[np.float64]], edges: NDArray[np.float64], y_axis: Axis, colours: dict[str, str]
-) -> list[StackedArea]:
-    """Stack shares ``[bin]`` upon one another as stairs; ``edges`` are in percent of the axis."""
-    across = np.repeat(edges, 2)[1:-1]
+def _stack(shares: Mapping[str, NDArray[np.float64]], edges: NDArray[np.float64], y_axis: Axis) -> list[StackedArea]:
+    """Stack the shares ``[bin]`` that are not all 0 as steps; ``edges`` are in percent of the axis."""
+    x = np.repeat(edges, 2)[1:-1]
     areas, lower = [], np.zeros(len(edges) - 1)
     for name, share in shares.items():
+        if not share.any():
+            continue
         upper = lower + np.nan_to_num(share)
         outline = np.concatenate([np.repeat(upper, 2), np.repeat(lower, 2)[::-1]])
-        points = svg_path(np.concatenate([across, across[::-1]]), y_axis.percent(outline * 100))
-        areas.append(StackedArea(name, colours[name], points + "Z"))
+        path = svg_path(np.concatenate([x, x[::-1]]), y_axis.percent(outline * 100))
+        areas.append(StackedArea(name, flagger_colour(name), path + "Z"))
         lower = upper
     return areas
 
 
-def _bandpass(waterfall: Waterfall, colours: dict[str, str]) -> dict[str, Any]:
-    bins = min(512, len(waterfall.frequencies_mhz))
-    starts = np.linspace(0, len(waterfall.frequencies_mhz), bins + 1).astype(np.int64)[:-1]
-    count = np.diff([*starts, len(waterfall.frequencies_mhz)])
-    edges = np.linspace(0, 100, bins + 1)
-    good = np.isfinite(waterfall.spectrum)
-    used = np.add.reduceat(good.astype(np.float64), starts)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.add.reduceat(np.where(good, waterfall.spectrum, 0), starts) / used
-        decibel = 10 * np.log10(np.where(mean > 0, mean, np.nan))
-    decibel -= np.nanmedian(decibel) if np.isfinite(decibel).any() else 0
-    low, high = percentile_range(decibel, 0)
-    margin = 0.06 * max(high - low, 1.0)
-    y_axis = axis(low - margin, high + margin, "power (dB)", 4)
-    shares = {
-        name: np.add.reduceat(part, starts) / count
-        for name, part in waterfall.occupancy.items()
-        if name in colours and part.any()
-    }
-    part = axis(0.0, 100.0, "% of cells", 4)
-    return {
-        "bandpass": svg_path((edges[:-1] + edges[1:]) / 2, y_axis.percent(decibel)),
-        "bandpass_axis": y_axis,
-        "occupancy": tuple(_stack(shares, edges, part, colours)),
-        "occupancy_axis": part,
-    }
-
-
-def _track_path(run: Run, pulse: dict[str, Any], time: Axis, across: Axis) -> str:
-    low, high = max(pulse["freq_low"], across.low, 1e-3), min(pulse["freq_high"], across.high)
-    frequencies = np.linspace(low, max(high, low), _TRACK_POINTS)
-    # Arrival is told at the centre of the top channel of the whole band, within half a channel of its edge.
-    delays = np.array([dispersion_delay(pulse["dm"], float(mhz), across.high) for mhz in frequencies])
-    return svg_path(time.percent(_seconds_into_run(run, pulse) + delays), across.percent(frequencies))
+def _sweep_path(run: Run, pulse: dict[str, Any], time: Axis, frequency: Axis) -> str:
+    low, high = max(pulse["freq_low"], frequency.low, 1e-3), min(pulse["freq_high"], frequency.high)
+    frequencies = np.linspace(low, max(high, low), _SWEEP_POINTS)
+    # The arrival time is that of the centre of the highest channel, within half a channel of the edge of the band.
+    delays = np.array([dispersion_delay(pulse["dm"], float(mhz), frequency.high) for mhz in frequencies])
+    return svg_path(time.percent(_seconds_into_run(run, pulse) + delays), frequency.percent(frequencies))
 
 
 @dataclass(frozen=True, eq=False)
 class PulseCharts:
-    """The picture of a pulse: dynamic spectrum under its profile, beside its spectrum; DM against time below."""
+    """Charts of a pulse: profile, dynamic spectrum, spectrum, S/N over DM and time.
+
+    Parameters
+    ----------
+    time, frequency, dm
+        Axes that the charts share.
+    profile, profile_axis
+        SVG path of the profile, and its axis.
+    dynamic
+        Image of the dynamic spectrum.
+    spectrum, spectrum_axis
+        SVG path of the spectrum, and its axis.
+    unused, unused_percent
+        Image of the share of lost and flagged cells of each channel, and their share of all cells, percent.
+    bow_tie
+        Image of S/N over DM and time; empty if the frequencies are unknown.
+    dm_percent
+        Position of the DM of the pulse, in percent of the axis.
+    snr
+        S/N in the boxcar of the pulse.
+    """
 
     time: Axis
     frequency: Axis
@@ -266,10 +280,20 @@ class PulseCharts:
 
 
 def pulse_charts(diagnostic: PulseDiagnostic) -> PulseCharts:
-    """Draw the picture of a pulse."""
+    """Return the charts of a pulse.
+
+    Parameters
+    ----------
+    diagnostic
+        Arrays to draw.
+
+    Returns
+    -------
+    PulseCharts
+        The charts.
+    """
     times = diagnostic.times_ms
-    half = (times[1] - times[0]) / 2 if len(times) > 1 else 0.5
-    time = axis(float(times[0] - half), float(times[-1] + half), "time (ms)")
+    time = axis(*outer_edges(times), "time (ms)")
     frequency = axis(*diagnostic.band_mhz, "frequency (MHz)")
     profile_axis = _padded_axis(diagnostic.profile, "S/N")
     spectrum_axis = _padded_axis(diagnostic.spectrum, "S/N", 2)
@@ -283,7 +307,7 @@ def pulse_charts(diagnostic: PulseDiagnostic) -> PulseCharts:
         dynamic=heatmap(diagnostic.dynamic, -1.5, max(percentile_range(diagnostic.dynamic, 0.5)[1], 4.0)),
         spectrum=svg_path(spectrum_axis.percent(diagnostic.spectrum), frequency.percent(diagnostic.frequencies_mhz)),
         spectrum_axis=spectrum_axis,
-        unused=overlay(diagnostic.unused[:, None], FLAGGER_COLOURS[1]),
+        unused=overlay(diagnostic.unused[:, None], RED),
         bow_tie=heatmap(diagnostic.bow_tie, 0.0, max(percentile_range(diagnostic.bow_tie, 0)[1], 1.0))
         if len(trials)
         else "",
@@ -294,7 +318,7 @@ def pulse_charts(diagnostic: PulseDiagnostic) -> PulseCharts:
     )
 
 
-def _padded_axis(values: NDArray[Any], name: str, n_ticks: int = 3) -> Axis:
+def _padded_axis(values: NDArray[Any], name: str, n_ticks: int = 3, padding: float = 0.08) -> Axis:
     low, high = percentile_range(values, 0)
-    margin = 0.08 * max(high - low, 1.0)
+    margin = padding * max(high - low, 1.0)
     return axis(low - margin, high + margin, name, n_ticks)

@@ -1,6 +1,5 @@
-"""Puts the page together: everything in one file of HTML that needs no network."""
+"""The page: one HTML file that needs no network."""
 
-import os
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,36 +7,37 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from edgefilter.analysis.balance import Balance
+from edgefilter.analysis.export.atomic_file import atomic_write
 from edgefilter.analysis.plots.pulse_diagnostic import diagnose
+from edgefilter.analysis.plots.style import BLUE, GREEN, LOST_COLOUR, flagger_colour
 from edgefilter.core.clock import utc_iso
-from edgefilter.core.errors import EdgefilterError
 from edgefilter.core.version import __version__
 from edgefilter.products.cutout import Cutout
 from edgefilter.products.pulses import PulseRow
-from edgefilter.report.charts import (
-    LOST_COLOUR,
-    PulseCharts,
-    RunCharts,
-    dot_size,
-    flag_colours,
-    pulse_charts,
-    run_charts,
-)
-from edgefilter.report.data import Balance, Run, read_runs, strongest
+from edgefilter.report.charts import PulseCharts, RunCharts, dot_size, pulse_charts, run_charts
+from edgefilter.report.data import Run, read_runs, strongest
 from edgefilter.report.waterfall import Waterfall, read_waterfalls
 from edgefilter.store.reader import StoreReader
 
 DIAGNOSTICS_SHOWN = 12
-"""Candidates whose diagnostic is shown unless told otherwise."""
+"""Default number of candidates with a diagnostic."""
 ROWS_SHOWN = 500
-"""Most rows of the table of candidates of a run."""
+"""Highest number of rows in the table of candidates of a run."""
 
-_KEPT_COLOUR, _DISCARDED_COLOUR, _RECEIVED_COLOUR = "#009E73", "#8FB3CC", "#0072B2"
+_DISCARDED_COLOUR = "#8FB3CC"
+_TERM_COLOURS = {
+    "received": BLUE,
+    "kept in cut-outs": GREEN,
+    "integrated and discarded": _DISCARDED_COLOUR,
+    "products": GREEN,
+    "discarded": _DISCARDED_COLOUR,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class BarSegment:
-    """A part of a bar: name, colour, count, share of the whole in percent, meaning."""
+    """A segment of the bar of a balance: term, colour, count, share of the total in percent, meaning."""
 
     name: str
     colour: str
@@ -48,7 +48,7 @@ class BarSegment:
 
 @dataclass(frozen=True, eq=False)
 class CandidateDetail:
-    """A candidate with its diagnostic: the row of the table, its rank in its run, the drawing."""
+    """A candidate with its diagnostic: rank in its run, row of the table ``pulses``, charts, number of sub-bands."""
 
     rank: int
     pulse: dict[str, Any]
@@ -58,7 +58,7 @@ class CandidateDetail:
 
 @dataclass(frozen=True, eq=False)
 class RunSection:
-    """A run as the page shows it."""
+    """A run on the page: HTML id, charts, candidates with a diagnostic, bars of the balances."""
 
     anchor: str
     run: Run
@@ -78,11 +78,11 @@ def write_report(reader: StoreReader, out: str | Path, since: str | None = None,
     reader
         The store.
     out
-        The file; it appears whole or not at all.
+        The file; an existing one is replaced.
     since
-        As :func:`edgefilter.report.data.read_runs` takes it.
+        As that of :func:`edgefilter.report.data.read_runs`.
     best
-        Candidates whose diagnostic is shown, strongest first.
+        Number of candidates with a diagnostic, strongest first.
 
     Returns
     -------
@@ -94,26 +94,27 @@ def write_report(reader: StoreReader, out: str | Path, since: str | None = None,
     ConfigError
         If ``since`` is not a time.
     StoreError
-        If the store holds nothing of that time, or is damaged.
-    EdgefilterError
-        If the file cannot be written.
+        If the store has no blocks since then or is damaged, or the file cannot be written.
     """
-    target = Path(out)
     text = render(reader, since, best)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise EdgefilterError(f"report {target}: cannot be written: {error.strerror}") from None
-    return target
+    with atomic_write(out) as part:
+        part.write_text(text, encoding="utf-8")
+    return Path(out)
 
 
 def render(reader: StoreReader, since: str | None = None, best: int = DIAGNOSTICS_SHOWN) -> str:
-    """Return the page as text; see :func:`write_report`."""
+    """Return the page as text.
+
+    Parameters
+    ----------
+    reader, since, best
+        As those of :func:`write_report`.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
     runs, left_out = read_runs(reader, since)
     waterfalls = read_waterfalls(reader, runs)
     cutouts: list[dict[int, Cutout]] = [{} for _ in runs]
@@ -156,25 +157,17 @@ def _section(number: int, run: Run, waterfall: Waterfall | None, cutouts: dict[i
             CandidateDetail(rank + 1, run.pulses[rank], pulse_charts(diagnostic), len(diagnostic.frequencies_mhz))
             for rank, diagnostic in sorted(diagnostics.items())
         ],
-        samples=_segments(run, run.samples_balance),
-        cells=_segments(run, run.cells_balance),
-        bytes=_segments(run, run.bytes_balance),
+        samples=_segments(run.balance.sample_balance),
+        cells=_segments(run.balance.cell_balance),
+        bytes=_segments(run.bytes_balance),
     )
 
 
-def _segments(run: Run, balance: Balance) -> list[BarSegment]:
-    fixed = {
-        "received": _RECEIVED_COLOUR,
-        "kept": _KEPT_COLOUR,
-        "discarded": _DISCARDED_COLOUR,
-        "forwarded": _KEPT_COLOUR,
-        "left behind": _DISCARDED_COLOUR,
-    }
-    flagged = {f"flagged: {name}": colour for name, colour in flag_colours(run).items()}
+def _segments(balance: Balance) -> list[BarSegment]:
     return [
         BarSegment(
             part.name,
-            (fixed | flagged).get(part.name, LOST_COLOUR),
+            _term_colour(part.name),
             part.count,
             100 * part.count / max(balance.whole, 1),
             part.meaning,
@@ -183,8 +176,14 @@ def _segments(run: Run, balance: Balance) -> list[BarSegment]:
     ]
 
 
+def _term_colour(name: str) -> str:
+    if name.startswith("flagged: "):
+        return flagger_colour(name.removeprefix("flagged: "))
+    return _TERM_COLOURS.get(name, LOST_COLOUR)
+
+
 def _format_count(number: int) -> str:
-    """Show an exact count with narrow spaces, which do not break, between thousands."""
+    """Return a count with narrow no-break spaces between thousands."""
     return f"{number:,}".replace(",", "\u202f")
 
 

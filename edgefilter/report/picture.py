@@ -1,29 +1,36 @@
-"""Arrays as pictures that a page can carry, and the marks of an axis.
+"""Axes, lines and images for the page.
 
-Text is never drawn into a picture: the page writes it, so that it can be read on a phone, in the dark and aloud.
+matplotlib chooses the ticks and colours. Text is HTML and not part of an image, so that it has the same size on a
+phone, follows the dark theme, and can be read by a screen reader.
 """
 
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 
-SHADES = 64
-"""Shades of a picture: more cannot be told apart and would not compress."""
+from edgefilter.core.clock import NS, utc_iso, utc_us
 
+SHADES = 64
+"""Number of colours of an image: more cannot be distinguished and compress worse."""
+
+# Labels of ticks at years, months, days, hours, minutes, seconds; and of the first hour of a day, minute of an hour, …
+_TIME_LABELS = ["%Y", "%d %b", "%d %b", "%H:%M", "%H:%M", "%H:%M:%S"]
+_FIRST_TIME_LABELS = ["%Y", "%d %b", "%d %b", "%d %b", "%H:%M", "%H:%M"]
 _DM_TICKS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A mark on an axis: where, in percent of its length, and what stands there."""
+    """A tick of an axis: its position in percent of the length of the axis, and its label."""
 
     at: float
     label: str
@@ -31,7 +38,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """An axis: its ends, its marks, its name with the unit."""
+    """An axis: the values at its ends, its ticks, its name with the unit."""
 
     low: float
     high: float
@@ -39,25 +46,88 @@ class Axis:
     name: str
 
     def percent(self, values: Any) -> Any:
-        """Where values lie, in percent of the axis' length."""
+        """Return the positions of values, in percent of the length of the axis.
+
+        Parameters
+        ----------
+        values
+            float ``[…]``, in the unit of the axis.
+
+        Returns
+        -------
+        NDArray
+            float64 ``[…]``.
+        """
         span = self.high - self.low or 1.0
         return (np.asarray(values, np.float64) - self.low) / span * 100
 
 
 def axis(low: float, high: float, name: str, n_ticks: int = 5) -> Axis:
-    """Make a linear axis with about so many marks at round numbers."""
-    positions = [float(position) for position in MaxNLocator(n_ticks, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)]
+    """Return a linear axis with ticks at round numbers.
+
+    Parameters
+    ----------
+    low, high
+        Values at the ends.
+    name
+        Name with the unit.
+    n_ticks
+        Highest number of intervals between ticks.
+
+    Returns
+    -------
+    Axis
+        The axis.
+    """
+    positions = MaxNLocator(n_ticks, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
     step = positions[1] - positions[0] if len(positions) > 1 else 1.0
     digits = next(count for count in range(16) if abs(round(step, count) - step) < 1e-6 * step)
-    span = high - low or 1.0
-    inside = [position for position in positions if low - 1e-9 * span <= position <= high + 1e-9 * span]
-    return Axis(
-        low, high, tuple(Tick((at - low) / span * 100, f"{at:.{digits}f}".replace("-", "−")) for at in inside), name
-    )
+    empty = Axis(low, high, (), name)
+    percents = zip(positions.tolist(), empty.percent(positions).tolist(), strict=True)
+    ticks = [Tick(at, f"{value:.{digits}f}".replace("-", "−")) for value, at in percents if -1e-7 <= at <= 100 + 1e-7]
+    return replace(empty, ticks=tuple(ticks))
+
+
+def time_axis(start_ns: int, seconds: float) -> Axis:
+    """Return an axis of time: seconds since the start, with UTC at the ticks of a run of 15 minutes or more.
+
+    Parameters
+    ----------
+    start_ns
+        Start of the run, TAI in ns since 1970-01-01 TAI.
+    seconds
+        Duration of the run, s.
+
+    Returns
+    -------
+    Axis
+        The axis.
+    """
+    start = utc_iso(start_ns)
+    if seconds < 900:
+        return axis(0.0, seconds, f"s since {start[:23].replace('T', ' ')} UTC")
+    first, last = (np.datetime64(int(us), "us") for us in utc_us(np.array([start_ns, start_ns + round(seconds * NS)])))
+    locator = AutoDateLocator(minticks=3, maxticks=6)
+    days = np.asarray(locator.tick_values(first.item(), last.item()))
+    at = (days - date2num(first)) * 86400 / seconds * 100
+    labels = ConciseDateFormatter(locator, formats=_TIME_LABELS, zero_formats=_FIRST_TIME_LABELS).format_ticks(days)
+    ticks = [Tick(float(percent), label) for percent, label in zip(at, labels, strict=True) if 0 <= percent <= 100]
+    return Axis(0.0, seconds, tuple(ticks), f"UTC, from {start[:10]}")
 
 
 def dm_axis(high: float) -> Axis:
-    """Make an axis of the square root of the dispersion measure, which gives low ones room; ends are square roots."""
+    """Return an axis of the square root of the dispersion measure, which gives low values more room.
+
+    Parameters
+    ----------
+    high
+        Highest dispersion measure, pc cm⁻³.
+
+    Returns
+    -------
+    Axis
+        The axis; its ends are square roots.
+    """
     top = float(np.sqrt(max(high, 1.0)))
     ticks: list[Tick] = []
     for mark in _DM_TICKS:
@@ -68,16 +138,21 @@ def dm_axis(high: float) -> Axis:
 
 
 def heatmap(values: NDArray[Any], low: float, high: float, colours: str = "viridis") -> str:
-    """Draw an array ``[row, column]``, row 0 at the bottom, as a PNG in a ``data:`` URL; NaN is transparent.
+    """Return an array as image.
 
     Parameters
     ----------
     values
-        float ``[row, column]``.
+        float ``[row, column]``; row 0 is at the bottom, NaN is transparent.
     low, high
         Values of the first and the last colour.
     colours
         Name of a colour map of matplotlib.
+
+    Returns
+    -------
+    str
+        A PNG as ``data:`` URL.
     """
     good = np.isfinite(values)
     scaled = np.where(good, (values - low) / ((high - low) or 1.0), 0.0)
@@ -88,9 +163,19 @@ def heatmap(values: NDArray[Any], low: float, high: float, colours: str = "virid
 
 
 def overlay(fractions: NDArray[Any], colour: str) -> str:
-    """Draw fractions 0 to 1 ``[row, column]``, row 0 at the bottom, as one colour of that opacity.
+    """Return fractions as image in one colour, with the fraction as opacity. Every fraction above 0 is visible.
 
-    Any fraction above 0 is visible: what was taken away must not hide in rounding.
+    Parameters
+    ----------
+    fractions
+        float ``[row, column]``, 0 to 1; row 0 is at the bottom.
+    colour
+        ``#RRGGBB``.
+
+    Returns
+    -------
+    str
+        A PNG as ``data:`` URL.
     """
     share = np.nan_to_num(np.clip(fractions, 0, 1))
     shade = np.where(share > 0, 1 + np.rint(share * 14), 0).astype(np.uint8)
@@ -108,7 +193,18 @@ def _png(shade: NDArray[np.uint8], palette: NDArray[np.uint8], opacity: Sequence
 
 
 def svg_path(x: Any, y: Any) -> str:
-    """Write an SVG path through percents of the axes; y grows upwards, what is not finite leaves a gap."""
+    """Return an SVG path.
+
+    Parameters
+    ----------
+    x, y
+        float ``[point]``, in percent of the axes; y is measured from the bottom. A value that is not finite is a gap.
+
+    Returns
+    -------
+    str
+        The attribute ``d`` of a path, in a view box of 100 × 100.
+    """
     words, pen = [], "M"
     for across, up in zip(np.asarray(x).tolist(), np.asarray(y).tolist(), strict=True):
         if np.isfinite(across + up):
@@ -120,7 +216,20 @@ def svg_path(x: Any, y: Any) -> str:
 
 
 def percentile_range(values: NDArray[Any], percent: float = 1.0) -> tuple[float, float]:
-    """Range of the values without the outermost percents on both sides; 0 to 1 if there are none."""
+    """Return the range of the finite values without outliers.
+
+    Parameters
+    ----------
+    values
+        float ``[…]``.
+    percent
+        Percentage of the values to leave out at each end.
+
+    Returns
+    -------
+    tuple
+        Lowest and highest value; 0 and 1 if no value is finite.
+    """
     good = values[np.isfinite(values)]
     if not len(good):
         return 0.0, 1.0

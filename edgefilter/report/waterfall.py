@@ -1,4 +1,4 @@
-"""The whole run at screen resolution: power, flags and loss in time and frequency, and their sums a channel."""
+"""A run at screen resolution: power, flags and loss over time and frequency, and their averages by channel."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,38 +8,38 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from edgefilter.analysis.spectra import evenly_spaced
 from edgefilter.report.data import RUN_KEYS, Run
 from edgefilter.store.reader import StoreReader
 
 COLUMNS = 1024
-"""Columns of a waterfall."""
+"""Number of columns of a waterfall."""
 MAX_ROWS = 256
-"""Most rows of a waterfall; neighbouring channels share one."""
+"""Highest number of rows of a waterfall; neighbouring channels are averaged."""
 BLOCKS_READ = 2048
-"""Most blocks of a run whose spectra and flags are read, evenly spaced."""
+"""Highest number of blocks of a run whose spectra and flags are read, evenly spaced."""
 
-_MAX_READ_BYTES = 512 << 20  # of all spectra and flags of a run of blocks, that are held at once
+_MAX_READ_BYTES = 512 << 20  # of spectra and flags in memory at a time
 
 
 @dataclass(frozen=True, eq=False)
 class Waterfall:
-    """Power and flags of a run in time and frequency, frequency ascending.
+    """Power and flags of a run over time and frequency; frequencies rise.
 
     Parameters
     ----------
     frequencies_mhz
-        float64 ``[channel]``: centres of the channels of the reduction.
+        float64 ``[channel]``: centre frequencies.
     spectrum
-        float64 ``[channel]``: mean power over the cells that were used; NaN where there was none.
+        float64 ``[channel]``: mean power of the good cells, NaN where there are none.
     occupancy
-        Name of each flagger, and ``lost``, to float64 ``[channel]``: fraction of the cells booked under it.
+        float64 ``[channel]`` by flagger: share of the cells that it flagged first, 0 to 1; under ``lost``, lost cells.
     power
-        float32 ``[row, column]``: mean power over the cells that were used; NaN where there was none. Columns divide
-        the time of the run evenly.
+        float32 ``[row, column]``: mean power of the good cells, NaN where there are none. Columns have equal durations.
     fractions
-        Name of each flagger, and ``lost``, to float32 ``[row, column]``: fraction of the cells booked under it.
+        float32 ``[row, column]`` by flagger, as ``occupancy``.
     blocks_read
-        Blocks that this is made of.
+        Number of blocks that were read.
     """
 
     frequencies_mhz: NDArray[np.float64]
@@ -51,23 +51,24 @@ class Waterfall:
 
     @property
     def change(self) -> NDArray[np.float32]:
-        """Power over its median in time, float32 ``[row, column]``; NaN where there is none."""
-        rows = [_median(row) for row in self.power]
-        return np.asarray(self.power / np.array(rows, np.float32)[:, None], np.float32)
+        """Power relative to its median in time, float32 ``[row, column]``; NaN where there are no good cells."""
+        power = np.ma.masked_invalid(self.power)
+        change = power / np.ma.median(power, axis=1, keepdims=True)  # type: ignore[no-untyped-call]
+        return np.asarray(change.filled(np.nan), np.float32)
 
 
 class TimeGrid:
-    """Columns that divide a run's time evenly, so that a gap between blocks is as wide as it was long.
+    """Columns of equal duration over a run, in which a gap between blocks has its true width.
 
-    Few blocks cover several columns each; of many blocks, several share a column. Sums are made in *slots*: a block
-    each, or a column each.
+    A block covers several columns if there are few blocks; several blocks share a column if there are many. Sums are
+    computed in *slots*: the blocks, or the columns, whichever are fewer.
 
     Parameters
     ----------
     run
         The run.
     columns
-        How many columns.
+        Number of columns.
     """
 
     def __init__(self, run: Run, columns: int = COLUMNS) -> None:
@@ -88,12 +89,25 @@ class TimeGrid:
             self._slot_of_column = np.arange(columns)
 
     def slots_to_columns(self, sums: NDArray[np.float64], fill: float) -> NDArray[np.float64]:
-        """Turn values ``[…, slot_of_block]`` into ``[…, column]``; ``fill`` where no block was."""
+        """Return the values of the columns.
+
+        Parameters
+        ----------
+        sums
+            float64 ``[…, slot]``: values of the slots.
+        fill
+            Value of columns without a block.
+
+        Returns
+        -------
+        NDArray
+            float64 ``[…, column]``.
+        """
         return np.where(self._slot_of_column >= 0, sums[..., np.maximum(self._slot_of_column, 0)], fill)
 
 
 class _WaterfallBuilder:
-    """Adds blocks up to a waterfall."""
+    """Sums of blocks, from which a waterfall is made."""
 
     def __init__(self, run: Run, blocks: NDArray[np.int64], frequencies_mhz: NDArray[np.float64]) -> None:
         self._order = np.argsort(frequencies_mhz)
@@ -157,15 +171,22 @@ class _WaterfallBuilder:
 
 
 def read_waterfalls(reader: StoreReader, runs: Sequence[Run]) -> list[Waterfall | None]:
-    """Read the spectra and flags of runs, in one pass over the store.
+    """Read the spectra and flags of runs in one pass over the store.
+
+    Parameters
+    ----------
+    reader
+        The store.
+    runs
+        The runs.
 
     Returns
     -------
     list
-        One for each run; None for a run without spectra.
+        A waterfall for each run, None for a run without spectra.
     """
-    chosen = [_evenly_spaced(run.blocks) for run in runs]
-    # Any block of a run tells its frequencies; of those that a full spool dropped, the next one may be there.
+    chosen = [evenly_spaced(run.blocks, BLOCKS_READ) for run in runs]
+    # Each block of a run has the same frequencies. Three are read, because a full spool may have dropped spectra.
     some = {int(blocks[at]) for blocks in chosen for at in (0, len(blocks) // 2, -1)}
     heads = reader.table("spectra", [*RUN_KEYS, "frequencies"], blocks=some)
     frequencies = {
@@ -189,21 +210,15 @@ def read_waterfalls(reader: StoreReader, runs: Sequence[Run]) -> list[Waterfall 
     return [sums[run.key].waterfall() if run.key in sums else None for run in runs]
 
 
-def _evenly_spaced(blocks: NDArray[np.int64]) -> NDArray[np.int64]:
-    if len(blocks) <= BLOCKS_READ:
-        return blocks
-    return blocks[np.linspace(0, len(blocks) - 1, BLOCKS_READ).round().astype(np.int64)]
-
-
 def _block_groups(blocks: NDArray[np.int64], span: int) -> Iterator[set[int]]:
-    """Divide blocks by their numbers: a file that holds many blocks may be held whole, whatever is wanted of it."""
+    """Yield the blocks in groups of neighbours: a file of many blocks may be read completely to get a few of them."""
     portion = (blocks - blocks[0]) // span
     for number in np.unique(portion):
         yield set(blocks[portion == number].tolist())
 
 
 def _iter_rows(table: pa.Table, columns: Sequence[str]) -> Iterator[tuple[tuple[str, ...], list[Any]]]:
-    """Give each row's run and values; lists as arrays, without copying them."""
+    """Yield the key of the run and the values of each row; lists are arrays, without a copy."""
     for batch in table.to_batches():
         keys = zip(*(batch.column(name).to_pylist() for name in RUN_KEYS), strict=True)
         values = [_values(batch.column(name)) for name in columns]
@@ -216,8 +231,3 @@ def _values(column: pa.Array) -> list[Any]:
         values: list[Any] = column.to_pylist()
         return values
     return [item.values.to_numpy() for item in column]
-
-
-def _median(row: NDArray[np.float32]) -> float:
-    good = row[np.isfinite(row)]
-    return float(np.median(good)) if len(good) else float("nan")

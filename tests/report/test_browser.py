@@ -1,4 +1,4 @@
-"""The page as a person has it: in a browser, with a mouse, on a phone, on paper."""
+"""The page in a browser: with a mouse, on a phone, on paper."""
 
 import json
 import shutil
@@ -31,7 +31,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
 
 
 def emulate_media(browser, media="", scheme="light"):
-    """What the reader has said about media and colours; and that nothing may move, so that clicks hit."""
+    """Set the medium and colour scheme, and switch off smooth scrolling so that clicks hit."""
     features = [
         {"name": "prefers-color-scheme", "value": scheme},
         {"name": "prefers-reduced-motion", "value": "reduce"},
@@ -41,15 +41,15 @@ def emulate_media(browser, media="", scheme="light"):
 
 @pytest.fixture
 def browser(chromium, page):
-    """The page, freshly opened; at the end nothing was complained of and nothing asked for from outside."""
+    """Open the page; at the end, check that there are no browser messages and no outside requests."""
     emulate_media(chromium)
     chromium.get(page.as_uri())
     yield chromium
     assert chromium.get_log("browser") == []
     messages = [json.loads(entry["message"])["message"] for entry in chromium.get_log("performance")]
-    asked = {m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"}
-    # "chrome" is the browser's own first page, which may still be loading.
-    assert {url for url in asked if not url.startswith(("data:", "chrome"))} == {page.as_uri()}
+    requested = {m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"}
+    # "chrome" is the first page of the browser itself, which may still be loading.
+    assert {url for url in requested if not url.startswith(("data:", "chrome"))} == {page.as_uri()}
 
 
 def visible(browser, selector):
@@ -63,7 +63,7 @@ def column(browser, number):
     ]
 
 
-def test_all_pictures_are_drawn_and_the_balance_is_told(browser):
+def test_all_images_and_balances_are_shown(browser):
     assert browser.title.startswith("edgefilter report")
     assert all(browser.execute_script("return [...document.images].map(image => image.naturalWidth > 0)"))
     assert len(visible(browser, ".balance .right")) == 3
@@ -95,7 +95,7 @@ def test_a_layer_is_switched_off_and_on(browser, layer):
     assert visible(browser, f".plot [data-layer='{layer}']")
 
 
-def test_the_base_of_the_waterfall_is_one_of_two(browser):
+def test_the_waterfall_shows_power_or_its_change(browser):
     assert visible(browser, "img[data-layer='change']")
     assert not visible(browser, "img[data-layer='power']")
     browser.find_element(By.CSS_SELECTOR, ".layers input[value='power']").click()
@@ -103,7 +103,7 @@ def test_the_base_of_the_waterfall_is_one_of_two(browser):
     assert not visible(browser, "img[data-layer='change']")
 
 
-def test_faint_candidates_can_be_hidden(browser):
+def test_weak_candidates_can_be_hidden(browser):
     snrs = column(browser, 2)
     least = browser.find_element(By.CSS_SELECTOR, ".least")
     least.clear()
@@ -112,7 +112,7 @@ def test_faint_candidates_can_be_hidden(browser):
     assert len(visible(browser, ".sortable tbody tr")) == 1
 
 
-def test_the_cursor_tells_time_and_frequency(browser):
+def test_the_cursor_shows_time_and_frequency(browser):
     plot = browser.find_element(By.CSS_SELECTOR, ".waterfall .plot")
     browser.execute_script("arguments[0].scrollIntoView()", plot)
     webdriver.ActionChains(browser).move_to_element(plot).perform()
@@ -123,7 +123,7 @@ def test_the_cursor_tells_time_and_frequency(browser):
     assert megahertz == pytest.approx(1300, abs=3)
 
 
-def test_light_and_dark_follow_the_reader_and_the_button(browser):
+def test_light_and_dark_follow_the_browser_and_the_button(browser):
     def background_colour():
         return browser.execute_script("return getComputedStyle(document.body).backgroundColor")
 
@@ -137,14 +137,14 @@ def test_light_and_dark_follow_the_reader_and_the_button(browser):
     assert background_colour() == dark
 
 
-def test_paper_has_no_buttons_and_white_ground(browser):
+def test_paper_has_no_buttons_and_a_white_background(browser):
     emulate_media(browser, media="print", scheme="dark")
     assert not visible(browser, ".control")
     assert not visible(browser, "#theme")
     assert browser.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
 
 
-def test_a_phone_shows_it_without_sideways_scrolling(browser):
+def test_a_phone_shows_the_page_without_sideways_scrolling(browser):
     size = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     try:

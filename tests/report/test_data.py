@@ -1,4 +1,4 @@
-"""Runs, their accounts and their waterfalls are what the store holds."""
+"""Runs, their balances and their waterfalls agree with the tables of the store."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -9,31 +9,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.report import SimulatedRun, write_simulated_run
+from edgefilter.analysis.balance import Balance, BalanceTerm
 from edgefilter.core.errors import ConfigError, StoreError
 from edgefilter.report import waterfall
-from edgefilter.report.data import RUNS_SHOWN, Balance, BalanceTerm, read_runs, strongest
+from edgefilter.report.data import RUNS_SHOWN, read_runs, strongest
 from edgefilter.report.waterfall import TimeGrid, read_waterfalls
 from edgefilter.store.reader import open_store
 
 
-def test_the_account_is_the_ledger_to_the_last_sample_and_cell(reader):
+def test_the_balances_are_the_sums_of_the_ledger(reader):
     (run,), left_out = read_runs(reader)
     ledger = reader.table("ledger").to_pandas()
     assert left_out == 0
-    assert run.samples_balance.whole == ledger.samples_expected.sum()
-    assert run.cells_balance.whole == ledger.cells.sum()
-    assert run.samples_balance.missing == run.cells_balance.missing == run.bytes_balance.missing == 0
-    counts = {part.name: part.count for part in run.cells_balance.parts}
+    samples, cells = run.balance.sample_balance, run.balance.cell_balance
+    assert samples.whole == ledger.samples_expected.sum()
+    assert cells.whole == ledger.cells.sum()
+    assert samples.missing == cells.missing == run.bytes_balance.missing == 0
+    counts = run.balance.cells
     assert counts["flagged: kurtosis"] == ledger.flagged_kurtosis.sum() > 0
     assert counts["lost"] == ledger.cells_lost.sum() > 0
-    assert counts["kept"] == ledger.cells_kept.sum() > 0
+    assert all(part.meaning for part in (*samples.parts, *cells.parts))
+    assert counts["kept in cut-outs"] == ledger.cells_kept.sum() > 0
 
 
-def test_a_balance_tells_what_its_parts_fall_short_of():
+def test_a_balance_has_the_difference_of_total_and_terms():
     assert Balance(10, (BalanceTerm("a", 3, ""), BalanceTerm("b", 6, ""))).missing == 1
 
 
-def test_candidates_are_strongest_first_and_only_those_with_a_cutout_are_drawn(reader, simulated_run):
+def test_candidates_are_strongest_first_and_diagnostics_need_a_cutout(reader, simulated_run):
     runs, _ = read_runs(reader)
     snrs = [pulse["snr"] for pulse in runs[0].pulses]
     assert snrs == sorted(snrs, reverse=True)
@@ -44,7 +47,7 @@ def test_candidates_are_strongest_first_and_only_those_with_a_cutout_are_drawn(r
     assert strongest(runs, 1) == best[:1]
 
 
-def test_since_leaves_out_what_began_before(reader, simulated_run):
+def test_since_leaves_out_blocks_that_began_earlier(reader, simulated_run):
     seconds = simulated_run.plan.block_seconds
     assert len(read_runs(reader, f"{3.5 * seconds:.3f}s")[0][0].blocks) == 3
     assert len(read_runs(reader, "24h")[0][0].blocks) == simulated_run.blocks
@@ -54,13 +57,13 @@ def test_since_leaves_out_what_began_before(reader, simulated_run):
 
 
 @pytest.mark.parametrize("since", ["yesterday", "", "10", "5y", "2026-13-01"])
-def test_since_must_be_a_date_or_a_length_of_time(reader, since):
+def test_since_must_be_a_date_or_a_duration(reader, since):
     with pytest.raises(ConfigError, match="--since"):
         read_runs(reader, since)
 
 
-def test_a_time_without_blocks_is_refused(reader):
-    with pytest.raises(StoreError, match="holds no blocks since 2030"):
+def test_a_time_without_blocks_raises_an_error(reader):
+    with pytest.raises(StoreError, match="has no blocks since 2030"):
         read_runs(reader, "2030-01-01")
 
 
@@ -72,7 +75,7 @@ def test_each_configuration_of_a_stream_is_a_run_and_the_newest_are_shown(tmp_pa
     assert len({run.key for run in runs}) == RUNS_SHOWN
 
 
-def test_the_waterfall_is_what_the_tables_hold(reader, simulated_run):
+def test_the_waterfall_agrees_with_the_tables(reader, simulated_run):
     runs, _ = read_runs(reader)
     (found,) = read_waterfalls(reader, runs)
     spectra, flags = reader.table("spectra").to_pylist(), reader.table("flags").to_pylist()
@@ -89,12 +92,12 @@ def test_the_waterfall_is_what_the_tables_hold(reader, simulated_run):
     )
     assert found.blocks_read == simulated_run.blocks
     assert found.power.shape == found.fractions["lost"].shape == (64, waterfall.COLUMNS)
-    # Block 29 of 0 to 29 lost an eighth, and nothing else did but block 0.
+    # Blocks 0 and 29 lost an eighth of their samples, the others none.
     np.testing.assert_allclose(found.fractions["lost"][:, -1], 1 / 8)
     assert not found.fractions["lost"][:, waterfall.COLUMNS // 2].any()
 
 
-def test_of_a_long_run_no_more_is_read_than_a_screen_shows(reader, monkeypatch):
+def test_evenly_spaced_blocks_are_read_from_a_long_run(reader, monkeypatch):
     monkeypatch.setattr(waterfall, "BLOCKS_READ", 10)
     monkeypatch.setattr(waterfall, "_MAX_READ_BYTES", 4 * 64 * 64)  # four blocks at a time
     runs, _ = read_runs(reader)
@@ -114,7 +117,7 @@ def test_a_run_without_spectra_has_no_waterfall(simulated_run, tmp_path):
     lengths=st.lists(st.tuples(st.integers(1, 50), st.integers(0, 200)), min_size=1, max_size=40),
     columns=st.integers(1, 60),
 )
-def test_columns_divide_time_evenly_and_show_gaps(lengths, columns):
+def test_columns_have_equal_durations_and_show_gaps(lengths, columns):
     starts = np.cumsum([0] + [length + gap for length, gap in lengths[:-1]]) * 1000
     stops = starts + 1000 * np.array([length for length, _ in lengths])
     grid = TimeGrid(SimpleNamespace(blocks=np.arange(len(starts)), start_ns=starts, stop_ns=stops), columns)

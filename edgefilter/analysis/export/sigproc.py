@@ -37,7 +37,8 @@ def write_cutout(cutout: Cutout, path: str | Path, fill: float | None = None) ->
         If the file cannot be written.
     """
     power = cutout.masked
-    data = np.where(power.mask, np.ma.median(power, axis=0).filled(0) if fill is None else np.float32(fill), power.data)
+    medians = np.ma.median(power, axis=0).filled(0)  # type: ignore[no-untyped-call]
+    data = np.where(power.mask, medians if fill is None else np.float32(fill), power.data)
     header = filterbank_header(cutout)
     if cutout.channel_mhz > 0:
         data = data[..., ::-1]

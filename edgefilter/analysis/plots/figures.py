@@ -52,7 +52,8 @@ def waterfall_figure(dataset: "xr.Dataset", pulse_seconds: NDArray[np.float64]) 
         half = float(dataset.attrs["row_seconds"]) / 2
         extent = (times[0] - half, times[-1] + half, *outer_edges(frequencies[::-1] if down else frequencies))
         power = np.ma.masked_invalid(dataset["power"].values.T)
-        change = (100 * (power / np.ma.median(power, axis=1, keepdims=True) - 1)).filled(np.nan)
+        median = np.ma.median(power, axis=1, keepdims=True)  # type: ignore[no-untyped-call]
+        change = (100 * (power / median - 1)).filled(np.nan)
         limit = _colour_limit(change)
         layers = (
             (above, change, "change from the\nchannel's median (%)", colour_map(), -limit, limit),

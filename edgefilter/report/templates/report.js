@@ -1,5 +1,5 @@
 "use strict";
-// Everything on the page can be read without this script; it sorts, switches, filters and tells what is under the cursor.
+// The page is complete without this script. It sorts the table, switches layers, filters candidates and shows the position of the cursor.
 
 for (const button of document.querySelectorAll(".sortable th button")) {
   button.addEventListener("click", () => {
@@ -32,7 +32,7 @@ for (const least of document.querySelectorAll(".least")) {
 }
 
 for (const plot of document.querySelectorAll(".waterfall .plot")) {
-  const told = plot.closest("figure").querySelector(".cursor");
+  const position = plot.closest("figure").querySelector(".cursor");
   const ends = (name) => plot.dataset[name].split(",").map(Number);
   plot.addEventListener("pointermove", (event) => {
     const box = plot.getBoundingClientRect();
@@ -40,9 +40,9 @@ for (const plot of document.querySelectorAll(".waterfall .plot")) {
     const [bottom, top] = ends("y");
     const seconds = left + ((right - left) * (event.clientX - box.left)) / box.width;
     const frequency = top - ((top - bottom) * (event.clientY - box.top)) / box.height;
-    told.textContent = `${seconds.toFixed(2)} s, ${frequency.toFixed(3)} MHz`;
+    position.textContent = `${seconds.toFixed(2)} s, ${frequency.toFixed(3)} MHz`;
   });
-  plot.addEventListener("pointerleave", () => { told.textContent = ""; });
+  plot.addEventListener("pointerleave", () => { position.textContent = ""; });
 }
 
 const theme = document.getElementById("theme");
