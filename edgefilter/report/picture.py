@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+from matplotlib import colormaps, dates
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
@@ -25,6 +24,7 @@ SHADES = 64
 # Labels of ticks at years, months, days, hours, minutes, seconds; and of the first hour of a day, minute of an hour, …
 _TIME_LABELS = ["%Y", "%d %b", "%d %b", "%H:%M", "%H:%M", "%H:%M:%S"]
 _FIRST_TIME_LABELS = ["%Y", "%d %b", "%d %b", "%d %b", "%H:%M", "%H:%M"]
+_dates: Any = dates  # this module of matplotlib has no types
 _DM_TICKS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
 
 
@@ -107,10 +107,12 @@ def time_axis(start_ns: int, seconds: float) -> Axis:
     if seconds < 900:
         return axis(0.0, seconds, f"s since {start[:23].replace('T', ' ')} UTC")
     first, last = (np.datetime64(int(us), "us") for us in utc_us(np.array([start_ns, start_ns + round(seconds * NS)])))
-    locator = AutoDateLocator(minticks=3, maxticks=6)
+    locator = _dates.AutoDateLocator(minticks=3, maxticks=6)
     days = np.asarray(locator.tick_values(first.item(), last.item()))
-    at = (days - date2num(first)) * 86400 / seconds * 100
-    labels = ConciseDateFormatter(locator, formats=_TIME_LABELS, zero_formats=_FIRST_TIME_LABELS).format_ticks(days)
+    at = (days - _dates.date2num(first)) * 86400 / seconds * 100
+    labels = _dates.ConciseDateFormatter(locator, formats=_TIME_LABELS, zero_formats=_FIRST_TIME_LABELS).format_ticks(
+        days
+    )
     ticks = [Tick(float(percent), label) for percent, label in zip(at, labels, strict=True) if 0 <= percent <= 100]
     return Axis(0.0, seconds, tuple(ticks), f"UTC, from {start[:10]}")
 
