@@ -7,7 +7,9 @@ from functools import cached_property
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from edgefilter.core.cells import flag_name
 from edgefilter.core.html import data_table
+from edgefilter.products.ledger import FLAGGED_COLUMNS, LOST_COLUMNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +59,18 @@ class LedgerBalance:
     @cached_property
     def sample_balance(self) -> Balance:
         """Expected samples: received, and lost by reason."""
-        return Balance(self["samples_expected"], (self._term("samples_received", "received"), *self._terms("lost")))
+        lost = [self._term(column, f"lost: {reason}") for reason, column in LOST_COLUMNS.items()]
+        return Balance(self["samples_expected"], (self._term("samples_received", "received"), *lost))
 
     @cached_property
     def cell_balance(self) -> Balance:
         """Time-channel cells: lost, flagged by flagger, discarded, kept."""
+        flagged = [self._term(column, f"flagged: {flag_name(flag)}") for flag, column in FLAGGED_COLUMNS.items()]
         return Balance(
             self["cells"],
             (
                 self._term("cells_lost", "lost"),
-                *self._terms("flagged"),
+                *flagged,
                 self._term("cells_discarded", "integrated and discarded"),
                 self._term("cells_kept", "kept in cut-outs"),
             ),
@@ -96,11 +100,6 @@ class LedgerBalance:
     def _term(self, column: str, name: str) -> BalanceTerm:
         metadata = self.table.schema.field(column).metadata or {}
         return BalanceTerm(name, self[column], metadata.get(b"description", b"").decode())
-
-    def _terms(self, kind: str) -> list[BalanceTerm]:
-        """Return a term for each column ``KIND_NAME``."""
-        columns = [name for name in self.table.schema.names if name.startswith(f"{kind}_")]
-        return [self._term(column, f"{kind}: {column.removeprefix(f'{kind}_')}") for column in columns]
 
     def __str__(self) -> str:
         return "\n".join(

@@ -16,10 +16,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from edgefilter.analysis.balance import Balance, BalanceTerm, LedgerBalance
+from edgefilter.core.cells import flag_name
 from edgefilter.core.clock import NS, tai_ns_from_iso
 from edgefilter.core.errors import ConfigError, StoreError
 from edgefilter.core.stream import Stream
-from edgefilter.products.ledger import ADDITIVE
+from edgefilter.products.ledger import ADDITIVE, FLAGGED_COLUMNS
 from edgefilter.products.pulses import PulseRow
 from edgefilter.store.reader import StoreReader
 
@@ -215,9 +216,7 @@ def _build_run(
         stop_ns=stops,
         cells=numbers("cells"),
         cells_lost=numbers("cells_lost"),
-        flagged={
-            name.removeprefix("flagged_"): numbers(name) for name in ledger.column_names if name.startswith("flagged_")
-        },
+        flagged={flag_name(flag): numbers(column) for flag, column in FLAGGED_COLUMNS.items()},
         balance=LedgerBalance(ledger),
         candidates=pulses.num_rows,
         pulses=pulses.slice(0, CANDIDATES_SHOWN).to_pylist(),

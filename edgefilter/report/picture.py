@@ -79,7 +79,7 @@ def axis(low: float, high: float, name: str, n_ticks: int = 5) -> Axis:
     Axis
         The axis.
     """
-    positions = MaxNLocator(n_ticks, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    positions = np.asarray(MaxNLocator(n_ticks, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high))
     step = positions[1] - positions[0] if len(positions) > 1 else 1.0
     digits = next(count for count in range(16) if abs(round(step, count) - step) < 1e-6 * step)
     empty = Axis(low, high, (), name)
