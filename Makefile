@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+JOBS   ?= 2
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
 
 .PHONY: demo test lint types unit wheel lock clean
@@ -19,8 +20,9 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
+# Two workers, a file of tests each: what a module of tests shares is made once.
 unit: $(STAMP)
-	$(BIN)/python -m pytest -q --benchmark-disable --nbmake tests notebooks benchmarks/regressions.py
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --benchmark-disable --nbmake tests notebooks benchmarks/regressions.py
 
 # The wheel is built, installed alone into an empty environment, and asked for its version.
 wheel: $(STAMP)
