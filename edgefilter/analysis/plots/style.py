@@ -102,9 +102,7 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     """
     formats = figure.canvas.get_supported_filetypes()
     if Path(path).suffix.removeprefix(".").lower() not in formats:
-        raise StoreError(
-            f"{path}: the name of a picture must end in one of {', '.join(f'.{name}' for name in formats)}"
-        )
+        raise StoreError(f"{path}: a picture's name must end in one of {', '.join(f'.{name}' for name in formats)}")
     with atomic_write(path) as part:
         figure.savefig(part, dpi=150)
 

@@ -75,7 +75,7 @@ def test_errors_name_what_cannot_be_drawn(run, tmp_path):
     with pytest.raises(StoreError, match="no pulse candidates to draw"):
         candidates_figure(run.pulses[:0])
     figure = run.plot("bandpass")
-    with pytest.raises(StoreError, match=r"x\.doc: the name of a picture must end in one of .*\.png"):
+    with pytest.raises(StoreError, match=r"x\.doc: a picture's name must end in one of .*\.png"):
         save_figure(figure, tmp_path / "x.doc")
     with pytest.raises(StoreError, match="cannot be written"):
         save_figure(figure, tmp_path / "absent" / "x.png")
