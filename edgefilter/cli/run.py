@@ -48,7 +48,7 @@ def command(
         supervisor = Supervisor(settings, read_config, event_printer.print_event, environment)
         asyncio.run(supervisor.run())
     event_printer.close(supervisor)
-    refused = [f"stream {stream.name}: {stream.refused}" for stream in supervisor.streams if stream.refused]
+    refused = [f"stream {stream.name}: {stream.refused}" for stream in supervisor.state.streams if stream.refused]
     if refused:
         raise EdgefilterError("\n".join(refused))
 
@@ -90,9 +90,9 @@ class _EventPrinter:
         self._print_line(f"{products} products remain in the spool until the next start" + (f": {why}" if why else ""))
 
     def close(self, supervisor: "Supervisor") -> None:
-        for stream in supervisor.streams:
+        for stream in supervisor.state.streams:
             counts = stream.reducer.state.get("tally") if stream.reducer is not None else None
             if counts:
-                for line in summary_lines(counts, supervisor.config.store.path):
+                for line in summary_lines(counts, supervisor.state.config.store.path):
                     self._print_line(line)
             self._print_line(counters_line(stream.counters))

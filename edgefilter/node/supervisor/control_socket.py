@@ -7,18 +7,19 @@ and a last one with ``result`` or ``error``.
 import asyncio
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgefilter.core.errors import ConfigError, EdgefilterError
 from edgefilter.node.ipc import Message, encode, unix_socket_address
 
-if TYPE_CHECKING:
-    from edgefilter.node.supervisor.supervisor import Supervisor
-
 ProgressCallback = Callable[[str], None]
+"""Called with a line of text as things happen."""
+
+Command = Callable[..., Awaitable[Any]]
+"""Takes a :data:`ProgressCallback` and the arguments of a request, and returns what is sent back as JSON."""
 
 
 class ControlServer:
@@ -28,13 +29,16 @@ class ControlServer:
     ----------
     path
         Where the socket is to be.
-    supervisor
-        What does the work.
+    commands
+        What a request may name.
+    log
+        Receives the traceback of a command that fails by a bug.
     """
 
-    def __init__(self, path: Path, supervisor: "Supervisor") -> None:
+    def __init__(self, path: Path, commands: Mapping[str, Command], log: Any) -> None:
         self._path = path
-        self._supervisor = supervisor
+        self._commands = commands
+        self._log = log
         self._server: asyncio.Server | None = None
         self._requests: set[asyncio.Task[None]] = set()
 
@@ -65,7 +69,7 @@ class ControlServer:
             except EdgefilterError as error:
                 answer = {"error": str(error)}
             except Exception as error:
-                self._supervisor.log.exception("bug", request=request)
+                self._log.exception("bug", request=request)
                 answer = {"error": f"{type(error).__name__}: {error} (a bug: see the node's log)"}
             writer.write(encode(answer))
             await writer.drain()
@@ -73,17 +77,10 @@ class ControlServer:
         self._requests.discard(task)
 
     async def _execute(self, request: Message, on_progress: ProgressCallback) -> Any:
-        node = self._supervisor
-        match request.pop("command", None):
-            case "status":
-                return node.status()
-            case "drain":
-                return await asyncio.shield(node.start_task(node.drain()))
-            case "reload":
-                return await node.upgrader.reload(on_progress)
-            case "upgrade":
-                return await node.upgrader.upgrade(on_progress, **request)
-        raise ConfigError("no such command: status, drain, reload and upgrade are known")
+        command = self._commands.get(request.pop("command", ""))
+        if command is None:
+            raise ConfigError(f"no such command: {', '.join(self._commands)} are known")
+        return await command(on_progress, **request)
 
 
 def call(path: Path, command: str, on_progress: ProgressCallback = lambda _: None, **arguments: Any) -> Any:

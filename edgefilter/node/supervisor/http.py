@@ -8,7 +8,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, Histogram, make_wsgi_app
@@ -17,9 +17,6 @@ from prometheus_client.registry import Collector
 
 from edgefilter.core.errors import ConfigError
 from edgefilter.node.ipc import Message
-
-if TYPE_CHECKING:
-    from edgefilter.node.supervisor.supervisor import Supervisor
 
 _HOST = "127.0.0.1"
 _STATUS_TIMEOUT_SECONDS = 2.0
@@ -31,12 +28,18 @@ class HttpServer:
 
     Parameters
     ----------
-    supervisor
-        The node.
+    port
+        Port on the loopback interface; 0 lets the system choose, None has no server.
+    streams
+        Names of the node's streams.
+    get_status
+        Returns the status of the node; called in the thread of the event loop that opens the server.
     """
 
-    def __init__(self, supervisor: "Supervisor") -> None:
-        self._node = supervisor
+    def __init__(self, port: int | None, streams: Sequence[str], get_status: Callable[[], Message]) -> None:
+        self._port = port
+        self._streams = streams
+        self._node_status = get_status
         self._registry = CollectorRegistry()
         self._latency = Histogram(
             "edgefilter_latency_seconds",
@@ -49,28 +52,31 @@ class HttpServer:
         self._metrics = make_wsgi_app(self._registry)
         self._server: WSGIServer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.port: int | None = None
 
-    def open(self) -> None:
-        """Serve, if the configuration names a port.
+    def open(self) -> int | None:
+        """Serve, if a port is configured.
+
+        Returns
+        -------
+        int or None
+            The port.
 
         Raises
         ------
         ConfigError
             If the port is taken.
         """
-        port = self._node.config.node.health_port
-        if port is None:
-            return
+        if self._port is None:
+            return None
         self._loop = asyncio.get_running_loop()
-        for stream in self._node.streams:
-            self._latency.labels(stream.name)
+        for stream in self._streams:
+            self._latency.labels(stream)
         try:
-            self._server = make_server(_HOST, port, self._handle_request, handler_class=_SilentRequestHandler)
+            self._server = make_server(_HOST, self._port, self._handle_request, handler_class=_SilentRequestHandler)
         except OSError as error:
-            raise ConfigError(f"node.health_port {port}: cannot be used: {error.strerror}") from None
-        self.port = self._server.server_port
+            raise ConfigError(f"node.health_port {self._port}: cannot be used: {error.strerror}") from None
         threading.Thread(target=self._server.serve_forever, name="health", daemon=True).start()
+        return self._server.server_port
 
     def close(self) -> None:
         """Stop serving."""
@@ -102,10 +108,10 @@ class HttpServer:
         return _reply(start, "404 Not Found", {"paths": ["/healthz", "/readyz", "/status", "/metrics"]})
 
     def _get_status(self) -> Message:
-        """Have the supervisor's own thread say how the node is: if it hangs, nobody claims that all is well."""
+        """Ask the thread of the event loop: if the supervisor hangs, no status claims that all is well."""
 
         async def status() -> Message:
-            return self._node.status()
+            return self._node_status()
 
         assert self._loop is not None
         return asyncio.run_coroutine_threadsafe(status(), self._loop).result(_STATUS_TIMEOUT_SECONDS)

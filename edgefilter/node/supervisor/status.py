@@ -1,15 +1,12 @@
 """How a node is, as plain data: for ``edgefilter status``, ``/status``, ``/readyz`` and the metrics."""
 
 import time
-from typing import TYPE_CHECKING
 
 from edgefilter.core.version import __version__
 from edgefilter.node.ipc import Message
+from edgefilter.node.supervisor.node_state import NodeState
 from edgefilter.node.supervisor.processes import Child
 from edgefilter.node.supervisor.streams import NodeStream
-
-if TYPE_CHECKING:
-    from edgefilter.node.supervisor.supervisor import Supervisor
 
 _REDUCER_FIELDS = (
     "stream", "settings", "code", "lag_seconds", "behind_sky_seconds", "ring_seconds", "ring_capacity_seconds",
@@ -17,8 +14,19 @@ _REDUCER_FIELDS = (
 )  # fmt: skip
 
 
-def status(node: "Supervisor") -> Message:
-    """Say how a node is; JSON types only."""
+def status(node: NodeState) -> Message:
+    """Describe a node.
+
+    Parameters
+    ----------
+    node
+        The node.
+
+    Returns
+    -------
+    Message
+        JSON types only; what ``edgefilter status --json`` prints.
+    """
     streams = [_stream(stream) for stream in node.streams]
     forwarder = node.forwarder.state if node.forwarder is not None else {}
     problems = [f"stream {stream['name']}: {why}" for stream in streams if (why := stream["problem"])]
@@ -38,7 +46,7 @@ def status(node: "Supervisor") -> Message:
         "streams": streams,
         "spool": forwarder,
         "restarts": dict(node.restarts),
-        "upgrades": {"done": node.upgrader.done, "failed": node.upgrader.failed},
+        "upgrades": dict(node.replaced),
         "processes": [_process(child) for child in node.children.all.values()],
     }
 

@@ -6,20 +6,20 @@ children work on, and the next supervisor takes them over.
 
 import asyncio
 import signal
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from edgefilter.core.config import NodeConfig
-from edgefilter.core.errors import ConfigError, EdgefilterError
+from edgefilter.core.errors import EdgefilterError
 from edgefilter.node.ipc import Message
 from edgefilter.node.logs import logger
 from edgefilter.node.ring import RingWriter
 from edgefilter.node.run_directory import run_directory
-from edgefilter.node.supervisor.control_socket import ControlServer
+from edgefilter.node.supervisor.control_socket import Command, ControlServer, ProgressCallback
 from edgefilter.node.supervisor.http import HttpServer
+from edgefilter.node.supervisor.node_state import NodeState
 from edgefilter.node.supervisor.processes import Child, ChildError, Children
 from edgefilter.node.supervisor.status import status
 from edgefilter.node.supervisor.streams import NodeStream, Streams
@@ -31,8 +31,6 @@ _FIRST_RESTART_DELAY, _MAX_RESTART_DELAY = 0.1, 10.0  # before a process that ke
 _MAX_START_ATTEMPTS = 5  # to start a process that never worked
 _RING_SECONDS = 60.0
 _DRAIN_SECONDS = 60.0  # for a receiver to take in what has arrived
-
-_RING_SETTINGS = {"buffer_seconds", "shallow", "policy"}  # settings of [input] that no receiver needs
 
 EventCallback = Callable[..., None]
 
@@ -50,6 +48,11 @@ class Supervisor:
         Called with a fact and its details: ``listening``, ``stream``, ``block`` and ``remaining``.
     environment
         What children find in their environment.
+
+    Attributes
+    ----------
+    state
+        Its processes and streams.
     """
 
     def __init__(
@@ -59,26 +62,34 @@ class Supervisor:
         on_event: EventCallback = lambda *_, **__: None,
         environment: dict[str, str] | None = None,
     ) -> None:
-        self.config = config
-        self.read_config = read_config
-        self.on_event = on_event
-        self.log = logger(node=config.node.name)
-        self.directory = run_directory(config)
-        self.children = Children(self.directory, self._on_message, self._on_exit, environment or {})
-        self.streams = Streams(self.directory, config)
-        self.receiver: Child | None = None
-        self.receiver_python = sys.executable
-        self.forwarder: Child | None = None
-        self.restarts: dict[str, int] = {"receiver": 0, "reducer": 0, "forwarder": 0}
-        self.start_time = time.monotonic()
-        self.draining = False
-        self.upgrader = Upgrader(self)
-        self._http = HttpServer(self)
-        self._control_server = ControlServer(self.directory / "control.sock", self)
+        self._on_event = on_event
+        log = logger(node=config.node.name)
+        directory = run_directory(config)
+        children = Children(directory, self._on_message, self._on_exit, environment or {})
+        self.state = NodeState(config, log, children, Streams(directory, config))
+        self._upgrader = Upgrader(self.state, read_config)
+        names = [stream.name for stream in self.state.streams]
+        self._http = HttpServer(config.node.health_port, names, lambda: status(self.state))
+        self._control_server = ControlServer(directory / "control.sock", self._commands(), log)
         self._failed_starts: dict[tuple[str, str], int] = {}
-        self._known_good: set[tuple[str, str]] = set()
         self._finished: asyncio.Future[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def _commands(self) -> dict[str, Command]:
+        """Return the commands of the control socket."""
+
+        async def get_status(_: ProgressCallback) -> Message:
+            return status(self.state)
+
+        async def drain(_: ProgressCallback) -> None:
+            await asyncio.shield(self._start_task(self._drain()))
+
+        return {
+            "status": get_status,
+            "drain": drain,
+            "reload": self._upgrader.reload,
+            "upgrade": self._upgrader.upgrade,
+        }
 
     async def run(self) -> None:
         """Run until the streams end, the node is drained, or it cannot go on.
@@ -92,12 +103,12 @@ class Supervisor:
         self._finished = loop.create_future()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_stop_signal)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self.start_task(self._reload()))
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._start_task(self._reload()))
         try:
-            self._http.open()
+            self.state.health_port = self._http.open()
             await self._control_server.open()
             await self._start_children()
-            self.start_task(self._monitor_children())
+            self._start_task(self._monitor_children())
             await self._finished
         finally:
             for task in self._tasks:
@@ -105,10 +116,10 @@ class Supervisor:
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await self._control_server.close()
             self._http.close()
-            await self.children.close()
-        self.streams.remove()
+            await self.state.children.close()
+        self.state.streams.remove()
 
-    def start_task(self, work: Any) -> "asyncio.Task[None]":
+    def _start_task(self, work: Any) -> "asyncio.Task[None]":
         """Run a coroutine beside all else; its failure ends the node."""
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
@@ -130,107 +141,54 @@ class Supervisor:
     # --- beginning
 
     async def _start_children(self) -> None:
-        for child in await self.children.open():
+        for child in await self.state.children.open():
             if not self._adopt(child):
                 child.stopping = True
                 child.kill()
                 await child.ended
-        for stream in self.streams:
+        for stream in self.state.streams:
             if stream.reducer is not None:
                 stream.reducer.send("go on")  # whatever the last supervisor was about
-        without_reducer = [stream for stream in self.streams if stream.reducer is None]
+        without_reducer = [stream for stream in self.state.streams if stream.reducer is None]
         expected = []
         for stream in without_reducer:
-            self.start_reducer(stream)
-            assert stream.reducer is not None
+            reducer = self.state.start_reducer(stream)
             if stream.ring.exists():
-                expected.append((stream.reducer, stream.reducer.expect("ring")))
+                expected.append((reducer, reducer.expect("ring")))
         for reducer, message in expected:  # so that the receiver drops no frame of a stream that goes on
             with suppress(ChildError):
                 await reducer.wait_for_reply(message, _RING_SECONDS)
-        if self.receiver is None:
-            self.start_receiver()
-        if self.forwarder is None and self.streams.spool.exists():
-            self._start_forwarder()
-        self.streams.write()
+        if self.state.receiver is None:
+            self.state.start_receiver()
+        if self.state.forwarder is None and self.state.streams.spool.exists():
+            self.state.start_forwarder()
+        self.state.streams.write()
 
     def _adopt(self, child: Child) -> bool:
         """Take over a child of the last supervisor, unless there is one in its place."""
-        stream = self.streams.get(child.stream)
-        if child.role == "receiver" and self.receiver is None:
-            self.receiver = child
+        stream = self.state.streams.get(child.stream)
+        if child.role == "receiver" and self.state.receiver is None:
+            self.state.receiver = child
         elif child.role == "forwarder":
-            self.forwarder = child
+            self.state.forwarder = child
         elif child.role == "reducer" and stream is not None and stream.reducer is None:
             stream.reducer = child
         else:
             return False
-        self._known_good.add((child.role, child.stream))
-        self.log.info("adopted", child=child.name, pid=child.pid)
-        self._send_settings(child)  # the last supervisor may have died before it did; who has settings keeps them
+        self.state.working.add((child.role, child.stream))
+        self.state.log.info("adopted", child=child.name, pid=child.pid)
+        self.state.send_settings(child)  # the last supervisor may have died before it did; who has settings keeps them
         return True
-
-    def _send_settings(self, child: Child) -> None:
-        """Send a child its first message."""
-        stream = self.streams.get(child.stream)
-        if child.role == "receiver":
-            self.send_inputs(child)
-        elif child.role == "forwarder":
-            child.send("settings", spool=str(self.streams.spool), config=self.config.model_dump(mode="json"))
-        elif stream is not None:
-            child.send("settings", **self.reducer_settings(stream, stream.config, shadow=False))
-            if stream.received_header and not stream.header:
-                child.send("stream", header=stream.received_header)
-
-    def start_receiver(self, python: str = "") -> Child:
-        """Start a receiver and give it its inputs."""
-        child = self.receiver = self.children.spawn("receiver", python=python or self.receiver_python)
-        self._send_settings(child)
-        return child
-
-    def send_inputs(self, receiver: Child) -> None:
-        """Send a receiver its first message."""
-        receiver.configured = True
-        receiver.send("settings", inputs=[self._input_settings(stream) for stream in self.streams])
-
-    def _input_settings(self, stream: NodeStream) -> Message:
-        settings = self.config.input_of(stream.section).model_dump(mode="json", exclude=_RING_SETTINGS)
-        settings |= {"name": stream.name, "ring": str(stream.ring) if stream.header else None}
-        if ("receiver", "") not in self._known_good:
-            settings["bind_seconds"] = 0.0  # no predecessor is about to leave the endpoint
-        return settings | {"endpoint": stream.endpoint or settings["endpoint"]}
-
-    def start_reducer(self, stream: NodeStream) -> None:
-        """Start the reducer of a stream; it goes on where the last one was."""
-        stream.reducer = self.children.spawn("reducer", stream.name, stream.python)
-        self._send_settings(stream.reducer)
-
-    def reducer_settings(self, stream: NodeStream, config: NodeConfig, shadow: bool) -> Message:
-        """Return the first message of a reducer."""
-        return {
-            "config": config.model_dump(mode="json"),
-            "stream": stream.name,
-            "ring": str(stream.ring),
-            "run": stream.run,
-            "header": stream.header,
-            "spool": str(self.streams.spool),
-            "budget": config.spool.budget_bytes,
-            "shadow": shadow,
-        }
-
-    def _start_forwarder(self) -> None:
-        self.forwarder = self.children.spawn("forwarder")
-        self._send_settings(self.forwarder)
 
     # --- what children say
 
     def _on_message(self, child: Child, message: Message) -> None:
         kind = message["kind"]
-        stream = self.streams.get(child.stream or message.get("input", ""))
+        stream = self.state.streams.get(child.stream or message.get("input", ""))
         if kind not in ("hello", "block"):
-            self.log.debug("heard", child=child.name, message=message)
+            self.state.log.debug("heard", child=child.name, message=message)
         if kind in ("listening", "ready", "took over"):
-            self._known_good.add((child.role, child.stream))
+            self.state.working.add((child.role, child.stream))
             self._failed_starts.pop((child.role, child.stream), None)
         if kind == "hello":
             self._on_hello(child)
@@ -243,10 +201,10 @@ class Supervisor:
         elif kind == "block" and stream is not None:
             self._on_block(child, stream, message)
         elif kind == "backend":
-            self.log.info("backend", child=child.name, backend=message["backend"], line=message["line"])
+            self.state.log.info("backend", child=child.name, backend=message["backend"], line=message["line"])
         elif kind == "compiling":
-            self.on_event("compiling", kernel=message["kernel"])
-            self.log.debug("compiling", kernel=message["kernel"])
+            self._on_event("compiling", kernel=message["kernel"])
+            self.state.log.debug("compiling", kernel=message["kernel"])
         elif kind == "finished" and stream is not None and child is stream.reducer and message["last"]:
             child.stopping = stream.finished = True
         elif kind == "retired" or (kind == "drained"):
@@ -255,20 +213,20 @@ class Supervisor:
     def _on_hello(self, child: Child) -> None:
         """Learn from a child's state what it may have told to a supervisor that died."""
         for name, fields in child.state.get("inputs", {}).items():
-            stream = self.streams.get(name)
+            stream = self.state.streams.get(name)
             if stream is not None and not child.stopping:
                 self._on_listening(stream, fields["endpoint"])
                 if fields["header"] and not fields["ring"]:
                     self._on_stream(stream, fields["header"])
-        stream = self.streams.get(child.stream)
+        stream = self.state.streams.get(child.stream)
         if child.role == "reducer" and stream is not None and child is stream.reducer and child.state.get("header"):
             self._on_ring(stream, child.state["header"])
 
     def _on_listening(self, stream: NodeStream, endpoint: str) -> None:
         stream.endpoint = endpoint
-        self.streams.write()
-        self.on_event("listening", endpoint=endpoint, stream=stream.name)
-        self.log.debug("listening", endpoint=endpoint, stream=stream.name)
+        self.state.streams.write()
+        self._on_event("listening", endpoint=endpoint, stream=stream.name)
+        self.state.log.debug("listening", endpoint=endpoint, stream=stream.name)
         sd_notify(f"READY=1\nSTATUS=listening on {endpoint}")
 
     def _on_stream(self, stream: NodeStream, header: str) -> None:
@@ -279,11 +237,11 @@ class Supervisor:
     def _on_ring(self, stream: NodeStream, header: str) -> None:
         if stream.header is None:
             stream.header = header
-            self.streams.write()
-            self.on_event("stream", header=stream.header, config=stream.config)
-            if self.forwarder is None:
-                self._start_forwarder()
-        for child in self.children.all.values():
+            self.state.streams.write()
+            self._on_event("stream", header=stream.header, config=stream.config)
+            if self.state.forwarder is None:
+                self.state.start_forwarder()
+        for child in self.state.children.all.values():
             if child.role == "receiver" and child.configured:
                 child.send("ring", input=stream.name, path=str(stream.ring))
 
@@ -293,43 +251,45 @@ class Supervisor:
         if not message["shadow"]:
             self._http.observe_latency(stream.name, message["latency"])
             counts = message["counts"]
-            self.on_event("block", stream=stream.name, block=message["block"], counts=counts)
-            self.log.debug("block", stream=stream.name, block=message["block"], latency=message["latency"], **counts)
+            self._on_event("block", stream=stream.name, block=message["block"], counts=counts)
+            self.state.log.debug(
+                "block", stream=stream.name, block=message["block"], latency=message["latency"], **counts
+            )
 
     # --- what becomes of them
 
     def _on_exit(self, child: Child) -> None:
-        stream = self.streams.get(child.stream)
-        self.streams.add_ended_counters(child)
+        stream = self.state.streams.get(child.stream)
+        self.state.streams.add_ended_counters(child)
         if child.stopping or (stream is not None and child is stream.replacement):
-            self.log.debug("ended", child=child.name)
-            if stream is not None and stream.finished and self.streams.all_done:
-                self.start_task(self.drain())
+            self.state.log.debug("ended", child=child.name)
+            if stream is not None and stream.finished and self.state.streams.all_done:
+                self._start_task(self._drain())
             return
-        self.log.warning("died", child=child.name, why=child.why)
+        self.state.log.warning("died", child=child.name, why=child.why)
         key = (child.role, child.stream)
         attempts = self._failed_starts[key] = self._failed_starts.get(key, 0) + 1
-        if key not in self._known_good and (child.refused or attempts == _MAX_START_ATTEMPTS):
+        if key not in self.state.working and (child.refused or attempts == _MAX_START_ATTEMPTS):
             if stream is not None and not stream.header:
                 stream.refused = child.why
-            if stream is None or stream.header or all(other.refused for other in self.streams):
+            if stream is None or stream.header or all(other.refused for other in self.state.streams):
                 self._end(EdgefilterError(child.why))
             return
-        self.restarts[child.role] += 1
+        self.state.restarts[child.role] += 1
         wait = 0.0 if attempts == 1 else min(_MAX_RESTART_DELAY, _FIRST_RESTART_DELAY * 2.0 ** (attempts - 2))
-        self.start_task(self._restart(child, stream, wait))
+        self._start_task(self._restart(child, stream, wait))
 
     async def _restart(self, child: Child, stream: NodeStream | None, wait: float) -> None:
         await asyncio.sleep(wait)
-        if child is self.forwarder:
-            self._start_forwarder()
-        elif child is self.receiver and not self.draining:
+        if child is self.state.forwarder:
+            self.state.start_forwarder()
+        elif child is self.state.receiver and not self.state.draining:
             # It would drop the frames of a stream that is known but has no ring yet.
-            while any(other.received_header and not (other.header or other.refused) for other in self.streams):
+            while any(other.received_header and not (other.header or other.refused) for other in self.state.streams):
                 await asyncio.sleep(_TICK_SECONDS / 5)
-            self.start_receiver()
+            self.state.start_receiver()
         elif stream is not None and child is stream.reducer:
-            self.start_reducer(stream)
+            self.state.start_reducer(stream)
 
     async def _monitor_children(self) -> None:
         watchdog_interval = watchdog_seconds()
@@ -338,14 +298,14 @@ class Supervisor:
             await asyncio.sleep(_TICK_SECONDS)
             now = time.monotonic()
             if now - last_tick_time > 4 * _TICK_SECONDS:  # this process slept, or the machine did
-                self.children.reset_hang_timers()
+                self.state.children.reset_hang_timers()
             last_tick_time = now
-            for child in self.children.hung(self.config.node.hang_seconds):
-                self.log.warning(
+            for child in self.state.children.hung(self.state.config.node.hang_seconds):
+                self.state.log.warning(
                     "hung", child=child.name, seconds=round(max(now - child.last_message_time, child.idle), 1)
                 )
                 child.kill()
-            self.streams.count(self.children.all.values(), now)
+            self.state.streams.count(self.state.children.all.values(), now)
             if watchdog_interval is not None and now - last_watchdog_time > watchdog_interval - _TICK_SECONDS:
                 sd_notify("WATCHDOG=1")
                 last_watchdog_time = now
@@ -353,29 +313,29 @@ class Supervisor:
     # --- ending
 
     def _on_stop_signal(self) -> None:
-        if self.draining:  # asked twice: at once; ring and spool keep what is there
-            self.log.warning("stopped before all was reduced: the next start goes on")
-            for stream in self.streams:
+        if self.state.draining:  # asked twice: at once; ring and spool keep what is there
+            self.state.log.warning("stopped before all was reduced: the next start goes on")
+            for stream in self.state.streams:
                 stream.keep_ring = True
             self._end()
         else:
-            self.start_task(self.drain())
+            self._start_task(self._drain())
 
-    async def drain(self) -> None:
+    async def _drain(self) -> None:
         """Take in what has arrived, reduce it, empty the spool, and end."""
-        if self.draining:
+        if self.state.draining:
             return
-        self.draining = True
+        self.state.draining = True
         sd_notify("STOPPING=1")
-        self.log.info("draining")
-        await self.upgrader.cancel()
-        for child in list(self.children.all.values()):
+        self.state.log.info("draining")
+        await self._upgrader.cancel()
+        for child in list(self.state.children.all.values()):
             if child.role == "receiver":
                 child.stopping = True
                 child.send("drain")
                 await asyncio.wait({child.ended}, timeout=_DRAIN_SECONDS)
                 child.kill()
-        for stream in self.streams:
+        for stream in self.state.streams:
             if stream.header is None:
                 if stream.reducer is not None:
                     stream.reducer.stopping = True
@@ -383,14 +343,14 @@ class Supervisor:
             elif stream.ring.exists():
                 with suppress(EdgefilterError), RingWriter.attach(stream.ring) as ring:
                     ring.end()  # if the receiver died instead of ending it
-        while any(stream.header and not stream.finished for stream in self.streams):
+        while any(stream.header and not stream.finished for stream in self.state.streams):
             await asyncio.sleep(_TICK_SECONDS / 5)
         await self._drain_forwarder()
         self._end()
 
     async def _drain_forwarder(self) -> None:
-        deadline = time.monotonic() + self.config.node.drain_seconds
-        while (child := self.forwarder) is not None and time.monotonic() < deadline:
+        deadline = time.monotonic() + self.state.config.node.drain_seconds
+        while (child := self.state.forwarder) is not None and time.monotonic() < deadline:
             if not child.stopping:
                 child.stopping = True
                 child.send("drain")
@@ -398,32 +358,12 @@ class Supervisor:
             if child.ended.done() and child.ended.result() == 0:
                 return
             if child.ended.done():  # of one that another supervisor had started nobody knows how it ended
-                self._start_forwarder()
+                self.state.start_forwarder()
         if child is not None:
-            self.on_event("remaining", products=child.state.get("products", 0), why=child.state.get("last_error", ""))
+            self._on_event("remaining", products=child.state.get("products", 0), why=child.state.get("last_error", ""))
 
     async def _reload(self) -> None:
         try:
-            await self.upgrader.reload(self.log.info)
+            await self._upgrader.reload(self.state.log.info)
         except EdgefilterError as error:
-            self.log.error("not reloaded", why=str(error))
-
-    def status(self) -> Message:
-        """Say how the node is; see :func:`edgefilter.node.supervisor.status.status`."""
-        return status(self)
-
-    @property
-    def health_port(self) -> int | None:
-        """Port of the health server, if there is one."""
-        return self._http.port
-
-    def check_not_draining(self) -> None:
-        """Refuse what a node that ends cannot do.
-
-        Raises
-        ------
-        ConfigError
-            If it is about to end.
-        """
-        if self.draining:
-            raise ConfigError("the node is draining")
+            self.state.log.error("not reloaded", why=str(error))

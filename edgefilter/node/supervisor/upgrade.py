@@ -17,17 +17,15 @@ a connection holds cannot be handed over: a sender that repeats its last frames 
 import asyncio
 import math
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from edgefilter.core.config import NodeConfig, Reduction
 from edgefilter.core.errors import ConfigError, EdgefilterError
 from edgefilter.node.ipc import Message
 from edgefilter.node.supervisor.control_socket import ProgressCallback
+from edgefilter.node.supervisor.node_state import NodeState
 from edgefilter.node.supervisor.processes import Child, ChildError
 from edgefilter.node.supervisor.streams import NodeStream
-
-if TYPE_CHECKING:
-    from edgefilter.node.supervisor.supervisor import Supervisor
 
 _REPLY_TIMEOUT_SECONDS = 30.0
 _POLL_SECONDS = 0.05
@@ -44,15 +42,16 @@ class Upgrader:
 
     Parameters
     ----------
-    supervisor
+    node
         The node.
+    read_config
+        Reads the configuration again, from another file if one is named.
     """
 
-    def __init__(self, supervisor: "Supervisor") -> None:
-        self._node = supervisor
+    def __init__(self, node: NodeState, read_config: Callable[[str | None], NodeConfig]) -> None:
+        self._node = node
+        self._read_config = read_config
         self._busy = asyncio.Lock()
-        self.done = 0
-        self.failed = 0
 
     async def reload(self, on_progress: ProgressCallback) -> None:
         """Read the configuration again and let it take effect at a block.
@@ -62,7 +61,7 @@ class Upgrader:
         EdgefilterError
             If it cannot; nothing has changed then.
         """
-        new = self._node.read_config(None)
+        new = self._read_config(None)
         await self._replace_reducers(on_progress, new, None, shadow=0, timeout=600.0)
 
     async def upgrade(
@@ -98,7 +97,7 @@ class Upgrader:
             async with self._busy:
                 await self._replace_receiver(on_progress, python or self._node.receiver_python)
             return
-        new = self._node.read_config(config) if config is not None else None
+        new = self._read_config(config) if config is not None else None
         await self._replace_reducers(on_progress, new, python, shadow, timeout)
 
     async def cancel(self) -> None:
@@ -130,9 +129,9 @@ class Upgrader:
                         on_progress, stream, new or stream.config, python or stream.python, shadow, timeout
                     )
                 except EdgefilterError as error:
-                    self.failed += 1
+                    self._node.replaced["failed"] += 1
                     raise UpgradeError(f"stream {stream.name}: {error}; the old reducer goes on") from None
-                self.done += 1
+                self._node.replaced["done"] += 1
             if new is not None:
                 self._apply_live_settings(new)
             node.streams.write()
@@ -297,14 +296,14 @@ class Upgrader:
             await old.wait_for_reply(retired, _REPLY_TIMEOUT_SECONDS)
             await self._start_listening(new)
         except ChildError as error:
-            self.failed += 1
+            self._node.replaced["failed"] += 1
             new.stopping = True
             new.kill()
             if old.stopping and not old.ended.done():
                 node.start_receiver()  # the old one has left the endpoint
             raise UpgradeError(f"{error}; the old receiver's version goes on") from None
         node.receiver, node.receiver_python = new, python
-        self.done += 1
+        self._node.replaced["done"] += 1
         on_progress(f"receiver {new.version} in {python} has taken the place of the old one")
 
     async def _start_listening(self, new: Child) -> None:
