@@ -61,7 +61,7 @@ class MemorySource:
             path = Path(folder) / "ring"
             with RingWriter.create(path, self.stream, 2 * self.samples, slack=self.samples) as ring:
                 for start, stop in frames:
-                    ring.place(start, self.data[start:stop].tobytes())
+                    ring.write(start, self.data[start:stop].tobytes())
                 ring.end(self.samples)
                 with RingReader.attach(path, "reader") as reader:
                     yield reader

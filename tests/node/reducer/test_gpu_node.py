@@ -62,6 +62,6 @@ def test_the_node_goes_on_with_the_processor_where_its_card_fails(tmp_path, monk
     assert 'edgefilter_backend{backend="cpu",stream="main"} 1.0' in metrics
     assert f'edgefilter_reduced_card_blocks_total{{stream="main"}} {first}.0' in metrics
     said = "\n".join(node.lines)
-    assert f"reduced by: card {first} blocks, processor {len(rows) - first}" in said
+    assert f"reduced by: GPU {first} blocks, processor {len(rows) - first}" in said
     log = (tmp_path / "errors.txt").read_text()
     assert f"from block {first} on: the GPU has failed: GpuLostError: cudaErrorDeviceUnavailable: all is lost" in log

@@ -38,10 +38,10 @@ def test_upgrades_in_a_row_lose_nothing_and_broken_ones_change_nothing(tmp_path)
     altered = tmp_path / "altered"
     altered.mkdir()
     (altered / "sitecustomize.py").write_text(
-        "from edgefilter.pipeline.product_builder import ProductBuilder\n"
-        "original = ProductBuilder._ledger\n"
-        "def altered(self, block, start, bytes_out): return original(self, block, start, bytes_out + 1)\n"
-        "ProductBuilder._ledger = altered\n"
+        "from edgefilter.products import ledger\n"
+        "original = ledger.ledger_row\n"
+        "def altered(inputs): return original(inputs) | {'bytes_out': inputs.bytes_out + 1}\n"
+        "ledger.ledger_row = altered\n"
     )
     path = os.pathsep.join([str(altered), *filter(None, sys.path)])
     broken = {
