@@ -1,4 +1,4 @@
-"""The documentation builds without a warning, and its references hold what the code has."""
+"""The documentation builds without warnings, its references are complete, and the files that it names exist."""
 
 import os
 import re
@@ -32,14 +32,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_site_builds_strictly_and_asks_for_nothing_from_outside(site):
+def test_the_site_builds_without_warnings_and_loads_nothing_from_other_servers(site):
     pages = list(site.rglob("*.html"))
     assert len(pages) >= 10
     for page in pages:
         assert not re.findall(r'<(?:script|img|link)[^>]+(?:src|href)="(https?://[^"]+)"', page.read_text()), page
 
 
-def test_every_setting_is_in_the_reference_with_its_default_and_meaning(site):
+def test_the_reference_lists_every_setting_with_its_default_and_meaning(site):
     text = unescape((site / "configuration" / "index.html").read_text())
     for section, field in NodeConfig.model_fields.items():
         assert f"<code>[{section}]</code>" in text
@@ -49,7 +49,7 @@ def test_every_setting_is_in_the_reference_with_its_default_and_meaning(site):
     assert set(re.findall(r"^\| `(\w+)` .*\|  \|$", settings_reference(), re.MULTILINE)) <= {"path"}, "no meaning"
 
 
-def test_every_column_of_every_table_is_in_the_reference():
+def test_the_reference_lists_every_column_of_every_table():
     text = tables_reference()
     for name, schema in SCHEMAS.items():
         assert f"### `{name}`" in text
@@ -57,32 +57,49 @@ def test_every_column_of_every_table_is_in_the_reference():
             assert f"| `{column}` |" in text
 
 
-def test_links_of_the_readme_lead_somewhere():
+def test_links_of_the_readme_exist():
     text = (ROOT / "README.md").read_text()
     links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
-def test_pictures_of_the_documentation_are_small():
-    pictures = list((ROOT / "docs" / "img").iterdir())
-    assert pictures
-    assert [picture.name for picture in pictures if picture.stat().st_size > 200_000] == []
+def test_figures_of_the_documentation_are_small():
+    figures = list((ROOT / "docs" / "img").iterdir())
+    assert figures
+    assert [figure.name for figure in figures if figure.stat().st_size > 200_000] == []
 
 
 def test_files_and_commands_that_documents_name_exist():
-    places = [ROOT, ROOT / "edgefilter", ROOT / "kernels", ROOT / "docs"]
+    roots = [ROOT / folder for folder in ("", "edgefilter", "kernels", "kernels/edgefilter_kernels", "docs")]
     missing = []
-    for document in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    for document in [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]:
         text = document.read_text()
         files = re.findall(r"`((?:[a-z_]+/)+[\w.-]+\.(?:py|md|toml|json|ipynb))`", text)
         missing += [
             (document.name, name)
             for name in files
-            if "NAME" not in name and not any((place / name).exists() for place in places)
+            if "NAME" not in name and not any((root / name).exists() for root in roots)
         ]
         for module in re.findall(r"python -m ((?:benchmarks|tests)[\w.]*)", text):
             path = ROOT / module.rstrip(".").replace(".", "/")
             if not (path.with_suffix(".py").exists() or (path / "__main__.py").exists()):
                 missing.append((document.name, module))
+    assert not missing
+
+
+def test_files_and_names_of_the_design_exist():
+    text = (ROOT / "docs" / "design.md").read_text()
+    rooms, _, where = text.partition("## Rooms")[2].partition("## Imports")[0].partition("## Where do I find")
+    missing = []
+    for room, row in re.findall(r"^\| `([\w/]+)/` \|(.*)$", rooms, re.MULTILINE):
+        folder = next(root / room for root in (ROOT / "edgefilter", ROOT) if (root / room).is_dir())
+        names = re.findall(r"`([\w.]+\.py|\w+/)`", row)
+        missing += [f"{room}: {name}" for name in names if not any(folder.rglob(name.rstrip("/")))]
+    named = re.findall(r"`([\w/]+\.py)`: ((?:`[\w.]+`(?:, )?)+)", where)
+    named += [(path, name) for name, path in re.findall(r"(`[\w.]+`) in `([\w/]+\.py)`", where)]
+    assert len(named) > 5
+    for path, names in named:
+        source = (ROOT / "edgefilter" / path).read_text()
+        missing += [f"{path}: {name}" for name in re.findall(r"\w+", names) if not re.search(rf"\b{name}\b", source)]
     assert not missing
