@@ -1,14 +1,12 @@
 """Robust level and scatter, and channels brought to zero mean and unit variance."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-from llvmlite import ir
+from numba import njit
 from numpy.typing import NDArray
 
 from edgefilter_kernels.jit import kernel
-from edgefilter_kernels.simd.float8 import LANES, Lanes, constant, index, load, offset_at, store, transpose, vector_code
 
 _MAD_TO_SIGMA = 1.482602218505602
 _BULK_SIGMA = 3.0
@@ -18,6 +16,7 @@ _SUM_LENGTH = 1024  # values that are summed in single precision
 _SAMPLE = 128  # values that median and MAD of a channel are taken from
 _MIN_ROWS = 16
 _TILE_TIMES = 256  # times that are transposed together
+_STRIP = 64  # channels that are computed together
 _MAX_FINITE = 3e38  # beyond this nothing is finite
 
 COUNTS_PER_SIGMA = 8
@@ -25,7 +24,13 @@ COUNTS_PER_SIGMA = 8
 CLIP_SIGMA = 10.0
 """Where normalised values are cut: one bad cell is not a pulse."""
 FULL_WEIGHT = 64
-"""Share of a complete row."""
+"""Relative weight of a complete row."""
+
+_ZERO, _ONE, _MAX_FLOAT, _HALF = (np.float32(number) for number in (0, 1, _MAX_FINITE, 128.5))
+_CLIP_COUNTS, _FULL = np.float32(COUNTS_PER_SIGMA * CLIP_SIGMA), np.float32(FULL_WEIGHT)
+
+# Compiled into its callers, with products and sums rounded apart, as in the CUDA version: both make the same bytes.
+_exact_kernel = njit(nogil=True)
 
 
 @kernel
@@ -116,6 +121,23 @@ def _within(
     return kept, total, square
 
 
+class NormalisedPower(NamedTuple):
+    """Normalised channels.
+
+    Parameters
+    ----------
+    value
+        int8 ``[channel, time]``, C-contiguous: cut at ± :data:`CLIP_SIGMA`; 0 where there is no data.
+    weight
+        int8 ``[channel, time]``, C-contiguous: weight over that of a complete row, in parts of :data:`FULL_WEIGHT`; at
+        least 1 where there is data, otherwise 0.
+    """
+
+    value: NDArray[np.int8]
+    weight: NDArray[np.int8]
+
+
+@kernel
 def normalise(
     power: NDArray[np.float32],
     weight: NDArray[np.uint16],
@@ -123,13 +145,12 @@ def normalise(
     first: int,
     start: int,
     stop: int,
-    value: NDArray[np.int8],
-    relative_weight: NDArray[np.int8],
+    out: NormalisedPower,
 ) -> None:
     """Bring channels to zero mean and a variance of their weight, :data:`COUNTS_PER_SIGMA` to a sigma.
 
-    What a row of weight w contributes is (x - level) / scatter · w / full: so every cell counts the same in a sum.
-    Level and scatter are those of all rows that are given.
+    A row of weight w contributes (x - level) / scatter · w / full, so that every cell counts the same in a sum. Level
+    and scatter are those of all rows. Channels with fewer than 16 valid rows, or without scatter, have no data.
 
     Parameters
     ----------
@@ -141,102 +162,140 @@ def normalise(
     full
         Weight of a complete row.
     first
-        Rows before this one serve for level and scatter alone.
+        Rows before this one contribute to level and scatter only.
     start, stop
-        Channels that are made.
-    value
-        int8 ``[channel, time - first]``, C-contiguous: cut at ± :data:`CLIP_SIGMA`; 0 where there is no data.
-    relative_weight
-        int8 ``[channel, time - first]``, C-contiguous: w / full in parts of :data:`FULL_WEIGHT`, at least 1 where there
-        is data. Channels with fewer than 16 valid rows, or that do not scatter, have no data.
+        Channels ``[start, stop)`` are normalised.
+    out
+        ``[channel, time - first]``: channels ``[start, stop)`` are written.
     """
-    rows, channels = value.shape[1], stop - start
-    if not rows % LANES and not channels % LANES:
-        _normalise(power, weight, full, first, start, stop, (value, relative_weight))
-        return
-    # Vectors take eight channels and eight rows at a time: what is missing is made up with rows without weight.
-    more = (0, -rows % LANES), (0, -channels % LANES)
-    padded = (np.pad(some[:, start:stop], more) for some in (power, weight))
-    out = np.empty((2, channels + more[1][1], rows + more[0][1]), np.int8)
-    _normalise(*padded, full, first, 0, out.shape[1], (out[0], out[1]))
-    value[start:stop], relative_weight[start:stop] = out[:, :channels, :rows]
+    unit, count = np.float32(1 / full), stop - start
+    scale, complete = _measure_scale(power, weight, first, start, stop, unit)
+    # Transposed through small tiles: lines of the cache that are a power of two apart displace each other.
+    values, weights = np.empty((2, len(scale), _TILE_TIMES, _STRIP), np.int8)
+    partial = [s for s in range(len(scale)) if not complete[s * _STRIP : (s + 1) * _STRIP].all()]
+    for begin in range(first, power.shape[0], _TILE_TIMES):
+        times = min(power.shape[0] - begin, _TILE_TIMES)
+        for t in range(times):
+            for s in range(len(scale)):
+                strip = slice(start + s * _STRIP, min(start + (s + 1) * _STRIP, stop))
+                _normalise_row(power[begin + t, strip], weight[begin + t, strip], unit, scale[s], values[s, t])
+            for s in partial:
+                strip = slice(start + s * _STRIP, min(start + (s + 1) * _STRIP, stop))
+                _weight_row(power[begin + t, strip], weight[begin + t, strip], unit, scale[s], weights[s, t])
+        for c in range(count):
+            s, j, to = c // _STRIP, c % _STRIP, begin - first
+            out.value[start + c, to : to + times] = values[s, :times, j]
+            if not complete[c]:
+                out.weight[start + c, to : to + times] = weights[s, :times, j]
+    for c in range(count):
+        if complete[c]:
+            out.weight[start + c] = FULL_WEIGHT
 
 
 @kernel
-def _normalise(
-    power: NDArray[np.float32],
-    weight: NDArray[np.uint16],
-    full: int,
-    first: int,
-    start: int,
-    stop: int,
-    out: tuple[NDArray[np.int8], NDArray[np.int8]],
-) -> None:
-    value, relative_weight = out
-    count, channels = stop - start, power.shape[1]
-    unit = np.full(LANES, np.float32(1 / full))
-    flat, cells = power.reshape(-1), weight.reshape(-1)
-    # Centre and square of the reach of the bulk of each channel; what is in it: number, weight, sum and sum of squares;
-    # and the weight of all that is finite.
-    bulk, sums = np.zeros((2, count), np.float32), np.zeros((5, count), np.float32)
-    _find_bulk(power, weight, start, unit[0], bulk)
-    flat_bulk, flat_sums = bulk.reshape(-1), sums.reshape(-1)
-    together = power.shape[0] // LANES * LANES
-    for t in range(0, together, LANES):
-        for c in range(0, count, LANES):
-            at = t * channels + start + c
-            _accumulate_rows(flat, cells, at, channels, unit, flat_bulk, flat_sums, c, count)
-    for t in range(together, power.shape[0]):
-        for c in range(0, count, LANES):
-            _accumulate(flat, cells, t * channels + start + c, channels, unit, flat_bulk, flat_sums, c, count)
-    # Level and counts to a unit of power; not a number where there is no data.
-    scale = np.full((2, count), np.float32(np.nan))
+def _measure_scale(
+    power: NDArray[np.float32], weight: NDArray[np.uint16], first: int, start: int, stop: int, unit: np.float32
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    # Level, and counts to a unit of power, of each channel, [strip, 2 _STRIP]; NaN where there is no data. Whether all
+    # weights of a channel are full.
+    count, strips = stop - start, -(-(stop - start) // _STRIP)
+    bulk = np.zeros((2, strips * _STRIP), np.float32)
+    _find_bulk(power, weight, first, start, unit, bulk[:, :count])
+    bulk = np.ascontiguousarray(bulk.reshape(2, strips, _STRIP).transpose(1, 0, 2)).reshape(strips, 2 * _STRIP)
+    sums = np.zeros((strips, 5 * _STRIP), np.float32)
+    for t in range(power.shape[0]):
+        for s in range(strips):
+            strip = slice(start + s * _STRIP, min(start + (s + 1) * _STRIP, stop))
+            _accumulate_row(power[t, strip], weight[t, strip], unit, bulk[s], sums[s])
+    scale, complete = np.full((strips, 2 * _STRIP), np.float32(np.nan)), np.zeros(count, np.bool_)
     for c in range(count):
-        kept, total, mean = sums[0, c], sums[1, c], sums[2, c] / max(sums[1, c], np.float32(1e-30))
+        s, j = c // _STRIP, c % _STRIP
+        kept, total = sums[s, j], sums[s, _STRIP + j]
         if kept < _MIN_ROWS:
             continue
-        level = bulk[0, c] + mean
-        scatter = np.sqrt(max(sums[3, c] - total * mean * mean, np.float32(0.0)) / kept)
-        if bulk[1, c] < _MAX_FINITE:
+        mean = sums[s, 2 * _STRIP + j] / max(total, np.float32(1e-30))
+        level = bulk[s, j] + mean
+        scatter = np.sqrt(max(sums[s, 3 * _STRIP + j] - total * mean * mean, np.float32(0.0)) / kept)
+        if bulk[s, _STRIP + j] < _MAX_FINITE:
             scatter /= _CLIPPED_STD
         # Rounding of a constant channel is no scatter.
         if scatter > 1e-6 * abs(level):
-            scale[0, c], scale[1, c] = level, COUNTS_PER_SIGMA / scatter
-    whole = (sums[4] == power.shape[0]) & np.isfinite(scale[0])
-    partial = [c for c in range(0, count, LANES) if not whole[c : c + LANES].all()]
-    rows = power.shape[0] - first
-    flat_scale = scale.reshape(-1)
-    # Through a small tile: lines of the cache that are a power of two apart would displace each other.
-    tile = np.empty((2, count, _TILE_TIMES), np.int8)
-    flat_value, flat_relative_weight = tile[0].reshape(-1), tile[1].reshape(-1)
-    for tile_start in range(0, rows, _TILE_TIMES):
-        length = min(_TILE_TIMES, rows - tile_start)
-        for t in range(0, length, LANES):
-            for c in range(0, count, LANES):
-                at, to = (first + tile_start + t) * channels + start + c, c * _TILE_TIMES + t
-                _normalise_tile(flat, cells, at, channels, unit, flat_scale, c, count, flat_value, to, _TILE_TIMES)
-            for c in partial:
-                at, to = (first + tile_start + t) * channels + start + c, c * _TILE_TIMES + t
-                _weight_tile(
-                    flat, cells, at, channels, unit, flat_scale, c, count, flat_relative_weight, to, _TILE_TIMES
-                )
-        for c in range(count):
-            value[start + c, tile_start : tile_start + length] = tile[0, c, :length]
-        for c in partial:
-            block = relative_weight[start + c : start + c + LANES]
-            block[:, tile_start : tile_start + length] = tile[1, c : c + LANES, :length]
-    for c in range(count):
-        if whole[c]:
-            relative_weight[start + c] = FULL_WEIGHT
+            scale[s, j], scale[s, _STRIP + j] = level, COUNTS_PER_SIGMA / scatter
+            complete[c] = sums[s, 4 * _STRIP + j] == power.shape[0] and np.isfinite(level)
+    return scale, complete
+
+
+@_exact_kernel
+def _accumulate_row(
+    power: NDArray[np.float32],
+    weight: NDArray[np.uint16],
+    unit: np.float32,
+    bulk: NDArray[np.float32],
+    sums: NDArray[np.float32],
+) -> None:
+    # Adds the number, the weight, the weighted offset and the weighted square of the offset of the values in the bulk,
+    # and the weight of all that is finite.
+    for c in range(power.size):
+        w = np.float32(weight[c]) * unit
+        off = power[c] - bulk[c]
+        distance = off * off
+        square = distance * w
+        inside = (square <= bulk[_STRIP + c]) & (w > _ZERO)
+        sums[c] += _ONE if inside else _ZERO
+        sums[_STRIP + c] += w if inside else _ZERO
+        sums[2 * _STRIP + c] += off * w if inside else _ZERO
+        sums[3 * _STRIP + c] += square if inside else _ZERO
+        sums[4 * _STRIP + c] += w if distance < _MAX_FLOAT else _ZERO
+
+
+@_exact_kernel
+def _normalise_row(
+    power: NDArray[np.float32],
+    weight: NDArray[np.uint16],
+    unit: np.float32,
+    scale: NDArray[np.float32],
+    out: NDArray[np.int8],
+) -> None:
+    for c in range(power.size):
+        w = np.float32(weight[c]) * unit
+        x = (power[c] - scale[c]) * scale[_STRIP + c]
+        valid = (x < _MAX_FLOAT) & (x > -_MAX_FLOAT) & (w > _ZERO)
+        counts = x if x < _CLIP_COUNTS else _CLIP_COUNTS
+        counts = (counts if counts > -_CLIP_COUNTS else -_CLIP_COUNTS) * w
+        # To the nearest integer: positive before the fraction is cut off.
+        out[c] = np.int8(np.int32((counts if valid else _ZERO) + _HALF) - np.int32(128))
+
+
+@_exact_kernel
+def _weight_row(
+    power: NDArray[np.float32],
+    weight: NDArray[np.uint16],
+    unit: np.float32,
+    scale: NDArray[np.float32],
+    out: NDArray[np.int8],
+) -> None:
+    for c in range(power.size):
+        w = np.float32(weight[c]) * unit
+        x = (power[c] - scale[c]) * scale[_STRIP + c]
+        valid = (x < _MAX_FLOAT) & (x > -_MAX_FLOAT) & (w > _ZERO)
+        relative = w * _FULL
+        relative = _ONE if relative < _ONE else relative
+        out[c] = np.int8(np.int32((relative if valid else _ZERO) + _HALF) - np.int32(128))
 
 
 @kernel
 def _find_bulk(
-    power: NDArray[np.float32], weight: NDArray[np.uint16], start: int, unit: np.float32, bulk: NDArray[np.float32]
+    power: NDArray[np.float32],
+    weight: NDArray[np.uint16],
+    first: int,
+    start: int,
+    unit: np.float32,
+    bulk: NDArray[np.float32],
 ) -> None:
     # Median of about 128 evenly spaced valid values, and the square of three sigma after their MAD.
     rows, count = power.shape[0], bulk.shape[1]
-    step = max(rows // _SAMPLE, 1)
+    # Rows that are written count up to a multiple of eight: it fixes which rows of an odd block are the sample.
+    step = max((rows + -(rows - first) % 8) // _SAMPLE, 1)
     some, root = np.empty((2, count, 2 * _SAMPLE), np.float32)
     found = np.zeros(count, np.int64)
     for t in range(0, rows, step):
@@ -261,87 +320,6 @@ def _find_bulk(
             line[i] = abs(line[i] - centre) * root[c, i]
         reach = np.float32(_BULK_SIGMA * _MAD_TO_SIGMA * median(line))
         bulk[0, c], bulk[1, c] = centre, reach * reach if reach > 0.0 else np.float32(_MAX_FINITE)
-
-
-def _make_accumulate(rows: int) -> Callable[..., None]:
-    """Sum number, weight, offset and square of the offsets in reach, the last two weighted, of eight channels.
-
-    The last sum is the weight of all that is finite. Sums are loaded once for all of the rows, which are added in turn.
-    """
-
-    @vector_code
-    def accumulate(
-        b: Any, power: Any, cells: Any, at: Any, step: Any, unit: Any, bulk: Any, sums: Any, c: Any, count: Any
-    ) -> None:
-        nothing, one, max_finite = (constant(b, x).real for x in (0, 1, _MAX_FINITE))
-        centre, reach = load(b, bulk, c), load(b, bulk, b.add(c, count))
-        places = [offset_at(b, c, count, number) for number in range(5)]
-        totals = [load(b, sums, place) for place in places]
-        for row in range(rows):
-            place = offset_at(b, at, step, row)
-            w = _weights(b, cells, place, unit)
-            off = b.fsub(load(b, power, place), centre)
-            distance = b.fmul(off, off)
-            square = b.fmul(distance, w)
-            inside = b.and_(b.fcmp_ordered("<=", square, reach), b.fcmp_ordered(">", w, nothing))
-            finite = b.fcmp_ordered("<", distance, max_finite)
-            for number, term in enumerate((one, w, b.fmul(off, w), square, w)):
-                part = b.select(inside if number < 4 else finite, term, nothing)
-                totals[number] = b.fadd(totals[number], part)
-        for total, place in zip(totals, places, strict=True):
-            store(b, total, sums, place)
-
-    return accumulate
-
-
-_accumulate, _accumulate_rows = _make_accumulate(1), _make_accumulate(LANES)
-
-
-def _weights(b: Any, cells: Any, at: Any, unit: Any) -> Any:
-    # Eight weights as fractions of the full one.
-    words = ir.VectorType(ir.IntType(16), LANES)
-    some = b.load(b.bitcast(b.gep(cells, [at]), words.as_pointer()), align=2)
-    return b.fmul(b.uitofp(some, ir.VectorType(ir.FloatType(), LANES)), load(b, unit, index(0)))
-
-
-def _make_normalise_tile(weights: bool) -> Callable[..., None]:
-    """Normalise eight rows of eight channels, or find their weights, and write them channel by channel."""
-
-    @vector_code
-    def normalise_tile(
-        b: Any, power: Any, cells: Any, at: Any, step: Any, unit: Any, scale: Any, c: Any, count: Any,
-        out: Any, to: Any, stride: Any,
-    ) -> None:  # fmt: skip
-        nothing, most = constant(b, 0).real, constant(b, COUNTS_PER_SIGMA * CLIP_SIGMA).real
-        least, max_finite, half = (constant(b, x).real for x in (-COUNTS_PER_SIGMA * CLIP_SIGMA, _MAX_FINITE, 128.5))
-        level, factor = load(b, scale, c), load(b, scale, b.add(c, count))
-
-        def row(number: int) -> Any:
-            place = offset_at(b, at, step, number)
-            w = _weights(b, cells, place, unit)
-            x = b.fmul(b.fsub(load(b, power, place), level), factor)
-            good = b.and_(b.fcmp_ordered("<", x, max_finite), b.fcmp_ordered(">", x, b.fneg(max_finite)))
-            good = b.and_(good, b.fcmp_ordered(">", w, nothing))
-            if weights:
-                part = b.fmul(w, constant(b, FULL_WEIGHT).real)
-                x = b.select(b.fcmp_ordered("<", part, constant(b, 1).real), constant(b, 1).real, part)
-            else:
-                x = b.select(b.fcmp_ordered("<", x, most), x, most)
-                x = b.fmul(b.select(b.fcmp_ordered(">", x, least), x, least), w)
-            # To the nearest integer: all are positive when the fraction is cut off.
-            return b.fadd(b.select(good, x, nothing), half)
-
-        columns = transpose([Lanes(b, row(t), nothing) for t in range(LANES)])
-        integers, octets = (ir.VectorType(ir.IntType(bits), LANES) for bits in (32, 8))
-        for channel, column in enumerate(columns):
-            numbers = b.sub(b.fptosi(column.real, integers), ir.Constant(integers, [128] * LANES))
-            place = b.gep(out, [offset_at(b, to, stride, channel)])
-            b.store(b.trunc(numbers, octets), b.bitcast(place, octets.as_pointer()), align=1)
-
-    return normalise_tile
-
-
-_normalise_tile, _weight_tile = _make_normalise_tile(False), _make_normalise_tile(True)
 
 
 @kernel
