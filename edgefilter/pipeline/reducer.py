@@ -28,9 +28,10 @@ from edgefilter.stages.filterbank.integrate import Integrator
 from edgefilter.stages.rfi.stage import FlagStage
 from edgefilter.stages.search.cluster import BlockPulses, EventSifter
 from edgefilter.stages.search.cutouts import CutoutPlanner
+from edgefilter.stages.search.events import Events
 from edgefilter.stages.search.normalise import NormalisedBlock, Normaliser
 from edgefilter.stages.search.normalise_gpu import GpuNormaliser
-from edgefilter.stages.search.single_pulse import Events, SinglePulseSearch
+from edgefilter.stages.search.single_pulse import SinglePulseSearch
 from edgefilter.stages.search.single_pulse_gpu import GpuSinglePulseSearch
 
 

@@ -1,4 +1,4 @@
-"""A small sky in rows: Gaussian noise and dispersed pulses of known matched S/N."""
+"""A small synthetic sky in rows: Gaussian noise and dispersed pulses of known matched S/N."""
 
 from fractions import Fraction
 
@@ -31,12 +31,12 @@ def noise(plan, rows, seed):
 
 
 def add_pulse(plan, sky, row, dm, width, snr, channels=slice(None)):
-    """Add a pulse: at the top it lasts ``width`` rows about ``row``; the matched S/N is over its own channels."""
+    """Add a pulse: in the top channel it lasts ``width`` rows around ``row``; ``snr`` is matched over its channels."""
     frequencies = plan.frequencies_mhz
     top, half = frequencies.max(), abs(plan.channel_mhz) / 2
     power = np.zeros(sky.stokes.shape[1:])
     for c in np.arange(len(frequencies))[channels]:
-        # The delay grows across the channel: the average of several frequencies is the smeared profile.
+        # The delay varies across the channel: the mean over several frequencies is the smeared profile.
         for f in np.linspace(frequencies[c] - half, frequencies[c] + half, 9)[1::2]:
             start = row - width / 2 + dispersion_delay(dm, f, top) / plan.row_seconds
             edges = np.clip(np.arange(int(start), int(start) + width + 3), start, start + width)
@@ -48,8 +48,13 @@ def add_pulse(plan, sky, row, dm, width, snr, channels=slice(None)):
 
 
 def normalise_all(plan, sky, backend):
-    """Whiten every block."""
-    normaliser, rows = Normaliser(plan, backend), plan.rows_per_block
+    """Normalise every block."""
+    return normalised_blocks(Normaliser(plan, backend), plan, sky)
+
+
+def normalised_blocks(normaliser, plan, sky):
+    """Normalise every block, on the CPU or the GPU."""
+    rows = plan.rows_per_block
     return [
         normaliser.reduce(Rows.join([sky], k * rows - normaliser.history, (k + 1) * rows, sky))
         for k in range(-(-sky.stop // rows))
@@ -57,14 +62,14 @@ def normalise_all(plan, sky, backend):
 
 
 def neighbouring_blocks(plan, search, blocks, k):
-    """The blocks that block k is searched in."""
+    """Blocks that the search of block k needs."""
     rows = plan.rows_per_block
     span = range(k - -(-search.history // rows), k + -(-search.lookahead // rows) + 1)
     return [blocks[i] if 0 <= i < len(blocks) else None for i in span]
 
 
 def search_all(plan, sky, threads=1):
-    """Events of every block."""
+    """Search every block; a list of events."""
     with ThreadBackend(threads) as backend:
         search, blocks = SinglePulseSearch(plan, backend), normalise_all(plan, sky, backend)
         return [search.reduce(neighbouring_blocks(plan, search, blocks, k), k) for k in range(len(blocks))]

@@ -15,7 +15,7 @@ from edgefilter.core.plan import DISPERSION_S_MHZ2
 from edgefilter.products.cutout import Cutout
 from edgefilter.products.pulses import PulseRow
 from edgefilter_kernels.search.dedisperse import add_subbands
-from edgefilter_kernels.search.normalise import COUNTS_PER_SIGMA, FULL_WEIGHT
+from edgefilter_kernels.search.normalise import COUNTS_PER_SIGMA, FULL_WEIGHT, NormalisedPower
 from edgefilter_kernels.search.normalise import normalise as normalise_kernel
 
 _MARGIN_ROWS = 32  # a cut-out holds so many rows before and after a pulse, or four widths if that is more
@@ -94,8 +94,8 @@ def normalise_channels(cutout: Cutout) -> tuple[Floats, Floats]:
     """
     power = np.ascontiguousarray(cutout.data[:, 0])
     used = np.ascontiguousarray(1 - cutout.mask, np.uint16)
-    value, weights = (np.empty(power.shape[::-1], np.int8) for _ in range(2))
-    normalise_kernel(power, used, 1, 0, 0, power.shape[1], value, weights)
+    value, weights = out = NormalisedPower(*np.empty((2, *power.shape[::-1]), np.int8))
+    normalise_kernel(power, used, 1, 0, 0, power.shape[1], out)
     return np.asarray(value / COUNTS_PER_SIGMA, np.float32), np.asarray(weights / FULL_WEIGHT, np.float32)
 
 

@@ -1,4 +1,4 @@
-"""From events to pulses: one candidate for all the trials, widths and bands in which a pulse shows."""
+"""Clustering of events: one candidate for all the trials, widths and bands in which a pulse shows."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,7 @@ import numpy as np
 from edgefilter.core.plan import DISPERSION_S_MHZ2, Plan
 from edgefilter.core.reduced_block import PulseCandidate
 from edgefilter.stages.search.dm_plan import search_bands
-from edgefilter.stages.search.single_pulse import Events
+from edgefilter.stages.search.events import Events
 from edgefilter_kernels.search.sift import SiftBands, SiftEvents, count_members, sift_events
 
 
@@ -20,13 +20,17 @@ class BlockPulses:
 
 
 class EventSifter:
-    """Keeps those events that no stronger one explains.
+    """Keeps the events that no stronger event explains.
 
-    Event e is dropped if any stronger event p, itself dropped or not, explains it: the dispersion track of p passes
-    through the boxcar of e in e's band (see :mod:`edgefilter_kernels.search.sift`). So the answer does not depend on an
-    order, follows a ridge of falling S/N down from its peak, and needs only the events within one block length
-    of e: the same event is kept or dropped whichever block is looked at. Events of equal S/N are ordered by their
-    other fields.
+    Event e is dropped if a stronger event p, dropped or not, explains it: the dispersion track of p passes through the
+    boxcar of e in the band of e (see :mod:`edgefilter_kernels.search.sift`). The result does not depend on the order of
+    the events, follows a ridge of falling S/N down from its peak, and needs only the events within one block length of
+    e: every block gives the same answer for e. Events of equal S/N are ordered by their other fields.
+
+    Parameters
+    ----------
+    plan
+        Layout of the reduction.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -34,12 +38,12 @@ class EventSifter:
         self._rows = plan.rows_per_block
         self._max_candidates = plan.settings.pulses.candidates
         known = bool(plan.frequencies_mhz.min() > 0)
-        # A track is a straight line over u = 1/f² - 1/f_top²: row + dm · slope · u. Frequencies that are not known have
-        # but the one trial, for which any slope does.
+        # A track is a straight line over u = 1/f² - 1/f_top²: row + dm · slope · u. Unknown frequencies have only one
+        # trial, for which any slope is right.
         top = float(plan.frequencies_mhz.max()) if known else 1.0
         half = abs(plan.channel_mhz) / 2 if known else 0.0
         edges = [(max(band.low_mhz, half), band.high_mhz) if known else (1.0, 2.0) for band in self._bands]
-        self._tracks = SiftBands(
+        self._sift_bands = SiftBands(
             np.array(edges),
             np.array([band.stop - band.start for band in self._bands], np.float64),
             DISPERSION_S_MHZ2 / plan.row_seconds,
@@ -48,48 +52,48 @@ class EventSifter:
         )
 
     def reduce(self, before: Events | None, events: Events, after: Events | None, block: int) -> BlockPulses:
-        """Find the pulses of a block.
+        """Return the pulses of a block.
 
         Parameters
         ----------
         before, after
-            Events of the neighbouring blocks, if there are any.
+            Events of the neighbouring blocks; None if there is none.
         events
             Events of the block.
         block
             Number of the block.
+
+        Returns
+        -------
+        pulses
+            Candidates, at most ``pulses.candidates``, and the number of dropped ones.
         """
         if not len(events):
             return BlockPulses(overflow=events.overflow)
-        nearby = Events.join([part for part in (before, events, after) if part is not None])
+        nearby = Events.join([part for part in (before, events, after) if part is not None]).table
         start = block * self._rows
-        in_block = (nearby.row >= start) & (nearby.row < start + self._rows)
-        # Rows count from the block: differences stay exact, and the same, far from the epoch.
-        marks = SiftEvents(
-            nearby.row - start,
-            nearby.dm,
-            nearby.width_rows.astype(np.float64),
-            nearby.snr.astype(np.float64),
-            nearby.band,
-        )
-        peaks = np.flatnonzero(sift_events(in_block, marks, self._tracks))
+        in_block = (nearby["row"] >= start) & (nearby["row"] < start + self._rows)
+        # Rows count from the block: differences stay exact far from the epoch.
+        row = nearby["row"] - start
+        dm, width, snr = (nearby[name].astype(np.float64) for name in ("dm", "width_rows", "snr"))
+        sifted = SiftEvents(row, dm, width, snr, np.ascontiguousarray(nearby["band"]))
+        peaks = np.flatnonzero(sift_events(in_block, sifted, self._sift_bands))
         overflow = events.overflow + max(len(peaks) - self._max_candidates, 0)
         peaks = peaks[: self._max_candidates]
-        members, lowest, highest = count_members(peaks, marks, self._tracks)
+        members, lowest, highest = count_members(peaks, sifted, self._sift_bands)
         pulses = [
-            self._pulse(nearby, int(at), int(members[i]), float(highest[i] - lowest[i]) / 2)
-            for i, at in enumerate(peaks)
+            self._pulse(nearby[at], int(members[i]), float(highest[i] - lowest[i]) / 2) for i, at in enumerate(peaks)
         ]
         return BlockPulses(pulses, overflow)
 
-    def _pulse(self, events: Events, at: int, members: int, dm_error: float) -> PulseCandidate:
-        band = self._bands[int(events.band[at])]
+    def _pulse(self, event: np.void, members: int, dm_error: float) -> PulseCandidate:
+        band = self._bands[int(event["band"])]
         return PulseCandidate(
-            row=float(events.row[at]),
-            dm=float(events.dm[at]),
-            dm_error=max(dm_error, float(events.dm_step[at]) / 2),
-            width_rows=int(events.width_rows[at]),
-            snr=float(events.snr[at]),
+            row=float(event["row"]),
+            dm=float(event["dm"]),
+            dm_error=max(dm_error, float(event["dm_step"]) / 2),
+            width_rows=int(event["width_rows"]),
+            snr=float(event["snr"]),
             freq_low=band.low_mhz,
             freq_high=band.high_mhz,
             members=members,

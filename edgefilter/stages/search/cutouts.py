@@ -1,4 +1,4 @@
-"""What is kept of the rows around a pulse, and how many cells of a block that is."""
+"""Cut-outs: the rows that are kept around pulses, and the number of cells in them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ from edgefilter.core.reduced_block import PulseCandidate
 
 @dataclass(frozen=True, slots=True)
 class RowRange:
-    """Rows ``[start, stop)``, all channels: what a cut-out holds."""
+    """Rows ``[start, stop)`` of a cut-out, which holds all channels."""
 
     start: int
     stop: int
 
 
 class CutoutPlanner:
-    """Where the cut-outs of pulses lie.
+    """Decides which rows the cut-outs of pulses hold.
 
-    A pulse that arrives in block k keeps rows from a margin before its arrival at the top of the band to a margin after
-    its arrival at the bottom. The margin is 32 rows or four widths of the pulse, and at most a block. Pulses of a block
-    whose rows overlap share one cut-out: interference that is found many times is not sent many times.
+    The cut-out of a pulse extends from a margin before its arrival at the top of the band to a margin after its arrival
+    at the bottom. The margin is 32 rows or four widths of the pulse, whichever is longer, and at most a block. Pulses
+    of a block whose rows overlap share one cut-out, so that interference with many candidates is sent once.
 
     Parameters
     ----------
@@ -35,23 +35,45 @@ class CutoutPlanner:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         max_width_rows = 1 << (plan.settings.pulses.widths - 1)
-        # The ladder of time resolutions makes the widest boxcar up to 8 rows wider.
+        # The coarsest time resolution makes the widest boxcar up to 8 times wider.
         self._max_margin = min(round(cutout_margin_rows(8 * max_width_rows)), plan.rows_per_block)
         reach = plan.sweep_rows(plan.dm_range[1]) + self._max_margin + 1
         self.blocks_before = 1
-        """Blocks before its own that a cut-out may reach into."""
+        """Blocks before the pulse's block into which a cut-out may extend."""
         self.blocks_after = -(-reach // plan.rows_per_block)
-        """Blocks after its own that a cut-out may reach into."""
+        """Blocks after the pulse's block into which a cut-out may extend."""
 
     def row_range(self, pulse: PulseCandidate) -> RowRange:
-        """Return the rows that are kept around a pulse."""
+        """Return the rows that are kept around a pulse.
+
+        Parameters
+        ----------
+        pulse
+            The pulse.
+
+        Returns
+        -------
+        row_range
+            Rows since the epoch, not before it.
+        """
         margin = min(cutout_margin_rows(pulse.width_rows), self._max_margin)
         start = max(int(np.floor(pulse.row - margin)), 0)
         stop = int(np.ceil(pulse.row + self._plan.sweep_rows(pulse.dm) + margin))
         return RowRange(start, stop)
 
     def cutouts(self, pulses: Iterable[PulseCandidate]) -> list[RowRange]:
-        """Return the rows that the cut-out of each pulse of a block holds; those that share one have the same."""
+        """Return the rows of the cut-out of each pulse of a block.
+
+        Parameters
+        ----------
+        pulses
+            Pulses of one block.
+
+        Returns
+        -------
+        row_ranges
+            One for each pulse; equal for pulses that share a cut-out.
+        """
         own_ranges = [self.row_range(pulse) for pulse in pulses]
         shared: list[RowRange] = []
         for row_range in sorted(own_ranges, key=lambda row_range: row_range.start):
@@ -59,19 +81,45 @@ class CutoutPlanner:
                 shared[-1] = RowRange(shared[-1].start, max(shared[-1].stop, row_range.stop))
             else:
                 shared.append(row_range)
-        return [
-            next(whole for whole in shared if whole.start <= row_range.start < whole.stop) for row_range in own_ranges
-        ]
+        return [next(one for one in shared if one.start <= row_range.start < one.stop) for row_range in own_ranges]
 
     def cutout_cells(self, row_ranges: Iterable[RowRange], rows: Rows) -> int:
-        """Count the good cells of a block that lie in at least one range."""
+        """Return the number of valid cells of a block that lie in at least one range.
+
+        Parameters
+        ----------
+        row_ranges
+            Ranges of rows.
+        rows
+            Rows of the block.
+
+        Returns
+        -------
+        cells
+            Number of cells.
+        """
         inside = np.zeros(len(rows.weight), np.bool_)
         for row_range in row_ranges:
             inside[max(row_range.start - rows.start, 0) : max(row_range.stop - rows.start, 0)] = True
         return int(rows.weight[inside].sum(dtype=np.int64))
 
     def unused_fraction(self, pulse: PulseCandidate, rows: Sequence[Rows | None], like: Rows) -> float:
-        """Return the fraction of the cells under the track of a pulse, in its band, that were lost or flagged."""
+        """Return the fraction of the cells on the track of a pulse, in its band, that were lost or flagged.
+
+        Parameters
+        ----------
+        pulse
+            The pulse.
+        rows
+            Rows of the blocks around; None where there is no data.
+        like
+            Rows whose shape missing rows take.
+
+        Returns
+        -------
+        fraction
+            0 to 1.
+        """
         plan, channels = self._plan, self._band(pulse)
         row_range = self.row_range(pulse)
         weight = Rows.join(rows, row_range.start, row_range.stop, like).weight

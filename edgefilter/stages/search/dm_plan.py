@@ -1,4 +1,4 @@
-"""Which bands and dispersion measures the pulse search tries, and how it groups them."""
+"""Bands and trial dispersion measures of the pulse search, and their groups."""
 
 import math
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from edgefilter.core.plan import Plan, dispersion_delay
 from edgefilter_kernels.search.dedisperse import MAX_CHANNELS
 
 TSCRUNCH_FACTORS = (1, 2, 4, 8)
-"""Rows summed to one time step: half of what a channel smears a pulse over is fine enough."""
+"""Rows in a time step: at most half of the rows over which a channel smears a pulse."""
 
 _MIN_CHANNELS = 8
-_MAX_STEP_RATIO = 1.2  # steps that trials of a narrow band may be apart: they are chosen among those of the whole band
-_MAX_GROUP_SMEAR = 0.25  # widths of the narrowest pulse that sharing sub-band sums may smear
+_MAX_STEP_RATIO = 1.2  # steps between trials of a narrow band, which are chosen among those of the whole band
+_MAX_GROUP_SMEAR = 0.25  # smear by shared sub-band sums, in widths of the narrowest pulse
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class TrialGroup:
     Parameters
     ----------
     dm
-        float64 ``[trial]``, rising, pc cm⁻³.
+        float64 ``[trial]``, ascending, pc cm⁻³.
     rows
         Rows in a time step, one of :data:`TSCRUNCH_FACTORS`.
     chosen
-        For each band int64, which of the trials it is searched at: a narrow band needs but a few.
+        For each band int64: indices of the trials at which it is searched; a narrow band needs only a few.
     step
-        For each band float64, the distance to the next trial of the band, pc cm⁻³.
+        For each band float64: distance to the next trial of the band, pc cm⁻³.
     """
 
     dm: NDArray[np.float64]
@@ -53,7 +53,7 @@ class TrialGroup:
 
     @property
     def middle(self) -> float:
-        """Dispersion measure that the sub-band sums are made for, pc cm⁻³."""
+        """Dispersion measure for which the sub-band sums are made, pc cm⁻³."""
         return float(self.dm[0] + self.dm[-1]) / 2
 
     @cached_property
@@ -62,18 +62,29 @@ class TrialGroup:
 
     @cached_property
     def trial_bands(self) -> NDArray[np.int64]:
-        """All that is searched, trial after trial: int64 ``[track, 2]``, trial and band."""
+        """The pairs of trial and band that are searched, int64 ``[entry, 2]``, ordered by trial."""
         band = np.repeat(np.arange(len(self.chosen)), [len(one) for one in self.chosen])
         return np.stack([np.concatenate(self.chosen), band], axis=1)[self._order]
 
     @cached_property
     def dm_steps(self) -> NDArray[np.float64]:
-        """Distance of each track to the next trial of its band, pc cm⁻³."""
+        """Distance to the next trial of the band, float64 ``[entry]`` of :attr:`trial_bands`, pc cm⁻³."""
         return np.concatenate(self.step)[self._order]
 
 
 def delay_rows(plan: Plan) -> NDArray[np.float64]:
-    """Rows a channel lags behind the highest one per pc cm⁻³, shape ``[channel]``; 0 for unknown frequencies."""
+    """Return the delay of each channel against the highest one, per unit of dispersion measure.
+
+    Parameters
+    ----------
+    plan
+        Layout of the reduction.
+
+    Returns
+    -------
+    delays
+        float64 ``[channel]``, rows per pc cm⁻³; 0 for unknown frequencies.
+    """
     frequencies = plan.frequencies_mhz
     if frequencies.min() <= 0:
         return np.zeros(plan.channels)
@@ -82,7 +93,18 @@ def delay_rows(plan: Plan) -> NDArray[np.float64]:
 
 
 def search_bands(plan: Plan) -> tuple[SearchBand, ...]:
-    """Return the whole band, its halves, quarters … down to ``pulses.bands`` parts of at least 8 channels."""
+    """Return the bands to search: the whole band, its halves, quarters … down to ``pulses.bands`` parts.
+
+    Parameters
+    ----------
+    plan
+        Layout of the reduction.
+
+    Returns
+    -------
+    bands
+        The whole band first; parts have at least 8 channels.
+    """
     half = abs(plan.channel_mhz) / 2
     bands = []
     parts = 1
@@ -97,17 +119,29 @@ def search_bands(plan: Plan) -> tuple[SearchBand, ...]:
 
 
 def plan_trial_groups(plan: Plan, bands: Sequence[SearchBand]) -> list[TrialGroup]:
-    """Make the trials of the whole band, and choose those of every band among them.
+    """Return the trials of the whole band, with those of every other band chosen among them.
 
-    Half a step widens the narrowest pulse (one row, smeared by the channel's own dispersion at the middle of the band)
-    by the tolerance, in quadrature: ``step = 2 width sqrt(tolerance² - 1) / delay`` (Levin 2012, PhD thesis). The
-    smearing that is reckoned with is at most twice the coarsest time step, so that the dispersion measure stays exact.
+    Half a step widens the narrowest pulse (one row, and in quadrature the mean dispersion smear of a channel) by the
+    tolerance: ``step = 2 width sqrt(tolerance² - 1) / delay`` (Levin 2012, PhD thesis). The smear counts as at most
+    twice the coarsest time step, so that dispersion measures stay precise.
+
+    Parameters
+    ----------
+    plan
+        Layout of the reduction.
+    bands
+        The bands to search, the whole band first.
+
+    Returns
+    -------
+    groups
+        In ascending order of dispersion measure.
     """
     delays = delay_rows(plan)
     low, high = plan.dm_range
     spans = [float(np.ptp(delays[band.start : band.stop])) for band in bands]
     if spans[0] == 0.0:
-        # One channel, or unknown frequencies: all trials are the same.
+        # One channel, or unknown frequencies: all trials are equal.
         one, step = np.zeros(1, np.int64), np.array([high - low])
         dm = np.array([low if plan.band_mhz[0] > 0 else 0.0])
         return [TrialGroup(dm, 1, (one,) * len(bands), (step,) * len(bands))]
@@ -131,7 +165,7 @@ def plan_trial_groups(plan: Plan, bands: Sequence[SearchBand]) -> list[TrialGrou
     edges, _ = split_into_subbands(delays, bands)
     max_subband_span = max(float(np.ptp(delays[start:stop])) for start, stop in pairwise(edges))
     smear = _MAX_GROUP_SMEAR * np.hypot(1.0, np.minimum(smears[0] * dm, 2.0 * TSCRUNCH_FACTORS[-1]))
-    found, start = [], 0
+    groups, start = [], 0
     for stop in range(1, len(dm) + 1):
         full = stop - start == 2 * _group_size(len(delays))
         if (
@@ -142,13 +176,13 @@ def plan_trial_groups(plan: Plan, bands: Sequence[SearchBand]) -> list[TrialGrou
         ):
             chosen = tuple(np.flatnonzero(one[start:stop]) for one in tried)
             dm_steps = tuple(steps(dm[start:stop], band)[one] for band, one in enumerate(chosen))
-            found.append(TrialGroup(dm[start:stop], int(tscrunch_factors[start]), chosen, dm_steps))
+            groups.append(TrialGroup(dm[start:stop], int(tscrunch_factors[start]), chosen, dm_steps))
             start = stop
-    return found
+    return groups
 
 
 def _choose_trials(dm: NDArray[np.float64], step: NDArray[np.float64]) -> NDArray[np.bool_]:
-    # Few trials of which no two are much further apart than the step at the lower one; the first and the last.
+    # The fewest trials, with the first and the last, that are at most about one step apart.
     chosen = np.zeros(len(dm), np.bool_)
     at = 0
     while True:
@@ -161,21 +195,21 @@ def _choose_trials(dm: NDArray[np.float64], step: NDArray[np.float64]) -> NDArra
 def split_into_subbands(
     delays: NDArray[np.float64], bands: Sequence[SearchBand]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Cut channels into runs of about equal delay, none of which is in two parts of the band.
+    """Cut channels into sub-bands of about equal delay, none of which crosses an edge of a band.
 
     Parameters
     ----------
     delays
-        float64 ``[channel]``, rising or falling.
+        float64 ``[channel]``, ascending or descending.
     bands
-        The bands that are searched.
+        The bands to search.
 
     Returns
     -------
     edges
-        int64 ``[S + 1]``: first channel of each run, and the number of channels.
+        int64 ``[S + 1]``: first channel of each sub-band, and the number of channels.
     parts
-        int64 ``[P + 1]``: first run of each part between two edges of bands, and the number of runs.
+        int64 ``[P + 1]``: first sub-band of each part between two edges of bands, and the number of sub-bands.
     """
     channel = np.arange(len(delays))
     cuts = np.unique([edge for band in bands for edge in (band.start, band.stop)])
@@ -192,5 +226,5 @@ def split_into_subbands(
 
 
 def _group_size(channels: int) -> int:
-    # channels / n + 4 n additions a trial are least here; 4 n sub-bands keep the smear of n trials near 0.2 rows.
+    # Minimises channels / n + 4 n additions a trial; 4 n sub-bands keep the smear of n trials near 0.2 rows.
     return max(1, round(math.sqrt(channels) / 2))

@@ -1,13 +1,12 @@
-"""The single-pulse search on a card: hundreds of trials in a few launches, of which only the peaks come back.
+"""The single-pulse search on a GPU: hundreds of trials in a few launches; only the peaks are read back.
 
-Whitened bytes, time resolutions and sums along tracks are those of the CPU, bit for bit. S/N, and what an event leaves
-without its strongest part of the band, differ by the rounding of sums in another order: an event within 1e-5 of the
-threshold may be found by one of them alone, and of two boxcars of a cell of time as near to each other, each may report
-another one.
+Normalised bytes, time resolutions and sums along tracks equal those of the CPU, bit for bit. S/N and the fraction of an
+event's signal outside its strongest part of the band differ by the rounding of sums in another order. So an event
+within 1e-5 of the threshold may be found by one of them only, and of two boxcars of a cell whose S/N is equally close,
+each may report a different one.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,38 +17,39 @@ from edgefilter.compute.gpu import GpuBackend
 from edgefilter.core.plan import Plan
 from edgefilter.stages.search import single_pulse as cpu_search
 from edgefilter.stages.search.dm_plan import delay_rows, plan_trial_groups
-from edgefilter.stages.search.normalise import NormalisedBlock
-from edgefilter.stages.search.single_pulse import Events, SinglePulseSearch
+from edgefilter.stages.search.events import Events, StrongestEvents
+from edgefilter.stages.search.single_pulse import SinglePulseSearch, boxcar_centres, noise_scale
 from edgefilter.stages.search.subbands import WEIGHT_STEPS, GroupBatch, SubbandTree
+from edgefilter.stages.search.window import BlockRows
 from edgefilter_kernels.cuda.raw import array_namespace
-from edgefilter_kernels.cuda.search.batch import SearchTables, search_batch
+from edgefilter_kernels.cuda.search.batch import SearchTables, WindowArrays, search_batch
 from edgefilter_kernels.cuda.search.dedisperse import flat_starts, sum_along_tracks
 from edgefilter_kernels.cuda.search.normalise import max_pool, tscrunch2
 from edgefilter_kernels.search.boxcar import Boxcars
 from edgefilter_kernels.search.normalise import FULL_WEIGHT
 
 SNR_TOLERANCE = 1e-5
-"""Relative to the threshold: a S/N that is no further from it may lie on the other side on the CPU.
+"""Relative to the threshold: the CPU may decide differently on a S/N that is this near.
 
-So may what an event leaves without its strongest part of the band: near the least that it must leave, a part p of the
-band changes it by the relative change of the S/N times ``1 - p`` less that least, here by half as much.
+The same holds for the fraction of an event's signal outside its strongest part of the band: near its limit, it changes
+by half of the relative change of the S/N.
 """
 
 SERIES_BYTES = 1 << 28
-"""Of DM-time plane that are in the card's memory at a time."""
+"""Bytes of the DM-time plane that are in GPU memory at a time."""
 
-_MAX_TRIALS_PER_LAUNCH = 65535  # in a launch: CUDA's limit of a grid's third axis
+_MAX_TRIALS_PER_LAUNCH = 65535  # CUDA's limit of a grid's third axis
 
 
 class GpuSinglePulseSearch(SinglePulseSearch):
-    """As :class:`~edgefilter.stages.search.single_pulse.SinglePulseSearch`, of whitened blocks that are on a card.
+    """CUDA version of :class:`~edgefilter.stages.search.single_pulse.SinglePulseSearch`, for blocks on a GPU.
 
     Parameters
     ----------
     plan
-        Layout.
+        Layout of the reduction.
     gpu
-        The card.
+        The GPU.
     """
 
     def __init__(self, plan: Plan, gpu: GpuBackend) -> None:
@@ -58,23 +58,16 @@ class GpuSinglePulseSearch(SinglePulseSearch):
         self._gpu_batches: list[GpuGroupBatch] = []
 
     def _make_batches(self) -> list[GroupBatch]:
-        # As many groups together as fit into memory.
-        found = plan_trial_groups(self._plan, self._tree.bands)
-        trial = 4 * self._plan.rows_per_block * (len(self._tree.parts) - 1)
-        most = max(len(group.dm) for group in found)
-        groups_per_batch = min(SERIES_BYTES // trial, _MAX_TRIALS_PER_LAUNCH)
-        return self._tree.batches(found, delay_rows(self._plan), max(groups_per_batch // most, 1))
+        # As many groups at a time as fit into memory.
+        groups = plan_trial_groups(self._plan, self._tree.bands)
+        trial_bytes = 4 * self._plan.rows_per_block * (len(self._tree.parts) - 1)
+        trials_per_group = max(len(group.dm) for group in groups)
+        trials_per_batch = min(SERIES_BYTES // trial_bytes, _MAX_TRIALS_PER_LAUNCH)
+        return self._tree.batches(groups, delay_rows(self._plan), max(trials_per_batch // trials_per_group, 1))
 
-    def _search(
-        self,
-        blocks: Sequence[NormalisedBlock | None],
-        span: tuple[int, int],
-        block: int,
-        strongest_events: cpu_search._StrongestEvents,
-    ) -> None:
-        pulses, rows = self._plan.settings.pulses, self._plan.rows_per_block
-        complete = all(normalised is not None and normalised.complete for normalised in blocks)
-        tscrunched = self._window(blocks, span, complete)
+    def _search(self, rows: BlockRows, length: int, block: int, strongest_events: StrongestEvents) -> None:
+        pulses, block_rows = self._plan.settings.pulses, self._plan.rows_per_block
+        tscrunched = self._window(rows, length)
         if not self._gpu_batches:
             self._gpu_batches = [
                 self._make_gpu_batch(batch, tscrunched[batch.rows][0].shape[1]) for batch in self._batches
@@ -83,20 +76,19 @@ class GpuSinglePulseSearch(SinglePulseSearch):
             tscrunch = batch.rows
             first = self._margin // tscrunch
             least = pulses.snr * (1 - SNR_TOLERANCE)
-            boxcars = Boxcars(first, -(-rows // tscrunch), pulses.widths, least, cpu_search._PEAK_CELL_STEPS)
-            peaks = gpu_batch.search(*tscrunched[tscrunch], complete, boxcars, cpu_search._BAND_FRACTION)
-            # A boxcar of one step is centred on the middle of the step, all others between two steps.
-            row = (peaks.time - first + np.where(peaks.width == 1, 0.5, 0.0)) * tscrunch
-            in_block = (row < rows) & (peaks.remaining_fraction >= cpu_search._MIN_REMAINING_FRACTION - SNR_TOLERANCE)
-            close = (abs(peaks.snr / pulses.snr - 1) <= SNR_TOLERANCE) | (
-                peaks.remaining_fraction <= cpu_search._MIN_REMAINING_FRACTION + SNR_TOLERANCE
-            )
-            near_threshold = int(np.count_nonzero(in_block & close))
-            in_block &= (peaks.remaining_fraction >= cpu_search._MIN_REMAINING_FRACTION) & (peaks.snr >= pulses.snr)
+            boxcars = Boxcars(first, -(-block_rows // tscrunch), pulses.widths, least, cpu_search._PEAK_CELL_STEPS)
+            peaks = gpu_batch.search(*tscrunched[tscrunch], rows.complete, boxcars, cpu_search._BAND_FRACTION)
+            row = boxcar_centres(peaks.time - first, peaks.width) * tscrunch
+            # Of the fraction of the signal outside the strongest part of the band.
+            margin = peaks.remaining_fraction - cpu_search._MIN_REMAINING_FRACTION
+            in_block = (row < block_rows) & (margin >= -SNR_TOLERANCE)
+            near = (abs(peaks.snr / pulses.snr - 1) <= SNR_TOLERANCE) | (margin <= SNR_TOLERANCE)
+            near_threshold = int(np.count_nonzero(in_block & near))
+            in_block &= (margin >= 0) & (peaks.snr >= pulses.snr)
             item = peaks.item[in_block]
             strongest_events.add(
-                Events(
-                    np.float64(block * rows) + row[in_block],
+                Events.from_columns(
+                    np.float64(block * block_rows) + row[in_block],
                     gpu_batch.dm[item],
                     gpu_batch.step[item],
                     peaks.width[in_block] * tscrunch,
@@ -110,26 +102,16 @@ class GpuSinglePulseSearch(SinglePulseSearch):
         length = cpu_search._series_length(self._plan.rows_per_block, self._margin, batch.rows)
         return GpuGroupBatch(batch, self._tree, times, length, self._gpu)
 
-    def _window(
-        self, blocks: Sequence[NormalisedBlock | None], span: tuple[int, int], complete: bool
-    ) -> dict[int, tuple[Any, Any]]:
-        # Values and weights of the rows around the block at each time resolution, as in the search on the CPU.
-        rows, length = (
-            self._plan.rows_per_block,
-            cpu_search._round_up(span[1] - span[0], cpu_search._ALIGNMENT) + cpu_search._ALIGNMENT,
-        )
+    def _window(self, rows: BlockRows, length: int) -> dict[int, tuple[Any, Any]]:
+        # Power and weights at each time resolution, as in SearchWindow.
         value = self._gpu.empty((self._plan.channels, length), np.int8)
         valid = self._gpu.empty((self._plan.channels, length // WEIGHT_STEPS), np.int8)
-        cpu_search._copy_rows(
-            [normalised.value if normalised else None for normalised in blocks], rows, span[0], value, 0
-        )
-        if complete:
+        rows.copy_value(value)
+        if rows.complete:
             valid[:] = FULL_WEIGHT
         else:
             weight = self._gpu.empty(value.shape, np.int8)
-            cpu_search._copy_rows(
-                [normalised.weight if normalised else None for normalised in blocks], rows, span[0], weight, 0
-            )
+            rows.copy_weight(weight)
             max_pool(weight, WEIGHT_STEPS, valid)
         tscrunched = {1: (value, valid)}
         for tscrunch in range(1, self._tscrunch_factors[-1]):
@@ -143,16 +125,16 @@ class GpuSinglePulseSearch(SinglePulseSearch):
 
 @dataclass(frozen=True, slots=True)
 class Peaks:
-    """What was found in the series of a batch, ``[peak]``, in no order.
+    """Peaks in the series of a batch, ``[peak]``, in no order.
 
     Parameters
     ----------
     item
-        int32: which trial in which band, see :class:`GpuGroupBatch`.
+        int32: index of a trial in a band, see :class:`GpuGroupBatch`.
     time, width
-        int32, time steps.
+        int32: time steps.
     snr
-        float32.
+        float32: S/N.
     remaining_fraction
         float64: fraction of the signal outside its strongest part of the band.
     """
@@ -165,23 +147,24 @@ class Peaks:
 
 
 class GpuGroupBatch:
-    """A batch with its tables on a GPU: searches the window there, and brings back the peaks.
+    """A batch whose tables are on a GPU.
 
     Parameters
     ----------
     batch, tree
-        What is searched. The larger the batch, the fewer launches.
+        Groups of trials, and their sub-bands. The larger the batch, the fewer launches.
     times
         Time steps of the window.
     length
         Time steps of the dedispersed series.
     gpu
-        The card.
+        The GPU.
 
     Attributes
     ----------
     dm, step, band
-        float64, float64 and int32 ``[item]``: a trial, the distance to the next one, and a band that it is searched in.
+        float64, float64 and int32 ``[item]``: a trial and the distance to the next one, pc cm⁻³, and the band in which
+        it is searched.
 
     Raises
     ------
@@ -200,7 +183,7 @@ class GpuGroupBatch:
         )
         latest = int(coarse.max()) + sum(self._size), int(weight_delays.max()) + steps
         if latest[0] > times or latest[1] > times // WEIGHT_STEPS or min(coarse.min(), weight_delays.min()) < 0:
-            raise ValueError(f"tracks reach times {latest}, the window has {times}")
+            raise ValueError(f"tracks reach time steps {latest} of power and weights, the window has {times}")
         fine = [
             group_delays.fine + number * subbands * sum(self._size) for number, group_delays in enumerate(all_delays)
         ]
@@ -211,38 +194,42 @@ class GpuGroupBatch:
         begin = flat_starts(coarse, times), flat_starts(np.concatenate(fine), sum(self._size))
         tables = tree.edges, tree.parts, *begin, delays, rows
         self._tables = SearchTables(*(gpu.to_device(table) for table in tables))
-        # Of the weights: a track a group, in steps that have one weight, and sub-bands that follow it.
+        # Of the weights: one track for each group, in steps of the weights; sub-bands have no further delay.
         self._weight_delays = gpu.to_device(flat_starts(weight_delays, times // WEIGHT_STEPS))
         self._flat = gpu.to_device(np.arange(len(all_delays) * subbands).reshape(len(all_delays), subbands) * steps)
-        # Trials are up to half a spread from the middle one.
+        # The delays of a trial differ from those of the middle one by up to half a spread.
         dilations = [1 + math.ceil(int(group_delays.fine.max()) / 2 / WEIGHT_STEPS) for group_delays in all_delays]
         self._dilations, self._max_dilations = gpu.to_device(np.array(dilations)[:, None, None]), max(dilations)
         self._full_scales: Any = None
 
     def search(self, value: Any, valid: Any, complete: bool, boxcars: Boxcars, band_fraction: float) -> Peaks:
-        """Search a window.
+        """Return the peaks of a window.
 
         Parameters
         ----------
         value, valid
-            int8 ``[channel, time]`` and ``[channel, time // WEIGHT_STEPS]`` on the card: whitened power and its weight.
+            int8 ``[channel, time]`` and ``[channel, time // WEIGHT_STEPS]`` on the GPU: normalised power, its weight.
         complete
             Whether all weights are full.
         boxcars, band_fraction
-            As the kernels take them.
+            As for :func:`~edgefilter_kernels.cuda.search.batch.search_batch`.
+
+        Returns
+        -------
+        peaks
+            On the host.
         """
         scales = self._full_scales if complete and self._full_scales is not None else self._scales(valid)
         if complete:
             self._full_scales = scales
-        found, remaining_fraction = search_batch(
-            value, valid, scales, WEIGHT_STEPS, self._tables, self._size, boxcars, band_fraction
-        )
+        window = WindowArrays(value, valid, scales, WEIGHT_STEPS)
+        found, remaining_fraction = search_batch(window, self._tables, self._size, boxcars, band_fraction)
         count = int(found.n_peaks[0])
         item, time, width, bits = self._gpu.to_host(found.table[:, :count])
         return Peaks(item, time, width, bits.view(np.float32), self._gpu.to_host(remaining_fraction[:count]))
 
     def _scales(self, valid: Any) -> Any:
-        # Factors [group and band, step] that give the sum of the valid channels unit variance.
+        # Factors [group and band, step].
         xp, tree, tables = array_namespace(valid), self._tree, self._tables
         groups, subbands = self._flat.shape
         steps = -(-self._size[0] // WEIGHT_STEPS)
@@ -256,7 +243,7 @@ class GpuGroupBatch:
             most = xp.maximum(xp.maximum(total[..., :-2], total[..., 2:]), inner)
             inner[:] = xp.where(dilation < self._dilations, most, inner)
         scales = [
-            cpu_search._noise_scale(total[:, slice(*parts)].sum(axis=1), band.stop - band.start)
+            noise_scale(total[:, slice(*parts)].sum(axis=1), band.stop - band.start)
             for band, parts in zip(tree.bands, tree.band_parts, strict=True)
         ]
         return xp.stack(scales, axis=1).reshape(-1, steps)
@@ -265,13 +252,13 @@ class GpuGroupBatch:
 def _items(
     batch: GroupBatch, tree: SubbandTree
 ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64], NDArray[np.int32]]:
-    # Items of all trials in all bands, as the kernels take them; dispersion measure, step and band of each.
-    rows, known, first = [], [], 0
+    # Items of all trials in all bands, as the kernels take them; dispersion measure, step and band of each item.
+    rows, columns, first = [], [], 0
     for number, (group, _) in enumerate(batch.groups):
         for b, (band, parts, chosen) in enumerate(zip(tree.bands, tree.band_parts, group.chosen, strict=True)):
             same = (*parts, number * len(tree.bands) + b, band.start, band.stop)
             rows.append(np.column_stack([first + chosen, np.tile(same, (len(chosen), 1))]))
-            known.append(np.stack([group.dm[chosen], group.step[b], np.full(len(chosen), float(b))]))
+            columns.append(np.stack([group.dm[chosen], group.step[b], np.full(len(chosen), float(b))]))
         first += len(group.dm)
-    dm, step, band_index = np.concatenate(known, axis=1)
+    dm, step, band_index = np.concatenate(columns, axis=1)
     return np.concatenate(rows).astype(np.int32), dm, step, band_index.astype(np.int32)

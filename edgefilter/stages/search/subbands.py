@@ -1,4 +1,4 @@
-"""The tree that dedispersion climbs: channels, sub-bands, parts of the band, bands."""
+"""The tree of sums in dedispersion: channels, sub-bands, parts of the band, bands."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from edgefilter.core.plan import Plan
 from edgefilter.stages.search.dm_plan import TrialGroup, delay_rows, search_bands, split_into_subbands
 
 WEIGHT_STEPS = 8
-"""Time steps for which the weight of a channel is one number."""
+"""Time steps that share one weight of a channel."""
 
-_GROUPS_PER_BATCH = 2  # groups whose sub-bands are summed together: half as much is read from memory
+_GROUPS_PER_BATCH = 2  # groups whose sub-bands are summed together, which halves the memory traffic
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +24,11 @@ class GroupDelays:
     Parameters
     ----------
     coarse
-        int64 ``[channel]``: those of the trial for which a sub-band is the earliest.
+        int64 ``[channel]``: delays in the trial in which the channel's sub-band is earliest.
     fine
-        int64 ``[trial, sub-band]``: how much later the sub-bands are in each trial.
+        int64 ``[trial, sub-band]``: further delay of a sub-band in each trial.
     weight_delays
-        int64 ``[channel]``: those of the trial in the middle, in steps of the weight.
+        int64 ``[channel]``: delays of the middle trial, in units of :data:`WEIGHT_STEPS`.
     """
 
     coarse: NDArray[np.int64]
@@ -40,7 +40,14 @@ class GroupDelays:
 class GroupBatch:
     """Neighbouring groups of one time resolution, which read nearly the same bytes.
 
-    ``spread`` is the most that a sub-band is later in one trial of a group than in another.
+    Parameters
+    ----------
+    rows
+        Rows in a time step.
+    groups
+        The groups.
+    spread
+        Largest difference of a sub-band's delay between two trials of a group, time steps.
     """
 
     rows: int
@@ -49,34 +56,66 @@ class GroupBatch:
 
     @classmethod
     def from_groups(cls, groups: list[tuple[TrialGroup, GroupDelays]]) -> Self:
-        """Join groups."""
+        """Return a batch of groups.
+
+        Parameters
+        ----------
+        groups
+            Groups of one time resolution, and their delays.
+
+        Returns
+        -------
+        batch
+            All of the groups.
+        """
         return cls(groups[0][0].rows, groups, max(int(group_delays.fine.max()) for _, group_delays in groups))
 
     @property
     def latest(self) -> int:
-        """Latest delay of any channel."""
+        """Largest delay of a channel, time steps."""
         return max(int(group_delays.coarse.max()) for _, group_delays in self.groups) + self.spread
 
 
 class SubbandTree:
-    """Sub-bands, the parts of the band that they add up to, and the bands that these add up to."""
+    """Sub-bands, which add up to parts of the band, which add up to bands.
+
+    Parameters
+    ----------
+    plan
+        Layout of the reduction.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self.bands = search_bands(plan)
         self.edges, self.parts = split_into_subbands(delay_rows(plan), self.bands)
         cuts = self.edges[self.parts]
         self.band_parts = np.searchsorted(cuts, np.array([(band.start, band.stop) for band in self.bands]))
-        """First part of each band, and the one after its last."""
+        """Parts ``[start, stop)`` of each band, int64 ``[band, 2]``."""
         self.channels = np.diff(cuts)
-        """Channels of each part."""
+        """Number of channels of each part."""
         self.subband = np.repeat(np.arange(len(self.edges) - 1), np.diff(self.edges))
         """Sub-band of each channel."""
 
     def batches(
-        self, found: Sequence[TrialGroup], delays: NDArray[np.float64], groups_per_batch: int = _GROUPS_PER_BATCH
+        self, groups: Sequence[TrialGroup], delays: NDArray[np.float64], groups_per_batch: int = _GROUPS_PER_BATCH
     ) -> list[GroupBatch]:
-        """Batches of up to ``groups_per_batch`` groups."""
-        with_delays = [(group, self._group_delays(group, delays)) for group in found]
+        """Return groups in batches of one time resolution.
+
+        Parameters
+        ----------
+        groups
+            Groups of trials.
+        delays
+            Delays of the channels as :func:`~edgefilter.stages.search.dm_plan.delay_rows` gives them.
+        groups_per_batch
+            Most groups of a batch.
+
+        Returns
+        -------
+        batches
+            In the order of the groups.
+        """
+        with_delays = [(group, self._group_delays(group, delays)) for group in groups]
         by_tscrunch = [list(same) for _, same in groupby(with_delays, key=lambda item: item[0].rows)]
         return [
             GroupBatch.from_groups(same[at : at + groups_per_batch])
@@ -85,12 +124,12 @@ class SubbandTree:
         ]
 
     def _group_delays(self, group: TrialGroup, delays: NDArray[np.float64]) -> GroupDelays:
-        # The highest frequency of a sub-band leads: its channels then never do.
+        # A sub-band is delayed by its highest frequency, the earliest: delays of its other channels are not negative.
         leading_channels = np.array(
             [start + int(np.argmin(delays[start:stop])) for start, stop in pairwise(self.edges.tolist())]
         )
         middle = np.rint(delays * (group.middle / group.rows)).astype(np.int64)
-        # Rounded so that the trial in the middle follows its own track exactly.
+        # Rounded so that the middle trial follows its own track exactly.
         fine = np.rint(np.outer(group.dm, delays[leading_channels]) / group.rows).astype(np.int64)
         earliest = fine.min(axis=0)
         weight_delays = np.rint(delays * (group.middle / group.rows / WEIGHT_STEPS)).astype(np.int64)

@@ -1,10 +1,33 @@
-"""Whether a boxcar's signal comes from all over the band or from a few channels."""
+"""The fraction of a boxcar's signal that comes from outside its strongest part of the band."""
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter_kernels.jit import kernel
 from edgefilter_kernels.search.normalise import COUNTS_PER_SIGMA, FULL_WEIGHT
+
+
+class FoundBoxcars(NamedTuple):
+    """Boxcars of dedispersed series, ``[boxcar]``.
+
+    Parameters
+    ----------
+    trial
+        int64: row of the table of delays.
+    start
+        int64: first time of the boxcar at delay 0.
+    width
+        int64: time steps.
+    snr
+        float32: S/N.
+    """
+
+    trial: NDArray[np.int64]
+    start: NDArray[np.int64]
+    width: NDArray[np.int64]
+    snr: NDArray[np.float32]
 
 
 @kernel
@@ -14,16 +37,13 @@ def band_occupancy(
     repeat: int,
     delays: NDArray[np.int64],
     max_part: float,
-    trial: NDArray[np.int64],
-    start: NDArray[np.int64],
-    width: NDArray[np.int64],
-    snr: NDArray[np.float32],
+    boxcars: FoundBoxcars,
 ) -> NDArray[np.float64]:
-    """Fraction of each boxcar's sum that is left without its strongest part of the band.
+    """Return the fraction of each boxcar's signal that remains without its strongest part of the band.
 
-    Evenly spread signal leaves ``1 - max_part``; signal of a few channels, such as the crossing of another pulse's
-    track, leaves about 0. The sum is taken as ``snr sqrt(width Σ weight)``, what exceeds it is baseline and spread
-    evenly.
+    It is ``1 - max_part`` for signal that is spread evenly over the band, and about 0 for signal of a few channels:
+    narrow-band interference, or another pulse whose track crosses this one. The signal is ``snr sqrt(width Σ weight)``;
+    the rest of the sum is a baseline, spread evenly over the channels.
 
     Parameters
     ----------
@@ -31,19 +51,25 @@ def band_occupancy(
         int8 ``[channel, time]``, normalised: :data:`~edgefilter_kernels.search.normalise.COUNTS_PER_SIGMA` to a sigma,
         variance ``weight``.
     weight
-        int8 ``[channel, ceil(time / repeat)]`` in parts of :data:`~edgefilter_kernels.search.normalise.FULL_WEIGHT`; 0
+        int8 ``[channel, ceil(time / repeat)]``, in parts of :data:`~edgefilter_kernels.search.normalise.FULL_WEIGHT`; 0
         where there is no data.
     repeat
-        Times that have one weight.
+        Times that share one weight.
     delays
         int64 ``[trial, channel]``: delays, time steps.
     max_part
-        Largest part of the (valid) band that is left out, in one piece.
-    trial, start, width, snr
-        ``[boxcar]``: row of ``delays``, undelayed first time, width in time steps, S/N.
+        Fraction of the valid band that is left out, in one piece.
+    boxcars
+        The boxcars.
+
+    Returns
+    -------
+    remaining_fraction
+        float64 ``[boxcar]``; 0 for a boxcar without signal.
     """
+    trial, start, width, snr = boxcars
     channels = delays.shape[1]
-    occupancy = np.empty(start.size, np.float64)
+    remaining_fraction = np.empty(start.size, np.float64)
     sums = np.empty(channels, np.float64)
     valid = np.empty(channels, np.float64)
     for i in range(start.size):
@@ -68,5 +94,5 @@ def band_occupancy(
                 covered -= valid[first]
                 first += 1
             strongest = max(strongest, piece)
-        occupancy[i] = (signal - strongest) / signal if signal > 0.0 else 0.0
-    return occupancy
+        remaining_fraction[i] = (signal - strongest) / signal if signal > 0.0 else 0.0
+    return remaining_fraction

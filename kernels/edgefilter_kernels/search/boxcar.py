@@ -9,7 +9,9 @@ from edgefilter_kernels.search.dedisperse import check_subbands, sum_subbands
 
 __all__ = ["Boxcars", "boxcar_peaks", "dedispersed_peaks"]
 
-_TRIALS_PER_BATCH = 8  # trials that are dedispersed together: their series stay in the second-level cache
+Peaks = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
+
+_TRIALS_PER_BATCH = 8  # dedispersed together: their series stay in the second-level cache
 
 
 def boxcar_peaks(
@@ -19,38 +21,39 @@ def boxcar_peaks(
     scale: NDArray[np.float32],
     repeat: int,
     boxcars: Boxcars,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+) -> Peaks:
     """Find the best boxcar in each cell of time.
 
-    A boxcar of width w that starts at t belongs to time ``t + w // 2``. Its S/N is its sum over its scatter after level
-    and scatter of the series were brought to 0 and 1, both measured over the times that are searched alone. The scatter
-    of wide boxcars is √w, or what independent boxcars of the series show if that is more (red noise).
+    A boxcar of width w that starts at t belongs to time ``t + w // 2``. Its S/N is its sum over its scatter, once the
+    series has level 0 and scatter 1, measured over the searched times only. The scatter of a boxcar is √w, or that of
+    independent boxcars of the series if it is larger (red noise).
 
     Parameters
     ----------
     series
         float32 ``[trial, part, time]``, C-contiguous.
     trials
-        int64: rows of ``series`` that are searched.
+        int64 ``[searched]``: rows of ``series`` that are searched.
     parts
         The sum over parts ``[parts[0], parts[1])`` is searched.
     scale
-        float32 ``[ceil(time / repeat)]``: factor of the times ``[repeat i, repeat (i + 1))`` that gives them unit
-        variance in theory; 0 where there is no data.
+        float32 ``[ceil(time / repeat)]``: factor of the times ``[repeat i, repeat (i + 1))`` that gives white noise
+        unit variance; 0 where there is no data.
     repeat
-        Times that share a factor.
+        Times that share one factor.
     boxcars
         Widths, threshold and times.
 
     Returns
     -------
     trial, time, width, snr
-        One entry for each cell and trial with a boxcar at or above the threshold, ordered by trial and time.
+        int64, int64, int64 and float32 ``[peak]``: one for each cell and trial with a boxcar at or above the threshold,
+        ordered by trial and time.
 
     Raises
     ------
     ValueError
-        If shapes, types or layout are not these, or a boxcar leaves the series.
+        If a shape, a type or the layout differs from these, or a boxcar leaves the series.
     """
     if series.dtype != np.float32 or series.ndim != 3 or not series.flags.c_contiguous:
         raise ValueError("series must be C-contiguous float32 [trial, part, time]")
@@ -58,7 +61,7 @@ def boxcar_peaks(
     if scale.dtype != np.float32 or scale.shape != (-(-length // repeat),):
         raise ValueError(f"scale must be float32 [{-(-length // repeat)}], is {scale.dtype} {scale.shape}")
     if not 0 <= parts[0] < parts[1] <= series.shape[1]:
-        raise ValueError(f"parts {parts} are not in [0, {series.shape[1]}]")
+        raise ValueError(f"parts {parts} must lie in [0, {series.shape[1]})")
     _check_boxcars(boxcars, length)
     trial, time, width, snr = _peaks(series, trials, parts, np.repeat(scale, repeat)[:length], boxcars)
     return trials[trial], time, width, snr
@@ -72,45 +75,46 @@ def dedispersed_peaks(
     bands: NDArray[np.int64],
     scale: NDArray[np.float32],
     boxcars: Boxcars,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+) -> Peaks:
     """Dedisperse a group of trials and find the best boxcar in each cell of time, for several bands.
 
-    The same as :func:`~edgefilter_kernels.search.dedisperse.add_subbands` and then :func:`boxcar_peaks` for each band,
-    in one call and a few trials at a time: the DM-time plane is not kept.
+    Gives what :func:`~edgefilter_kernels.search.dedisperse.add_subbands` and then :func:`boxcar_peaks` for each band
+    give, a few trials at a time: the DM-time plane is never stored.
 
     Parameters
     ----------
     sums, parts, starts
         See :func:`~edgefilter_kernels.search.dedisperse.add_subbands`.
     trial_bands
-        int64 ``[entry, 2]``: a trial, not falling, and the band that it is searched in.
+        int64 ``[entry, 2]``: a trial, in ascending order, and the band in which it is searched.
     bands
-        int64 ``[band, 2]``: first part, and the one after the last.
+        int64 ``[band, 2]``: parts ``[start, stop)`` of each band.
     scale
-        float32 ``[band, time]``: factor of each time; see :func:`boxcar_peaks`. Series are as long.
+        float32 ``[band, time]``: factor of each time of the series; see :func:`boxcar_peaks`.
     boxcars
         Widths, threshold and times.
 
     Returns
     -------
     entry, time, width, snr
-        One entry for each cell and track with a boxcar at or above the threshold, ordered by track and time.
+        int64, int64, int64 and float32 ``[peak]``: row of ``trial_bands``, and the best boxcar of a cell, if it reaches
+        the threshold; ordered by entry and time.
 
     Raises
     ------
     ValueError
-        If shapes, types or layout are not these, or a boxcar or a track leaves what there is.
+        If a shape, a type or the layout differs from these, a boxcar leaves the series, or a track leaves ``sums``.
     """
     if scale.dtype != np.float32 or scale.ndim != 2 or len(scale) != len(bands):
         raise ValueError(f"scale must be float32 [{len(bands)}, time], is {scale.dtype} {scale.shape}")
     if not _are_valid_bands(bands, len(parts) - 1):
-        raise ValueError(f"bands are not of parts [0, {len(parts) - 1}]")
+        raise ValueError(f"bands must be ranges of the parts [0, {len(parts) - 1})")
     if not _are_valid_trial_bands(trial_bands, len(starts), len(bands)):
-        raise ValueError(f"tracks must rise and be of {len(starts)} trials and {len(bands)} bands")
+        raise ValueError(f"trial_bands must be in ascending order and name {len(starts)} trials and {len(bands)} bands")
     check_subbands(sums, parts, starts, scale.shape[1])
     _check_boxcars(boxcars, scale.shape[1])
-    entry, time, width, snr = _dedispersed_peaks(sums, parts, starts, trial_bands, bands, scale, boxcars)
-    return entry, time, width, snr
+    peaks: Peaks = _dedispersed_peaks(sums, parts, starts, trial_bands, bands, scale, boxcars)
+    return peaks
 
 
 def _check_boxcars(boxcars: Boxcars, length: int) -> None:
@@ -144,13 +148,13 @@ def _peaks(
     parts: tuple[int, int],
     scale: NDArray[np.float32],
     boxcars: Boxcars,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+) -> Peaks:
     gaps, work = bool((scale == 0.0).any()), np.empty((5, scale.size), np.float32)
     found = _empty_peaks()
     for number, i in enumerate(trials):
         search_series(number, series[i, parts[0] : parts[1]], scale, gaps, boxcars, work, found)
-    entry, time, width, snr = _to_columns(found)
-    return entry, time, width, snr
+    peaks: Peaks = _to_columns(found)
+    return peaks
 
 
 @kernel
@@ -162,7 +166,7 @@ def _dedispersed_peaks(
     bands: NDArray[np.int64],
     scale: NDArray[np.float32],
     boxcars: Boxcars,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+) -> Peaks:
     trials, length = starts.shape[0], scale.shape[1]
     work, series = np.empty((5, length), np.float32), np.empty((_TRIALS_PER_BATCH, parts.size - 1, length), np.float32)
     gaps = [bool((one == 0.0).any()) for one in scale]
@@ -176,20 +180,20 @@ def _dedispersed_peaks(
             line = series[trial - first, bands[band, 0] : bands[band, 1]]
             search_series(number, line, scale[band], gaps[band], boxcars, work, found)
             number += 1
-    entry, time, width, snr = _to_columns(found)
-    return entry, time, width, snr
+    peaks: Peaks = _to_columns(found)
+    return peaks
 
 
 @kernel
 def _empty_peaks() -> list[tuple[int, int, int, np.float32]]:
-    # An empty list whose type the compiler can tell.
+    # An empty list whose type the compiler can infer.
     return [(i, i, i, np.float32(i)) for i in range(0)]
 
 
 @kernel
 def _to_columns(
     found: list[tuple[int, int, int, np.float32]],
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+) -> Peaks:
     entry, time, width = np.empty((3, len(found)), np.int64)
     snr = np.empty(len(found), np.float32)
     for i, event in enumerate(found):

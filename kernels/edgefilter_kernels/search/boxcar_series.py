@@ -1,4 +1,4 @@
-"""Boxcars over one dedispersed series: whether one comes near the threshold, and then the best at each time."""
+"""Boxcars over one dedispersed series: a fast test against the threshold, then the best boxcar at each time."""
 
 import math
 from typing import NamedTuple
@@ -10,28 +10,28 @@ from edgefilter_kernels.jit import kernel
 from edgefilter_kernels.search.normalise import clipped_mean_std
 
 MIN_TIMES = 256
-"""Valid values that the level and scatter of a series are worth measuring from."""
+"""Least number of valid values from which the level and scatter of a series are measured."""
 MIN_BOXCARS = 64
-"""Independent boxcars of one width that their scatter is worth measuring from."""
+"""Least number of independent boxcars of one width from which their scatter is measured."""
 MIN_STD = 0.9
-"""Least scatter that is believed of a series whose scatter is 1 in theory."""
+"""Lower bound of the measured scatter of a series, which is 1 for white noise."""
 
-_SAMPLE = 128  # values that median and MAD are taken from
+_SAMPLE = 128  # values from which median and MAD are computed
 
 
 class Boxcars(NamedTuple):
-    """What is searched for, and where.
+    """Widths, threshold and times of a boxcar search.
 
     Parameters
     ----------
     first, times
-        Where: times ``[first, first + times)``.
+        Times ``[first, first + times)`` are searched.
     octaves
         Number of widths: 1, 2, 4 … 2^(octaves-1).
     threshold
         Least S/N.
     interval
-        Times of which only the best boxcar is reported, counted from ``first``.
+        Times of a cell, counted from ``first``: only the best boxcar of a cell is reported.
     """
 
     first: int
@@ -51,24 +51,24 @@ def search_series(
     work: NDArray[np.float32],
     found: list[tuple[int, int, int, np.float32]],
 ) -> None:
-    """Append the best boxcar of each cell of a series: its number, time, width and S/N.
+    """Append the best boxcar of each cell of a series to a list.
 
     Parameters
     ----------
     number
-        Of the series.
+        Number of the series.
     parts
-        float32 ``[part, time]``, whose sum is searched.
+        float32 ``[part, time]``: their sum is searched.
     scale
-        float32 ``[time]``: factor that gives unit variance in theory; 0 where there is no data.
+        float32 ``[time]``: factor that gives white noise unit variance; 0 where there is no data.
     has_gaps
-        Whether there is such a time.
+        Whether any factor is 0.
     boxcars
         Widths, threshold and times.
     work
-        float32 ``[5, time]``: written.
+        float32 ``[5, time]``: scratch memory.
     found
-        Is appended to.
+        List of (number, time, width, S/N) to append to.
     """
     series, sums, buffer = work[0], work[1], work[2]
     mean, std = _sum_parts(parts, scale, has_gaps, boxcars, buffer, series)
@@ -97,7 +97,7 @@ def _sum_parts(
     some: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> tuple[float, float]:
-    # Adds the parts; returns level and scatter, the latter 0 if there are no data.
+    # Adds the parts; returns level and scatter, the scatter 0 if there are no data.
     for t in range(out.size):
         out[t] = parts[0, t] * scale[t]
     for p in range(1, parts.shape[0]):
@@ -142,9 +142,9 @@ def _passes_coarse_test(
     sums: NDArray[np.float32],
     buffer: NDArray[np.float32],
 ) -> bool:
-    # Whether a boxcar may reach the threshold: few series come so near. A boxcar of width 2 w is two of width w, of
-    # which one has at least half of it: every other width tells of the next one too. The margin is for rounding: what
-    # passes is measured again.
+    # Whether a boxcar may reach the threshold: few series do. A boxcar of width 2 w is two of width w, of which one has
+    # at least half of the sum, so every other width is enough. The margin covers rounding: series that pass are tested
+    # again, exactly.
     limit = boxcars.threshold * std * (1.0 - 1e-4)
     above = _sum_pairs(series, np.float32(limit + mean), np.float32(limit + 2 * mean), sums)
     octave = 3
@@ -186,7 +186,7 @@ def _sum_quadruples(narrow: NDArray[np.float32], w: int, limit: np.float32, wide
 def _may_reach_threshold(
     series: NDArray[np.float32], boxcars: Boxcars, sums: NDArray[np.float32], buffer: NDArray[np.float32]
 ) -> bool:
-    # Whether any boxcar reaches the threshold with the least scatter it may have: almost no series does.
+    # Whether any boxcar reaches the threshold with the smallest possible scatter: almost no series does.
     sums[:] = series
     for octave in range(boxcars.octaves):
         w = 1 << octave
@@ -252,6 +252,6 @@ def _boxcar_std(
             independent += 1
     if independent < MIN_BOXCARS:
         return theory
-    # One standard error less than measured: the greater of two estimates is otherwise always too great.
+    # One standard error less than measured: the maximum of two estimates is biased upwards.
     measured = clipped_mean_std(some[:independent], _SAMPLE)[1] * (1.0 - math.sqrt(0.5 / independent))
     return float(max(theory, measured))

@@ -1,9 +1,9 @@
 """Incoherent dedispersion in two stages, in integers.
 
 A group of neighbouring trials shares the sums over narrow sub-bands, in which the trials hardly differ; each trial then
-adds the sub-bands alone. C channels, S sub-bands and n trials take C / n + S additions a sample and trial in place of C
-(Magro et al. 2011, MNRAS 417, 2642). Bytes in and 16-bit sub-band sums are a quarter and half of what the processor
-would have to move and add as float32; no sum can overflow, so none depends on an order.
+adds the sub-bands only. C channels, S sub-bands and n trials take C / n + S additions a sample and trial instead of C
+(Magro et al. 2011, MNRAS 417, 2642). Input bytes and 16-bit sub-band sums are a quarter and half of the size of
+float32; no sum can overflow, so the result does not depend on the order of the additions.
 """
 
 from collections.abc import Callable
@@ -18,17 +18,17 @@ from edgefilter_kernels.jit import kernel
 from edgefilter_kernels.simd.float8 import index, vector_code
 
 MAX_CHANNELS = 32
-"""Channels that a sub-band may hold: eight sub-bands of as many bytes still add up within 16 bits."""
+"""Most channels of a sub-band: the sum of eight sub-bands of as many bytes still fits into 16 bits."""
 
-_TILE_TIMES = 2048  # times for which the channels of a sub-band stay in the first-level cache
-_STRIPE_TIMES = 256  # times for which the sums of about 64 sub-bands do
-_CHUNK_TIMES = 64  # times that are added together
+_TILE_TIMES = 2048  # the channels of a sub-band stay in the first-level cache for so many times
+_STRIPE_TIMES = 256  # so do the sums of about 64 sub-bands
+_CHUNK_TIMES = 64  # times that one run of the vector code adds
 
 
 def add_channels(
     power: NDArray[np.int8], edges: NDArray[np.int64], starts: NDArray[np.int64], out: NDArray[np.int16]
 ) -> None:
-    """Sum the channels of each sub-band, for several groups of trials at once: they read nearly the same bytes.
+    """Sum the channels of each sub-band for several groups of trials at once, which read nearly the same bytes.
 
     ``out[g, s, t] = Σ_c power[c, starts[g, c] + t]`` over the channels of sub-band s, ``edges[s] <= c < edges[s + 1]``.
 
@@ -37,23 +37,25 @@ def add_channels(
     power
         int8 ``[channel, time]``, C-contiguous.
     edges
-        int64 ``[S + 1]``, from 0 to the number of channels, rising by at most :data:`MAX_CHANNELS`.
+        int64 ``[S + 1]``, from 0 to the number of channels, ascending by at most :data:`MAX_CHANNELS`.
     starts
-        int64 ``[group, channel]``: first time of a channel.
+        int64 ``[group, channel]``: first time of each channel.
     out
         int16 ``[group, S, length]``, C-contiguous: written.
 
     Raises
     ------
     ValueError
-        If shapes, types or layout are not these, or a track leaves ``power``.
+        If a shape, a type or the layout differs from these, or a track leaves ``power``.
     """
     if power.dtype != np.int8 or out.dtype != np.int16 or not (power.flags.c_contiguous and out.flags.c_contiguous):
         raise ValueError("power must be int8 and out int16, both C-contiguous")
     if not (power.ndim == 2 and starts.shape == (len(out), len(power)) and out.shape[1:2] == (len(edges) - 1,)):
-        raise ValueError(f"shapes do not agree: {power.shape}, {edges.shape}, {starts.shape}, {out.shape}")
+        raise ValueError(
+            f"shapes do not agree: power {power.shape}, edges {edges.shape}, starts {starts.shape}, out {out.shape}"
+        )
     if not _is_increasing(edges, len(power), MAX_CHANNELS):
-        raise ValueError(f"edges must rise from 0 to {len(power)} channels by at most {MAX_CHANNELS}")
+        raise ValueError(f"edges must ascend from 0 to {len(power)} channels by at most {MAX_CHANNELS}")
     _check_span(starts, out.shape[2], power.shape[1])
     _add_channels(power, edges, starts, out)
 
@@ -68,47 +70,60 @@ def add_subbands(
     Parameters
     ----------
     sums
-        int16 ``[S, time]``, C-contiguous: those that :func:`add_channels` makes, any eight of which add up to 16 bits.
+        int16 ``[S, time]``, C-contiguous, as :func:`add_channels` makes them: the sum of any eight fits into 16 bits.
     parts
-        int64 ``[P + 1]``, from 0 to S, rising.
+        int64 ``[P + 1]``, from 0 to S, ascending.
     starts
-        int64 ``[trial, S]``: first time of a sub-band.
+        int64 ``[trial, S]``: first time of each sub-band.
     out
         float32 ``[trial, P, length]``, C-contiguous: written, exact.
 
     Raises
     ------
     ValueError
-        If shapes, types or layout are not these, or a track leaves ``sums``.
+        If a shape, a type or the layout differs from these, or a track leaves ``sums``.
     """
     if out.dtype != np.float32 or not out.flags.c_contiguous:
         raise ValueError("out must be C-contiguous float32")
     if out.shape[:2] != (len(starts), len(parts) - 1):
-        raise ValueError(f"shapes do not agree: {starts.shape}, {parts.shape}, {out.shape}")
+        raise ValueError(f"shapes do not agree: starts {starts.shape}, parts {parts.shape}, out {out.shape}")
     check_subbands(sums, parts, starts, out.shape[2])
     sum_subbands(sums, parts, starts, out)
 
 
 def check_subbands(sums: NDArray[np.int16], parts: NDArray[np.int64], starts: NDArray[np.int64], length: int) -> None:
-    """Refuse what :func:`add_subbands` cannot sum over ``length`` times."""
+    """Check that :func:`add_subbands` can sum sub-bands over a number of times.
+
+    Parameters
+    ----------
+    sums, parts, starts
+        As for :func:`add_subbands`.
+    length
+        Number of times.
+
+    Raises
+    ------
+    ValueError
+        If a shape, a type or the layout is wrong, or a track leaves ``sums``.
+    """
     if sums.dtype != np.int16 or not sums.flags.c_contiguous:
         raise ValueError("sums must be C-contiguous int16")
     if not (sums.ndim == 2 and starts.shape[1:] == sums.shape[:1]):
-        raise ValueError(f"shapes do not agree: {sums.shape}, {starts.shape}")
+        raise ValueError(f"shapes do not agree: sums {sums.shape}, starts {starts.shape}")
     if not _is_increasing(parts, len(sums), len(sums)):
-        raise ValueError(f"parts must rise from 0 to {len(sums)} sub-bands")
+        raise ValueError(f"parts must ascend from 0 to {len(sums)} sub-bands")
     _check_span(starts, length, sums.shape[1])
 
 
 def _check_span(starts: NDArray[np.int64], length: int, times: int) -> None:
     first, last = _extent(starts)
     if starts.size and not 0 <= first <= last <= times - length:
-        raise ValueError(f"tracks span [{first}, {last + length}), there are times [0, {times})")
+        raise ValueError(f"tracks span times [{first}, {last + length}), must lie in [0, {times})")
 
 
 @kernel
 def _extent(starts: NDArray[np.int64]) -> tuple[int, int]:
-    # NumPy takes longer than this, and holds the interpreter.
+    # Faster than NumPy, and without holding the interpreter.
     return (int(starts.min()), int(starts.max())) if starts.size else (0, 0)
 
 
@@ -146,7 +161,13 @@ def _add_channels(
 def sum_subbands(
     sums: NDArray[np.int16], parts: NDArray[np.int64], starts: NDArray[np.int64], out: NDArray[np.float32]
 ) -> None:
-    """As :func:`add_subbands` without a check, into the first trials of ``out``."""
+    """Do the same as :func:`add_subbands` without checks, into the first trials of ``out``.
+
+    Parameters
+    ----------
+    sums, parts, starts, out
+        As for :func:`add_subbands`; ``out`` may hold more trials than ``starts``.
+    """
     trials, (_, count, length) = starts.shape[0], out.shape
     rows, plane = sums.reshape(-1), out.reshape(-1)
     place = starts + np.arange(sums.shape[0]) * sums.shape[1]
@@ -166,7 +187,7 @@ def sum_subbands(
 
 
 def _make_row_sum(bits: int, result: Any, run: int) -> Callable[..., None]:
-    """Add rows over :data:`_CHUNK_TIMES` times, ``run`` of them in 16 bits before they are added to the result."""
+    """Write vector code that adds rows over :data:`_CHUNK_TIMES` times, ``run`` rows in 16 bits at a time."""
     lanes = 16
     source, sums, total = (ir.VectorType(kind, lanes) for kind in (ir.IntType(bits), ir.IntType(16), result))
     parts = _CHUNK_TIMES // lanes

@@ -1,4 +1,4 @@
-"""Robust level and scatter, and channels brought to zero mean and unit variance."""
+"""Robust level and scatter, and channels normalised to zero mean and unit variance."""
 
 from typing import NamedTuple
 
@@ -10,19 +10,18 @@ from edgefilter_kernels.jit import kernel
 
 _MAD_TO_SIGMA = 1.482602218505602
 _BULK_SIGMA = 3.0
-# Standard deviation of a unit Gaussian that is cut at ±3.
-_CLIPPED_STD = 0.9865784
+_CLIPPED_STD = 0.9865784  # standard deviation of a unit Gaussian that is clipped at ±3
 _SUM_LENGTH = 1024  # values that are summed in single precision
-_SAMPLE = 128  # values that median and MAD of a channel are taken from
+_SAMPLE = 128  # values from which median and MAD of a channel are computed
 _MIN_ROWS = 16
 _TILE_TIMES = 256  # times that are transposed together
 _STRIP = 64  # channels that are computed together
-_MAX_FINITE = 3e38  # beyond this nothing is finite
+_MAX_FINITE = 3e38  # larger values count as infinite
 
 COUNTS_PER_SIGMA = 8
-"""Counts to a sigma of normalised channels: rounding adds 0.13 % to the variance."""
+"""Counts per sigma of normalised channels: rounding adds 0.13 % to the variance."""
 CLIP_SIGMA = 10.0
-"""Where normalised values are cut: one bad cell is not a pulse."""
+"""Largest normalised value, sigma: one bad cell is not a pulse."""
 FULL_WEIGHT = 64
 """Relative weight of a complete row."""
 
@@ -35,15 +34,20 @@ _exact_kernel = njit(nogil=True)
 
 @kernel
 def median(values: NDArray[np.float32]) -> float:
-    """Middle of ``values``, the upper one of two.
+    """Return the median of some values, the upper one of two.
 
-    Halves the range of numbers that it may be among, as integers of the same order, and counts those below: no branch
-    depends on the values, where a selection guesses wrong at every other step.
+    Bisects the range of the values, as integers of the same order, and counts the values below the pivot: no branch
+    depends on the values, while a quickselect mispredicts every second branch.
 
     Parameters
     ----------
     values
-        float32 ``[n]``, n > 0, finite, not changed.
+        float32 ``[n]``, n > 0, finite.
+
+    Returns
+    -------
+    median
+        One of the values.
     """
     keys = np.empty(values.size, np.int32)
     keys.view(np.float32)[:] = values
@@ -66,18 +70,18 @@ def median(values: NDArray[np.float32]) -> float:
 
 @kernel
 def clipped_mean_std(values: NDArray[np.float32], sample: int) -> tuple[float, float]:
-    """Mean and standard deviation of the bulk of ``values``, whatever a minority of outliers does.
+    """Return mean and standard deviation of the bulk of some values, robust against outliers.
 
-    Median and MAD of an evenly spaced sample say where the bulk is; mean and standard deviation of all values within
-    three sigma of it follow, corrected for the cut. Values of which more than half are equal (few bits) have no MAD:
-    they give their plain mean and standard deviation.
+    Median and MAD of an evenly spaced sample locate the bulk; mean and standard deviation of all values within three
+    sigma of it follow, corrected for the clipping. If more than half of the values are equal (few bits), the MAD is 0,
+    and the plain mean and standard deviation are returned.
 
     Parameters
     ----------
     values
-        float32 ``[n]``, finite, not changed.
+        float32 ``[n]``, finite.
     sample
-        Least number of values that median and MAD are taken from (all, if there are fewer).
+        Least number of values from which median and MAD are computed (all, if there are fewer).
 
     Returns
     -------
@@ -108,8 +112,8 @@ def clipped_mean_std(values: NDArray[np.float32], sample: int) -> tuple[float, f
 def _within(
     values: NDArray[np.float32], centre: np.float32, reach: np.float32
 ) -> tuple[np.float32, np.float32, np.float32]:
-    # Number, sum and sum of squares of the offsets from the centre that are in reach. Without branches and all in
-    # float32, so that it runs in lanes: 0.13 ns a value, against 1.6 with a conditional sum.
+    # Number, sum and sum of squares of the offsets from the centre that are within reach. Without branches and all in
+    # float32, so that it is vectorised: 0.13 ns a value, against 1.6 ns with a conditional sum.
     kept, total, square = np.float32(0.0), np.float32(0.0), np.float32(0.0)
     for i in range(values.size):
         off = values[i] - centre
@@ -292,7 +296,7 @@ def _find_bulk(
     unit: np.float32,
     bulk: NDArray[np.float32],
 ) -> None:
-    # Median of about 128 evenly spaced valid values, and the square of three sigma after their MAD.
+    # Writes the median of about 128 evenly spaced valid values, and the square of three sigma from their MAD.
     rows, count = power.shape[0], bulk.shape[1]
     # Rows that are written count up to a multiple of eight: it fixes which rows of an odd block are the sample.
     step = max((rows + -(rows - first) % 8) // _SAMPLE, 1)
@@ -324,7 +328,7 @@ def _find_bulk(
 
 @kernel
 def tscrunch2(value: NDArray[np.int8], out: NDArray[np.int8]) -> None:
-    """Add neighbouring times, and keep the variance.
+    """Add neighbouring pairs of times, divided by √2 to keep the variance.
 
     Parameters
     ----------
@@ -343,14 +347,14 @@ def tscrunch2(value: NDArray[np.int8], out: NDArray[np.int8]) -> None:
 
 @kernel
 def max_pool(relative_weight: NDArray[np.int8], repeat: int, out: NDArray[np.int8]) -> None:
-    """Take the largest of every ``repeat`` times.
+    """Take the maximum of every ``repeat`` times.
 
     Parameters
     ----------
     relative_weight
-        int8 ``[channel, repeat n]``, not negative.
+        int8 ``[channel, repeat n]``, 0 or more.
     repeat
-        Times that become one.
+        Times of which the maximum is taken.
     out
         int8 ``[channel, n]``: written.
     """

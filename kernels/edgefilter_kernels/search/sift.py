@@ -1,12 +1,12 @@
-"""Which events of a pulse search are explained by stronger ones.
+"""Sifting: which events of a pulse search are explained by stronger ones.
 
-All arrays are sorted by falling strength. Over ``u = 1/f² - offset`` a dispersion track is the straight line
-``row + dm · slope · u``. Where the tracks of a pulse p and an event e are nearer than half the sum of their
-boxcars and two rows, p adds to e's boxcar. With p's S/N spread evenly over its n channels, an overlap over a fraction
-φ of e's channels gives e an S/N of ``snr_p φ sqrt(n_e / n_p)``, less by ``sqrt(w_p / w_e)`` if e's boxcar is the wider
-one (if it is the narrower one, all of p's power may be in it). p explains e if twice that (a pulse is not flat) and
-three sigma of noise make up e's S/N: a strong burst that an unrelated, weaker pulse crosses somewhere on its sweep
-does not hide it.
+Events are sorted by falling S/N. Over ``u = 1/f² - offset`` a dispersion track is the straight line
+``row + dm · slope · u``. Event p adds to the boxcar of event e where their tracks are closer than half the sum of their
+widths plus two rows. With the S/N of p spread evenly over its n channels, an overlap over a fraction φ of the channels
+of e gives e an S/N of ``snr_p φ sqrt(n_e / n_p)``, times ``sqrt(w_p / w_e)`` if the boxcar of e is the wider one (if it
+is the narrower one, it may hold all of the power of p). Event p explains e if the S/N of e is at most twice that (a
+pulse is not flat over the band) plus three sigma of noise. So a strong burst does not hide an unrelated, weaker pulse
+whose track it crosses.
 """
 
 import math
@@ -23,12 +23,12 @@ _NOISE_SIGMA = 3.0
 
 
 class SiftEvents(NamedTuple):
-    """Events, falling S/N; one array entry each.
+    """Events ``[event]``, sorted by falling S/N.
 
     Parameters
     ----------
     row, dm, width, snr
-        float64: rows, pc cm⁻³, rows.
+        float64: arrival (rows), dispersion measure (pc cm⁻³), width (rows) and S/N.
     band
         int32: index in :class:`SiftBands`.
     """
@@ -41,7 +41,7 @@ class SiftEvents(NamedTuple):
 
 
 class SiftBands(NamedTuple):
-    """Bands and what disperses in them.
+    """Bands, and the dispersion delay in them.
 
     Parameters
     ----------
@@ -50,9 +50,9 @@ class SiftBands(NamedTuple):
     channels
         float64 ``[band]``: number of channels.
     slope, offset
-        Delay in rows per pc cm⁻³ and MHz⁻²; MHz⁻² at which the delay is 0.
+        Delay in rows per pc cm⁻³ and MHz⁻²; 1/f² at which the delay is 0, MHz⁻².
     max_separation
-        Events further apart than this many rows have nothing to do with each other.
+        Rows; events further apart than this are unrelated.
     """
 
     edges: NDArray[np.float64]
@@ -64,7 +64,20 @@ class SiftBands(NamedTuple):
 
 @kernel
 def explains(events: SiftEvents, bands: SiftBands, p: int, e: int) -> bool:
-    """Say whether event ``p`` explains event ``e``."""
+    """Return whether event ``p`` explains event ``e``.
+
+    Parameters
+    ----------
+    events, bands
+        The events, and the bands that they are in.
+    p, e
+        Indices of the two events.
+
+    Returns
+    -------
+    explained
+        The answer; the module's docstring has the criterion.
+    """
     row = events.row[p] - events.row[e]
     if abs(row) > bands.max_separation:
         return False
@@ -82,23 +95,27 @@ def explains(events: SiftEvents, bands: SiftBands, p: int, e: int) -> bool:
         if first > last:
             return False
         overlap_fraction = (first**-0.5 - last**-0.5) / (high - low)
-    overlap = math.sqrt(min(events.width[p] / events.width[e], 1.0))
+    width_factor = math.sqrt(min(events.width[p] / events.width[e], 1.0))
     channels = bands.channels[events.band[e]] / bands.channels[events.band[p]]
-    return bool(
-        events.snr[e] <= _SNR_FACTOR * events.snr[p] * overlap_fraction * math.sqrt(channels) * overlap + _NOISE_SIGMA
-    )
+    snr = _SNR_FACTOR * events.snr[p] * overlap_fraction * math.sqrt(channels) * width_factor
+    return bool(events.snr[e] <= snr + _NOISE_SIGMA)
 
 
 @kernel
 def sift_events(candidates: NDArray[np.bool_], events: SiftEvents, bands: SiftBands) -> NDArray[np.bool_]:
-    """Find the wanted events that no stronger event explains.
+    """Find the candidates that no stronger event explains.
 
     Parameters
     ----------
     candidates
-        bool ``[event]``: those to decide on.
+        bool ``[event]``: events to decide on.
     events, bands
-        The events, sorted by falling S/N, and the bands that they are in.
+        The events, and the bands that they are in.
+
+    Returns
+    -------
+    unexplained
+        bool ``[event]``.
     """
     unexplained = candidates.copy()
     for e in range(candidates.size):
@@ -115,14 +132,22 @@ def sift_events(candidates: NDArray[np.bool_], events: SiftEvents, bands: SiftBa
 def count_members(
     peaks: NDArray[np.int64], events: SiftEvents, bands: SiftBands
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Count what each peak explains; ``events`` and ``bands`` as in :func:`sift_events`.
+    """Count the events that each peak explains.
+
+    Parameters
+    ----------
+    peaks
+        int64 ``[peak]``: indices of events.
+    events, bands
+        The events, and the bands that they are in.
 
     Returns
     -------
     members
         int64 ``[peak]``: events that the peak explains, itself included.
     lowest, highest
-        float64 ``[peak]``: range of dispersion measures of those of the same band within one S/N of the peak.
+        float64 ``[peak]``: range of dispersion measures (pc cm⁻³) of the members in the peak's band whose S/N is at
+        most 1 below the peak's.
     """
     members = np.ones(peaks.size, np.int64)
     lowest, highest = events.dm[peaks].copy(), events.dm[peaks].copy()

@@ -24,13 +24,14 @@ def test_agrees_with_the_reference(count, octaves, gaps, seed):
     scale = rng.uniform(0.8, 1.2, -(-series.shape[1] // 8)).astype(np.float32)
     if gaps:
         scale[rng.random(len(scale)) < 0.2] = 0
-    # The parts of a band add up, and only the trials that are asked for are searched.
+    # Parts of a band are added, and only the given trials are searched.
     part = rng.normal(size=series.shape).astype(np.float32)
     parts = np.ascontiguousarray(np.stack([part, series - part, part], axis=1))
     trials = np.array([0, 2])
-    found = boxcar_peaks(parts, trials, (0, 2), scale, 8, Boxcars(20, count, octaves, 5.0, 32))
-    expected = [event for event in reference(series, scale, 8, 20, count, octaves, 5.0, 32) if event[0] != 1]
-    # Sums in another order may bring an event over the threshold: such are not compared.
+    boxcars = Boxcars(20, count, octaves, 5.0, 32)
+    found = boxcar_peaks(parts, trials, (0, 2), scale, 8, boxcars)
+    expected = [event for event in reference(series, scale, 8, boxcars) if event[0] != 1]
+    # Sums in another order may lift an event over the threshold: events close to it are not compared.
     strong = {(i, t): (w, snr) for i, t, w, snr in zip(*found, strict=True) if snr > 5.01}
     assert {(i, t, w) for (i, t), (w, _) in strong.items()} <= {(i, t, w) for i, t, w, _ in expected}
     for i, t, w, snr in expected:
@@ -59,12 +60,12 @@ def test_every_cell_of_a_loud_series_is_reported():
     assert (snr > 50).all()
 
 
-def test_a_series_without_data_is_silent():
+def test_a_series_without_data_has_no_peaks():
     series = np.full((1, 1, 64), 1e3, np.float32)
     assert len(search(series, np.zeros(8, np.float32), Boxcars(8, 40, 5, 6.0, 32))[0]) == 0
 
 
-def test_refuses_boxcars_that_leave_the_series():
+def test_boxcars_that_leave_the_series_are_refused():
     series = np.zeros((1, 1, 64), np.float32)
     with pytest.raises(ValueError, match="leave"):
         search(series, np.ones(8, np.float32), Boxcars(4, 40, 5, 6.0, 32))
@@ -77,7 +78,7 @@ def test_refuses_boxcars_that_leave_the_series():
 
 
 @pytest.mark.parametrize(("octaves", "gap"), [(1, False), (2, False), (4, True), (6, False), (7, False)])
-def test_tracks_give_what_dedispersion_and_boxcars_give(octaves, gap):
+def test_dedispersed_peaks_equal_dedispersion_and_then_boxcars(octaves, gap):
     rng = np.random.default_rng(octaves)
     sums = rng.normal(scale=100, size=(12, 1100)).astype(np.int16)
     for width in (1, 2, 4, 8, 16, 32, 64):
@@ -105,10 +106,10 @@ def test_tracks_give_what_dedispersion_and_boxcars_give(octaves, gap):
 @settings(max_examples=50, deadline=None)
 @given(octave=st.integers(0, 6), above=st.booleans(), seed=st.integers(0, 2**32 - 1))
 def test_no_boxcar_above_the_threshold_is_missed(octave, above, seed):
-    """A boxcar of any width just above the threshold is found, one just below is not."""
+    """A boxcar of any width just above the threshold is found, and one just below is not."""
     rng = np.random.default_rng(seed)
     w = 1 << octave
-    # Quiet, so that its place alone decides; the scatter is not believed to be that little.
+    # Without noise, so that only the boxcar counts; the measured scatter has a lower bound.
     line = rng.choice([-1e-3, 1e-3], 240 + 2 * 64).astype(np.float32)
     at = int(rng.integers(64, 64 + 240 - w))
     line[at : at + w] = 6.0 / np.sqrt(w) * (1.01 if above else 0.97)
@@ -118,13 +119,13 @@ def test_no_boxcar_above_the_threshold_is_missed(octave, above, seed):
     assert found[2].tolist() == [w] * above
 
 
-def test_refuses_tracks_that_are_not_there():
+def test_invalid_trial_bands_and_tracks_are_refused():
     sums, starts, parts = np.zeros((4, 80), np.int16), np.zeros((2, 4), np.int64), np.array([0, 4])
     scale, boxcars = np.ones((1, 64), np.float32), Boxcars(8, 40, 5, 6.0, 32)
     whole = np.array([[0, 1]])
-    with pytest.raises(ValueError, match="tracks"):
+    with pytest.raises(ValueError, match="trial_bands"):
         dedispersed_peaks(sums, parts, starts, np.array([[2, 0]]), whole, scale, boxcars)
-    with pytest.raises(ValueError, match="tracks"):
+    with pytest.raises(ValueError, match="trial_bands"):
         dedispersed_peaks(sums, parts, starts, np.array([[1, 0], [0, 0]]), whole, scale, boxcars)
     with pytest.raises(ValueError, match="bands"):
         dedispersed_peaks(sums, parts, starts, np.array([[0, 0]]), np.array([[0, 2]]), scale, boxcars)

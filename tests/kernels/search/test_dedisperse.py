@@ -21,10 +21,10 @@ def random_edges(rng, count, most=10**9):
     extreme=st.booleans(),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_both_stages_are_the_reference_to_the_last_count(channels, groups, length, extreme, seed):
+def test_both_stages_equal_the_reference_exactly(channels, groups, length, extreme, seed):
     rng = np.random.default_rng(seed)
     edges = random_edges(rng, channels, MAX_CHANNELS)
-    # Bytes at their ends: no sum may overflow.
+    # Extreme bytes: no sum may overflow.
     power = np.full((channels, length + 70), -128, np.int8)
     if not extreme:
         power = rng.integers(-128, 128, power.shape, np.int8)
@@ -56,7 +56,7 @@ def test_full_sub_bands_do_not_overflow():
         ({"power": np.zeros((4, 40), np.int8)[:, ::2]}, "contiguous"),
         ({"starts": np.array([[0, 0, 0, 11]])}, "span"),
         ({"starts": np.array([[-1, 0, 0, 0]])}, "span"),
-        ({"edges": np.array([0, 2, 2])}, "edges must rise"),
+        ({"edges": np.array([0, 2, 2])}, "edges must ascend"),
         ({"starts": np.zeros((2, 4), np.int64)}, "shapes"),
     ],
 )
@@ -71,7 +71,7 @@ def test_channels_that_cannot_be_summed_are_refused(change, message):
     [
         ({"sums": np.zeros((2, 20))}, "int16"),
         ({"starts": np.array([[0, 11]])}, "span"),
-        ({"parts": np.array([0, 3])}, "parts must rise"),
+        ({"parts": np.array([0, 3])}, "parts must ascend"),
         ({"starts": np.zeros((2, 2), np.int64)}, "shapes"),
     ],
 )

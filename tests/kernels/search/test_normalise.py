@@ -3,13 +3,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefilter_kernels.search.normalise import clipped_mean_std, max_pool, median, normalise, tscrunch2
+from edgefilter_kernels.search.normalise import (
+    NormalisedPower,
+    clipped_mean_std,
+    max_pool,
+    median,
+    normalise,
+    tscrunch2,
+)
 from tests.reference.search import normalise as reference
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(-5, 5), min_size=1, max_size=200))
-def test_median_selects(values):
+def test_median_is_the_upper_middle_value(values):
     assert median(np.array(values, np.float32)) == sorted(values)[len(values) // 2]
 
 
@@ -27,7 +34,7 @@ def test_outliers_do_not_move_level_and_scatter():
     assert abs(scatter - 1) < 0.05
 
 
-def test_values_of_one_bit_have_their_plain_mean_and_scatter():
+def test_one_bit_values_give_their_plain_mean_and_scatter():
     values = (np.random.default_rng(0).random(4096) < 0.3).astype(np.float32)
     np.testing.assert_allclose(clipped_mean_std(values, 512), (values.mean(), values.std()), rtol=1e-5)
 
@@ -49,13 +56,13 @@ def test_channels_agree_with_the_reference(rows, channels, full, lost, first, se
     power[rng.random(power.shape) < 0.01] = 1e6
     power[rng.random(power.shape) < 0.01] = np.nan
     power[rng.random(power.shape) < 0.01] = -np.inf
-    value, share = np.full((2, channels, rows - first), 99, np.int8)
-    normalise(power, weight, full, first, 1, channels, value, share)
-    assert (value[0] == 99).all()  # not asked for
+    value, relative = np.full((2, channels, rows - first), 99, np.int8)
+    normalise(power, weight, full, first, 1, channels, NormalisedPower(value, relative))
+    assert (value[0] == 99).all()  # outside the channels to normalise
     for c in range(1, channels):
-        expected, expected_share = reference.normalise(power[:, c], weight[:, c], full, first)
-        assert np.array_equal(share[c], expected_share)
-        # A count up or down where single precision rounds the other way.
+        expected, expected_relative = reference.normalise(power[:, c], weight[:, c], full, first)
+        assert np.array_equal(relative[c], expected_relative)
+        # One count apart where single precision rounds the other way.
         assert (abs(value[c].astype(int) - expected) <= 1).all()
         assert (value[c] != expected).mean() < 0.02 if len(expected) > 100 else True
 
@@ -64,26 +71,26 @@ def test_channels_agree_with_the_reference(rows, channels, full, lost, first, se
 def test_a_channel_without_scatter_or_data_has_no_weight(rows):
     power, weight = np.full((1000, 1), 0.1, np.float32), np.zeros((1000, 1), np.uint16)
     weight[:rows] = 1
-    value, share = np.full((2, 1, 1000), 9, np.int8)
-    normalise(power, weight, 1, 0, 0, 1, value, share)
+    value, relative = np.full((2, 1, 1000), 9, np.int8)
+    normalise(power, weight, 1, 0, 0, 1, NormalisedPower(value, relative))
     assert not value.any()
-    assert not share.any()
+    assert not relative.any()
 
 
-def test_whitened_noise_has_its_variance_whatever_its_weight():
+def test_normalised_noise_has_the_variance_of_its_weight():
     rng = np.random.default_rng(1)
     weight = rng.integers(1, 5, (8192, 8)).astype(np.uint16)
     power = rng.normal(1000, 20 / np.sqrt(weight)).astype(np.float32)
-    value, share = np.empty((2, 8, 8192), np.int8)
-    normalise(power, weight, 4, 0, 0, 8, value, share)
+    value, relative = np.empty((2, 8, 8192), np.int8)
+    normalise(power, weight, 4, 0, 0, 8, NormalisedPower(value, relative))
     for part in (16, 32, 48, 64):
-        assert (value[share == part] / 8).var() == pytest.approx(part / 64, rel=0.03)
+        assert (value[relative == part] / 8).var() == pytest.approx(part / 64, rel=0.03)
     assert abs(value.mean()) < 0.1
 
 
 @settings(max_examples=20, deadline=None)
 @given(channels=st.integers(1, 5), times=st.integers(0, 40), seed=st.integers(0, 1000))
-def test_coarser_times(channels, times, seed):
+def test_tscrunch_and_max_pool(channels, times, seed):
     value = np.random.default_rng(seed).integers(-127, 128, (channels, 2 * times)).astype(np.int8)
     out = np.empty((channels, times), np.int8)
     tscrunch2(value, out)

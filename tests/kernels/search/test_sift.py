@@ -17,22 +17,27 @@ SLOPE, OFFSET = 4.149e6, 1500.0**-2  # rows of 1 ms
     low=st.sampled_from([1200.0, 1350.0, 1425.0]),
 )
 def test_agrees_with_the_reference(row, dm, widths, snrs, low):
-    event = (row, dm, *map(float, widths + snrs), 128.0, 64.0, low, 1500.0)
-    snr, limit = reference(*event, SLOPE, OFFSET)
+    events = two_events(row, dm, widths, snrs)
+    bands = two_bands(low, (128.0, 64.0))
+    snr, limit = reference(events, bands)
     if abs(snr - limit) > 0.1:  # the reference samples the band
-        assert second_is_explained(*event) == (snr < limit)
+        assert explains(events, bands, 0, 1) == (snr < limit)
 
 
-def second_is_explained(row, dm, width_p, width_e, snr_p, snr_e, channels_p, channels_e, low, high, max_separation=1e6):
-    pairs = ([500.0 + row, 500.0], [700.0 + dm, 700.0], [width_p, width_e], [snr_p, snr_e])
-    events = SiftEvents(*(np.array(pair, float) for pair in pairs), np.array([0, 1], np.int32))
-    bands = SiftBands(np.array([[low, high]] * 2), np.array([channels_p, channels_e]), SLOPE, OFFSET, max_separation)
-    return bool(explains(events, bands, 0, 1))
+def two_events(row, dm, widths, snrs):
+    """The first is ``row`` later and has ``dm`` more than the second."""
+    pairs = ([500.0 + row, 500.0], [700.0 + dm, 700.0], widths, snrs)
+    return SiftEvents(*(np.array(pair, float) for pair in pairs), np.array([0, 1], np.int32))
 
 
-def test_signs_of_row_and_dm_go_together():
+def two_bands(low, channels, max_separation=1e6):
+    return SiftBands(np.array([[low, 1500.0]] * 2), np.array(channels), SLOPE, OFFSET, max_separation)
+
+
+def test_a_later_event_of_lower_dm_crosses_the_track():
     dm = -100.0 / (SLOPE * (1350.0**-2 - OFFSET))
-    rest = (2.0, 2.0, 200.0, 7.0, 10.0, 10.0, 1200.0, 1500.0)
-    assert second_is_explained(100.0, dm, *rest)
-    assert not second_is_explained(100.0, -dm, *rest)
-    assert not second_is_explained(100.0, dm, *rest, max_separation=99.0)
+    events = two_events(100.0, dm, (2.0, 2.0), (200.0, 7.0))
+    bands = two_bands(1200.0, (10.0, 10.0))
+    assert explains(events, bands, 0, 1)
+    assert not explains(two_events(100.0, -dm, (2.0, 2.0), (200.0, 7.0)), bands, 0, 1)
+    assert not explains(events, bands._replace(max_separation=99.0), 0, 1)

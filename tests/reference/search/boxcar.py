@@ -5,7 +5,8 @@ import numpy as np
 from tests.reference.search.normalise import clipped_mean_std
 
 
-def boxcar_peaks(series, scale, repeat, first, count, octaves, threshold, cell):
+def boxcar_peaks(series, scale, repeat, boxcars):
+    first, count, octaves, threshold, cell = boxcars
     scale = np.repeat(scale, repeat)[: series.shape[1]].astype(np.float64)
     valid = scale > 0
     block = slice(first, first + count)

@@ -1,4 +1,4 @@
-"""Sums along dispersion tracks, one row after the other."""
+"""Sums along dispersion tracks, row by row."""
 
 import numpy as np
 

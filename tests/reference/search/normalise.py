@@ -1,10 +1,10 @@
-"""Robust statistics and whitening in double precision."""
+"""Robust statistics and normalisation in double precision."""
 
 import numpy as np
 
 
 def clipped_mean_std(values, sample=10**9):
-    """Median and MAD of evenly spaced values, then mean and scatter of all within three sigma."""
+    """Mean and scatter of all values within three sigma, from median and MAD of evenly spaced values."""
     if len(values) == 0:
         return 0.0, 0.0
     values = values.astype(np.float64)
@@ -18,27 +18,27 @@ def clipped_mean_std(values, sample=10**9):
 
 
 def normalise(power, weight, full, first):
-    """One channel, counts of an eighth of a sigma and shares in 64ths; the bulk is sought with 128 values."""
-    share = np.where(weight > 0, np.maximum(np.floor(64 * weight.astype(float) / full + 0.5), 1), 0)
-    share[~np.isfinite(power)] = 0
-    power = np.where(share > 0, power, 0).astype(np.float64)
+    """One channel: 8 counts per sigma, and weights in 64ths; 128 values locate the bulk."""
+    relative = np.where(weight > 0, np.maximum(np.floor(64 * weight.astype(float) / full + 0.5), 1), 0)
+    relative[~np.isfinite(power)] = 0
+    power = np.where(relative > 0, power, 0).astype(np.float64)
     none = np.zeros(len(power) - first, np.int8)
     chosen = np.arange(0, len(power), max(len(power) // 128, 1))
-    chosen = chosen[share[chosen] > 0]
+    chosen = chosen[relative[chosen] > 0]
     if len(chosen) < 64:
-        chosen = np.flatnonzero(share)
+        chosen = np.flatnonzero(relative)
         chosen = chosen[:: max(len(chosen) // 128, 1)]
     if len(chosen) < 16:
         return none, none
-    w = np.where(share > 0, weight / full, 0)
+    w = np.where(relative > 0, weight / full, 0)
     centre = np.sort(power[chosen])[len(chosen) // 2]
     off = power - centre
     mad = np.sort(np.abs(off[chosen]) * np.sqrt(w[chosen]))[len(chosen) // 2]
     reach, correction = (3 * 1.482602218505602 * mad, 0.9865784) if mad else (np.inf, 1)
-    bulk = (share > 0) & (np.abs(off) * np.sqrt(w) <= reach)
+    bulk = (relative > 0) & (np.abs(off) * np.sqrt(w) <= reach)
     mean = (w * off)[bulk].sum() / w[bulk].sum()
     scatter = np.sqrt((w * (off - mean) ** 2)[bulk].mean()) / correction
     if scatter <= 1e-6 * abs(centre + mean):
         return none, none
     counts = np.clip(8 * (off - mean) / scatter, -80, 80) * w
-    return np.floor(counts + 0.5)[first:].astype(np.int8), share[first:].astype(np.int8)
+    return np.floor(counts + 0.5)[first:].astype(np.int8), relative[first:].astype(np.int8)

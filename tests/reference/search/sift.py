@@ -1,11 +1,13 @@
-"""Overlap of dispersion tracks by sampling the band."""
+"""Overlap of dispersion tracks, by sampling the band."""
 
 import numpy as np
 
 
-def explains(row, dm, width_p, width_e, snr_p, snr_e, channels_p, channels_e, low, high, slope, offset):
-    frequencies = np.linspace(low, high, 20001)
-    apart = row + dm * slope * (frequencies**-2 - offset)
-    share = (np.abs(apart) <= (width_p + width_e) / 2 + 2).mean()
-    left = snr_p * share * np.sqrt(channels_e / channels_p) * np.sqrt(min(width_p / width_e, 1))
-    return snr_e, 2 * left + 3
+def explains(events, bands):
+    """S/N of the second of two events, and the S/N up to which the first explains it."""
+    frequencies = np.linspace(*bands.edges[events.band[1]], 20001)
+    distance = np.subtract(*events.row) + np.subtract(*events.dm) * bands.slope * (frequencies**-2 - bands.offset)
+    overlap = (np.abs(distance) <= events.width.sum() / 2 + 2).mean()
+    channels = bands.channels[events.band]
+    snr = events.snr[0] * overlap * np.sqrt(channels[1] / channels[0])
+    return events.snr[1], 2 * snr * np.sqrt(min(events.width[0] / events.width[1], 1)) + 3

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgefilter.stages.search.cluster import EventSifter
-from edgefilter.stages.search.single_pulse import Events
+from edgefilter.stages.search.events import Events
 from tests.helpers.pulse_sky import make_plan
 
 PLAN = make_plan(rows=1024, dm=(0, 2000), candidates=50)
@@ -13,14 +13,11 @@ PLAN = make_plan(rows=1024, dm=(0, 2000), candidates=50)
 def events(*rows):
     """Events from (row, dm, width, snr, band)."""
     row, dm, width, snr, band = np.array(rows, float).reshape(-1, 5).T
-    part = Events(
-        row, dm, np.full(len(row), 0.5), width.astype(np.int32), snr.astype(np.float32), band.astype(np.int32)
-    )
-    return Events.join([part])
+    return Events.join([Events.from_columns(row, dm, np.full(len(row), 0.5), width, snr, band)])
 
 
 def test_a_ridge_of_trials_is_one_pulse():
-    # A dispersion measure too high by 1 leads by half a row in the middle of the band, where it adds up best.
+    # With a dispersion measure too high by 1, the best sum is half a row earlier, aligned in the middle of the band.
     ridge = [(500 - step, 300 + step * 2, 2, 20 - abs(step), 0) for step in range(-5, 6)]
     found = EventSifter(PLAN).reduce(None, events(*ridge), None, 0)
     assert len(found.pulses) == 1
@@ -36,42 +33,42 @@ def test_the_same_pulse_in_other_bands_is_one_pulse():
     assert [pulse.members for pulse in found.pulses] == [5]
 
 
-def test_the_lone_burst_of_a_sub_band_has_its_band():
+def test_a_burst_in_one_sub_band_has_the_edges_of_that_band():
     found = EventSifter(PLAN).reduce(None, events((500, 300, 2, 20, 6)), None, 0)
     assert (found.pulses[0].freq_low, found.pulses[0].freq_high) == pytest.approx((1200, 1275))
 
 
-def test_pulses_apart_stay_apart():
+def test_distant_pulses_stay_separate():
     found = EventSifter(PLAN).reduce(
         None, events((500, 300, 2, 20, 0), (520, 300, 2, 15, 0), (500, 900, 2, 12, 0)), None, 0
     )
     assert [pulse.snr for pulse in found.pulses] == [20, 15, 12]
 
 
-def test_a_crossing_track_of_similar_strength_hides_nothing():
+def test_a_crossing_track_of_similar_strength_hides_no_pulse():
     # Broadband interference at DM 0 while a pulse of DM 1000 sweeps by.
     found = EventSifter(PLAN).reduce(None, events((500, 1000, 2, 14, 0), (900, 0, 2, 20, 0)), None, 0)
     assert [pulse.dm for pulse in found.pulses] == [0, 1000]
 
 
-def test_an_event_at_an_edge_belongs_to_the_strongest():
+def test_an_event_at_a_block_edge_belongs_to_the_strongest_pulse():
     first, second = events((1023.5, 300, 2, 9, 0), (1023, 304, 2, 8, 0)), events((1024, 300, 2, 10, 0))
-    cluster = EventSifter(PLAN)
-    assert cluster.reduce(None, first, second, 0).pulses == []
-    (pulse,) = cluster.reduce(first, second, None, 1).pulses
+    sifter = EventSifter(PLAN)
+    assert sifter.reduce(None, first, second, 0).pulses == []
+    (pulse,) = sifter.reduce(first, second, None, 1).pulses
     assert (pulse.row, pulse.members) == (1024, 3)
 
 
-def test_equal_events_at_an_edge_are_one_pulse():
+def test_equal_events_at_a_block_edge_are_one_pulse():
     first, second = events((1023, 300, 2, 9, 0)), events((1025, 300, 2, 9, 0))
-    cluster = EventSifter(PLAN)
-    total = cluster.reduce(None, first, second, 0).pulses + cluster.reduce(first, second, None, 1).pulses
+    sifter = EventSifter(PLAN)
+    total = sifter.reduce(None, first, second, 0).pulses + sifter.reduce(first, second, None, 1).pulses
     assert [pulse.row for pulse in total] == [1023]
 
 
-def test_more_candidates_than_the_bound_are_counted():
-    lone = [(10 + 16 * i, 300, 1, 10 + i / 100, 0) for i in range(60)]
-    here = events(*lone)
+def test_candidates_beyond_the_bound_are_counted():
+    separate = [(10 + 16 * i, 300, 1, 10 + i / 100, 0) for i in range(60)]
+    here = events(*separate)
     here.overflow = 5
     found = EventSifter(PLAN).reduce(None, here, None, 0)
     assert len(found.pulses) == 50
@@ -79,8 +76,8 @@ def test_more_candidates_than_the_bound_are_counted():
     assert found.pulses[0].snr == pytest.approx(10.59)
 
 
-def test_no_events_no_pulses():
-    assert EventSifter(PLAN).reduce(events((3, 5, 1, 9, 0)), Events.empty(), None, 1).pulses == []
+def test_a_block_without_events_has_no_pulses():
+    assert EventSifter(PLAN).reduce(events((3, 5, 1, 9, 0)), Events.join([]), None, 1).pulses == []
 
 
 @settings(max_examples=30, deadline=None)
@@ -96,9 +93,9 @@ def test_order_does_not_matter_and_every_event_is_explained(seed, count):
             rng.integers(0, 7, count),
         ]
     )
-    cluster = EventSifter(PLAN)
-    once = cluster.reduce(None, events(*rows), None, 0)
-    assert cluster.reduce(None, events(*rng.permutation(rows)), None, 0) == once
+    sifter = EventSifter(PLAN)
+    once = sifter.reduce(None, events(*rows), None, 0)
+    assert sifter.reduce(None, events(*rng.permutation(rows)), None, 0) == once
     assert 1 <= len(once.pulses) <= count
     assert once.pulses[0].snr == rows[:, 3].max()
     assert [pulse.snr for pulse in once.pulses] == sorted((pulse.snr for pulse in once.pulses), reverse=True)
@@ -112,9 +109,9 @@ def test_blocks_far_from_the_epoch_give_the_same_pulses(seed, block):
         [rng.integers(0, 1024, 80), rng.integers(0, 50, 80), np.ones(80), rng.integers(7, 12, 80), np.zeros(80)]
     )
     far = rows + np.array([1024 * block, 0, 0, 0, 0])
-    cluster = EventSifter(PLAN)
-    near_pulses = cluster.reduce(None, events(*rows), None, 0).pulses
-    far_pulses = cluster.reduce(None, events(*far), None, block).pulses
+    sifter = EventSifter(PLAN)
+    near_pulses = sifter.reduce(None, events(*rows), None, 0).pulses
+    far_pulses = sifter.reduce(None, events(*far), None, block).pulses
     assert [(p.row + 1024 * block, p.dm, p.members) for p in near_pulses] == [
         (p.row, p.dm, p.members) for p in far_pulses
     ]

@@ -1,4 +1,4 @@
-"""Cut-outs: which rows are kept, and which pulses share them."""
+"""Cut-outs: rows around pulses, and pulses that share them."""
 
 from itertools import pairwise
 
@@ -22,19 +22,19 @@ pulses = st.builds(
 
 
 @given(st.lists(pulses, max_size=8))
-def test_no_row_is_kept_twice_and_none_is_left_out(found):
-    wanted = PLANNER.cutouts(found)
-    assert len(wanted) == len(found)
-    distinct = sorted(set(wanted), key=lambda row_range: row_range.start)
+def test_every_row_of_a_pulse_is_in_exactly_one_cutout(found):
+    row_ranges = PLANNER.cutouts(found)
+    assert len(row_ranges) == len(found)
+    distinct = sorted(set(row_ranges), key=lambda row_range: row_range.start)
     assert all(a.stop <= b.start for a, b in pairwise(distinct))
-    for pulse, shared in zip(found, wanted, strict=True):
+    for pulse, shared in zip(found, row_ranges, strict=True):
         own = PLANNER.row_range(pulse)
         assert shared.start <= own.start <= own.stop <= shared.stop
     rows = [set(range(row_range.start, row_range.stop)) for row_range in distinct]
     assert set().union(*rows) == set().union(*(range(r.start, r.stop) for r in map(PLANNER.row_range, found)))
 
 
-def test_a_pulse_keeps_its_sweep_and_a_margin():
+def test_a_cutout_holds_the_sweep_and_a_margin():
     row_range = PLANNER.row_range(PulseCandidate(500.0, 100.0, 1.0, 2, 10.0, 1200.0, 1500.0, 1))
     assert row_range.start == 500 - 32
     assert row_range.stop == 500 + PLAN.sweep_rows(100.0) + 32

@@ -1,4 +1,4 @@
-"""The search on a card against the search on the CPU."""
+"""The search on the GPU against the search on the CPU."""
 
 import numpy as np
 import pytest
@@ -10,15 +10,7 @@ from edgefilter.stages.search.normalise import Normaliser
 from edgefilter.stages.search.normalise_gpu import GpuNormaliser
 from edgefilter.stages.search.single_pulse import SinglePulseSearch
 from edgefilter.stages.search.single_pulse_gpu import SNR_TOLERANCE, GpuGroupBatch, GpuSinglePulseSearch
-from tests.helpers.pulse_sky import add_pulse, make_plan, neighbouring_blocks, noise
-
-
-def normalised_blocks(normaliser, plan, sky):
-    rows = plan.rows_per_block
-    return [
-        normaliser.reduce(type(sky).join([sky], k * rows - normaliser.history, (k + 1) * rows, sky))
-        for k in range(-(-sky.stop // rows))
-    ]
+from tests.helpers.pulse_sky import add_pulse, make_plan, neighbouring_blocks, noise, normalised_blocks
 
 
 @pytest.mark.parametrize("lost", [0.0, 0.1])
@@ -38,23 +30,21 @@ def test_events_are_those_of_the_cpu(gpu_backend, lost, channels, rows, dm, bloc
         expected = cpu_stage.reduce(neighbouring_blocks(plan, cpu_stage, blocks, block), block)
         blocks = normalised_blocks(GpuNormaliser(plan, gpu_backend), plan, sky)
         window_blocks = neighbouring_blocks(plan, gpu_stage, blocks, block)
-        # Twice, because tables are kept.
+        # Twice: the second call uses the cached tables.
         for found in (gpu_stage.reduce(window_blocks, block), gpu_stage.reduce(window_blocks, block)):
             assert len(found) > 50
-            assert (
-                abs(expected.snr / 5 - 1) > SNR_TOLERANCE
-            ).all()  # none lies in the guard band, by the choice of seeds
-            # Events of nearly the same S/N may change places.
-            order, other = (np.lexsort((one.band, one.width_rows, one.dm, one.row)) for one in (found, expected))
-            for name in ("row", "dm", "dm_step", "width_rows", "band"):
-                np.testing.assert_array_equal(getattr(found, name)[order], getattr(expected, name)[other])
-                assert getattr(found, name).dtype == getattr(expected, name).dtype
-            np.testing.assert_allclose(found.snr[order], expected.snr[other], rtol=SNR_TOLERANCE)
+            # None is near the threshold, by the choice of seeds.
+            assert (abs(expected.table["snr"] / 5 - 1) > SNR_TOLERANCE).all()
+            # Events of nearly the same S/N may be in another order.
+            fields = ["row", "dm", "dm_step", "width_rows", "band"]
+            here, there = (np.sort(one.table, order=fields) for one in (found, expected))
+            np.testing.assert_array_equal(here[fields], there[fields])
+            np.testing.assert_allclose(here["snr"], there["snr"], rtol=SNR_TOLERANCE)
     assert found.near_threshold == 0
-    assert len(gpu_stage._batches) < len(cpu_stage._batches)  # more at a time
+    assert len(gpu_stage._batches) < len(cpu_stage._batches)  # more groups at a time
 
 
-def test_more_trials_than_a_launch_can_take_are_searched_in_several(gpu_backend, monkeypatch):
+def test_trials_beyond_the_limit_of_a_launch_are_searched_in_several(gpu_backend, monkeypatch):
     plan = make_plan(32, rows=256, dm=(0, 200), snr=5)
     sky = noise(plan, 4096, 1)
     add_pulse(plan, sky, 12 * 256 + 30, 100, 2, 25)
@@ -66,8 +56,7 @@ def test_more_trials_than_a_launch_can_take_are_searched_in_several(gpu_backend,
         found.append(stage.reduce(neighbouring_blocks(plan, stage, blocks, 12), 12))
         batches.append(len(stage._batches))
     assert batches[0] < batches[1]
-    for name in ("row", "dm", "snr"):
-        np.testing.assert_array_equal(getattr(found[0], name), getattr(found[1], name))
+    np.testing.assert_array_equal(found[0].table, found[1].table)
 
 
 def test_a_decision_near_the_threshold_is_counted(gpu_backend):
@@ -84,21 +73,21 @@ def test_a_decision_near_the_threshold_is_counted(gpu_backend):
 
     events, near_threshold = search(5.0)
     assert near_threshold == 0
-    weakest = float(events.snr[5])
+    weakest = float(events.table["snr"][5])
     for threshold, number in ((weakest * (1 - SNR_TOLERANCE / 2), 6), (weakest * (1 + SNR_TOLERANCE / 2), 5)):
         events, near_threshold = search(threshold)
         assert len(events) == number
         assert near_threshold == 1
 
 
-def test_a_breadth_near_its_limit_is_counted(gpu_backend, monkeypatch):
+def test_a_band_occupancy_near_its_limit_is_counted(gpu_backend, monkeypatch):
     plan = make_plan(32, rows=256, dm=(0, 200), snr=5)
     sky = noise(plan, 4096, 1)
     add_pulse(plan, sky, 12 * 256 + 30, 100, 2, 25)
     blocks = normalised_blocks(GpuNormaliser(plan, gpu_backend), plan, sky)
-    stage, kept = GpuSinglePulseSearch(plan, gpu_backend), []
+    stage, found_peaks = GpuSinglePulseSearch(plan, gpu_backend), []
     search = GpuGroupBatch.search
-    monkeypatch.setattr(GpuGroupBatch, "search", lambda *given: kept.append(search(*given)) or kept[-1])
+    monkeypatch.setattr(GpuGroupBatch, "search", lambda *given: found_peaks.append(search(*given)) or found_peaks[-1])
 
     def events(least):
         monkeypatch.setattr(cpu_search, "_MIN_REMAINING_FRACTION", least)
@@ -108,7 +97,7 @@ def test_a_breadth_near_its_limit_is_counted(gpu_backend, monkeypatch):
     number, near_threshold = events(0.25)
     assert near_threshold == 0
     remaining_fraction = np.concatenate(
-        [peaks.remaining_fraction[peaks.time < peaks.time.max() - 32] for peaks in kept]
+        [peaks.remaining_fraction[peaks.time < peaks.time.max() - 32] for peaks in found_peaks]
     )
     narrowest = remaining_fraction[remaining_fraction >= 0.25].min()
     assert events(narrowest - SNR_TOLERANCE / 2) == (number, 1)

@@ -1,1 +1,1 @@
-"""CUDA twins: find dispersed pulses."""
+"""CUDA versions of the kernels that search for dispersed pulses."""

@@ -1,18 +1,19 @@
-// Whether a boxcar's signal comes from all over the band: the twin of ../../search/band_occupancy.py.
+// Fraction of a boxcar's signal outside its strongest part of the band: CUDA version of ../../search/band_occupancy.py.
 
 #include "peaks.h"
 
 constexpr float COUNTS_PER_SIGMA = 8.0f, FULL_WEIGHT = 64.0f;
 
-// One block takes one peak after another: how many there are, the card alone knows. Its threads sum the channels; the
-// first thread then moves the window along the band, in the order of the CPU. scratch is [block][2][channel].
+// A block takes one peak after another, because the number of peaks is only known on the GPU. Its threads sum the
+// channels; the first thread then moves the window along the band, in the order of the CPU. scratch is
+// [block][2][channel].
 // power is [channel][times], weight [channel][steps], delays [row][channel].
 extern "C" __global__ void band_occupancy(
     const signed char* __restrict__ power, int times, const signed char* __restrict__ weight, int steps, int repeat,
     const long long* __restrict__ delays, int channels, const Item* items, double max_part, int* n_peaks, int* table,
-    int capacity, float* scratch, double* occupancy)
+    int capacity, float* scratch, double* remaining_fraction)
 {
-    __shared__ unsigned long long counts;  // two's complement: of a wide band, more than an int holds
+    __shared__ unsigned long long counts;  // two's complement: the sum of a wide band exceeds an int
     __shared__ int total_weight;
     Peaks peaks = {n_peaks, table, capacity};
     float *sum = scratch + 2LL * channels * blockIdx.x, *valid = sum + channels;
@@ -25,7 +26,7 @@ extern "C" __global__ void band_occupancy(
             long long at = start + delays[(long long)item.row * channels + c];
             int count = 0, whole = weight[(long long)c * steps + (at + width / 2) / repeat];
             for (int t = 0; t < width; t++) count += power[(long long)c * times + at + t];
-            sum[c] = count / COUNTS_PER_SIGMA;  // exact, as is the next
+            sum[c] = count / COUNTS_PER_SIGMA;  // exact, as is the next line
             valid[c] = whole / FULL_WEIGHT;
             atomicAdd(&counts, (unsigned long long)count);
             atomicAdd(&total_weight, whole);
@@ -46,7 +47,7 @@ extern "C" __global__ void band_occupancy(
                 }
                 strongest = max(strongest, piece);
             }
-            occupancy[i] = signal > 0.0 ? (signal - strongest) / signal : 0.0;
-        }  // the others wait for it where the next peak's sums begin
+            remaining_fraction[i] = signal > 0.0 ? (signal - strongest) / signal : 0.0;
+        }  // the others wait for it at the first barrier of the next peak
     }
 }

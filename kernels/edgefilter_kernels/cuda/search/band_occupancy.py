@@ -1,6 +1,6 @@
-"""Whether a boxcar's signal comes from all over the band.
+"""The fraction of a boxcar's signal that comes from outside its strongest part of the band.
 
-The twin of :mod:`edgefilter_kernels.search.band_occupancy`.
+CUDA version of :mod:`edgefilter_kernels.search.band_occupancy`.
 """
 
 from typing import Any
@@ -9,21 +9,21 @@ import numpy as np
 
 from edgefilter_kernels.cuda.raw import array_namespace, launch
 from edgefilter_kernels.cuda.search.boxcar import FoundPeaks
+from edgefilter_kernels.search.band_occupancy import FoundBoxcars
 
 _THREADS = 128
 _BLOCKS = 1056  # eight for each of the 132 processors of an H100 …
 SCRATCH_BYTES = 1 << 26
-"""… unless their channels, two numbers each, take more than this."""
+"""… unless their scratch memory, two numbers a channel, exceeds this."""
 
 
-def band_occupancy(
-    power: Any, weight: Any, repeat: int, delays: Any, max_part: float, trial: Any, start: Any, width: Any, snr: Any
-) -> Any:
-    """As :func:`edgefilter_kernels.search.band_occupancy.band_occupancy`, of arrays on the device.
+def band_occupancy(power: Any, weight: Any, repeat: int, delays: Any, max_part: float, boxcars: FoundBoxcars) -> Any:
+    """Do the same as :func:`edgefilter_kernels.search.band_occupancy.band_occupancy` for arrays on the device.
 
-    ``power`` and ``weight`` are C-contiguous.
+    ``power`` and ``weight`` must be C-contiguous.
     """
     xp = array_namespace(power)
+    trial, start, width, snr = boxcars
     count = len(start)
     items = xp.zeros((count, 6), np.int32)
     items[:, 0], items[:, 5] = trial, len(power)
@@ -38,9 +38,7 @@ def band_occupancy(
 def band_occupancies(
     power: Any, weight: Any, repeat: int, delays: Any, max_part: float, items: Any, found: FoundPeaks
 ) -> Any:
-    """Return what :func:`band_occupancy` does for each peak that was found, float64 ``[capacity]``.
-
-    It does not wait for the peaks.
+    """Return what :func:`band_occupancy` returns, for each peak of a table, without waiting for the peaks.
 
     Parameters
     ----------
@@ -50,17 +48,22 @@ def band_occupancies(
         As for :func:`edgefilter_kernels.cuda.search.boxcar.find_peaks`: row of ``delays`` and channels of each item.
     found
         The peaks.
+
+    Returns
+    -------
+    remaining_fraction
+        float64 ``[capacity]``: the first ones belong to the peaks that were found.
     """
     xp = array_namespace(power)
     capacity = found.table.shape[1]
-    occupancy = xp.empty(capacity, np.float64)
+    remaining_fraction = xp.empty(capacity, np.float64)
     if capacity:
         blocks = max(min(capacity, _BLOCKS, SCRATCH_BYTES // (8 * delays.shape[1])), 1)
         scratch = xp.empty((blocks, 2, delays.shape[1]), np.float32)
         arguments = (
             power, np.int32(power.shape[1]), weight, np.int32(weight.shape[1]), np.int32(repeat), delays,
             np.int32(delays.shape[1]), items, np.float64(max_part), found.n_peaks, found.table, np.int32(capacity),
-            scratch, occupancy,
+            scratch, remaining_fraction,
         )  # fmt: skip
         launch("search/band_occupancy.cu", "band_occupancy", (blocks,), (_THREADS,), arguments)
-    return occupancy
+    return remaining_fraction

@@ -1,8 +1,8 @@
-"""The search of many trials at once: four launches, no waiting in between, and only peaks to read back.
+"""Search of many trials in four launches, without waiting in between: only the peaks are read back.
 
-The DM-time plane of a batch stays in the card's memory. It is not fused into the boxcars' launch, because a series must
-be whole before its level and scatter are known, and the widest blocks of rows do not fit into the shared memory of a
-processor; written and read once, it costs a card less than a thousandth of the time that the rows last.
+The DM-time plane of a batch stays in GPU memory. Dedispersion and boxcars are separate launches, because level and
+scatter need the whole series, and the longest series exceed the shared memory of a multiprocessor. Writing and reading
+the plane once takes less than a thousandth of the time that the rows last.
 """
 
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from edgefilter_kernels.search.boxcar import Boxcars
 
 
 class SearchTables(NamedTuple):
-    """What the launches of a batch look up, on the device; made and checked once.
+    """Lookup tables of a batch on the device, made and checked once.
 
     Parameters
     ----------
@@ -26,14 +26,14 @@ class SearchTables(NamedTuple):
     parts
         int64 ``[P + 1]``: first sub-band of each part of the band, and the number of sub-bands.
     channels
-        int64 ``[group, channel]``: where the tracks of channels begin, as places in all of ``power``.
+        int64 ``[group, channel]``: start of each channel's track, as an index into the whole of ``power``.
     subbands
-        int64 ``[trial, S]``: where the tracks of sub-bands begin, as places in all sub-band sums
+        int64 ``[trial, S]``: start of each sub-band's track, as an index into all sub-band sums
         ``[group, S, length + spread]``.
     delays
-        int64 ``[trial, channel]``: those of the channels, time steps.
+        int64 ``[trial, channel]``: delay of each channel, time steps.
     items
-        int32 ``[item, 6]``: what is searched, as for :func:`edgefilter_kernels.cuda.search.boxcar.find_peaks`.
+        int32 ``[item, 6]``: the items, as for :func:`edgefilter_kernels.cuda.search.boxcar.find_peaks`.
     """
 
     edges: Any
@@ -44,37 +44,56 @@ class SearchTables(NamedTuple):
     items: Any
 
 
-def search_batch(
-    power: Any,
-    weight: Any,
-    scales: Any,
-    repeat: int,
-    tables: SearchTables,
-    size: tuple[int, int],
-    boxcars: Boxcars,
-    max_part: float,
-) -> tuple[FoundPeaks, Any]:
-    """Find peaks, and what each leaves without its strongest part of the band.
-
-    Scratch comes out of CuPy's pool, which gives every batch of the same shape the same memory.
+class WindowArrays(NamedTuple):
+    """Normalised power of the window that is searched, on the device.
 
     Parameters
     ----------
     power
         int8 ``[channel, time]``, C-contiguous.
-    weight, max_part
-        As for :func:`edgefilter_kernels.search.band_occupancy.band_occupancy`.
+    weight
+        int8 ``[channel, time / repeat]``, C-contiguous.
     scales
-        float32 ``[scale, ceil(length / repeat)]``.
+        float32 ``[scale, ceil(length / repeat)]``: factors of the dedispersed series.
     repeat
-        Times that have one weight, and one factor.
+        Times that share one weight and one factor.
+    """
+
+    power: Any
+    weight: Any
+    scales: Any
+    repeat: int
+
+
+def search_batch(
+    window: WindowArrays, tables: SearchTables, size: tuple[int, int], boxcars: Boxcars, max_part: float
+) -> tuple[FoundPeaks, Any]:
+    """Find peaks, and the fraction of each that remains without its strongest part of the band.
+
+    Scratch memory comes from CuPy's pool, which gives every batch of the same shape the same memory.
+
+    Parameters
+    ----------
+    window
+        Normalised power.
     tables
         Tracks and items.
     size
-        Length of the dedispersed series and spread: how much later a sub-band is in one trial than in another at most.
+        Length of the dedispersed series, and spread: the largest difference of a sub-band's delay between two trials of
+        a group, time steps.
     boxcars
         Widths, threshold and times.
+    max_part
+        As for :func:`edgefilter_kernels.search.band_occupancy.band_occupancy`.
+
+    Returns
+    -------
+    found
+        The peaks.
+    remaining_fraction
+        float64 ``[capacity]``: of each peak.
     """
+    power, weight, scales, repeat = window
     xp = array_namespace(power)
     length, spread = size
     sums = xp.empty((len(tables.channels), len(tables.edges) - 1, length + spread), np.int16)

@@ -1,4 +1,4 @@
-// Matched boxcars over dedispersed series: the twin of ../../search/boxcar.py.
+// Matched boxcars over dedispersed series: CUDA version of ../../search/boxcar.py.
 
 #include "bulk.h"
 #include "peaks.h"
@@ -8,9 +8,9 @@ constexpr int MIN_BOXCARS = 64;
 constexpr double MIN_STD = 0.9;
 constexpr int SPAN = 4096;  // times in shared memory, twice
 
-// Whether any boxcar reaches the threshold with the least scatter it may have: almost no series does. A span of times
-// stays in shared memory while the sums double; spans overlap by the widest boxcar. Of the line, a thread first reads
-// the times that it has written itself, and those of others behind the first barrier.
+// Whether any boxcar reaches the threshold with the smallest possible scatter: almost no series does. A span of times
+// stays in shared memory while the sums double; spans overlap by the widest boxcar. A thread first reads the times of
+// the line that it has written itself, and those of others after the first barrier.
 __device__ bool may_reach_threshold(
     const float* line, int length, int octaves, double threshold, float (&span)[2][SPAN])
 {
@@ -38,10 +38,9 @@ __device__ bool may_reach_threshold(
 }
 
 // The best boxcar in each interval of time of each item, appended to the peaks in no order. A block of SAMPLE threads
-// takes one item after another, so that what it keeps of a series, five times its length, is bounded by the size of the
-// grid; hundreds of blocks are under way at a time, and only one in many goes further than may_reach_threshold.
-// series is [row][part][length], scale [row of it][steps], scratch [block][5][length]. The peaks have room for every
-// interval.
+// takes one item after another, so that its scratch memory, five times the length of a series, is bounded by the size of
+// the grid; hundreds of blocks run at a time, and few series pass may_reach_threshold.
+// series is [row][part][length], scales [row][steps], scratch [block][5][length]. The peaks have room for every interval.
 extern "C" __global__ void find_peaks(
     const float* __restrict__ series, int parts, int length, const Item* items, int count,
     const float* __restrict__ scales, int steps, int repeat, int first, int times, int octaves, double threshold,
@@ -59,7 +58,7 @@ extern "C" __global__ void find_peaks(
         const float* scale = scales + (long long)item.scale * steps;
         auto valid = [=](int t) { return scale[(first + t) / repeat] > 0.0f; };
 
-        // Add the parts, and bring level and scatter of the times that are searched to 0 and 1.
+        // Add the parts, and normalise level and scatter of the searched times to 0 and 1.
         for (int t = threadIdx.x; t < length; t += SAMPLE) {
             float total = 0.0f, factor = scale[t / repeat];
             for (int p = item.part; p < item.part_stop; p++) total = fmaf(part[(long long)p * length + t], factor, total);
@@ -93,7 +92,7 @@ extern "C" __global__ void find_peaks(
                 Level measured = clipped_mean_std(
                     times / w, [=](int k) { return sums[first + k * w]; },
                     [=](int k) { return valid(k * w) && valid(k * w + w - 1); }, bulk);
-                // One standard error less than measured: the greater of two estimates is otherwise always too great.
+                // One standard error less than measured: the maximum of two estimates is biased upwards.
                 if (measured.count >= MIN_BOXCARS)
                     scatter = max(scatter, measured.scatter * (1.0 - sqrt(0.5 / measured.count)));
             }
@@ -112,6 +111,6 @@ extern "C" __global__ void find_peaks(
             for (int t = at; t < min(k * interval + interval, times); t++)
                 if (best[t] > best[at]) at = t;
             if (best[at] >= threshold) peaks.add(i, first + at, wide[at], best[at]);
-        }  // the next item begins with the line, of which nobody reads any more
+        }  // the next item first writes the line, which no thread reads any more
     }
 }

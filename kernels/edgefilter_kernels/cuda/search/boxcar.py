@@ -1,7 +1,7 @@
-"""Matched boxcars over dedispersed series: the twin of :mod:`edgefilter_kernels.search.boxcar`.
+"""Matched boxcars over dedispersed series: CUDA version of :mod:`edgefilter_kernels.search.boxcar`.
 
-S/N differs from the CPU's by the rounding of sums, which run in another order there: about 1e-6 of it, and less than
-1e-3 where a value at three sigma falls on the other side when level and scatter are measured.
+S/N differs from the CPU's by the rounding of sums in another order: by about 1e-6 of its value, and by up to 1e-3 where
+a value at three sigma is clipped on one side only when level and scatter are measured.
 """
 
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from edgefilter_kernels.search.boxcar import Boxcars
 _THREADS = 256  # as SAMPLE in bulk.h
 _BLOCKS = 660  # five for each of the 132 processors of an H100: that many fit with their shared memory …
 SCRATCH_BYTES = 1 << 28
-"""… unless their series, five arrays each, take more than this."""
+"""… unless their scratch memory, five arrays as long as a series, exceeds this."""
 
 
 class FoundPeaks(NamedTuple):
@@ -23,7 +23,7 @@ class FoundPeaks(NamedTuple):
     Parameters
     ----------
     n_peaks
-        int32 ``[1]``: how many there are.
+        int32 ``[1]``: number of peaks.
     table
         int32 ``[4, capacity]``: item, time, width and the bits of the float32 S/N of each.
     """
@@ -35,16 +35,16 @@ class FoundPeaks(NamedTuple):
 def boxcar_peaks(
     series: Any, trials: Any, parts: tuple[int, int], scale: Any, repeat: int, boxcars: Boxcars
 ) -> tuple[Any, Any, Any, Any]:
-    """As :func:`edgefilter_kernels.search.boxcar.boxcar_peaks`, of arrays on the device.
+    """Do the same as :func:`edgefilter_kernels.search.boxcar.boxcar_peaks` for arrays on the device.
 
-    Waits to know how many there are.
+    Waits for the GPU, to read the number of peaks.
     """
     _check_series(series)
     xp = array_namespace(series)
     items = xp.zeros((len(trials), 6), np.int32)
     items[:, 0], items[:, 1], items[:, 2] = trials, parts[0], parts[1]
     if not 0 <= parts[0] < parts[1] <= series.shape[1]:
-        raise ValueError(f"parts {parts} are not in [0, {series.shape[1]}]")
+        raise ValueError(f"parts {parts} must lie in [0, {series.shape[1]})")
     n_peaks, table = find_peaks(series, items, scale[None], repeat, boxcars)
     found = table[:, : int(n_peaks[0])]
     found = found[:, xp.argsort(found[0].astype(np.int64) * series.shape[2] + found[1])]
@@ -53,7 +53,7 @@ def boxcar_peaks(
 
 
 def find_peaks(series: Any, items: Any, scales: Any, repeat: int, boxcars: Boxcars) -> FoundPeaks:
-    """Find the best boxcar in each interval of time of many items in one launch, without waiting for it.
+    """Find the best boxcar in each interval of time of many items in one launch, without waiting for the GPU.
 
     Parameters
     ----------
@@ -61,16 +61,21 @@ def find_peaks(series: Any, items: Any, scales: Any, repeat: int, boxcars: Boxca
         float32 ``[trial, part, time]``, C-contiguous.
     items
         int32 ``[item, 6]``: row of ``series``, parts ``[start, stop)`` whose sum is searched, row of ``scales``, and
-        channels ``[start, stop)``, which are not looked at here. They are trusted.
+        channels ``[start, stop)``, which are not used here. The values are not checked.
     scales
         float32 ``[scale, ceil(time / repeat)]``, C-contiguous: as for :func:`boxcar_peaks`, one row for each band.
     repeat, boxcars
         As for :func:`boxcar_peaks`.
 
+    Returns
+    -------
+    found
+        The peaks.
+
     Raises
     ------
     ValueError
-        If shapes, types or layout are not these, or a boxcar leaves the series.
+        If a shape, a type or the layout differs from these, or a boxcar leaves the series.
     """
     _check_series(series)
     length, steps = series.shape[2], -(-series.shape[2] // repeat)

@@ -1,12 +1,12 @@
-// Incoherent dedispersion in two stages, in integers: the twin of ../../search/dedisperse.py. No sum can overflow, so
-// both make the same numbers in any order.
+// Incoherent dedispersion in two stages, in integers: CUDA version of ../../search/dedisperse.py. No sum can overflow, so
+// both give the same numbers in any order.
 //
-// What limits it is how many words a processor can ask its first-level cache for: a group of trials reads the same few
-// megabytes, which the second-level cache of a large card holds. A thread therefore makes four sums, a block apart from
-// each other, so that each place of a track is looked up once for four loads, and warps read what lies side by side.
-// starts is the place of each track's first number in the whole of its input, not in its row.
+// The limit is the rate of loads from the first-level cache: a group of trials reads the same few megabytes, which fit
+// into the second-level cache of a large GPU. A thread therefore makes four sums, a block apart from each other, so that
+// one lookup of a track's start serves four loads, and warps read contiguous memory.
+// starts is the index of each track's first number in the whole input, not in its row.
 
-constexpr int SUMS_PER_THREAD = 4;  // sums a thread
+constexpr int SUMS_PER_THREAD = 4;
 
 template <class In, class Out>
 __device__ void sum_along_tracks(const In* in, const long long* starts, int first, int last, int length, Out* out)

@@ -1,17 +1,17 @@
-// Channels of zero mean and unit variance: the twin of ../../search/normalise.py, with the same single-precision sums
-// in the same order, so that both make the same bytes. The __f…_rn functions keep products and sums apart, as they are
-// there.
+// Channels normalised to zero mean and unit variance: CUDA version of ../../search/normalise.py, with the same
+// single-precision sums in the same order, so that both give the same bytes. The __f…_rn functions round products and
+// sums separately, as the CPU does.
 
 #include "bulk.h"
 
-constexpr float MAX_FINITE = 3e38f;  // beyond this nothing is finite
+constexpr float MAX_FINITE = 3e38f;  // larger values count as infinite
 constexpr float FULL_WEIGHT = 64.0f;
 constexpr int MIN_ROWS = 16;
 constexpr int TILE = 32;
-constexpr int AHEAD = 16;  // rows that a thread has asked for before it adds them
+constexpr int AHEAD = 16;  // rows that a thread loads before it adds them
 
-// Median of about 128 evenly spaced valid values of a channel, and the square of three sigma after their MAD.
-// One block of SAMPLE threads a channel, one value a thread. The CPU pads the rows to a multiple of eight: padded_rows.
+// Median of about 128 evenly spaced valid values of a channel, and the square of three sigma from their MAD.
+// One block of SAMPLE threads a channel, one value a thread. padded_rows fixes the sample, as on the CPU.
 // bulk is [centre, square of the reach][channel].
 extern "C" __global__ void find_bulk(
     const float* power, const unsigned short* weight, int rows, int padded_rows, int channels, int start, int count,
@@ -47,14 +47,14 @@ extern "C" __global__ void find_bulk(
     }
 }
 
-// Level of a channel, counts to a unit of power (neither a number where there is no data), and whether all its weights
-// are full. One thread a channel adds all rows in their order: the sums are those of the CPU, bit for bit. Neighbouring
-// threads read neighbouring channels, and each asks for AHEAD rows before it adds them, so that a block of rows takes
-// about the time to read it at a tenth of the memory's speed: far from what a search takes.
+// Level of a channel and counts per unit of power (NaN where there is no data), and whether all its weights are full.
+// One thread a channel adds all rows in order: the sums equal those of the CPU, bit for bit. Neighbouring threads read
+// neighbouring channels, and each loads AHEAD rows before it adds them. This reaches a tenth of the memory bandwidth,
+// which is little time beside the search.
 // scale is [level, factor][channel].
 extern "C" __global__ void find_scale(
-    const float* power, const unsigned short* weight, int rows, int padded_rows, int channels, int start, int count,
-    float unit, float counts, const float* bulk, float* scale, signed char* whole)
+    const float* power, const unsigned short* weight, int rows, int channels, int start, int count, float unit,
+    float counts, const float* bulk, float* scale, signed char* whole)
 {
     int c = blockIdx.x * blockDim.x + threadIdx.x;
     if (c >= count) return;
@@ -94,12 +94,12 @@ extern "C" __global__ void find_scale(
     }
     scale[c] = level;
     scale[count + c] = factor;
-    whole[c] = finite == padded_rows && isfinite(level);
+    whole[c] = finite == rows && isfinite(level);
 }
 
-// Normalise, cut and round, and turn [time, channel] to [channel, time]. A block of TILE x 8 threads makes a tile of
-// TILE times and channels: warps read along channels and write along time, 32 bytes at a time. The rows of the tile are 36
-// bytes apart, nine words, so that a column of it lies in 32 different banks.
+// Normalise, clip and round, and transpose [time, channel] to [channel, time]. A block of TILE x 8 threads makes a tile of
+// TILE times and channels: warps read along channels and write along time, 32 bytes at a time. The rows of the tile are
+// 36 bytes apart, nine words, so that the 32 rows of a column lie in different banks.
 extern "C" __global__ void normalise_tile(
     const float* power, const unsigned short* weight, int rows, int channels, int start, int count, int first,
     float unit, float most, const float* scale, const signed char* whole, signed char* value,
@@ -114,7 +114,7 @@ extern "C" __global__ void normalise_tile(
             float w = __fmul_rn((float)weight[at], unit);
             float x = __fmul_rn(__fsub_rn(power[at], scale[c]), scale[count + c]);
             bool good = x < MAX_FINITE && x > -MAX_FINITE && w > 0.0f;
-            // To the nearest integer: all are positive when the fraction is cut off.
+            // To the nearest integer: positive before the fraction is cut off.
             float rounded = good ? __fmul_rn(max(min(x, most), -most), w) : 0.0f;
             float part = good ? max(__fmul_rn(w, FULL_WEIGHT), 1.0f) : 0.0f;
             values[k][threadIdx.x] = (signed char)((int)__fadd_rn(rounded, 128.5f) - 128);
@@ -134,7 +134,7 @@ extern "C" __global__ void normalise_tile(
     }
 }
 
-// Add neighbouring times and keep the variance. One thread a sum; n of them in all, whole channels one after the other.
+// Add neighbouring times, divided by the square root of two. One thread a sum; n sums in all, channel after channel.
 extern "C" __global__ void tscrunch2(const signed char* value, long long n, float root, signed char* out)
 {
     long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
@@ -143,7 +143,7 @@ extern "C" __global__ void tscrunch2(const signed char* value, long long n, floa
     out[i] = (signed char)max(min(total, 127.0f), -127.0f);
 }
 
-// The largest of every repeat times. One thread a result, as above.
+// Maximum of every repeat times. One thread a result, as above.
 extern "C" __global__ void max_pool(const signed char* relative_weight, long long n, int repeat, signed char* out)
 {
     long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;

@@ -1,4 +1,4 @@
-"""The twins of the search's kernels against the CPU's, on small and odd shapes."""
+"""CUDA versions of the search's kernels against those of the CPU, on small and unusual shapes."""
 
 import numpy as np
 import pytest
@@ -13,12 +13,13 @@ from edgefilter_kernels.search import band_occupancy, boxcar, normalise
 from tests.reference.search import dedisperse as reference_dedisperse
 from tests.reference.search import normalise as reference_normalise
 
-# S/N: sums in another order. Level and scatter of a series come from up to thousands of values, summed in double
-# precision here and in single there, in runs of 1024, eight or more at a time: 128 roundings of 6e-8 at most.
-SNR = 1e-5
+# Relative difference of S/N by sums in another order. Level and scatter of a series come from up to thousands of
+# values, summed in double precision on the GPU and in single precision on the CPU, in runs of 1024, eight or more at a
+# time: at most 128 roundings of 6e-8.
+SNR_RTOL = 1e-5
 
 
-def rows(rng, shape, full, lost):
+def random_rows(rng, shape, full, lost):
     weight = rng.integers(1, full + 1, shape).astype(np.uint16)
     weight[rng.random(shape) < lost] = 0
     power = rng.normal(100, 5 / np.sqrt(np.maximum(weight, 1))).astype(np.float32)
@@ -32,31 +33,35 @@ def rows(rng, shape, full, lost):
 @pytest.mark.parametrize(
     ("times", "channels", "first"), [(1, 1, 0), (15, 9, 1), (200, 40, 0), (257, 33, 1), (1024, 8, 0)]
 )
-def test_whitened_bytes_are_those_of_the_cpu(gpu_backend, full, lost, times, channels, first):
+def test_normalised_bytes_are_those_of_the_cpu(gpu_backend, full, lost, times, channels, first):
     rng = np.random.default_rng(times)
-    power, weight = rows(rng, (times, channels), full, lost)
+    power, weight = random_rows(rng, (times, channels), full, lost)
     start = channels // 4
-    there, here = np.full((2, 2, channels, times - first), 99, np.int8)
-    normalise.normalise(power, weight, full, first, start, channels, *there)
-    value, share = gpu_backend.to_device(here[0]), gpu_backend.to_device(here[1])
-    gpu_normalise.normalise(
-        gpu_backend.to_device(power), gpu_backend.to_device(weight), full, first, start, channels, value, share
-    )
-    np.testing.assert_array_equal(gpu_backend.to_host(share), there[1])
-    # The CPU's compiler may contract a product and a sum of the scatter: a value that lies at a half then rounds to
-    # the other side. The sums themselves are the same, bit for bit.
-    off = gpu_backend.to_host(value).astype(int) - there[0]
+    there, here = (normalise.NormalisedPower(*np.full((2, channels, times - first), 99, np.int8)) for _ in range(2))
+    normalise.normalise(power, weight, full, first, start, channels, there)
+    value = normalise_on_gpu(gpu_backend, power, weight, (full, first, start, channels), here, there)
+    # The CPU's compiler may contract a product and a sum of the scatter: a value near a half then rounds the other way.
+    # The sums themselves are equal, bit for bit.
+    off = value.astype(int) - there.value
     assert abs(off).max(initial=0) <= 1
     assert np.count_nonzero(off) <= 1e-4 * off.size
-    assert (gpu_backend.to_host(value)[:start] == 99).all()  # not asked for
+    assert (value[:start] == 99).all()  # outside the channels to normalise
     for c in range(start, channels):
         expected, _ = reference_normalise.normalise(power[:, c], weight[:, c], full, first)
-        assert (abs(gpu_backend.to_host(value)[c].astype(int) - expected) <= 1).all()
+        assert (abs(value[c].astype(int) - expected) <= 1).all()
+
+
+def normalise_on_gpu(gpu_backend, power, weight, arguments, out, expected):
+    """Normalised bytes; the weights must be the expected ones."""
+    out = normalise.NormalisedPower(*map(gpu_backend.to_device, out))
+    gpu_normalise.normalise(gpu_backend.to_device(power), gpu_backend.to_device(weight), *arguments, out)
+    np.testing.assert_array_equal(gpu_backend.to_host(out.weight), expected.weight)
+    return gpu_backend.to_host(out.value)
 
 
 @pytest.mark.parametrize("kind", ["few bits", "constant", "faint", "bright", "endless", "heavy", "zeros of both signs"])
 @pytest.mark.parametrize("lost", [0.0, 0.97])
-def test_odd_channels_are_those_of_the_cpu(gpu_backend, kind, lost):
+def test_unusual_channels_are_those_of_the_cpu(gpu_backend, kind, lost):
     rng = np.random.default_rng(4)
     shape, full = (1031, 9), 4
     power, weight = rng.normal(100, 5, shape), np.where(rng.random(shape) < lost, 0, full).astype(np.uint16)
@@ -68,16 +73,12 @@ def test_odd_channels_are_those_of_the_cpu(gpu_backend, kind, lost):
         "endless": np.minimum(power * np.where(rng.random(shape) < 0.1, 3e36, 1), 3.4e38),
         "zeros of both signs": np.copysign(0.0, rng.normal(size=shape)),
     }.get(kind, power).astype(np.float32)
-    if kind == "heavy":  # more than a complete row has: bytes overflow
+    if kind == "heavy":  # more than the weight of a complete row: bytes overflow
         weight[rng.random(shape) < 0.1] = 65535
-    there, here = np.full((2, 2, *shape[::-1]), 99, np.int8)
-    normalise.normalise(power, weight, full, 0, 0, shape[1], *there)
-    value, share = gpu_backend.to_device(here[0]), gpu_backend.to_device(here[1])
-    gpu_normalise.normalise(
-        gpu_backend.to_device(power), gpu_backend.to_device(weight), full, 0, 0, shape[1], value, share
-    )
-    np.testing.assert_array_equal(gpu_backend.to_host(share), there[1])
-    off = (gpu_backend.to_host(value) - there[0]).view(np.int8)  # that overflow too
+    there, here = (normalise.NormalisedPower(*np.full((2, *shape[::-1]), 99, np.int8)) for _ in range(2))
+    normalise.normalise(power, weight, full, 0, 0, shape[1], there)
+    value = normalise_on_gpu(gpu_backend, power, weight, (full, 0, 0, shape[1]), here, there)
+    off = (value - there.value).view(np.int8)  # the difference overflows too
     assert abs(off.astype(int)).max() <= 1
     assert np.count_nonzero(off) <= 1e-4 * off.size
 
@@ -89,7 +90,7 @@ def test_level_and_scatter_are_those_of_the_cpu(gpu_backend, count):
     np.testing.assert_allclose(
         gpu_normalise.clipped_mean_std(gpu_backend.to_device(values), 64),
         normalise.clipped_mean_std(values, 64),
-        rtol=SNR,
+        rtol=SNR_RTOL,
         atol=1e-6,
     )
     if count:
@@ -97,7 +98,7 @@ def test_level_and_scatter_are_those_of_the_cpu(gpu_backend, count):
 
 
 @pytest.mark.parametrize("times", [0, 1, 300])
-def test_coarser_times_are_those_of_the_cpu(gpu_backend, times):
+def test_tscrunch_and_max_pool_are_those_of_the_cpu(gpu_backend, times):
     value = np.random.default_rng(times).integers(-127, 128, (5, 2 * times)).astype(np.int8)
     here, out = np.empty((5, times), np.int8), gpu_backend.to_device(np.empty((5, times), np.int8))
     normalise.tscrunch2(value, here)
@@ -110,7 +111,7 @@ def test_coarser_times_are_those_of_the_cpu(gpu_backend, times):
 
 @pytest.mark.parametrize("length", [0, 1, 70, 1024, 1100])
 @pytest.mark.parametrize("extreme", [False, True])
-def test_sums_along_tracks_are_the_reference_to_the_last_count(gpu_backend, length, extreme):
+def test_sums_along_tracks_equal_the_reference_exactly(gpu_backend, length, extreme):
     rng = np.random.default_rng(length)
     edges = np.array([0, 1, 4, 36, 68, 69])  # one channel, and as many as a sub-band may hold
     power = (
@@ -132,7 +133,7 @@ def test_sums_along_tracks_are_the_reference_to_the_last_count(gpu_backend, leng
     np.testing.assert_array_equal(gpu_backend.to_host(out), series)
 
 
-def test_what_cannot_be_summed_is_refused(gpu_backend):
+def test_wrong_types_and_shapes_are_refused(gpu_backend):
     power, begin, out = (
         gpu_backend.to_device(np.zeros(shape, kind))
         for shape, kind in (((4, 20), "i1"), ((1, 4), "i8"), ((1, 2, 9), "i2"))
@@ -172,14 +173,14 @@ def test_peaks_are_those_of_the_cpu(gpu_backend, count, octaves, gaps):
     here = [gpu_backend.to_host(column) for column in found]
     assert len(there[0]) >= 2
     assert [column.dtype for column in here] == [column.dtype for column in there]
-    assert (abs(there[3] / 5.0 - 1) > SNR).all()  # none lies in the guard band, by the choice of seeds
+    assert (abs(there[3] / 5.0 - 1) > SNR_RTOL).all()  # none is near the threshold, by the choice of seeds
     for one, other in zip(here[:3], there[:3], strict=True):
         np.testing.assert_array_equal(one, other)
-    np.testing.assert_allclose(here[3], there[3], rtol=SNR)
+    np.testing.assert_allclose(here[3], there[3], rtol=SNR_RTOL)
 
 
-def test_a_pulse_that_only_the_widest_boxcars_see_is_found_wherever_it_is(gpu_backend):
-    """A look at the doubled sums decides which series are measured at all: there, nothing narrower helps."""
+def test_a_pulse_for_the_widest_boxcars_is_found_at_any_time(gpu_backend):
+    """The first test of a series, on doubled sums, must find it: no narrower boxcar reaches the threshold."""
     rng = np.random.default_rng(5)
     count, octaves, width = 9000, 10, 512
     room = (1 << octaves) // 4
@@ -195,13 +196,13 @@ def test_a_pulse_that_only_the_widest_boxcars_see_is_found_wherever_it_is(gpu_ba
     )
     assert set(there[0].tolist()) == set(trials.tolist())
     assert there[2].min() >= 256
-    assert (abs(there[3] / 7.0 - 1) > SNR).all()
+    assert (abs(there[3] / 7.0 - 1) > SNR_RTOL).all()
     for one, other in zip(found[:3], there[:3], strict=True):
         np.testing.assert_array_equal(gpu_backend.to_host(one), other)
 
 
 def test_a_pulse_between_two_dips_is_found(gpu_backend):
-    """Sums of two, of which threads that run ahead would take what lies beside the pulse."""
+    """Sums of two: a thread that runs ahead would read values beside the pulse."""
     series = np.random.default_rng(7).normal(size=(2, 1, 304)).astype(np.float32)
     series[1, 0, 100:112] = -5
     series[1, 0, 105:107] = 6
@@ -215,8 +216,8 @@ def test_a_pulse_between_two_dips_is_found(gpu_backend):
         np.testing.assert_array_equal(gpu_backend.to_host(one), other)
 
 
-def test_how_many_blocks_there_are_changes_nothing(gpu_backend, monkeypatch):
-    """One takes many series and peaks, one after another: loud ones, silent ones, and some without data."""
+def test_the_number_of_blocks_does_not_change_the_result(gpu_backend, monkeypatch):
+    """A single block takes all series and peaks: strong ones, noise, and some without data."""
     rng = np.random.default_rng(9)
     scales = gpu_backend.to_device(np.repeat(np.array([[1.0], [0.0]], np.float32), 75, axis=1))
     series = rng.normal(size=(9, 1, 600)).astype(np.float32)
@@ -224,21 +225,24 @@ def test_how_many_blocks_there_are_changes_nothing(gpu_backend, monkeypatch):
         for at in rng.integers(20, 560, 4):
             line[at : at + 9] += 4
     items = np.array([[row, 0, 1, row % 3 == 1, 0, 30] for row in range(9)], np.int32)
-    power, share = rng.integers(-20, 60, (30, 700)).astype(np.int8), np.full((30, 88), 64, np.int8)
-    given = series, items, power, share, rng.integers(0, 60, (9, 30))
+    power, weight = rng.integers(-20, 60, (30, 700)).astype(np.int8), np.full((30, 88), 64, np.int8)
+    given = series, items, power, weight, rng.integers(0, 60, (9, 30))
 
     def search():
         lines, some, value, valid, track = map(gpu_backend.to_device, given)
         found = gpu_boxcar.find_peaks(lines, some, scales, 8, boxcar.Boxcars(20, 560, 4, 6.0, 32))
-        left = gpu_band_occupancy.band_occupancies(value, valid, 8, track, 0.25, some, found)
+        remaining_fraction = gpu_band_occupancy.band_occupancies(value, valid, 8, track, 0.25, some, found)
         count = int(found.n_peaks[0])
         table = np.vstack(
-            [gpu_backend.to_host(found.table[:, :count]), gpu_backend.to_host(left[:count]).view(np.int64)]
+            [
+                gpu_backend.to_host(found.table[:, :count]),
+                gpu_backend.to_host(remaining_fraction[:count]).view(np.int64),
+            ]
         )
         return table[:, np.lexsort(table[1::-1])]
 
     wide = search()
-    assert set(wide[0]) == {0, 2, 6, 8}  # every other one is loud, every third one has no data
+    assert set(wide[0]) == {0, 2, 6, 8}  # every other one is strong, every third one has no data
     for module in (gpu_boxcar, gpu_band_occupancy):
         monkeypatch.setattr(module, "SCRATCH_BYTES", 0)
     np.testing.assert_array_equal(search(), wide)
@@ -246,7 +250,7 @@ def test_how_many_blocks_there_are_changes_nothing(gpu_backend, monkeypatch):
 
 @pytest.mark.parametrize("gaps", [False, True])
 def test_peaks_of_series_that_are_mostly_0_are_those_of_the_cpu(gpu_backend, gaps):
-    """More than half of the values are the same: nothing is cut where level and scatter are measured."""
+    """More than half of the values are equal: no value is clipped where level and scatter are measured."""
     rng = np.random.default_rng(8)
     series = (8 * (rng.random((2, 1, 1100)) < 0.1)).astype(np.float32)
     series[0, 0, 500:516] = 20
@@ -259,10 +263,10 @@ def test_peaks_of_series_that_are_mostly_0_are_those_of_the_cpu(gpu_backend, gap
     assert 0 in there[0]
     for one, other in zip(found[:3], there[:3], strict=True):
         np.testing.assert_array_equal(gpu_backend.to_host(one), other)
-    np.testing.assert_allclose(gpu_backend.to_host(found[3]), there[3], rtol=SNR)
+    np.testing.assert_allclose(gpu_backend.to_host(found[3]), there[3], rtol=SNR_RTOL)
 
 
-def test_a_series_without_data_is_silent_and_every_cell_of_a_loud_one_is_reported(gpu_backend):
+def test_a_series_without_data_has_no_peaks_and_a_strong_one_has_one_in_every_cell(gpu_backend):
     series = np.random.default_rng(0).normal(size=(3, 1, 4200)).astype(np.float32)
     series[:, :, 8::32] += 100
     boxcars = boxcar.Boxcars(2, 4096, 2, 7.0, 32)
@@ -299,38 +303,33 @@ def test_boxcars_that_leave_the_series_are_refused(gpu_backend):
 
 @pytest.mark.parametrize("count", [0, 1, 40])
 @pytest.mark.parametrize("lost", [False, True])
-def test_breadths_are_those_of_the_cpu(gpu_backend, count, lost):
+def test_band_occupancies_are_those_of_the_cpu(gpu_backend, count, lost):
     rng = np.random.default_rng(0)
     power = np.rint(8 * rng.normal(size=(24, 96)) + 16).astype(np.int8)
-    share = np.full((24, 12), 64, np.int8)
-    share[slice(None) if lost else rng.integers(0, 24, 5)] = 0
-    power[share[:, 0] == 0] = 0
+    weight = np.full((24, 12), 64, np.int8)
+    weight[slice(None) if lost else rng.integers(0, 24, 5)] = 0
+    power[weight[:, 0] == 0] = 0
     track, trial, start = rng.integers(0, 20, (3, 24)), rng.integers(0, 3, count), rng.integers(0, 40, count)
     width, snr = 1 << rng.integers(0, 5, count), rng.uniform(0, 20, count).astype(np.float32)
-    there = band_occupancy.band_occupancy(power, share, 8, track, 0.25, trial, start, width, snr)
-    here = gpu_band_occupancy.band_occupancy(
-        gpu_backend.to_device(power),
-        gpu_backend.to_device(share),
-        8,
-        gpu_backend.to_device(track),
-        0.25,
-        *map(gpu_backend.to_device, (trial, start, width, snr)),
-    )
-    # The same sums in double precision, where the CPU's compiler may change their order.
+    assert_same_band_occupancy(gpu_backend, power, weight, track, (trial, start, width, snr))
+
+
+def assert_same_band_occupancy(gpu_backend, power, weight, delays, boxcars):
+    boxcars = band_occupancy.FoundBoxcars(*boxcars)
+    there = band_occupancy.band_occupancy(power, weight, 8, delays, 0.25, boxcars)
+    value, valid, track = map(gpu_backend.to_device, (power, weight, delays))
+    boxcars = band_occupancy.FoundBoxcars(*map(gpu_backend.to_device, boxcars))
+    here = gpu_band_occupancy.band_occupancy(value, valid, 8, track, 0.25, boxcars)
+    # The same sums in double precision; the CPU's compiler may change their order.
     np.testing.assert_allclose(gpu_backend.to_host(here), there, rtol=1e-9, atol=1e-9)
 
 
 def test_a_wide_band_of_large_counts_is_that_of_the_cpu(gpu_backend):
-    """2^31 counts and more in all."""
+    """The sum exceeds 2^31 counts."""
     channels, width = 8400, 2048
-    power, share = np.full((channels, width), 127, np.int8), np.full((channels, width // 8), 64, np.int8)
-    given = np.zeros((1, channels), np.int64), 0.25, np.zeros(1, np.int64), np.zeros(1, np.int64), np.full(1, width)
-    arrays = power, share, 8, *given, np.full(1, 1e4, np.float32)
-    there = band_occupancy.band_occupancy(*arrays)
-    here = gpu_band_occupancy.band_occupancy(
-        *(gpu_backend.to_device(one) if isinstance(one, np.ndarray) else one for one in arrays)
-    )
-    np.testing.assert_allclose(gpu_backend.to_host(here), there, rtol=1e-9, atol=1e-9)
+    power, weight = np.full((channels, width), 127, np.int8), np.full((channels, width // 8), 64, np.int8)
+    boxcars = np.zeros(1, np.int64), np.zeros(1, np.int64), np.full(1, width), np.full(1, 1e4, np.float32)
+    assert_same_band_occupancy(gpu_backend, power, weight, np.zeros((1, channels), np.int64), boxcars)
 
 
 @pytest.mark.parametrize("products", [1, 2, 3, 4])
