@@ -1,15 +1,15 @@
-"""How many known pulses are found, how well they are measured, and how much of noise is taken for a pulse.
+"""Completeness: recall of injected pulses, precision of their parameters, and false candidates in noise.
 
-``python -m benchmarks.completeness`` puts pulses into synthetic skies, replays them with the default settings (but for
-a DM range of 0:2000) and compares what is in the store with what was put in.
+``python -m benchmarks.completeness`` injects pulses into synthetic skies, replays them with default settings (except
+for a DM range of 0:2000) and compares the candidates in the store with the injected pulses.
 
 A pulse is found if a candidate has
 
 - a DM whose error sweeps, from edge to edge of the whole band, less than the pulse's width plus two rows, and
 - an arrival at the top channel's centre within two widths plus three rows,
 
-where the width is the full width at half maximum together with, in quadrature, the smear within the lowest channel.
-Candidates that match no pulse are counted as extra ones.
+where the width is the full width at half maximum and, in quadrature, the smear within the lowest channel. Candidates
+that match no pulse are counted as extra candidates.
 """
 
 import argparse
@@ -46,7 +46,7 @@ Candidate = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class InjectionResult:
-    """What became of a pulse: the candidate that matches it best, and the errors of that."""
+    """An injected pulse, the candidate that matches it best, and the errors of its DM (pc cm⁻³) and time (s)."""
 
     truth: TruePulse
     width_rows: float
@@ -61,7 +61,7 @@ class InjectionResult:
 
 @dataclass(frozen=True, slots=True)
 class SkyResult:
-    """A sky that was replayed."""
+    """Result of a sky: injections, candidates that match none, length of the sky (s) and elapsed time (s)."""
 
     injections: list[InjectionResult]
     unmatched: list[Candidate]
@@ -70,7 +70,7 @@ class SkyResult:
 
 
 def draw_pulses(count: int, seed: int, first: float, spacing: float, row_seconds: float) -> list[SkyPulse]:
-    """Draw pulses, one each ``spacing`` s: S/N and width log-uniform, DM uniform."""
+    """Draw pulses, one every ``spacing`` s: S/N and width log-uniform, DM uniform."""
     random = np.random.default_rng(seed)
     snr = np.exp(random.uniform(*np.log(SNR_INJECTED), count))
     dm = random.uniform(*DM_INJECTED, count)
@@ -80,17 +80,17 @@ def draw_pulses(count: int, seed: int, first: float, spacing: float, row_seconds
 
 
 def power_sky(count: int, seed: int, spacing: float = 3.0) -> PowerSky:
-    """256 channels of 1 ms, 1272 to 1528 MHz, where DM 2000 sweeps 1.6 s."""
+    """Return a sky of 256 channels of 1 ms, 1272 to 1528 MHz: DM 2000 sweeps 1.6 s."""
     return PowerSky(4.0 + spacing * count, seed, pulses=draw_pulses(count, seed, 3.0, spacing, 1e-3))
 
 
 def voltage_sky(count: int, seed: int, spacing: float = 0.6) -> VoltageSky:
-    """16 MHz of voltages about 1400 MHz, where DM 2000 sweeps 0.1 s."""
+    """Return a sky of 16 MHz of voltages around 1400 MHz: DM 2000 sweeps 0.1 s."""
     return VoltageSky(1.5 + spacing * count, seed, pulses=draw_pulses(count, seed, 1.2, spacing, 0.512e-3))
 
 
 def replay(sky: Sky) -> SkyResult:
-    """Replay a sky into a store that is then forgotten, and judge it."""
+    """Replay a sky into a temporary store, and match its candidates."""
     settings = Reduction(pulses=PulseSettings(dm=DM_SEARCH_RANGE))
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
@@ -106,7 +106,7 @@ def replay(sky: Sky) -> SkyResult:
 def match_candidates(
     truth: Sequence[TruePulse], candidates: Sequence[Candidate], plan: Plan
 ) -> tuple[list[InjectionResult], list[Candidate]]:
-    """Match candidates with true pulses; return a verdict on each pulse, and the candidates that match none."""
+    """Match candidates with true pulses; return the result of each pulse, and the candidates that match none."""
     pulses = [_match_pulse(pulse, candidates, plan) for pulse in truth]
     matched = {id(candidate) for _, matches in pulses for candidate in matches}
     return [injection for injection, _ in pulses], [one for one in candidates if id(one) not in matched]
@@ -132,7 +132,7 @@ def _match_pulse(
 
 
 def wilson(found: int, count: int) -> tuple[float, float]:
-    """95 % interval of a binomial proportion (Wilson 1927)."""
+    """Return the 95 % interval of a binomial proportion (Wilson 1927)."""
     z = 1.959964
     middle = (found + z * z / 2) / (count + z * z)
     half = z / (count + z * z) * math.sqrt(found * (count - found) / count + z * z / 4)
@@ -140,7 +140,7 @@ def wilson(found: int, count: int) -> tuple[float, float]:
 
 
 def pulse_statistics(sky_results: Sequence[SkyResult]) -> dict[str, Any]:
-    """Recall and errors over several skies."""
+    """Return recall and errors over several skies."""
     injections = [injection for sky_result in sky_results for injection in sky_result.injections]
     hits = [(injection, injection.candidate) for injection in injections if injection.candidate is not None]
     low, high = wilson(len(hits), len(injections))
@@ -167,7 +167,7 @@ def pulse_statistics(sky_results: Sequence[SkyResult]) -> dict[str, Any]:
 
 
 def noise_statistics(sky_result: SkyResult) -> dict[str, Any]:
-    """Candidates in noise alone; the rate's upper limit is Poisson's at 95 % confidence, one-sided."""
+    """Count candidates in noise; the upper limit of the rate is one-sided, Poisson, at 95 % confidence."""
     statistics: dict[str, Any] = {
         "sky_seconds": round(sky_result.seconds, 1),
         "wall_seconds": round(sky_result.wall, 1),
@@ -187,7 +187,7 @@ def _median(values: list[float]) -> float:
 
 
 def show(result: dict[str, Any]) -> None:
-    """Print a table, a column a sky."""
+    """Print a table with one column for each sky."""
     names = [name for name, value in result.items() if isinstance(value, dict) and "sky_seconds" in value]
     table = Table(title="completeness")
     table.add_column("figure", no_wrap=True)
@@ -204,8 +204,12 @@ def show(result: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Recall, accuracy and false candidates on synthetic skies.")
-    parser.add_argument("--seconds-noise", type=float, default=600.0, help="of power; voltages get a twentieth")
-    parser.add_argument("--pulses", type=int, default=120, help="in power spectra; voltages get a quarter")
+    parser.add_argument(
+        "--seconds-noise", type=float, default=600.0, help="seconds of noise as power; a twentieth as voltages"
+    )
+    parser.add_argument(
+        "--pulses", type=int, default=120, help="pulses in the power sky; a quarter as many in voltage skies"
+    )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/completeness.json"))
     arguments = parser.parse_args()
     skies = max(1, arguments.pulses // 20)

@@ -1,12 +1,12 @@
-"""How fast dispersed pulses are found, and how much of them, beside plainer ways.
+"""Speed and recall of the single-pulse search, beside simpler methods.
 
-``python -m benchmarks search`` searches 60 s of 1024 channels, 1200 to 1500 MHz, every 256 µs, of 8 bit, for DM 0 to
-1000, in which 41 pulses of S/N 7 to 30 are hidden, and compares with the bound: the sum at each pulse's exact
-dispersion measure and the best of all boxcars at its place, which no blind search can better but by luck.
+``python -m benchmarks search`` searches 60 s of 8-bit data, 1024 channels from 1200 to 1500 MHz every 256 µs, for DM 0
+to 1000. The data hold 41 pulses of S/N 7 to 30. Recall is compared with an upper bound: the sum at the exact dispersion
+measure of each pulse and the best of all boxcars at its position, which a blind search can exceed only by chance.
 
-What is timed is all from 8-bit power without interference to candidates: widening to float32 rows, whitening,
-dedispersion, boxcars, clustering. One thread's rates are in seconds of data a second of processor time, which other
-programs on the machine disturb least; what two threads gain is in the time on the wall.
+The timing covers everything from 8-bit power without interference to candidates: conversion to float32 rows,
+normalisation, dedispersion, boxcars, clustering. Rates of one thread are seconds of data per second of processor time,
+which other programs on the machine disturb least; the gain of two threads is in elapsed time.
 
 ``python -m benchmarks.search`` counts candidates in an hour of noise.
 """
@@ -35,8 +35,9 @@ from edgefilter.core.plan import Plan, dispersion_delay, resolve
 from edgefilter.core.reduced_block import PulseCandidate
 from edgefilter.core.stream import Encoding, SampleKind, Stream
 from edgefilter.stages.search.cluster import EventSifter
+from edgefilter.stages.search.events import Events
 from edgefilter.stages.search.normalise import NormalisedBlock, Normaliser
-from edgefilter.stages.search.single_pulse import Events, SinglePulseSearch
+from edgefilter.stages.search.single_pulse import SinglePulseSearch
 from edgefilter_kernels.jit import kernel
 
 CHANNELS, LOW_MHZ, HIGH_MHZ = 1024, 1200.0, 1500.0
@@ -60,7 +61,7 @@ class InjectedPulse:
 
 @dataclass(slots=True)
 class SearchResult:
-    """What a search found, and what it took."""
+    """Candidates of a search, its processor and elapsed time (s), and processor time by stage."""
 
     pulses: list[PulseCandidate]
     cpu: float
@@ -69,7 +70,7 @@ class SearchResult:
 
 
 def make_plan(bands: int = 1, snr: float = SNR_THRESHOLDS[0]) -> Plan:
-    """Layout of the search: the whole band alone, as other programs do, or its parts too."""
+    """Return the layout of the search: of the whole band, as in other programs, or of its parts too."""
     step = (HIGH_MHZ - LOW_MHZ) / CHANNELS * 1e6
     stream = Stream(
         "search",
@@ -90,7 +91,7 @@ def make_plan(bands: int = 1, snr: float = SNR_THRESHOLDS[0]) -> Plan:
 def draw_pulses(
     count: int, seconds: float, seed: int, snr: tuple[float, float] = (7, 30), width_ms: tuple[float, float] = (0.5, 8)
 ) -> list[InjectedPulse]:
-    """Draw pulses at equal distances: S/N and width log-uniform, DM uniform."""
+    """Draw pulses at regular intervals: S/N and width log-uniform, DM uniform."""
     random = np.random.default_rng(seed)
     row = float(ROW_SECONDS)
     last = seconds - dispersion_delay(DM[1], LOW_MHZ, HIGH_MHZ) - 0.3
@@ -102,14 +103,13 @@ def draw_pulses(
 
 
 def make_power(plan: Plan, seconds: float, pulses: Sequence[InjectedPulse], seed: int) -> NDArray[np.uint8]:
-    """Gaussian noise with Gaussian pulses, smeared within channels and rows; uint8 ``[row, channel]``."""
+    """Return Gaussian noise with Gaussian pulses, smeared within channels and rows; uint8 ``[row, channel]``."""
     random = np.random.default_rng(seed)
     rows = round(seconds / float(ROW_SECONDS))
     signal = np.zeros((rows, plan.channels), np.float16)
     for pulse in pulses:
         start, profile = profile_of(plan, pulse)
         for c in range(plan.channels):
-            # A profile is as long as a channel needs.
             signal[start[c] : start[c] + profile.shape[1], c] += profile[c][: rows - start[c]].astype(np.float16)
     power = np.empty((rows, plan.channels), np.uint8)
     for at in range(0, rows, 4096):
@@ -120,7 +120,7 @@ def make_power(plan: Plan, seconds: float, pulses: Sequence[InjectedPulse], seed
 
 
 def profile_of(plan: Plan, pulse: InjectedPulse) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """First row and power, in sigma, of a pulse in each channel: ``[channel]``, ``[channel, row]``."""
+    """Return first row ``[channel]`` and power ``[channel, row]``, in sigma, of a pulse in each channel."""
     frequencies, half, row = plan.frequencies_mhz, abs(plan.channel_mhz) / 2, plan.row_seconds
     top = float(frequencies.max())
     smear = dispersion_delay(pulse.dm, LOW_MHZ, LOW_MHZ + 2 * half) / row
@@ -141,11 +141,11 @@ def search(plan: Plan, power: NDArray[np.uint8], threads: int) -> SearchResult:
     rows = plan.rows_per_block
     stages: dict[str, float] = {}
     with ThreadBackend(threads) as backend:
-        normaliser, find, cluster = Normaliser(plan, backend), SinglePulseSearch(plan, backend), EventSifter(plan)
-        before, after = -(-find.history // rows), -(-find.lookahead // rows)
+        normaliser, stage, sifter = Normaliser(plan, backend), SinglePulseSearch(plan, backend), EventSifter(plan)
+        before, after = -(-stage.history // rows), -(-stage.lookahead // rows)
         began, cpu = time.perf_counter(), time.process_time()
         normalised: list[NormalisedBlock | None] = [None] * before
-        with _timed(stages, "widen, whiten"):
+        with _timed(stages, "convert, normalise"):
             wide = Rows(0, np.zeros((1, rows, plan.channels), np.float32), np.zeros((rows, plan.channels), np.uint16))
             for start in range(0, len(power), rows):
                 backend.parallel_for(
@@ -155,16 +155,18 @@ def search(plan: Plan, power: NDArray[np.uint8], threads: int) -> SearchResult:
         count = len(normalised) - before
         normalised += [None] * after
         with _timed(stages, "dedisperse, boxcars"):
-            events: list[Events | None] = [find.reduce(normalised[k : k + before + 1 + after], k) for k in range(count)]
+            events: list[Events | None] = [
+                stage.reduce(normalised[k : k + before + 1 + after], k) for k in range(count)
+            ]
         with _timed(stages, "cluster"):
             padded = [None, *events, None]
-            found = [cluster.reduce(padded[k], padded[k + 1] or Events.empty(), padded[k + 2], k) for k in range(count)]
+            found = [sifter.reduce(padded[k], padded[k + 1] or Events.join([]), padded[k + 2], k) for k in range(count)]
         wall, cpu = time.perf_counter() - began, time.process_time() - cpu
     return SearchResult([pulse for one in found for pulse in one.pulses], cpu, wall, stages)
 
 
 def _to_rows(part: NDArray[np.uint8], first: int, last: int, out: Rows) -> None:
-    # What is beyond the last row has no weight.
+    # Rows after the last one have weight 0.
     some = part[first:last]
     out.stokes[0, first : first + len(some)] = some
     out.weight[first : first + len(some)] = 1
@@ -179,7 +181,7 @@ def _timed(stages: dict[str, float], name: str) -> Iterator[None]:
 
 
 def matched_snr(plan: Plan, power: NDArray[np.uint8], pulse: InjectedPulse) -> float:
-    """S/N of a pulse by brute force: every channel at its own delay, the best boxcar near the known place."""
+    """Return the S/N of a pulse by brute force: exact delays, the best boxcar near the true position."""
     row, top = plan.row_seconds, float(plan.frequencies_mhz.max())
     reach = math.ceil(4 * pulse.width) + 8
     total = np.zeros(2 * reach)
@@ -195,7 +197,7 @@ def matched_snr(plan: Plan, power: NDArray[np.uint8], pulse: InjectedPulse) -> f
 
 
 def matching_candidates(plan: Plan, pulse: InjectedPulse, found: Sequence[PulseCandidate]) -> list[PulseCandidate]:
-    """Candidates that a pulse may have given: the track passes its place within twice its width and a few rows."""
+    """Return the candidates of a pulse: their track passes its position within twice its width and a few rows."""
     per_dm = dispersion_delay(1.0, LOW_MHZ, HIGH_MHZ) / plan.row_seconds
     smear = per_dm * pulse.dm / plan.channels
     near = 2 * math.hypot(pulse.width, smear) + 4
@@ -209,7 +211,7 @@ def matching_candidates(plan: Plan, pulse: InjectedPulse, found: Sequence[PulseC
 def score(
     plan: Plan, power: NDArray[np.uint8], pulses: Sequence[InjectedPulse], found: Sequence[PulseCandidate]
 ) -> dict[str, tuple[float, float | None]]:
-    """Recall, false candidates and S/N of a search, and those of the bound."""
+    """Return recall, false candidates and S/N of a search, and those of the upper bound."""
     matches = [matching_candidates(plan, pulse, found) for pulse in pulses]
     best = np.array([max((one.snr for one in some), default=0.0) for some in matches])
     exact = np.array([matched_snr(plan, power, pulse) for pulse in pulses])
@@ -228,7 +230,7 @@ def score(
 
 
 def snr_retention(seed: int = 5, count: int = 40) -> float:
-    """Mean S/N over the brute-force sum's for pulses of all widths and DMs, strong ones: noise hardly matters."""
+    """Return the mean ratio to the brute-force S/N for strong pulses of all widths and DMs: noise hardly matters."""
     plan = make_plan()
     pulses = draw_pulses(count, SECONDS, seed, snr=(30, 30), width_ms=(0.2, 8))
     power = make_power(plan, SECONDS, pulses, seed)
@@ -238,7 +240,7 @@ def snr_retention(seed: int = 5, count: int = 40) -> float:
 
 
 def brute_force(plan: Plan, power: NDArray[np.uint8], trials: int) -> float:
-    """Seconds of data a processor second that plain NumPy dedisperses at as many trials; measured on four of them."""
+    """Return the seconds of data that NumPy dedisperses in a processor second, extrapolated from four trials."""
     rows = 16384
     value = np.ascontiguousarray(power[: 2 * rows].T).astype(np.float32)
     top = float(plan.frequencies_mhz.max())
@@ -252,7 +254,7 @@ def brute_force(plan: Plan, power: NDArray[np.uint8], trials: int) -> float:
 
 
 def false_candidates(minutes: float) -> list[dict[str, Any]]:
-    """Candidates in noise alone, a minute of it at a time, for the whole band and for its parts too."""
+    """Count candidates in noise, one minute at a time, for the whole band and for its parts too."""
     plans = [make_plan(bands) for bands in (1, 4)]
     found: list[list[float]] = [[], []]
     for minute in range(math.ceil(minutes)):
@@ -270,7 +272,7 @@ def false_candidates(minutes: float) -> list[dict[str, Any]]:
 
 
 def run(bench: Bench) -> None:
-    """Search the file for the whole band and for its parts too, on one and two threads; the plain way; the limit."""
+    """Search the whole band, and its parts too, on one and two threads; measure NumPy and the limit."""
     plan = make_plan()
     pulses = draw_pulses(PULSES, SECONDS, 1)
     power = make_power(plan, SECONDS, pulses, 1)
@@ -295,20 +297,20 @@ def run(bench: Bench) -> None:
 
 
 def _fastest(bench: Bench, plan: Plan, power: NDArray[np.uint8], threads: int) -> SearchResult:
-    """The run that took least of several; of one thread the least processor time, otherwise the least time."""
+    """Return the fastest of several runs: by processor time for one thread, otherwise by elapsed time."""
     found: list[SearchResult] = []
     bench.best(lambda: found.append(search(plan, power, threads)))
     return min(found, key=lambda one: one.cpu if threads == 1 else one.wall)
 
 
 def additions(bench: Bench, plan: Plan, power: NDArray[np.uint8]) -> float:
-    """Real time that the additions of both stages alone would allow, at the rate of eight 16-bit terms to a store."""
+    """Return the multiple of real time that additions alone allow, at the rate of eight 16-bit terms per store."""
     with ThreadBackend(1) as backend:
-        find = SinglePulseSearch(plan, backend)
+        stage = SinglePulseSearch(plan, backend)
     rows, length, repeats = 8, 2048, 2000
     terms, total = np.ones((rows, length), np.int16), np.zeros(length, np.int16)
     rate = rows * length * repeats / bench.best(lambda: _add(terms, total, repeats))
-    return SECONDS / (find.additions * len(power) / rate)
+    return SECONDS / (stage.additions * len(power) / rate)
 
 
 @kernel
@@ -320,8 +322,8 @@ def _add(terms: NDArray[np.int16], total: NDArray[np.int16], repeats: int) -> No
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="False candidates of the single-pulse search in noise alone.")
-    parser.add_argument("--minutes", type=float, default=60.0, help="of noise")
+    parser = argparse.ArgumentParser(description="Count false candidates of the single-pulse search in noise.")
+    parser.add_argument("--minutes", type=float, default=60.0, help="minutes of noise")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/search_noise.json"))
     arguments = parser.parse_args()
     result: dict[str, Any] = {
