@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -220,7 +221,7 @@ class _BlockSearch:
         return scales
 
 
-def boxcar_centres(time: NDArray[np.int64], width: NDArray[np.int64]) -> NDArray[np.float64]:
+def boxcar_centres(time: NDArray[Any], width: NDArray[Any]) -> NDArray[np.float64]:
     """Return the centres of boxcars.
 
     Parameters
@@ -235,7 +236,7 @@ def boxcar_centres(time: NDArray[np.int64], width: NDArray[np.int64]) -> NDArray
     centre
         float64 ``[boxcar]``, time steps: the middle of a step for a boxcar of one step, otherwise between two steps.
     """
-    return time + np.where(width == 1, 0.5, 0.0)
+    return np.asarray(time + np.where(width == 1, 0.5, 0.0))
 
 
 def noise_scale(total: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
