@@ -1,9 +1,8 @@
-"""The report of a long run: how long it takes to make, and how large it is.
+"""CPU time, memory and page size of the report of a long run.
 
-``python -m benchmarks.report`` writes the tables of 24 hours into a temporary store, without any samples ever having
-been there, makes its report in a process bound to two cores, and prints and stores the result. They are written as a
-replay does, an object for each block and table. ``--store DIR`` keeps the store there, or takes the one that is there,
-for example after its objects were merged.
+``python -m benchmarks.report`` writes the tables of 24 hours, without any samples, into a temporary store, makes the report
+in a process bound to two cores, and prints and saves the result. The store has one object per block and table, as after
+a replay. ``--store DIR`` keeps the store in DIR, or uses an existing one, for example after its objects were merged.
 """
 
 import argparse
@@ -39,23 +38,23 @@ from edgefilter.products.naming import ProductNamer, config_product, stream_prod
 from edgefilter.products.pulses import PulseRow, pulses_table
 from edgefilter.products.schemas import SCHEMAS
 
-_CARRIERS = (0.11, 0.42, 0.43, 0.77)  # where in the band something transmits all the time
-_BANDS = (0.2, 0.25)  # what transmits now and then
+_CARRIERS = (0.11, 0.42, 0.43, 0.77)  # positions in the band of continuous carriers
+_BANDS = (0.2, 0.25)  # position of intermittent interference
 _LOSS_EVERY, _PULSE_EVERY, _IMPULSE_EVERY = 29, 13, 7  # blocks
 
 
 @dataclass(frozen=True)
 class SimulatedRun:
-    """A run that never was: what one node would have made of a stream.
+    """A simulated run: the products of one node and one stream, without samples.
 
     Parameters
     ----------
     blocks
-        How many blocks.
+        Number of blocks.
     channels
-        How many channels.
+        Number of channels.
     cutouts
-        How many of the pulses, from the first on, have a cut-out.
+        Number of pulses with a cut-out, from the first on.
     """
 
     blocks: int
@@ -72,12 +71,12 @@ class SimulatedRun:
         return Plan(stream, resolve(validate(Reduction, {"block": {"rows": 4096}}), stream))
 
     def products(self, numbers: range) -> Iterator[Product]:
-        """Give the products of some blocks, the same for the same numbers."""
+        """Yield the products of blocks, the same for the same numbers."""
         for number in numbers:
             yield from self._block(number)
 
     def header_products(self) -> Iterator[Product]:
-        """Give the stream's header and the settings."""
+        """Yield the header of the stream and the settings."""
         yield stream_product(self.plan.stream)
         yield config_product(self.plan.settings)
 
@@ -200,7 +199,7 @@ class SimulatedRun:
 
 
 def _write(folder: Path, products: Iterator[Product]) -> None:
-    # Not through DirectoryStore, which would wait for the disk after each of a hundred thousand objects.
+    # DirectoryStore would wait for the disk after each of a hundred thousand objects.
     for product in products:
         path = folder / product.name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -212,12 +211,12 @@ def _write_blocks(folder: Path, simulated: SimulatedRun, numbers: range) -> None
 
 
 def write_simulated_run(folder: Path, simulated: SimulatedRun, processes: int = 1) -> None:
-    """Write the store of a run that never was."""
+    """Write the store of a simulated run."""
     _write(folder, simulated.header_products())
-    parts = [range(start, min(start + 256, simulated.blocks)) for start in range(0, simulated.blocks, 256)]
     if processes == 1:
         _write_blocks(folder, simulated, range(simulated.blocks))
         return
+    parts = [range(start, min(start + 256, simulated.blocks)) for start in range(0, simulated.blocks, 256)]
     with ProcessPoolExecutor(processes) as pool:
         list(pool.map(partial(_write_blocks, folder, simulated), parts))
 
@@ -226,7 +225,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hours", type=float, default=24.0)
     parser.add_argument("--channels", type=int, default=512)
-    parser.add_argument("--store", type=Path, help="where the store is, or is to be kept")
+    parser.add_argument("--store", type=Path, help="directory of the store; it is made if it does not exist")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/report.json"))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
