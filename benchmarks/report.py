@@ -1,8 +1,8 @@
 """CPU time, memory and page size of the report of a long run.
 
-``python -m benchmarks.report`` writes the tables of 24 hours, without any samples, into a temporary store, makes the report
-in a process bound to two cores, and prints and saves the result. The store has one object per block and table, as after
-a replay. ``--store DIR`` keeps the store in DIR, or uses an existing one, for example after its objects were merged.
+``python -m benchmarks.report`` writes the tables of 24 hours, without any samples, into a temporary store, makes the
+report in a process bound to two cores, and prints and saves the result. The store has one object per block and table,
+as after a replay. ``--store DIR`` keeps the store in DIR, or uses an existing one, for example after a merge.
 """
 
 import argparse

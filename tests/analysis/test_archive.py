@@ -30,13 +30,13 @@ def test_replay_finds_the_pulses_and_sorts_them_by_snr(run):
 
 
 def test_the_temporary_store_exists_as_long_as_the_archive(tmp_path):
-    run = edgefilter.replay(make_sky(pulses=()), dm=(0, 50), threads=1)
+    run = edgefilter.replay(make_sky(2.0, pulses=()), dm=(0, 50), threads=1)
     where = run.location
     assert edgefilter.open_store(where).tables()["ledger"] == run.tables()["ledger"] > 0
     del run
     with pytest.raises(StoreError, match="no such directory"):
         edgefilter.open_store(where)
-    kept = edgefilter.replay(make_sky(pulses=()), tmp_path / "kept", dm=(0, 50), threads=1)
+    kept = edgefilter.replay(make_sky(2.0, pulses=()), tmp_path / "kept", dm=(0, 50), threads=1)
     del kept
     assert edgefilter.open_store(tmp_path / "kept").tables()["ledger"] > 0
 
