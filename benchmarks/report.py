@@ -19,6 +19,7 @@ from fractions import Fraction
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,7 +99,7 @@ class SimulatedRun:
                 yield product
             rows = [row]
             yield namer.table("pulses", number, date, to_parquet(pulses_table(provenance, block, rows)))
-        tables = {
+        tables: dict[str, dict[str, list[Any]]] = {
             "spectra": {
                 "stokes": ["I"],
                 "frequencies": [plan.frequencies_mhz],
