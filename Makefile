@@ -1,4 +1,4 @@
-# Needs nothing but Python 3.11+, git, make and a package index.
+# Needs only Python 3.11 or newer, git, make and access to a package index.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -24,7 +24,7 @@ types: $(STAMP)
 unit: $(STAMP)
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --benchmark-disable --nbmake tests notebooks benchmarks/regressions.py
 
-# The wheel is built, installed alone into an empty environment, and asked for its version.
+# Build the wheel, install it into an empty environment with its dependencies only, and run it.
 wheel: $(STAMP)
 	rm -rf build/wheel && mkdir -p build/wheel
 	$(BIN)/python -m build --wheel --no-isolation --outdir build/wheel . >build/wheel/log 2>&1 || { cat build/wheel/log; exit 1; }
@@ -40,8 +40,8 @@ $(STAMP): pyproject.toml requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-# Names, versions and hashes for every supported Python; run after changing pyproject.toml.
-# requirements.lock is for development, requirements-run.lock holds what the program alone needs, at the same versions.
+# Lock names, versions and hashes for all supported versions of Python; run this after a change to pyproject.toml.
+# requirements.lock is for development; requirements-run.lock has only the dependencies of the program, at the same versions.
 lock:
 	$(COMPILE) --extra dev --output-file requirements.lock pyproject.toml build-requirements.in
 	$(COMPILE) --constraint requirements.lock --output-file requirements-run.lock pyproject.toml

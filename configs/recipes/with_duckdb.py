@@ -1,4 +1,4 @@
-"""Strongest pulses of each day of a store, with DuckDB. ``python with_duckdb.py STORE``."""
+"""Strongest pulse of each day and node in a store, with DuckDB: ``python with_duckdb.py STORE``."""
 
 import sys
 
@@ -11,7 +11,7 @@ def strongest(where: str) -> list[tuple[str, str, float, float]]:
     """Return date, node, S/N and DM of the strongest pulse of each day and node."""
     store = edgefilter.open_store(where)
     with duckdb.connect() as connection:
-        # A dataset holds each row once, also during a compaction, and reads only the files that a condition asks for.
+        # The dataset holds each row once, also during a compaction; DuckDB reads only the files that it needs.
         connection.register("pulses", store.dataset("pulses"))
         return connection.sql(
             "SELECT date, node, max(snr) AS snr, arg_max(dm, snr) AS dm FROM pulses GROUP BY ALL ORDER BY date, node"

@@ -1,4 +1,4 @@
-"""Strongest pulses of each day of a store, with Polars. ``python with_polars.py STORE``."""
+"""Strongest pulse of each day and node in a store, with Polars: ``python with_polars.py STORE``."""
 
 import sys
 

@@ -1,12 +1,12 @@
-"""Strongest pulses of each day of a store, with PySpark. ``python with_pyspark.py STORE``.
+"""Strongest pulse of each day and node in a store, with PySpark: ``python with_pyspark.py STORE``.
 
-Spark reads the files itself; a store in a bucket needs hadoop-aws on its class path and ``s3a://`` for ``s3://``.
+Spark itself reads the files. For a store in a bucket it needs hadoop-aws on its class path, and URLs with ``s3a://``.
 """
 
 import sys
 
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F  # noqa: N812 - as Spark's own documents call it
+from pyspark.sql import functions as F  # noqa: N812 - the name in the documentation of Spark
 
 import edgefilter
 

@@ -1,1 +1,1 @@
-"""The command line: one file a command, thin."""
+"""Command line: one module for each command of ``edgefilter``."""

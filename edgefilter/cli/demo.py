@@ -1,4 +1,4 @@
-"""``edgefilter demo``: a node, a synthetic telescope, and what the one found of what the other sent."""
+"""``edgefilter demo``: a node and a synthetic telescope; compare the detections with the injected pulses."""
 
 import shutil
 import subprocess
@@ -24,44 +24,45 @@ if TYPE_CHECKING:
     from edgefilter.sources.simulated.sky import SkyPulse
     from edgefilter.store.reader import StoreReader
 
-_DROP_EVERY = 97  # one frame in so many never arrives
+_LOST_FRAME_INTERVAL = 97  # one frame in so many is not sent
+_LISTENING = "listening on "
 
 
 def command(
     store: Annotated[
-        str | None, typer.Option("--store", help="Directory of the products; a new one if not given.")
+        str | None, typer.Option("--store", help="Directory for the products.", show_default="a new one")
     ] = None,
-    seconds: Annotated[float, typer.Option(min=4, help="Length of the synthetic sky, s.")] = 16.0,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the synthetic sky.")] = 1,
+    seconds: Annotated[float, typer.Option(min=4, help="Duration of the synthetic sky, s.")] = 16.0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the synthetic sky.")] = 1,
     report: ReportOption = True,
 ) -> None:
-    """Start a node, play a synthetic telescope into it, and compare what was found with what was put in."""
-    # Imported here, because numba and scipy take seconds that --help need not wait.
+    """Try everything: run a node, send it a synthetic sky, list the pulses that it finds."""
+    # Imported here: numba and scipy take seconds to import, and --help does not need them.
     from edgefilter.node.run_directory import memory_directory
     from edgefilter.sources.live.zmq_sender import send
     from edgefilter.sources.simulated.sky import demo_sky
     from edgefilter.store.reader import open_store
 
-    console = Console()
     store_location = store or f"{tempfile.mkdtemp(prefix='edgefilter-demo-')}/store"
     run_directory = tempfile.mkdtemp(prefix="edgefilter-demo-", dir=memory_directory())
     sky = demo_sky(seconds, seed)
-    console.print(
+    typer.echo(
         f"telescope: {seconds:g} s of {sky.stream.bandwidth_hz / 1e6:g} MHz around "
         f"{sky.stream.first_channel_hz / 1e6:g} MHz, {format_bytes(sky.samples * sky.stream.sample_bytes)}, "
-        f"{len(sky.truth)} pulses, interference, one frame in {_DROP_EVERY} lost",
-        highlight=False,
+        f"{len(sky.truth)} pulses, interference, 1 frame in {_LOST_FRAME_INTERVAL} lost"
     )
     node = subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, "-m", "edgefilter.cli.main", "run", str(_config()), "--store", store_location,
+        [sys.executable, "-m", "edgefilter.cli.main", "run", str(_find_config()), "--store", store_location,
          "--set", "input.endpoint=tcp://127.0.0.1:*", "--set", f"node.run_directory={run_directory}"],
         stdout=subprocess.PIPE,
         text=True,
     )  # fmt: skip
     try:
-        endpoint = _relay(node, console, until="listening on ")
-        send(sky, endpoint, None, drop=lambda frame: frame % _DROP_EVERY == _DROP_EVERY - 1)
-        _relay(node, console)
+        endpoint = _relay_output(node, until=_LISTENING)
+        if endpoint is None:
+            raise EdgefilterError("the node ended before it opened its input")
+        send(sky, endpoint, None, drop=lambda frame: frame % _LOST_FRAME_INTERVAL == _LOST_FRAME_INTERVAL - 1)
+        _relay_output(node)
     except BaseException:
         node.terminate()
         raise
@@ -72,37 +73,35 @@ def command(
     if node.returncode:
         raise EdgefilterError(f"the node ended with exit status {node.returncode}")
     reader = open_store(store_location)
-    console.print(_comparison(reader, sky.truth))
-    _print_reduction(reader, console, store_location)
+    Console().print(_comparison(reader, sky.truth))
+    _print_reduction(reader, store_location)
     if report:
-        console.print(write_report_beside(store_location), markup=False, highlight=False, soft_wrap=True)
+        typer.echo(write_report_beside(store_location))
 
 
-def _config() -> Path:
-    """Find configs/demo.toml: in the checkout, or where the wheel puts it."""
+def _find_config() -> Path:
+    """Find configs/demo.toml: in the checkout, or in the installed package's data folder."""
     folders = [Path(edgefilter.__file__).parents[1], Path(sysconfig.get_path("data")) / "share" / "edgefilter"]
-    for place in folders:
-        path = place / "configs" / "demo.toml"
+    for folder in folders:
+        path = folder / "configs" / "demo.toml"
         if path.is_file():
             return path
-    raise InputError(f"configs/demo.toml is neither in {folders[0]} nor in {folders[1]}")
+    raise InputError(f"configs/demo.toml: expected in {folders[0]} or in {folders[1]}")
 
 
-def _relay(node: "subprocess.Popen[str]", console: Console, until: str | None = None) -> str:
-    """Print the node's lines; return the rest of the first one that begins with ``until``."""
+def _relay_output(node: "subprocess.Popen[str]", until: str | None = None) -> str | None:
+    """Print the node's lines up to the first that begins with ``until``, and return the rest of that line."""
     assert node.stdout is not None
     for line in node.stdout:
-        console.print(f"node: {line.rstrip()}", markup=False, highlight=False, soft_wrap=True)
+        typer.echo(f"node: {line.rstrip()}")
         if until and line.startswith(until):
-            return line[len(until) :].strip()
-    if until:
-        raise EdgefilterError(f"the node ended before it was {until.strip()}")
-    return ""
+            return line.removeprefix(until).strip()
+    return None
 
 
 def _comparison(reader: "StoreReader", truth: "Sequence[SkyPulse]") -> Table:
     found: list[dict[str, Any]] = reader.table("pulses").to_pylist()
-    table = Table(title="pulses put in, and (bold) as found; DM in pc/cm3", title_justify="left")
+    table = Table(title="injected pulses, and (bold) their detections; DM in pc/cm3", title_justify="left")
     for name in ("t (s)", "DM", "width (ms)", "S/N"):
         table.add_column(name, justify="right")
     for name in ("t (s)", "DM", "±", "width (ms)", "S/N"):
@@ -131,15 +130,11 @@ def _comparison(reader: "StoreReader", truth: "Sequence[SkyPulse]") -> Table:
     return table
 
 
-def _print_reduction(reader: "StoreReader", console: Console, store_location: str) -> None:
-    ledger = reader.table("ledger")
-    bytes_in = sum(ledger["bytes_in"].to_pylist())
+def _print_reduction(reader: "StoreReader", store_location: str) -> None:
+    bytes_in = sum(reader.table("ledger")["bytes_in"].to_pylist())
     bytes_out = sum(path.stat().st_size for path in Path(store_location).rglob("*") if path.is_file())
-    console.print(
-        f"reduction: {format_bytes(bytes_in)} received became {format_bytes(bytes_out)} of products, "
+    typer.echo(
+        f"reduction: {format_bytes(bytes_in)} received, {format_bytes(bytes_out)} of products, "
         f"{bytes_in / bytes_out:.0f} to 1\n"
-        f"products lie in {store_location}: open them with edgefilter.open_store({store_location!r})",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
+        f"products: {store_location}; open them in Python with edgefilter.open_store({store_location!r})"
     )

@@ -1,27 +1,29 @@
-"""``edgefilter export``: a store's products in the formats of others."""
+"""``edgefilter export``: write products of a store in standard formats."""
 
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgefilter.cli.options import StoreArgument
+from edgefilter.cli.plot import PulseArgument, StreamOption, pick_pulse
+
 if TYPE_CHECKING:
     from edgefilter.analysis.archive import Archive
 
 
 class ExportFormat(StrEnum):
-    """What to export; the comment names the format."""
+    """Formats, and what of a store they hold."""
 
-    HEIMDALL = "heimdall"  # candidates as CSV in the order of heimdall's columns
-    VOTABLE = "votable"  # candidates
-    OBSCORE = "obscore"  # cut-outs as VOTable rows of ObsCore
-    SPECTRA = "spectra"  # FITS table with the columns of PSRFITS
-    BANDPASS = "bandpass"  # FITS table that specutils reads
-    FILTERBANK = "filterbank"  # one cut-out as SIGPROC
-    VOEVENT = "voevent"  # one pulse
-    JSON = "json"  # one pulse
+    HEIMDALL = "heimdall"
+    VOTABLE = "votable"
+    OBSCORE = "obscore"
+    SPECTRA = "spectra"
+    BANDPASS = "bandpass"
+    FILTERBANK = "filterbank"
+    VOEVENT = "voevent"
+    JSON = "json"
 
 
 _SUFFIXES = {
@@ -37,47 +39,59 @@ _SUFFIXES = {
 
 
 def command(
-    what: Annotated[ExportFormat, typer.Argument(help="Candidates, spectra or one pulse, by format.")],
-    store: Annotated[str, typer.Argument(help="Store to export from.")],
-    pulse: Annotated[
-        str,
-        typer.Argument(
-            help="Of filterbank, voevent, json: id, beginning of it, or rank in S/N.  [default: the strongest]"
-        ),
-    ] = "1",
-    out: Annotated[Path | None, typer.Option("--out", help="File to write.  [default: WHAT.csv, .vot, …]")] = None,
-    stream: Annotated[str | None, typer.Option(help="Of spectra: stream, if the store holds several.")] = None,
+    what: Annotated[ExportFormat, typer.Argument(metavar="FORMAT", help="Format, see above.")],
+    store: StoreArgument,
+    pulse: PulseArgument = "1",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write.", show_default="FORMAT.csv, .vot, .fits, …")
+    ] = None,
+    stream: StreamOption = None,
 ) -> None:
-    """Export candidates, spectra or a pulse: heimdall's CSV, VOTable, ObsCore, FITS, SIGPROC, VOEvent, JSON."""
-    # Imported here, because astropy and pyarrow take seconds that --help need not wait.
+    """Export candidates, spectra or one pulse in a standard format.
+
+    heimdall     candidates: CSV with the columns of heimdall
+    votable      candidates: VOTable
+    obscore      cut-outs: VOTable with the columns of ObsCore
+    spectra      spectra: FITS table with the columns of PSRFITS
+    bandpass     mean spectrum: FITS table for specutils
+    filterbank   cut-out of PULSE: SIGPROC filterbank
+    voevent      PULSE: VOEvent
+    json         PULSE: JSON
+    """
+    # Imported here: astropy and pyarrow take seconds to import, and --help does not need them.
     from edgefilter.analysis.archive import open_store
 
     archive = open_store(store)
     path = out or Path(f"{what.value}.{_SUFFIXES[what]}")
-    _writers(archive, pulse, stream)[what](path)
+    if what in (ExportFormat.FILTERBANK, ExportFormat.VOEVENT, ExportFormat.JSON):
+        _export_pulse(what, archive, pulse, path)
+    else:
+        _export_table(what, archive, stream, path)
     typer.echo(f"{what.value} of {archive.location} written to {path}")
 
 
-def _writers(archive: "Archive", pulse: str, stream: str | None) -> dict[ExportFormat, Callable[[Path], object]]:
+def _export_table(what: ExportFormat, archive: "Archive", stream: str | None, path: Path) -> None:
     from edgefilter.analysis.export import tables
+
+    if what is ExportFormat.HEIMDALL:
+        tables.to_heimdall(archive.pulses, path)
+    elif what is ExportFormat.VOTABLE:
+        tables.to_votable(archive.pulses, path)
+    elif what is ExportFormat.OBSCORE:
+        tables.to_obscore(archive, path)
+    elif what is ExportFormat.SPECTRA:
+        tables.to_fits(archive, path, stream)
+    else:
+        archive.spectrum(stream=stream).to_fits(path)
+
+
+def _export_pulse(what: ExportFormat, archive: "Archive", name: str, path: Path) -> None:
     from edgefilter.analysis.export.atomic_file import atomic_write
-    from edgefilter.cli.plot import pick_pulse
 
-    def text(make: Callable[[], str]) -> Callable[[Path], object]:
-        def write(path: Path) -> None:
-            content = make()
-            with atomic_write(path) as part:
-                part.write_text(content, encoding="utf-8")
-
-        return write
-
-    return {
-        ExportFormat.HEIMDALL: lambda path: tables.to_heimdall(archive.pulses, path),
-        ExportFormat.VOTABLE: lambda path: tables.to_votable(archive.pulses, path),
-        ExportFormat.OBSCORE: lambda path: tables.to_obscore(archive, path),
-        ExportFormat.SPECTRA: lambda path: tables.to_fits(archive, path, stream),
-        ExportFormat.BANDPASS: lambda path: archive.spectrum(stream=stream).to_fits(path),
-        ExportFormat.FILTERBANK: lambda path: pick_pulse(archive, pulse).to_filterbank(path),
-        ExportFormat.VOEVENT: text(lambda: pick_pulse(archive, pulse).to_voevent()),
-        ExportFormat.JSON: text(lambda: pick_pulse(archive, pulse).to_json()),
-    }
+    pulse = pick_pulse(archive, name)
+    if what is ExportFormat.FILTERBANK:
+        pulse.to_filterbank(path)
+        return
+    text = pulse.to_voevent() if what is ExportFormat.VOEVENT else pulse.to_json()
+    with atomic_write(path) as part:
+        part.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""``edgefilter flags``: what would be flagged in a file, with and without some flaggers, and a picture of it."""
+"""``edgefilter flags``: the flags of one block of a recording, with and without some flaggers."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,40 +7,46 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from edgefilter.cli.options import SetOption, ThreadsOption, overrides
-from edgefilter.core.config import NodeConfig, load
+from edgefilter.cli.options import FilesArgument, SetOption, ThreadsOption, read_settings
+from edgefilter.core.cells import FLAGGERS, flag_name
 from edgefilter.core.errors import ConfigError
-from edgefilter.core.validation import validate
 
 if TYPE_CHECKING:
     from edgefilter.analysis.flag_comparison import FlagCase
 
-_FLAGGERS = ("mask", "zero_dm", "kurtosis", "power", "carrier", "channel")
+_FLAGGERS = tuple(map(flag_name, FLAGGERS))
 
 
 def command(
-    files: Annotated[list[Path], typer.Argument(help="Recorded files of one stream; the first block is looked at.")],
+    files: FilesArgument,
     without: Annotated[
-        list[str] | None, typer.Option(help=f"Flagger to switch off: {', '.join(_FLAGGERS)}. May be given again.")
+        list[str] | None,
+        typer.Option(metavar="FLAGGER", help=f"Also flag without this flagger: {', '.join(_FLAGGERS)}; repeatable."),
     ] = None,
-    block: Annotated[int, typer.Option(min=0, help="Which block.")] = 0,
-    picture: Annotated[Path | None, typer.Option(help="PNG of the masks side by side.")] = None,
-    config: Annotated[Path | None, typer.Option(help="TOML configuration.")] = None,
+    block: Annotated[int, typer.Option(min=0, help="Number of the block to flag, from 0.")] = 0,
+    picture: Annotated[Path | None, typer.Option(help="PNG file to draw the flags to, case by case.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML configuration.", show_default="settings follow from the file header")
+    ] = None,
     assignments: SetOption = None,
     threads: ThreadsOption = 0,
 ) -> None:
-    """Show what each flagger takes of a block, and what it costs pulses and lines that are put in."""
+    """Show how much of a block each flagger flags, and what flagging costs real signals.
+
+    The cost is measured on pulses and spectral lines of 0.5, 3 and 30 sigma that
+    are injected into the block: the part of their signal-to-noise ratio that is
+    lost.
+    """
     for name in without or ():
         if name not in _FLAGGERS:
             raise ConfigError(f"--without {name}: must be one of {', '.join(_FLAGGERS)}")
     if picture is not None and picture.suffix.lower() != ".png":
         raise ConfigError(f"--picture {picture}: must end in .png")
-    # Imported here, because numba and scipy take seconds that --help need not wait.
+    # Imported here: numba and scipy take seconds to import, and --help does not need them.
     from edgefilter.analysis.flag_comparison import compare_flaggers, plot_comparison
     from edgefilter.sources.files.recognise import open_files
 
-    values = overrides(assignments)
-    settings = load(config, values) if config else validate(NodeConfig, {}, values, where="settings")
+    settings = read_settings(config, assignments)
     source = open_files(files)
     try:
         cases = compare_flaggers(source, settings, tuple(without or ()), block, threads)
@@ -53,7 +59,7 @@ def command(
 
 
 def _table(cases: list["FlagCase"]) -> Table:
-    table = Table(title="cells flagged, and signal-to-noise ratio that put-in signals lose (%)", title_justify="left")
+    table = Table(title="cells flagged (%), and S/N that injected signals lose (%)", title_justify="left")
     table.add_column("")
     for case in cases:
         table.add_column(case.name, justify="right")

@@ -1,4 +1,4 @@
-"""``edgefilter keys``: a key pair for a node or for a sender."""
+"""``edgefilter keys``: make the CURVE keys of a node or of a sender."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,10 +9,14 @@ from edgefilter.sources.live.curve_keys import make_key_pair
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="Whose keys: the node's or the sender's name.")],
-    folder: Annotated[Path, typer.Option("--out", help="Folder of the two files.")] = Path(),
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the node or of the sender.")],
+    folder: Annotated[Path, typer.Option("--out", help="Folder for the two files.")] = Path(),
 ) -> None:
-    """Make a CURVE key pair: NAME.key to give away, NAME.key_secret (mode 0600) to keep."""
+    """Make a key pair for an encrypted link: NAME.key (public) and NAME.key_secret.
+
+    Copy NAME.key to the other machine. NAME.key_secret (mode 0600) must not leave
+    this one.
+    """
     public, secret = make_key_pair(folder, name)
-    typer.echo(f"public key, to give away: {public}")
-    typer.echo(f"secret key, to keep:      {secret}")
+    typer.echo(f"public key, for the other machine: {public}")
+    typer.echo(f"secret key, for this machine only: {secret}")

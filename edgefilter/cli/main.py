@@ -1,4 +1,4 @@
-"""The ``edgefilter`` program: turns errors into one line and an exit status."""
+"""Entry point of the ``edgefilter`` program: prints an error as one line and sets the exit status."""
 
 import sys
 
@@ -6,9 +6,9 @@ _INTERRUPTED = 130
 
 
 def main() -> None:
-    """Run the program: exit status 0, 1 for an error of ours, 2 for wrong usage, 130 when interrupted."""
+    """Run the program: exit status 0, 1 for an error, 2 for wrong usage, 130 after an interrupt."""
     try:
-        # Imported here, so that an interruption of the imports is one line too.
+        # Imported here, so that Ctrl-C during the imports is reported as one line, too.
         from edgefilter.cli.program import app
         from edgefilter.core.errors import EdgefilterError
 
@@ -19,7 +19,7 @@ def main() -> None:
                 print(f"edgefilter: {line}", file=sys.stderr)
             sys.exit(1)
     except (KeyboardInterrupt, SystemExit) as ending:
-        # Typer makes exit status 130 of KeyboardInterrupt, without a word.
+        # Typer turns KeyboardInterrupt into exit status 130 and prints nothing.
         if isinstance(ending, SystemExit) and ending.code != _INTERRUPTED:
             raise
         print("edgefilter: interrupted", file=sys.stderr)

@@ -8,26 +8,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from edgefilter.cli.options import SetOption, overrides
+from edgefilter.cli.options import SetOption, read_settings
 from edgefilter.cli.show import format_bytes
-from edgefilter.core.config import NodeConfig, load
 from edgefilter.core.errors import EdgefilterError
-from edgefilter.core.validation import validate
 
 ConfigArgument = Annotated[
-    Path | None, typer.Argument(help="The node's configuration; without it, a node of the name 'node'.")
+    Path | None,
+    typer.Argument(
+        metavar="CONFIG", help="TOML configuration of the node.", show_default='the node with the name "node"'
+    ),
 ]
-
-
-def _call(
-    config: Path | None, assignments: list[str] | None, command: str, arguments: dict[str, Any] | None = None
-) -> Any:
-    from edgefilter.node.run_directory import run_directory
-    from edgefilter.node.supervisor.control_socket import call
-
-    changes = overrides(assignments)
-    settings = load(config, changes) if config is not None else validate(NodeConfig, {}, changes)
-    return call(run_directory(settings) / "control.sock", command, typer.echo, **(arguments or {}))
 
 
 def status(
@@ -35,46 +25,67 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     assignments: SetOption = None,
 ) -> None:
-    """Show how a running node is; exit status 1 if it is not ready."""
+    """Show the state of a running node; exit status 1 if it is not ready."""
     found = _call(config, assignments, "status")
     if as_json:
         typer.echo(json.dumps(found, indent=1))
     else:
-        _show(found, Console())
+        _print_status(found)
     if not found["ready"]:
         raise EdgefilterError("; ".join(found["problems"]))
 
 
 def drain(config: ConfigArgument = None, assignments: SetOption = None) -> None:
-    """Have a running node finish what has arrived, empty its spool, and end."""
+    """End a running node after it has reduced what has arrived and emptied its spool."""
     _call(config, assignments, "drain")
 
 
 def reload(config: ConfigArgument = None, assignments: SetOption = None) -> None:
-    """Have a running node read its configuration again; it takes effect at a block that is told."""
+    """Make a running node read its configuration again; print the block from which it applies."""
     _call(config, assignments, "reload")
 
 
 def upgrade(
     config: ConfigArgument = None,
-    python: Annotated[str | None, typer.Option(help="Interpreter of the new processes.")] = None,
-    new_config: Annotated[Path | None, typer.Option("--config", help="Configuration of the new reducers.")] = None,
-    shadow: Annotated[int, typer.Option(min=0, help="Blocks to compare before the new ones take over.")] = 2,
+    python: Annotated[
+        str | None,
+        typer.Option(help="Python interpreter of the new processes.", show_default="that of the running processes"),
+    ] = None,
+    new_config: Annotated[
+        Path | None,
+        typer.Option("--config", help="TOML configuration of the new reducers.", show_default="the present one"),
+    ] = None,
+    shadow: Annotated[
+        int, typer.Option(min=0, help="Blocks that old and new reducer both reduce, to compare their products.")
+    ] = 2,
     receiver: Annotated[bool, typer.Option("--receiver", help="Replace the receiver, not the reducers.")] = False,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds to compile, catch up and compare.")] = 600.0,
+    timeout: Annotated[
+        float, typer.Option(min=1, help="Time for the new reducers to compile, catch up and compare, s.")
+    ] = 600.0,
     assignments: SetOption = None,
 ) -> None:
-    """Replace the reducers of a running node, without losing a sample; if that fails the old ones go on."""
-    named = str(new_config.absolute()) if new_config is not None else None
-    wanted = {"python": python, "config": named, "shadow": shadow, "receiver": receiver, "timeout": timeout}
-    _call(config, assignments, "upgrade", wanted)
+    """Replace the reducers of a running node without losing a sample.
+
+    If the new reducers fail, the old ones continue, and the exit status is 1.
+    """
+    path = str(new_config.absolute()) if new_config is not None else None
+    arguments = {"python": python, "config": path, "shadow": shadow, "receiver": receiver, "timeout": timeout}
+    _call(config, assignments, "upgrade", **arguments)
 
 
-def _show(found: dict[str, Any], console: Console) -> None:
+def _call(config: Path | None, assignments: list[str] | None, command: str, **arguments: Any) -> Any:
+    from edgefilter.node.run_directory import run_directory
+    from edgefilter.node.supervisor.control_socket import call
+
+    socket = run_directory(read_settings(config, assignments)) / "control.sock"
+    return call(socket, command, typer.echo, **arguments)
+
+
+def _print_status(found: dict[str, Any]) -> None:
     state = "ready" if found["ready"] else "not ready"
     title = f"node {found['node']}, edgefilter {found['version']}, {state}, up {found['uptime_seconds']:g} s"
     table = Table(title=title, title_justify="left")
-    for name in ("stream", "phase", "arrives", "lag s", "ring s", "blocks", "lost", "candidates"):
+    for name in ("stream", "phase", "input", "lag (s)", "ring (s)", "blocks", "lost", "candidates"):
         table.add_column(name, justify="left" if name in ("stream", "phase") else "right")
     for stream in found["streams"]:
         account = stream["account"]
@@ -90,13 +101,13 @@ def _show(found: dict[str, Any], console: Console) -> None:
             ", ".join(f"{count} {reason}" for reason, count in lost.items()) or "0",
             str(account.get("candidates", 0)),
         )
-    console.print(table)
+    Console().print(table)
     spool = found["spool"]
     restarts = ", ".join(f"{role} {count}" for role, count in found["restarts"].items())
-    for line in (
+    processes = ", ".join(f"{process['name']} ({process['pid']})" for process in found["processes"])
+    typer.echo(
         f"spool: {spool.get('products', 0)} products, {format_bytes(spool.get('bytes', 0))}; "
-        f"stuck {spool.get('stuck', 0)}",
-        f"restarts: {restarts}; upgrades: {found['upgrades']['done']} done, {found['upgrades']['failed']} failed",
-        "processes: " + ", ".join(f"{process['name']} ({process['pid']})" for process in found["processes"]),
-    ):
-        console.print(line, highlight=False, soft_wrap=True)
+        f"{spool.get('stuck', 0)} stuck\n"
+        f"restarts: {restarts}; upgrades: {found['upgrades']['done']} done, {found['upgrades']['failed']} failed\n"
+        f"processes (pid): {processes}"
+    )

@@ -1,42 +1,64 @@
-"""Options that several commands share, and what they mean."""
+"""Options that several commands share, and the settings that they make."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from edgefilter.core.config import Backend
+from edgefilter.core.config import Backend, NodeConfig, load
 from edgefilter.core.errors import ConfigError
+from edgefilter.core.validation import validate
 
 
-def _store(path: str | None) -> str | None:
-    if path == "":  # would be the working directory, which nobody means by it: an unset shell variable does
-        raise ConfigError("--store is empty: must be a directory")
-    return path
+def _check_store(location: str | None) -> str | None:
+    if location == "":  # an unset shell variable; it would mean the working directory
+        raise ConfigError("--store is empty: expected a directory or a URL")
+    return location
 
 
-StoreOption = Annotated[str, typer.Option("--store", callback=_store, help="Directory that the products go to.")]
+StoreOption = Annotated[
+    str, typer.Option("--store", callback=_check_store, help="Store for the products: directory or s3:// URL.")
+]
 OtherStoreOption = Annotated[
-    str | None, typer.Option("--store", callback=_store, help="Directory of the products, instead of the file's.")
+    str | None,
+    typer.Option(
+        "--store",
+        callback=_check_store,
+        help="Store for the products: directory or s3:// URL.",
+        show_default="store.path of CONFIG",
+    ),
+]
+StoreArgument = Annotated[str, typer.Argument(metavar="STORE", help="Store to read: directory, file:// or s3:// URL.")]
+FilesArgument = Annotated[
+    list[Path],
+    typer.Argument(metavar="FILE", help="Recorded files of one stream; their headers give their order in time."),
 ]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting, such as pulses.widths=7.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as pulses.widths=7; repeatable."),
 ]
-ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="Worker threads; 0 is one a core.")]
+ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="Worker threads; 0 is one per core.")]
 BackendOption = Annotated[
-    Backend | None, typer.Option("--backend", help="What reduces; auto takes an NVIDIA card if it can.  [default: cpu]")
+    Backend | None,
+    typer.Option(
+        "--backend",
+        help="Processor (cpu) or NVIDIA GPU (gpu); auto uses a GPU if there is one.",
+        show_default="node.backend of the configuration, or cpu",
+    ),
 ]
-ReportOption = Annotated[bool, typer.Option("--report/--no-report", help="End by writing STORE-report.html.")]
+ReportOption = Annotated[bool, typer.Option("--report/--no-report", help="Write STORE-report.html at the end.")]
 
 
-def overrides(assignments: Sequence[str] | None, dm: str | None = None, snr: float | None = None) -> dict[str, str]:
-    """Turn ``--set``, ``--dm`` and ``--snr`` into overrides of :func:`edgefilter.core.config.load`.
+def read_settings(
+    config: Path | None, assignments: Sequence[str] | None, dm: str | None = None, snr: float | None = None
+) -> NodeConfig:
+    """Read a configuration, the defaults if None, and apply ``--set``, ``--dm`` and ``--snr``."""
+    overrides = _parse_overrides(assignments, dm, snr)
+    return load(config, overrides) if config is not None else validate(NodeConfig, {}, overrides)
 
-    Raises
-    ------
-    ConfigError
-        If one is not of the form KEY=VALUE or LOW:HIGH.
-    """
+
+def _parse_overrides(assignments: Sequence[str] | None, dm: str | None, snr: float | None) -> dict[str, str]:
     values = {}
     for text in assignments or ():
         key, equals, value = text.partition("=")
@@ -44,13 +66,11 @@ def overrides(assignments: Sequence[str] | None, dm: str | None = None, snr: flo
             raise ConfigError(f"--set {text}: must be KEY=VALUE, such as pulses.snr=8")
         values[key.strip()] = value.strip()
     if dm is not None:
-        low, colon, high = dm.partition(":")
         try:
-            values["pulses.dm"] = f"[{float(low)}, {float(high)}]"
+            low, high = map(float, dm.split(":"))
         except ValueError:
             raise ConfigError(f"--dm {dm}: must be LOW:HIGH in pc/cm3, such as 0:1000") from None
-        if not colon:
-            raise ConfigError(f"--dm {dm}: must be LOW:HIGH in pc/cm3, such as 0:1000")
+        values["pulses.dm"] = f"[{low}, {high}]"
     if snr is not None:
         values["pulses.snr"] = str(snr)
     return values

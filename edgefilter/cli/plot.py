@@ -1,4 +1,4 @@
-"""``edgefilter plot``: pictures of a store as files."""
+"""``edgefilter plot``: draw a picture of a store into a file."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgefilter.cli.options import StoreArgument
 from edgefilter.core.errors import StoreError
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class PlotKind(StrEnum):
-    """What to draw."""
+    """Kinds of pictures."""
 
     WATERFALL = "waterfall"
     PULSE = "pulse"
@@ -23,22 +24,37 @@ class PlotKind(StrEnum):
     CANDIDATES = "candidates"
 
 
+PulseArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="PULSE",
+        help="Pulse: its id, the beginning of its id, or its rank in S/N.",
+        show_default="1, the strongest",
+    ),
+]
+StreamOption = Annotated[str | None, typer.Option(help="Stream; needed if the store holds several.")]
+
+
 def command(
-    what: Annotated[PlotKind, typer.Argument(help="What to draw.")],
-    store: Annotated[str, typer.Argument(help="Store to draw from.")],
-    pulse: Annotated[
-        str, typer.Argument(help="Of pulse: its id, the beginning of it, or its rank in S/N.  [default: the strongest]")
-    ] = "1",
+    what: Annotated[PlotKind, typer.Argument(metavar="KIND", help=f"Picture: {', '.join(PlotKind)}.")],
+    store: StoreArgument,
+    pulse: PulseArgument = "1",
     save: Annotated[
-        Path | None, typer.Option("--save", help="File, its ending names the format.  [default: WHAT.png]")
+        Path | None,
+        typer.Option("--save", help="File to write; its suffix sets the format.", show_default="KIND.png"),
     ] = None,
-    start: Annotated[str | None, typer.Option(help="First time: s since the stream's first sample, or a date.")] = None,
-    stop: Annotated[str | None, typer.Option(help="Last time.")] = None,
-    stream: Annotated[str | None, typer.Option(help="Stream, if the store holds several.")] = None,
-    dm: Annotated[float | None, typer.Option(help="Of pulse: dispersion measure to take out, pc/cm3.")] = None,
+    start: Annotated[
+        str | None, typer.Option(help="Start of the time range: s since the start of the stream, or a UTC date.")
+    ] = None,
+    stop: Annotated[str | None, typer.Option(help="End of the time range, as --start.")] = None,
+    stream: StreamOption = None,
+    dm: Annotated[
+        float | None,
+        typer.Option(help="Dispersion measure to remove from a pulse, pc/cm3.", show_default="that of the pulse"),
+    ] = None,
 ) -> None:
-    """Draw a waterfall, a pulse, the bandpass, the flags or the candidates of a store into a file."""
-    # Imported here, because matplotlib and pyarrow take seconds that --help need not wait.
+    """Draw a waterfall, a pulse, a bandpass, flags or candidates into a file."""
+    # Imported here: matplotlib and pyarrow take seconds to import, and --help does not need them.
     from edgefilter.analysis.archive import open_store
     from edgefilter.analysis.plots.style import save_figure
 
@@ -46,7 +62,7 @@ def command(
     if what is PlotKind.PULSE:
         figure = pick_pulse(archive, pulse).plot(dm)
     else:
-        bounds: dict[str, Any] = {"start": parse_time(start), "stop": parse_time(stop), "stream": stream}
+        bounds: dict[str, Any] = {"start": _parse_time(start), "stop": _parse_time(stop), "stream": stream}
         figure = archive.plot(what.value, **(bounds if what is not PlotKind.CANDIDATES else {}))
     path = save or Path(f"{what.value}.png")
     save_figure(figure, path)
@@ -54,13 +70,7 @@ def command(
 
 
 def pick_pulse(archive: "Archive", name: str) -> "Pulse":
-    """Return the pulse of a rank in S/N, from 1, or of an id.
-
-    Raises
-    ------
-    StoreError
-        If there is none.
-    """
+    """Return the pulse with this rank in S/N, from 1, or with this id; StoreError if there is none."""
     pulses = archive.pulses
     if not len(pulses):
         raise StoreError(f"{archive.location} holds no pulse candidates")
@@ -71,8 +81,8 @@ def pick_pulse(archive: "Archive", name: str) -> "Pulse":
     return pulses[int(name) - 1]
 
 
-def parse_time(text: str | None) -> float | str | None:
-    """Turn an option into a number of seconds, or leave it a date."""
+def _parse_time(text: str | None) -> float | str | None:
+    """Return a number of seconds, or the text unchanged if it is a date."""
     try:
         return None if text is None else float(text)
     except ValueError:

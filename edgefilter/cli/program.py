@@ -1,4 +1,4 @@
-"""The commands of the ``edgefilter`` program."""
+"""The commands of the ``edgefilter`` program, in the order in which ``edgefilter --help`` lists them."""
 
 from typing import Annotated
 
@@ -9,23 +9,29 @@ from edgefilter.core.version import __version__
 
 app = typer.Typer(
     name="edgefilter",
-    help="Tells signal from noise where a radio telescope's stream is born, and accounts for all it discards.",
+    help="Reduce the sample stream of a radio telescope: flag interference, find pulses, account for every sample.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+_GROUPS = {
+    "Recordings": (replay, flags),
+    "Results": (report, plot, export),
+    "Nodes": (demo, check, run, send, forward, keys),
+}
 
 
 @app.callback(invoke_without_command=True)
 def root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
-    """Collect the options that go before a command."""
+    """Handle the options that precede a command."""
     if version:
         typer.echo(__version__)
         raise typer.Exit
 
 
-for module in (replay, report, plot, export, flags, run, send, check, demo, forward, keys):
-    app.command(name=module.__name__.rsplit(".", 1)[-1])(module.command)
+for group, modules in _GROUPS.items():
+    for module in modules:
+        app.command(module.__name__.rpartition(".")[2], rich_help_panel=group)(module.command)
 for node_command in (node.status, node.drain, node.reload, node.upgrade):
-    app.command()(node_command)
-app.add_typer(store.app, name="store")
+    app.command(rich_help_panel="Nodes")(node_command)
+app.add_typer(store.app, name="store", rich_help_panel="Results")

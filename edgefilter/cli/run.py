@@ -1,15 +1,14 @@
-"""``edgefilter run``: a node."""
+"""``edgefilter run``: run a node."""
 
 import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
-from edgefilter.cli.options import OtherStoreOption, SetOption, overrides
+from edgefilter.cli.options import OtherStoreOption, SetOption, read_settings
 from edgefilter.cli.show import compiling_line, counters_line, settings_lines, summary_lines
-from edgefilter.core.config import NodeConfig, load
+from edgefilter.core.config import NodeConfig
 from edgefilter.core.errors import EdgefilterError
 
 if TYPE_CHECKING:
@@ -17,82 +16,83 @@ if TYPE_CHECKING:
 
 
 def command(
-    config: Annotated[Path, typer.Argument(help="TOML configuration.")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="TOML configuration.")],
     store: OtherStoreOption = None,
     assignments: SetOption = None,
     log_json: Annotated[
-        bool, typer.Option("--log-json", help="Log JSON, a line a fact, and print nothing else.")
+        bool, typer.Option("--log-json", help="Log JSON lines to standard error, and print nothing else.")
     ] = False,
 ) -> None:
     """Run a node: receive streams over ZeroMQ and reduce them until they end.
 
-    SIGTERM and SIGINT have it finish what has arrived; a second one ends it at once, and the next start goes on. SIGHUP
-    reads the configuration again.
+    SIGTERM or SIGINT: reduce what has arrived, empty the spool, end.
+    Either signal a second time: end at once; the next start continues there.
+    SIGHUP: read the configuration again.
     """
-    # Imported here, because what a node needs takes a while that --help need not wait.
+    # Imported here: a node's modules take seconds to import, and --help does not need them.
     from edgefilter.node.logs import JSON_VARIABLE, configure
     from edgefilter.node.run_directory import locked_run_directory, run_directory
     from edgefilter.node.supervisor.supervisor import Supervisor
 
     def read_config(path: str | None) -> NodeConfig:
-        loaded = load(path or config, overrides(assignments))
+        settings = read_settings(Path(path or config), assignments)
         if store is not None:
-            loaded = loaded.model_copy(update={"store": loaded.store.model_copy(update={"path": store})})
-        return loaded
+            settings = settings.model_copy(update={"store": settings.store.model_copy(update={"path": store})})
+        return settings
 
     settings = read_config(None)
     configure(log_json)
-    event_printer = _EventPrinter(log_json)
+    printer = _EventPrinter(silent=log_json)
     with locked_run_directory(run_directory(settings), settings.node.name):
         environment = {JSON_VARIABLE: "1"} if log_json else {}
-        supervisor = Supervisor(settings, read_config, event_printer.print_event, environment)
+        supervisor = Supervisor(settings, read_config, printer.print_event, environment)
         asyncio.run(supervisor.run())
-    event_printer.close(supervisor)
+    printer.print_summary(supervisor)
     refused = [f"stream {stream.name}: {stream.refused}" for stream in supervisor.state.streams if stream.refused]
     if refused:
         raise EdgefilterError("\n".join(refused))
 
 
 class _EventPrinter:
-    """Prints what happens, unless the log says it already."""
+    """Prints the events of a node, one line each; nothing if ``silent``, because the log has them."""
 
     def __init__(self, silent: bool) -> None:
-        self._console = Console(quiet=silent)
+        self._silent = silent
 
     def print_event(self, event: str, **details: Any) -> None:
-        getattr(self, f"_{event}")(**details)
+        """Print an event of the supervisor: the method with the name of the event makes its line."""
+        if not self._silent:
+            typer.echo(getattr(self, f"_{event}")(**details))
 
-    def _print_line(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+    def _listening(self, endpoint: str, stream: str) -> str:  # noqa: ARG002 - the endpoint identifies the stream
+        return f"listening on {endpoint}"
 
-    def _listening(self, endpoint: str, stream: str) -> None:  # noqa: ARG002 - the endpoint tells it
-        self._print_line(f"listening on {endpoint}")
-
-    def _stream(self, header: str, config: NodeConfig) -> None:
+    def _stream(self, header: str, config: NodeConfig) -> str:
         from edgefilter.core.plan import Plan, resolve
         from edgefilter.core.stream import Stream
 
         stream = Stream.from_json(header)
-        for line in settings_lines(Plan(stream, resolve(config, stream))):
-            self._print_line(line)
+        return "\n".join(settings_lines(Plan(stream, resolve(config, stream))))
 
-    def _compiling(self, kernel: str) -> None:
-        self._print_line(compiling_line(kernel))
+    def _compiling(self, kernel: str) -> str:
+        return compiling_line(kernel)
 
-    def _block(self, stream: str, block: int, counts: dict[str, int]) -> None:  # noqa: ARG002
+    def _block(self, stream: str, block: int, counts: dict[str, int]) -> str:  # noqa: ARG002 - one line per block
         flagged = sum(count for name, count in counts.items() if name.startswith("flagged."))
-        self._print_line(
+        return (
             f"block {block}: {counts['received']} of {counts['expected']} samples, "
             f"{flagged / max(1, counts['cells']):.2%} of cells flagged, {counts['candidates']} candidates"
         )
 
-    def _remaining(self, products: int, why: str) -> None:
-        self._print_line(f"{products} products remain in the spool until the next start" + (f": {why}" if why else ""))
+    def _remaining(self, products: int, why: str) -> str:
+        return f"{products} products remain in the spool until the next start" + (f": {why}" if why else "")
 
-    def close(self, supervisor: "Supervisor") -> None:
+    def print_summary(self, supervisor: "Supervisor") -> None:
+        """Print the totals of each stream."""
+        if self._silent:
+            return
         for stream in supervisor.state.streams:
             counts = stream.reducer.state.get("tally") if stream.reducer is not None else None
             if counts:
-                for line in summary_lines(counts, supervisor.state.config.store.path):
-                    self._print_line(line)
-            self._print_line(counters_line(stream.counters))
+                typer.echo("\n".join(summary_lines(counts, supervisor.state.config.store.path)))
+            typer.echo(counters_line(stream.counters))

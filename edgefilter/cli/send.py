@@ -1,11 +1,11 @@
-"""``edgefilter send``: the telescope's side of the wire."""
+"""``edgefilter send``: send a stream to a node, as a telescope does."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgefilter.cli.show import format_bytes
+from edgefilter.cli.show import format_bytes, warn
 from edgefilter.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -13,17 +13,27 @@ if TYPE_CHECKING:
 
 
 def command(
-    what: Annotated[list[str], typer.Argument(help="Recorded files, or the word synthetic.")],
-    to: Annotated[str, typer.Option("--to", help="ZeroMQ endpoint of the node.")],
-    speed: Annotated[str, typer.Option(help="Times real time, or max.")] = "1",
-    seconds: Annotated[float, typer.Option(min=0.1, help="Length of the synthetic sky, s.")] = 16.0,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the synthetic sky.")] = 1,
-    bind: Annotated[bool, typer.Option(help="Bind the endpoint, for a node that connects to it.")] = False,
-    key: Annotated[Path | None, typer.Option("--key", help="Own NAME.key_secret, for a node with CURVE.")] = None,
-    node_key: Annotated[Path | None, typer.Option("--node-key", help="The node's NAME.key.")] = None,
+    what: Annotated[
+        list[str], typer.Argument(metavar="FILE", help='Recorded files of one stream, or the word "synthetic".')
+    ],
+    to: Annotated[
+        str, typer.Option("--to", metavar="ENDPOINT", help="ZeroMQ endpoint of the node, such as tcp://HOST:7214.")
+    ],
+    speed: Annotated[
+        str, typer.Option(metavar="FACTOR", help='Speed relative to real time, or "max": as fast as the node takes it.')
+    ] = "1",
+    seconds: Annotated[float, typer.Option(min=0.1, help="Duration of the synthetic sky, s.")] = 16.0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the synthetic sky.")] = 1,
+    bind: Annotated[bool, typer.Option(help="Bind the endpoint, for a node with input.connect.")] = False,
+    key: Annotated[
+        Path | None, typer.Option("--key", help="Secret key of this sender, NAME.key_secret, for an encrypted link.")
+    ] = None,
+    node_key: Annotated[
+        Path | None, typer.Option("--node-key", help="Public key of the node, NAME.key, for an encrypted link.")
+    ] = None,
 ) -> None:
     """Send recorded files or a synthetic sky to a node."""
-    # Imported here, because numba and scipy take seconds that --help need not wait.
+    # Imported here: numba and scipy take seconds to import, and --help does not need them.
     from edgefilter.node.malloc import keep_freed_memory
     from edgefilter.sources.files.recognise import open_files
     from edgefilter.sources.live.curve_keys import SenderKeys, load_key_pair, load_public_key
@@ -33,12 +43,12 @@ def command(
     keep_freed_memory()
     pace = _parse_speed(speed)
     if (key is None) != (node_key is None):
-        raise ConfigError("--key and --node-key go together")
+        raise ConfigError("--key and --node-key must be given together")
     keys = None if key is None or node_key is None else SenderKeys(load_key_pair(key), load_public_key(node_key))
     source: Source = demo_sky(seconds, seed) if what == ["synthetic"] else open_files(what)
     try:
         for warning in source.warnings:
-            typer.echo(f"edgefilter: warning: {warning}", err=True)
+            warn(warning)
         report = send(source, to, pace, options=SendOptions(bind=bind, keys=keys))
     finally:
         source.close()
@@ -55,5 +65,5 @@ def _parse_speed(speed: str) -> float | None:
     except ValueError:
         pace = 0.0
     if not 0 < pace < float("inf"):
-        raise ConfigError(f"--speed {speed}: must be a positive number of times real time, or max")
+        raise ConfigError(f"--speed {speed}: must be a positive number (1 is real time) or max")
     return pace

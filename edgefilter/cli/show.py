@@ -1,8 +1,9 @@
-"""What commands print: settings, candidates, the account. Units on everything."""
+"""Text that several commands print: settings, candidates, totals, warnings."""
 
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import typer
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ _CANDIDATES_SHOWN = 20
 
 
 def settings_lines(plan: "Plan") -> list[str]:
-    """Say which stream is reduced with which settings."""
+    """Describe the stream, its layout and the settings."""
     stream, settings = plan.stream, plan.settings
     low, high = plan.band_mhz
     return [
@@ -29,12 +30,12 @@ def settings_lines(plan: "Plan") -> list[str]:
 
 
 def compiling_line(kernel: str) -> str:
-    """Say what a first start waits for."""
-    return f"compiling {kernel} for this machine, once"
+    """Report a kernel that is compiled at its first use."""
+    return f"compiling {kernel} (once on this machine)"
 
 
 def candidates_table(totals: "RunTotals", plan: "Plan") -> Table:
-    """Tabulate the strongest candidates."""
+    """Return a table of the strongest candidates."""
     low, high = plan.band_mhz
     shown = totals.strongest(_CANDIDATES_SHOWN)
     more = totals.counts["candidates"] - len(shown)
@@ -42,7 +43,7 @@ def candidates_table(totals: "RunTotals", plan: "Plan") -> Table:
         title=f"{totals.counts['candidates']} candidates" + (f", the strongest {len(shown)}" if more else ""),
         title_justify="left",
     )
-    for name in ("S/N", "DM pc/cm3", "time s", "width ms", "band MHz", "members"):
+    for name in ("S/N", "DM (pc/cm3)", "time (s)", "width (ms)", "band (MHz)", "members"):
         table.add_column(name, justify="right")
     for pulse in shown:
         whole = pulse.freq_high - pulse.freq_low > 0.99 * (high - low)
@@ -58,20 +59,7 @@ def candidates_table(totals: "RunTotals", plan: "Plan") -> Table:
 
 
 def summary_lines(counts: "Mapping[str, int]", store: str) -> list[str]:
-    """Say what came, what was lost, discarded and kept, and where the products are.
-
-    Parameters
-    ----------
-    counts
-        Sums of :class:`~edgefilter.products.totals.BlockSummary` over a run; a count that is missing is 0.
-    store
-        Where the products are.
-
-    Returns
-    -------
-    list of str
-        The lines.
-    """
+    """Describe the totals of a run, sums of :class:`~edgefilter.products.totals.BlockSummary`: a missing count is 0."""
     from edgefilter.products.totals import flagged_cells
 
     counts = Counter(counts)
@@ -94,23 +82,21 @@ def summary_lines(counts: "Mapping[str, int]", store: str) -> list[str]:
         near = _with_percentage(counts["guarded_flags"], counts["guarded_cells"])
         lines[-1:-1] = [
             f"reduced by: GPU {counts['card_blocks']} blocks, processor {counts['blocks'] - counts['card_blocks']}",
-            f"near a threshold, where the processor may decide otherwise: {counts['guarded_events']} events; "
-            f"flags of {near} of {counts['guarded_cells']} cells, in one block of 16",
+            f"so near to a threshold that the processor may decide otherwise: {counts['guarded_events']} events; "
+            f"flags of {near} of {counts['guarded_cells']} cells (checked in one block of 16)",
         ]
     if counts["overflow"]:
-        lines.insert(
-            0, f"warning: {counts['overflow']} candidates beyond the bounded buffers were dropped (see the ledger)"
-        )
+        lines.insert(0, f"warning: {counts['overflow']} candidates dropped, too many in a block (see the ledger)")
     return lines
 
 
 def counters_line(counters: "Mapping[str, int]") -> str:
-    """Say what came over the wire, and what of it was refused."""
+    """Describe what the node received of a stream, and what it refused."""
     words = {
-        "repeated": "samples sent twice",
-        "late": "samples too late",
+        "repeated": "samples received twice",
+        "late": "samples that came too late",
         "unknown_stream": "messages of an unknown stream",
-        "other_stream": "descriptions of another stream",
+        "other_stream": "headers of another stream",
     }
     words |= {name: f"malformed messages ({name[10:]})" for name in sorted(counters) if name.startswith("malformed.")}
     rejected = "".join(f", {counters[name]} {what}" for name, what in words.items() if counters.get(name))
@@ -120,7 +106,7 @@ def counters_line(counters: "Mapping[str, int]") -> str:
 
 
 def format_bytes(count: float) -> str:
-    """Show a number of bytes, ``1.5 GB``."""
+    """Return a number of bytes with a unit: ``1.5 GB``."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.4g} {unit}"
@@ -130,3 +116,8 @@ def format_bytes(count: float) -> str:
 
 def _with_percentage(count: int, whole: int) -> str:
     return f"{count} ({count / whole:.2%})" if whole else str(count)
+
+
+def warn(line: str) -> None:
+    """Print a warning to standard error."""
+    typer.echo(f"edgefilter: warning: {line}", err=True)

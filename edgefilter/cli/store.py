@@ -7,29 +7,33 @@ from typing import Annotated
 
 import typer
 
+from edgefilter.cli.options import StoreArgument
 from edgefilter.core.errors import ConfigError
 
-app = typer.Typer(help="Prove, compact and query a store.", no_args_is_help=True)
-
-StoreArgument = Annotated[str, typer.Argument(metavar="STORE", help="Directory, file:// or s3:// URL.")]
+app = typer.Typer(help="Verify, compact or query a store.", no_args_is_help=True)
 
 
 @app.command()
 def verify(
-    store: StoreArgument, notes: Annotated[bool, typer.Option("--notes", help="Also list what is no problem.")] = False
+    store: StoreArgument,
+    notes: Annotated[bool, typer.Option("--notes", help="Also list irregularities that are not problems.")] = False,
 ) -> None:
-    """Read all of a store and prove it: digests, balances, no gap, every cut-out; exit status 1 if not."""
+    """Read a whole store and check it; exit status 1 if there are problems.
+
+    Checks the digest of each object, the balances of the ledger, and that no
+    block and no cut-out is missing.
+    """
     from edgefilter.store.connect import connect
     from edgefilter.store.verify import summary
     from edgefilter.store.verify import verify as run
 
-    verdict = run(connect(store))
-    for line in verdict.problems:
+    report = run(connect(store))
+    for line in report.problems:
         print(f"problem: {line}")
-    for line in verdict.notes if notes else ():
+    for line in report.notes if notes else ():
         print(f"note: {line}")
-    print(summary(verdict))
-    if verdict.problems:
+    print(summary(report))
+    if report.problems:
         raise typer.Exit(1)
 
 
@@ -37,11 +41,16 @@ def verify(
 def compact(
     store: StoreArgument,
     before: Annotated[
-        str, typer.Option(metavar="DATE", help="Merge days before this one, UTC.  [default: today]")
+        str, typer.Option(metavar="DATE", help="Merge the days before this UTC date.", show_default="today")
     ] = "",
-    grace: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long replaced files stay.")] = 3600.0,
+    grace: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="Time for which replaced objects remain, s.")
+    ] = 3600.0,
 ) -> None:
-    """Merge many small table objects into few large ones; safe while nodes write and readers read."""
+    """Merge many small table objects into few large ones.
+
+    Nodes may write to the store and readers may read it at the same time.
+    """
     from edgefilter.store.compact import compact as run
     from edgefilter.store.connect import connect
 
@@ -57,10 +66,12 @@ def compact(
 @app.command()
 def query(
     store: StoreArgument,
-    sql: Annotated[str, typer.Argument(help="Tables: pulses, spectra, flags, ledger, dropped.")],
-    output: Annotated[str, typer.Option("--format", help="table, csv or json (a line a row).")] = "table",
+    sql: Annotated[
+        str, typer.Argument(metavar="SQL", help="Query of the tables pulses, spectra, flags, ledger, dropped, ….")
+    ],
+    output: Annotated[str, typer.Option("--format", help="Output: table, csv, or json (one line per row).")] = "table",
 ) -> None:
-    """Run SQL over a store in place (DuckDB)."""
+    """Run an SQL query on a store, with DuckDB."""
     import pyarrow.csv as pacsv
 
     from edgefilter.store.query import query as run

@@ -1,8 +1,8 @@
-"""Configuration: frozen models of what a TOML file may say.
+"""Configuration: frozen models of a TOML file.
 
-:class:`Reduction` holds all settings that products depend on; its digest is stored with every product. ``None`` stands
-for "follows from the stream": :func:`edgefilter.core.plan.resolve` fills it in, and only resolved settings are digested
-and run. :class:`NodeConfig` adds where samples come from and where products go to; no product depends on that.
+:class:`Reduction` holds all settings that products depend on; its digest is stored with every product. ``None`` means
+that a value follows from the stream: :func:`edgefilter.core.plan.resolve` computes it, and only the digest of resolved
+settings is stored. :class:`NodeConfig` adds the settings of the machine, on which no product depends.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ Backend = Literal["auto", "cpu", "gpu"]
 
 
 class Section(BaseModel):
-    """A table of the configuration file: frozen; a key that it does not know is refused."""
+    """A section of the configuration file: frozen; unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -34,27 +34,27 @@ class Section(BaseModel):
 
 
 class ReductionSection(Section):
-    """A table of settings that products depend on: their digest is stored with every product."""
+    """A section of settings that products depend on: their digest is stored with every product."""
 
 
 class BlockSettings(ReductionSection):
-    """The unit of work."""
+    """Length of a block. The stream is reduced block by block; the products of a block are at least one block late."""
 
     rows: Annotated[int | None, Field(ge=16, le=1 << 20)] = None
-    """Rows of the search (integrated spectra) in a block."""
+    """Rows in a block; a row is one time step of the search. The default makes blocks of about 128 MiB of samples."""
 
 
 class ChanneliseSettings(ReductionSection):
-    """The polyphase filterbank; not used for power."""
+    """Polyphase filterbank: divides the channels of the stream into finer ones. It has no effect on power streams."""
 
     channels: Annotated[int | None, Field(ge=1, le=65536)] = None
-    """Channels made of each raw channel; a power of two, at least 2. Resolved to 1 for power."""
+    """Fine channels per channel of the stream, a power of two from 2. The default makes channels of about 125 kHz."""
     taps: Annotated[int, Field(ge=1, le=32)] = 4
-    """Length of the filter, in channels' worth of samples."""
+    """Length of the prototype filter, in taps per channel. With more taps, less power leaks between channels."""
     window: Literal["hamming", "hann", "kaiser", "boxcar"] = "hamming"
-    """Window of the prototype filter; kaiser is used with beta 8."""
+    """Window function of the prototype filter; kaiser has beta = 8."""
     oversampling: Literal["1", "4/3", "32/27"] = "1"
-    """Spectra a second over the least that lose nothing: channels overlap in time rather than alias at their edges."""
+    """Spectra per second relative to critical sampling; above 1, the edges of channels do not alias."""
 
     @model_validator(mode="after")
     def _check_power_of_two(self) -> Self:
@@ -64,35 +64,41 @@ class ChanneliseSettings(ReductionSection):
 
 
 class DetectSettings(ReductionSection):
-    """From voltages to power."""
+    """Detection: power from voltages."""
 
     stokes: Literal["I", "IQUV"] = "I"
-    """Total intensity, or all four Stokes parameters, which need two polarisations and four times the memory."""
+    """Total intensity, or all Stokes parameters; IQUV needs two polarisations and four times the memory."""
     spectra: Annotated[int | None, Field(ge=1, le=1 << 16)] = None
-    """Spectra whose power is accumulated in one time-channel cell; not used for power."""
+    """Spectra accumulated per cell (one channel at one time step of the flaggers); the default makes cells of about
+    0.5 ms. It has no effect on power streams: there a cell is one sample."""
 
 
 class FlagSettings(ReductionSection):
-    """Interference."""
+    """Flaggers of radio-frequency interference.
+
+    A flagged cell is excluded from spectra and search; a tagged cell is counted and used.
+    """
 
     mask: tuple[tuple[float, float], ...] = ()
-    """Bands never to be used, [low, high] in MHz."""
+    """Bands that are always flagged, each [low, high] in MHz: channels with their centre in a band."""
     protect: tuple[tuple[float, float], ...] = ()
-    """Bands of spectral lines, [low, high] in MHz: there, cells are tagged at most (but for mask and zero_dm)."""
+    """Bands of spectral lines, each [low, high] in MHz: flaggers other than mask and zero_dm only tag cells there."""
     kurtosis_sigma: Annotated[float, Field(ge=0, le=100)] = 4.4
-    """Runs of low or high spectral kurtosis: threshold as the Gaussian sigma of equal false-flag rate; 0 is off."""
+    """Runs of cells with low or high spectral kurtosis (voltages only): threshold, in sigma of Gaussian noise with the
+    same rate of false flags; 0 is off."""
     power_sigma: Annotated[float, Field(ge=0, le=100)] = 4.4
-    """Runs of power (SumThreshold): threshold as the Gaussian sigma of equal false-flag rate; 0 is off."""
+    """Runs of cells with high power (SumThreshold), unless they follow a dispersion sweep: threshold, in sigma of
+    Gaussian noise with the same rate of false flags; 0 is off."""
     zero_dm_sigma: Annotated[float, Field(ge=0, le=100)] = 1.0
-    """Times at which the whole band moves: by how much, in sigma of a cell, channels must; 0 is off."""
+    """Impulses at DM 0, in the whole band at once: excess needed in most channels, in sigma of a cell; 0 is off."""
     carrier_sigma: Annotated[float, Field(ge=0, le=100)] = 4.0
-    """Channels with a tone throughout the block, in sigma of the block's mean kurtosis; 0 is off."""
+    """Channels with a continuous carrier: deviation of their mean kurtosis over the block, in sigma; 0 is off."""
     tone_db: Annotated[float, Field(ge=-60, le=60)] = -10.0
-    """Tones fainter than this, in dB over the noise of a channel, are tagged and not flagged."""
+    """Carriers fainter than this, in dB relative to the noise of a channel, are only tagged."""
     channel_sigma: Annotated[float, Field(ge=0, le=100)] = 5.0
-    """Channels whose scatter stands out of their neighbours (IQRM), in robust sigma; 0 is off."""
+    """Channels whose scatter exceeds that of their neighbours (IQRM): threshold, in robust sigma; 0 is off."""
     sky_dm: tuple[float, float] = (20.0, 3000.0)
-    """Dispersion measures, pc/cm3, whose sweeps are never flagged for their power or high kurtosis."""
+    """Range of dispersion measures, pc/cm3, whose sweeps are not flagged for high power or high kurtosis."""
 
     @model_validator(mode="after")
     def _check_bands(self) -> Self:
@@ -109,26 +115,27 @@ class IntegrateSettings(ReductionSection):
     """Time integration after flagging."""
 
     cells: Annotated[int | None, Field(ge=1, le=65535)] = None
-    """Cells in one row of the search."""
+    """Cells in one row, the time step of the search; the default makes rows of about 0.25 ms."""
 
 
 class PulseSettings(ReductionSection):
     """The single-pulse search."""
 
     dm: tuple[float, float | None] = (0.0, None)
-    """Lowest and highest dispersion measure, pc/cm3."""
+    """Lowest and highest dispersion measure of the search, pc/cm3. The default for the highest is 3000, or less for a
+    recording that is shorter than the sweep."""
     snr: Annotated[float, Field(ge=4, le=1000)] = 7.0
-    """Threshold."""
+    """Lowest signal-to-noise ratio of a candidate."""
     widths: Annotated[int, Field(ge=1, le=12)] = 6
-    """Matched boxcars of 1, 2, 4 … 2^(widths-1) rows."""
+    """Number of boxcar widths: 1, 2, 4 … 2^(widths-1) rows."""
     tolerance: Annotated[float, Field(ge=1.01, le=2)] = 1.25
-    """Widening of the narrowest pulse that the step between DM trials may cause."""
+    """Largest factor by which the step between DM trials may widen the narrowest pulse."""
     bands: Annotated[int, Field(ge=1, le=16)] = 4
-    """The band is searched whole, in halves, … down to this many parts; a power of two."""
+    """The search covers the whole band, its halves, … down to this number of sub-bands; a power of two."""
     candidates: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
-    """Most candidates kept of one block; what is above is counted in the ledger."""
+    """Most candidates per block, the strongest; the ledger counts those that are dropped."""
     cutouts: Annotated[int, Field(ge=0, le=10_000)] = 16
-    """Most cut-outs kept of one block, strongest first; further candidates are listed without."""
+    """Most cut-outs per block, of the strongest candidates; the others are listed without a cut-out."""
 
     @model_validator(mode="after")
     def _check_ranges(self) -> Self:
@@ -151,7 +158,7 @@ _FIRST_SETTINGS = {
     "integrate": ("cells",),
     "pulses": ("dm", "snr", "widths", "tolerance", "bands", "candidates", "cutouts"),
 }  # fmt: skip
-"""The settings of version 0.1.0, which every digest covers."""
+"""Settings of version 0.1.0, which every digest covers."""
 
 
 class Reduction(Section):
@@ -167,8 +174,8 @@ class Reduction(Section):
     def canonical(self) -> str:
         """Return the canonical JSON text of what products depend on: equal settings always give the same text.
 
-        A section or a setting that version 0.1.0 did not have is part of the text only where it differs from its
-        default, so that a new one leaves the digest of every configuration as it was.
+        A section or a setting that version 0.1.0 did not have is part of the text only if it differs from its
+        default, so that a new setting does not change the digest of existing configurations.
         """
         tree: dict[str, dict[str, Any]] = {}
         for name, section in self:
@@ -186,54 +193,54 @@ class Reduction(Section):
 
 
 class NodeSection(Section):
-    """The machine."""
+    """The node: name, processes, monitoring."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9+._-]{0,63}$")] = "node"
-    """Part of the path of every product."""
+    """Name of the node: letters, digits and + . _ - . It is part of the path of every product."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
-    """Worker threads; 0 is one a core."""
+    """Worker threads of a reducer; 0 is one per core."""
     backend: Backend = "cpu"
-    """What reduces: the processor, or an NVIDIA GPU, which rounds differently; auto uses a GPU if there is one."""
+    """Processor (cpu) or NVIDIA GPU (gpu), which rounds differently; auto uses a GPU if there is one."""
     run_directory: str | None = None
-    """Sockets, state and rings, best in memory (tmpfs); if not given the service manager's, or a folder of the node's
-    name below /dev/shm."""
+    """Folder for sockets, state and rings, best in memory (tmpfs). The default is the runtime directory of systemd, or
+    a folder with the name of the node in /dev/shm."""
     health_port: Annotated[int | None, Field(ge=0, le=65535)] = None
-    """Port on 127.0.0.1 of /healthz, /readyz, /status and /metrics; 0 lets the system choose, None has none."""
+    """HTTP port on 127.0.0.1 for /healthz, /readyz, /status, /metrics; 0 is any free port. The default is no port."""
     hang_seconds: Annotated[float, Field(ge=1)] = 30.0
-    """How long a process may show no progress before it is killed and started again, s; ten times that at its start."""
+    """Time without progress after which a process is killed and started again, s; ten times that while it starts."""
     drain_seconds: Annotated[float, Field(ge=0)] = 60.0
-    """How long the end of the node waits for products to leave the spool, s; what remains leaves at the next start."""
+    """Time that a node which ends gives the spool to empty, s; the next start forwards what remains."""
 
 
 class InputSection(Section):
-    """Where samples come from."""
+    """Input: how samples reach the node, and the ring that buffers them."""
 
     endpoint: str = "tcp://127.0.0.1:7214"
-    """ZeroMQ endpoint that the node binds."""
+    """ZeroMQ endpoint that the node binds: tcp://HOST:PORT or ipc://PATH."""
     insecure: bool = False
-    """Allow an endpoint that other machines can reach, without encryption or authentication."""
+    """Allow an endpoint that other machines can reach without encryption or authentication."""
     connect: bool = False
-    """Connect to the endpoint, which the sender binds, instead of binding it."""
+    """Connect to the endpoint instead of binding it; the sender binds it."""
     buffer_seconds: Annotated[float | None, Field(gt=0)] = None
-    """Depth of the ring, s of signal; if not given, what a restart without loss needs and a block more."""
+    """Depth of the ring, s of signal. The default is what a restart without loss needs."""
     shallow: bool = False
-    """Allow a ring too shallow for a restart without loss."""
+    """Allow a ring that is too shallow for a restart without loss."""
     policy: Literal["hold", "drop-oldest"] = "hold"
-    """When the reducer cannot keep up: hold the sender back, or overwrite the oldest samples and book them as lost."""
+    """If the reducer cannot keep up: hold makes the sender wait; drop-oldest overwrites the oldest samples, which the
+    ledger counts as lost (overrun)."""
     late_seconds: Annotated[float, Field(ge=0)] = 0.5
-    """How much newer samples must have come, s of signal, before missing ones are given up as lost."""
-
+    """Time to wait for missing samples, s of signal: they are lost when samples that much newer have arrived."""
     max_gap_seconds: Annotated[float, Field(gt=0)] = 3600.0
-    """How far ahead of the newest sample a frame may lie, s of signal; what lies farther is refused as malformed."""
+    """Longest gap before a frame, s of signal; a frame farther ahead of the newest sample is refused as malformed."""
     curve_key: Annotated[str | None, Field(min_length=1)] = None
-    """The node's NAME.key_secret, as ``edgefilter keys`` makes it: senders must encrypt and prove who they are."""
+    """Secret key file of the node, made by ``edgefilter keys``. With it, senders must encrypt and authenticate."""
     curve_clients: Annotated[str | None, Field(min_length=1)] = None
-    """Folder of the NAME.key files of those who may send."""
+    """Folder with the public keys (NAME.key) of the senders that are admitted."""
 
     @model_validator(mode="after")
     def _check_endpoint(self) -> Self:
         if (self.curve_key is None) != (self.curve_clients is None):
-            raise ValueError("curve_key and curve_clients go together")
+            raise ValueError("curve_key and curve_clients must be given together")
         try:
             check_endpoint(self.endpoint)
             check_encryption(self.endpoint, self.curve_key is not None, self.insecure)
@@ -243,69 +250,71 @@ class InputSection(Section):
 
 
 class StoreSection(Section):
-    """Where products go to."""
+    """Store that receives the products."""
 
     path: str = "store"
-    """Directory, its file:// URL, or s3://BUCKET/PREFIX (with ?endpoint=URL&region=NAME); never with keys in it."""
+    """Directory, file:// URL, or s3://BUCKET/PREFIX (with ?endpoint=URL&region=NAME), never with credentials."""
 
 
 class SpoolSection(Section):
-    """The local queue, and how it is emptied into the store."""
+    """Local queue of products, and how they are forwarded to the store."""
 
     path: Annotated[str | None, Field(min_length=1)] = None
-    """Directory of the queue; beside the store, with ``.spool`` behind its name, if that is a directory."""
+    """Directory of the spool. The default is STORE.spool if the store is a directory, else spool."""
     budget_bytes: Annotated[int | None, Field(ge=1 << 20)] = None
-    """Most bytes of products that wait; what the disk takes if not given. Beyond it, spectra and flags are dropped."""
+    """Most bytes in the spool; the default is the space on the disk. In a full spool, spectra and flags are dropped."""
     batch_blocks: Annotated[int, Field(ge=1, le=1 << 20)] = 60
-    """Blocks whose table rows make one object of the store; 1 makes an object of each block."""
+    """Blocks whose table rows are merged to one object of the store."""
     batch_seconds: Annotated[float, Field(ge=0, le=86400)] = 300.0
-    """Longest that rows wait for the rest of their batch, s."""
+    """Longest time that rows wait for the other blocks of their object, s."""
     uploads: Annotated[int, Field(ge=1, le=64)] = 4
-    """Objects that are uploaded at once."""
+    """Number of parallel uploads."""
     bytes_per_second: Annotated[float | None, Field(gt=0)] = None
-    """Most that goes to the store, B/s, on average over an object."""
+    """Limit of the upload rate, B/s, averaged over an object. The default is no limit."""
     request_seconds: Annotated[float, Field(ge=1, le=3600)] = 60.0
-    """Longest that one request to the store may take, s."""
+    """Timeout of a request to the store, s."""
     retry_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
-    """Longest wait between two attempts, s, unless the store asks for more."""
+    """Longest pause between two attempts, s, unless the store demands a longer one."""
 
 
 class StreamSection(Section):
-    """A stream of the node. Only ``edgefilter check`` uses the header given here: a live stream brings its own."""
+    """A stream of the node; if there are several, a section ``[[stream]]`` for each.
+
+    Only ``edgefilter check`` uses the header, ``kind`` to ``complex_samples``: a live stream sends its own.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")] = "main"
-    """What the node calls it; it names the ring and the metrics."""
+    """Name of the stream in this node, in file names and metrics: letters, digits, _ and -."""
     endpoint: str | None = None
-    """Its own ZeroMQ endpoint, instead of ``input.endpoint``."""
-
+    """ZeroMQ endpoint of this stream. The default is ``input.endpoint``."""
     kind: SampleKind = SampleKind.VOLTAGE
-    """Voltages, or power that is already detected."""
+    """Kind of the samples: voltages, or detected power."""
     rate_hz: Annotated[float | None, Field(gt=0, le=1e12)] = None
-    """Samples a second; real voltages of bandwidth B have rate 2 B, complex ones B."""
+    """Samples per second and channel, Hz: the channel width for complex voltages, twice that for real ones."""
     centre_mhz: Annotated[float | None, Field(gt=0)] = None
-    """Middle of the band."""
+    """Centre of the band, MHz."""
     bandwidth_mhz: float | None = None
-    """Width of the band; negative if the first channel is the highest."""
+    """Width of the band, MHz; negative if the first channel is the highest."""
     channels: Annotated[int, Field(ge=1, le=1 << 20)] = 1
-    """Raw channels; 1 is baseband."""
+    """Number of channels; 1 is baseband."""
     products: tuple[str, ...] = ("X", "Y")
-    """Polarisations of voltages; of power I, I Q U V, AA BB, or AA BB CR CI."""
+    """Polarisations of voltages, such as X and Y. For power: I; I Q U V; AA BB; or AA BB CR CI."""
     bits: Annotated[int, Field(ge=1, le=32)] = 8
-    """Bits of one number."""
+    """Bits per number; a complex voltage has two numbers."""
     encoding: Encoding = Encoding.SIGNED
-    """How a number is written in its bits."""
+    """Binary encoding of a number: offset is unsigned with zero at half the range."""
     complex_samples: bool = True
-    """Whether voltages are complex."""
+    """Whether voltages are complex (else real)."""
 
     @model_validator(mode="after")
     def _check_header(self) -> Self:
         given = [value is not None for value in (self.rate_hz, self.centre_mhz, self.bandwidth_mhz)]
         if any(given) and not all(given):
-            raise ValueError("rate_hz, centre_mhz and bandwidth_mhz go together")
+            raise ValueError("rate_hz, centre_mhz and bandwidth_mhz must be given together")
         return self
 
     def stream(self) -> Stream:
-        """Return the header that such a stream would have.
+        """Return the header that the section describes.
 
         Raises
         ------
@@ -315,7 +324,7 @@ class StreamSection(Section):
             If the values do not describe a stream.
         """
         if self.rate_hz is None or self.centre_mhz is None or self.bandwidth_mhz is None:
-            raise ConfigError(f"stream {self.name}: no header is given: set rate_hz, centre_mhz, bandwidth_mhz")
+            raise ConfigError(f"stream {self.name}: no header is given: set rate_hz, centre_mhz and bandwidth_mhz")
         step = self.bandwidth_mhz * 1e6 / self.channels
         return Stream(
             name="expected",
@@ -333,7 +342,7 @@ class StreamSection(Section):
 
 
 def _as_list(tree: Any) -> Any:
-    """Make a list of one of a single ``[stream]``."""
+    """Turn a single ``[stream]`` into a list."""
     return [tree] if isinstance(tree, dict) else tree
 
 
@@ -362,7 +371,7 @@ class NodeConfig(Reduction):
 
     @property
     def spool_directory(self) -> str:
-        """Directory of the queue."""
+        """Directory of the spool."""
         if self.spool.path is not None:
             return self.spool.path
         return "spool" if "://" in self.store.path else self.store.path.rstrip("/") + ".spool"
@@ -378,7 +387,7 @@ class NodeConfig(Reduction):
         Returns
         -------
         InputSection
-            The file's, at the stream's own endpoint if it has one.
+            Section ``input``, with the endpoint of the stream if it has one of its own.
         """
         if stream.endpoint is None:
             return self.input
@@ -403,7 +412,7 @@ def load(path: str | Path, overrides: Mapping[str, str] | None = None) -> NodeCo
     Raises
     ------
     ConfigError
-        If the file cannot be read, is not TOML, or holds a value that is not possible; one line for each mistake.
+        If the file cannot be read, is not TOML, or holds an invalid value; one line for each error.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")

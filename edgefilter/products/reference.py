@@ -1,4 +1,4 @@
-"""References in Markdown, made from the code: all settings, all tables."""
+"""References of all settings and all tables, in Markdown, generated from the code."""
 
 import ast
 import inspect
@@ -16,7 +16,7 @@ _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusi
 
 
 def settings_reference(model: type[BaseModel] = config.NodeConfig) -> str:
-    """Make a table of settings for each section of a configuration: key, default, allowed values, meaning.
+    """Return a table of settings for each section of a configuration: key, default, allowed values, meaning.
 
     Parameters
     ----------
@@ -55,10 +55,10 @@ def _column_type(kind: pa.DataType) -> str:
 def _section(key: str, schema: Mapping[str, Any], name: str) -> Iterator[str]:
     meanings = _meanings(getattr(config, name))
     yield f"## `[{key}]`\n\n{textwrap.dedent(schema.get('description', '')).strip()}\n"
-    yield "| Key | Default | May be | Meaning |\n| --- | --- | --- | --- |"
+    yield "| Key | Default | Values | Meaning |\n| --- | --- | --- | --- |"
     for field, value in schema["properties"].items():
         if field in schema.get("required", ()):
-            default = "must be given"
+            default = "required"
         else:
             default = "follows" if value.get("default") is None else f"`{_toml(value['default'])}`"
         meaning = meanings.get(field, "").replace("|", "\\|").replace("``", "`")
@@ -67,13 +67,13 @@ def _section(key: str, schema: Mapping[str, Any], name: str) -> Iterator[str]:
 
 
 def _section_name(value: Mapping[str, Any]) -> str:
-    """Name of the section that a property refers to, alone, in a list, or as one of several."""
+    """Return the name of the section class that a property refers to: alone, in a list, or as one of several."""
     choices = [value, *value.get("anyOf", ()), *value.get("allOf", ()), value.get("items", {})]
     return next(str(choice["$ref"]).rpartition("/")[2] for choice in choices if "$ref" in choice)
 
 
 def _meanings(section: type[BaseModel]) -> dict[str, str]:
-    """Return the text below each field, which Python itself does not keep."""
+    """Return the docstring below each field; it is read from the source, because Python does not store it."""
     body = ast.parse(textwrap.dedent(inspect.getsource(section))).body[0]
     assert isinstance(body, ast.ClassDef)
     found = {}

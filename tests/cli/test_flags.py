@@ -1,4 +1,4 @@
-"""``edgefilter flags``: what would be flagged of a block, with and without some flaggers."""
+"""``edgefilter flags``: flags of a block with and without some flaggers, and what they cost injected signals."""
 
 import re
 
@@ -8,12 +8,12 @@ import pytest
 from tests.helpers.recorded_files import sigproc
 
 BURST = slice(20, 23)
-"""Channels of a transmitter that is on for a while."""
+"""Channels of a transmitter that is on for a part of the block."""
 
 
 @pytest.fixture(scope="module")
-def noisy(tmp_path_factory):
-    """Noise of 128 channels and a transmitter."""
+def recording(tmp_path_factory):
+    """Recording of noise in 128 channels and a transmitter."""
     power = np.random.default_rng(5).normal(100, 10, (2000, 1, 128))
     power[700:1100, 0, BURST] += 60
     path = tmp_path_factory.mktemp("flags") / "noisy.fil"
@@ -21,7 +21,7 @@ def noisy(tmp_path_factory):
 
 
 def rows(out):
-    """The numbers of each line of the table."""
+    """Return the numbers of the table, by the name in the first column."""
     lines = (re.findall(r"[^│┃\s][^│┃]*[^│┃\s]", line) for line in out.splitlines())
     return {
         first.strip(): [float(number) for number in numbers]
@@ -30,8 +30,8 @@ def rows(out):
     }
 
 
-def test_masks_and_costs_of_a_block(run_cli, noisy):
-    status, out, _ = run_cli("flags", noisy, "--threads", 1)
+def test_flagged_fractions_and_losses_of_a_block(run_cli, recording):
+    status, out, _ = run_cli("flags", recording, "--threads", 1)
     found = rows(out)
     assert status == 0
     assert found["power"][0] == pytest.approx(100 * 400 * 3 / (2000 * 128), rel=0.2)
@@ -39,9 +39,9 @@ def test_masks_and_costs_of_a_block(run_cli, noisy):
     assert {f"lost: {kind} {sigma} σ" for kind in ("pulse", "line") for sigma in ("0.5", "3", "30")} <= set(found)
 
 
-def test_without_a_flagger_its_mask_is_empty_beside_the_whole(run_cli, noisy, tmp_path):
+def test_a_disabled_flagger_flags_nothing_in_the_second_case(run_cli, recording, tmp_path):
     picture = tmp_path / "masks.png"
-    status, out, _ = run_cli("flags", noisy, "--without", "power", "--picture", picture, "--threads", 1)
+    status, out, _ = run_cli("flags", recording, "--without", "power", "--picture", picture, "--threads", 1)
     with_it, without = rows(out)["power"]
     assert status == 0
     assert "without power" in out
@@ -60,14 +60,14 @@ def test_without_a_flagger_its_mask_is_empty_beside_the_whole(run_cli, noisy, tm
         (("--picture", "/nowhere/at/all.png"), "/nowhere/at/all.png: cannot be written"),
     ],
 )
-def test_what_cannot_be_is_told_in_a_line(run_cli, noisy, words, message):
-    status, _, err = run_cli("flags", noisy, *words, "--threads", 1)
+def test_an_invalid_option_is_one_line_of_error(run_cli, recording, words, message):
+    status, _, err = run_cli("flags", recording, *words, "--threads", 1)
     assert status != 0
     assert message in err
     assert len(err.strip().splitlines()) == 1
 
 
-def test_a_file_that_is_none_is_told_in_a_line(run_cli, tmp_path):
+def test_a_file_of_unknown_format_is_one_line_of_error(run_cli, tmp_path):
     path = tmp_path / "nothing.fil"
     path.write_bytes(b"no header")
     status, _, err = run_cli("flags", path)

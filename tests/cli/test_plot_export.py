@@ -1,4 +1,4 @@
-"""``edgefilter plot`` and ``edgefilter export`` on a store."""
+"""``edgefilter plot`` and ``edgefilter export``."""
 
 import pytest
 
@@ -8,14 +8,14 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @pytest.mark.parametrize("what", ["waterfall", "pulse", "bandpass", "flags", "candidates"])
-def test_a_picture_is_drawn_to_a_file(run_cli, run, tmp_path, what):
+def test_plot_writes_a_picture(run_cli, run, tmp_path, what):
     status, out, _ = run_cli("plot", what, run.location, "--save", tmp_path / "x.png")
     assert status == 0
     assert (tmp_path / "x.png").read_bytes().startswith(PNG)
     assert f"{what} of {run.location} drawn to" in out
 
 
-def test_a_pulse_is_chosen_by_rank_or_id(run_cli, run, tmp_path):
+def test_a_pulse_is_selected_by_rank_or_id(run_cli, run, tmp_path):
     by_rank = run_cli("plot", "pulse", run.location, "2", "--save", tmp_path / "a.png")
     by_id = run_cli("plot", "pulse", run.location, run.pulses[1].id, "--save", tmp_path / "b.png")
     assert by_rank[0] == by_id[0] == 0
@@ -33,7 +33,7 @@ def test_a_pulse_is_chosen_by_rank_or_id(run_cli, run, tmp_path):
         (("export", "json", "STORE", "--out", "absent/x.json"), "absent/x.json: cannot be written"),
     ],
 )
-def test_a_mistake_is_one_line(run_cli, run, arguments, message):
+def test_a_wrong_argument_is_one_line_of_error(run_cli, run, arguments, message):
     status, _, err = run_cli(*(run.location if argument == "STORE" else argument for argument in arguments))
     assert status == 1
     assert err.startswith("edgefilter: ")
@@ -46,6 +46,6 @@ def test_a_mistake_is_one_line(run_cli, run, arguments, message):
     [("heimdall", b"snr,sample,"), ("votable", b"<?xml"), ("obscore", b"<?xml"), ("spectra", b"SIMPLE"),
      ("bandpass", b"SIMPLE"), ("filterbank", b"\x0c\0\0\0HEADER_START"), ("voevent", b"<?xml"), ("json", b"{")],
 )  # fmt: skip
-def test_an_export_is_written(run_cli, run, tmp_path, what, head):
+def test_export_writes_each_format(run_cli, run, tmp_path, what, head):
     assert run_cli("export", what, run.location, "--out", tmp_path / "x")[0] == 0
     assert (tmp_path / "x").read_bytes().startswith(head)

@@ -1,4 +1,4 @@
-"""Recorded files through the program's own command line: what is found, and what bad input gets."""
+"""``edgefilter replay``: detections in recordings, and errors of bad files and settings."""
 
 from pathlib import Path
 
@@ -11,38 +11,38 @@ from edgefilter.pipeline import backend
 from tests.helpers.recorded_files import sigproc
 
 
-def pulses(store: Path) -> list[dict]:
+def read_pulses(store: Path) -> list[dict]:
     rows = edgefilter.open_store(store).table("pulses").to_pylist()
     return sorted(rows, key=lambda row: -row["snr"])
 
 
-def test_a_fast_radio_burst_is_the_top_candidate(run_cli, data, tmp_path):
+def test_a_fast_radio_burst_is_the_strongest_candidate(run_cli, data, tmp_path):
     status, out, err = run_cli("replay", data / "transients/FRB180417.fil", "--store", tmp_path)
-    top, *others = pulses(tmp_path)
+    top, *others = read_pulses(tmp_path)
     assert status == 0
     assert top["dm"] == pytest.approx(474.8, abs=5)
     assert top["seconds"] == pytest.approx(2.029, abs=0.005)
     assert top["snr"] >= 13
     assert sum(row["snr"] > 8 for row in others) <= 2
     assert f"{top['snr']:.1f}" in out
-    assert "reduced 100 %" in err  # plain lines where there is no terminal
+    assert "reduced 100 %" in err  # lines instead of a bar: standard error is not a terminal
     cutout = edgefilter.open_store(tmp_path).cutout(top["cutout"])
     assert cutout.data.shape[2] == len(cutout.frequencies_mhz) == 336
     assert cutout.seconds[0] < top["seconds"] < cutout.seconds[-1]
 
 
-def test_the_same_burst_in_psrfits(run_cli, data, tmp_path):
+def test_the_same_burst_is_found_in_psrfits(run_cli, data, tmp_path):
     status, _, _ = run_cli("replay", data / "transients/FRB180417.fits", "--store", tmp_path)
-    top = pulses(tmp_path)[0]
+    top = read_pulses(tmp_path)[0]
     assert status == 0
     assert top["dm"] == pytest.approx(474.8, abs=5)
     assert top["seconds"] == pytest.approx(2.029, abs=0.005)
     assert top["snr"] >= 10
 
 
-def test_a_pulse_of_dm_1000_at_low_frequency(run_cli, data, tmp_path):
+def test_a_pulse_of_dm_1000_is_found(run_cli, data, tmp_path):
     status, _, _ = run_cli("replay", data / "synthetic/dispersed_pulse_dm1000.fil", "--store", tmp_path)
-    top, *others = pulses(tmp_path)
+    top, *others = read_pulses(tmp_path)
     assert status == 0
     assert top["dm"] == pytest.approx(1000, abs=5)
     assert top["seconds"] == pytest.approx(5.108, abs=0.01)
@@ -52,14 +52,14 @@ def test_a_pulse_of_dm_1000_at_low_frequency(run_cli, data, tmp_path):
 @pytest.mark.parametrize(
     "name", [f"parkes_uwl_crab_{kind}" for kind in ("8bit.fil", "4bit.fil", "2bit.fil", "1bit.fil", "4pol.sf")]
 )
-def test_interference_makes_few_candidates(run_cli, data, tmp_path, name):
+def test_interference_causes_few_candidates(run_cli, data, tmp_path, name):
     status, _, _ = run_cli("replay", data / "transients" / name, "--store", tmp_path)
     assert status == 0
-    assert sum(row["snr"] > 8 for row in pulses(tmp_path)) < 10
+    assert sum(row["snr"] > 8 for row in read_pulses(tmp_path)) < 10
 
 
 @pytest.mark.parametrize("name", ["puppi_j1810.raw", "effelsberg_2016+28.dada", "evn_b1957+20.vdif"])
-def test_voltages_become_spectra(run_cli, data, tmp_path, name):
+def test_voltages_are_reduced_to_spectra(run_cli, data, tmp_path, name):
     status, _, _ = run_cli("replay", data / "raw" / name, "--store", tmp_path)
     assert status == 0
     store = edgefilter.open_store(tmp_path)
@@ -69,7 +69,7 @@ def test_voltages_become_spectra(run_cli, data, tmp_path, name):
     assert store.table("ledger").num_rows >= 1
 
 
-def test_damaged_vdif_is_refused_or_its_bad_frames_are_lost(run_cli, data, tmp_path):
+def test_damaged_vdif_is_refused_or_its_damaged_frames_are_lost(run_cli, data, tmp_path):
     status, _, err = run_cli("replay", data / "raw/drao_corrupted.vdif", "--store", tmp_path / "store")
     if status:
         assert len(err.strip().splitlines()) == 1
@@ -79,7 +79,7 @@ def test_damaged_vdif_is_refused_or_its_bad_frames_are_lost(run_cli, data, tmp_p
         assert sum(row["lost_damaged"] + row["lost_missing"] for row in ledger) > 0
 
 
-def test_bad_files_get_one_line_and_leave_nothing(run_cli, data, tmp_path):
+def test_an_unreadable_file_is_one_line_of_error_and_makes_no_store(run_cli, data, tmp_path):
     whole = (data / "transients/FRB180417.fil").read_bytes()
     bad = {
         "empty.fil": b"",
@@ -98,7 +98,7 @@ def test_bad_files_get_one_line_and_leave_nothing(run_cli, data, tmp_path):
         assert not (tmp_path / "store").exists()
 
 
-def test_a_file_cut_in_a_spectrum_is_reduced_up_to_there(run_cli, data, tmp_path):
+def test_a_truncated_file_is_reduced_up_to_its_last_whole_spectrum(run_cli, data, tmp_path):
     content = (data / "transients/FRB180417.fil").read_bytes()
     (tmp_path / "cut.fil").write_bytes(content[:-100])
     status, _, err = run_cli("replay", tmp_path / "cut.fil", "--store", tmp_path / "store")
@@ -118,16 +118,16 @@ def test_a_file_cut_in_a_spectrum_is_reduced_up_to_there(run_cli, data, tmp_path
         (["--config", "absent.toml"], "absent.toml"),
     ],
 )
-def test_wrong_settings_are_told_in_one_line(run_cli, tmp_path, words, message):
+def test_an_invalid_setting_is_one_line_of_error(run_cli, tmp_path, words, message):
     status, _, err = run_cli("replay", tmp_path / "any.fil", "--store", tmp_path / "store", *words)
     assert status == 1
     assert len(err.strip().splitlines()) == 1
     assert message in err
 
 
-def test_where_there_is_no_card_auto_says_so_and_gpu_ends(run_cli, monkeypatch, tmp_path):
+def test_without_a_gpu_auto_uses_the_processor_and_gpu_is_an_error(run_cli, monkeypatch, tmp_path):
     def raise_no_gpu():
-        raise ConfigError("no card: there is none")
+        raise ConfigError("no GPU: there is none")
 
     monkeypatch.setattr(backend, "GpuBackend", raise_no_gpu)
     path = tmp_path / "noise.fil"
@@ -135,8 +135,8 @@ def test_where_there_is_no_card_auto_says_so_and_gpu_ends(run_cli, monkeypatch, 
     status, _, err = run_cli("replay", path, "--store", tmp_path / "auto", "--backend", "auto", "--no-report")
     assert status == 0
     assert "reducing on: processor" in err
-    assert "no card: there is none" in err
+    assert "no GPU: there is none" in err
     status, _, err = run_cli("replay", path, "--store", tmp_path / "gpu", "--backend", "gpu", "--no-report")
     assert status == 1
-    assert err.strip() == "edgefilter: backend gpu: no card: there is none"
+    assert err.strip() == "edgefilter: backend gpu: no GPU: there is none"
     assert not (tmp_path / "gpu").exists()

@@ -210,7 +210,7 @@ def test_loopback_and_ipc_need_no_permission() -> None:
         ([{"name": "a"}, {"name": "a", "endpoint": "tcp://127.0.0.1:2"}], "same name 'a'"),
         ([{"name": "a"}, {"name": "b"}], "same endpoint"),
         ([{"endpoint": "tcp://0.0.0.0:2"}], "other machines"),
-        ([{"rate_hz": 1e6}], "go together"),
+        ([{"rate_hz": 1e6}], "given together"),
         ([], "at least 1"),
     ],
 )

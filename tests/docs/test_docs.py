@@ -6,6 +6,7 @@ import subprocess
 import sys
 from html import unescape
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -39,14 +40,33 @@ def test_the_site_builds_without_warnings_and_loads_nothing_from_other_servers(s
         assert not re.findall(r'<(?:script|img|link)[^>]+(?:src|href)="(https?://[^"]+)"', page.read_text()), page
 
 
-def test_the_reference_lists_every_setting_with_its_default_and_meaning(site):
-    text = unescape((site / "configuration" / "index.html").read_text())
+def settings() -> dict[str, list[str]]:
+    """Return the keys of each section of a configuration."""
+    sections = {}
     for section, field in NodeConfig.model_fields.items():
+        (model,) = {item for item in (*get_args(field.annotation), field.annotation) if hasattr(item, "model_fields")}
+        sections[section] = list(model.model_fields)
+    return sections
+
+
+def test_the_reference_explains_every_setting(site):
+    text = unescape((site / "configuration" / "index.html").read_text())
+    for section, keys in settings().items():
         assert f"<code>[{section}]</code>" in text
-        model = field.annotation if isinstance(field.annotation, type) else None
-        for key in getattr(model, "model_fields", {}):
-            assert f"<code>{key}</code>" in text
-    assert set(re.findall(r"^\| `(\w+)` .*\|  \|$", settings_reference(), re.MULTILINE)) <= {"path"}, "no meaning"
+        assert [key for key in keys if f"<code>{key}</code>" not in text] == []
+    assert re.findall(r"^\| `(\w+)` .*\|  \|$", settings_reference(), re.MULTILINE) == [], "no meaning"
+
+
+def test_the_demo_profile_explains_every_setting():
+    text = (ROOT / "configs" / "demo.toml").read_text()
+    sections = dict(re.findall(r"^(?:# )?\[(\w+)\]$(.*?)(?=^(?:# )?\[\w+\]$|\Z)", text, re.MULTILINE | re.DOTALL))
+    missing = [
+        f"{section}.{key}"
+        for section, keys in settings().items()
+        for key in keys
+        if not re.search(rf"^# .*\n(?:# )?{key} = ", sections[section], re.MULTILINE)
+    ]
+    assert missing == []
 
 
 def test_the_reference_lists_every_column_of_every_table():
