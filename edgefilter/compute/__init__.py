@@ -1,1 +1,1 @@
-"""What runs kernels: threads of the processor, or a GPU."""
+"""Compute backends, which run kernels: threads of the processor, or a GPU."""

@@ -1,4 +1,4 @@
-"""With what a reduction is done: threads of the processor, or a card."""
+"""Selection of the compute backend: threads of the processor, or a GPU."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,8 @@ GPU = GpuBackend.backend
 CPU = ThreadBackend.backend
 
 BackendCallback = Callable[[str, str], None]
-"""Told what reduces from now on, :data:`GPU` or :data:`CPU`, and in a line which one that is and why."""
+"""Called with the backend that is used from now on, :data:`GPU` or :data:`CPU`, and a line that gives details and the
+reason."""
 
 
 def _ignore(_backend: str, _line: str) -> None:
@@ -23,18 +24,18 @@ def _ignore(_backend: str, _line: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class BackendSelector:
-    """What is to reduce.
+    """Selects and creates the compute backend of a stream.
 
     Parameters
     ----------
     backend
-        ``cpu``, ``gpu``, or ``auto``: a card if there is one that can hold the stream.
+        ``cpu``, ``gpu``, or ``auto``: a GPU if there is one with enough memory for the stream, otherwise threads.
     threads
-        Of the processor, 0 for one a core.
+        Threads of the processor; 0 for one per core.
     on_change
-        Told of the choice, and where the processor takes over from a card.
+        Called after the selection, and when threads replace a GPU that has failed.
     fall_back_to_threads
-        Whether ``auto`` goes on with the processor where a card fails at work.
+        Whether threads replace a GPU that fails during a reduction, with ``auto``.
     """
 
     backend: Backend = "cpu"
@@ -43,15 +44,25 @@ class BackendSelector:
     fall_back_to_threads: bool = True
 
     def create_backend(self, plan: Plan) -> ThreadBackend:
-        """Choose.
+        """Create the backend for a stream.
+
+        Parameters
+        ----------
+        plan
+            Plan of the stream.
+
+        Returns
+        -------
+        ThreadBackend
+            Threads, or a :class:`~edgefilter.compute.gpu.GpuBackend`, whose memory is limited to the estimate.
 
         Raises
         ------
         ConfigError
-            If a card is wanted and cannot be had.
+            If ``backend`` is ``gpu`` and there is no GPU, or its free memory is too small.
         """
         if self.backend == "cpu":
-            return self.use_threads("as asked for")
+            return self.use_threads("as configured")
         try:
             gpu = GpuBackend()
             parts = estimate_gpu_memory(plan)
@@ -71,7 +82,18 @@ class BackendSelector:
         return gpu
 
     def use_threads(self, reason: str) -> ThreadBackend:
-        """Take the processor, and say why."""
-        compute = ThreadBackend(self.threads)
-        self.on_change(CPU, f"processor, {compute.threads} threads: {reason}")
-        return compute
+        """Create threads, and report the reason.
+
+        Parameters
+        ----------
+        reason
+            Why threads are used, for ``on_change``.
+
+        Returns
+        -------
+        ThreadBackend
+            The threads.
+        """
+        threads = ThreadBackend(self.threads)
+        self.on_change(CPU, f"processor, {threads.threads} threads: {reason}")
+        return threads

@@ -1,4 +1,4 @@
-"""How much of a card's memory a stream takes: reckoned from its plan, so that it is known before the first block."""
+"""Estimate of the GPU memory that a stream takes, from its plan, before the first block."""
 
 from edgefilter.compute.gpu_transfer import STAGING_BUFFERS
 from edgefilter.compute.threads import ThreadBackend
@@ -15,17 +15,27 @@ from edgefilter_kernels.filterbank.workspace import FLUSH_SPECTRA
 from edgefilter_kernels.rfi.cell_statistics import GROUP_TIMES
 
 CUDA_CONTEXT = "CUDA"
-"""What is CUDA's own, and no array."""
+"""Name of the part that CUDA itself takes, beside the arrays."""
 
-_CONTEXT_BYTES = 600 << 20  # with the compiled kernels
-_POOL_OVERHEAD = 1.25  # CuPy's pool cuts its memory into pieces that do not always fit the next array
+_CONTEXT_BYTES = 600 << 20  # including the compiled kernels
+_POOL_OVERHEAD = 1.25  # fragmentation of CuPy's memory pool
 
 
 def estimate_gpu_memory(plan: Plan) -> dict[str, int]:
-    """Return bytes of a card's memory that a reduction takes, by what takes them.
+    """Return the GPU memory that the reduction of a stream takes.
 
-    They are the arrays that the stages hold at once, a quarter more for what the pool of memory leaves unused, and
-    what CUDA needs itself.
+    It is the sum of the arrays that the stages hold at the same time, 25 % more for the fragmentation of the memory
+    pool, and the memory of CUDA itself.
+
+    Parameters
+    ----------
+    plan
+        Plan of the stream.
+
+    Returns
+    -------
+    dict
+        Bytes by purpose.
     """
     cells, rows, channels = plan.cells_per_block, plan.rows_per_block, plan.channels
     n_pols, products = _product_counts(plan)
@@ -37,21 +47,21 @@ def estimate_gpu_memory(plan: Plan) -> dict[str, int]:
     window = search.history + rows + search.lookahead
     spectrum = 8 * plan.fine_channels * n_pols
     parts = {
-        # One window is computed, the next one comes.
+        # One window is reduced, the next one is copied.
         "samples": STAGING_BUFFERS * (plan.samples_per_block + plan.filter_samples) * plan.stream.sample_bytes,
-        # One block in 16 is flagged again, in a copy; fourth moments once more, where clipping is undone.
+        # One block in 16 is flagged again, in a copy; fourth moments once more, for the correction of clipping.
         "cells": cells * channels * (2 * (4 * products + 2) + 3 * 4 * n_pols * plan.voltage),
-        # What is transformed, as much again for cuFFT, and sums of it, which are more if few spectra make a cell.
+        # The spectra of a batch, as much again for cuFFT, and their sums, which are more if a cell has few spectra.
         "filterbank": 4 * max(BATCH_BYTES, spectrum * min(plan.spectra_per_cell, FLUSH_SPECTRA)) * plan.voltage,
         "flagging": _flagging_bytes(plan),
         # Stokes parameters, the same in double precision, and weights.
         "rows": rows * channels * (12 * products + 2),
-        # Power and weights, block by block and joined; values and shares of the blocks around, and of the window, with
-        # its coarser copies.
-        "whitening": channels * (12 * (normaliser.history + rows) + 2 * blocks * rows + 4 * window),
+        # Power and weights, block by block and joined; values and weights of the blocks around, and of the window, with
+        # its copies at lower time resolution.
+        "normalisation": channels * (12 * (normaliser.history + rows) + 2 * blocks * rows + 4 * window),
         # Delays of trials.
         "tables": 8 * channels * sum(trials),
-        # Series, the sums that they are made of, and where the launches that look at them work.
+        # DM-time series, their sub-band sums, and scratch memory of the launches that search them.
         "search": 2 * max(SERIES_BYTES, 4 * (len(tree.parts) - 1) * rows * max(trials))
         + boxcar.SCRATCH_BYTES
         + band_occupancy.SCRATCH_BYTES,
@@ -74,5 +84,5 @@ def _flagging_bytes(plan: Plan) -> int:
         # Counts and hits of each segment, and delays.
         bytes_per_dm = 2 * (len(tracks.edges) - 1) * -(-cells // step) + 4 * channels
         track_bytes += len(tracks.delays) * bytes_per_dm
-    # Levels and marks of each cell; then marks, the last event before, and order statistics.
+    # Levels and marks of each cell; then marks, the time of the last event before it, and order statistics.
     return cells * channels * (10 + 1 + 4 + 4) + track_bytes

@@ -1,15 +1,16 @@
-"""How every kernel is compiled, and where what was compiled is kept.
+"""Compiler options of all kernels, and the cache of compiled kernels.
 
-No ``parallel=True``: callers run kernels in threads of their own, which ``nogil`` lets them. ``fastmath`` is limited to
-contraction and reassociation, which keep NaN and Inf what they are.
+``parallel=True`` is not used: callers run kernels in their own threads, and ``nogil`` lets these run at the same time.
+``fastmath`` is limited to contraction and reassociation, which preserve NaN and Inf.
 
-Compiled kernels are kept where Numba keeps such things: in the folder of ``NUMBA_CACHE_DIR``, otherwise in
-``__pycache__`` beside the source, or in the user's cache folder where that cannot be written to. If nothing can, each
-process compiles for itself. Three things differ from Numba's own cache:
+The cache lies where Numba's does: in the folder of ``NUMBA_CACHE_DIR``, otherwise in ``__pycache__`` beside the source,
+or in the user's cache folder if that cannot be written. If no folder can be written, each process compiles its own
+kernels. The cache differs from Numba's in three points:
 
-- It is stale as soon as its file changes, or any that this one imports: a kernel has those that it calls compiled in.
-- Processes that compile at the same time take turns to write: each reads the index before it adds to it.
-- A file that cannot be read (power was lost while it was written) is compiled anew, a full disk is no error.
+- An entry is stale as soon as its source file changes, or any file that this one imports: a compiled kernel contains
+  the kernels that it calls.
+- Processes that compile at the same time write one after the other: each reads the index before it adds an entry.
+- A file that cannot be read (for example after a power cut during writing) is compiled again. A full disk is no error.
 """
 
 import contextlib
@@ -32,9 +33,20 @@ OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": {"contract", "reassoc"}}
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile a function when it is first called, or load it if it was compiled before."""
+    """Return a kernel that is compiled at its first call, or loaded from the cache.
+
+    Parameters
+    ----------
+    function
+        Python function in the subset that Numba compiles.
+
+    Returns
+    -------
+    numba.core.dispatcher.Dispatcher
+        The kernel.
+    """
     dispatcher = njit(**OPTIONS)(function)
-    with contextlib.suppress(RuntimeError):  # no folder can be written to
+    with contextlib.suppress(RuntimeError):  # no cache folder can be written
         dispatcher._cache = _SharedCache(function)
     return dispatcher
 
@@ -49,7 +61,7 @@ class _SharedCache(FunctionCache):  # type: ignore[misc]
     def load_overload(self, signature: Any, context: Any) -> Any:
         try:
             return super().load_overload(signature, context)
-        except Exception:  # whatever unpickling half a file may raise
+        except Exception:  # unpickling a truncated file may raise anything
             return None
 
     def save_overload(self, signature: Any, compiled: Any) -> None:
@@ -59,13 +71,13 @@ class _SharedCache(FunctionCache):  # type: ignore[misc]
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 try:
                     super().save_overload(signature, compiled)
-                except (EOFError, UnpicklingError):  # half an index: begin a new one
+                except (EOFError, UnpicklingError):  # truncated index: start a new one
                     self.flush()
                     super().save_overload(signature, compiled)
 
 
 def _digest(path: Path) -> str:
-    """Digest of a file of kernels and of all that it imports from this package."""
+    """Return the digest of a source file and of all files that it imports from this package."""
     digest = hashlib.sha256()
     for source in sorted(_sources(path)):
         digest.update(source.read_bytes())
@@ -76,8 +88,8 @@ def _digest(path: Path) -> str:
 def _sources(path: Path) -> frozenset[Path]:
     found = {path}
     for package, *names in _IMPORTS.findall(path.read_text(encoding="utf-8")):
-        place = Path(__file__).parent.joinpath(*package.split("."))
-        modules = [place, *(place / name for name in re.findall(r"\w+", " ".join(names)))]
+        imported = Path(__file__).parent.joinpath(*package.split("."))
+        modules = [imported, *(imported / name for name in re.findall(r"\w+", " ".join(names)))]
         for other in (module.with_suffix(".py") for module in modules):
             if other != path and other.is_file():
                 found |= _sources(other)
@@ -100,9 +112,19 @@ class _CompilationListener(event.Listener):  # type: ignore[misc]
 
 @contextlib.contextmanager
 def watch_compilations(on_compile: Callable[[str], None]) -> Iterator[None]:
-    """While this lasts, call ``on_compile`` with the name of each kernel that is about to be compiled.
+    """Call ``on_compile`` with the name of each kernel that is compiled inside the ``with`` block.
 
-    Compiling takes seconds; what is loaded from the cache is not told. Kernels that another one calls are part of it.
+    Compilation takes seconds. Kernels that are loaded from the cache are not reported, nor are those that the reported
+    kernel calls.
+
+    Parameters
+    ----------
+    on_compile
+        Called with the kernel's name before its compilation starts.
+
+    Yields
+    ------
+    None
     """
     with event.install_listener("numba:compile", _CompilationListener(on_compile)):
         yield

@@ -1,4 +1,4 @@
-"""Voltages to cells: polyphase filterbank, detection, accumulation."""
+"""From voltages to cells: polyphase filterbank, detection and accumulation."""
 
 from queue import SimpleQueue
 
@@ -22,15 +22,15 @@ _PRODUCTS = ("XX", "YY", "CR", "CI")
 class Channeliser:
     """The first stage of a voltage stream.
 
-    A spectrum counts where all samples that its filter spans are there. A cell is LOST where fewer than half of its
-    spectra count, or where a number of it is not finite (floating-point voltages may hold NaN).
+    A spectrum is valid if no sample within its filter is missing. A cell is LOST if fewer than half of its spectra are
+    valid, or if it contains a NaN or an infinity (floating-point voltages may hold them).
 
     Parameters
     ----------
     plan
-        Layout, of a voltage stream.
+        Plan of a voltage stream.
     backend
-        Threads.
+        Runs the kernels.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Channeliser:
     Raises
     ------
     ConfigError
-        If no filter can be made as ``channelise`` asks.
+        If the filter cannot be designed from the section ``channelise`` of the configuration.
     """
 
     def __init__(self, plan: Plan, backend: ThreadBackend) -> None:
@@ -81,32 +81,30 @@ class Channeliser:
             )
 
     def reduce(self, raw: Chunk) -> Cells:
-        """Make the cells of a block.
+        """Return the cells of a block.
 
         Parameters
         ----------
         raw
-            The block's samples and ``history`` samples before it.
+            uint8 ``[sample, sample_bytes]``: ``history`` samples and the block's samples.
 
         Returns
         -------
         Cells
-            All cells of the block, channels in the order of ``plan.frequencies_mhz``. The next call overwrites them:
-            in steady state nothing is allocated.
+            All cells of the block, channels in the order of ``plan.frequencies_mhz``. The next call overwrites their
+            arrays.
 
         Raises
         ------
         ValueError
-            If ``raw`` is not such a chunk.
+            If ``raw`` has other samples.
         """
         plan = self._plan
         block = checked_block_number(raw, plan, self.history)
         times, spectra = plan.cells_per_block, plan.spectra_per_cell
         power, moment4, accumulated, flags = self._power, self._moment4, self._accumulated, self._flags
-        data, valid = (
-            self._backend.upload(raw.data),
-            self._backend.to_device(_valid_spectra(raw, times * spectra, plan)),
-        )
+        data = self._backend.upload(raw.data)
+        valid = self._backend.to_device(_valid_spectra(raw, times * spectra, plan))
         flags[:] = 0
 
         def run(start: int, stop: int) -> None:
@@ -138,17 +136,30 @@ class Channeliser:
 
 
 def _valid_spectra(raw: Chunk, spectra: int, plan: Plan) -> NDArray[np.bool_]:
-    """Say of each spectrum whether all samples that its filter spans are there."""
+    """Return for each spectrum whether no sample within its filter is missing."""
     valid = np.ones(spectra, np.bool_)
     step = plan.samples_per_spectrum
-    reach = plan.filter_samples + step
+    length = plan.filter_samples + step
     for gap in raw.gaps:
         first, last = gap.start - raw.start, gap.stop - raw.start
-        # Spectrum r spans [r step, r step + reach).
-        valid[max(0, (first - reach) // step + 1) : -(-last // step)] = False
+        # The filter of spectrum r spans samples [r step, r step + length).
+        valid[max(0, (first - length) // step + 1) : -(-last // step)] = False
     return valid
 
 
 def input_stage(plan: Plan, backend: ThreadBackend) -> Channeliser | Unpacker:
-    """Return the stage that takes the plan's raw samples in."""
+    """Return the first stage of a stream.
+
+    Parameters
+    ----------
+    plan
+        Plan of the stream.
+    backend
+        Runs the kernels.
+
+    Returns
+    -------
+    Channeliser or Unpacker
+        For voltages and for power, respectively.
+    """
     return Channeliser(plan, backend) if plan.voltage else Unpacker(plan, backend)

@@ -1,4 +1,4 @@
-"""From cells to rows: the mean over good cells, Stokes parameters, and the account of every cell."""
+"""From cells to rows: the mean over good cells, Stokes parameters, and the count of every cell."""
 
 from collections.abc import Callable
 
@@ -13,18 +13,18 @@ from edgefilter_kernels.filterbank.integrate import Sums, combine_parts, integra
 
 
 class Integrator:
-    """Integrate the good cells of a block. History and lookahead are none.
+    """Integrates the good cells of a block to rows; needs no history and no lookahead.
 
     Stokes parameters are ``I = XX + YY``, ``Q = XX - YY``, ``U = 2 Re(X Y*)``, ``V = 2 Im(X Y*)``: the PSR/IEEE
-    convention for linear hands (van Straten et al. 2010, PASA 27, 104). Hands are taken as they are given: no
-    calibration, no rotation to the sky, and AA and BB stand for X and Y. A single hand alone is I.
+    convention for linear polarisations (van Straten et al. 2010, PASA 27, 104). They are neither calibrated nor
+    rotated to the sky; AA and BB are treated as X and Y. A single polarisation is I.
 
     Parameters
     ----------
     plan
-        The layout.
+        Plan of the stream.
     backend
-        Threads over time.
+        Runs the kernel.
     """
 
     def __init__(self, plan: Plan, backend: ThreadBackend) -> None:
@@ -33,33 +33,33 @@ class Integrator:
         self._integrate = backend.kernel(integrate)
 
     def reduce(self, cells: Cells, first_cell: int = 0, last_cell: int | None = None) -> IntegratedBlock:
-        """As :meth:`begin`, and wait."""
+        """As :meth:`begin`, but wait and return the integrated block."""
         return self.begin(cells, first_cell, last_cell)[1]()
 
     def begin(
         self, cells: Cells, first_cell: int = 0, last_cell: int | None = None
     ) -> tuple[Rows, Callable[[], IntegratedBlock]]:
-        """Integrate one block.
+        """Start to integrate a block.
 
         Parameters
         ----------
         cells
-            The block; starts and ends on whole rows.
+            Cells of the block; it starts and ends at a row.
         first_cell, last_cell
-            Cells ``[first_cell, last_cell)``, counted from the block's first, lie within the stream; only these are
-            accounted for. The others must be LOST.
+            Times ``[first_cell, last_cell)``, counted from the block's start, lie within the stream; only their cells
+            are counted. Cells at other times must be LOST.
 
         Returns
         -------
-        Rows
-            As kernels take them, of the first Stokes parameter.
-        Callable
-            Waits for what remains of the block, on the host.
+        rows
+            Rows of the first Stokes parameter, in arrays of the backend.
+        wait : Callable
+            Waits for the computation, and returns the integrated block in NumPy arrays.
 
         Raises
         ------
         ValueError
-            If the cells are not those of the plan.
+            If the cells do not fit the plan.
         """
         times, channels, _ = cells.power.shape
         per_row = self._plan.cells_per_row
@@ -70,8 +70,8 @@ class Integrator:
             )
         matrix = self._backend.to_device(stokes_matrix(cells.products, self._plan.settings.detect.stokes))
         last = times if last_cell is None else last_cell
-        make = self._backend.zeros, self._backend.empty
-        sums = make_sums(len(matrix), times // per_row, channels, len(Flag), *make)
+        allocate = self._backend.zeros, self._backend.empty
+        sums = make_sums(len(matrix), times // per_row, channels, len(Flag), *allocate)
 
         def run(start: int, stop: int) -> None:
             self._integrate(cells.power, cells.flags, matrix, (first_cell, last), sums, start, stop)
@@ -79,7 +79,7 @@ class Integrator:
         self._backend.parallel_for(len(sums.total), run)
         start = cells.start // per_row
         host_sums = self._backend.start_download(sums)
-        flag_results = cells.tagged, cells.cost, cells.near_threshold  # and not the cells, which are large
+        flag_results = cells.tagged, cells.cost, cells.near_threshold  # the cells, which are large, can be freed
         intensity = sums.stokes if len(matrix) == 1 else self._backend.detach_view(sums.stokes[:1])
         return Rows(start, intensity, sums.weight), lambda: _integrated_block(
             combine_parts(Sums(*host_sums())), start, *flag_results
@@ -98,12 +98,26 @@ def _integrated_block(
 
 
 def stokes_matrix(products: tuple[str, ...], stokes: str) -> NDArray[np.float64]:
-    """Matrix ``[stokes, product]`` that makes Stokes ``"I"`` or ``"IQUV"`` of the products of cells.
+    """Return the matrix from the products of cells to Stokes parameters.
+
+    Convention: van Straten et al. 2010, PASA 27, 104.
+
+    Parameters
+    ----------
+    products
+        Products of a cell, such as ``("XX", "YY", "CR", "CI")``.
+    stokes
+        ``I`` or ``IQUV``.
+
+    Returns
+    -------
+    NDArray
+        float64 ``[stokes, product]``.
 
     Raises
     ------
     ValueError
-        If these products do not hold these Stokes parameters.
+        If the Stokes parameters cannot be computed from the products.
     """
     is_two_pols = products[:2] in (("XX", "YY"), ("AA", "BB"))
     if stokes == "I":

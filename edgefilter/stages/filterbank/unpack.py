@@ -1,4 +1,4 @@
-"""Power to cells: a sample is a cell already, only its numbers are packed."""
+"""From power samples to cells: each sample of a channel is a cell, and only has to be unpacked."""
 
 import numpy as np
 
@@ -13,21 +13,21 @@ from edgefilter_kernels.filterbank.unpack import unpack, zero_nonfinite
 class Unpacker:
     """The first stage of a power stream.
 
-    A cell is LOST where its sample is missing or a number of it is not finite.
+    A cell is LOST if its sample is missing or contains a NaN or an infinity.
 
     Parameters
     ----------
     plan
-        Layout, of a power stream.
+        Plan of a power stream.
     backend
-        Threads.
+        Runs the kernels.
 
     Attributes
     ----------
     history, lookahead
-        Raw samples before and after a block that its cells depend on: none.
+        Raw samples before and after a block that its cells depend on: 0.
     products
-        Products of the cells, the stream's.
+        Products of the cells: those of the stream.
     """
 
     def __init__(self, plan: Plan, backend: ThreadBackend) -> None:
@@ -39,22 +39,22 @@ class Unpacker:
         self._unpack, self._flag_non_finite = backend.kernel(unpack), backend.kernel(zero_nonfinite)
 
     def reduce(self, raw: Chunk) -> Cells:
-        """Make the cells of a block.
+        """Return the cells of a block.
 
         Parameters
         ----------
         raw
-            The block's samples.
+            uint8 ``[sample, sample_bytes]``: the block's samples.
 
         Returns
         -------
         Cells
-            All cells of the block, without counts or fourth moments.
+            All cells of the block; counts are 0, and there are no fourth moments.
 
         Raises
         ------
         ValueError
-            If ``raw`` is not such a chunk.
+            If ``raw`` has other samples.
         """
         block = checked_block_number(raw, self._plan, self.history)
         stream = self._plan.stream
@@ -77,12 +77,26 @@ class Unpacker:
 
 
 def checked_block_number(raw: Chunk, plan: Plan, history: int) -> int:
-    """Return the number of the block that a chunk holds, with the samples before it that a stage asks for.
+    """Check that a chunk holds one block and its history, and return the block's number.
+
+    Parameters
+    ----------
+    raw
+        uint8 ``[sample, sample_bytes]``.
+    plan
+        Plan of the stream.
+    history
+        Samples before the block.
+
+    Returns
+    -------
+    int
+        Number of the block.
 
     Raises
     ------
     ValueError
-        If it holds anything else.
+        If the chunk has other samples.
     """
     block, rest = divmod(raw.start + history, plan.samples_per_block)
     if rest or raw.data.shape != (history + plan.samples_per_block, plan.stream.sample_bytes):

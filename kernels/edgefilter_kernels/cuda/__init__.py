@@ -1,4 +1,4 @@
-"""CUDA twins of the kernels: the same names and signatures, arrays in and out on the device.
+"""CUDA versions of the kernels: the same names and signatures, with arrays on the GPU.
 
-Importing them needs neither CuPy nor a card; the first launch does.
+They can be imported without CuPy and without a GPU; only the first launch needs them.
 """

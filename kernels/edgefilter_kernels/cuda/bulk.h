@@ -1,11 +1,11 @@
-// Where the bulk of many values lies: medians of a sample, found by one block of SAMPLE threads, and level and scatter
-// of what lies around them. The same formulas as in ../search/normalise.py.
+// Robust mean and standard deviation: one block of SAMPLE threads finds the median and MAD of a sample of the values,
+// and then the moments of the values within three sigma. The same formulas as in ../search/normalise.py.
 
-constexpr int SAMPLE = 256;         // threads of a block, and room for the values that a median is taken from
-constexpr int MIN_SAMPLE = 128;     // values that a median is taken from at least, if there are as many
-constexpr double REACH = 3.0 * 1.482602218505602;  // three sigma, of a MAD
-constexpr double CLIPPED_STD = 0.9865784;          // standard deviation of a unit Gaussian that is cut there
-constexpr int NONE = 0x7fffffff;    // after every finite number
+constexpr int SAMPLE = 256;         // threads of a block, and size of the sample
+constexpr int MIN_SAMPLE = 128;     // values of a sample at least, if there are as many
+constexpr double REACH = 3.0 * 1.482602218505602;  // three sigma in units of the MAD
+constexpr double CLIPPED_STD = 0.9865784;          // standard deviation of a unit Gaussian that is truncated there
+constexpr int NONE = 0x7fffffff;    // sorts after every finite number
 
 struct Bulk {  // in shared memory
     int key[SAMPLE];
@@ -19,15 +19,16 @@ struct Level {
     double level, scatter;
 };
 
-// Integers of the same order as the numbers.
+// Integer that sorts as the number does.
 __device__ inline int order(float value)
 {
     int bits = __float_as_int(value);
     return bits >= 0 ? bits : bits ^ 0x7fffffff;
 }
 
-// Median (the upper one of two) of what each thread has, of those that have something. Every thread counts the values
-// before its own, in shared memory where all read the same word: 256 steps, no branch, and no order but that of values.
+// Median (the upper one of two) of the values of those threads that have one. Every thread counts the values that sort
+// before its own, in shared memory, where all threads read the same word: 256 steps without branches, and a result that
+// does not depend on the order of the threads.
 __device__ inline float median(float mine, bool has, Bulk& bulk)
 {
     int i = threadIdx.x, key = has ? order(mine) : NONE, before = 0, count = 0;
@@ -43,8 +44,9 @@ __device__ inline float median(float mine, bool has, Bulk& bulk)
     return bulk.found;
 }
 
-// Choose evenly among the valid ones of n values: thread k gets the index of the one with number k step, or -1, where
-// step lets at least MIN_SAMPLE of them through. Each thread looks at a run of the values. Returns how many are valid.
+// Sample the valid ones of n values evenly: thread k gets the index of valid value number k * step, or -1; step is chosen
+// so that the sample has at least MIN_SAMPLE values. Each thread scans a run of the values. Returns the number of valid
+// values.
 template <class Valid>
 __device__ int choose(int n, Valid valid, Bulk& bulk, int& mine)
 {
@@ -69,7 +71,7 @@ __device__ int choose(int n, Valid valid, Bulk& bulk, int& mine)
     return total;
 }
 
-// Sum of what each thread has, in a fixed order: pairs, pairs of pairs … All of bulk.sum[which] must have been written.
+// Sum of the threads' values in a fixed order: pairs, pairs of pairs … All of `sum` must have been written.
 __device__ inline double add_up(double* sum)
 {
     for (int half = SAMPLE / 2; half; half /= 2) {
@@ -80,9 +82,9 @@ __device__ inline double add_up(double* sum)
     return sum[0];
 }
 
-// Mean and standard deviation of the bulk of the valid ones of n values; both 0 if there are none. What Numba sums in
-// single precision in runs of 1024 is summed in double precision here. All threads have come here before one asks for a
-// value; not so for valid.
+// Mean and standard deviation of the valid ones of n values within three sigma of the median; both 0 if there are none.
+// Numba sums runs of 1024 in single precision, this sums in double precision. All threads have reached this function
+// before one of them calls value(), but not before valid().
 template <class Value, class Valid>
 __device__ Level clipped_mean_std(int n, Value value, Valid valid, Bulk& bulk)
 {

@@ -1,9 +1,9 @@
-// What kernels that look at cells share: intensity, and how a block divides cells.
+// Intensity of a cell, and the division of cells among blocks.
 
 #pragma once
 
-// A block takes few channels, so that a band of a thousand keeps all processors busy: eight floats are the 32 bytes
-// that memory hands out at once. Thread (lane, part) works on one channel.
+// A block works on few channels, so that a band of a thousand occupies all multiprocessors: eight floats are one memory
+// sector of 32 bytes. Thread (lane, part) works on one channel.
 constexpr int LANES = 8, PARTS = 32;
 
 // Sum of the first n_pols of the products of a cell.

@@ -1,5 +1,5 @@
-// One number out of packed bytes: the twin of _number in ../filterbank/fir.py. Little-endian, byte by byte, so that
-// nothing has to be aligned; the caches make one access to memory of it.
+// One number of packed bytes, as _number of ../filterbank/fir.py. Little-endian, read byte by byte, so that no
+// alignment is needed; the caches combine the reads into one access to memory.
 
 #pragma once
 

@@ -1,4 +1,4 @@
-// What is searched, and what is found: tables that kernels of the search hand to each other.
+// Input and output tables of the search kernels.
 
 struct Item {  // one series of one band
     int row;               // of the series
@@ -7,7 +7,7 @@ struct Item {  // one series of one band
     int channel, channel_stop;
 };
 
-// A table [item, time, width, bits of S/N][capacity], of which the first n_peaks columns are filled, in no order.
+// A table [item, time, width, bits of S/N][capacity]; its first n_peaks columns are filled, in any order.
 struct Peaks {
     int* n_peaks;
     int* table;

@@ -1,4 +1,4 @@
-"""CUDA sources, compiled when they are first launched."""
+"""Compilation and launch of the CUDA sources."""
 
 import functools
 import re
@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 OPTIONS = ("-std=c++17",)
-"""Of the compiler: products and sums may become one instruction, as on the CPU; nothing else is rearranged."""
+"""Options of NVRTC: a product and a sum may be fused, as on the CPU; nothing else is rearranged."""
 
 _HERE = Path(__file__).parent
 _INCLUDE = re.compile(r'^#include "(\w+\.h)"$', re.MULTILINE)
@@ -24,34 +24,55 @@ def launch(
     shared: int = 0,
     defines: Mapping[str, int | str] | None = None,
 ) -> None:
-    """Launch a kernel on the current stream, compiling its source if this is the first time.
+    """Launch a kernel on the current CUDA stream; its source is compiled at the first launch.
 
     Parameters
     ----------
     source, name
-        File below the folder of this one, such as ``rfi/combine.cu``, and function in it.
+        File below this folder, such as ``rfi/combine.cu``, and name of the function in it.
     grid, block
-        Blocks, and threads in a block.
+        Blocks of the grid, and threads of a block.
     args
-        Device arrays, and NumPy scalars of the exact C type.
+        GPU arrays, and NumPy scalars of the exact C type.
     shared
         Bytes of dynamic shared memory.
     defines
-        Macros of this variant.
+        Macros with which the source is compiled.
     """
     function = module(source, tuple(sorted((defines or {}).items()))).get_function(name)
     function(grid, block, args, shared_mem=shared)
 
 
 def array_namespace(array: Any) -> ModuleType:
-    """Return the module whose arrays these are: ``cupy`` for those on a device."""
+    """Return the module of an array: ``cupy`` or ``numpy``.
+
+    Parameters
+    ----------
+    array
+        An array.
+
+    Returns
+    -------
+    module
+        Namespace of functions that take such arrays.
+    """
     return sys.modules[type(array).__module__.partition(".")[0]]
 
 
 def source_text(source: str) -> str:
-    """Return a source with the files that it includes in place, each once.
+    """Return a source file with its own include files inserted, each once.
 
-    A cache of what is compiled is named by this text, so that it is stale as soon as any of the files changes.
+    CuPy names its cache of compiled code by this text, so an entry is stale as soon as any of the files changes.
+
+    Parameters
+    ----------
+    source
+        File below this folder.
+
+    Returns
+    -------
+    str
+        CUDA C++.
     """
     seen: set[str] = set()
 
@@ -66,13 +87,26 @@ def source_text(source: str) -> str:
 
 
 def sources() -> list[str]:
-    """Return the names of all sources."""
+    """Return the names of all source files."""
     return sorted(str(path.relative_to(_HERE)) for path in _HERE.rglob("*.cu"))
 
 
 @functools.cache
 def module(source: str, defines: tuple[tuple[str, int | str], ...]) -> Any:
-    """Compile a source for the card that is there, or return what was compiled before."""
+    """Compile a source for the current GPU, or return the module from an earlier call.
+
+    Parameters
+    ----------
+    source
+        File below this folder.
+    defines
+        Names and values of macros, sorted.
+
+    Returns
+    -------
+    cupy.RawModule
+        The compiled module.
+    """
     import cupy
 
     macros = (f"-D{name}={value}" for name, value in defines)

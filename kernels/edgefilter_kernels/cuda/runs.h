@@ -1,28 +1,28 @@
-// Runs of time that stand out: the twin of the tile in ../rfi/sumthreshold.py, step by step.
+// SumThreshold along time: CUDA version of find_runs in ../rfi/sumthreshold.py, step by step.
 //
-// Thread (lane, part) has a part of the times of one channel, so that the steps that go along time take a 32nd of the
-// time: what one needs to know of the times before its own, it makes out from what the other parts have found. Marks
-// are those that the CPU finds; a sum slides from the first window of a part, and differs by rounding.
+// Thread (lane, part) works on a part of the times of one channel, so that the steps along time take a 32nd of the time.
+// It derives the state at the start of its part from the results of the other parts. The marks are those of the CPU,
+// but for sums within rounding of a threshold: a sliding sum starts at the first window of a part.
 
 #pragma once
 
 #include "cells.h"
 
-constexpr float EDGE_FRACTION = 0.5f;  // of a run's mean level, that its ends must exceed
-constexpr float MAX_EDGE = 1.0f;       // what suffices in any case
-constexpr float GROWTH_EDGE = 2.0f;    // what suffices for samples beyond the windows
-constexpr float MAX_DROP = 2.0f;       // how far the sum above that level may fall before a growing run is at its end
-constexpr float STRONG_LEVEL = 4.0f;   // mean level of a run from which on a sample of it that is like noise is a hole
-constexpr float NOISE_LEVEL = 1.0f;    // what a hole is below
-constexpr float EDGE_STEPS = 16.0f;    // levels of edges are multiples of 1/16: no rounding of a mean decides
-constexpr int MAX_GAP = 4;             // samples that may be missing in a run
-constexpr int PART_MULTIPLE = 16;      // a part is whole groups of as many times
+constexpr float EDGE_FRACTION = 0.5f;  // the ends of a run must exceed this fraction of its mean level
+constexpr float MAX_EDGE = 1.0f;       // and never need more than this level
+constexpr float GROWTH_EDGE = 2.0f;    // the same for samples outside the windows
+constexpr float MAX_DROP = 2.0f;       // a run stops growing when its sum above that level has fallen by this
+constexpr float STRONG_LEVEL = 4.0f;   // from this mean level on, samples of a run that look like noise are holes
+constexpr float NOISE_LEVEL = 1.0f;    // a hole is below this level
+constexpr float EDGE_STEPS = 16.0f;    // levels of edges are multiples of 1/16, so that rounding of a mean has no effect
+constexpr int MAX_GAP = 4;             // longest gap in a run, in samples
+constexpr int PART_MULTIPLE = 16;      // a part is a multiple of this many times
 
-// One channel of a tile of eight; arrays are [time][lane], and begin at the lane.
+// One channel of a tile of eight; arrays are [time][lane], and start at the lane.
 struct Tile {
-    float *values, *remaining;  // as they are; what no shorter window has marked
+    float *values, *remaining;  // all values; those that no shorter window has marked, others limited to 0
     unsigned char *marks, *hits;
-    int times, first, last;  // of all; of this thread's part, [first, last)
+    int times, first, last;  // all times; this thread's part [first, last)
 };
 
 // The tile of a block in scratch of [2][block][time][lane] floats and [2][block][time][lane] bytes.
@@ -34,7 +34,7 @@ __device__ inline Tile tile_of(float* values, unsigned char* marks, int times)
     return {values + at, values + all + at, marks + at, marks + all + at, times, first, min(first + part, times)};
 }
 
-// Whether a thread of the block has something; the block's threads wait for each other.
+// Whether the condition holds in any thread of the block; all threads of the block wait for each other.
 __device__ inline bool any_thread(bool mine)
 {
     __shared__ int some;
@@ -58,7 +58,7 @@ __device__ inline bool mark_single(Tile tile, float limit, float sign, unsigned 
     return any;
 }
 
-// Says at the end of which windows the sum is over the limit.
+// Sets hits at the last time of each window whose sum exceeds the limit.
 __device__ inline bool find_sums(Tile tile, int window, float limit, float sign)
 {
     bool any = false;
@@ -76,7 +76,7 @@ __device__ inline bool find_sums(Tile tile, int window, float limit, float sign)
     return any;
 }
 
-// Marks all that lies in a window that is over the limit: from the last one that reaches into this part backwards.
+// Marks all samples in windows that exceed the limit, backwards from the last window that reaches into this part.
 __device__ inline void fill(Tile tile, int window, float sign, unsigned char bit)
 {
     int ahead = 0;
@@ -88,7 +88,7 @@ __device__ inline void fill(Tile tile, int window, float sign, unsigned char bit
     }
 }
 
-// How far a run goes on from first on: to where its sum above edge is largest before it drops.
+// Number of samples by which a run grows from `first` on: to the maximum of its sum above edge before the sum drops.
 __device__ inline int growth(Tile tile, float sign, unsigned char bit, int first, int stop, int step, float edge)
 {
     float best = 0.0f, total = 0.0f;
@@ -104,8 +104,8 @@ __device__ inline int growth(Tile tile, float sign, unsigned char bit, int first
     return end - first;
 }
 
-// Says in hits where the run that begins at begin lies, where its sum above the level of an edge is largest, and which
-// of it are holes: never where it grows, where two runs may write.
+// Writes to hits the run that starts at `begin`, fitted so that its sum above the edge level is largest, and its holes.
+// Samples by which it grows are no holes: two runs may write them.
 __device__ inline void fit_run(Tile tile, float sign, unsigned char bit, unsigned char hole, bool grow, int begin)
 {
     int stop = begin;
@@ -137,8 +137,8 @@ __device__ inline void fit_run(Tile tile, float sign, unsigned char bit, unsigne
     for (int t = last; t < last + after; t++) tile.hits[t * LANES] = bit;
 }
 
-// Lets every run begin and end where its sum above the level of an edge is largest. A thread takes the runs that begin
-// in its part, to wherever they end; where two of them grow into each other, both write the same.
+// Moves the ends of every run to where its sum above the edge level is largest. A thread works on the runs that start in
+// its part, wherever they end; where two of them grow into each other, both write the same.
 __device__ inline void fit(Tile tile, float sign, unsigned char bit, unsigned char hole, bool grow)
 {
     for (int t = tile.first; t < tile.last; t++) tile.hits[t * LANES] = 0;
@@ -153,7 +153,8 @@ __device__ inline void fit(Tile tile, float sign, unsigned char bit, unsigned ch
 
 constexpr int MAX_WALK = 2 * MAX_GAP;
 
-// A walk that goes up by one in a run and down by two outside, not below 0: what any number of steps of it do.
+// A walk that rises by one in a run and falls by two outside, between 0 and MAX_WALK: the effect of several steps on any
+// start value.
 struct GapWalk {
     int by, least, most;
     __device__ void step(bool up)
@@ -166,7 +167,7 @@ struct GapWalk {
     __device__ int from(int near) const { return min(max(near + by, least), most); }
 };
 
-// How far the walk has come before this thread's part.
+// Value of the walk before this thread's part.
 __device__ inline int walk_before(Tile tile, bool forward, unsigned char bit)
 {
     __shared__ GapWalk walks[PARTS][LANES];
@@ -183,7 +184,7 @@ __device__ inline int walk_before(Tile tile, bool forward, unsigned char bit)
     return near;
 }
 
-// Whether what is filled at t is like noise, between two samples and two that are strong in the mean.
+// Whether the filled sample at t looks like noise, while the mean of two samples on either side is strong.
 __device__ inline bool is_hole(Tile tile, float sign, unsigned char bit, int t)
 {
     if (sign * tile.values[t * LANES] >= NOISE_LEVEL) return false;
@@ -194,7 +195,7 @@ __device__ inline bool is_hole(Tile tile, float sign, unsigned char bit, int t)
     return sign * (sum + tile.values[(b + 1) * LANES]) >= 4.0f * STRONG_LEVEL;
 }
 
-// Fills gaps inside a run: those that have twice their length of it on either side, and two samples at least.
+// Fills gaps inside a run that have at least twice their length of it, and two samples, on either side.
 __device__ inline void close_gaps(Tile tile, float sign, unsigned char bit, unsigned char hole)
 {
     int before = walk_before(tile, true, bit), after = walk_before(tile, false, bit);
@@ -211,8 +212,8 @@ __device__ inline void close_gaps(Tile tile, float sign, unsigned char bit, unsi
     for (int t = tile.first; t < tile.last; t++) tile.marks[t * LANES] |= tile.hits[t * LANES];
 }
 
-// Marks the runs of a channel on both sides of 0, and their holes: as find_runs of ../rfi/sumthreshold.py does. limits
-// is [2][count]. What is dropped are samples that are holes, and the marks of holes.
+// Marks the runs of a channel on both sides of 0, and their holes, as find_runs of ../rfi/sumthreshold.py does. limits
+// is [2][count]. With drop, the marks of holes and of their samples are removed.
 __device__ inline void find_runs(
     Tile tile, const long long* windows, const float* limits, int count, unsigned char high_bit, unsigned char low_bit,
     unsigned char hole, bool grow, bool drop)
@@ -226,7 +227,7 @@ __device__ inline void find_runs(
         bool found = false;
         for (int j = 0; j < count; j++) {
             float limit = limits[side * count + j];
-            if (windows[j] > tile.times || limit == INFINITE) continue;  // all threads alike, here and below
+            if (windows[j] > tile.times || limit == INFINITE) continue;  // the same in all threads, here and below
             int window = (int)windows[j];
             if (window == 1) {
                 found |= any_thread(mark_single(tile, limit, sign, bit));

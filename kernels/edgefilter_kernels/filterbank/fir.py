@@ -1,222 +1,228 @@
-"""From raw bytes to filtered rows: the part of a filterbank before its Fourier transform.
+"""From raw bytes to filtered rows: the part of a polyphase filterbank before its Fourier transform.
 
-A row of a voltage is N complex samples, or 2 N real ones, taken as N pairs: one loop serves both. The first numbers of
-all pairs (real, even) and the second ones (imaginary, odd) are filtered on their own, so that nothing has to be
-shuffled. A few columns of all rows of a batch are unpacked and weighted at a time, and stay in the L1 cache meanwhile.
-Where the numbers of two polarisations are a word of bytes, all four are unpacked, weighted and added without leaving
-registers.
+A row of a voltage is N complex samples, or 2 N real ones that are taken as N pairs: one loop serves both. The first
+numbers of all pairs (real parts, even samples) and the second ones (imaginary parts, odd samples) are filtered
+separately, so that no shuffles are needed. A few columns of all rows of a batch are unpacked, weighted and added at a
+time, so that they stay in the L1 cache. Where the numbers of two polarisations form one word of bytes, all four are
+unpacked, weighted and added in registers.
+
+A *unit* is one complex sample, or a pair of real samples, of every raw channel and polarisation.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgefilter_kernels.filterbank import fir_simd
 from edgefilter_kernels.filterbank.fft import FFT_PIECE
 from edgefilter_kernels.filterbank.workspace import (
     STRIP_COLUMNS,
     STRIP_STRIDE,
     WIDE_STRIP_COLUMNS,
     Filterbank,
+    RawVoltages,
+    Span,
     Workspace,
 )
 from edgefilter_kernels.jit import kernel
-from edgefilter_kernels.simd import float8
+from edgefilter_kernels.simd.float8 import LANES
 
 
 @kernel
-def filter_spectra(
-    bank: Filterbank,
-    raw: NDArray[np.uint8],
-    channels: int,
-    first: int,
-    spectra: int,
-    channel: int,
-    group: int,
-    work: Workspace,
-) -> None:
-    """Weight and add the rows of spectra ``[first, first + spectra)`` of a group of raw channels."""
-    n_pols = bank.n_pols
-    done = filter_words(bank, raw, channels, first, spectra, 0, min(bank.channels, FFT_PIECE), work.voltage[0])
-    if done == spectra:
+def filter_spectra(bank: Filterbank, raw: RawVoltages, spectra: Span, channels: Span, work: Workspace) -> None:
+    """Unpack, weight and add the rows of some spectra of a group of raw channels.
+
+    Parameters
+    ----------
+    bank, raw
+        Filterbank and input.
+    spectra, channels
+        Spectra and raw channels to filter.
+    work
+        Scratch memory; ``voltage[channel, spectrum]`` is written, both counted from the first of their span.
+    """
+    done = filter_words(bank, raw, spectra, Span(0, min(bank.channels, FFT_PIECE)), work.voltage[0])
+    rest = Span(spectra.first + done, spectra.length - done)
+    if rest.length == 0:
         return
     for column in range(0, bank.channels, STRIP_COLUMNS):
-        columns = min(STRIP_COLUMNS, bank.channels - column)
-        for g in range(group):
-            for h in range(n_pols):
+        columns = Span(column, min(STRIP_COLUMNS, bank.channels - column))
+        for g in range(channels.length):
+            for pol in range(bank.n_pols):
                 for part in range(2):
-                    if bank.components == 2:
-                        number = ((channel + g) * n_pols + h) * 2 + part
-                    else:
-                        number = (part * channels + channel + g) * n_pols + h
-                    _filter_strip(
-                        bank, raw, channels, number, first + done, spectra - done, column, columns, work.strip, part,
-                        work.voltage[g, done:, h, part],
-                    )  # fmt: skip
+                    source, out = (channels.first + g, pol, part), work.voltage[g, done:, pol, part]
+                    _filter_strip(bank, raw, source, rest, columns, work.strip, out)
 
 
 @kernel
 def filter_columns(
     bank: Filterbank,
-    raw: NDArray[np.uint8],
-    channels: int,
-    first: int,
-    spectra: int,
-    channel: int,
-    pol: int,
+    raw: RawVoltages,
+    source: tuple[int, int],
+    spectra: Span,
     column: int,
     strip: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
-    """As :func:`filter_spectra`, of one polarisation, but only a wide strip from ``column`` on of each FFT piece."""
+    """As :func:`filter_spectra`, for one polarisation and a wide strip of columns of each piece of the transform.
+
+    Parameters
+    ----------
+    bank, raw
+        Filterbank and input.
+    source
+        Raw channel and polarisation.
+    spectra
+        Spectra to filter.
+    column
+        First column within a piece.
+    strip
+        Scratch memory, see :class:`Workspace`.
+    out
+        float32 ``[spectrum, part, at least N]``, written.
+    """
+    channel, pol = source
     for part in range(2):
-        if bank.components == 2:
-            number = (channel * bank.n_pols + pol) * 2 + part
-        else:
-            number = (part * channels + channel) * bank.n_pols + pol
         for at in range(column, bank.channels, FFT_PIECE):
-            _filter_strip(
-                bank, raw, channels, number, first, spectra, at, WIDE_STRIP_COLUMNS, strip, part, out[:, part]
-            )
+            columns = Span(at, WIDE_STRIP_COLUMNS)
+            _filter_strip(bank, raw, (channel, pol, part), spectra, columns, strip, out[:, part])
 
 
 @kernel
-def filter_words(
-    bank: Filterbank,
-    raw: NDArray[np.uint8],
-    channels: int,
-    first: int,
-    spectra: int,
-    column: int,
-    columns: int,
-    out: NDArray[np.float32],
-) -> int:
-    """Filter spectra without a strip, as many as can be done so; return how many.
+def filter_words(bank: Filterbank, raw: RawVoltages, spectra: Span, columns: Span, out: NDArray[np.float32]) -> int:
+    """Filter spectra in registers, without a strip, as many as possible.
 
-    These are whole fours, where a sample (a pair of real ones) is a word of four numbers, and so are the taps. Of each
-    piece of a transform, columns ``[column, column + columns)`` are filtered; ``out`` is ``[spectrum, pol, part, N]``.
+    It needs one raw channel whose two polarisations form a word of four numbers of 4 or 8 bits, and a multiple of four
+    taps; spectra are filtered four at a time.
+
+    Parameters
+    ----------
+    bank, raw
+        Filterbank and input.
+    spectra
+        Spectra to filter.
+    columns
+        Columns to filter of each piece of the transform.
+    out
+        float32 ``[spectrum, pol, part, at least N]``, written.
+
+    Returns
+    -------
+    int
+        How many spectra have been filtered, from the first one on.
     """
     if (
-        channels != 1
+        raw.channels != 1
         or bank.n_pols != 2
         or (bank.bits != 4 and bank.bits != 8)
         or bank.hop != bank.channels
-        or bank.channels < float8.LANES
+        or bank.channels < LANES
         or bank.coefficients.shape[1] % 4
     ):
         return 0
-    fours = spectra // 4 * 4
+    fours = spectra.length // 4 * 4
     if fours:
-        for at in range(column, bank.channels, FFT_PIECE):
-            _filter_words(bank, raw, first, fours, at, columns, out)
+        for at in range(columns.first, bank.channels, FFT_PIECE):
+            _filter_words(bank, raw, Span(spectra.first, fours), Span(at, columns.length), out)
     return fours
 
 
 @kernel
-def _filter_words(
-    bank: Filterbank,
-    raw: NDArray[np.uint8],
-    first: int,
-    spectra: int,
-    column: int,
-    columns: int,
-    out: NDArray[np.float32],
-) -> None:
+def _filter_words(bank: Filterbank, raw: RawVoltages, spectra: Span, columns: Span, out: NDArray[np.float32]) -> None:
     _, taps, width = bank.coefficients.shape
-    size, row = bank.bits >> 1, bank.channels * (bank.bits >> 1)
-    weights, target = bank.coefficients.reshape(-1), out[0, 0, 0]
+    size = bank.bits >> 1  # bytes of a word of four numbers
+    arrays = raw.data, bank.coefficients.reshape(-1), out[0, 0, 0]
     code = np.int32(bank.flip), np.int32(bank.bias)
-    step, pol, part = out.strides[0] // 4, out.strides[1] // 4, out.strides[2] // 4
+    pol, part = out.strides[1] // 4, out.strides[2] // 4
+    step = bank.channels * size, width, out.strides[0] // 4
     for tap in range(0, taps, 4):
-        for i in range(column, column + columns, float8.LANES):
-            at, by = ((first + tap) * bank.channels + i) * size, tap * width + i
-            weigh = by, by + taps * width  # of the first two numbers and of the others: all are alike in complex ones
+        for i in range(columns.first, columns.first + columns.length, LANES):
+            by = tap * width + i
+            # Weights of the first two numbers and of the others; they are the same for complex samples.
+            weights = by, by + taps * width
             if bank.components == 2:
                 to = i, i + part, i + pol, i + pol + part
             else:
                 to = i, i + pol, i + part, i + pol + part
+            at = ((spectra.first + tap) * bank.channels + i) * size, weights, to
             if size == 4:
                 if tap == 0:
-                    float8.fir_words_4(raw, at, row, spectra, code, weights, weigh, width, target, to, step)
+                    fir_simd.fir_words_4(arrays, at, step, spectra.length, code)
                 else:
-                    float8.fir_words_4_add(raw, at, row, spectra, code, weights, weigh, width, target, to, step)
+                    fir_simd.fir_words_4_add(arrays, at, step, spectra.length, code)
             elif tap == 0:
-                float8.fir_words_2(raw, at, row, spectra, code, weights, weigh, width, target, to, step)
+                fir_simd.fir_words_2(arrays, at, step, spectra.length, code)
             else:
-                float8.fir_words_2_add(raw, at, row, spectra, code, weights, weigh, width, target, to, step)
+                fir_simd.fir_words_2_add(arrays, at, step, spectra.length, code)
 
 
 @kernel
 def _filter_strip(
     bank: Filterbank,
-    raw: NDArray[np.uint8],
-    channels: int,
-    number: int,
-    first: int,
-    spectra: int,
-    column: int,
-    columns: int,
+    raw: RawVoltages,
+    source: tuple[int, int, int],
+    spectra: Span,
+    columns: Span,
     strip: NDArray[np.float32],
-    part: int,
     out: NDArray[np.float32],
 ) -> None:
-    unit, taps = channels * bank.n_pols * 2, bank.coefficients.shape[1]
-    start = first * bank.hop + column
-    if bank.hop == bank.channels:  # each row serves as many spectra as there are taps
-        _unpack_strip(raw, bank, unit, number, start, columns, spectra + taps - 1, strip)
-        _filter_rows(bank.coefficients[part], strip, column, columns, out, spectra)
+    """Filter some columns of one raw channel, polarisation and part."""
+    channel, pol, part = source
+    if bank.components == 2:
+        number = (channel * bank.n_pols + pol) * 2 + part
     else:
-        for k in range(spectra):
-            _unpack_strip(raw, bank, unit, number, start + k * bank.hop, columns, taps, strip)
-            _filter_rows(bank.coefficients[part], strip, column, columns, out[k:], 1)
+        number = (part * raw.channels + channel) * bank.n_pols + pol
+    taps, start = bank.coefficients.shape[1], spectra.first * bank.hop + columns.first
+    if bank.hop == bank.channels:  # each row serves as many spectra as there are taps
+        _unpack_strip(bank, raw, number, start, columns.length, spectra.length + taps - 1, strip)
+        _filter_rows(bank.coefficients[part], strip, columns, out, spectra.length)
+    else:
+        for k in range(spectra.length):
+            _unpack_strip(bank, raw, number, start + k * bank.hop, columns.length, taps, strip)
+            _filter_rows(bank.coefficients[part], strip, columns, out[k:], 1)
 
 
 @kernel
 def _unpack_strip(
-    raw: NDArray[np.uint8],
-    bank: Filterbank,
-    unit: int,
-    number: int,
-    first: int,
-    columns: int,
-    rows: int,
-    strip: NDArray[np.float32],
+    bank: Filterbank, raw: RawVoltages, number: int, first: int, columns: int, rows: int, strip: NDArray[np.float32]
 ) -> None:
-    """Unpack number ``number`` of each unit of so many numbers: some columns of rows, from unit ``first`` on."""
-    bits, stride = bank.bits, unit * bank.bits
-    offset = number * bits
+    """Unpack one number of each unit: some columns of some rows, from unit ``first`` on."""
+    data, bits = raw.data, bank.bits
+    offset, stride = number * bits, raw.channels * bank.n_pols * 2 * bits
     field = (np.int32(offset), np.int32((1 << min(bits, 16)) - 1), np.int32(bank.flip), np.int32(bank.bias))
-    low = (np.int32(offset & 7), field[1], field[2], field[3])
-    none = (np.int32(0), field[1], field[2], field[3])
+    field_in_byte = (np.int32(offset & 7), field[1], field[2], field[3])
+    whole_word = (np.int32(0), field[1], field[2], field[3])
     for r in range(rows):
         at, to = (first + r * bank.channels) * stride, r * STRIP_STRIDE
-        if columns < float8.LANES or stride & 7:
+        if columns < LANES or stride & 7:
             for i in range(columns):
-                strip[to + i] = _number(raw, at + offset + i * stride, bits, bank.flip, bank.bias)
+                strip[to + i] = _number(data, at + offset + i * stride, bits, bank.flip, bank.bias)
         elif bits > 8:
-            for i in range(0, columns, float8.LANES):
-                place = (at + offset + i * stride) >> 3
+            for i in range(0, columns, LANES):
+                byte = (at + offset + i * stride) >> 3
                 if bits == 16:
-                    float8.unpack_2_apart(raw, place, stride >> 3, none, strip, to + i)
+                    fir_simd.unpack_2_apart(data, byte, stride >> 3, whole_word, strip, to + i)
                 else:
-                    float8.unpack_float_apart(raw, place, stride >> 3, none, strip, to + i)
+                    fir_simd.unpack_float_apart(data, byte, stride >> 3, whole_word, strip, to + i)
         elif stride == 32:
-            for i in range(0, columns, float8.LANES):
-                float8.unpack_4(raw, (at >> 3) + i * 4, 0, field, strip, to + i)
+            for i in range(0, columns, LANES):
+                fir_simd.unpack_4(data, (at >> 3) + i * 4, 0, field, strip, to + i)
         elif stride == 16:
-            for i in range(0, columns, float8.LANES):
-                float8.unpack_2(raw, (at >> 3) + i * 2, 0, field, strip, to + i)
+            for i in range(0, columns, LANES):
+                fir_simd.unpack_2(data, (at >> 3) + i * 2, 0, field, strip, to + i)
         elif stride == 8:
-            for i in range(0, columns, float8.LANES):
-                float8.unpack_1(raw, (at >> 3) + i, 0, field, strip, to + i)
+            for i in range(0, columns, LANES):
+                fir_simd.unpack_1(data, (at >> 3) + i, 0, field, strip, to + i)
         else:
-            for i in range(0, columns, float8.LANES):
-                float8.unpack_1_apart(raw, (at + offset + i * stride) >> 3, stride >> 3, low, strip, to + i)
+            for i in range(0, columns, LANES):
+                byte = (at + offset + i * stride) >> 3
+                fir_simd.unpack_1_apart(data, byte, stride >> 3, field_in_byte, strip, to + i)
 
 
 @kernel
-def _number(raw: NDArray[np.uint8], bit: int, bits: int, flip: int, bias: int) -> np.float32:
+def _number(data: NDArray[np.uint8], bit: int, bits: int, flip: int, bias: int) -> np.float32:
     word = np.uint32(0)
     for i in range((bits + 7) >> 3):
-        word |= np.uint32(raw[(bit >> 3) + i]) << np.uint32(8 * i)
+        word |= np.uint32(data[(bit >> 3) + i]) << np.uint32(8 * i)
     if bits == 32:
         return np.uint32(word).view(np.float32)  # type: ignore[return-value]
     field = (np.int32(word) >> np.int32(bit & 7)) & np.int32((1 << bits) - 1)
@@ -225,35 +231,30 @@ def _number(raw: NDArray[np.uint8], bit: int, bits: int, flip: int, bias: int) -
 
 @kernel
 def _filter_rows(
-    coefficients: NDArray[np.float32],
-    strip: NDArray[np.float32],
-    column: int,
-    columns: int,
-    out: NDArray[np.float32],
-    spectra: int,
+    coefficients: NDArray[np.float32], strip: NDArray[np.float32], columns: Span, out: NDArray[np.float32], spectra: int
 ) -> None:
-    """Weight and add rows of a strip, four spectra at a time; what is beyond the last spectrum is rubbish."""
+    """Weight and add rows of a strip, four spectra at a time; rows of ``out`` after the last spectrum are garbage."""
     taps, width = coefficients.shape
     weights = coefficients.reshape(-1)
-    step, row = out.strides[0] // 4, STRIP_STRIDE
+    step = STRIP_STRIDE, width, out.strides[0] // 4
     for k in range(0, spectra, 4):
-        target = out[k]
+        arrays = strip, weights, out[k]
         done = 0
         while done < taps:
-            at, by = (k + done) * row, done * width + column
+            at, by, to = (k + done) * STRIP_STRIDE, done * width + columns.first, columns.first
             if done + 4 > taps:
                 if done == 0:
-                    for i in range(0, columns, float8.LANES):
-                        float8.fir_1(strip, at + i, row, weights, by + i, width, target, column + i, step)
+                    for i in range(0, columns.length, LANES):
+                        fir_simd.fir_1(arrays, (at + i, by + i, to + i), step)
                 else:
-                    for i in range(0, columns, float8.LANES):
-                        float8.fir_1_add(strip, at + i, row, weights, by + i, width, target, column + i, step)
+                    for i in range(0, columns.length, LANES):
+                        fir_simd.fir_1_add(arrays, (at + i, by + i, to + i), step)
                 done += 1
             else:
                 if done == 0:
-                    for i in range(0, columns, float8.LANES):
-                        float8.fir_4(strip, at + i, row, weights, by + i, width, target, column + i, step)
+                    for i in range(0, columns.length, LANES):
+                        fir_simd.fir_4(arrays, (at + i, by + i, to + i), step)
                 else:
-                    for i in range(0, columns, float8.LANES):
-                        float8.fir_4_add(strip, at + i, row, weights, by + i, width, target, column + i, step)
+                    for i in range(0, columns.length, LANES):
+                        fir_simd.fir_4_add(arrays, (at + i, by + i, to + i), step)
                 done += 4

@@ -1,8 +1,7 @@
-"""Integrate time-channel cells to rows, and count what became of every cell.
+"""Integrate time-channel cells to rows, and count the good and the flagged cells.
 
-Rows are cut into at most :data:`PARTS` parts, whatever the number of threads. A thread takes whole parts, and so reads
-memory from one end to the other; each part has an account of its own. :func:`combine_parts` adds these up in their
-order.
+Rows are divided into at most :data:`PARTS` parts, independently of the number of threads. A thread processes whole
+parts and so reads memory sequentially. Each part has its own sums and counts; :func:`combine_parts` adds them in order.
 """
 
 import functools
@@ -15,26 +14,26 @@ from numpy.typing import NDArray
 from edgefilter_kernels.jit import kernel
 
 PARTS = 16
-"""Most parts that rows are cut into: more threads than this have nothing to do."""
+"""Maximum number of parts; more threads than this have no work."""
 
-_TILE = 256  # channels
+_TILE_CHANNELS = 256
 
 
 class Sums(NamedTuple):
-    """What :func:`integrate` writes. All but ``stokes`` and ``weight`` must be zero before.
+    """Output of :func:`integrate`. All but ``stokes`` and ``weight`` must be zero before.
 
     Parameters
     ----------
     stokes
-        float32 ``[stokes, row, channel]``: mean over the used cells of a row, 0 where there is none.
+        float32 ``[stokes, row, channel]``: mean over the good cells of a row, 0 if there is none.
     weight
-        uint16 ``[row, channel]``: how many they are.
+        uint16 ``[row, channel]``: good cells of a row.
     total
-        float64 ``[part, stokes, channel]``: sum over the used cells.
+        float64 ``[part, stokes, channel]``: sum over the good cells.
     good
-        int64 ``[part, channel]``: used cells.
+        int64 ``[part, channel]``: number of good cells.
     occupancy, raised
-        int64 ``[part, bit, channel]``: cells whose lowest set bit this is, and cells that have this bit set.
+        int64 ``[part, bit, channel]``: cells whose lowest set flag bit this is, and cells that have this bit set.
     """
 
     stokes: NDArray[np.float32]
@@ -45,9 +44,26 @@ class Sums(NamedTuple):
     raised: NDArray[np.int64]
 
 
+class _Cells(NamedTuple):
+    power: NDArray[np.float32]
+    flags: NDArray[np.uint16]
+    matrix: NDArray[np.float64]
+
+
 @kernel
 def rows_per_part(rows: int) -> int:
-    """Return how many rows a part has; the last one may have fewer."""
+    """Return the number of rows of a part; the last part may have fewer.
+
+    Parameters
+    ----------
+    rows
+        Number of all rows.
+
+    Returns
+    -------
+    int
+        Rows of a part.
+    """
     return -(-rows // PARTS)
 
 
@@ -59,9 +75,23 @@ def make_sums(
     zeros: Callable[..., Any] = np.zeros,
     empty: Callable[..., Any] = np.empty,
 ) -> Sums:
-    """Return sums of nothing yet, for so many Stokes parameters, rows, channels and flags.
+    """Allocate the output of :func:`integrate`.
 
-    ``zeros`` and ``empty`` make arrays.
+    Parameters
+    ----------
+    planes
+        Number of Stokes parameters.
+    rows, channels
+        Size of the block.
+    bits
+        Number of flag bits.
+    zeros, empty
+        Functions that allocate an array of a shape and dtype.
+
+    Returns
+    -------
+    Sums
+        Ready for :func:`integrate`.
     """
     parts = -(-rows // rows_per_part(rows))
     return Sums(
@@ -75,7 +105,18 @@ def make_sums(
 
 
 def combine_parts(sums: Sums) -> Sums:
-    """Add up the parts in their order: ``total``, ``good``, ``occupancy`` and ``raised`` lose their first axis."""
+    """Add up the parts in their order.
+
+    Parameters
+    ----------
+    sums
+        From :func:`integrate` of all parts.
+
+    Returns
+    -------
+    Sums
+        ``total``, ``good``, ``occupancy`` and ``raised`` without their first axis.
+    """
     return Sums(sums.stokes, sums.weight, *(functools.reduce(np.add, parts) for parts in sums[2:]))
 
 
@@ -95,24 +136,24 @@ def integrate(
     power
         float32 ``[time, channel, product]``, finite.
     flags
-        uint16 ``[time, channel]``; a cell is used where it is 0.
+        uint16 ``[time, channel]``; a cell is good where it is 0.
     matrix
-        float64 ``[stokes, product]``: what is integrated is ``matrix @ product``.
+        float64 ``[stokes, product]``; the Stokes parameters are ``matrix @ product``.
     extent
-        Cells ``[first, last)`` enter the account: ``total``, ``good``, ``occupancy``, ``raised``.
+        Cells ``[first, last)`` in time count in ``total``, ``good``, ``occupancy`` and ``raised``.
     sums
         Output.
     start, stop
-        Parts to work on, of ``len(sums.total)``.
+        Parts to integrate, of ``len(sums.total)``.
 
     Raises
     ------
     ValueError
-        If shapes or types do not fit together, or there is a flag that ``sums`` has no room for.
+        If shapes or dtypes do not fit each other, or a flag bit has no counter in ``sums``.
     """
     check_integration(power, flags, matrix, extent, sums, start, stop)
     bits = sums.occupancy.shape[1]
-    if _integrate(power, flags, matrix, *extent, sums, start, stop) >> bits:
+    if _integrate(_Cells(power, flags, matrix), extent, sums, start, stop) >> bits:
         raise ValueError(f"flags have bits beyond the {bits} that are counted")
 
 
@@ -125,7 +166,18 @@ def check_integration(
     start: int,
     stop: int,
 ) -> None:
-    """Raise ``ValueError`` if arguments of :func:`integrate` do not fit together; looks at no number in an array."""
+    """Check shapes and dtypes of the arguments of :func:`integrate`, which are not read.
+
+    Parameters
+    ----------
+    power, flags, matrix, extent, sums, start, stop
+        Arguments of :func:`integrate`.
+
+    Raises
+    ------
+    ValueError
+        If they do not fit each other.
+    """
     times, channels, products = power.shape
     planes, rows, _ = sums.stokes.shape
     parts, bits, _ = sums.occupancy.shape
@@ -150,30 +202,21 @@ def check_integration(
 
 
 @kernel
-def _integrate(
-    power: NDArray[np.float32],
-    flags: NDArray[np.uint16],
-    matrix: NDArray[np.float64],
-    first: int,
-    last: int,
-    sums: Sums,
-    start: int,
-    stop: int,
-) -> int:
-    """Return the flags that were seen, in one number."""
+def _integrate(cells: _Cells, extent: tuple[int, int], sums: Sums, start: int, stop: int) -> int:
+    """Integrate parts, and return the bitwise or of all flags."""
     _, rows, channels = sums.stokes.shape
-    cells, some = len(power) // rows, rows_per_part(rows)
-    # What is read but once goes through a sum that stays in the L1 cache; else whole rows are read in one go.
-    width = _TILE if cells == 1 else channels
-    row_sum = np.empty((len(matrix), min(width, channels)))
+    per_row, part_rows = len(cells.power) // rows, rows_per_part(rows)
+    # If a row is one cell, its sum stays in the L1 cache; else whole rows are read sequentially.
+    width = _TILE_CHANNELS if per_row == 1 else channels
+    row_sum = np.empty((len(cells.matrix), min(width, channels)))
     seen = np.uint16(0)
     for part in range(start, stop):
-        stop_row = min((part + 1) * some, rows)
-        for row in range(part * some, stop_row):
+        stop_row = min((part + 1) * part_rows, rows)
+        for row in range(part * part_rows, stop_row):
             for c in range(0, channels, width):
-                seen |= _add_row(power, flags, matrix, first, last, sums, part, row, c, row_sum)
+                seen |= _add_row(cells, extent, sums, part, row, c, row_sum)
         # Each cell of the extent that is not good has been counted by its lowest flag.
-        counted = max(min(stop_row * cells, last) - max(part * some * cells, first), 0)
+        counted = max(min(stop_row * per_row, extent[1]) - max(part * part_rows * per_row, extent[0]), 0)
         good, occupancy = sums.good[part], sums.occupancy[part]
         good += counted
         for bit in range(len(occupancy)):
@@ -183,45 +226,44 @@ def _integrate(
 
 @kernel
 def _add_row(
-    power: NDArray[np.float32],
-    flags: NDArray[np.uint16],
-    matrix: NDArray[np.float64],
-    first: int,
-    last: int,
+    cells: _Cells,
+    extent: tuple[int, int],
     sums: Sums,
     part: int,
     row: int,
     start: int,
     row_sum: NDArray[np.float64],
 ) -> np.uint16:
-    """Integrate as many channels of a row, from ``start`` on, as ``row_sum`` has room for."""
+    """Integrate the channels of a row from ``start`` on that ``row_sum`` has room for."""
+    power, flags, matrix = cells
+    first, last = extent
     _, channels, products = power.shape
     planes, rows, _ = sums.stokes.shape
-    cells, stop = len(power) // rows, min(start + row_sum.shape[1], channels)
+    per_row, stop = len(power) // rows, min(start + row_sum.shape[1], channels)
     weight = sums.weight[row, start:stop]
-    whole = first <= row * cells and (row + 1) * cells <= last
+    whole = first <= row * per_row and (row + 1) * per_row <= last
     seen = np.uint16(0)
     row_sum[:] = 0.0
     weight[:] = 0
-    for t in range(row * cells, (row + 1) * cells):
-        flag, here = flags[t, start:stop], power[t].reshape(-1)[start * products : stop * products]
+    for t in range(row * per_row, (row + 1) * per_row):
+        flag, values = flags[t, start:stop], power[t].reshape(-1)[start * products : stop * products]
         any_flag = np.uint16(0)
         for c in range(len(flag)):
             weight[c] += flag[c] == 0
             any_flag |= flag[c]
         for s in range(planes):
-            _add_stokes(here, flag, matrix[s], row_sum[s])
+            _add_stokes(values, flag, matrix[s], row_sum[s])
         if first <= t < last:
             if any_flag:
                 _count_flags(flag, start, sums.occupancy[part], sums.raised[part])
             if not whole:
                 for s in range(planes):
-                    _add_stokes(here, flag, matrix[s], sums.total[part, s, start:stop])
+                    _add_stokes(values, flag, matrix[s], sums.total[part, s, start:stop])
         seen |= any_flag
     for s in range(planes):
         mean, total, added = sums.stokes[s, row, start:stop], sums.total[part, s, start:stop], row_sum[s]
         for c in range(len(mean)):
-            mean[c] = added[c] if cells == 1 else added[c] / max(weight[c], 1)
+            mean[c] = added[c] if per_row == 1 else added[c] / max(weight[c], 1)
             total[c] += added[c] if whole else 0.0
     return seen
 
@@ -230,7 +272,7 @@ def _add_row(
 def _add_stokes(
     power: NDArray[np.float32], flag: NDArray[np.uint16], factors: NDArray[np.float64], total: NDArray[np.float64]
 ) -> None:
-    """Add a Stokes parameter of one time. Loops of known stride become vector instructions."""
+    """Add one Stokes parameter of one time. Loops with a constant stride are vectorised."""
     products = len(factors)
     if products == 1:
         for c in range(len(flag)):
@@ -258,18 +300,18 @@ def _count_flags(flag: NDArray[np.uint16], start: int, occupancy: NDArray[np.int
     """Count the flags of one time."""
     counted = (1 << len(occupancy)) - 1
     for c in range(len(flag)):
-        left = flag[c] & counted
+        remaining = flag[c] & counted
         lowest = True
-        while left:
-            bit = _bit_index(left & -left)
+        while remaining:
+            bit = _bit_index(remaining & -remaining)
             raised[bit, start + c] += 1
             if lowest:
                 occupancy[bit, start + c] += 1
                 lowest = False
-            left &= left - 1
+            remaining &= remaining - 1
 
 
 @kernel
 def _bit_index(bit: int) -> int:
-    """Return which of 16 bits the only one is that is set, without a branch that could be guessed wrong."""
+    """Return the index of the only bit of 16 that is set, without branches, which would be mispredicted."""
     return (bit & 0xAAAA != 0) * 1 + (bit & 0xCCCC != 0) * 2 + (bit & 0xF0F0 != 0) * 4 + (bit & 0xFF00 != 0) * 8

@@ -1,14 +1,14 @@
 """Polyphase filterbank and detection in one pass: raw voltages in, mean power of time-channel cells out.
 
-Everything between the raw bytes and the cell stays in the cache. For a few spectra (a batch) at a time,
+All data between the raw bytes and the cell stays in the cache. For a batch of a few spectra at a time,
 
-1. their rows are unpacked, weighted and added up (:mod:`edgefilter_kernels.filterbank.fir`);
+1. their rows are unpacked, weighted and added (:mod:`edgefilter_kernels.filterbank.fir`);
 2. each spectrum is Fourier transformed in place (:mod:`edgefilter_kernels.filterbank.fft`);
-3. its squares and fourth powers are added to float32 sums, which go to float64 every 256 spectra or so.
+3. its squares and fourth powers are added to float32 sums, which are added to float64 sums about every 256 spectra.
 
-Sums are kept in the order in which the transform leaves its numbers, and are put in order once a cell. A spectrum that
-is not valid is all zeros, and adds nothing. The order of every sum is counted from the start of its cell, so that the
-bits of a cell depend on its samples alone.
+The sums have the channel order of the transform, and are put in natural order once a cell. An invalid spectrum is all
+zeros, and adds nothing. The order of every sum is counted from the start of its cell, so that the bits of a cell depend
+on its samples alone.
 """
 
 from typing import Any
@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgefilter_kernels.checks import check_array
+from edgefilter_kernels.filterbank import detect_simd
 from edgefilter_kernels.filterbank.fft import (
     FFT_PIECE,
     fft_columns,
@@ -29,13 +31,15 @@ from edgefilter_kernels.filterbank.workspace import (
     FLUSH_SPECTRA,
     WIDE_STRIP_COLUMNS,
     Filterbank,
+    RawVoltages,
+    Span,
     Workspace,
     make_workspace,
 )
 from edgefilter_kernels.jit import kernel
-from edgefilter_kernels.simd import float8
+from edgefilter_kernels.simd.float8 import LANES
 
-_SAMPLES_PER_TRANSFORM = 65536  # of one polarisation, before they are detected: half of a usual L2 cache
+_SAMPLES_PER_TRANSFORM = 65536  # of one polarisation, transformed before they are detected: half of a typical L2 cache
 _COLUMNS = 8  # runs of output channels that are written side by side
 
 
@@ -50,7 +54,8 @@ def pfb(
 ) -> None:
     r"""Channelise voltages, detect, and average the valid spectra of each cell.
 
-    Spectrum r is made of samples ``[r S, r S + T P)`` of ``raw``: T taps of P samples, the spectrum's own S last.
+    Spectrum r is computed from samples ``[r S, r S + T P)`` of ``raw``: T taps of P samples, with S samples from one
+    spectrum to the next. Method: Crochiere and Rabiner, Multirate Digital Signal Processing, 1983, chapter 7.
 
     Parameters
     ----------
@@ -60,18 +65,18 @@ def pfb(
         uint8 ``[(spectra - 1) S + T P, sample_bytes]``, C-contiguous, the numbers ``[channel, pol, component]`` of
         each sample.
     valid
-        bool ``[spectra]``: which spectra are complete. The others' samples may be anything.
+        bool ``[spectra]``: which spectra are complete. The samples of the others may have any value.
     power
-        float32 ``[time, channels N, product]``, written: mean \|v\|² of the polarisations, and, if there are two more
-        products, real and imaginary part of the mean of X Y*. The raw channel is slowest. Fine channel N/2 of complex
-        input is at DC, channel 0 of real input. Where no spectrum is valid it is 0.
+        float32 ``[time, channels N, product]``, written: mean \|v\|² of each polarisation and, if there are two more
+        products, real and imaginary part of the mean of X Y*. The raw channel varies slowest. Fine channel N/2 of
+        complex input is at DC, fine channel 0 of real input. A cell without valid spectra is 0.
     moment4
         float32 ``[time, channels N, pol]``, written: mean \|v\|⁴.
     count
         int32 ``[time]``, written: valid spectra of a cell.
     work
-        Of :func:`~edgefilter_kernels.filterbank.workspace.make_workspace` for cells like these, to allocate nothing
-        here. One call at a time may use it.
+        Scratch memory from :func:`~edgefilter_kernels.filterbank.workspace.make_workspace` for cells of this size;
+        allocated if not given. One call at a time may use it.
 
     Raises
     ------
@@ -81,42 +86,70 @@ def pfb(
     channels = check_cells(bank, raw, valid, power, moment4, count)
     if work is None:
         work = make_workspace(bank, len(valid) // len(power), channels, power.shape[2])
-    _pfb(bank, raw.reshape(-1), channels, valid, power, moment4, count, work)
+    _pfb(bank, RawVoltages(raw.reshape(-1), channels), valid, power, moment4, count, work)
 
 
 def check_cells(bank: Filterbank, raw: Any, valid: Any, power: Any, moment4: Any, count: Any) -> int:
-    """Return how many raw channels there are; raise ValueError if the arrays of :func:`pfb` do not fit each other."""
+    """Check the arrays of :func:`pfb`, and return the number of raw channels.
+
+    Parameters
+    ----------
+    bank, raw, valid, power, moment4, count
+        Arguments of :func:`pfb`.
+
+    Returns
+    -------
+    int
+        Raw channels.
+
+    Raises
+    ------
+    ValueError
+        If the arrays do not fit each other.
+    """
     times, _, products = power.shape
     n, n_pols = bank.channels, bank.n_pols
     channels = raw_channels(bank, raw, len(valid))
-    _check_array("power", power, np.float32, (times, channels * n, products))
-    _check_array("moment4", moment4, np.float32, (times, channels * n, n_pols))
-    _check_array("count", count, np.int32, (times,))
-    _check_array("valid", valid, np.bool_, valid.shape)
+    check_array("power", power, np.float32, (times, channels * n, products))
+    check_array("moment4", moment4, np.float32, (times, channels * n, n_pols))
+    check_array("count", count, np.int32, (times,))
+    check_array("valid", valid, np.bool_, (None,))
     if products not in (n_pols, 2 * n_pols) or (products > n_pols and n_pols == 1):
         raise ValueError(f"{n_pols} polarisations and {products} products, must be 1 and 1, 2 and 2 or 2 and 4")
     if not times or not len(valid) or len(valid) % times:
-        raise ValueError(f"{len(valid)} spectra in {times} cells, must be whole cells")
+        raise ValueError(f"{len(valid)} spectra in {times} cells, must be whole cells of spectra")
     return channels
 
 
 def raw_channels(bank: Filterbank, raw: Any, spectra: int) -> int:
-    """Return how many raw channels there are; raise ValueError if ``raw`` is not what so many spectra are made of."""
+    """Check the raw samples of some spectra, and return the number of raw channels.
+
+    Parameters
+    ----------
+    bank, raw
+        Arguments of :func:`pfb`.
+    spectra
+        Number of spectra.
+
+    Returns
+    -------
+    int
+        Raw channels.
+
+    Raises
+    ------
+    ValueError
+        If ``raw`` is not the samples of so many spectra.
+    """
     pairs = (spectra - 1) * bank.hop + bank.coefficients.shape[1] * bank.channels
     numbers = bank.n_pols * bank.components
     channels = int(raw.shape[-1] * 8 // (bank.bits * numbers))
-    _check_array("raw", raw, np.uint8, (pairs * 2 // bank.components, channels * numbers * bank.bits // 8))
+    check_array("raw", raw, np.uint8, (pairs * 2 // bank.components, channels * numbers * bank.bits // 8))
     return channels
 
 
-def _check_array(name: str, array: Any, dtype: type[np.generic], shape: tuple[int, ...]) -> None:
-    if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous:
-        expected = f"C-contiguous {np.dtype(dtype)} {shape}"
-        raise ValueError(f"{name} is {array.dtype} {array.shape}, must be {expected}")
-
-
 def voltages(bank: Filterbank, raw: NDArray[np.uint8], spectra: int, first: int = 0) -> NDArray[np.complex64]:
-    """Channelise voltages and keep them, for what wants more than power.
+    """Return channelised voltages, without detection.
 
     A tone keeps its phase from spectrum to spectrum:
     ``v[r, k] = sum_n h[n] x[r S + n] exp(-2 pi i f_k (r S + n))`` for the centre f_k of channel k in turns a sample.
@@ -126,16 +159,17 @@ def voltages(bank: Filterbank, raw: NDArray[np.uint8], spectra: int, first: int 
     bank
         The filterbank.
     raw
-        As :func:`pfb` takes it.
+        uint8, as :func:`pfb` takes it.
     spectra
-        How many to make.
+        Number of spectra.
     first
-        Number of the first one, from which phases are counted; only oversampled channels need to know.
+        Number of the first spectrum in the stream, from which phases are counted; it matters for oversampled channels
+        only.
 
     Returns
     -------
     NDArray
-        complex64 ``[spectrum, channels N, pol]``, channels as :func:`pfb` orders them.
+        complex64 ``[spectrum, channels N, pol]``, in the channel order of :func:`pfb`.
 
     Raises
     ------
@@ -145,15 +179,15 @@ def voltages(bank: Filterbank, raw: NDArray[np.uint8], spectra: int, first: int 
     channels = raw_channels(bank, raw, spectra)
     out = np.empty((spectra, channels * bank.channels, bank.n_pols), np.complex64)
     phase = np.exp(-2j * np.pi * np.arange(bank.channels) / bank.channels).astype(np.complex64)
-    _voltages(bank, raw.reshape(-1), channels, first, phase, out, make_workspace(bank, spectra, channels, bank.n_pols))
+    work = make_workspace(bank, spectra, channels, bank.n_pols)
+    _voltages(bank, RawVoltages(raw.reshape(-1), channels), first, phase, out, work)
     return out
 
 
 @kernel
 def _voltages(
     bank: Filterbank,
-    raw: NDArray[np.uint8],
-    channels: int,
+    raw: RawVoltages,
     first: int,
     phase: NDArray[np.complex64],
     out: NDArray[np.complex64],
@@ -163,22 +197,21 @@ def _voltages(
     valid = np.ones(1, np.bool_)
     for k in range(len(out)):
         turns = (first + k) * bank.hop % n
-        for c in range(channels):
-            _filter(bank, raw, channels, k, 1, c, 1, work)
-            for h in range(bank.n_pols):
-                _transform(bank, valid, work.voltage[0], h, 0, n, True)
+        for c in range(raw.channels):
+            _filter(bank, raw, Span(k, 1), Span(c, 1), work)
+            for pol in range(bank.n_pols):
+                _transform(bank, valid, work.voltage[0], pol, 0, n, True)
                 for b in range(blocks):
                     for i in range(n // blocks):
                         channel, at = b + blocks * i, bank.run_starts[b] + i
-                        value = complex(work.voltage[0, 0, h, 0, at], work.voltage[0, 0, h, 1, at])
-                        out[k, c * n + (channel + bank.dc_channel) % n, h] = value * phase[channel * turns % n]
+                        value = complex(work.voltage[0, 0, pol, 0, at], work.voltage[0, 0, pol, 1, at])
+                        out[k, c * n + (channel + bank.dc_channel) % n, pol] = value * phase[channel * turns % n]
 
 
 @kernel
 def _pfb(
     bank: Filterbank,
-    raw: NDArray[np.uint8],
-    channels: int,
+    raw: RawVoltages,
     valid: NDArray[np.bool_],
     power: NDArray[np.float32],
     moment4: NDArray[np.float32],
@@ -186,21 +219,21 @@ def _pfb(
     work: Workspace,
 ) -> None:
     spectra = len(valid) // len(power)
-    group, batch = len(work.voltage), work.batch
+    max_group, batch = len(work.voltage), work.batch
     for t in range(len(power)):
-        here = valid[t * spectra : (t + 1) * spectra]
-        count[t] = here.sum()
-        for c in range(0, channels, group):
-            some = min(group, channels - c)
+        cell_valid = valid[t * spectra : (t + 1) * spectra]
+        count[t] = cell_valid.sum()
+        for c in range(0, raw.channels, max_group):
+            group = Span(c, min(max_group, raw.channels - c))
             work.partial[:] = 0
             if spectra > FLUSH_SPECTRA:
                 work.total[:] = 0
             added = 0
             for k in range(0, spectra, batch):
-                batch_valid = here[k : min(k + batch, spectra)]
+                batch_valid = cell_valid[k : min(k + batch, spectra)]
                 if batch_valid.any():
-                    _filter(bank, raw, channels, t * spectra + k, len(batch_valid), c, some, work)
-                    for g in range(some):
+                    _filter(bank, raw, Span(t * spectra + k, len(batch_valid)), group, work)
+                    for g in range(group.length):
                         _detect(bank, batch_valid, work.voltage[g], work.partial[g])
                 added += len(batch_valid)
                 if added + batch > FLUSH_SPECTRA and spectra > FLUSH_SPECTRA:
@@ -209,36 +242,27 @@ def _pfb(
             scale = 1 / max(count[t], 1)
             if spectra > FLUSH_SPECTRA:
                 _flush(work)
-                _write(bank, work.total[:some], scale, c, power[t], moment4[t])
+                _write(bank, work.total[: group.length], scale, c, power[t], moment4[t])
             else:
-                _write(bank, work.partial[:some], scale, c, power[t], moment4[t])
+                _write(bank, work.partial[: group.length], scale, c, power[t], moment4[t])
 
 
 @kernel
-def _filter(
-    bank: Filterbank,
-    raw: NDArray[np.uint8],
-    channels: int,
-    first: int,
-    spectra: int,
-    channel: int,
-    group: int,
-    work: Workspace,
-) -> None:
-    """Filter spectra, and begin long transforms while the columns that this takes are in the cache."""
+def _filter(bank: Filterbank, raw: RawVoltages, spectra: Span, group: Span, work: Workspace) -> None:
+    """Filter spectra, and start long transforms while the filtered columns are in the cache."""
     n = bank.channels
     if n <= FFT_PIECE:
-        filter_spectra(bank, raw, channels, first, spectra, channel, group, work)
+        filter_spectra(bank, raw, spectra, group, work)
         return
     for column in range(0, FFT_PIECE, WIDE_STRIP_COLUMNS):
-        for g in range(group):
-            done = filter_words(bank, raw, channels, first, spectra, column, WIDE_STRIP_COLUMNS, work.voltage[g])
-            at, rest = first + done, spectra - done
-            for h in range(bank.n_pols):
-                out = work.voltage[g, :, h]
-                if rest:
-                    filter_columns(bank, raw, channels, at, rest, channel + g, h, column, work.strip, out[done:])
-                for k in range(spectra):
+        for g in range(group.length):
+            done = filter_words(bank, raw, spectra, Span(column, WIDE_STRIP_COLUMNS), work.voltage[g])
+            rest = Span(spectra.first + done, spectra.length - done)
+            for pol in range(bank.n_pols):
+                out = work.voltage[g, :, pol]
+                if rest.length:
+                    filter_columns(bank, raw, (group.first + g, pol), rest, column, work.strip, out[done:])
+                for k in range(spectra.length):
                     fft_columns(out[k, 0, :n], out[k, 1, :n], bank.twiddle, column, column + WIDE_STRIP_COLUMNS)
 
 
@@ -246,29 +270,30 @@ def _filter(
 def _detect(
     bank: Filterbank, valid: NDArray[np.bool_], voltage: NDArray[np.float32], partial: NDArray[np.float32]
 ) -> None:
-    """Transform spectra, and add their products and the fourth powers behind them to ``partial``.
+    """Transform spectra, and add their products and, after these, their fourth powers to ``partial``.
 
-    Each polarisation is detected while it is in the cache, of many channels a spectrum at a time.
+    Each polarisation is detected while it is in the cache, with many channels one spectrum at a time.
     """
     n, n_pols = bank.channels, bank.n_pols
     products = len(partial) - n_pols
-    # Real input is untangled before it is detected, which takes all of a transform.
+    # Postprocessing of real input needs the whole transform.
     part = min(n, FFT_PIECE) if bank.components == 2 else n
-    some = max(_SAMPLES_PER_TRANSFORM // part, 1)
-    power_from_unprocessed = bank.components == 1 and products == n_pols  # else what is untangled is wanted once more
+    batch = max(_SAMPLES_PER_TRANSFORM // part, 1)
+    # Without cross products, real input is postprocessed in registers, as part of the detection.
+    power_from_unprocessed = bank.components == 1 and products == n_pols
     for start in range(0, n, part):
-        for first in range(0, len(valid), some):
-            last = min(first + some, len(valid))
-            few, stop = voltage[first:last], start + part
-            for h in range(n_pols):
-                square, fourth = partial[h, start:stop], partial[products + h, start:stop]
-                _transform(bank, valid[first:last], few, h, start, stop, not power_from_unprocessed)
+        for first in range(0, len(valid), batch):
+            last = min(first + batch, len(valid))
+            spectra, stop = voltage[first:last], start + part
+            for pol in range(n_pols):
+                square, fourth = partial[pol, start:stop], partial[products + pol, start:stop]
+                _transform(bank, valid[first:last], spectra, pol, start, stop, not power_from_unprocessed)
                 if power_from_unprocessed:
-                    _add_real_power(bank, few, h, square, fourth)
+                    _add_real_power(bank, spectra, pol, square, fourth)
                 else:
-                    _add_power(few, h, start, square, fourth)
+                    _add_power(spectra, pol, start, square, fourth)
             if products > n_pols:
-                _add_cross(few, start, partial[2, start:stop], partial[3, start:stop])
+                _add_cross(spectra, start, partial[2, start:stop], partial[3, start:stop])
 
 
 @kernel
@@ -281,9 +306,9 @@ def _transform(
     stop: int,
     whole: bool,
 ) -> None:
-    """Finish pieces of the transforms of a polarisation; those of spectra that are not valid become zeros.
+    """Complete pieces of the transforms of a polarisation; those of invalid spectra become zeros.
 
-    Those of real input are untangled, ``whole`` or only their first run of positions.
+    Transforms of real input are postprocessed, ``whole`` or only their first run of positions.
     """
     n = bank.channels
     for k in range(len(valid)):
@@ -309,11 +334,11 @@ def _add_power(
     fourth: NDArray[np.float32],
 ) -> None:
     n, spectra = len(square), len(voltage)
-    spectrum, both, part = voltage.strides[0] // 4, voltage.strides[1] // 4, voltage.strides[2] // 4
-    fours = spectra // 4 if n >= float8.LANES else 0
+    steps, pol_step = (voltage.strides[0] // 4, voltage.strides[2] // 4), voltage.strides[1] // 4
+    sums, fours = (square, fourth), spectra // 4 if n >= LANES else 0
     for k in range(fours):
-        for j in range(0, n, float8.LANES):
-            float8.power_4(voltage, 4 * k * spectrum + pol * both + start, spectrum, part, square, fourth, j)
+        for j in range(0, n, LANES):
+            detect_simd.power_4(voltage, 4 * k * steps[0] + pol * pol_step + start, steps, sums, j)
     for k in range(4 * fours, spectra):
         real, imag = voltage[k, pol, 0, start : start + n], voltage[k, pol, 1, start : start + n]
         for j in range(n):
@@ -326,22 +351,20 @@ def _add_power(
 def _add_real_power(
     bank: Filterbank, voltage: NDArray[np.float32], pol: int, square: NDArray[np.float32], fourth: NDArray[np.float32]
 ) -> None:
-    """Add powers of transforms of real input, of which only the first run of positions has been untangled."""
+    """Add powers of transforms of real input of which only the first run of positions has been postprocessed."""
     n, low = len(square), first_run_length(len(square))
     _add_power(voltage, pol, 0, square[:low], fourth[:low])
-    spectrum, both, part = voltage.strides[0] // 4, voltage.strides[1] // 4, voltage.strides[2] // 4
-    cos, sin, fours = bank.rfft_twiddle[0], bank.rfft_twiddle[1], len(voltage) // 4 * 4
+    steps, pol_step = (voltage.strides[0] // 4, voltage.strides[2] // 4), voltage.strides[1] // 4
+    factors, sums, fours = (bank.rfft_twiddle[0], bank.rfft_twiddle[1]), (square, fourth), len(voltage) // 4 * 4
     while low < n:
         for k in range(0, fours, 4):
-            at = k * spectrum + pol * both
-            for i in range(low, low + low // 2, float8.LANES):
-                there = 3 * low - float8.LANES - i
-                float8.power_real_4(voltage, at, spectrum, part, cos, sin, square, fourth, i, there)
+            first = k * steps[0] + pol * pol_step
+            for i in range(low, low + low // 2, LANES):
+                detect_simd.power_real_4(voltage, first, steps, factors, sums, (i, 3 * low - LANES - i))
         for k in range(fours, len(voltage)):
-            at = k * spectrum + pol * both
-            for i in range(low, low + low // 2, float8.LANES):
-                there = 3 * low - float8.LANES - i
-                float8.power_real_1(voltage, at, spectrum, part, cos, sin, square, fourth, i, there)
+            first = k * steps[0] + pol * pol_step
+            for i in range(low, low + low // 2, LANES):
+                detect_simd.power_real_1(voltage, first, steps, factors, sums, (i, 3 * low - LANES - i))
         low *= 2
 
 
@@ -373,7 +396,7 @@ def _write(
     power: NDArray[np.float32],
     moment4: NDArray[np.float32],
 ) -> None:
-    """Put the sums of a cell in order."""
+    """Write the means of a cell, channels in natural order."""
     n, products = bank.channels, power.shape[1]
     for g in range(len(total)):
         start, stop = (channel + g) * n, (channel + g + 1) * n
@@ -387,7 +410,7 @@ def _write(
 def _write_plane(
     bank: Filterbank, total: NDArray[np.float64], scale: float, out: NDArray[np.float32], plane: int
 ) -> None:
-    """Put one plane in order: transpose it, a few columns at a time."""
+    """Write one product, channels in natural order: a transposition, a few columns at a time."""
     n, blocks, planes = bank.channels, len(bank.run_starts), out.shape[1]
     block, flat = n // blocks, out.reshape(-1)
     for q in range(0, block, _COLUMNS):

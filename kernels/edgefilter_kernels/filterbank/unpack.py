@@ -1,7 +1,7 @@
 """From packed bytes to float32 numbers.
 
-Every integer encoding of ``bits`` bits is ``(field ^ flip) - bias``: unsigned has neither, offset binary a bias of
-2^(bits-1), two's complement that bias after its sign bit is flipped. One formula without branches serves them all.
+An integer of ``bits`` bits is ``(field ^ flip) - bias`` in every encoding: unsigned numbers need neither, offset binary
+has a bias of 2^(bits-1), and two's complement has the same bias after its sign bit is flipped.
 """
 
 import numpy as np
@@ -18,12 +18,24 @@ _BITS = {
 
 
 def flip_and_bias(bits: int, encoding: str) -> tuple[int, int]:
-    """Return ``flip`` and ``bias`` of an encoding; both are 0 for floats, which are not decoded by them.
+    """Return ``flip`` and ``bias`` of an encoding.
+
+    Parameters
+    ----------
+    bits
+        Bits of a number.
+    encoding
+        ``unsigned``, ``signed`` (two's complement), ``offset`` (zero at 2^(bits-1)) or ``float``.
+
+    Returns
+    -------
+    flip, bias
+        int, both 0 for floats.
 
     Raises
     ------
     ValueError
-        If there is no such encoding.
+        If the encoding is unknown.
     """
     if bits not in _BITS.get(encoding, ()):
         raise ValueError(f"{bits} bits {encoding} is not an encoding, must be one of {_BITS}")
@@ -31,53 +43,40 @@ def flip_and_bias(bits: int, encoding: str) -> tuple[int, int]:
     return (half if encoding == "signed" else 0), (half if encoding in ("signed", "offset") else 0)
 
 
-def as_words(raw: NDArray[np.uint8], bits: int) -> NDArray[np.unsignedinteger]:
-    """Return raw bytes as flat words, one a number from 16 bits on; a copy only where the bytes are not aligned.
-
-    Parameters
-    ----------
-    raw
-        uint8, C-contiguous, any shape.
-    bits
-        Bits of a number.
-
-    Raises
-    ------
-    ValueError
-        If ``raw`` is not contiguous uint8 or does not hold whole numbers.
-    """
+def _as_words(raw: NDArray[np.uint8], bits: int) -> NDArray[np.unsignedinteger]:
+    """Return the bytes as a flat array of words, one a number from 16 bits on; a copy only if they are not aligned."""
     if raw.dtype != np.uint8 or not raw.flags.c_contiguous:
         raise ValueError(f"raw is {raw.dtype}, must be C-contiguous uint8")
     flat = raw.reshape(-1)
     if bits <= 8:
         return flat
     if flat.size % (bits // 8):
-        raise ValueError(f"{flat.size} bytes are no whole number of {bits} bits")
+        raise ValueError(f"{flat.size} bytes, must be a multiple of the {bits} bits of a number")
     view: NDArray[np.unsignedinteger] = flat.view(np.uint16 if bits == 16 else np.uint32)
     return view if view.flags.aligned else view.copy()
 
 
 def unpack(raw: NDArray[np.uint8], bits: int, encoding: str, out: NDArray[np.float32]) -> None:
-    """Write the numbers of packed bytes to ``out``.
+    """Unpack numbers to float32.
 
     Parameters
     ----------
     raw
-        uint8, C-contiguous, any shape; little-endian, below 8 bits the first number is in the low bits.
+        uint8, C-contiguous, of any shape; little-endian, below 8 bits the first number is in the low bits.
     bits
         Bits of a number.
     encoding
         ``unsigned``, ``signed`` (two's complement), ``offset`` (zero at 2^(bits-1)) or ``float`` (IEEE 754, 32 bits).
     out
-        float32, C-contiguous, any shape of ``raw.size * 8 / bits`` numbers.
+        float32, C-contiguous, of any shape of ``raw.size * 8 / bits`` numbers; written.
 
     Raises
     ------
     ValueError
-        If there is no such encoding or an array is not as said.
+        If the encoding is unknown or an array does not fit.
     """
     flip, bias = flip_and_bias(bits, encoding)
-    words = as_words(raw, bits)
+    words = _as_words(raw, bits)
     if out.dtype != np.float32 or not out.flags.c_contiguous or out.size * bits != raw.size * 8:
         raise ValueError(f"out is {out.dtype} {out.shape}, must be contiguous float32, {raw.size * 8 // bits} numbers")
     if bits == 32:
@@ -97,13 +96,13 @@ def _unpack_words(words: NDArray[np.unsignedinteger], flip: int, bias: int, out:
 
 @kernel
 def _unpack_bytes(words: NDArray[np.uint8], bits: int, flip: int, bias: int, out: NDArray[np.float32]) -> None:
-    # What a byte holds is looked up: copying a row of a table that fits the L1 cache beats shifting.
+    # Copying a row of a table that fits the L1 cache is faster than shifting.
     per_byte = 8 // bits
     table = np.empty((256, per_byte), np.float32)
     for byte in range(256):
         for j in range(per_byte):
             table[byte, j] = np.float32((((byte >> (j * bits)) & ((1 << bits) - 1)) ^ flip) - bias)
-    if per_byte == 8:  # the lengths are spelt out so that the compiler makes each copy one or two moves
+    if per_byte == 8:  # constant lengths, so that the compiler makes each copy one or two moves
         for i in range(words.size):
             for j in range(8):
                 out[8 * i + j] = table[words[i], j]
@@ -122,16 +121,16 @@ def _flag_nonfinite(bits: NDArray[np.int32], products: int, flags: NDArray[np.ui
     times, channels = flags.shape
     exponent, none, one = np.int32(0x7F800000), np.int32(0), np.int32(1)
     for t in range(times):
-        some = none
+        any_nonfinite = none
         for i in range(channels * products):
-            some |= one if bits[t, i] & exponent == exponent else none
-        for i in range(channels * products if some else 0):
+            any_nonfinite |= one if bits[t, i] & exponent == exponent else none
+        for i in range(channels * products if any_nonfinite else 0):
             if bits[t, i] & exponent == exponent:
                 flags[t, i // products] = lost
 
 
 def flag_nonfinite(power: NDArray[np.float32], flags: NDArray[np.uint16], lost: int) -> None:
-    """Set the flag of every cell that holds a number that is not finite.
+    """Flag every cell that holds a NaN or an infinity.
 
     Parameters
     ----------
@@ -140,22 +139,24 @@ def flag_nonfinite(power: NDArray[np.float32], flags: NDArray[np.uint16], lost: 
     flags
         uint16 ``[time, channel]``, changed in place.
     lost
-        The value that the flag of such a cell is set to.
+        Value of a flag.
 
     Raises
     ------
     ValueError
-        If shapes or types do not fit together.
+        If shapes or dtypes do not fit each other.
     """
     times, channels, products = power.shape
     if flags.shape != (times, channels) or power.dtype != np.float32 or not power.flags.c_contiguous:
-        raise ValueError(f"{power.dtype} cells {power.shape} do not go with flags {flags.shape}")
+        raise ValueError(
+            f"{power.dtype} cells {power.shape} do not fit flags {flags.shape}, must be C-contiguous float32"
+        )
     _flag_nonfinite(power.view(np.int32).reshape(times, channels * products), products, flags, np.uint16(lost))
 
 
 @kernel
 def zero_nonfinite(power: NDArray[np.float32], flags: NDArray[np.uint16], lost: int) -> None:
-    """Zero every cell that holds a number that is not finite, and set its flag.
+    """Zero and flag every cell that holds a NaN or an infinity.
 
     Parameters
     ----------
@@ -164,7 +165,7 @@ def zero_nonfinite(power: NDArray[np.float32], flags: NDArray[np.uint16], lost: 
     flags
         uint16 ``[time, channel]``, changed in place.
     lost
-        The value that the flag of such a cell is set to.
+        Value of a flag.
     """
     times, channels, products = power.shape
     for t in range(times):

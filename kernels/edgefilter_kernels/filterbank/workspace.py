@@ -1,67 +1,65 @@
-"""What a polyphase filterbank is made of: its filter, its constants, and the room that it works in."""
+"""A polyphase filterbank's filter, constants and scratch memory."""
 
-import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter_kernels.filterbank import fft
 from edgefilter_kernels.filterbank.unpack import flip_and_bias
-from edgefilter_kernels.simd import float8
+from edgefilter_kernels.memory import huge_page_zeros
+from edgefilter_kernels.simd.float8 import LANES
 
 FLUSH_SPECTRA = 256
-"""Most spectra that are added up in float32 before the sum goes to float64."""
+"""Most spectra that are added up in float32 before the sum is added to a float64 one."""
 STRIP_COLUMNS = 128
 """Columns that are unpacked and filtered at a time: they stay in the L1 cache."""
 WIDE_STRIP_COLUMNS = 512
-"""Columns of each piece of a long transform, of which a batch is short: longer runs come faster out of memory."""
+"""Columns that are filtered at a time of each piece of a long transform: memory delivers longer runs faster."""
 ROW_PADDING = 16
 """Numbers between rows: rows a power of two apart would share few sets of the L1 cache."""
 STRIP_STRIDE = WIDE_STRIP_COLUMNS + ROW_PADDING
-"""Numbers from row to row of a strip, whatever its width: the filter is faster where it is a constant."""
+"""Numbers from row to row of a strip of any width: the filter is faster with a constant."""
 
-_BATCH_BYTES = 256 << 10  # filtered spectra of a batch: what stays in a usual L2 cache
+_BATCH_BYTES = 256 << 10  # filtered spectra of a batch: they stay in a typical L2 cache
 _BATCH_SAMPLES = 2048  # samples of a batch of interleaved raw channels
 _GROUP_BYTES = 4 << 20  # filtered spectra of a batch of a group of raw channels
-_HUGE_PAGE_BYTES = 2 << 20
-_CACHE_LINE_BYTES = 64
-_MAX_BATCH_BYTES = 4 << 20  # of a batch of least length, beyond which it is a shorter one
-_MIN_BATCH_SPECTRA = 8  # spectra: the first taps - 1 rows of a batch are unpacked twice
-_SPECTRA_PER_FIR = 4  # spectra, which the filter makes together
+_MIN_BATCH_SPECTRA = 8  # fewer unpack too much twice: the first taps - 1 rows of every batch
+_MAX_BATCH_BYTES = 4 << 20  # if the minimum takes more, a batch is _SPECTRA_PER_FIR spectra
+_SPECTRA_PER_FIR = 4  # spectra that the filter computes together
 
 
 def prototype_filter(channels: int, taps: int, window: str, complex_samples: bool) -> NDArray[np.float64]:
-    r"""Design the low-pass filter whose shifted copies are the channels.
+    r"""Design the low-pass filter whose frequency-shifted copies are the channels.
 
-    A sinc that is 0 every N samples (2 N of real input) times a window, as ``scipy.signal.firwin`` makes it, without
-    the second that importing SciPy takes.
+    It is a sinc with zeros every N samples (2 N of real input) times a window, equal to ``scipy.signal.firwin`` but for
+    its scale (importing SciPy takes a second).
 
-    Its squares sum to 1: white noise of mean power P (mean \|v\|² of a sample, all components together) comes out with
-    mean power P in every channel. A tone of amplitude A at the centre of a channel comes out with power A² (Σh)², a
-    quarter of it for real input, where half of the amplitude lies at the negative frequency.
+    Its squares sum to 1: white noise of mean power P (mean \|v\|² of a sample, all components together) has mean power
+    P in every channel. A tone of amplitude A at the centre of a channel has power A² (Σh)², a quarter of that for real
+    input, where half of the amplitude lies at the negative frequency.
 
     Parameters
     ----------
     channels
         N, even.
     taps
-        T, spectra that a spectrum's filter spans.
+        T, length of the filter in spectra.
     window
-        ``hamming``, ``hann``, ``boxcar``, or ``kaiser``, which has beta 8.
+        ``hamming``, ``hann``, ``boxcar``, or ``kaiser`` with beta 8.
     complex_samples
-        A spectrum takes N complex samples, or 2 N real ones.
+        Whether samples are complex, N a spectrum, or real, 2 N a spectrum.
 
     Returns
     -------
     NDArray
-        float64 ``[T S]``, S samples per spectrum, oldest sample first.
+        float64 ``[T S]`` for S samples a spectrum, oldest sample first.
 
     Raises
     ------
     ValueError
-        If ``channels`` is odd, or there is no such window or the filter is too short for it.
+        If ``channels`` is odd, the window is unknown, or the filter is too short for it.
     """
     if channels < 2 or channels % 2 or taps < 1:
         raise ValueError(f"{channels} channels and {taps} taps, must be an even number and at least 1")
@@ -83,23 +81,25 @@ def prototype_filter(channels: int, taps: int, window: str, complex_samples: boo
 
 
 class Filterbank(NamedTuple):
-    """What a filterbank is, as the kernel takes it; made by :func:`make_filterbank`.
+    """A filterbank as the kernels take it; made by :func:`make_filterbank`.
 
     Parameters
     ----------
     coefficients
-        float32 ``[2, taps, at least N]``: of the real and imaginary (even and odd) numbers of a row.
+        float32 ``[2, taps, at least N]``: weights of the real and imaginary (even and odd) numbers of a row.
     twiddle, rfft_twiddle
-        Constants of the transform, and of untangling real input.
-    run_starts, dc_channel
-        int64 ``[B]``: where in the transform channels ``b + B i`` lie, one after another; and the output channel of 0.
+        Constants of :func:`~edgefilter_kernels.filterbank.fft.fft` and of ``rfft_postprocess``.
+    run_starts
+        int64 ``[B]``: positions in the transform where the runs of channels ``b + B i`` start.
+    dc_channel
+        Output channel of the transform's channel 0.
     channels
         N.
     hop
-        Complex samples, or pairs of real ones, from one spectrum to the next: N, or fewer where channels are
+        Complex samples, or pairs of real ones, from one spectrum to the next: N, or fewer if channels are
         oversampled.
     bits, flip, bias
-        How a number is written, see :func:`edgefilter_kernels.filterbank.unpack.flip_and_bias`.
+        Encoding of a number, see :func:`edgefilter_kernels.filterbank.unpack.flip_and_bias`.
     n_pols
         Polarisations, 1 or 2.
     components
@@ -129,27 +129,33 @@ def make_filterbank(
     complex_samples: bool,
     step: int | None = None,
 ) -> Filterbank:
-    """Arrange a filterbank.
+    """Return a filterbank for a prototype filter and an encoding of samples.
 
     Parameters
     ----------
     filter_
-        As :func:`prototype_filter` returns it.
+        float64 ``[T S]``, from :func:`prototype_filter`.
     channels
         N, a power of two.
     bits, encoding
-        How a number is written, see :func:`edgefilter_kernels.filterbank.unpack.unpack`.
+        Encoding of a number, see :func:`edgefilter_kernels.filterbank.unpack.unpack`.
     n_pols
-        1 or 2.
+        Polarisations, 1 or 2.
     complex_samples
-        A tap of the filter spans N complex samples, or 2 N real ones.
+        Whether samples are complex, N a tap, or real, 2 N a tap.
     step
-        Samples from one spectrum to the next; those of a tap if not given, fewer to oversample, even if they are real.
+        Samples from one spectrum to the next: by default those of a tap, fewer for oversampled channels; an even number
+        if they are real.
+
+    Returns
+    -------
+    Filterbank
+        The filterbank.
 
     Raises
     ------
     ValueError
-        If there is no such filterbank or encoding.
+        If the sizes do not fit each other or the encoding is unknown.
     """
     flip, bias = flip_and_bias(bits, encoding)
     components = 2 if complex_samples else 1
@@ -157,13 +163,13 @@ def make_filterbank(
     step = tap if step is None else step
     if channels < 2 or channels & (channels - 1) or n_pols not in (1, 2) or not len(filter_) or len(filter_) % tap:
         raise ValueError(
-            f"{channels} channels, {n_pols} polarisations and a filter of {len(filter_)} samples: "
+            f"{channels} channels, {n_pols} polarisations and a filter of {len(filter_)} samples, "
             f"must be a power of two, 1 or 2, and whole taps of {tap} samples"
         )
     if not 0 < step <= tap or step * components % 2:
-        raise ValueError(f"{step} samples from spectrum to spectrum, must be at most {tap}, and even if they are real")
+        raise ValueError(f"{step} samples from spectrum to spectrum, must be 1 to {tap}, an even number of real ones")
     taps = len(filter_) // tap
-    coefficients = np.zeros((2, taps, max(channels, float8.LANES)), np.float32)
+    coefficients = np.zeros((2, taps, max(channels, LANES)), np.float32)
     coefficients[:, :, :channels] = (
         filter_.reshape(taps, channels) if complex_samples else filter_.reshape(taps, channels, 2).transpose(2, 0, 1)
     )
@@ -173,21 +179,50 @@ def make_filterbank(
     )  # fmt: skip
 
 
+class RawVoltages(NamedTuple):
+    """Packed voltages as the kernels take them.
+
+    Parameters
+    ----------
+    data
+        uint8, flat: the numbers ``[sample, channel, pol, component]``.
+    channels
+        Raw channels of a sample.
+    """
+
+    data: NDArray[np.uint8]
+    channels: int
+
+
+class Span(NamedTuple):
+    """A range of spectra, columns or raw channels.
+
+    Parameters
+    ----------
+    first, length
+        The first one, and how many there are.
+    """
+
+    first: int
+    length: int
+
+
 class Workspace(NamedTuple):
-    """What the filterbank works in; made by :func:`make_workspace`.
+    """Scratch memory of the filterbank; made by :func:`make_workspace`.
 
     Parameters
     ----------
     batch
-        Spectra that go through it at a time.
+        Spectra that are filtered, transformed and detected at a time.
     strip
-        float32: a strip of unpacked rows.
+        float32, flat: unpacked rows, :data:`STRIP_STRIDE` numbers apart.
     voltage
-        float32 ``[group, at least batch, pol, part, at least N]``: filtered rows, transformed in place.
+        float32 ``[group, at least batch, pol, part, at least N]``: filtered rows of a group of raw channels,
+        transformed in place.
     partial
-        float32 ``[group, sum, N]``.
+        float32 ``[group, sum, N]``: sums of up to :data:`FLUSH_SPECTRA` spectra.
     total
-        float64 ``[group, sum, N]``.
+        float64 ``[group, sum, N]``: sums of a cell.
     """
 
     batch: int
@@ -198,7 +233,7 @@ class Workspace(NamedTuple):
 
 
 def make_workspace(bank: Filterbank, spectra: int, channels: int, products: int) -> Workspace:
-    """Allocate what the filterbank works in.
+    """Allocate scratch memory for a filterbank.
 
     Parameters
     ----------
@@ -210,19 +245,24 @@ def make_workspace(bank: Filterbank, spectra: int, channels: int, products: int)
         Raw channels.
     products
         Products of a cell.
+
+    Returns
+    -------
+    Workspace
+        For one call at a time.
     """
     _, taps, width = bank.coefficients.shape
     n, sums = bank.channels, products + bank.n_pols
     row_bytes = 2 * width * 4 * bank.n_pols
-    # Raw channels are interleaved: rows of a batch are read once for each of them, from the cache if they are few.
+    # Raw channels are interleaved: the rows of a batch are read once for each of them, from the cache if they fit.
     most = _BATCH_BYTES // row_bytes if channels == 1 else _BATCH_SAMPLES // n
     long_rows = taps <= _SPECTRA_PER_FIR and row_bytes * _MIN_BATCH_SPECTRA > _MAX_BATCH_BYTES
     least = _SPECTRA_PER_FIR if long_rows else _MIN_BATCH_SPECTRA
     batch = min(spectra, FLUSH_SPECTRA, max(most, taps, least))
     group = min(channels, max(1, _GROUP_BYTES // (row_bytes * batch)))
-    # Of the four spectra that the filter makes together, only the first is meant where they are oversampled.
+    # The filter computes four spectra together; of oversampled channels only the first of them is used.
     padded_batch = -(-batch // _SPECTRA_PER_FIR) * _SPECTRA_PER_FIR if bank.hop == n else batch + 3
-    # Wide strips of one plane lie beside those of the next one, also in the sets of the L2 cache.
+    # The wide strips of one array lie beside those of the next one, also in the sets of the L2 cache.
     pad = ROW_PADDING if n <= fft.FFT_PIECE else WIDE_STRIP_COLUMNS + ROW_PADDING
     strip, voltage, partial, total = huge_page_zeros(
         (((padded_batch + taps - 1) * STRIP_STRIDE,), np.float32),
@@ -231,22 +271,3 @@ def make_workspace(bank: Filterbank, spectra: int, channels: int, products: int)
         ((group, sums, n), np.float64),
     )
     return Workspace(batch, strip, voltage, partial, total)
-
-
-def huge_page_zeros(*arrays: tuple[tuple[int, ...], type[np.generic]]) -> list[NDArray[Any]]:
-    """Allocate arrays of zeros together, at the start of a page of 2 MiB.
-
-    NumPy asks Linux for pages of that size from 4 MiB on. They make the filterbank a fifth faster: its rows lie on more
-    small pages than a processor remembers the places of.
-    """
-    sizes = [math.prod(shape) * np.dtype(kind).itemsize for shape, kind in arrays]
-    padded = [-(-size // _CACHE_LINE_BYTES) * _CACHE_LINE_BYTES + _CACHE_LINE_BYTES for size in sizes]
-    buffer = np.empty(max(sum(padded), 2 * _HUGE_PAGE_BYTES) + _HUGE_PAGE_BYTES, np.uint8)
-    at = -buffer.ctypes.data % _HUGE_PAGE_BYTES
-    result = []
-    for (shape, kind), size, step in zip(arrays, sizes, padded, strict=True):
-        part = buffer[at : at + size]
-        part[:] = 0
-        result.append(part.view(kind).reshape(shape))
-        at += step
-    return result

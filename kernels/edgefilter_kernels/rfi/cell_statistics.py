@@ -50,21 +50,20 @@ def _power_tile(
     weight, gain_drift = time_tables[0], time_tables[1]
     flat_flags, row = flags.reshape(-1), np.ones(LANES, np.uint16)
     total = np.empty(LANES, np.float32)
+    channel_scale, outputs = (centre, unit), (total, unused, events)
     for n in range(len(groups)):
         total[:] = np.float32(0.0)
         for t in range(n * GROUP_TIMES, min(n * GROUP_TIMES + GROUP_TIMES, len(tile))):
             prefetch_range(flat, (t + PREFETCH_TIMES) * flat.shape[1] + products * c0, products * lanes)
             prefetch_range(flags, (t + PREFETCH_TIMES) * flags.shape[1] + c0, lanes)
             intensity(flat, t, products, n_pols, c0, lanes, tile, t)
+            time_scale = weight[t], gain_drift[t], level
             if lanes == LANES:
-                normalise_row(
-                    tile, t, flat_flags, t * flags.shape[1] + c0, centre, unit, weight[t], gain_drift[t], level, total,
-                    unused, events,
-                )  # fmt: skip
+                normalise_row(tile, flat_flags, (t, t * flags.shape[1] + c0), channel_scale, time_scale, outputs)
             else:
                 for i in range(lanes):
                     row[i] = flags[t, c0 + i]
-                normalise_row(tile, t, row, 0, centre, unit, weight[t], gain_drift[t], level, total, unused, events)
+                normalise_row(tile, row, (t, 0), channel_scale, time_scale, outputs)
         for i in range(lanes):
             groups[n, c0 + i] = event if total[i] > sum_level else none
 

@@ -1,1 +1,1 @@
-"""Vectors of eight floats, and masks of 64 bits."""
+"""Vector code: eight float32 at a time, and bit masks of 64 channels."""

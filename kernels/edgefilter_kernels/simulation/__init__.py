@@ -1,1 +1,1 @@
-"""Random numbers for simulated telescopes."""
+"""Random numbers, tones, filters and pulses of simulated telescopes."""

@@ -1,14 +1,15 @@
-"""What a synthetic sky is made of: noise that is a function of its number, tones, a receiver's filter, pulse tracks.
+"""The parts of a simulated sky: noise, tones, the receiver's filter and dispersed pulses.
 
-Random numbers are counted, not drawn: number ``n`` of a key is the SplitMix64 output function (Steele, Lea & Flood
-2014, doi:10.1145/2714064.2660195) of ``key + (n + 1) * golden``. Its 64 bits are four 16-bit indices into a table of
-the inverse of the wanted distribution, so any stretch of noise can be made without what lies before it.
+Random numbers are counter based: hash ``n`` of a key is the SplitMix64 output function (Steele, Lea & Flood 2014,
+doi:10.1145/2714064.2660195) of ``key + (n + 1) * golden``. Its 64 bits are four 16-bit indices into a table of the
+inverse of a distribution. So any stretch of noise can be generated without the noise before it.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaincinv, ndtri
 
+from edgefilter_kernels.checks import check_array
 from edgefilter_kernels.jit import kernel
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -19,21 +20,32 @@ _LOW = np.uint64(0xFFFF)
 _QUARTER = np.uint64(0x4000)
 _WRAP = 1 << 64
 _TABLE = 1 << 16
-_TILE = 2048
+_TILE = 2048  # numbers that are filtered at a time: they stay in the L1 cache
 
 
 def normal_table() -> NDArray[np.float32]:
-    """Inverse of the normal distribution at 65536 evenly spaced probabilities, scaled to mean 0 and variance 1."""
+    """Return the inverse of the normal distribution, float32 ``[65536]`` at evenly spaced probabilities."""
     return _standard(ndtri((np.arange(_TABLE) + 0.5) / _TABLE))
 
 
 def gamma_table(shape: float) -> NDArray[np.float32]:
-    """Inverse of the gamma distribution of a shape (the sum of ``shape`` exponentials), to mean 0 and variance 1."""
+    """Return the inverse of the gamma distribution, scaled to mean 0 and variance 1.
+
+    Parameters
+    ----------
+    shape
+        Shape parameter: the variate is a sum of so many exponential ones.
+
+    Returns
+    -------
+    NDArray
+        float32 ``[65536]``, at evenly spaced probabilities.
+    """
     return _standard(gammaincinv(shape, (np.arange(_TABLE) + 0.5) / _TABLE))
 
 
 def cosine_table() -> NDArray[np.float32]:
-    """One turn of the cosine, float32 ``[65536]``."""
+    """Return one turn of the cosine, float32 ``[65536]``."""
     return np.cos(2 * np.pi * np.arange(_TABLE) / _TABLE).astype(np.float32)
 
 
@@ -42,24 +54,52 @@ def _standard(values: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def make_key(seed: int, sequence: int) -> int:
-    """Key of one of a seed's independent sequences, the one numbered ``sequence``."""
+    """Return the key of one of a seed's independent sequences of random numbers.
+
+    Parameters
+    ----------
+    seed
+        Any integer.
+    sequence
+        Number of the sequence.
+
+    Returns
+    -------
+    int
+        64 bits.
+    """
     return int(hash_numbers(int(hash_numbers(seed % _WRAP, 0, 1)[0]), sequence, 1)[0])
 
 
 def hash_numbers(key: int, first: int, count: int) -> NDArray[np.uint64]:
-    """Hashes of the numbers ``[first, first + count)``, which may be negative, uint64 ``[count]``."""
+    """Return the hashes of consecutive numbers.
+
+    Parameters
+    ----------
+    key
+        The sequence, see :func:`make_key`.
+    first
+        First number, any integer.
+    count
+        How many.
+
+    Returns
+    -------
+    NDArray
+        uint64 ``[count]``.
+    """
     out = np.empty(count, np.uint64)
     _hash_numbers(out, np.uint64(key), np.uint64(first % _WRAP))
     return out
 
 
 def draw(out: NDArray[np.float32], key: int, first: int, table: NDArray[np.float32]) -> None:
-    """Fill with random numbers, four from each hash.
+    """Fill an array with random numbers, four from each hash.
 
     Parameters
     ----------
     out
-        float32 ``[count, 4]``, C-contiguous; row i is made from hash ``first + i``.
+        float32 ``[count, 4]``, C-contiguous, written; row i is made from hash ``first + i``.
     key
         The sequence, see :func:`make_key`.
     first
@@ -70,12 +110,10 @@ def draw(out: NDArray[np.float32], key: int, first: int, table: NDArray[np.float
     Raises
     ------
     ValueError
-        If an array is not of that shape and type.
+        If an array does not have that shape and dtype.
     """
-    _check_array(out, np.float32, 2, "out")
-    _check_array(table, np.float32, 1, "table")
-    if out.shape[1] != 4 or len(table) != _TABLE:
-        raise ValueError(f"out is {out.shape} and table {table.shape}, must be [count, 4] and [{_TABLE}]")
+    check_array("out", out, np.float32, (None, 4))
+    check_array("table", table, np.float32, (_TABLE,))
     _draw(out, np.uint64(key), np.uint64(first % _WRAP), table)
 
 
@@ -92,10 +130,10 @@ def add_chirp(
     Parameters
     ----------
     out
-        float32 ``[time, 4]``: real and imaginary part of polarisation 0, then of polarisation 1.
+        float32 ``[time, 4]``, changed in place: real and imaginary part of polarisation 0, then of polarisation 1.
     phase, step, chirp_rate
-        Phase of the first sample, its increase to the next sample, and the increase of that from sample to sample, in
-        turns / 2^64; only their remainders count, so the tone keeps its phase however time is cut.
+        Phase of the first sample, its increase per sample, and the increase of that per sample, in turns / 2^64, modulo
+        2^64: the phase does not depend on where time is cut.
     gains
         Amplitude in each polarisation.
     cosine
@@ -104,12 +142,10 @@ def add_chirp(
     Raises
     ------
     ValueError
-        If an array is not of that shape and type.
+        If an array does not have that shape and dtype.
     """
-    _check_array(out, np.float32, 2, "out")
-    _check_array(cosine, np.float32, 1, "cosine")
-    if out.shape[1] != 4 or len(cosine) != _TABLE:
-        raise ValueError(f"out is {out.shape} and cosine {cosine.shape}, must be [time, 4] and [{_TABLE}]")
+    check_array("out", out, np.float32, (None, 4))
+    check_array("cosine", cosine, np.float32, (_TABLE,))
     phases = (np.uint64(value % _WRAP) for value in (phase, step, chirp_rate))
     _add_chirp(out, *phases, np.float32(gains[0]), np.float32(gains[1]), cosine)
 
@@ -124,7 +160,7 @@ def filter_to_int8(
     Parameters
     ----------
     out
-        int8 ``[time, columns]``.
+        int8 ``[time, columns]``, written.
     samples
         float32 ``[time + K - 1, columns]``.
     taps
@@ -135,52 +171,41 @@ def filter_to_int8(
     Raises
     ------
     ValueError
-        If an array is not of that shape and type.
+        If an array does not have that shape and dtype.
     """
-    _check_array(out, np.int8, 2, "out")
-    _check_array(samples, np.float32, 2, "samples")
-    _check_array(taps, np.float32, 1, "taps")
-    if samples.shape != (len(out) + len(taps) - 1, out.shape[1]):
-        raise ValueError(f"samples are {samples.shape}, must be {(len(out) + len(taps) - 1, out.shape[1])}")
+    check_array("out", out, np.int8, (None, None))
+    check_array("taps", taps, np.float32, (None,))
+    check_array("samples", samples, np.float32, (len(out) + len(taps) - 1, out.shape[1]))
     _filter_to_int8(out.reshape(-1), samples.reshape(-1), taps * np.float32(scale), out.shape[1])
 
 
 def add_channel_profiles(
     out: NDArray[np.float32], first: int, starts: NDArray[np.int64], profiles: NDArray[np.float32]
 ) -> None:
-    """Add a profile of its own to every channel.
+    """Add to every channel its own profile.
 
     Parameters
     ----------
     out
-        float32 ``[time, at least channel]``.
+        float32 ``[time, at least channel]``, changed in place.
     first
         Number of the first row of ``out``.
     starts
-        int64 ``[channel]``: number of the row at which the profile begins.
+        int64 ``[channel]``: number of the row at which the channel's profile starts.
     profiles
         float32 ``[channel, time]``.
 
     Raises
     ------
     ValueError
-        If an array is not of that shape and type.
+        If an array does not have that shape and dtype.
     """
-    _check_array(out, np.float32, 2, "out")
-    _check_array(starts, np.int64, 1, "starts")
-    _check_array(profiles, np.float32, 2, "profiles")
-    if not out.shape[1] >= len(starts) == len(profiles):
-        raise ValueError(
-            f"{out.shape[1]} channels, {len(starts)} starts and {len(profiles)} profiles do not go together"
-        )
+    check_array("out", out, np.float32, (None, None))
+    check_array("starts", starts, np.int64, (None,))
+    check_array("profiles", profiles, np.float32, (len(starts), None))
+    if out.shape[1] < len(starts):
+        raise ValueError(f"out has {out.shape[1]} channels, must be at least the {len(starts)} of starts")
     _add_channel_profiles(out, first, starts, profiles)
-
-
-def _check_array(array: NDArray[np.generic], dtype: type[np.generic], dimensions: int, name: str) -> None:
-    if array.dtype != dtype or array.ndim != dimensions or not array.flags.c_contiguous:
-        raise ValueError(
-            f"{name} is {array.dtype} of {array.ndim} dimensions, must be contiguous {np.dtype(dtype)} of {dimensions}"
-        )
 
 
 @kernel
@@ -232,7 +257,7 @@ def _add_chirp(
 def _filter_to_int8(
     out: NDArray[np.int8], samples: NDArray[np.float32], taps: NDArray[np.float32], columns: int
 ) -> None:
-    # Tap by tap over a tile that stays in L1: each pass is a plain vectorised multiply-add.
+    # Tap by tap over a tile that stays in the L1 cache: each pass is a vectorised multiply-add.
     total = np.empty(_TILE, np.float32)
     count = len(taps)
     for start in range(0, len(out), _TILE):

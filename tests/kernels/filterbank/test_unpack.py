@@ -89,5 +89,5 @@ def test_cells_with_a_number_that_is_not_finite_are_found_and_left_as_they_are(t
 
 def test_what_does_not_fit_the_flags_is_refused() -> None:
     for power in (np.ones((2, 3, 2)), np.ones((3, 2, 1), np.float32), np.ones((2, 6, 1), np.float32)[:, ::2]):
-        with pytest.raises(ValueError, match="do not go with flags"):
+        with pytest.raises(ValueError, match="do not fit flags"):
             flag_nonfinite(power, np.zeros((2, 3), np.uint16), 1)

@@ -1,1 +1,1 @@
-"""CUDA twins: unpack, channelise and integrate."""
+"""CUDA versions: unpack, channelise and integrate."""

@@ -1,8 +1,8 @@
-// Cells to rows, and what became of every cell: the twin of ../../filterbank/integrate.py, with the same
-// double-precision sums in the same order of time.
+// Integrate cells to rows, and count good and flagged cells: CUDA version of ../../filterbank/integrate.py, with the
+// same double-precision sums in the same order of time.
 
-// A Stokes parameter of one cell. Products are paired as they are on the CPU. Factors are 0 or ± powers of two: no bit
-// depends on whether a product and a sum become one instruction.
+// Add a Stokes parameter of one cell. Products are paired as on the CPU. Factors are 0 or ± powers of two, so no bit
+// depends on whether a product and a sum are fused.
 __device__ double add_cell(const float* power, const double* factors, int products, double total)
 {
     if (products == 1) return total + factors[0] * power[0];
@@ -14,9 +14,9 @@ __device__ double add_cell(const float* power, const double* factors, int produc
     return total;
 }
 
-// Grid: rows from first_row on, channels, Stokes parameters; one thread adds the cells of a row, and neighbours read
-// neighbouring channels. The threads of the first parameter also count: integers, so their order does not matter.
-// power is [time][channel][product], row_sum [stokes][row][channel]; a part has so many rows, and counts of its own.
+// Grid: rows from first_row on, channels, Stokes parameters. One thread adds the cells of a row; neighbouring threads
+// read neighbouring channels. The threads of the first parameter also count: integers, so their order does not matter.
+// power is [time][channel][product], row_sum [stokes][row][channel]; each part of part_rows rows has its own counts.
 extern "C" __global__ void integrate_rows(
     const float* __restrict__ power, const unsigned short* __restrict__ flags, const double* __restrict__ matrix,
     int rows, int cells, int part_rows, int channels, int products, int first, int last, int first_row, int bits,
@@ -37,13 +37,13 @@ extern "C" __global__ void integrate_rows(
             used++;
             counted += inside;
         } else if (inside && plane == 0) {
-            bool booked = false;
+            bool counted_as_lowest = false;
             for (int bit = 0; bit < bits; bit++)
                 if (flag >> bit & 1) {
                     long long to = (part * bits + bit) * channels + c;
                     atomicAdd(&raised[to], 1ULL);
-                    if (!booked) atomicAdd(&occupancy[to], 1ULL);
-                    booked = true;
+                    if (!counted_as_lowest) atomicAdd(&occupancy[to], 1ULL);
+                    counted_as_lowest = true;
                 }
         }
     }
@@ -56,8 +56,8 @@ extern "C" __global__ void integrate_rows(
     }
 }
 
-// Grid: parts from first_part on, channels, Stokes parameters; one thread adds the rows of a part in their order, and
-// the cells of rows that are counted in part. total is [part][stokes][channel].
+// Grid: parts from first_part on, channels, Stokes parameters. One thread adds the rows of a part in their order, and
+// cell by cell the rows that lie only partly in [first, last). total is [part][stokes][channel].
 extern "C" __global__ void integrate_total(
     const float* __restrict__ power, const unsigned short* __restrict__ flags, const double* __restrict__ matrix,
     const double* __restrict__ row_sum, int rows, int cells, int part_rows, int channels, int products, int first,

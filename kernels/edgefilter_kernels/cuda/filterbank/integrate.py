@@ -1,7 +1,4 @@
-"""Cells to rows, and what became of every cell.
-
-Equal to :mod:`edgefilter_kernels.filterbank.integrate`, bit for bit.
-"""
+"""CUDA version of :mod:`edgefilter_kernels.filterbank.integrate`: equal bit for bit."""
 
 from typing import Any
 
@@ -14,22 +11,21 @@ _THREADS = 128
 
 
 def integrate(power: Any, flags: Any, matrix: Any, extent: tuple[int, int], sums: Sums, start: int, stop: int) -> None:
-    """As :func:`edgefilter_kernels.filterbank.integrate.integrate`: arrays on the device.
+    """CUDA version of :func:`edgefilter_kernels.filterbank.integrate.integrate`.
 
-    A flag that ``sums`` has no room for raises nothing, because the host would have to wait for the card to know: it
-    is counted nowhere, and the balance of the block shows that.
+    A flag bit without a counter in ``sums`` raises no error, because the host would have to wait for the GPU to see it.
+    Such a cell is not counted, and the balance of the block shows that.
     """
     check_integration(power, flags, matrix, extent, sums, start, stop)
     times, channels, products = power.shape
     planes, rows, _ = sums.stokes.shape
     if start == stop:
         return
-    # Sums of rows, which add up to the total in their order: less than the cells take, of which a row has many.
+    # Sums of rows, which are then added to the total in order. They take less memory than the cells.
     row_sum = array_namespace(power).empty((planes, rows, channels), np.float64)
-    tiles, some = -(-channels // _THREADS), rows_per_part.py_func(rows)
-    first_row, last_row = start * some, min(stop * some, rows)
-    cells = times // rows
-    size = [np.int32(n) for n in (rows, cells, some, channels, products, *extent)]
+    tiles, part_rows = -(-channels // _THREADS), rows_per_part.py_func(rows)
+    first_row, last_row = start * part_rows, min(stop * part_rows, rows)
+    size = [np.int32(n) for n in (rows, times // rows, part_rows, channels, products, *extent)]
     arguments = (
         power, flags, matrix, *size, np.int32(first_row), np.int32(sums.occupancy.shape[1]), sums.stokes, sums.weight,
         row_sum, sums.good, sums.occupancy, sums.raised,

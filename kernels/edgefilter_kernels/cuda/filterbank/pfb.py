@@ -1,8 +1,8 @@
-"""Polyphase filterbank and detection on a card: :mod:`edgefilter_kernels.filterbank.pfb`.
+"""Polyphase filterbank and detection on the GPU: CUDA version of :mod:`edgefilter_kernels.filterbank.pfb`.
 
-A batch of spectra at a time is unpacked and filtered by one launch, transformed in place by cuFFT, and detected and
-added up by another; a last one puts a cell in order. The host waits for none of them. Filter and detection are the
-CPU's formulas in its order; the transform's rounding is another one.
+One launch unpacks and filters a batch of spectra, cuFFT transforms it in place, and a second launch detects and sums;
+a last one writes the cells. The host does not wait for them. Filter and detection compute the CPU's formulas in the
+same order; only the transform is rounded differently.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ _THREADS = 256
 def pfb(
     bank: Filterbank, raw: Any, valid: Any, power: Any, moment4: Any, count: Any, work: Workspace | None = None
 ) -> None:
-    """As :func:`edgefilter_kernels.filterbank.pfb.pfb`: arrays on the device, also the bank's coefficients."""
+    """CUDA version of :func:`edgefilter_kernels.filterbank.pfb.pfb`; the bank's coefficients are on the GPU."""
     channels = check_cells(bank, raw, valid, power, moment4, count)
     times, _, products = power.shape
     spectra = len(valid) // times
@@ -37,13 +37,8 @@ def pfb(
                 first = t * spectra + s
                 _filter_and_transform(bank, raw, first, cells * n_spectra, (channels, c, group), work)
                 size = cells, n_spectra, group, s // FLUSH_SPECTRA, segments
-                arguments = (
-                    work.voltage,
-                    work.rfft_twiddle,
-                    valid[first : first + cells * n_spectra],
-                    *size,
-                    work.partial,
-                )
+                batch_valid = valid[first : first + cells * n_spectra]
+                arguments = work.voltage, work.rfft_twiddle, batch_valid, *size, work.partial
                 _launch(bank, work, "detect", cells * -(-n_spectra // FLUSH_SPECTRA) * group * bank.channels, arguments)
             size = cells, segments, channels, c, group
             arguments = work.partial, count[t : t + cells], *size, power[t : t + cells], moment4[t : t + cells]
@@ -51,7 +46,7 @@ def pfb(
 
 
 def voltages(bank: Filterbank, raw: Any, spectra: int, first: int = 0) -> Any:
-    """As :func:`edgefilter_kernels.filterbank.pfb.voltages`: arrays on the device, also the bank's coefficients."""
+    """CUDA version of :func:`edgefilter_kernels.filterbank.pfb.voltages`; the bank's coefficients are on the GPU."""
     channels = raw_channels(bank, raw, spectra)
     out = array_namespace(raw).empty((spectra, channels * bank.channels, bank.n_pols), np.complex64)
     work = make_workspace(bank, spectra, channels, bank.n_pols)
@@ -61,17 +56,8 @@ def voltages(bank: Filterbank, raw: Any, spectra: int, first: int = 0) -> Any:
         for k in range(0, spectra, work.batch_spectra):
             n_spectra = min(work.batch_spectra, spectra - k)
             _filter_and_transform(bank, raw, k, n_spectra, (channels, c, group), work)
-            arguments = (
-                work.voltage,
-                work.rfft_twiddle,
-                work.phase,
-                np.int64(first + k),
-                n_spectra,
-                channels,
-                c,
-                group,
-                out[k:],
-            )
+            size = np.int64(first + k), n_spectra, channels, c, group
+            arguments = work.voltage, work.rfft_twiddle, work.phase, *size, out[k:]
             _launch(bank, work, "write_voltages", n_spectra * group * bank.channels, arguments)
     return out
 
@@ -79,23 +65,36 @@ def voltages(bank: Filterbank, raw: Any, spectra: int, first: int = 0) -> Any:
 def _filter_and_transform(
     bank: Filterbank, raw: Any, first: int, spectra: int, channels: tuple[int, int, int], work: Workspace
 ) -> None:
-    """Filter and transform spectra of a group of raw channels: ``channels`` is all, first, and how many."""
+    """Filter and transform spectra of a group of raw channels; ``channels`` are their total, first and number."""
     arguments = raw, bank.coefficients, np.int64(first), spectra, *channels, work.voltage
     blocks = -(-spectra * bank.channels // _THREADS)
     _launch(bank, work, "filter", channels[2] * blocks * _THREADS, arguments)
-    if work.plan is not None:  # all of the scratch, whatever a last batch leaves of it
+    if work.plan is not None:  # it transforms the whole scratch memory, also for a shorter last batch
         from cupy.cuda import cufft
 
         work.plan.fft(work.voltage, work.voltage, cufft.CUFFT_FORWARD)
         return
     from scipy import fft
 
-    some = work.voltage.reshape(-1, bank.channels)[: spectra * channels[2] * bank.n_pols]
-    some[:] = fft.fft(some)
+    voltage = work.voltage.reshape(-1, bank.channels)[: spectra * channels[2] * bank.n_pols]
+    voltage[:] = fft.fft(voltage)
 
 
 def compile_macros(bank: Filterbank, products: int) -> dict[str, int]:
-    """Return what is fixed when the source is compiled."""
+    """Return the macros with which ``pfb.cu`` is compiled.
+
+    Parameters
+    ----------
+    bank
+        The filterbank.
+    products
+        Products of a cell.
+
+    Returns
+    -------
+    dict
+        Value by name.
+    """
     _, taps, width = bank.coefficients.shape
     return {
         "FINE": bank.channels, "HOP": bank.hop, "TAPS": taps, "WIDTH": width, "N_POLS": bank.n_pols,
@@ -107,5 +106,5 @@ def compile_macros(bank: Filterbank, products: int) -> dict[str, int]:
 def _launch(bank: Filterbank, work: Workspace, name: str, threads: int, arguments: tuple[Any, ...]) -> None:
     defines = compile_macros(bank, work.partial.shape[2] - bank.n_pols)
     # Counts are int in the kernels.
-    exact = tuple(np.int32(one) if isinstance(one, int) else one for one in arguments)
+    exact = tuple(np.int32(value) if isinstance(value, int) else value for value in arguments)
     launch("filterbank/pfb.cu", name, (-(-threads // _THREADS),), (_THREADS,), exact, defines=defines)

@@ -1,5 +1,4 @@
-// Packed bytes to numbers, and cells that are lost because they hold a number that is not finite: the twin of
-// ../../filterbank/unpack.py.
+// Unpack numbers, and flag cells that hold a NaN or an infinity: CUDA version of ../../filterbank/unpack.py.
 
 #include "numbers.h"
 

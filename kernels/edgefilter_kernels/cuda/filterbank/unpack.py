@@ -1,4 +1,4 @@
-"""From packed bytes to float32 numbers: :mod:`edgefilter_kernels.filterbank.unpack`, the same bits."""
+"""CUDA version of :mod:`edgefilter_kernels.filterbank.unpack`: equal bit for bit."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ _THREADS = 256
 
 
 def unpack(raw: Any, bits: int, encoding: str, out: Any) -> None:
-    """As :func:`edgefilter_kernels.filterbank.unpack.unpack`: arrays on the device."""
+    """CUDA version of :func:`edgefilter_kernels.filterbank.unpack.unpack`."""
     flip, bias = flip_and_bias(bits, encoding)
     if raw.dtype != np.uint8 or not raw.flags.c_contiguous:
         raise ValueError(f"raw is {raw.dtype}, must be C-contiguous uint8")
@@ -23,7 +23,7 @@ def unpack(raw: Any, bits: int, encoding: str, out: Any) -> None:
 
 
 def zero_nonfinite(power: Any, flags: Any, lost: int) -> None:
-    """As :func:`edgefilter_kernels.filterbank.unpack.zero_nonfinite`: arrays on the device, C-contiguous."""
+    """CUDA version of :func:`edgefilter_kernels.filterbank.unpack.zero_nonfinite`; arrays must be C-contiguous."""
     if flags.size:
         arguments = (power, np.int64(flags.size), np.int32(power.shape[2]), np.uint16(lost), flags)
         launch("filterbank/unpack.cu", "zero_nonfinite", (-(-flags.size // _THREADS),), (_THREADS,), arguments)

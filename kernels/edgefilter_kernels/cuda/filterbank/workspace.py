@@ -1,7 +1,7 @@
-"""The room that a filterbank works in on a card: :mod:`edgefilter_kernels.filterbank.workspace`.
+"""Scratch memory of a filterbank on the GPU: CUDA version of :mod:`edgefilter_kernels.filterbank.workspace`.
 
-A bank is made by :func:`edgefilter_kernels.filterbank.workspace.make_filterbank`, with its coefficients taken to the
-card (``bank._replace(coefficients=…)``).
+The filterbank itself is made by :func:`edgefilter_kernels.filterbank.workspace.make_filterbank`; its coefficients are
+then copied to the GPU (``bank._replace(coefficients=…)``).
 """
 
 from typing import Any, NamedTuple
@@ -12,28 +12,28 @@ from edgefilter_kernels.cuda.raw import array_namespace
 from edgefilter_kernels.filterbank.workspace import FLUSH_SPECTRA, Filterbank
 
 BATCH_BYTES = 32 << 20
-"""Filtered spectra of a batch: they are written once, transformed in place and read once, and what is in the second
-level of cache in between (50 MB of an H100) does not go through the memory. Measure before changing it."""
+"""Filtered spectra of a batch. They are written once, transformed in place and read once; while they fit the L2 cache
+(50 MB of an H100), they do not pass through memory. Measure before changing it."""
 
 
 class Workspace(NamedTuple):
-    """What the filterbank works in; made by :func:`make_workspace`.
+    """Scratch memory of the filterbank; made by :func:`make_workspace`.
 
     Parameters
     ----------
     batch_cells, batch_spectra
-        Cells, and spectra of each of them, that go through it at a time: many whole cells, or a piece of one.
+        Cells, and spectra of each of them, that are processed at a time: several whole cells, or a piece of one.
     voltage
         complex64 ``[batch_cells batch_spectra, group, pol, N]``: filtered rows, transformed in place.
     partial
         float32 ``[batch_cells, sums of up to FLUSH_SPECTRA spectra, sum, group N]``.
     rfft_twiddle
-        complex64 ``[N]``: exp(-pi i k / N), which untangles real input.
+        complex64 ``[N]``: exp(-pi i k / N), for transforms of real input.
     phase
         complex64 ``[N]``: exp(-2 pi i k / N).
     plan
-        cuFFT's, of all of ``voltage``; None on the host. It is made here once, past CuPy's cache of plans, so that
-        there is never more memory in plans than this.
+        cuFFT plan for all of ``voltage``; None on the host. It does not use CuPy's cache of plans, so that no other
+        plans take memory.
     """
 
     batch_cells: int
@@ -46,10 +46,10 @@ class Workspace(NamedTuple):
 
 
 def make_workspace(bank: Filterbank, spectra: int, channels: int, products: int) -> Workspace:
-    """As :func:`edgefilter_kernels.filterbank.workspace.make_workspace`: on the device of the bank's coefficients."""
+    """CUDA version of :func:`edgefilter_kernels.filterbank.workspace.make_workspace`."""
     xp = array_namespace(bank.coefficients)
     n, n_pols = bank.channels, bank.n_pols
-    batch_cells, batch_spectra, group = batch(bank, spectra, channels)
+    batch_cells, batch_spectra, group = batch_size(bank, spectra, channels)
     voltage = xp.empty((batch_cells * batch_spectra, group, n_pols, n), np.complex64)
     partial = xp.empty((batch_cells, -(-spectra // FLUSH_SPECTRA), products + n_pols, group * n), np.float32)
     rfft_twiddle, phase = (xp.asarray(np.exp(-1j * np.pi * f * np.arange(n) / n), np.complex64) for f in (1, 2))
@@ -61,8 +61,23 @@ def make_workspace(bank: Filterbank, spectra: int, channels: int, products: int)
     return Workspace(batch_cells, batch_spectra, voltage, partial, rfft_twiddle, phase, plan)
 
 
-def batch(bank: Filterbank, spectra: int, channels: int) -> tuple[int, int, int]:
-    """Return cells, spectra of each, and raw channels that go through a filterbank at a time."""
+def batch_size(bank: Filterbank, spectra: int, channels: int) -> tuple[int, int, int]:
+    """Return how much a filterbank processes at a time.
+
+    Parameters
+    ----------
+    bank
+        The filterbank.
+    spectra
+        Spectra of a cell.
+    channels
+        Raw channels.
+
+    Returns
+    -------
+    cells, spectra, channels
+        Cells, spectra of each cell, and raw channels.
+    """
     row = 8 * bank.channels * bank.n_pols
     group = min(channels, max(1, BATCH_BYTES // (row * min(spectra, FLUSH_SPECTRA))))
     fit = max(BATCH_BYTES // (row * group), 1)
