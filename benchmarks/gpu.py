@@ -1,7 +1,7 @@
-"""``python -m benchmarks.gpu``: a card beside its own limits, plain CuPy, and the processor.
+"""``python -m benchmarks.gpu``: a GPU beside its own limits, plain CuPy, and the processor.
 
-Rates of channelising, flagging and the chain are MHz of dual-polarisation bandwidth that keep up with real time. What
-has no card measures nothing, says so, and leaves no result.
+Rates of channelising, flagging and the chain are MHz of dual-polarisation bandwidth that are processed in real time.
+Without a GPU, nothing is measured and no result is written.
 """
 
 import argparse
@@ -35,13 +35,13 @@ from edgefilter_kernels.cuda.raw import array_namespace
 from edgefilter_kernels.filterbank.pfb import pfb
 from edgefilter_kernels.filterbank.workspace import make_workspace
 
-GROUP = "card"
-BUS_CASE = "bus, from the host's memory to the card"
+GROUP = "GPU"
+BUS_CASE = "bus, from the host's memory to the GPU"
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured: what fills an H100."""
+    """Sizes of the measurements, for an H100."""
 
     copy_bytes: int = 1 << 30
     samples: int = 1 << 26
@@ -55,36 +55,36 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Device:
-    """A card or the processor, and what to call it."""
+    """A backend and its name in the results."""
 
     who: str
     backend: ThreadBackend
 
     def timed(self, bench: Bench, case: str, amount: float, unit: str, work: Callable[[], Any]) -> None:
-        """Measure by the clock, until what ``work`` returns has been computed."""
+        """Measure the wall-clock time until the result of ``work`` has been computed."""
         bench.rate(GROUP, case, self.who, amount, unit, lambda: self.backend.to_host(work()), self.backend.threads + 1)
 
 
 class WindowStream:
-    """The same samples again and again; a card knows a window by its array, so each is another one."""
+    """The same samples again and again; a backend identifies a window by its array, so each is a new view."""
 
     def __init__(self, samples: Any, backend: ThreadBackend) -> None:
         self._samples, self._backend = samples, backend
         self._next = samples[:]
 
     def next_window(self) -> Any:
-        """Return a window, the next of which is under way already, as the engine has it."""
-        now, self._next = self._next, self._samples[:]
-        self._backend.start_upload(now)
+        """Return a window while the copy of the next one has started, as in the engine."""
+        window, self._next = self._next, self._samples[:]
+        self._backend.start_upload(window)
         self._backend.start_upload(self._next)
-        return now
+        return window
 
 
 def measure(bench: Bench, gpu: GpuBackend, processor: ThreadBackend, sizes: Sizes) -> None:
     """Measure everything."""
-    here, there = Device(OURS, gpu), Device("processor", processor)
-    _limits(bench, here, sizes)
-    for device in (here, there):
+    devices = Device(OURS, gpu), Device("processor", processor)
+    _limits(bench, devices[0], sizes)
+    for device in devices:
         _channelise(bench, device, sizes)
         _flag(bench, device, sizes)
         _search(bench, device, sizes)
@@ -92,19 +92,19 @@ def measure(bench: Bench, gpu: GpuBackend, processor: ThreadBackend, sizes: Size
 
 
 def _limits(bench: Bench, gpu: Device, sizes: Sizes) -> None:
-    """Memory of the card, the bus, cuFFT alone, and a filterbank of CuPy's own functions."""
-    there, other = (gpu.backend.zeros(sizes.copy_bytes // 4, np.float32) for _ in range(2))
+    """Measure the GPU's memory, the bus, cuFFT alone, and a filterbank of CuPy's own functions."""
+    source, target = (gpu.backend.zeros(sizes.copy_bytes // 4, np.float32) for _ in range(2))
 
     def copy() -> Any:
-        other[:] = there
-        return other[:1]
+        target[:] = source
+        return target[:1]
 
     limit = Device("limit", gpu.backend)
-    limit.timed(bench, "memory, bytes read and written", 2 * there.nbytes / 1e9, "GB/s", copy)
+    limit.timed(bench, "memory, bytes read and written", 2 * source.nbytes / 1e9, "GB/s", copy)
     windows = WindowStream(np.ones((sizes.copy_bytes // 16, 4), np.uint8), gpu.backend)
     size = sizes.copy_bytes // 4 / 1e9
     limit.timed(bench, BUS_CASE, size, "GB/s", lambda: gpu.backend.upload(windows.next_window())[:1])
-    xp, n = array_namespace(there), sizes.channels
+    xp, n = array_namespace(source), sizes.channels
     voltage = gpu.backend.zeros((2 * sizes.samples // n, n), np.complex64)
     case = f"channelise, {n} channels, 4 taps, int8 x 2"
     limit.timed(bench, case, sizes.samples / 1e6, UNIT, lambda: xp.fft.fft(voltage)[:1, :1])
@@ -125,7 +125,7 @@ def _limits(bench: Bench, gpu: Device, sizes: Sizes) -> None:
 
 
 def _channelise(bench: Bench, device: Device, sizes: Sizes) -> None:
-    """Voltages that are where the kernel is."""
+    """Measure the channeliser on voltages that are on the device."""
     work, backend = FilterbankWorkload(sizes.channels, 4, samples=sizes.samples), device.backend
     bank = work.bank._replace(coefficients=backend.to_device(work.bank.coefficients))
     scratch = [backend.kernel(make_workspace)(bank, work.spectra, 1, 2) for _ in range(backend.threads)]
@@ -169,7 +169,7 @@ def _flag(bench: Bench, device: Device, sizes: Sizes) -> None:
 
 
 def _search(bench: Bench, device: Device, sizes: Sizes) -> None:
-    """Blocks of noise that are where the search is; each of them is searched in the same blocks around it."""
+    """Measure the search on a block of noise on the device, between copies of the same block."""
     stream, tree, backend = make_plan().stream, make_plan().settings.model_dump(), device.backend
     tree["block"]["rows"] = sizes.search_rows
     tree["pulses"] |= {"bands": sizes.bands, "dm": sizes.dm}
@@ -195,7 +195,7 @@ def _search(bench: Bench, device: Device, sizes: Sizes) -> None:
 
 
 def _chain(bench: Bench, device: Device, sizes: Sizes) -> None:
-    """Voltages in the host's memory to events, block by block, once the windows are full."""
+    """Measure from voltages in the host's memory to events, block by block, once the windows are full."""
     hertz = 300e6
     stream = Stream(
         "chain", SampleKind.VOLTAGE, 0, Fraction(300_000_000), 1, 1.35e9, hertz, ("X", "Y"), 8, Encoding.SIGNED, True
@@ -243,7 +243,7 @@ def main() -> None:
         measure(bench, gpu, processor, Sizes())
     for table in bench.tables():
         bench.console.print(table)
-    bench.write(arguments.out, {"card": gpu.name})
+    bench.write(arguments.out, {"gpu": gpu.name})
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def data() -> Path:
 
 @pytest.fixture(params=["emulated", pytest.param("real", marks=pytest.mark.gpu)])
 def gpu_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> GpuBackend:
-    """A GPU: one that the host emulates, and a real one where there is one."""
+    """Return a backend: that of the emulated GPU, and that of a real one if there is one."""
     if request.param == "real":
         try:
             return GpuBackend()

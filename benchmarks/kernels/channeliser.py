@@ -1,7 +1,7 @@
 """The channeliser from int8 voltages to mean power, beside plain NumPy and SciPy, liquid-dsp and baseband-tasks.
 
-Rates are MHz of dual-polarisation bandwidth that keep up with real time: millions of complex samples of both hands a
-second. One thread is one core.
+Rates are MHz of dual-polarisation bandwidth that are processed in real time: millions of complex samples of both
+polarisations a second. One thread is one core.
 """
 
 import ctypes
@@ -23,6 +23,8 @@ from edgefilter_kernels.filterbank.fir import filter_spectra
 from edgefilter_kernels.filterbank.pfb import pfb
 from edgefilter_kernels.filterbank.workspace import (
     Filterbank,
+    RawVoltages,
+    Span,
     Workspace,
     make_filterbank,
     make_workspace,
@@ -39,7 +41,7 @@ _PEER_CASES = ((1024, 4), (1024, 8), (4096, 8))
 
 @dataclass
 class FilterbankWorkload:
-    """Voltages, and all that a filterbank of them needs."""
+    """Voltages, and the arrays that a filterbank needs for them."""
 
     channels: int
     taps: int
@@ -75,7 +77,7 @@ class FilterbankWorkload:
 
     @property
     def mhz(self) -> float:
-        """Bandwidth · seconds of the work in MHz s."""
+        """Bandwidth times duration of the voltages, in MHz s."""
         return self.cells * self.spectra * self.step / (1 if self.complex_samples else 2) / 1e6
 
     def run(self, backend: ThreadBackend) -> None:
@@ -92,7 +94,7 @@ class FilterbankWorkload:
         backend.parallel_for(self.cells, part)
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """Voltages complex64 ``[row, channel, hand]`` for plain programs, a few megabytes at a time with history."""
+        """Yield voltages complex64 ``[row, channel, pol]`` for other programs, some megabytes at a time."""
         rows = max(self.taps, (1 << 18) // self.channels)
         for first in range(0, self.cells * self.spectra, rows):
             raw = self.raw[first * self.channels : (first + rows + self.taps - 1) * self.channels]
@@ -118,7 +120,7 @@ def run(bench: Bench) -> None:
         ):
             case = f"1024 channels, 4 taps, {name}"
             bench.rate(GROUP, case, OURS, work.mhz, UNIT, lambda work=work: work.run(one))
-        # Of real samples it takes twice as many to the same bandwidth.
+        # The same bandwidth takes twice as many real samples.
         whole, real = (
             bench.value(GROUP, f"1024 channels, 4 taps, {name}", OURS) for name in ("int8 x 2, I", "real int8 x 2, I")
         )
@@ -131,19 +133,20 @@ def run(bench: Bench) -> None:
 def _transforms(bank: Filterbank, work: Workspace, batches: int) -> None:
     for _ in range(batches):
         for k in range(work.batch):
-            for h in range(bank.n_pols):
-                fft(work.voltage[0, k, h, 0, : bank.channels], work.voltage[0, k, h, 1, : bank.channels], bank.twiddle)
+            for pol in range(bank.n_pols):
+                real, imag = work.voltage[0, k, pol, 0, : bank.channels], work.voltage[0, k, pol, 1, : bank.channels]
+                fft(real, imag, bank.twiddle)
 
 
 @njit(nogil=True)
-def _filters(bank: Filterbank, raw: np.ndarray, spectra: int, work: Workspace) -> None:
+def _filters(bank: Filterbank, raw: RawVoltages, spectra: int, work: Workspace) -> None:
     batch = work.batch
     for k in range(0, spectra - batch + 1, batch):
-        filter_spectra(bank, raw, 1, k, batch, 0, 1, work)
+        filter_spectra(bank, raw, Span(k, batch), Span(0, 1), work)
 
 
 def _limits(bench: Bench, work: FilterbankWorkload, case: str) -> None:
-    """The transform alone on a batch in the cache, and unpacking and filtering alone: what the whole is bound by."""
+    """Measure the transform alone on a batch in the cache, and unpacking and filtering alone: the whole's limits."""
     first_scratch, batch = work.scratch[0], work.scratch[0].batch
     first_scratch.voltage[:] = 0
     batches = max(1, (1 << 20) // (batch * work.channels))
@@ -151,10 +154,10 @@ def _limits(bench: Bench, work: FilterbankWorkload, case: str) -> None:
     transforms = bench.rate(
         GROUP, case, "limit: transform alone", amount, UNIT, lambda: _transforms(work.bank, first_scratch, batches)
     )
-    flat, spectra = work.raw.reshape(-1), len(work.valid) // batch * batch
+    raw, spectra = RawVoltages(work.raw.reshape(-1), 1), len(work.valid) // batch * batch
     filters = bench.rate(
         GROUP, case, "limit: unpacking and filter alone", spectra * work.channels / 1e6, UNIT,
-        lambda: _filters(work.bank, flat, spectra, first_scratch),
+        lambda: _filters(work.bank, raw, spectra, first_scratch),
     )  # fmt: skip
     bound = 1 / (1 / transforms + 1 / filters)
     bench.record(GROUP, case, "limit: both one after the other", bound, UNIT)
@@ -192,10 +195,10 @@ def _detect(work: FilterbankWorkload, analyse: Callable[[np.ndarray], np.ndarray
 
 @contextmanager
 def _liquid(work: FilterbankWorkload) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
-    """The polyphase analysis filterbank of liquid-dsp, a spectrum a call, a hand after the other."""
+    """Yield the polyphase analysis filterbank of liquid-dsp, one spectrum a call, one polarisation after the other."""
     name = ctypes.util.find_library("liquid")
     if name is None:
-        raise OSError("no library liquid")
+        raise OSError("library liquid not found")
     library = ctypes.CDLL(name)
     create, execute = library.firpfbch_crcf_create, library.firpfbch_crcf_analyzer_execute
     create.restype, create.argtypes = ctypes.c_void_p, [ctypes.c_int, ctypes.c_uint, ctypes.c_uint, ctypes.c_void_p]
@@ -221,7 +224,7 @@ def _liquid(work: FilterbankWorkload) -> Iterator[Callable[[np.ndarray], np.ndar
 
 
 def _baseband_tasks(work: FilterbankWorkload) -> None:
-    """The faster of the two filterbanks of baseband-tasks on the same voltages, a frame at a time."""
+    """Run the faster of the two filterbanks of baseband-tasks on the same voltages, a frame at a time."""
     from astropy import units
     from astropy.time import Time
     from baseband_tasks.generators import StreamGenerator

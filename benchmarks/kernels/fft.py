@@ -1,4 +1,4 @@
-"""Fourier transforms of blocks of spectra that stay in the cache, complex64, one thread."""
+"""Fourier transforms of blocks of spectra that fit the cache, complex64, one thread."""
 
 import numpy as np
 import scipy.fft

@@ -1,4 +1,4 @@
-"""What a core of this machine, and two of them at once, can do at most: copy, read, multiply and add, add."""
+"""Limits of one core of this machine, and of two at once: copy, read, multiply and add, add."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,9 +12,9 @@ from edgefilter_kernels.simd.float8 import LANES, index, load, offset_at, store,
 
 GROUP = "limits"
 _BYTES = 256 << 20
-_CHAINS = 12  # independent sums, more than the latency of an instruction times the units that do them
+_CHAINS = 12  # independent sums: more than the latency of an instruction times the number of units
 _UNROLL = 16
-_MAX_THREADS = 2  # threads
+_MAX_THREADS = 2
 
 
 @vector_code
@@ -37,7 +37,7 @@ def _multiply_add_rounds(sums: np.ndarray, factor: np.ndarray, rounds: int) -> N
 
 @njit(nogil=True, fastmath={"reassoc"})
 def read(values: np.ndarray) -> float:
-    """Add up float32 numbers, which takes as long as reading them."""
+    """Sum float32 numbers, which takes as long as reading them."""
     total = np.float32(0)
     for i in range(len(values)):
         total += values[i]
@@ -46,7 +46,7 @@ def read(values: np.ndarray) -> float:
 
 @njit(nogil=True)
 def _add_rows(rows: np.ndarray, out: np.ndarray) -> None:
-    """Eight rows to one: the add rate of a dedisperser that keeps its rows in the L1 cache."""
+    """Add eight rows to one, as a dedisperser does that keeps its rows in the L1 cache."""
     a, b, c, d, e, f, g, h = rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], rows[7]
     for i in range(len(out)):
         out[i] = a[i] + b[i] + c[i] + d[i] + e[i] + f[i] + g[i] + h[i]
@@ -61,7 +61,7 @@ def _repeat_add_rows(rows: np.ndarray, out: np.ndarray, rounds: int) -> None:
 def _run_in_parallel(
     bench: Bench, threads: int, case: str, who: str, amount: float, unit: str, work: Callable[[int], object]
 ) -> None:
-    """Let so many threads do it at once: what a second one can gain here at most."""
+    """Measure the same work on several threads at once: the maximum that a second thread can gain."""
     with ThreadBackend(threads) as backend:
 
         def run(start: int, stop: int) -> None:

@@ -1,4 +1,4 @@
-"""How long a node takes from nothing to its first reduced block: with an empty cache of kernels, and after that."""
+"""Time of a node from its start to its first reduced block, with an empty and with a filled cache of kernels."""
 
 import os
 import subprocess
@@ -29,6 +29,6 @@ def run(bench: Bench) -> None:
             ("second start: import, load, reduce a block", _PROGRAM),
             ("second start: import alone", "import edgefilter.node.reducer.blocks"),
         ):
-            began = time.perf_counter()
+            started = time.perf_counter()
             subprocess.run([sys.executable, "-c", program], env=environment, check=True)
-            bench.record(GROUP, case, "edgefilter node", time.perf_counter() - began, "s")
+            bench.record(GROUP, case, "edgefilter node", time.perf_counter() - started, "s")

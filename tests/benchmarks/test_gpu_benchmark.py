@@ -1,4 +1,4 @@
-"""The benchmark of a card: all of it runs, and where there is no card it leaves nothing."""
+"""The GPU benchmark: all of it runs, and without a GPU it writes nothing."""
 
 import sys
 
@@ -26,12 +26,12 @@ def test_everything_is_measured(gpu_backend):
         assert rates[beside] > 0
 
 
-def test_without_a_card_nothing_is_left(monkeypatch, capsys, tmp_path):
+def test_without_a_gpu_nothing_is_written(monkeypatch, capsys, tmp_path):
     def raise_no_gpu():
-        raise ConfigError("no card: there is none")
+        raise ConfigError("no GPU: there is none")
 
     monkeypatch.setattr(gpu, "GpuBackend", raise_no_gpu)
     monkeypatch.setattr(sys, "argv", ["gpu", "--out", str(tmp_path / "gpu.json")])
     gpu.main()
-    assert capsys.readouterr().out == "nothing is measured: no card: there is none\n"
+    assert capsys.readouterr().out == "nothing is measured: no GPU: there is none\n"
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Windows go to a card and arrays come back while it computes; whoever does not wait for the other is found out."""
+"""Copies to and from a GPU while it computes: data are correct, and every synchronisation is needed."""
 
 import functools
 import inspect
@@ -18,7 +18,7 @@ from edgefilter.sources.simulated.sky import VoltageSky
 from tests.helpers.emulator import streams
 from tests.helpers.emulator.gpu import EmulatedGpuBackend
 from tests.helpers.emulator.streams import RaceError
-from tests.pipeline.test_reducer import VOLTAGE, power, record_sky
+from tests.helpers.recordings import VOLTAGE, power, record_sky
 
 
 def window(number, rows=40):
@@ -26,9 +26,9 @@ def window(number, rows=40):
 
 
 def round_trip(gpu_backend, windows):
-    """Windows as a card finds them when it has computed with them, as a reducer takes them: the next one is staged.
+    """Send windows to the GPU, compute with them and copy the results back, in the order of a reducer.
 
-    The first one that is staged is given up.
+    The next window is started before each one is used; the very first one is never taken.
     """
     found, wait = [], None
     gpu_backend.start_upload(window(99))
@@ -40,15 +40,15 @@ def round_trip(gpu_backend, windows):
         del there
         wait = gpu_backend.start_download((computed,))
         del computed
-        other = gpu_backend.zeros(samples.shape, np.uint8)  # where memory was let go of
+        other = gpu_backend.zeros(samples.shape, np.uint8)  # reuses freed memory
         other += np.uint8(7)
         found.append(wait()[0].copy() - np.uint8(1))
-    gpu_backend.to_host(other)  # the host knows now of all that was sent
+    gpu_backend.to_host(other)  # after this, the host knows that all copies are complete
     return found
 
 
 class LazyThreadPool:
-    """Threads that work as late as they may: when someone waits for a piece, and on the forgotten ones at the end."""
+    """A pool that runs each piece of work only when its result is requested, and the others at the end."""
 
     def __init__(self, *_):
         self.pending = []
@@ -80,31 +80,31 @@ def lazy_gpu(monkeypatch):
 
 
 @pytest.mark.parametrize("rows", [40, 1 << 20])
-def test_windows_arrive_as_they_are(gpu_backend, rows):
+def test_windows_arrive_unchanged(gpu_backend, rows):
     windows = [window(number, rows) for number in range(7)]
     with gpu_backend:
         for samples, found in zip(windows, round_trip(gpu_backend, windows), strict=True):
             np.testing.assert_array_equal(found, samples)
 
 
-def test_windows_arrive_however_late_the_threads_are(lazy_gpu):
+def test_windows_arrive_unchanged_with_late_threads(lazy_gpu):
     windows = [window(number) for number in range(7)]
     np.testing.assert_array_equal(round_trip(lazy_gpu, windows), windows)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 3)), min_size=1, max_size=12))
-def test_whatever_was_staged_what_is_taken_is_there(steps):
-    """Windows that were staged and not taken, taken and not staged, and of other lengths."""
+def test_a_window_is_complete_when_it_is_taken(steps):
+    """Windows that are started and not taken, taken and not started, and of different lengths."""
     with EmulatedGpuBackend() as gpu_backend:
-        for number, (staged, length) in enumerate(steps):
-            samples, given_up = window(number, 10 * length), window(-number % 1000, 10)
-            if staged:
+        for number, (started, length) in enumerate(steps):
+            samples, dropped = window(number, 10 * length), window(-number % 1000, 10)
+            if started:
                 gpu_backend.start_upload(samples)
-                gpu_backend.start_upload(given_up)
+                gpu_backend.start_upload(dropped)
             np.testing.assert_array_equal(gpu_backend.to_host(gpu_backend.upload(samples)), samples)
 
 
-def test_the_same_array_with_other_samples_is_copied_again(gpu_backend):
+def test_a_reused_array_is_copied_again(gpu_backend):
     samples = window(1)
     with gpu_backend:
         for number in (2, 3, 4):
@@ -112,8 +112,8 @@ def test_the_same_array_with_other_samples_is_copied_again(gpu_backend):
             np.testing.assert_array_equal(gpu_backend.to_host(gpu_backend.upload(samples)), samples)
 
 
-def test_cupy_takes_what_is_asked_of_it():
-    """The emulator takes the same; what CuPy's functions do can only be seen on a card."""
+def test_cupy_functions_have_the_emulated_signatures():
+    """Only a real GPU can show what CuPy's functions do."""
     cupy = pytest.importorskip("cupy")
     import cupyx
 
@@ -137,53 +137,55 @@ def do_nothing(*_):
 
 
 SYNC_POINTS = {
-    "samples go where what computes has read those before": ("up", "wait_event"),
-    "samples are there, and pinned memory is read, when a piece is done": ("up", "synchronize"),
-    "what comes back has been computed": ("down", "wait_event"),
-    "what comes back has come": ("down", "synchronize"),
-    "a window waits for the threads of the one before": ("start_copy", "_wait_for_copies"),
+    "samples overwrite memory that has been read": ("up", "wait_event"),
+    "a piece is complete when it is on the GPU and pinned memory has been read": ("up", "synchronize"),
+    "results are copied after they have been computed": ("down", "wait_event"),
+    "results are used after they have arrived": ("down", "synchronize"),
+    "a window waits for the threads of the previous window": ("start_copy", "_wait_for_copies"),
     "a block waits for the threads of its window": ("take", "_wait_for_copies"),
 }
 
 
 @pytest.mark.parametrize("sync_point", SYNC_POINTS)
-def test_a_guard_that_is_missing_is_noticed(lazy_gpu, monkeypatch, sync_point):
-    """Each of them is needed: without it, something is used by two, or arrives as something else."""
-    windows = [window(number) for number in range(8)]  # the last one goes where the first one was
-    way, how = SYNC_POINTS[sync_point]
+def test_every_synchronisation_is_needed(lazy_gpu, monkeypatch, sync_point):
+    """Without it, memory is used by two at a time or data are wrong."""
+    windows = [window(number) for number in range(8)]  # the last one reuses the memory of the first one
+    direction, method = SYNC_POINTS[sync_point]
     patched_streams = (
         [buffer._stream for buffer in lazy_gpu._host_to_device._buffers]
-        if way == "up"
+        if direction == "up"
         else [lazy_gpu._device_to_host._stream]
     )
-    if how == "_wait_for_copies":
-        whole = getattr(gpu_transfer._StagingBuffer, way)
+    if method == "_wait_for_copies":
+        original = getattr(gpu_transfer._StagingBuffer, direction)
 
-        def without(buffer, *samples):
-            with monkeypatch.context() as here:
-                here.setattr(buffer, how, do_nothing)
-                return whole(buffer, *samples)
+        def unsynchronised(buffer, *samples):
+            with monkeypatch.context() as patch:
+                patch.setattr(buffer, method, do_nothing)
+                return original(buffer, *samples)
 
-        monkeypatch.setattr(gpu_transfer._StagingBuffer, way, without)
-    elif how == "wait_event":
+        monkeypatch.setattr(gpu_transfer._StagingBuffer, direction, unsynchronised)
+    elif method == "wait_event":
         for stream in patched_streams:
-            monkeypatch.setattr(stream, how, do_nothing)
+            monkeypatch.setattr(stream, method, do_nothing)
     else:
-        whole = streams.Event.synchronize
-        monkeypatch.setattr(streams.Event, how, lambda event: None if event.stream in patched_streams else whole(event))
+        original = streams.Event.synchronize
+        monkeypatch.setattr(
+            streams.Event, method, lambda event: None if event.stream in patched_streams else original(event)
+        )
     with pytest.raises((RaceError, AssertionError)):
         np.testing.assert_array_equal(round_trip(lazy_gpu, windows), windows)
 
 
-def test_memory_that_comes_back_is_kept_so_long(lazy_gpu, monkeypatch):
+def test_arrays_live_until_they_have_been_copied(lazy_gpu, monkeypatch):
     monkeypatch.setattr(DeviceToHost, "_in_flight", property(lambda _: (), do_nothing), raising=False)
-    with pytest.raises(RaceError, match="let go of"):
+    with pytest.raises(RaceError, match="freed"):
         round_trip(lazy_gpu, [window(1)])
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ to compile the CUDA sources for the host with")
 @pytest.mark.parametrize("voltage", [True, False])
-def test_the_next_window_is_under_way_before_a_block_is_reduced(monkeypatch, voltage):
+def test_the_next_window_is_started_before_a_block_is_reduced(monkeypatch, voltage):
     from edgefilter.pipeline import backend
     from edgefilter_kernels.cuda import raw
     from tests.helpers.emulator import compiler
@@ -213,7 +215,7 @@ def test_the_next_window_is_under_way_before_a_block_is_reduced(monkeypatch, vol
             engine.feed(raw_samples, read_ahead=read)
         engine.finish()
     numbers = {id(one.data): number for number, one in enumerate(windows)}
-    assert len(windows) == -(-recording.samples // plan.samples_per_block)  # each of them is read once
+    assert len(windows) == -(-recording.samples // plan.samples_per_block)  # each one is read once
     order = [(name, numbers[key]) for name, key in done]
     for number in range(1, len(windows)):
         assert order.index(("start_upload", number)) < order.index(("take", number - 1))

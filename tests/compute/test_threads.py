@@ -1,4 +1,4 @@
-"""Threads share the ranges of an axis."""
+"""Threads divide an axis into ranges."""
 
 import threading
 
@@ -11,7 +11,7 @@ from edgefilter.compute.threads import ThreadBackend
 @pytest.mark.parametrize(
     ("count", "align", "ranges_per_thread"), [(0, 1, 1), (1, 1, 4), (100, 1, 1), (100, 8, 4), (5, 64, 2)]
 )
-def test_ranges_cover_all_once_and_are_cut_where_they_may_be(threads, count, align, ranges_per_thread):
+def test_ranges_cover_the_axis_once_and_are_aligned(threads, count, align, ranges_per_thread):
     seen = []
     with ThreadBackend(threads) as backend:
         backend.parallel_for(count, lambda start, stop: seen.append((start, stop)), align, ranges_per_thread)
@@ -19,14 +19,14 @@ def test_ranges_cover_all_once_and_are_cut_where_they_may_be(threads, count, ali
     assert all(start % align == 0 for start, _ in seen)
 
 
-def test_a_failure_is_raised_when_nothing_works_any_more():
-    begun, done = threading.Event(), []
+def test_a_failure_is_raised_after_all_threads_have_stopped():
+    started, done = threading.Event(), []
 
     def run(start, stop):
         if start == 0:
-            begun.wait(10)
+            started.wait(10)
             raise ValueError("first")
-        begun.set()
+        started.set()
         done.append(stop)
 
     with ThreadBackend(2) as backend:
@@ -37,8 +37,8 @@ def test_a_failure_is_raised_when_nothing_works_any_more():
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_work_of_another_kind_goes_on_beside(threads):
+def test_asynchronous_work_runs_beside_ranges(threads):
     with ThreadBackend(threads) as backend:
-        result = backend.run_async(lambda: "judged")
+        result = backend.run_async(lambda: "result")
         backend.parallel_for(4, lambda start, stop: None)
-        assert result() == "judged"
+        assert result() == "result"

@@ -1,4 +1,4 @@
-"""Compiled kernels are kept where several processes find them, and never outlive their source."""
+"""The cache of compiled kernels: several processes share it, and an entry becomes stale with its source."""
 
 import os
 import shutil
@@ -43,20 +43,20 @@ def compiled_kernels(process: "subprocess.Popen[str]") -> list[str]:
 
 @pytest.fixture
 def kernels(tmp_path: Path) -> Path:
-    """A copy of the package that a test may change."""
+    """Return a copy of the package that a test may change."""
     folder = tmp_path / "kernels"
     shutil.copytree(Path(edgefilter_kernels.__file__).parent, folder / "edgefilter_kernels")
     return folder
 
 
-def test_processes_that_compile_at_once_all_leave_something_that_can_be_loaded(tmp_path: Path) -> None:
+def test_processes_can_compile_at_the_same_time(tmp_path: Path) -> None:
     kinds = ["uint16", "uint8", "int32"]
     for process in [start(tmp_path, kind) for kind in kinds]:
         assert compiled_kernels(process) == ["zero_nonfinite"]
     assert compiled_kernels(start(tmp_path, *kinds)) == []
 
 
-def test_a_change_of_what_a_file_imports_makes_the_kept_code_stale_and_of_others_does_not(
+def test_an_entry_is_stale_after_a_change_of_an_imported_file_only(
     tmp_path: Path, kernels: Path
 ) -> None:
     assert compiled_kernels(start(tmp_path, kernels=kernels)) == ["zero_nonfinite"]
@@ -66,12 +66,14 @@ def test_a_change_of_what_a_file_imports_makes_the_kept_code_stale_and_of_others
         assert compiled_kernels(start(tmp_path, kernels=kernels)) == compiled
 
 
-def test_imports_are_followed_however_they_are_written() -> None:
+def test_all_forms_of_imports_are_followed() -> None:
     names = {path.stem for path in _sources(Path(edgefilter_kernels.__file__).parent / "filterbank" / "pfb.py")}
-    assert names == {"fft", "fir", "float8", "jit", "pfb", "unpack", "workspace"}
+    assert names == {
+        "checks", "detect_simd", "fft", "fir", "fir_simd", "float8", "jit", "memory", "pfb", "unpack", "workspace",
+    }  # fmt: skip
 
 
-def test_damaged_files_are_compiled_anew(tmp_path: Path) -> None:
+def test_damaged_files_are_compiled_again(tmp_path: Path) -> None:
     assert compiled_kernels(start(tmp_path)) == ["zero_nonfinite"]
     for path in tmp_path.rglob("*.nb[ci]"):
         path.write_bytes(path.read_bytes()[:40])
@@ -79,14 +81,14 @@ def test_damaged_files_are_compiled_anew(tmp_path: Path) -> None:
     assert compiled_kernels(start(tmp_path)) == []
 
 
-def test_where_nothing_can_be_written_it_costs_time_alone(
+def test_without_a_writable_folder_kernels_are_compiled_again(
     tmp_path: Path, kernels: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = tmp_path / "file"
-    place.write_text("not a folder")
-    beside = kernels / "edgefilter_kernels" / "filterbank" / "__pycache__"
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.write_text("not a folder")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(place))
+    no_folder = tmp_path / "file"
+    no_folder.write_text("not a folder")
+    beside_source = kernels / "edgefilter_kernels" / "filterbank" / "__pycache__"
+    shutil.rmtree(beside_source, ignore_errors=True)
+    beside_source.write_text("not a folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(no_folder))
     for _ in range(2):
-        assert compiled_kernels(start(place / "cache", kernels=kernels)) == ["zero_nonfinite"]
+        assert compiled_kernels(start(no_folder / "cache", kernels=kernels)) == ["zero_nonfinite"]

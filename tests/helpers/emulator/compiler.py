@@ -1,4 +1,4 @@
-"""Runs the CUDA sources on the host: the same text, compiled by g++ behind a small shim."""
+"""Compiles the CUDA sources for the host: the same text, compiled by g++ with a small header in front."""
 
 import ctypes
 import functools
@@ -15,7 +15,7 @@ from edgefilter_kernels.cuda import raw
 from tests.helpers.emulator.gpu import GpuArray, as_host
 
 _SHIM = Path(__file__).parent / "shim.h"
-# Fortified, a jump from fiber to fiber is taken for an error.
+# With _FORTIFY_SOURCE, a jump between fibers is reported as an error.
 _OPTIONS = ("-O2", "-w", "-shared", "-fPIC", "-std=c++17", "-U_FORTIFY_SOURCE")
 _KERNEL = re.compile(r'extern "C" __global__ void (\w+)\(([^)]*)\)')
 _TYPES = {
@@ -32,7 +32,7 @@ _TYPES = {
 }
 _C = ctypes.CDLL(None)
 _GRID, _BLOCK, _THREADS = ((1 << 31) - 1, 65535, 65535), (1024, 1024, 64), 256
-"""What a launch may ask for; of threads, what the test of the compiled kernels takes."""
+"""Limits of a launch; the number of threads is the one that tests/kernels/cuda/test_compile.py assumes."""
 
 
 @functools.cache
@@ -42,7 +42,7 @@ def _folder():
 
 @functools.cache
 def module(source, defines):
-    """As ``raw.module``: of functions that take NumPy arrays, C-contiguous, and scalars of the C type."""
+    """Return a module as ``raw.module`` does; its functions take emulated arrays, and scalars of the C type."""
     return _Module(source, defines)
 
 
@@ -83,12 +83,12 @@ class _Module:
                 assert isinstance(value, GpuArray)
                 assert value.flags.c_contiguous
                 as_host(value)
-                # Structures, and bytes that are packed numbers, are arrays of another type here.
+                # Structures and packed numbers are passed as arrays of another dtype.
                 assert value.dtype == _TYPES.get(kind[:-1].strip(), value.dtype), (name, kind, value.dtype)
             else:
                 assert isinstance(value, np.generic)
                 assert value.dtype == _TYPES[kind]
-            if kind.endswith("*"):  # of those that are given twice there is one
+            if kind.endswith("*"):  # an array that is passed twice has one copy
                 held.append(fenced.setdefault((value.ctypes.data, value.nbytes), _PageFencedArray(value)).address)
             else:
                 held.append(np.asarray(value))
@@ -102,7 +102,7 @@ class _Module:
 
 
 class _PageFencedArray:
-    """A copy of an array that ends where memory ends: who goes further dies as on a card, and Python says where."""
+    """A copy of an array that ends at an inaccessible page: an access beyond its end is a segmentation fault."""
 
     def __init__(self, array):
         self._array = array

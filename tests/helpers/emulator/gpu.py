@@ -1,4 +1,4 @@
-"""A card that is a host: arrays that say where they are, and kernels run by the emulator."""
+"""An emulated GPU: NumPy arrays in the role of CuPy's, and kernels that the host runs."""
 
 import sys
 import weakref
@@ -11,7 +11,7 @@ from tests.helpers.emulator.streams import Timeline, base_array
 
 
 class GpuArray(np.ndarray):
-    """An array that does not mix with NumPy's, as CuPy's do not."""
+    """An array that cannot be mixed with NumPy's, like CuPy's."""
 
     __module__ = "emulated_cupy"
 
@@ -45,7 +45,7 @@ class GpuArray(np.ndarray):
 
 
 class EmulatedCupy(ModuleType):
-    """NumPy, of arrays that are on the card."""
+    """NumPy's functions for arrays on the emulated GPU."""
 
     def __getattr__(self, name):
         function = getattr(np, name)
@@ -63,7 +63,7 @@ class EmulatedCupy(ModuleType):
 
 
 class Device:
-    """Memory that is taken, at most and now, and streams."""
+    """Allocated memory, its peak and its limit, and the streams."""
 
     def __init__(self):
         self.allocated, self.in_use, self.peak, self.limit = {}, 0, 0, 0
@@ -77,7 +77,7 @@ class Device:
             self.in_use += memory.nbytes
             self.peak = max(self.peak, self.in_use)
             if self.in_use > self.limit > 0:
-                raise MemoryError(f"{self.in_use} bytes are taken, {self.limit} were planned")
+                raise MemoryError(f"{self.in_use} bytes are allocated, the limit is {self.limit}")
 
     def release(self, key):
         self.in_use -= self.allocated.pop(key)
@@ -116,11 +116,11 @@ def check_on_gpu(value):
         for one in value:
             check_on_gpu(one)
     elif isinstance(value, np.ndarray) and not isinstance(value, GpuArray):
-        raise TypeError(f"an array {value.dtype} {value.shape} of the host among those of the card")
+        raise TypeError(f"array {value.dtype} {value.shape} of the host among arrays of the GPU")
 
 
 class EmulatedGpuBackend(GpuBackend):
-    """As ``GpuBackend``, with NumPy in CuPy's place; ``raw.module`` must be the emulator's."""
+    """``GpuBackend`` with the emulated CuPy; ``raw.module`` must be the emulator's."""
 
     def __init__(self):
         global DEVICE
@@ -128,11 +128,11 @@ class EmulatedGpuBackend(GpuBackend):
         CUPY.cuda = DEVICE.timeline.cuda
         CUPY.get_default_memory_pool = CUPY.get_default_pinned_memory_pool = lambda: self.device
         self.device = DEVICE
-        self.name, self.free_bytes = "emulated card", 1 << 40
+        self.name, self.free_bytes = "emulated GPU", 1 << 40
         self._initialise(CUPY, lambda shape, dtype: np.full(shape, 99, dtype))
 
     def empty(self, shape, dtype):
-        return as_gpu(np.full(shape, 99, dtype))  # anything
+        return as_gpu(np.full(shape, 99, dtype))  # a value that shows
 
     def to_host(self, array):
         assert isinstance(array, GpuArray)
@@ -141,18 +141,18 @@ class EmulatedGpuBackend(GpuBackend):
 
 
 class GpuLostError(RuntimeError):
-    """What CuPy raises of a card that is lost."""
+    """Replaces the exception that CuPy raises for a lost device."""
 
 
 class FailingGpuBackend(EmulatedGpuBackend):
-    """Fails at the samples of one window, the first of which is number 0."""
+    """Fails at the upload of a window; the first window is number 0."""
 
     device_errors = (GpuLostError,)
 
     def __init__(self, window, failure=None):
         super().__init__()
         self.windows_left = window
-        self.failure = failure or GpuLostError("cudaErrorDeviceUnavailable:\nall is lost")
+        self.failure = failure or GpuLostError("cudaErrorDeviceUnavailable:\ndevice lost")
 
     def upload(self, samples):
         self.windows_left -= 1

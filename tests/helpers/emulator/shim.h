@@ -1,7 +1,7 @@
-// Just enough of CUDA for a host compiler: blocks run one after the other, the threads of a block as fibers that change
-// places at every barrier. What a card leaves open is made hard: blocks, and threads between two barriers, run in an order
-// that nobody would think of, shared memory holds rubbish when a block begins, and all threads of a block must come to the
-// same barrier.
+// The part of CUDA that the kernels use, for a host compiler. Blocks run one after the other; the threads of a block are
+// fibers that are switched at every barrier. Whatever CUDA leaves undefined is made unfavourable: blocks, and threads
+// between two barriers, run in an irregular order, shared memory holds garbage at the start of a block, and all threads
+// of a block must reach the same barrier.
 #include <setjmp.h>
 #include <ucontext.h>
 
@@ -35,18 +35,18 @@ static Dim3 threadIdx, blockIdx, blockDim, gridDim;
 #define __device__
 #define __shared__ static __attribute__((section("shared_memory")))
 #define __restrict__
-#define inline static  // or shared memory of inline functions would not be all of a kind
+#define inline static  // otherwise shared memory of inline functions would be in a section of another kind
 
 extern "C" __attribute__((weak, visibility("hidden"))) char __start_shared_memory, __stop_shared_memory;
-constexpr int SHARED_MOST = 48 << 10;  // bytes that a block may have without asking
+constexpr int MAX_SHARED = 48 << 10;  // bytes of a block without a special launch
 
-// Contexts begin a fiber; jumps change places, because they ask the system for nothing.
+// A fiber is started with a context; jumps switch between fibers, because they need no system call.
 struct Fiber {
     ucontext_t context;
-    jmp_buf place;
+    jmp_buf resume_point;
     std::vector<char> stack = std::vector<char>(1 << 16);
     bool started = false, done = false;
-    int line = 0;  // of the barrier where it waits
+    int line = 0;  // of the barrier at which it waits
 };
 
 static jmp_buf scheduler;
@@ -56,7 +56,7 @@ static const std::function<void()>* kernel;
 static void wait_at(int line)
 {
     running->line = line;
-    if (!_setjmp(running->place)) _longjmp(scheduler, 1);
+    if (!_setjmp(running->resume_point)) _longjmp(scheduler, 1);
 }
 
 #define __syncthreads() wait_at(__LINE__)
@@ -111,7 +111,7 @@ static T atomicMax(T* to, T value)
     return old;
 }
 
-static void begin()
+static void fiber_main()
 {
     for (;;) {
         (*kernel)();
@@ -120,20 +120,20 @@ static void begin()
     }
 }
 
-static void go_on(Fiber& fiber)
+static void resume(Fiber& fiber)
 {
     running = &fiber;
     if (_setjmp(scheduler)) return;
-    if (fiber.started) _longjmp(fiber.place, 1);
+    if (fiber.started) _longjmp(fiber.resume_point, 1);
     fiber.started = true;
     getcontext(&fiber.context);
     fiber.context.uc_stack.ss_sp = fiber.stack.data();
     fiber.context.uc_stack.ss_size = fiber.stack.size();
-    makecontext(&fiber.context, begin, 0);
+    makecontext(&fiber.context, fiber_main, 0);
     setcontext(&fiber.context);
 }
 
-// Run the threads of a block up to their next barrier, in some order; say whether there was one.
+// Run the threads of a block up to their next barrier, in the given order; return whether there was one.
 static bool advance(std::deque<Fiber>& fibers, const std::vector<int>& order, size_t from, bool backwards)
 {
     int waiting = 0, line = 0;
@@ -142,7 +142,7 @@ static bool advance(std::deque<Fiber>& fibers, const std::vector<int>& order, si
         int i = order[(from + (backwards ? order.size() - n : n)) % order.size()];
         if (!fibers[i].done) {
             threadIdx = {i % blockDim.x, i / blockDim.x % blockDim.y, i / blockDim.x / blockDim.y};
-            go_on(fibers[i]);
+            resume(fibers[i]);
         }
         ended = ended || fibers[i].done;
         if (fibers[i].done) continue;
@@ -154,7 +154,7 @@ static bool advance(std::deque<Fiber>& fibers, const std::vector<int>& order, si
     return waiting;
 }
 
-// Return what is wrong, or null.
+// Run a kernel; return an error message or null.
 static const char* run(const int* grid, const int* block, const std::function<void()>& body)
 {
     static std::deque<Fiber> fibers;
@@ -162,7 +162,7 @@ static const char* run(const int* grid, const int* block, const std::function<vo
     gridDim = {grid[0], grid[1], grid[2]};
     blockDim = {block[0], block[1], block[2]};
     size_t threads = block[0] * block[1] * block[2], shared = &__stop_shared_memory - &__start_shared_memory;
-    if (shared > SHARED_MOST) return "the kernels of a source have more shared memory than a block may have";
+    if (shared > MAX_SHARED) return "the kernels of a source have more shared memory than a block may have";
     while (fibers.size() < threads) fibers.emplace_back();
     std::mt19937 random;  // the same numbers in every launch
     std::vector<int> order(threads);

@@ -1,10 +1,10 @@
-"""Streams of an emulated card, which do everything as late as they may, and tell who did not wait.
+"""Streams of the emulated GPU, which run everything as late as CUDA allows, and so reveal missing synchronisation.
 
-The current stream computes at once. What is queued on another one is done when something waits for it, with what its
-memory holds then: who reads too early finds nothing, who overwrites too early sends the wrong thing. Other mistakes
-would still go unseen, and raise `RaceError`: memory of the card that is written while the current stream may yet read
-it, or read before the current stream has written it; memory that is let go of while it is copied; and pinned memory
-that the host changes before it knows that it was read.
+The current stream computes at once. Work on another stream is done when something waits for it, with the content that
+memory has then: a read that is too early finds old data, a write that is too early changes the data that are copied.
+Errors that this does not reveal raise `RaceError`: GPU memory that is written while the current stream may still read
+it, or read before the current stream has written it; memory that is freed while it is copied; and pinned memory that
+the host changes before it knows that it has been read.
 """
 
 import functools
@@ -17,24 +17,24 @@ import numpy as np
 
 
 class RaceError(AssertionError):
-    """Something was used by two at a time."""
+    """Two users of memory are not synchronised."""
 
 
 class Timeline:
-    """What the current stream has used, and what the others and the host know to be done.
+    """The uses of memory by the current stream, and the work that other streams and the host know to be complete.
 
     Attributes
     ----------
     cuda
-        As of CuPy.
+        Stands for ``cupy.cuda``.
     """
 
     def __init__(self):
         self.lock = threading.RLock()
         self.current = CurrentStream(self)
-        self.last_use = {}  # memory that the current stream has used: its last step that did
-        self.host_known_step = 0  # last step of the current stream that the host knows to be done
-        self.unconfirmed_reads = []  # not known to be read: stream, current step, pinned memory, its content
+        self.last_use = {}  # last step of the current stream that used each memory
+        self.host_known_step = 0  # last step of the current stream that the host knows to be complete
+        self.unconfirmed_reads = []  # stream, current step, pinned memory and its content
         self.cuda = SimpleNamespace(
             Stream=functools.partial(Stream, self),
             Event=functools.partial(Event, self),
@@ -48,19 +48,19 @@ class Timeline:
     def confirm_done(self, stream, at):
         if stream is self.current:
             self.host_known_step = max(self.host_known_step, at)
-        left = []
-        for of, step, pinned, content in self.unconfirmed_reads:
-            if of is not stream and not (stream is self.current and step <= at):
-                left.append((of, step, pinned, content))
+        unconfirmed = []
+        for reader, step, pinned, content in self.unconfirmed_reads:
+            if reader is not stream and not (stream is self.current and step <= at):
+                unconfirmed.append((reader, step, pinned, content))
             elif not np.array_equal(pinned, content):
                 raise RaceError("pinned memory was overwritten while it was read")
-        self.unconfirmed_reads = left
+        self.unconfirmed_reads = unconfirmed
 
 
 class Event:
     def __init__(self, timeline, block, disable_timing):
-        assert block  # or it takes a core to wait
-        assert disable_timing  # it costs, and nobody asks for it
+        assert block  # otherwise the host waits in a busy loop
+        assert disable_timing  # timing costs time and is not used
         self.timeline = timeline
 
     def synchronize(self):
@@ -70,10 +70,10 @@ class Event:
 
 
 class Stream:
-    """A stream beside the current one."""
+    """A stream other than the current one."""
 
     def __init__(self, timeline, non_blocking):
-        assert non_blocking  # or it waits for the current stream, and that for it
+        assert non_blocking  # otherwise it and the default stream wait for each other
         self.timeline = timeline
         self.queue, self.done, self.current_known_step = deque(), 0, 0
 
@@ -107,33 +107,33 @@ class Stream:
         self.enqueue(wait)
 
     def copy_to_gpu(self, pinned, gpu_array):
-        """Copy pinned memory to the card."""
+        """Queue a copy from pinned memory to the GPU."""
         timeline, host_known_step, memory = self.timeline, self.timeline.host_known_step, Memory(gpu_array)
 
         def copy():
             array, last = memory.array(), timeline.last_use.get(memory.key, 0)
             if max(host_known_step, self.current_known_step) < last:
-                raise RaceError("memory of the card is written while the current stream uses it")
+                raise RaceError("GPU memory is written while the current stream uses it")
             array[...] = pinned
             timeline.unconfirmed_reads.append((self, timeline.current.position, pinned, pinned.copy()))
 
         self.enqueue(copy)
 
     def copy_to_host(self, gpu_array, pinned):
-        """Copy memory of the card to pinned memory, as the current stream has left it."""
+        """Queue a copy from the GPU to pinned memory."""
         host_known_step, memory = self.timeline.host_known_step, Memory(gpu_array)
         last = self.timeline.last_use.get(memory.key, 0)
 
         def copy():
             if max(host_known_step, self.current_known_step) < last:
-                raise RaceError("memory of the card is read before the current stream has written it")
+                raise RaceError("GPU memory is read before the current stream has written it")
             pinned[...] = memory.array()
 
         self.enqueue(copy)
 
 
 class CurrentStream(Stream):
-    """Computes at once. A step lasts from one event to the next."""
+    """The stream that computes at once. A step lasts from one event to the next."""
 
     position = 1
 
@@ -154,7 +154,7 @@ class CurrentStream(Stream):
 
 
 class Memory:
-    """Where an array lies; does not keep it."""
+    """The memory of an array, without a reference that keeps it alive."""
 
     def __init__(self, array):
         memory = base_array(array)
@@ -165,13 +165,13 @@ class Memory:
     def array(self):
         memory = self._memory()
         if memory is None:
-            raise RaceError("memory of the card was let go of while it was copied")
+            raise RaceError("GPU memory was freed while it was copied")
         shape, kind, offset = self._layout
         return np.ndarray(shape, kind, memory, offset)
 
 
 def base_array(array):
-    """The array that has the memory."""
+    """Return the array that owns the memory."""
     while isinstance(array.base, np.ndarray):
         array = array.base
     return array

@@ -1,4 +1,4 @@
-"""Every CUDA source compiles for the cards that are meant; no card is needed for that."""
+"""Every CUDA source compiles for the supported GPUs; that needs no GPU."""
 
 import struct
 
@@ -8,7 +8,7 @@ from edgefilter_kernels.cuda import raw
 from edgefilter_kernels.cuda.filterbank.pfb import compile_macros
 from edgefilter_kernels.filterbank.workspace import make_filterbank, prototype_filter
 
-nvrtc = pytest.importorskip("cupy_backends.cuda.libs.nvrtc", reason="needs CuPy and NVRTC, without a card")
+nvrtc = pytest.importorskip("cupy_backends.cuda.libs.nvrtc", reason="needs CuPy and NVRTC, but no GPU")
 
 
 def compile_for(code, architecture, defines=()):
@@ -20,12 +20,12 @@ def compile_for(code, architecture, defines=()):
         nvrtc.destroyProgram(program)
 
 
-THREADS = 256  # of a block, at most, in every launch
-REGISTERS, SHARED = 1 << 16, 48 << 10  # that a block may have; of shared memory, without asking
+THREADS = 256  # maximum of a block, in every launch
+REGISTERS, SHARED = 1 << 16, 48 << 10  # limits of a block; bytes of shared memory without a special launch
 
 
 def sections(cubin):
-    """Names and bytes of the sections of an ELF file, and their sizes, which those of shared memory have alone."""
+    """Yield name, bytes and size of the sections of an ELF file; sections of shared memory have no bytes."""
     (table,), (each, count, names) = struct.unpack_from("<Q", cubin, 40), struct.unpack_from("<HHH", cubin, 58)
     heads = [struct.unpack_from("<IIQQQQ", cubin, table + each * number) for number in range(count)]
     for name, _, _, _, at, size in heads:
@@ -34,7 +34,7 @@ def sections(cubin):
 
 
 def registers(info):
-    """Registers of a thread of each kernel, out of the section ``.nv.info``: attribute 0x2f, symbol and number."""
+    """Yield the registers per thread of each kernel, from section ``.nv.info``: attribute 0x2f, symbol, number."""
     at = 0
     while at < len(info):
         form, attribute, size = struct.unpack_from("<BBH", info, at)
@@ -45,7 +45,7 @@ def registers(info):
 
 @pytest.mark.parametrize("architecture", [80, 90, 100])
 @pytest.mark.parametrize("source", raw.sources())
-def test_sources_compile_to_what_can_be_launched(source, architecture):
+def test_sources_compile_to_kernels_that_can_be_launched(source, architecture):
     found = list(sections(compile_for(raw.source_text(source), architecture)))
     kernels = sum(name.startswith(".text.") for name, _, _ in found)
     used = [number for name, info, _ in found if name == ".nv.info" for number in registers(info)]
@@ -65,6 +65,6 @@ def test_filterbanks_compile(encoding, products, complex_samples, architecture):
     assert compile_for(raw.source_text("filterbank/pfb.cu"), architecture, defines)
 
 
-def test_a_broken_source_does_not():
+def test_a_broken_source_does_not_compile():
     with pytest.raises(nvrtc.NVRTCError):
         compile_for('extern "C" __global__ void broken(float* x) { x[0] = y; }', 90)

@@ -1,4 +1,4 @@
-"""The emulator finds what a card would not forgive."""
+"""The emulator finds errors that have undefined results on a GPU."""
 
 import shutil
 import signal
@@ -19,9 +19,9 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def run(gpu_backend, monkeypatch):
-    """Run a kernel's body by one block of 64 threads; ``out`` is int32 [64]."""
+    """Run the body of a kernel in one block of 64 threads; ``out`` is int32 [64]."""
     if raw.module is not compiler.module:
-        pytest.skip("a card finds no faults")
+        pytest.skip("a real GPU does not report these errors")
 
     def run(body, before=""):
         code = f'{before}\nextern "C" __global__ void tried(int* out, int n)\n{{ int i = threadIdx.x; {body} }}'
@@ -41,18 +41,18 @@ def test_a_missing_barrier_shows(run, away):
     assert run(f"{write} {read}") != wanted
 
 
-def test_shared_memory_that_nobody_wrote_shows(run):
+def test_uninitialised_shared_memory_shows(run):
     assert 0 not in run("__shared__ int some; out[i] = some;")
 
 
-def test_threads_must_come_to_the_same_barrier(run):
+def test_threads_must_reach_the_same_barrier(run):
     with pytest.raises(AssertionError, match="different barriers"):
         run("if (i % 2) {\n__syncthreads();\n} else {\n__syncthreads();\n}")
     with pytest.raises(AssertionError, match="ended while others"):
         run("if (i == 3) return; __syncthreads();")
 
 
-def test_more_shared_memory_than_there_is_shows(run):
+def test_too_much_shared_memory_is_an_error(run):
     body = "__shared__ int room[%s]; room[i] = i; __syncthreads(); out[i] = room[i ^ 1];"
     assert run(body % "12 << 10") == [i ^ 1 for i in range(THREADS)]
     with pytest.raises(AssertionError, match="more shared memory"):
@@ -60,7 +60,7 @@ def test_more_shared_memory_than_there_is_shows(run):
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ to compile the CUDA sources for the host with")
-def test_a_step_beyond_an_array_ends_the_process():
+def test_an_access_beyond_an_array_is_a_segmentation_fault():
     code = (
         "import numpy as np\n"
         "from tests.helpers.emulator import compiler\n"

@@ -9,7 +9,7 @@ SIZES = [1 << power for power in range(1, 17)]
 
 
 def spectrum_of(numbers: np.ndarray, real_input: bool = False) -> np.ndarray:
-    """Spectrum in natural order of complex numbers, or of real ones taken in pairs."""
+    """Return the spectrum in natural order of complex numbers, or of real numbers taken in pairs."""
     pairs = numbers.reshape(-1, 2) if real_input else np.stack([numbers.real, numbers.imag], axis=1)
     real, imag = np.ascontiguousarray(pairs.T, np.float32)
     fft(real, imag, twiddles(len(pairs)))
@@ -21,7 +21,7 @@ def spectrum_of(numbers: np.ndarray, real_input: bool = False) -> np.ndarray:
 
 
 @pytest.mark.parametrize("n", SIZES)
-def test_a_spectrum_is_that_of_numpy_to_single_precision(n: int) -> None:
+def test_a_spectrum_equals_numpy_s_to_single_precision(n: int) -> None:
     random = np.random.default_rng(n)
     numbers = random.standard_normal((n, 2)) @ [1, 1j]
     expected = np.fft.fft(numbers.astype(np.complex64))
@@ -29,7 +29,7 @@ def test_a_spectrum_is_that_of_numpy_to_single_precision(n: int) -> None:
 
 
 @pytest.mark.parametrize("n", SIZES)
-def test_real_numbers_in_pairs_give_the_first_channels_without_the_last(n: int) -> None:
+def test_pairs_of_real_numbers_give_all_channels_but_the_last(n: int) -> None:
     numbers = np.random.default_rng(n).standard_normal(2 * n).astype(np.float32)
     expected = np.fft.rfft(numbers)[:n]
     result = spectrum_of(numbers, real_input=True)
@@ -38,7 +38,7 @@ def test_real_numbers_in_pairs_give_the_first_channels_without_the_last(n: int) 
 
 @settings(max_examples=30)
 @given(power=st.integers(1, 12), data=st.data())
-def test_each_line_of_the_spectrum_stands_alone(power: int, data: st.DataObject) -> None:
+def test_a_tone_appears_in_one_channel_only(power: int, data: st.DataObject) -> None:
     n = 1 << power
     channel = data.draw(st.integers(0, n - 1))
     result = np.abs(spectrum_of(np.exp(2j * np.pi * channel * np.arange(n) / n)))
@@ -48,7 +48,7 @@ def test_each_line_of_the_spectrum_stands_alone(power: int, data: st.DataObject)
 
 
 @pytest.mark.parametrize("n", SIZES)
-def test_channels_lie_where_it_is_said(n: int) -> None:
+def test_channels_are_at_the_documented_positions(n: int) -> None:
     channel, first = channel_order(n), run_starts(n)
     assert sorted(channel) == list(range(n))
     for b, start in enumerate(first):
@@ -56,7 +56,7 @@ def test_channels_lie_where_it_is_said(n: int) -> None:
         np.testing.assert_array_equal(run, b + len(first) * np.arange(len(run)))
 
 
-def test_numbers_that_are_not_finite_stay_in_their_own_spectrum() -> None:
+def test_nan_stays_in_its_own_spectrum() -> None:
     spectra = np.ones((2, 2, 256), np.float32)
     spectra[0, 0, 3] = np.nan
     for real, imag in spectra:

@@ -23,7 +23,9 @@ def outputs(planes, rows, channels):
     seed=st.integers(0, 1000),
     data=st.data(),
 )
-def test_the_kernel_equals_the_reference_wherever_time_is_cut(rows, cells, channels, products, flagged, seed, data):
+def test_the_kernel_equals_the_reference_for_any_division_of_the_parts(
+    rows, cells, channels, products, flagged, seed, data
+):
     rng = np.random.default_rng(seed)
     times = rows * cells
     power = rng.normal(10, 3, (times, channels, products)).astype(np.float32)
@@ -45,7 +47,7 @@ def test_the_kernel_equals_the_reference_wherever_time_is_cut(rows, cells, chann
         np.testing.assert_allclose(one, plain, rtol=1e-6, atol=1e-5)
 
 
-def test_arrays_that_do_not_fit_are_refused():
+def test_arrays_that_do_not_fit_are_rejected():
     power, flags, matrix = np.ones((4, 3, 1), np.float32), np.zeros((4, 3), np.uint16), np.ones((1, 1))
     with pytest.raises(ValueError, match="do not integrate"):
         integrate(power, flags, matrix, (0, 4), outputs(1, 3, 3), 0, 1)

@@ -10,6 +10,7 @@ from tests.reference.filterbank.pfb import pfb as reference
 from tests.reference.filterbank.unpack import unpack
 
 ENCODINGS = [(1, "unsigned"), (2, "offset"), (4, "signed"), (8, "signed"), (16, "offset"), (32, "float")]
+COMPLEX_FLOAT, REAL_FLOAT, COMPLEX_INT8 = (32, "float", True), (32, "float", False), (8, "signed", True)
 Result = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -18,22 +19,23 @@ def run(
     valid: np.ndarray,
     filter_: np.ndarray,
     shape: tuple[int, int, int, int],
-    encoding: tuple[int, str] = (32, "float"),
-    complex_samples: bool = True,
+    samples: tuple[int, str, bool] = COMPLEX_FLOAT,
     products: int = 0,
     hop: int | None = None,
 ) -> Result:
-    """Run the kernel; shape is times, channels of the raw stream, fine channels, polarisations."""
+    """Run the kernel; shape is times, raw channels, fine channels, polarisations; samples bits, encoding, complex."""
+    bits, encoding, complex_samples = samples
     times, coarse, fine, n_pols = shape
     power = np.full((times, coarse * fine, products or n_pols), np.nan, np.float32)
     moment4 = np.full((times, coarse * fine, n_pols), np.nan, np.float32)
     count = np.full(times, -1, np.int32)
-    pfb(make_filterbank(filter_, fine, *encoding, n_pols, complex_samples, hop), raw, valid, power, moment4, count)
+    bank = make_filterbank(filter_, fine, bits, encoding, n_pols, complex_samples, hop)
+    pfb(bank, raw, valid, power, moment4, count)
     return power, moment4, count
 
 
 def as_raw(voltage: np.ndarray) -> np.ndarray:
-    """Raw bytes [time, byte] of float32 voltages [time, ...]."""
+    """Return the raw bytes [time, byte] of float32 voltages [time, ...]."""
     kind = np.complex64 if np.iscomplexobj(voltage) else np.float32
     return np.ascontiguousarray(voltage, kind).reshape(len(voltage), -1).view(np.uint8)
 
@@ -45,33 +47,28 @@ def noise(samples: int, seed: int = 1) -> np.ndarray:
 
 @settings(deadline=None, max_examples=60)
 @given(
-    times=st.integers(1, 3),
-    spectra=st.integers(1, 9),
-    coarse=st.sampled_from([1, 2, 3]),
-    fine=st.sampled_from([2, 4, 8, 32, 64, 128]),
-    n_pols=st.sampled_from([1, 2]),
+    size=st.tuples(
+        st.integers(1, 3), st.integers(1, 9), st.sampled_from([1, 2, 3]), st.sampled_from([2, 4, 8, 32, 64, 128])
+    ),
     taps=st.integers(1, 9),
-    encoding=st.sampled_from(ENCODINGS),
-    complex_samples=st.booleans(),
-    full=st.booleans(),
+    samples=st.tuples(st.sampled_from(ENCODINGS), st.booleans()),
+    pols=st.sampled_from([(1, 1), (2, 2), (2, 4)]),
     oversampling=st.sampled_from([(1, 1), (4, 3), (32, 27)]),
     present=st.sampled_from([0.0, 0.5, 1.0]),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_kernel_agrees_with_the_reference(
-    times: int,
-    spectra: int,
-    coarse: int,
-    fine: int,
-    n_pols: int,
+    size: tuple[int, int, int, int],
     taps: int,
-    encoding: tuple[int, str],
-    complex_samples: bool,
-    full: bool,
+    samples: tuple[tuple[int, str], bool],
+    pols: tuple[int, int],
     oversampling: tuple[int, int],
     present: float,
     seed: int,
 ) -> None:
+    times, spectra, coarse, fine = size
+    encoding, complex_samples = samples
+    n_pols, products = pols
     rng = np.random.default_rng(seed)
     numbers = coarse * n_pols * (2 if complex_samples else 1)
     coarse *= 8 if numbers * encoding[0] % 8 else 1
@@ -80,19 +77,18 @@ def test_kernel_agrees_with_the_reference(
     hop = step * oversampling[1] // oversampling[0]
     hop -= hop % 2 if hop < step else 0
     hop = hop or step
-    samples = (times * spectra - 1) * hop + taps * step
+    n_samples = (times * spectra - 1) * hop + taps * step
     if encoding[1] == "float":
-        raw = rng.standard_normal((samples, numbers)).astype(np.float32).view(np.uint8)
+        raw = rng.standard_normal((n_samples, numbers)).astype(np.float32).view(np.uint8)
     else:
-        raw = rng.integers(0, 256, (samples, numbers * encoding[0] // 8), np.uint8)
-    values = unpack(raw, *encoding).astype(np.float64).reshape(samples, coarse, n_pols, -1)
+        raw = rng.integers(0, 256, (n_samples, numbers * encoding[0] // 8), np.uint8)
+    values = unpack(raw, *encoding).astype(np.float64).reshape(n_samples, coarse, n_pols, -1)
     voltage = values[..., 0] + 1j * values[..., 1] if complex_samples else values[..., 0]
     valid = rng.random(times * spectra) < present
     filter_ = prototype_filter(fine, taps, "hamming", complex_samples)
-    products = 4 if full and n_pols == 2 else n_pols
 
     shape = (times, coarse, fine, n_pols)
-    power, moment4, count = run(raw, valid, filter_, shape, encoding, complex_samples, products, hop)
+    power, moment4, count = run(raw, valid, filter_, shape, (*encoding, complex_samples), products, hop)
 
     power_, moment4_, count_ = reference(voltage, filter_, fine, valid, times, hop)
     np.testing.assert_array_equal(count, count_)
@@ -103,16 +99,14 @@ def test_kernel_agrees_with_the_reference(
 @pytest.mark.parametrize("hop", [1, 0.75])
 @pytest.mark.parametrize("coarse", [1, 9])
 @pytest.mark.parametrize("fine", [256, 1024])
-def test_cells_longer_than_a_batch_and_many_raw_channels_agree_with_the_reference(
-    fine: int, coarse: int, hop: float
-) -> None:
+def test_long_cells_and_many_raw_channels_agree_with_the_reference(fine: int, coarse: int, hop: float) -> None:
     rng = np.random.default_rng(2)
     spectra, step = 300 // (fine // 256), int(hop * fine)
     raw = rng.integers(0, 256, ((spectra - 1) * step + 4 * fine, 4 * coarse), np.uint8)
     values = raw.view(np.int8).astype(np.float64).reshape(len(raw), coarse, 2, 2)
     valid = rng.random(spectra) < 0.9
     filter_ = prototype_filter(fine, 4, "hamming", True)
-    power, moment4, _ = run(raw, valid, filter_, (1, coarse, fine, 2), (8, "signed"), True, 4, step)
+    power, moment4, _ = run(raw, valid, filter_, (1, coarse, fine, 2), COMPLEX_INT8, 4, step)
     power_, moment4_, _ = reference(values[..., 0] + 1j * values[..., 1], filter_, fine, valid, 1, step)
     np.testing.assert_allclose(power, power_, rtol=1e-5, atol=1e-5 * power_.max())
     np.testing.assert_allclose(moment4, moment4_, rtol=1e-5)
@@ -128,7 +122,7 @@ def test_cells_longer_than_a_batch_and_many_raw_channels_agree_with_the_referenc
         (65536, 2, 1, True, 65536),
     ],
 )
-def test_long_transforms_which_are_finished_piece_by_piece_agree_with_the_reference(
+def test_long_transforms_agree_with_the_reference(
     fine: int, taps: int, coarse: int, complex_samples: bool, hop: int
 ) -> None:
     rng = np.random.default_rng(4)
@@ -139,7 +133,7 @@ def test_long_transforms_which_are_finished_piece_by_piece_agree_with_the_refere
     valid = np.array([True, True, False, True, True, True])
     filter_ = prototype_filter(fine, taps, "hamming", complex_samples)
     raw = values.reshape(samples, -1).view(np.uint8)
-    power, moment4, _ = run(raw, valid, filter_, (1, coarse, fine, 2), (8, "signed"), complex_samples, 4, hop)
+    power, moment4, _ = run(raw, valid, filter_, (1, coarse, fine, 2), (8, "signed", complex_samples), 4, hop)
     power_, moment4_, _ = reference(voltage, filter_, fine, valid, 1, hop)
     np.testing.assert_allclose(power, power_, rtol=2e-5, atol=1e-5 * power_.max())
     np.testing.assert_allclose(moment4, moment4_, rtol=2e-5, atol=1e-5 * moment4_.max())
@@ -147,7 +141,7 @@ def test_long_transforms_which_are_finished_piece_by_piece_agree_with_the_refere
 
 @pytest.mark.parametrize("window", ["hamming", "hann", "boxcar", "kaiser"])
 @pytest.mark.parametrize(("fine", "taps"), [(2, 4), (16, 1), (64, 5)])
-def test_the_prototype_is_the_windowed_sinc_of_scipy(window: str, fine: int, taps: int) -> None:
+def test_the_prototype_equals_scipy_s_windowed_sinc(window: str, fine: int, taps: int) -> None:
     expected = firwin(2 * fine * taps, 1 / (2 * fine), window=("kaiser", 8.0) if window == "kaiser" else window, fs=2)
     ours = prototype_filter(fine, taps, window, False)
     np.testing.assert_allclose(ours, expected / np.sqrt((expected**2).sum()), atol=1e-15)
@@ -170,7 +164,7 @@ def test_a_real_tone_lands_in_its_channel_at_its_power(channel: int) -> None:
     fine, amplitude = 32, 3.0
     filter_ = prototype_filter(fine, 4, "hamming", False)
     tone = amplitude * np.cos(np.pi * channel / fine * np.arange(11 * 2 * fine) + 0.3)
-    power, _, _ = run(as_raw(tone), np.ones(8, np.bool_), filter_, (1, 1, fine, 1), complex_samples=False)
+    power, _, _ = run(as_raw(tone), np.ones(8, np.bool_), filter_, (1, 1, fine, 1), REAL_FLOAT)
     assert power[0].argmax() == channel
     # The tone's image at the negative frequency leaks a little into the lowest and highest channels.
     np.testing.assert_allclose(power[0, channel, 0], (amplitude * filter_.sum() / 2) ** 2, rtol=0.01)
@@ -185,25 +179,25 @@ def test_white_noise_keeps_its_mean_power(complex_samples: bool) -> None:
     filter_ = prototype_filter(fine, 4, "hamming", complex_samples)
     shape = (1, 1, fine, 1)
     power, moment4, _ = run(
-        as_raw(voltage), np.ones(spectra, np.bool_), filter_, shape, complex_samples=complex_samples
+        as_raw(voltage), np.ones(spectra, np.bool_), filter_, shape, samples=(32, "float", complex_samples)
     )
     np.testing.assert_allclose(power[0, 1:], 25, rtol=0.15)
     np.testing.assert_allclose(power[0].mean(), 25, rtol=0.01)
     np.testing.assert_allclose((moment4[0, 1:] / power[0, 1:] ** 2).mean(), 2, rtol=0.02)  # an exponential's
 
 
-def test_the_power_of_noise_scatters_as_that_of_gaussian_noise() -> None:
-    """Mean |v|^2 of M independent spectra is a gamma variate: variance P^2 / M, and channels do not know each other."""
+def test_the_power_of_noise_has_the_variance_of_gaussian_noise() -> None:
+    """Mean |v|^2 of M independent spectra is a gamma variate of variance P^2 / M, and channels are independent."""
     fine, times, spectra, sigma = 64, 512, 16, 10.0
     rng = np.random.default_rng(5)
     voltage = np.clip(np.rint(rng.normal(0, sigma, ((times * spectra + 3) * fine, 4))), -127, 127).astype(np.int8)
     filter_ = prototype_filter(fine, 4, "hamming", True)
     valid = np.ones(times * spectra, np.bool_)
-    power, moment4, _ = run(voltage.view(np.uint8), valid, filter_, (times, 1, fine, 2), (8, "signed"), True, 4)
+    power, moment4, _ = run(voltage.view(np.uint8), valid, filter_, (times, 1, fine, 2), COMPLEX_INT8, 4)
     mean = 2 * (sigma**2 + 1 / 12)  # of both components, with the noise of rounding
     cells = times * fine
     np.testing.assert_allclose(power[..., :2].mean(axis=(0, 1)), mean, rtol=5 / np.sqrt(cells * spectra))
-    # Neighbouring spectra overlap in their filters, which is why 4 taps leave a few per cent more variance.
+    # The filters of neighbouring spectra overlap, so 4 taps give a few per cent more variance.
     np.testing.assert_allclose(power[..., :2].var(axis=0).mean(), mean**2 / spectra, rtol=0.06)
     np.testing.assert_allclose(power[..., 2:].mean(axis=(0, 1)), 0, atol=5 * mean / np.sqrt(2 * cells * spectra))
     np.testing.assert_allclose(moment4.mean(axis=(0, 1)), 2 * mean**2, rtol=0.02)
@@ -219,7 +213,9 @@ def test_the_shortest_input_is_one_spectrum_of_one_tap(fine: int, complex_sample
     voltage = voltage + 1j * voltage[::-1] if complex_samples else voltage
     filter_ = prototype_filter(fine, 1, "boxcar", complex_samples)
     valid = np.ones(1, np.bool_)
-    power, moment4, count = run(as_raw(voltage), valid, filter_, (1, 1, fine, 1), complex_samples=complex_samples)
+    power, moment4, count = run(
+        as_raw(voltage), valid, filter_, (1, 1, fine, 1), samples=(32, "float", complex_samples)
+    )
     power_, moment4_, _ = reference(
         voltage.astype(np.complex64 if complex_samples else np.float32), filter_, fine, valid, 1
     )
@@ -228,7 +224,7 @@ def test_the_shortest_input_is_one_spectrum_of_one_tap(fine: int, complex_sample
     assert count.tolist() == [1]
 
 
-def test_nothing_valid_gives_zeros_and_work_space_may_be_used_again() -> None:
+def test_no_valid_spectra_give_zeros_and_scratch_memory_can_be_reused() -> None:
     fine, taps = 64, 4
     layout = make_filterbank(prototype_filter(fine, taps, "hamming", True), fine, 8, "signed", 2, True)
     work = make_workspace(layout, 8, 1, 4)
@@ -259,7 +255,7 @@ def test_a_tone_does_not_leak_beyond_the_next_channel(window: str, taps: int, de
 
 
 @pytest.mark.parametrize("complex_samples", [True, False])
-def test_garbage_under_spectra_that_are_not_valid_changes_no_bit(complex_samples: bool) -> None:
+def test_samples_of_invalid_spectra_have_no_effect(complex_samples: bool) -> None:
     fine, taps, spectra = 16, 4, 12
     step = fine if complex_samples else 2 * fine
     rng = np.random.default_rng(4)
@@ -270,13 +266,13 @@ def test_garbage_under_spectra_that_are_not_valid_changes_no_bit(complex_samples
     results = []
     for garbage in (0, 1e30, np.nan, np.inf):
         voltage[bad] = garbage
-        result = run(voltage.view(np.uint8), valid, filter_, (2, 1, fine, 2), complex_samples=complex_samples)
+        result = run(voltage.view(np.uint8), valid, filter_, (2, 1, fine, 2), samples=(32, "float", complex_samples))
         assert all(np.isfinite(array).all() for array in result)
         results.append([array.tobytes() for array in result])
     assert results[1:] == results[:1] * 3
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_arrays_and_sizes_that_do_not_fit_are_rejected() -> None:
     filter_ = prototype_filter(16, 4, "hamming", True)
     raw, valid = np.zeros((11 * 16, 8), np.uint8), np.ones(8, np.bool_)
     with pytest.raises(ValueError, match="raw is"):
@@ -288,7 +284,7 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="polarisations and 2 products"):
         run(raw, valid, filter_, (1, 1, 16, 1), products=2)
     with pytest.raises(ValueError, match="is not an encoding"):
-        run(raw, valid, filter_, (1, 1, 16, 1), (16, "float"))
+        run(raw, valid, filter_, (1, 1, 16, 1), (16, "float", True))
     with pytest.raises(ValueError, match="even"):
         prototype_filter(3, 4, "hamming", True)
     with pytest.raises(ValueError, match="power of two"):
@@ -301,10 +297,10 @@ def test_what_does_not_fit_is_refused() -> None:
 
 @pytest.mark.parametrize("oversampling", [(1, 1), (4, 3), (32, 27)])
 @pytest.mark.parametrize("complex_samples", [True, False])
-def test_a_tone_is_put_together_again_from_the_voltages_of_its_channel(
+def test_voltages_keep_a_tone_s_amplitude_phase_and_frequency(
     complex_samples: bool, oversampling: tuple[int, int]
 ) -> None:
-    """At every offset from the centre of the channel: amplitude by the filter, phase and frequency as they were."""
+    """At every offset from the centre of the channel; the filter determines the amplitude."""
     fine, taps, channel, spectra, first = 64, 8, 21, 24, 5
     step = fine if complex_samples else 2 * fine
     hop = step * oversampling[1] // oversampling[0]
@@ -322,7 +318,7 @@ def test_a_tone_is_put_together_again_from_the_voltages_of_its_channel(
         expected = response * np.exp(2j * np.pi * offset / step * when) * (1 if complex_samples else 0.5)
         # A real tone's image at the negative frequency is attenuated by the filter to what is allowed here.
         np.testing.assert_allclose(voltage, expected, atol=1e-4 * np.abs(filter_.sum()))
-    # Half a channel up, where channels meet, the next one has as much of it.
+    # Half a channel up, at the border of two channels, both have the same amplitude.
     other = voltages(bank, raw, spectra, first)[:, channel + 1, 0]
     np.testing.assert_allclose(np.abs(other), np.abs(voltage), rtol=1e-3)
 
@@ -338,13 +334,13 @@ def test_voltages_do_not_depend_on_where_time_is_cut() -> None:
         np.ones(20, np.bool_),
         prototype_filter(fine, taps, "hamming", True),
         (20, 2, fine, 2),
-        (8, "signed"),
+        COMPLEX_INT8,
         hop=hop,
     )
     np.testing.assert_allclose(np.abs(whole) ** 2, power, rtol=1e-5)
 
 
 @pytest.mark.parametrize("hop", [0, 65, 31])
-def test_steps_that_cannot_be_are_refused(hop: int) -> None:
+def test_impossible_steps_are_rejected(hop: int) -> None:
     with pytest.raises(ValueError, match="from spectrum to spectrum"):
         make_filterbank(prototype_filter(32, 4, "hamming", False), 32, 8, "signed", 1, False, hop)

@@ -4,19 +4,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgefilter_kernels.filterbank.unpack import flag_nonfinite, unpack, zero_nonfinite
+from tests.helpers.filterbanks import ENCODINGS
 from tests.reference.filterbank.unpack import unpack as reference
-
-ENCODINGS = [
-    *((bits, "unsigned") for bits in (1, 2, 4, 8, 16)),
-    *((bits, "signed") for bits in (4, 8, 16)),
-    *((bits, "offset") for bits in (2, 4, 8, 16)),
-    (32, "float"),
-]
 
 
 @settings(deadline=None, max_examples=100)
 @given(st.sampled_from(ENCODINGS), st.integers(0, 70), st.integers(0, 2**32 - 1))
-def test_every_encoding_gives_what_the_reference_gives(encoding: tuple[int, str], words: int, seed: int) -> None:
+def test_every_encoding_equals_the_reference(encoding: tuple[int, str], words: int, seed: int) -> None:
     raw = np.random.default_rng(seed).integers(0, 256, words * 4, np.uint8)
     out = np.empty(raw.size * 8 // encoding[0], np.float32)
     unpack(raw, *encoding, out)
@@ -34,13 +28,13 @@ def test_every_encoding_gives_what_the_reference_gives(encoding: tuple[int, str]
         (16, "signed", [0x01, 0x00, 0xFE, 0xFF], [1, -2]),
     ],
 )
-def test_numbers_that_can_be_checked_by_hand(bits: int, encoding: str, raw: list[int], numbers: list[int]) -> None:
+def test_known_numbers(bits: int, encoding: str, raw: list[int], numbers: list[int]) -> None:
     out = np.empty(len(numbers), np.float32)
     unpack(np.array(raw, np.uint8), bits, encoding, out)
     assert out.tolist() == numbers
 
 
-def test_bytes_that_are_not_aligned_are_read_all_the_same() -> None:
+def test_unaligned_bytes() -> None:
     raw = np.arange(41, dtype=np.uint8)[1:]
     out = np.empty(20, np.float32)
     unpack(raw, 16, "unsigned", out)
@@ -59,12 +53,12 @@ def test_bytes_that_are_not_aligned_are_read_all_the_same() -> None:
         (np.zeros(4, np.uint8), 8, "signed", np.zeros(4, np.float64)),
     ],
 )
-def test_arrays_that_do_not_fit_are_refused(raw: np.ndarray, bits: int, encoding: str, out: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"must be|no whole number"):
+def test_arrays_that_do_not_fit_are_rejected(raw: np.ndarray, bits: int, encoding: str, out: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="must be"):
         unpack(raw, bits, encoding, out)
 
 
-def test_a_cell_with_a_number_that_is_not_finite_is_lost_whole() -> None:
+def test_a_cell_with_a_nan_or_infinity_is_zeroed_and_flagged() -> None:
     power = np.ones((2, 3, 2), np.float32)
     power[0, 1, 0], power[1, 2, 1] = np.nan, -np.inf
     flags = np.zeros((2, 3), np.uint16)
@@ -75,7 +69,7 @@ def test_a_cell_with_a_number_that_is_not_finite_is_lost_whole() -> None:
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(1, 9), st.integers(1, 40), st.integers(1, 3), st.integers(0, 1000))
-def test_cells_with_a_number_that_is_not_finite_are_found_and_left_as_they_are(times, channels, products, seed) -> None:
+def test_cells_with_a_nan_or_infinity_are_flagged_and_not_changed(times, channels, products, seed) -> None:
     rng = np.random.default_rng(seed)
     power = rng.choice(
         np.float32([0, -0.0, 1e-45, 3.4e38, -3.4e38, np.inf, -np.inf, np.nan]), (times, channels, products)
@@ -87,7 +81,7 @@ def test_cells_with_a_number_that_is_not_finite_are_found_and_left_as_they_are(t
     np.testing.assert_array_equal(power, before)
 
 
-def test_what_does_not_fit_the_flags_is_refused() -> None:
+def test_power_that_does_not_fit_the_flags_is_rejected() -> None:
     for power in (np.ones((2, 3, 2)), np.ones((3, 2, 1), np.float32), np.ones((2, 6, 1), np.float32)[:, ::2]):
         with pytest.raises(ValueError, match="do not fit flags"):
             flag_nonfinite(power, np.zeros((2, 3), np.uint16), 1)

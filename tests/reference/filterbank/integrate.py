@@ -1,4 +1,4 @@
-"""Integration in plain NumPy."""
+"""Reference of the integration in NumPy."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 def integrate(
     power: NDArray[Any], flags: NDArray[Any], matrix: NDArray[Any], rows: int, first: int, last: int, bits: int
 ) -> tuple[NDArray[Any], ...]:
-    """Return stokes, weight, total, good, occupancy and raised as the kernel's outputs."""
+    """Return stokes, weight, total, good, occupancy and raised as the kernel does."""
     channels = power.shape[1]
     used = flags == 0
     stokes = np.einsum("sp,tcp->stc", matrix, power.astype(np.float64)) * used

@@ -1,4 +1,4 @@
-"""The polyphase filterbank as it is written in textbooks, in double precision."""
+"""Reference of the polyphase filterbank, in double precision, as in textbooks."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,8 @@ def pfb(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
     """Return power [time, channel, product], moment4 [time, channel, pol] and count [time].
 
-    Of voltage [sample, raw channel, pol]; spectra are hop samples apart, which is as many as a tap spans if not given.
-
-    Products are the polarisations and, of two of them, real and imaginary part of X Y*.
+    voltage is [sample, raw channel, pol]; spectra are hop samples apart, by default the samples of a tap. Products are
+    the polarisations and, of two of them, real and imaginary part of X Y*.
     """
     _, coarse, n_pols = voltage.shape
     step = 2 * channels if np.isrealobj(voltage) else channels

@@ -1,4 +1,4 @@
-"""Packed numbers, bit by bit."""
+"""Reference of unpacking, bit by bit."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,5 +1,3 @@
-from fractions import Fraction
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,10 +6,10 @@ from hypothesis import strategies as st
 from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.cells import Cells, Flag
 from edgefilter.core.chunk import Chunk, Gap, Loss
-from edgefilter.core.config import BlockSettings, IntegrateSettings, Reduction
-from edgefilter.core.plan import Plan, resolve
-from edgefilter.core.stream import ALLOWED_PRODUCTS, Encoding, SampleKind, Stream
+from edgefilter.core.plan import Plan
+from edgefilter.core.stream import ALLOWED_PRODUCTS, Encoding
 from edgefilter.stages.filterbank.unpack import Unpacker
+from tests.helpers.power_blocks import packed_power_plan
 from tests.reference.filterbank.unpack import unpack
 
 ENCODINGS = [
@@ -23,11 +21,6 @@ ENCODINGS = [
     (16, Encoding.UNSIGNED),
     (32, Encoding.FLOAT),
 ]
-
-
-def plan_of(bits: int, encoding: Encoding, products: tuple[str, ...] = ("I",), channels: int = 8) -> Plan:
-    stream = Stream("test", SampleKind.POWER, 0, Fraction(1000), channels, 1.5e9, -1e6, products, bits, encoding)
-    return Plan(stream, resolve(Reduction(block=BlockSettings(rows=16), integrate=IntegrateSettings(cells=2)), stream))
 
 
 def reduce(plan: Plan, raw: Chunk, threads: int = 1) -> Cells:
@@ -45,7 +38,7 @@ def reduce(plan: Plan, raw: Chunk, threads: int = 1) -> Cells:
     gap=st.tuples(st.integers(0, 32), st.integers(0, 32)),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_cells_are_the_stream_s_numbers_and_lost_where_there_are_none(
+def test_cells_are_the_stream_s_numbers_and_lost_in_gaps(
     encoding: tuple[int, Encoding],
     products: tuple[str, ...],
     channels: int,
@@ -54,7 +47,7 @@ def test_cells_are_the_stream_s_numbers_and_lost_where_there_are_none(
     gap: tuple[int, int],
     seed: int,
 ) -> None:
-    plan = plan_of(*encoding, products, channels)
+    plan = packed_power_plan(*encoding, products, channels)
     data = np.random.default_rng(seed).integers(0, 256, (32, plan.stream.sample_bytes), np.uint8)
     first, last = sorted(gap)
     gaps = (Gap(block * 32 + first, block * 32 + last, Loss.OUTSIDE),) if last > first else ()
@@ -72,8 +65,8 @@ def test_cells_are_the_stream_s_numbers_and_lost_where_there_are_none(
     np.testing.assert_array_equal(cells.power, np.where(lost[..., None], 0, expected))
 
 
-def test_a_chunk_that_is_not_a_block_is_refused() -> None:
-    plan = plan_of(8, Encoding.UNSIGNED)
+def test_a_chunk_that_is_not_a_block_is_rejected() -> None:
+    plan = packed_power_plan(8, Encoding.UNSIGNED)
     data = np.zeros((32, 8), np.uint8)
     for chunk in (Chunk(1, data), Chunk(0, data[:-1]), Chunk(0, data[:, :4])):
         with pytest.raises(ValueError, match="must be a block"):

@@ -16,9 +16,9 @@ from edgefilter.pipeline.backend import BackendSelector
 from edgefilter.stages.filterbank.channelise import Channeliser
 from edgefilter.stages.rfi.gpu_tolerance import TRANSFORM_TOLERANCE
 from edgefilter.stages.rfi.stage import FlagStage
-from tests.helpers import running_node
-from tests.stages.filterbank import test_channelise
-from tests.stages.rfi import test_stage
+from tests.helpers import flag_scenes, running_node
+from tests.helpers.voltage_blocks import voltage_block
+from tests.helpers.voltage_blocks import voltage_plan as filterbank_plan
 
 ALL_KINDS = {"mask": ((1385.0, 1386.0),), "protect": ((1390.0, 1392.0),)}
 
@@ -26,12 +26,12 @@ ALL_KINDS = {"mask": ((1385.0, 1386.0),), "protect": ((1390.0, 1392.0),)}
 def scene(seed, spectra, times=512, channels=128):
     """Voltages with what every flagger looks for, faint and strong, and a gap."""
     rng = np.random.default_rng(seed)
-    cells = test_stage.gaussian_voltages(rng, times, channels, spectra)
+    cells = flag_scenes.gaussian_voltages(rng, times, channels, spectra)
     for _ in range(12):
         t, c = rng.integers(times), rng.integers(channels)
         where = slice(t, t + rng.integers(1, 120)), slice(c, c + rng.integers(1, 4))
-        test_stage.add_tone(cells, where, rng.uniform(0.02, 0.6))
-    test_stage.add_tone(cells, (slice(None), slice(77, 78)), 0.03)
+        flag_scenes.add_tone(cells, where, rng.uniform(0.02, 0.6))
+    flag_scenes.add_tone(cells, (slice(None), slice(77, 78)), 0.03)
     cells.power[60:63] *= 1 - rng.uniform(0.05, 0.3)
     channel = rng.integers(0, channels - 3)
     cells.power[200:320, channel : channel + 2] *= 1 + rng.uniform(0.05, 0.5)
@@ -51,7 +51,7 @@ def flagged(stage, cells):
 # Among them are those of 400 seeds in which rounding changes most, or what is hardest to foresee: where a run ends.
 @pytest.mark.parametrize(("seed", "spectra"), [(67, 64), (118, 64), (131, 256), (144, 16), (182, 256), (7, 64)])
 def test_what_rounding_changes_is_in_doubt(seed, spectra):
-    plan = test_stage.voltage_plan(fine=128, **ALL_KINDS)
+    plan = flag_scenes.voltage_plan(fine=128, **ALL_KINDS)
     rng = np.random.default_rng(seed + 1000)
     with ThreadBackend(1) as compute:
         stage = FlagStage(plan, compute)
@@ -69,8 +69,8 @@ def test_what_rounding_changes_is_in_doubt(seed, spectra):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_what_differs_on_a_card_is_in_doubt(gpu_backend, seed):
-    plan = test_channelise.plan_of(channels=1, fine=64, spectra=32, rows=256)
-    raw = test_channelise.raw_of(plan, seed)
+    plan = filterbank_plan(channels=1, fine=64, spectra=32, rows=256)
+    raw = voltage_block(plan, seed)
     rng = np.random.default_rng(seed)
     with ThreadBackend(1) as compute:
         on_cpu = FlagStage(plan, compute)
@@ -103,8 +103,8 @@ def moment4_at_threshold(stage, cells, t, c):
 
 
 def test_a_value_at_its_threshold_is_counted(gpu_backend):
-    plan = test_stage.voltage_plan(fine=32)
-    cells = test_stage.gaussian_voltages(np.random.default_rng(4), 256, 32, 64)
+    plan = flag_scenes.voltage_plan(fine=32)
+    cells = flag_scenes.gaussian_voltages(np.random.default_rng(4), 256, 32, 64)
     with ThreadBackend(1) as compute:
         most = moment4_at_threshold(FlagStage(plan, compute), cells, 128, 9)
         stage = FlagStage(plan, gpu_backend)
@@ -117,11 +117,12 @@ def test_a_value_at_its_threshold_is_counted(gpu_backend):
 
 
 def test_nothing_is_counted_where_no_card_reduces_or_none_is_measured(gpu_backend):
-    plan = test_stage.power_plan(32)
-    power = test_stage.noise(np.random.default_rng(4), plan.cells_per_block, 32)
+    plan = flag_scenes.power_plan(32)
+    power = flag_scenes.noise(np.random.default_rng(4), plan.cells_per_block, 32)
 
     def near_threshold(compute, block):
-        cells = replace(test_stage.power_cells(power), start=block * plan.cells_per_block).map_arrays(compute.to_device)
+        cells = replace(flag_scenes.power_cells(power), start=block * plan.cells_per_block)
+        cells = cells.map_arrays(compute.to_device)
         FlagStage(plan, compute).reduce(cells)
         return cells.near_threshold
 
@@ -131,8 +132,8 @@ def test_nothing_is_counted_where_no_card_reduces_or_none_is_measured(gpu_backen
 
 
 def test_lost_cells_are_not_looked_at(gpu_backend):
-    plan = test_stage.power_plan(32)
-    cells = test_stage.power_cells(test_stage.noise(np.random.default_rng(4), 64, 32))
+    plan = flag_scenes.power_plan(32)
+    cells = flag_scenes.power_cells(flag_scenes.noise(np.random.default_rng(4), 64, 32))
     cells.flags[10:20] = Flag.LOST
     ours = cells.map_arrays(gpu_backend.to_device)
     FlagStage(plan, gpu_backend).reduce(ours)

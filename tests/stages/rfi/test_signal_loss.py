@@ -7,7 +7,7 @@ from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.cells import FLAGGERS, Cells, Flag
 from edgefilter.stages.rfi.signal_loss import SIGNAL_SIGMAS, SignalLossMeter
 from edgefilter.stages.rfi.stage import FlagStage
-from tests.stages.rfi.test_stage import power_plan
+from tests.helpers.flag_scenes import power_plan
 
 VOLTAGES = 96
 ALL_SIGNALS = {("noise", 0.0)} | {(kind, sigma) for kind in ("pulse", "line") for sigma in SIGNAL_SIGMAS}

@@ -1,5 +1,3 @@
-from fractions import Fraction
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,76 +5,24 @@ from hypothesis import strategies as st
 
 from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.cells import Cells, Flag
-from edgefilter.core.config import BlockSettings, DetectSettings, FlagSettings, PulseSettings, Reduction
-from edgefilter.core.plan import DISPERSION_S_MHZ2, Plan, resolve
-from edgefilter.core.stream import Encoding, SampleKind, Stream
 from edgefilter.stages.rfi.stage import FlagStage
+from tests.helpers.flag_scenes import (
+    add_tone,
+    gaussian_voltages,
+    noise,
+    power_cells,
+    power_plan,
+    sweep,
+    voltage_plan,
+)
 
-CELL_S = 0.5e-3
 OFF = {"kurtosis_sigma": 0, "channel_sigma": 0, "zero_dm_sigma": 0, "power_sigma": 0, "carrier_sigma": 0}
-
-
-def power_plan(channels=256, **flag):
-    """1600 MHz downwards to 1200 MHz, detected power."""
-    step = -400e6 / channels
-    stream = Stream(
-        "p", SampleKind.POWER, 0, Fraction(2000), channels, 1600e6 + step / 2, step, ("I",), 32, Encoding.FLOAT
-    )
-    wanted = Reduction(block=BlockSettings(rows=16), flag=FlagSettings(**flag), pulses=PulseSettings(dm=(0.0, 10.0)))
-    return Plan(stream, resolve(wanted, stream))
-
-
-def voltage_plan(raw=1, fine=256, spectra=64, **flag):
-    """Two hands of complex voltages, channelised."""
-    stream = Stream(
-        "v", SampleKind.VOLTAGE, 0, Fraction(32_000_000), raw, 1400e6, 32e6, ("X", "Y"), 8, Encoding.SIGNED, True
-    )
-    tree = {"channelise": {"channels": fine}, "flag": flag, "block": {"rows": 16}}
-    wanted = Reduction.model_validate(tree).model_copy(
-        update={"detect": DetectSettings(spectra=spectra), "pulses": PulseSettings(dm=(0.0, 10.0))}
-    )
-    return Plan(stream, resolve(wanted, stream))
-
-
-def power_cells(power):
-    power = np.ascontiguousarray(power, np.float32)[:, :, None]
-    return Cells(0, power, np.zeros(power.shape[:2], np.uint16), ("I",), np.zeros(len(power), np.int32))
-
-
-def noise(rng, times=1024, channels=256):
-    return rng.normal(100, 10, (times, channels))
-
-
-def gaussian_voltages(rng, times, channels, spectra, gain=1.0):
-    """Cells as detection makes them of Gaussian voltages in two hands of unequal gain."""
-    power = np.empty((times, channels, 2), np.float32)
-    moment4 = np.empty_like(power)
-    for t in range(times):
-        squares = rng.exponential(1.0, (spectra, channels, 2)) * np.array([1.0, 1.3]) * np.reshape(gain, (-1, 1))
-        power[t], moment4[t] = squares.mean(axis=0), (squares**2).mean(axis=0)
-    accumulated = np.full(times, spectra, np.int32)
-    return Cells(0, power, np.zeros((times, channels), np.uint16), ("XX", "YY"), accumulated, moment4)
-
-
-def add_tone(cells, where, ratio):
-    """A tone of ``ratio`` times the noise in both hands of some cells, by its mean effect."""
-    for pol in range(2):
-        level = (1.0, 1.3)[pol]
-        power, moment4 = cells.power[where][..., pol], cells.moment4[where][..., pol]
-        cells.moment4[(*where, pol)] = moment4 + 4 * power * level * ratio + (level * ratio) ** 2
-        cells.power[(*where, pol)] = power + level * ratio
 
 
 def flagged(plan, cells, threads=2):
     with ThreadBackend(threads) as backend:
         FlagStage(plan, backend).reduce(cells)
     return cells.flags
-
-
-def sweep(plan, dm, start):
-    """Cell of arrival at each channel of a pulse that is at the top of the band at ``start``."""
-    f = plan.frequencies_mhz
-    return start + np.rint(DISPERSION_S_MHZ2 * dm * (f**-2 - f.max() ** -2) / CELL_S).astype(int)
 
 
 @pytest.mark.parametrize("spectra", [1, 16, 128])
