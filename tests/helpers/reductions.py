@@ -25,8 +25,8 @@ def reduce_recording(
     """Return the products of each block; blocks must be stored once, in order."""
     collected: dict[int, dict[str, bytes]] = {}
 
-    def collect(products: Any, next_block: int, totals: Any) -> None:
-        if totals.blocks:
+    def collect(products: Any, next_block: int, summary: Any) -> None:
+        if summary.counts:
             assert next_block - 1 == len(collected)
             collected[next_block - 1] = {product.name: product.content for product in products}
 

@@ -130,29 +130,29 @@ def filter_words(bank: Filterbank, raw: RawVoltages, spectra: Span, columns: Spa
 def _filter_words(bank: Filterbank, raw: RawVoltages, spectra: Span, columns: Span, out: NDArray[np.float32]) -> None:
     _, taps, width = bank.coefficients.shape
     size = bank.bits >> 1  # bytes of a word of four numbers
-    arrays = raw.data, bank.coefficients.reshape(-1), out[0, 0, 0]
+    data, weights, target = raw.data, bank.coefficients.reshape(-1), out[0, 0, 0]
     code = np.int32(bank.flip), np.int32(bank.bias)
     pol, part = out.strides[1] // 4, out.strides[2] // 4
-    step = bank.channels * size, width, out.strides[0] // 4
+    step = bank.channels * size, width, out.strides[0] // 4, spectra.length
     for tap in range(0, taps, 4):
         for i in range(columns.first, columns.first + columns.length, LANES):
             by = tap * width + i
             # Weights of the first two numbers and of the others; they are the same for complex samples.
-            weights = by, by + taps * width
+            by_number = by, by + taps * width
             if bank.components == 2:
                 to = i, i + part, i + pol, i + pol + part
             else:
                 to = i, i + pol, i + part, i + pol + part
-            at = ((spectra.first + tap) * bank.channels + i) * size, weights, to
+            at = ((spectra.first + tap) * bank.channels + i) * size, by_number, to
             if size == 4:
                 if tap == 0:
-                    fir_simd.fir_words_4(arrays, at, step, spectra.length, code)
+                    fir_simd.fir_words_4(data, weights, target, at, step, code)
                 else:
-                    fir_simd.fir_words_4_add(arrays, at, step, spectra.length, code)
+                    fir_simd.fir_words_4_add(data, weights, target, at, step, code)
             elif tap == 0:
-                fir_simd.fir_words_2(arrays, at, step, spectra.length, code)
+                fir_simd.fir_words_2(data, weights, target, at, step, code)
             else:
-                fir_simd.fir_words_2_add(arrays, at, step, spectra.length, code)
+                fir_simd.fir_words_2_add(data, weights, target, at, step, code)
 
 
 @kernel
@@ -238,23 +238,23 @@ def _filter_rows(
     weights = coefficients.reshape(-1)
     step = STRIP_STRIDE, width, out.strides[0] // 4
     for k in range(0, spectra, 4):
-        arrays = strip, weights, out[k]
+        target = out[k]
         done = 0
         while done < taps:
             at, by, to = (k + done) * STRIP_STRIDE, done * width + columns.first, columns.first
             if done + 4 > taps:
                 if done == 0:
                     for i in range(0, columns.length, LANES):
-                        fir_simd.fir_1(arrays, (at + i, by + i, to + i), step)
+                        fir_simd.fir_1(strip, weights, target, (at + i, by + i, to + i), step)
                 else:
                     for i in range(0, columns.length, LANES):
-                        fir_simd.fir_1_add(arrays, (at + i, by + i, to + i), step)
+                        fir_simd.fir_1_add(strip, weights, target, (at + i, by + i, to + i), step)
                 done += 1
             else:
                 if done == 0:
                     for i in range(0, columns.length, LANES):
-                        fir_simd.fir_4(arrays, (at + i, by + i, to + i), step)
+                        fir_simd.fir_4(strip, weights, target, (at + i, by + i, to + i), step)
                 else:
                     for i in range(0, columns.length, LANES):
-                        fir_simd.fir_4_add(arrays, (at + i, by + i, to + i), step)
+                        fir_simd.fir_4_add(strip, weights, target, (at + i, by + i, to + i), step)
                 done += 4

@@ -1,7 +1,8 @@
 """Vector code of the filter: unpack eight numbers, and weight and add rows of eight numbers.
 
-``at`` and ``step`` of a filter hold three offsets each: of its input, its weights and its output. The code is checked
-by nothing, see :mod:`edgefilter_kernels.simd.float8`.
+``at`` holds the first offset of a filter's input, weights and output, ``step`` the distances of their rows. Arrays are
+passed one by one: a tuple of them costs reference counts in the innermost loop. The code is checked by nothing, see
+:mod:`edgefilter_kernels.simd.float8`.
 """
 
 from collections.abc import Callable
@@ -71,14 +72,10 @@ def _weighted(builder: Any, weight: Any, value: Any, total: Any) -> Any:
 
 
 def _make_fir(taps: int, add: bool) -> Callable[..., None]:
-    """Weight and add ``taps`` rows for four neighbouring outputs at once, so that each row is loaded once.
-
-    ``arrays`` are rows, weights and outputs.
-    """
+    """Weight and add ``taps`` rows for four neighbouring outputs at once, so that each row is loaded once."""
 
     @vector_code
-    def fir(builder: Any, arrays: Any, at: Any, step: Any) -> None:
-        rows, weights, out = arrays
+    def fir(builder: Any, rows: Any, weights: Any, out: Any, at: Any, step: Any) -> None:
         x = [load(builder, rows, offset_at(builder, at[0], step[0], i)) for i in range(taps + 3)]
         h = [load(builder, weights, offset_at(builder, at[1], step[1], i)) for i in range(taps)]
         for k in range(4):
@@ -95,19 +92,18 @@ fir_4, fir_4_add, fir_1, fir_1_add = (_make_fir(taps, add) for taps in (4, 1) fo
 
 
 def _make_fir_words(word_bytes: int, add: bool) -> Callable[..., None]:
-    """Unpack, weight and add four rows of words of four numbers, for ``outputs`` neighbouring outputs of each number.
+    """Unpack, weight and add four rows of words of four numbers, for several neighbouring outputs of each number.
 
-    The unpacked numbers stay in registers: a row is loaded once and serves four outputs. ``arrays`` are raw bytes,
-    weights and outputs; ``at`` holds one offset into the bytes, two into the weights (of the first two numbers and of
-    the others) and four into the outputs; ``code`` is int32 ``(flip, bias)``.
+    The unpacked numbers stay in registers: a row is loaded once and serves four outputs. ``at`` holds one offset into
+    the bytes, two into the weights (of the first two numbers and of the others) and four into the outputs; ``step`` has
+    the number of outputs as its last member; ``code`` is int32 ``(flip, bias)``.
     """
     bits = 2 * word_bytes
     words = ir.VectorType(ir.IntType(8 * word_bytes), LANES)
 
     @vector_code
-    def fir(builder: Any, arrays: Any, at: Any, step: Any, outputs: Any, code: Any) -> None:
+    def fir(builder: Any, raw: Any, weights: Any, out: Any, at: Any, step: Any, code: Any) -> None:
         b = builder
-        raw, weights, out = arrays
         h = [[load(b, weights, offset_at(b, start, step[1], tap)) for tap in range(4)] for start in at[1]]
         # A field in the last bits of the float 2^23 is 2^23 + field, without a conversion.
         flip, bias = (splat(b, number) for number in code)
@@ -125,7 +121,7 @@ def _make_fir_words(word_bytes: int, add: bool) -> Callable[..., None]:
             return [b.fsub(b.bitcast(b.xor(field, flip), FLOATS), bias) for field in fields]
 
         kept = [[cgutils.alloca_once_value(b, value) for value in unpacked(index(i))] for i in range(3)]
-        with cgutils.for_range_slice(b, index(0), outputs, index(4), intp=ir.IntType(64)) as (first, _):
+        with cgutils.for_range_slice(b, index(0), step[3], index(4), intp=ir.IntType(64)) as (first, _):
             x = [[b.load(slot) for slot in slots] for slots in kept]
             for k in range(4):
                 row = b.add(first, index(k))
