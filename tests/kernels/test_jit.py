@@ -56,9 +56,7 @@ def test_processes_can_compile_at_the_same_time(tmp_path: Path) -> None:
     assert compiled_kernels(start(tmp_path, *kinds)) == []
 
 
-def test_an_entry_is_stale_after_a_change_of_an_imported_file_only(
-    tmp_path: Path, kernels: Path
-) -> None:
+def test_an_entry_is_stale_after_a_change_of_an_imported_file_only(tmp_path: Path, kernels: Path) -> None:
     assert compiled_kernels(start(tmp_path, kernels=kernels)) == ["zero_nonfinite"]
     for name, compiled in (("search/boxcar", []), ("jit", ["zero_nonfinite"])):
         path = kernels / "edgefilter_kernels" / f"{name}.py"
