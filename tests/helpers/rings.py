@@ -1,4 +1,4 @@
-"""What the tests of the ring share: samples that carry their own number, and that of the frame that brought them."""
+"""Helpers for tests of the ring: samples that contain their own number and the number of their frame."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +11,12 @@ from edgefilter.core.chunk import Chunk
 from edgefilter.core.stream import Encoding, SampleKind, Stream
 from edgefilter.node.ring import Policy, RingReader, RingWriter, WriteResult
 
-# A sample is 16 bytes: its own number and the number of the frame that brought it.
+# A sample is 16 bytes: its own number and the number of its frame.
 STREAM = Stream("test", SampleKind.POWER, 0, Fraction(1000), 16, 1e8, 1e6, ("I",), 8, Encoding.UNSIGNED)
 PAGE = 256
 """Samples in a page, the smallest ring."""
 WAIT = 30.0
+"""Maximum time to wait, s."""
 
 
 def payload(start: int, samples: int, frame: int = 0) -> bytes:
@@ -30,7 +31,7 @@ def put(ring: RingWriter, start: int, stop: int, frame: int = 0) -> WriteResult:
 
 
 def contents(chunk: Chunk) -> dict[int, int]:
-    """Sample numbers that a chunk has, and the frame that brought each."""
+    """Return the numbers of the valid samples of a chunk, and the frame of each."""
     numbers = chunk.data.reshape(-1).view(np.uint64).reshape(-1, 2)
     found = {}
     for at in np.flatnonzero(chunk.valid()):
@@ -39,11 +40,16 @@ def contents(chunk: Chunk) -> dict[int, int]:
     return found
 
 
+def received_samples(ring: RingReader) -> set[int]:
+    """Return the numbers of the samples in the table of intervals."""
+    return {sample for start, stop in ring.snapshot().intervals for sample in range(start, stop)}
+
+
 @contextmanager
 def ring(
     folder: Path, capacity: int = PAGE, policy: Policy = Policy.HOLD, slack: int = 0, stream: Stream = STREAM
 ) -> Iterator[tuple[RingWriter, RingReader]]:
-    """A new ring with a reader."""
+    """Yield the writer and a reader of a new ring."""
     path = folder / "ring"
     with (
         RingWriter.create(path, stream, capacity, policy, slack) as writer,

@@ -1,7 +1,7 @@
 """The ring: raw samples in shared memory, between the receiver, which writes, and the reducers, which read.
 
-``layout`` says what lies where in the file, ``writer`` and ``reader`` are the two sides, ``memory`` is what the
-operating system gives. docs/ring.md explains the whole, for programs that are not this one too.
+``layout`` defines the file format, ``writer`` and ``reader`` are the two sides, ``interval_table`` is the writer's
+table of received samples, ``memory`` wraps the system calls. docs/ring.md describes the ring for other programs too.
 """
 
 from edgefilter.node.ring.layout import Policy, make_ring

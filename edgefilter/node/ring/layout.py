@@ -1,4 +1,4 @@
-"""What lies where in a ring's file, and the few words that both sides share. docs/ring.md is the same in prose."""
+"""The file format of the ring, and what writer and readers have in common. docs/ring.md describes it in prose."""
 
 import mmap
 import os
@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgefilter.core.closing import Closing
 from edgefilter.core.errors import InputError
 from edgefilter.core.stream import Stream
 from edgefilter.node.ring.memory import MirroredMapping, byte_is_locked, make_fence, make_file
@@ -24,19 +23,19 @@ from edgefilter.node.ring.memory import MirroredMapping, byte_is_locked, make_fe
 MAGIC = b"EDGFRING"
 VERSION = 1
 DATA_OFFSET = 1 << 18
-"""Where the samples begin: a multiple of every page size in use."""
+"""Byte at which the samples begin: a multiple of every page size in use."""
 READERS = 16
-"""Most named readers."""
+"""Maximum number of named readers."""
 NAME_BYTES = 64
 INTERVALS = 4096
-"""Most intervals of samples that a bank of the table can hold."""
+"""Maximum number of intervals in a bank of the table."""
 UNSET = (1 << 64) - 1
-"""A word that has no value yet; of a cursor: holds nothing back."""
+"""A word without a value; a cursor with this value does not hold the writer back."""
 FOREVER = 1 << 63
-"""``final`` after the end of the run: no sample will come any more."""
+"""Value of ``final`` after the end of the run: no more samples will arrive."""
 
 _HEADER = struct.Struct("<8sQQQQQQ")  # magic, version, data offset, data bytes, sample bytes, policy, stream bytes
-# Words, each in a line of the cache of its own: offset in the file / 8.
+# Word numbers (offset in the file / 8). Each word has a cache line of its own.
 GENERATION, FLOOR, HEAD, FINAL, FIRST, LAST, LOST, LAST_WRITER = (64 + 8 * line for line in range(8))
 CURSORS = 128
 _NAMES = 2048  # bytes
@@ -45,33 +44,44 @@ _BANKS = (_STREAM + (1 << 16)) // 8
 _BANK = 8 + 2 * INTERVALS
 COUNT, COMPLETE_FROM, RECORDS = 0, 1, 8  # words in a bank
 REGISTRY_BYTE = 0
-"""Byte of the file that is locked while a reader takes a slot; the reader of slot i then holds byte 1 + i."""
+"""Byte of the file that a reader locks while it takes a slot; the reader in slot i holds a lock on byte 1 + i."""
 
 _RETRY_SECONDS = 0.01
 
 
 class Policy(StrEnum):
-    """What happens to a frame when the oldest sample that a reader still wants is in its place."""
+    """What happens to a frame when the ring is full of samples that a reader still needs."""
 
-    HOLD = "hold"  # it waits, and with it the sender
-    DROP_OLDEST = "drop-oldest"  # it takes the place
+    HOLD = "hold"  # the frame and its sender wait
+    DROP_OLDEST = "drop-oldest"  # the frame overwrites the oldest samples
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Which samples have come: sorted, disjoint intervals, complete from ``complete_from`` on."""
+    """The received samples at one instant: sorted, disjoint intervals, complete from ``complete_from`` on."""
 
     complete_from: int
     intervals: list[tuple[int, int]]
 
     def clip_intervals(self, start: int, stop: int) -> list[tuple[int, int]]:
-        """Parts of ``[start, stop)`` that have come."""
+        """Return the received parts of an interval.
+
+        Parameters
+        ----------
+        start, stop
+            The interval ``[start, stop)``, sample numbers.
+
+        Returns
+        -------
+        list of (int, int)
+            Sorted, disjoint intervals.
+        """
         return clip_intervals(self.intervals, start, stop)
 
 
 @dataclass(frozen=True, slots=True)
 class ReaderSlot:
-    """A named reader: its cursor (None if it holds nothing back) and whether a process is at work under the name."""
+    """A named reader: its cursor (None if it does not hold the writer back), and whether its process is alive."""
 
     name: str
     cursor: int | None
@@ -79,12 +89,36 @@ class ReaderSlot:
 
 
 def bank(generation: int) -> int:
-    """First word of the bank that a generation of the table lies in."""
+    """Return the first word of a bank of the table.
+
+    Parameters
+    ----------
+    generation
+        Generation of the table; even and odd ones alternate between two banks.
+
+    Returns
+    -------
+    int
+        Word number (offset in the file / 8).
+    """
     return _BANKS + _BANK * (generation & 1)
 
 
 def clip_intervals(intervals: list[tuple[int, int]], start: int, stop: int) -> list[tuple[int, int]]:
-    """Parts of ``[start, stop)`` that sorted, disjoint intervals cover."""
+    """Return the parts of ``[start, stop)`` that intervals cover.
+
+    Parameters
+    ----------
+    intervals
+        Sorted, disjoint intervals ``[start, stop)`` of sample numbers.
+    start, stop
+        The part of the stream that is of interest, sample numbers.
+
+    Returns
+    -------
+    list of (int, int)
+        Sorted, disjoint intervals.
+    """
     found: list[tuple[int, int]] = []
     at = bisect_right(intervals, start, key=lambda interval: interval[1])
     while start < stop and at < len(intervals) and intervals[at][0] < stop:
@@ -94,26 +128,26 @@ def clip_intervals(intervals: list[tuple[int, int]], start: int, stop: int) -> l
     return found
 
 
-class RingFile:
-    """A ring's file as one process has it mapped: what writer and readers have in common.
+class RingFile(Closing):
+    """The file of a ring, mapped into this process: what the writer and the readers have in common.
 
     Parameters
     ----------
     path
         The file.
     data_writable, words_writable
-        What this process may write.
+        Whether this process may write the samples, and the words before them.
 
     Raises
     ------
     InputError
-        If there is no ring there, or one of another version.
+        If the file is not a ring, or a ring of another version.
     """
 
     def __init__(self, path: Path, data_writable: bool, words_writable: bool) -> None:
         self.path = path
         self._data_writable = data_writable
-        self._slot: int | None = None  # which a named reader has
+        self._slot: int | None = None  # of a named reader
         try:
             self._descriptor = os.open(path, os.O_RDWR if words_writable else os.O_RDONLY)
         except OSError as error:
@@ -121,7 +155,7 @@ class RingFile:
         self._release = weakref.finalize(self, os.close, self._descriptor)
         self._map(words_writable)
         if words_writable:
-            _ = self._data  # who takes part has it mapped before the first frame
+            _ = self._data  # map the samples before the first frame
 
     def _map(self, words_writable: bool) -> None:
         size = os.fstat(self._descriptor).st_size
@@ -133,21 +167,24 @@ class RingFile:
             raise InputError(f"{self.path}: a ring of version {version}, expected {VERSION}")
         self.stream = Stream.from_json(os.pread(self._descriptor, stream_bytes, _STREAM))
         if sample_bytes != self.stream.sample_bytes or (offset, size) != (DATA_OFFSET, DATA_OFFSET + data_bytes):
-            raise InputError(f"{self.path}: a ring whose header does not go with its size or its stream")
+            raise InputError(
+                f"{self.path}: the ring's header does not match its size ({size} bytes) or its stream "
+                f"({self.stream.sample_bytes} bytes per sample)"
+            )
         self.policy = list(Policy)[policy]
         self.capacity: int = data_bytes // sample_bytes
-        """Samples that it holds."""
+        """Maximum number of samples in the ring."""
         self._sample_bytes: int = sample_bytes
         self._data_bytes: int = data_bytes
         access = mmap.ACCESS_WRITE if words_writable else mmap.ACCESS_READ
         self._control = mmap.mmap(self._descriptor, offset, access=access)
-        # Eight-byte elements: each is read and written by one instruction, so nobody sees half of one.
+        # Elements of 8 bytes: one instruction reads or writes each, so no process sees a half-written word.
         self._words: memoryview[int] = memoryview(self._control).cast("Q")
         self._fence: Callable[[], None] = make_fence()
 
     @cached_property
     def _data(self) -> NDArray[np.uint8]:
-        """All samples twice in a row. Mapped when first used: who only looks at the words need not wait for it."""
+        """All samples, twice in a row. Mapped at the first use, because mapping some GB takes a second."""
         return MirroredMapping(self._descriptor, DATA_OFFSET, self._data_bytes, self._data_writable).array()
 
     @property
@@ -162,7 +199,7 @@ class RingFile:
 
     @property
     def tail(self) -> int:
-        """The oldest sample that is held; what comes before was overwritten."""
+        """The oldest sample in the ring; earlier ones were overwritten."""
         return self._words[FLOOR]
 
     @property
@@ -172,12 +209,12 @@ class RingFile:
 
     @property
     def final(self) -> int:
-        """All samples before this one are there or never will be; 2^63 after the end of the run."""
+        """All samples before this one have arrived or are lost; 2^63 after the end of the run."""
         return self._words[FINAL]
 
     @property
     def lost(self) -> int:
-        """Samples of the run that never came and were given up."""
+        """Number of samples of the run that never arrived and count as lost."""
         return self._words[LOST]
 
     def readers(self) -> list[ReaderSlot]:
@@ -186,13 +223,13 @@ class RingFile:
         for slot in range(READERS):
             if name := self._name(slot):
                 cursor = self._words[CURSORS + slot]
-                # One's own lock is no obstacle to oneself, so the system does not tell of it.
+                # The system does not report a lock of the same open file.
                 alive = slot == self._slot or byte_is_locked(self._descriptor, 1 + slot)
                 found.append(ReaderSlot(name, None if cursor == UNSET else cursor, alive))
         return found
 
     def snapshot(self) -> Snapshot:
-        """Return which samples have come, as it was at one instant."""
+        """Return which samples have arrived, as the table was at one instant."""
         words = self._words
         while True:
             generation = words[GENERATION]
@@ -215,34 +252,42 @@ class RingFile:
         self._control[at : at + NAME_BYTES] = name.encode().ljust(NAME_BYTES, b"\0")
 
     def _offset(self, sample: int) -> int:
-        """Byte of the data at which a sample lies."""
+        """Return the byte of the data at which a sample lies."""
         return sample * self._sample_bytes % self._data_bytes
 
     def close(self) -> None:
-        """Let go of the file. Arrays that were given out stay good, and so do the properties."""
+        """Close the file. Arrays that were returned stay valid, and so do the properties."""
         self._release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def make_ring(path: Path, stream: Stream, capacity_samples: int, policy: Policy) -> bool:
-    """Make a ring's file, without attaching to it; False if there is a file already.
+    """Make the file of a ring, without attaching to it.
+
+    Parameters
+    ----------
+    path
+        The file, in a file system that is memory.
+    stream
+        Description of the samples.
+    capacity_samples
+        Minimum number of samples in the ring; rounded up to whole pages.
+    policy
+        What happens when the ring is full.
+
+    Returns
+    -------
+    bool
+        False if the file exists already.
 
     Raises
     ------
     InputError
-        If it cannot be made there.
+        If the file cannot be made.
     ValueError
         If the capacity is not positive.
     """
     if capacity_samples < 1:
-        raise ValueError(f"capacity of {capacity_samples} samples, must be at least 1")
+        raise ValueError(f"capacity of the ring is {capacity_samples} samples, must be at least 1")
     data_bytes = -(-capacity_samples * stream.sample_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
     text = stream.to_json().encode()
 
@@ -260,7 +305,20 @@ def make_ring(path: Path, stream: Stream, capacity_samples: int, policy: Policy)
 
 
 def wait_for_file(path: Path, timeout: float) -> bool:
-    """Wait until there is a file; False if none appears within ``timeout``, s."""
+    """Wait until a file exists.
+
+    Parameters
+    ----------
+    path
+        The file.
+    timeout
+        Maximum time to wait, s.
+
+    Returns
+    -------
+    bool
+        Whether the file exists.
+    """
     deadline = time.monotonic() + timeout
     while not path.exists():
         if time.monotonic() >= deadline:

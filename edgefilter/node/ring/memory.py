@@ -1,6 +1,6 @@
-"""The ring's file in memory: made in one step, mapped twice in a row, and fenced where the processor reorders.
+"""System calls for the ring: make the file in one step, map it twice in a row, order stores, lock bytes.
 
-Nothing here knows samples. The few system calls that Python's own modules lack are made through ctypes.
+Python's modules lack a few of these calls; ctypes makes them.
 """
 
 import ctypes
@@ -25,36 +25,36 @@ _MAP_FAILED = ctypes.c_void_p(-1).value
 _PROT_NONE = 0
 
 _STRONGLY_ORDERED = ("x86_64", "AMD64", "s390x")
-"""Machines that show every process another one's stores in the order in which they were made."""
+"""Machines on which every process sees the stores of another process in their order."""
 _MEMBARRIER = {"x86_64": 324, "aarch64": 283, "riscv64": 283, "loongarch64": 283, "ppc64le": 365}
 """Number of the membarrier system call."""
 _GLOBAL_EXPEDITED, _REGISTER_GLOBAL_EXPEDITED = 2, 4
 
 
 def make_file(path: Path, size: int, fill: Callable[[memoryview], None]) -> bool:
-    """Make a file of ``size`` bytes of memory appear at ``path``, complete, or not at all.
+    """Make a file that appears at ``path`` complete or not at all.
 
-    It is nameless until it is filled, so a process that dies here leaves nothing behind, and nobody ever opens a file
-    that is half made. Its memory is taken now: a file system that fills up later cannot stop a writer.
+    The file has no name until it is filled: a process that dies here leaves nothing behind, and no process opens an
+    incomplete file. All its memory is allocated here: a file system that fills up later cannot stop the writer.
 
     Parameters
     ----------
     path
-        Where, in a file system that is memory, such as ``/dev/shm``.
+        The file, in a file system that is memory, such as ``/dev/shm``.
     size
-        Bytes.
+        Size of the file, bytes.
     fill
-        Writes the first page or more into the zeroed file.
+        Function that writes the initial content into the zeroed memory.
 
     Returns
     -------
     bool
-        False if there is a file at ``path`` already.
+        False if a file exists at ``path`` already.
 
     Raises
     ------
     InputError
-        If it cannot be made there.
+        If the file cannot be made.
     """
     try:
         descriptor = os.open(path.parent, os.O_TMPFILE | os.O_RDWR, 0o600)
@@ -62,7 +62,7 @@ def make_file(path: Path, size: int, fill: Callable[[memoryview], None]) -> bool
             os.posix_fallocate(descriptor, 0, size)
             with mmap.mmap(descriptor, size) as whole, memoryview(whole) as view:
                 fill(view)
-            # With a directory given Python calls linkat(), which follows the link in /proc; link() would not.
+            # Given a directory, Python calls linkat(), which follows the link in /proc; link() does not.
             os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor, follow_symlinks=True)
         finally:
             os.close(descriptor)
@@ -74,26 +74,26 @@ def make_file(path: Path, size: int, fill: Callable[[memoryview], None]) -> bool
 
 
 class MirroredMapping:
-    """A part of a file, mapped twice in a row: what wraps around its end is in one piece all the same.
+    """A part of a file, mapped twice in a row, so that data which wrap around its end are contiguous.
 
     Parameters
     ----------
     descriptor
-        Of the file.
+        Descriptor of the open file.
     offset, size
-        The part, in whole pages.
+        The part of the file, bytes; whole pages.
     writable
-        Whether it may be written.
+        Whether the memory may be written.
     """
 
     def __init__(self, descriptor: int, offset: int, size: int, writable: bool) -> None:
         protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
         base = _map(None, 2 * size, _PROT_NONE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
         self._release = weakref.finalize(self, _libc().munmap, ctypes.c_void_p(base), ctypes.c_size_t(2 * size))
-        self._release.atexit = False  # other threads may still use it then
+        self._release.atexit = False  # at exit other threads may still use the memory
         for half_address in (base, base + size):
             _map(half_address, size, protection, mmap.MAP_SHARED | mmap.MAP_POPULATE | _MAP_FIXED, descriptor, offset)
-        # Arrays made of this keep it alive: the memory is given back with the last of them.
+        # Arrays that are made from this object keep it alive; the last of them unmaps the memory.
         self.__array_interface__ = {
             "version": 3,
             "shape": (2 * size,),
@@ -107,22 +107,27 @@ class MirroredMapping:
 
 
 def make_fence(machine: str | None = None) -> Callable[[], None]:
-    """Return a function that a writer calls between stores that others must see in this order.
+    """Return a fence: a function that a writer calls between stores which other processes must see in order.
 
-    On x86 that is nothing: its stores are seen in order, its loads made in order. Elsewhere it is ``membarrier(2)``,
-    which makes every running thread of all processes that have called :func:`make_fence` pass a full barrier. So the
-    writer alone pays, and a reader's plain loads are in order with respect to the writer's steps.
+    On x86 the fence does nothing, because stores become visible in order and loads are made in order. On other machines
+    it is ``membarrier(2)``: every running thread of all processes that have called :func:`make_fence` passes a full
+    barrier. Only the writer pays for it; readers use plain loads.
 
     Parameters
     ----------
     machine
-        Processor, as :func:`platform.machine` calls it; this one's if None. With a leading ``+`` the system call is
-        made even where it is not needed.
+        Processor, as :func:`platform.machine` names it; None is this machine. With a leading ``+`` the fence makes the
+        system call even on x86.
+
+    Returns
+    -------
+    callable
+        The fence, without parameters.
 
     Raises
     ------
     InputError
-        If this machine needs the call and does not have it.
+        If this machine needs the system call and does not have it.
     """
     machine = machine or platform.machine()
     if machine in _STRONGLY_ORDERED:
@@ -140,12 +145,21 @@ def make_fence(machine: str | None = None) -> Callable[[], None]:
 
 
 def lock_byte(descriptor: int, byte: int, wait: bool = False) -> bool:
-    """Lock one byte of a file for this open file; the lock ends with :func:`unlock_byte` or with the process.
+    """Lock one byte of a file for this open file, until :func:`unlock_byte` or the end of the process.
+
+    Parameters
+    ----------
+    descriptor
+        Descriptor of the open file.
+    byte
+        Position of the byte.
+    wait
+        Whether to wait until the lock is free.
 
     Returns
     -------
     bool
-        False if another holds it and ``wait`` is False.
+        False if another open file holds the lock.
     """
     try:
         fcntl.fcntl(descriptor, fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK, _flock(fcntl.F_WRLCK, byte))
@@ -157,15 +171,36 @@ def lock_byte(descriptor: int, byte: int, wait: bool = False) -> bool:
 
 
 def unlock_byte(descriptor: int, byte: int) -> None:
-    """Give a byte back."""
+    """Unlock one byte of a file.
+
+    Parameters
+    ----------
+    descriptor
+        Descriptor of the open file.
+    byte
+        Position of the byte.
+    """
     fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _flock(fcntl.F_UNLCK, byte))
 
 
 def byte_is_locked(descriptor: int, byte: int) -> bool:
-    """Say whether another open file holds a byte."""
+    """Return whether another open file holds the lock of a byte.
+
+    Parameters
+    ----------
+    descriptor
+        Descriptor of the open file.
+    byte
+        Position of the byte.
+
+    Returns
+    -------
+    bool
+        Whether it is locked.
+    """
     answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _flock(fcntl.F_WRLCK, byte))
-    kind: int = struct.unpack_from("h", answer)[0]
-    return kind != fcntl.F_UNLCK
+    lock_type: int = struct.unpack_from("h", answer)[0]
+    return lock_type != fcntl.F_UNLCK
 
 
 def _flock(kind: int, byte: int) -> bytes:
@@ -177,7 +212,6 @@ def _no_fence() -> None:
 
 
 def _libc() -> Any:
-    # Of this process: the C library that Python itself runs on.
     library = ctypes.CDLL(None, use_errno=True)
     library.mmap.restype = ctypes.c_void_p
     library.mmap.argtypes = (

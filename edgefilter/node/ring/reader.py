@@ -1,4 +1,4 @@
-"""The reading side of a ring: named cursors, windows without copies, and the exact word on what is not there."""
+"""The reading side of a ring: named cursors, windows without copies, and a reason for every missing sample."""
 
 import time
 from pathlib import Path
@@ -18,15 +18,15 @@ from edgefilter.node.ring.layout import (
 )
 from edgefilter.node.ring.memory import lock_byte, unlock_byte
 
-_MIN_SLEEP, _MAX_SLEEP = 0.0005, 0.01  # between two looks at a word that another process writes, s
+_MIN_SLEEP, _MAX_SLEEP = 0.0005, 0.01  # between two reads of a word that the writer changes, s
 
 
 class RingReader(RingFile):
-    """Reads a ring; attach with :meth:`attach`. Its properties and :meth:`still_valid` may be used in any thread.
+    """Reads a ring; attach with :meth:`attach`. Any thread may use its properties and :meth:`still_valid`.
 
-    Under the policy *hold* the samples from the reader's cursor on are never overwritten, even when its process has
-    died: the next one of the same name goes on there. Otherwise, and below the cursor, a view may be overwritten while
-    it is used: what was made of it counts only if :meth:`still_valid` is true afterwards.
+    Under the policy *hold*, samples from the reader's cursor on are never overwritten, even after its process has died:
+    the next reader of the same name continues there. Below the cursor, and under the policy *drop-oldest*, the writer
+    may overwrite a view while it is in use: results are valid only if :meth:`still_valid` is true afterwards.
     """
 
     def __init__(self, path: Path, name: str | None, start: int | None, hold: bool) -> None:
@@ -48,19 +48,19 @@ class RingReader(RingFile):
         timeout: float = 0.0,
         hold: bool = True,
     ) -> Self:
-        """Attach to a ring, once it is there.
+        """Attach to a ring.
 
         Parameters
         ----------
         path
-            The ring's file.
+            The file of the ring.
         name
-            Name of the cursor, 1 to 64 bytes. A cursor of this name that a dead process left is taken over. None only
-            looks on, without a cursor and without writing.
+            Name of the cursor, 1 to 64 bytes. If a dead process left a cursor of this name, the reader takes it over.
+            None is a passive reader: it has no cursor and writes nothing.
         start
-            Where the cursor is to be; if None where it was left, or at the oldest sample.
+            Initial cursor, sample number; None continues at the cursor that was left, or at the oldest sample.
         timeout
-            How long to wait for the file, s.
+            Maximum time to wait for the file, s.
         hold
             Whether the cursor holds the writer back under the policy *hold*.
 
@@ -79,15 +79,17 @@ class RingReader(RingFile):
         try:
             names = [self._name(slot) for slot in range(READERS)]
             if name not in names and "" not in names:
-                raise InputError(f"{self.path}: {READERS} readers are there already: {', '.join(names)}")
+                raise InputError(
+                    f"{self.path}: the ring has {READERS} readers, the maximum, already: {', '.join(names)}"
+                )
             slot = names.index(name if name in names else "")
             if not lock_byte(self._descriptor, 1 + slot):
                 raise InputError(f"{self.path}: another process reads as {name!r}")
             self._slot = slot
-            left = self._words[CURSORS + slot]
+            previous_cursor = self._words[CURSORS + slot]
             self._set_name(slot, name)
             oldest = 0 if self.first is None else self.tail
-            self._cursor = start if start is not None else oldest if left == UNSET else left
+            self._cursor = start if start is not None else oldest if previous_cursor == UNSET else previous_cursor
             self._words[CURSORS + slot] = self._cursor if hold else UNSET
             self._holds_writer = hold
             self._fence()
@@ -96,78 +98,125 @@ class RingReader(RingFile):
 
     @property
     def cursor(self) -> int:
-        """The oldest sample that this reader still wants."""
+        """The oldest sample that this reader still needs."""
         return self._cursor
 
     def wait_for_first_sample(self, timeout: float) -> int | None:
-        """Wait for the first sample of the run; None if the run ends or the time, s, passes before one comes."""
+        """Wait for the first sample of the run.
+
+        Parameters
+        ----------
+        timeout
+            Maximum time to wait, s.
+
+        Returns
+        -------
+        int or None
+            Number of the sample; None if none arrives within the time or before the run ends.
+        """
         deadline = time.monotonic() + timeout
         while (first := self.first) is None and self.last is None and time.monotonic() < deadline:
             time.sleep(_MAX_SLEEP)
         return first
 
     def wait_until_ready(self, stop: int, timeout: float) -> bool:
-        """Wait until all samples before ``stop`` are there or never will be; False if the time, s, passes before.
+        """Wait until all samples before ``stop`` have arrived or are lost.
+
+        Parameters
+        ----------
+        stop
+            One past the last sample to wait for.
+        timeout
+            Maximum time to wait, s.
+
+        Returns
+        -------
+        bool
+            Whether they are ready.
 
         Raises
         ------
         ValueError
-            If the ring can never hold the samples from the cursor to ``stop``.
+            If the ring is too small for the samples from the cursor to ``stop``.
         """
         deadline = time.monotonic() + timeout
         while self.final < stop:
             exceeds_capacity = self._holds_writer and stop - self._cursor > self.capacity and self._cursor >= self.tail
             if exceeds_capacity and self.first is not None:
-                raise ValueError(f"[{self._cursor}, {stop}) is more than the {self.capacity} samples of the ring")
-            left = deadline - time.monotonic()
-            if left <= 0:
+                raise ValueError(
+                    f"samples [{self._cursor}, {stop}) are more than the {self.capacity} samples of the ring"
+                )
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
                 return False
             due = self.stream.seconds(max(0, stop - self.head)) if self.first is not None else _MAX_SLEEP
-            time.sleep(min(left, max(_MIN_SLEEP, min(due / 2, _MAX_SLEEP))))
+            time.sleep(min(remaining, max(_MIN_SLEEP, min(due / 2, _MAX_SLEEP))))
         return True
 
     def read(self, start: int, stop: int) -> Chunk:
-        """Read samples ``[start, stop)``, which must be ready.
+        """Read samples that are ready.
 
-        Samples before the first and after the last of the run are gaps of reason OUTSIDE, samples that never came of
-        reason MISSING, samples that came and were overwritten of reason OVERRUN. The chunk is a read-only view of the
-        ring, never a copy.
+        Parameters
+        ----------
+        start, stop
+            The samples ``[start, stop)``.
+
+        Returns
+        -------
+        Chunk
+            A read-only view of the ring, never a copy; uint8, shape ``[stop - start, sample_bytes]``. Its gaps have the
+            reason OUTSIDE before the first and after the last sample of the run, MISSING for samples that never
+            arrived, OVERRUN for samples that arrived and were overwritten.
 
         Raises
         ------
         ValueError
-            If it is not decided yet what becomes of these samples, or they are more than the ring holds.
+            If the samples are not ready, or are more than the ring can hold.
         """
         if stop > self.final:
             raise ValueError(
-                f"samples [{start}, {stop}) are decided up to {self.final} only: wait until they are ready"
+                f"samples [{start}, {stop}) are not ready: the ring is final up to sample {self.final} only"
             )
         if stop - start > self.capacity:
-            raise ValueError(f"samples [{start}, {stop}) are more than the {self.capacity} of the ring")
+            raise ValueError(f"samples [{start}, {stop}) are more than the {self.capacity} samples of the ring")
         gaps = self._gaps(start, stop)
         at = self._offset(start)
         view = self._data[at : at + (stop - start) * self._sample_bytes]
         return Chunk(start, view.reshape(-1, self._sample_bytes), gaps)
 
     def still_valid(self, chunk: Chunk) -> bool:
-        """Say whether no sample that a chunk has was overwritten since it was read.
+        """Return whether all samples of a chunk are still in the ring; call it after the last use of the data.
 
-        To be asked after the last use of its data. If it is false, what was made of them is void: read again, and the
-        samples that are gone are gaps of reason OVERRUN.
+        Parameters
+        ----------
+        chunk
+            A chunk that :meth:`read` returned.
+
+        Returns
+        -------
+        bool
+            If False, the writer overwrote samples since the chunk was read, and results made from it are invalid: read
+            it again, and the overwritten samples are gaps of reason OVERRUN.
         """
         overwritten = min(self.tail, chunk.stop)
         gap_samples = sum(gap.stop - gap.start for gap in clip_gaps(chunk.gaps, chunk.start, overwritten))
         return gap_samples >= overwritten - chunk.start
 
     def release(self, sample: int) -> None:
-        """Say that samples before this one are not wanted any more; the cursor never moves back."""
+        """Move the cursor forward: the reader needs no sample before it any more.
+
+        Parameters
+        ----------
+        sample
+            New cursor, sample number. A smaller one than the cursor changes nothing.
+        """
         if sample > self._cursor:
             self._cursor = sample
             if self._holds_writer and self._slot is not None:
                 self._words[CURSORS + self._slot] = sample
 
     def detach(self) -> None:
-        """Let go of the ring and forget the cursor: it holds nothing back any more."""
+        """Close the ring and delete the cursor, which then does not hold the writer back any more."""
         if self._slot is not None:
             lock_byte(self._descriptor, REGISTRY_BYTE, wait=True)
             try:
@@ -179,7 +228,7 @@ class RingReader(RingFile):
         self.close()
 
     def close(self) -> None:
-        """Let go of the ring; the cursor stays, for the next reader of this name."""
+        """Close the ring; the cursor stays for the next reader of the same name."""
         self._release_slot()
         super().close()
 
@@ -203,9 +252,9 @@ class RingReader(RingFile):
 
 
 def _overwritten_gaps(table: Snapshot, start: int, stop: int) -> list[Gap]:
-    """Tell apart, below the floor, what came and was overwritten from what never came.
+    """Return the gaps below the floor: overwritten (OVERRUN) or never received (MISSING).
 
-    What the table has forgotten counts as overwritten.
+    Samples before those that the table covers count as overwritten.
     """
     known_from = min(max(table.complete_from, start), stop)
     arrived = table.clip_intervals(known_from, stop)

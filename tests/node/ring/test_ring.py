@@ -1,4 +1,4 @@
-"""The ring holds what came first, in any order, and says of everything else why it is not there."""
+"""The ring keeps the first copy of each sample, in any order of frames, and gives a reason for every missing one."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ from edgefilter.node.ring.memory import make_fence
 from tests.helpers.rings import PAGE, STREAM, contents, payload, put, ring
 
 
-def test_what_is_placed_can_be_read_without_a_copy(tmp_path: Path) -> None:
+def test_written_samples_are_read_without_a_copy(tmp_path: Path) -> None:
     with ring(tmp_path) as (writer, reader):
         assert put(writer, 1000, 1050) == WriteResult(50, 0, 0, 0)
         chunk = reader.read(1010, 1040)
@@ -28,7 +28,7 @@ def test_what_is_placed_can_be_read_without_a_copy(tmp_path: Path) -> None:
         assert reader.stream == STREAM
 
 
-def test_what_wraps_around_is_in_one_piece_and_no_copy(tmp_path: Path) -> None:
+def test_a_window_that_wraps_around_the_end_is_contiguous_and_not_a_copy(tmp_path: Path) -> None:
     with ring(tmp_path) as (writer, reader):
         put(writer, 0, 200)
         reader.release(200)
@@ -39,7 +39,7 @@ def test_what_wraps_around_is_in_one_piece_and_no_copy(tmp_path: Path) -> None:
         assert chunk.data.flags.c_contiguous
 
 
-def test_samples_that_do_not_fill_pages_wrap_too(tmp_path: Path) -> None:
+def test_samples_whose_size_does_not_divide_a_page_wrap_around_too(tmp_path: Path) -> None:
     odd = replace(STREAM, channels=23)
     with ring(tmp_path, 1, stream=odd) as (writer, reader):
         assert reader.capacity == 4096 // 23
@@ -50,7 +50,7 @@ def test_samples_that_do_not_fill_pages_wrap_too(tmp_path: Path) -> None:
             reader.release(start + 50)
 
 
-def test_the_first_of_two_that_bring_a_sample_wins(tmp_path: Path) -> None:
+def test_the_ring_keeps_the_first_copy_of_a_repeated_sample(tmp_path: Path) -> None:
     with ring(tmp_path, slack=100) as (writer, reader):
         put(writer, 0, 10)
         put(writer, 20, 30, frame=1)
@@ -60,7 +60,7 @@ def test_the_first_of_two_that_bring_a_sample_wins(tmp_path: Path) -> None:
         assert contents(reader.read(0, 35)) == dict(enumerate(frames))
 
 
-def test_gaps_say_why(tmp_path: Path) -> None:
+def test_gaps_have_reasons(tmp_path: Path) -> None:
     with ring(tmp_path) as (writer, reader):
         put(writer, 10, 20)
         put(writer, 30, 40)
@@ -74,7 +74,7 @@ def test_gaps_say_why(tmp_path: Path) -> None:
         assert reader.lost == 15
 
 
-def test_a_gap_is_given_up_when_the_head_is_slack_beyond_it_and_stays_given_up(tmp_path: Path) -> None:
+def test_a_gap_is_lost_for_good_when_the_head_is_slack_samples_beyond_it(tmp_path: Path) -> None:
     with ring(tmp_path, slack=10) as (writer, reader):
         put(writer, 0, 10)
         put(writer, 20, 29)
@@ -86,7 +86,7 @@ def test_a_gap_is_given_up_when_the_head_is_slack_beyond_it_and_stays_given_up(t
         assert reader.read(0, 30).gaps == (Gap(10, 20, Loss.MISSING),)
 
 
-def test_a_gap_that_is_filled_in_time_is_none(tmp_path: Path) -> None:
+def test_a_gap_that_is_filled_in_time_is_not_lost(tmp_path: Path) -> None:
     with ring(tmp_path, slack=50) as (writer, reader):
         for start, stop in ((0, 10), (20, 30), (40, 50), (10, 20)):
             put(writer, start, stop)
@@ -97,14 +97,14 @@ def test_a_gap_that_is_filled_in_time_is_none(tmp_path: Path) -> None:
         assert reader.lost == 0
 
 
-def test_what_comes_before_the_first_frame_is_late(tmp_path: Path) -> None:
+def test_samples_before_the_first_frame_are_late(tmp_path: Path) -> None:
     with ring(tmp_path) as (writer, reader):
         put(writer, 50, 60)
         assert put(writer, 40, 55, frame=1) == WriteResult(0, 5, 10, 0)
         assert reader.read(40, 60).gaps == (Gap(40, 50, Loss.OUTSIDE),)
 
 
-def test_frames_past_the_end_are_late_and_the_end_cuts_nothing_off(tmp_path: Path) -> None:
+def test_frames_past_the_end_are_late_and_the_end_never_lies_before_received_samples(tmp_path: Path) -> None:
     with ring(tmp_path) as (writer, reader):
         put(writer, 0, 30)
         writer.end(20)
@@ -115,7 +115,7 @@ def test_frames_past_the_end_are_late_and_the_end_cuts_nothing_off(tmp_path: Pat
         assert reader.wait_until_ready(10_000, 0)
 
 
-def test_a_run_without_samples_ends_too(tmp_path: Path) -> None:
+def test_a_run_without_samples_can_end(tmp_path: Path) -> None:
     with ring(tmp_path) as (writer, reader):
         assert reader.wait_for_first_sample(0) is None
         writer.end()
@@ -125,7 +125,7 @@ def test_a_run_without_samples_ends_too(tmp_path: Path) -> None:
         assert reader.lost == 0
 
 
-def test_a_full_ring_takes_what_fits_and_the_rest_once_there_is_room(tmp_path: Path) -> None:
+def test_a_full_ring_accepts_the_rest_of_a_frame_when_there_is_room(tmp_path: Path) -> None:
     with ring(tmp_path) as (writer, reader):
         put(writer, 0, 200)
         assert put(writer, 200, 300) == WriteResult(56, 0, 0, 44)
@@ -138,7 +138,7 @@ def test_a_full_ring_takes_what_fits_and_the_rest_once_there_is_room(tmp_path: P
         assert contents(reader.read(44, 300)) == dict.fromkeys(range(44, 300), 0)
 
 
-def test_nothing_is_dropped_before_the_first_reader_comes(tmp_path: Path) -> None:
+def test_nothing_is_overwritten_before_the_first_reader_attaches(tmp_path: Path) -> None:
     with RingWriter.create(tmp_path / "ring", STREAM, PAGE) as writer:
         assert put(writer, 1000, 1300) == WriteResult(256, 0, 0, 44)
         with RingReader.attach(tmp_path / "ring", "late") as reader:
@@ -146,7 +146,7 @@ def test_nothing_is_dropped_before_the_first_reader_comes(tmp_path: Path) -> Non
             assert len(contents(reader.read(1000, 1256))) == 256
 
 
-def test_a_writer_that_waits_gives_up_the_gaps_before_it(tmp_path: Path) -> None:
+def test_gaps_before_a_held_frame_are_lost(tmp_path: Path) -> None:
     with ring(tmp_path, slack=1000) as (writer, reader):
         put(writer, 0, 10)
         assert put(writer, 20, 300).held
@@ -155,7 +155,7 @@ def test_a_writer_that_waits_gives_up_the_gaps_before_it(tmp_path: Path) -> None
         assert put(writer, 256, 300) == WriteResult(44, 0, 0, 0)
 
 
-def test_a_jump_ahead_is_one_gap_and_locks_nobody(tmp_path: Path) -> None:
+def test_a_jump_ahead_is_one_gap_and_blocks_no_reader(tmp_path: Path) -> None:
     with ring(tmp_path, slack=1000) as (writer, reader):
         put(writer, 0, 50)
         assert put(writer, 10_000, 10_010).held == 10
@@ -178,7 +178,7 @@ def test_a_jump_beyond_reach_is_malformed_and_changes_nothing(tmp_path: Path) ->
         assert put(writer, 10**12 + 110, 10**12 + 112).written == 2
 
 
-def test_more_gaps_than_the_table_holds_are_malformed_and_change_nothing(tmp_path: Path) -> None:
+def test_a_frame_that_makes_too_many_gaps_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     with ring(tmp_path, 4 * INTERVALS, slack=1 << 40) as (writer, reader):
         for start in range(0, 2 * INTERVALS, 2):
             put(writer, start, start + 1)
@@ -192,7 +192,7 @@ def test_more_gaps_than_the_table_holds_are_malformed_and_change_nothing(tmp_pat
         assert put(writer, 2 * INTERVALS, 2 * INTERVALS + 1).written == 1
 
 
-def test_drop_oldest_overwrites_and_the_reader_learns_exactly_what(tmp_path: Path) -> None:
+def test_drop_oldest_overwrites_and_the_gaps_say_exactly_which_samples(tmp_path: Path) -> None:
     with ring(tmp_path, policy=Policy.DROP_OLDEST) as (writer, reader):
         put(writer, 0, 100)
         view = reader.read(0, 100)
@@ -213,7 +213,7 @@ def test_drop_oldest_overwrites_and_the_reader_learns_exactly_what(tmp_path: Pat
         )
 
 
-def test_a_frame_longer_than_the_ring_goes_by_parts(tmp_path: Path) -> None:
+def test_a_frame_longer_than_the_ring_is_written_in_parts(tmp_path: Path) -> None:
     with ring(tmp_path, policy=Policy.DROP_OLDEST) as (writer, reader):
         assert put(writer, 0, 300) == WriteResult(256, 0, 0, 44)
         assert writer.wait_for_room(0)
@@ -221,7 +221,7 @@ def test_a_frame_longer_than_the_ring_goes_by_parts(tmp_path: Path) -> None:
         assert len(contents(reader.read(44, 300))) == 256
 
 
-def test_a_reader_of_the_same_name_goes_on_where_the_dead_one_was(tmp_path: Path) -> None:
+def test_a_reader_continues_at_the_cursor_of_a_dead_one_of_the_same_name(tmp_path: Path) -> None:
     with ring(tmp_path) as (writer, reader):
         put(writer, 0, 100)
         reader.release(60)
@@ -229,7 +229,7 @@ def test_a_reader_of_the_same_name_goes_on_where_the_dead_one_was(tmp_path: Path
             RingReader.attach(writer.path, "reader")
         reader.close()
         assert [(slot.name, slot.cursor, slot.alive) for slot in writer.readers()] == [("reader", 60, False)]
-        assert put(writer, 100, 400).held == 400 - 60 - PAGE  # the dead one's cursor holds
+        assert put(writer, 100, 400).held == 400 - 60 - PAGE  # the cursor of the dead reader holds the writer back
         with RingReader.attach(writer.path, "reader") as successor:
             assert successor.cursor == 60
             for one in (writer, successor):
@@ -238,7 +238,7 @@ def test_a_reader_of_the_same_name_goes_on_where_the_dead_one_was(tmp_path: Path
         assert writer.readers() == []
 
 
-def test_a_shadow_reader_does_not_hold(tmp_path: Path) -> None:
+def test_a_reader_with_hold_false_does_not_hold_the_writer_back(tmp_path: Path) -> None:
     with ring(tmp_path) as (writer, reader), RingReader.attach(writer.path, "shadow", start=5, hold=False) as shadow:
         put(writer, 0, 200)
         reader.release(150)
@@ -246,7 +246,7 @@ def test_a_shadow_reader_does_not_hold(tmp_path: Path) -> None:
         assert shadow.read(100, 200).gaps == (Gap(100, 144, Loss.OVERRUN),)
 
 
-def test_the_slowest_of_several_readers_holds(tmp_path: Path) -> None:
+def test_the_slowest_reader_holds_the_writer_back(tmp_path: Path) -> None:
     with ring(tmp_path) as (writer, reader), RingReader.attach(writer.path, "slow") as slow:
         put(writer, 0, 200)
         reader.release(200)
@@ -255,7 +255,7 @@ def test_the_slowest_of_several_readers_holds(tmp_path: Path) -> None:
         assert len(contents(slow.read(20, 200))) == 180
 
 
-def test_an_onlooker_changes_nothing(tmp_path: Path) -> None:
+def test_a_passive_reader_changes_nothing(tmp_path: Path) -> None:
     with ring(tmp_path) as (writer, reader), RingReader.attach(writer.path, None) as passive_reader:
         put(writer, 0, 200)
         reader.release(100)
@@ -264,7 +264,7 @@ def test_an_onlooker_changes_nothing(tmp_path: Path) -> None:
         assert len(contents(passive_reader.read(0, 200))) == 200
 
 
-def test_two_writers_take_turns_and_know_what_the_other_placed(tmp_path: Path) -> None:
+def test_two_writers_take_turns_and_see_the_samples_of_the_other(tmp_path: Path) -> None:
     with ring(tmp_path, slack=100) as (writer, reader), RingWriter.attach(writer.path, slack=100) as other:
         put(writer, 0, 20, frame=1)
         assert put(other, 10, 40, frame=2) == WriteResult(20, 10, 0, 0)
@@ -275,7 +275,7 @@ def test_two_writers_take_turns_and_know_what_the_other_placed(tmp_path: Path) -
         assert put(writer, 80, 90) == WriteResult(0, 0, 10, 0)
 
 
-def test_making_a_ring_twice_attaches_and_another_one_is_refused(tmp_path: Path) -> None:
+def test_making_a_ring_twice_attaches_and_a_different_ring_is_refused(tmp_path: Path) -> None:
     with ring(tmp_path) as (writer, _):
         put(writer, 0, 10)
         with RingWriter.create(writer.path, STREAM, 100) as same:
@@ -288,7 +288,7 @@ def test_making_a_ring_twice_attaches_and_another_one_is_refused(tmp_path: Path)
             RingWriter.create(writer.path, STREAM, 100, Policy.DROP_OLDEST)
 
 
-def test_what_is_no_ring_is_one_line(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_ring_is_an_input_error(tmp_path: Path) -> None:
     path = tmp_path / "file"
     with pytest.raises(InputError, match="cannot be opened as a ring: No such file"):
         RingReader.attach(path, "reader", timeout=0.05)
@@ -304,27 +304,27 @@ def test_what_is_no_ring_is_one_line(tmp_path: Path) -> None:
         RingReader.attach(path, "reader")
     data[8] = 1
     path.write_bytes(data[: DATA_OFFSET + 100])
-    with pytest.raises(InputError, match="does not go with its size"):
+    with pytest.raises(InputError, match="does not match its size"):
         RingReader.attach(path, "reader")
 
 
-def test_a_ring_that_does_not_fit_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_ring_that_does_not_fit_into_memory_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"a ring of \d+ MiB cannot be made"):
         RingWriter.create(tmp_path / "ring", STREAM, 1 << 50)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_slots_of_readers_are_bounded(tmp_path: Path) -> None:
+def test_the_number_of_readers_is_limited(tmp_path: Path) -> None:
     with ring(tmp_path) as (writer, _):
         others = [RingReader.attach(writer.path, f"r{number}") for number in range(READERS - 1)]
-        with pytest.raises(InputError, match="16 readers are there already"):
+        with pytest.raises(InputError, match="has 16 readers, the maximum"):
             RingReader.attach(writer.path, "one more")
         for other in others:
             other.detach()
         RingReader.attach(writer.path, "one more").close()
 
 
-def test_wrong_use_is_refused(tmp_path: Path) -> None:
+def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="capacity"):
         RingWriter.create(tmp_path / "ring", STREAM, 0)
     with ring(tmp_path) as (writer, reader):
@@ -333,7 +333,7 @@ def test_wrong_use_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="1 to 64 bytes"):
             RingReader.attach(writer.path, "")
         put(writer, 0, 10)
-        with pytest.raises(ValueError, match="decided up to 10"):
+        with pytest.raises(ValueError, match="final up to sample 10 only"):
             reader.read(0, 11)
         with pytest.raises(ValueError, match="more than the 256"):
             reader.wait_until_ready(257, 0)
@@ -342,13 +342,13 @@ def test_wrong_use_is_refused(tmp_path: Path) -> None:
             reader.read(0, 257)
 
 
-def test_fences_are_made_where_they_are_needed(tmp_path: Path) -> None:
-    make_fence("+x86_64")()  # the system call itself, which this machine could do without
+def test_fences_use_the_system_call_or_refuse_the_machine(tmp_path: Path) -> None:
+    make_fence("+x86_64")()  # makes the system call, which x86 does not need
     with pytest.raises(InputError, match="membarrier"):
         make_fence("pdp11")
 
 
-def test_a_second_program_can_read_a_ring_by_its_description_alone(tmp_path: Path) -> None:
+def test_the_program_in_the_documentation_reads_a_ring(tmp_path: Path) -> None:
     with ring(tmp_path) as (writer, _):
         put(writer, 300, 500, frame=7)
         program = Path(__file__).parents[3] / "docs" / "ring.md"

@@ -1,4 +1,4 @@
-"""A writer may die anywhere: what it leaves is right, and the next one goes on."""
+"""A writer may die at any step: the ring that it leaves is valid, and the next writer continues."""
 
 import os
 import signal
@@ -14,15 +14,15 @@ import pytest
 from edgefilter.core.chunk import Loss
 from edgefilter.node.ring import Policy, RingReader, RingWriter
 from edgefilter.node.ring.layout import FLOOR, FOREVER
-from tests.helpers.rings import PAGE, WAIT, contents, payload, put, ring
+from tests.helpers.rings import PAGE, WAIT, contents, payload, put, received_samples, ring
 
 
 class SimulatedCrash(BaseException):
-    """Stands for SIGKILL: nothing of the writer's own runs after it that would touch the ring."""
+    """Simulates SIGKILL: no code of the writer changes the ring after it."""
 
 
 FRAMES = [(0, 100), (150, 200), (210, 230), (100, 150), (190, 215), (240, 300), (230, 240), (300, 420), (400, 500)]
-"""Appends, gaps, one that joins two intervals, overlaps, wraps, and floors that rise."""
+"""Appended frames, gaps, a frame that joins two intervals, overlaps, wraps around the end, and a rising floor."""
 
 
 def write_frames(writer: RingWriter, reader: RingReader) -> None:
@@ -34,7 +34,7 @@ def write_frames(writer: RingWriter, reader: RingReader) -> None:
 
 
 def count_fences(folder: Path, fatal: int) -> int:
-    """Let a writer die at its fence number ``fatal``, another one do all again; return the fences of the first."""
+    """Stop a writer at fence number ``fatal`` and let another write everything again; count the fences of the first."""
     passed = 0
 
     def fence() -> None:
@@ -48,28 +48,19 @@ def count_fences(folder: Path, fatal: int) -> int:
         try:
             write_frames(writer, reader)
         except SimulatedCrash:
-            present = {
-                sample
-                for interval_start, interval_stop in reader.snapshot().intervals
-                for sample in range(interval_start, interval_stop)
-            }
+            received = received_samples(reader)
             check_table(reader)
             with RingWriter.attach(writer.path, slack=1 << 30) as successor:
                 check_table(reader)
                 write_frames(successor, reader)
-            after = {
-                sample
-                for interval_start, interval_stop in reader.snapshot().intervals
-                for sample in range(interval_start, interval_stop)
-            }
-            assert present <= after
+            assert received <= received_samples(reader)
         assert contents(reader.read(500 - PAGE, 500)) == dict.fromkeys(range(500 - PAGE, 500), 0)
         assert reader.last == 500
     return passed
 
 
 def check_end_after_crash(folder: Path, fatal: int) -> None:
-    """Let a writer die at its fence number ``fatal``, another one only end the run."""
+    """Stop a writer at its fence number ``fatal`` and let another only end the run."""
     passed = 0
 
     def fence() -> None:
@@ -84,21 +75,16 @@ def check_end_after_crash(folder: Path, fatal: int) -> None:
             write_frames(writer, reader)
         with RingWriter.attach(writer.path) as successor:
             successor.end()
-        present = {
-            sample
-            for interval_start, interval_stop in reader.snapshot().intervals
-            for sample in range(interval_start, interval_stop)
-        }
-        held = {sample for sample in present if sample >= reader.tail}
+        received = received_samples(reader)
         assert reader.final == FOREVER
         assert reader.last is not None
         start = max(0, reader.last - PAGE)
-        assert set(contents(reader.read(start, reader.last))) == held
-        assert reader.last >= max(present, default=0)
+        assert set(contents(reader.read(start, reader.last))) == {s for s in received if s >= reader.tail}
+        assert reader.last >= max(received, default=0)
 
 
 def check_table(reader: RingReader) -> None:
-    """Check that every sample which the table claims is there, whole and in its place."""
+    """Check that every sample in the table has its right value at its right place."""
     intervals = reader.snapshot().intervals
     assert intervals == sorted(intervals)
     whole = reader._data.view(np.uint64).reshape(-1, 2)
@@ -118,7 +104,7 @@ def test_a_writer_may_die_at_every_step(tmp_path: Path) -> None:
 def test_a_writer_may_die_in_the_middle_of_a_copy(tmp_path: Path) -> None:
     with ring(tmp_path) as (writer, reader):
         put(writer, 0, 200)
-        # As the copy of frame [200, 300) would leave it: the floor is up, some samples are there, the table is old.
+        # The state within the copy of frame [200, 300): raised floor, some of the samples, old table.
         reader.release(50)
         writer._words[FLOOR] = 44
         half = np.frombuffer(payload(200, 70, frame=9), np.uint8)
@@ -178,7 +164,7 @@ def test_writers_that_are_killed_leave_no_torn_sample(policy: Policy, tmp_path: 
             start += window
         assert process is not None
         assert process.wait(WAIT) == 0
-    assert kills == 8 or (policy is Policy.DROP_OLDEST and kills > 0)  # nothing holds that writer back
+    assert kills == 8 or (policy is Policy.DROP_OLDEST and kills > 0)  # with drop-oldest it may end sooner
     assert seen + lost == reader.last >= end
     assert lost == 0 or policy is Policy.DROP_OLDEST
 
@@ -188,9 +174,9 @@ def start_writer(path: Path, end: int) -> "subprocess.Popen[bytes]":
     return subprocess.Popen([sys.executable, "-c", WRITER, str(path), str(end)], env=os.environ | {"PYTHONPATH": paths})
 
 
-def test_a_reader_that_died_while_registering_is_no_obstacle(tmp_path: Path) -> None:
+def test_the_slot_of_a_reader_that_died_while_registering_can_be_taken_over(tmp_path: Path) -> None:
     with ring(tmp_path) as (writer, reader):
-        reader._set_name(1, "half")  # it came as far as its name
+        reader._set_name(1, "half")  # it died after it had set its name
         put(writer, 0, 100)
         with RingReader.attach(writer.path, "half") as again:
             assert again.cursor == 0

@@ -1,4 +1,4 @@
-"""Whatever order frames come in and however fast a reader is, no sample is ever torn, misplaced or unaccounted for."""
+"""For any order of frames and any speed of the reader, every sample is either right or a gap with the right reason."""
 
 import threading
 from collections.abc import Callable
@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from edgefilter.core.chunk import Loss
 from edgefilter.node.ring import Policy, RingReader, RingWriter, WriteResult
 from edgefilter.node.ring.layout import FOREVER
-from tests.helpers.rings import PAGE, WAIT, contents, put, ring
+from tests.helpers.rings import PAGE, WAIT, contents, put, received_samples, ring
 
 
 class Model:
-    """What a ring must do, sample by sample."""
+    """A simple model of the ring, sample by sample."""
 
     def __init__(self, policy: Policy, capacity: int, slack: int) -> None:
         self.policy, self.capacity, self.slack = policy, capacity, slack
@@ -76,11 +76,11 @@ class Model:
             self.final = FOREVER
             return
         while self.final < self.head:
-            coming = next(sample for sample in range(self.final, self.head) if sample in self.arrived)
-            given_up = self.held_from is not None or coming + self.slack <= self.head or coming <= self.floor
-            if coming > self.final and not given_up:
+            present = next(sample for sample in range(self.final, self.head) if sample in self.arrived)
+            gap_is_lost = self.held_from is not None or present + self.slack <= self.head or present <= self.floor
+            if present > self.final and not gap_is_lost:
                 break
-            self.final = coming + 1
+            self.final = present + 1
         self.final = max(self.final, self.held_from or 0, self.floor)
 
 
@@ -100,7 +100,7 @@ STEP = st.one_of(
     st.lists(STEP, min_size=3, max_size=40),
 )
 @settings(deadline=None, max_examples=250)
-def test_any_order_of_frames_reads_and_releases_is_as_the_model_says(
+def test_the_ring_agrees_with_the_model_for_any_sequence_of_steps(
     policy: Policy, origin: int, slack: int, steps: list[tuple[str, int, int]]
 ) -> None:
     with TemporaryDirectory() as folder, ring(Path(folder), PAGE, policy, slack) as (writer, reader):
@@ -136,7 +136,7 @@ def test_any_order_of_frames_reads_and_releases_is_as_the_model_says(
 
 
 def in_thread(run: Callable[[], None]) -> Callable[[], None]:
-    """Start a thread; what comes back waits for its end and raises what it raised."""
+    """Start a thread; return a function that joins it and raises its exception."""
     errors: list[BaseException] = []
 
     def work() -> None:
@@ -150,7 +150,7 @@ def in_thread(run: Callable[[], None]) -> Callable[[], None]:
 
     def join() -> None:
         thread.join(WAIT)
-        assert not thread.is_alive(), "the thread still waits"
+        assert not thread.is_alive(), "the thread has not ended"
         if errors:
             raise errors[0]
 
@@ -163,7 +163,7 @@ FRAMES = st.lists(
 
 
 def frame_order(frames: list[tuple[int, str]]) -> tuple[list[tuple[int, int]], set[int], int]:
-    """Frames in the order in which they are sent, the samples that are sent, and one past the last of all."""
+    """Return the frames in sending order, the set of sent samples, and one past the last sample."""
     cuts = np.cumsum([0, *(count for count, _ in frames)]).tolist()
     order: list[tuple[int, int]] = []
     for span, (_, fate) in zip(pairwise(cuts), frames, strict=True):
@@ -184,7 +184,7 @@ def write_all(writer: RingWriter, order: list[tuple[int, int]], end: int) -> Non
 
 
 def read_all(reader: RingReader, window: int, pause: Callable[[], None]) -> tuple[dict[int, int], dict[Loss, set[int]]]:
-    """Read all windows of a run; return what they had, and what was lost and why."""
+    """Read all windows of a run; return the samples found, and the lost samples by reason."""
     first = reader.wait_for_first_sample(WAIT) or 0
     found: dict[int, int] = {}
     lost: dict[Loss, set[int]] = {reason: set() for reason in Loss}
@@ -210,7 +210,9 @@ def read_all(reader: RingReader, window: int, pause: Callable[[], None]) -> tupl
 
 @given(FRAMES, st.sampled_from([7, 64, PAGE]), st.sampled_from([0.0, 0.0005]))
 @settings(deadline=None, max_examples=20)
-def test_holding_loses_nothing_that_was_sent(frames: list[tuple[int, str]], window: int, read_delay: float) -> None:
+def test_the_policy_hold_loses_no_sample_that_was_sent(
+    frames: list[tuple[int, str]], window: int, read_delay: float
+) -> None:
     order, sent, end = frame_order(frames)
     with TemporaryDirectory() as folder, ring(Path(folder), PAGE, slack=600) as (writer, reader):
         writing = in_thread(lambda: write_all(writer, order, end))
@@ -224,7 +226,7 @@ def test_holding_loses_nothing_that_was_sent(frames: list[tuple[int, str]], wind
 
 
 def _overtaken(order: list[tuple[int, int]], capacity: int) -> set[int]:
-    """Samples of frames that came after a frame which had filled the ring behind their gap."""
+    """Return the samples of frames that came after a frame which had filled the ring behind their gap."""
     newest, overtaken = 0, set()
     for start, stop in order:
         if start < newest and newest - start >= capacity // 2:
@@ -235,17 +237,13 @@ def _overtaken(order: list[tuple[int, int]], capacity: int) -> set[int]:
 
 @given(FRAMES, st.sampled_from([0.0, 0.0005, 0.002]))
 @settings(deadline=None, max_examples=20)
-def test_dropping_loses_exactly_what_is_said(frames: list[tuple[int, str]], read_delay: float) -> None:
+def test_the_policy_drop_oldest_reports_exactly_what_it_loses(frames: list[tuple[int, str]], read_delay: float) -> None:
     order, sent, end = frame_order(frames)
     with TemporaryDirectory() as folder, ring(Path(folder), PAGE, Policy.DROP_OLDEST) as (writer, reader):
         writing = in_thread(lambda: write_all(writer, order, end))
         found, lost = read_all(reader, 50, lambda: threading.Event().wait(read_delay) and None)
         writing()
-        arrived = {
-            sample
-            for interval_start, interval_stop in reader.snapshot().intervals
-            for sample in range(interval_start, interval_stop)
-        }
+        arrived = received_samples(reader)
     assert set(found) | lost[Loss.OVERRUN] == arrived
     assert not set(found) & lost[Loss.OVERRUN]
     assert arrived <= sent
@@ -253,7 +251,7 @@ def test_dropping_loses_exactly_what_is_said(frames: list[tuple[int, str]], read
     assert lost[Loss.MISSING] == set(range(first, end)) - arrived
 
 
-def test_two_writers_in_turns_lose_nothing(tmp_path: Path) -> None:
+def test_two_writers_that_take_turns_lose_nothing(tmp_path: Path) -> None:
     spans = [(start, start + 37) for start in range(0, 37 * 400, 37)]
     results: list[tuple[dict[int, int], dict[Loss, set[int]]]] = []
     with ring(tmp_path, slack=4000) as (writer, reader), RingWriter.attach(writer.path, slack=4000) as other:
