@@ -1,12 +1,12 @@
-"""The link between the supervisor and its children: JSON objects, a line each, over a Unix socket.
+"""Messages between the supervisor and its children: JSON objects, one per line, over a Unix socket.
 
-A child finds the socket's path and its own name in its environment and connects. A thread of the link does all the
-talking, so that the child's work never waits for the supervisor, and its heart beats while the work is in a long call.
-When the supervisor dies the child goes on and connects to the next one, with ``hello`` and its whole state; only when
-none has come for :data:`ORPHAN_SECONDS` is it told to end.
+A child reads the path of the socket and its own name from its environment and connects. A thread of the client sends
+and receives, so the work of the child never waits for the supervisor, and heartbeats continue during a long call.
+When the supervisor dies, the child continues and connects to the next supervisor, with ``hello`` and its whole state;
+if none accepts it for :data:`ORPHAN_SECONDS`, the child receives ``orphaned`` and ends.
 
-Every message has a ``kind``. The link itself sends ``hello`` (name, pid, version, state) and ``beat`` (state, and
-``idle``: seconds since the work last called :meth:`IpcClient.mark_progress`); what else is said is up to the two ends.
+Every message has a ``kind``. The client itself sends ``hello`` (name, pid, version, state) and ``beat`` (state, and
+``idle``: seconds since the last call of :meth:`IpcClient.mark_progress`); the two ends define all other messages.
 """
 
 import json
@@ -20,9 +20,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
+from edgefilter.core.closing import Closing
 from edgefilter.core.version import __version__
 
 Message = dict[str, Any]
@@ -30,28 +30,29 @@ Message = dict[str, Any]
 IPC_SOCKET_VARIABLE = "EDGEFILTER_LINK"
 """Environment variable: path of the supervisor's socket."""
 CHILD_NAME_VARIABLE = "EDGEFILTER_CHILD"
-"""Environment variable: what the supervisor calls this child."""
+"""Environment variable: name of this child."""
 STDERR_VARIABLE = "EDGEFILTER_STDERR"
-"""Environment variable: descriptor of the log. Before a child is connected, it complains to its supervisor alone."""
+"""Environment variable: file descriptor of the log. Until a child is connected, only its supervisor gets its output."""
 HEARTBEAT_SECONDS = 0.25
 ORPHAN_SECONDS = 60.0
 """How long a child waits for a new supervisor before it ends, s."""
 
 _RETRY_SECONDS = 0.05
-_MAX_QUEUED_MESSAGES = 10_000  # kept for the next supervisor at most
+_MAX_QUEUED_MESSAGES = 10_000  # while there is no supervisor
+_MAX_UNSENT_BYTES = 1 << 20  # beyond this the supervisor does not read, and heartbeats are omitted
 
 
-class IpcClient:
-    """A child's end of the link.
+class IpcClient(Closing):
+    """The child's end of the connection to the supervisor.
 
     Parameters
     ----------
     path
         Socket of the supervisor.
     name
-        What the supervisor calls this child.
+        Name of the child.
     state
-        Gives the child's whole state, JSON types only; called in the link's thread at every beat.
+        Returns the whole state of the child, JSON types only; called in the client's thread at every heartbeat.
     """
 
     def __init__(self, path: str | Path, name: str, state: Callable[[], Message] = dict) -> None:
@@ -63,37 +64,65 @@ class IpcClient:
         self._last_progress_time = time.monotonic()
         self._closing = False
         self._wakeup_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._thread = threading.Thread(target=self._run, name="link", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="ipc", daemon=True)
         self._thread.start()
 
     @classmethod
     def from_environment(cls, state: Callable[[], Message] = dict) -> Self:
         """Connect to the supervisor that started this process.
 
+        Parameters
+        ----------
+        state
+            Returns the state of the child: see the class.
+
         Raises
         ------
         KeyError
-            If no supervisor did.
+            If no supervisor started this process.
         """
         return cls(os.environ[IPC_SOCKET_VARIABLE], os.environ[CHILD_NAME_VARIABLE], state)
 
     def set_state_callback(self, state: Callable[[], Message]) -> None:
-        """Take the state from here from now on."""
+        """Replace the function that returns the state.
+
+        Parameters
+        ----------
+        state
+            The new function: see the class.
+        """
         self._state = state
 
     def mark_progress(self) -> None:
-        """Say that the work goes on; whoever does not for long is taken for hung."""
+        """Report progress; the supervisor kills a child that does not report any for ``node.hang_seconds``."""
         self._last_progress_time = time.monotonic()
 
     def send(self, kind: str, **fields: Any) -> None:
-        """Send a message; never waits. What cannot be sent now goes to the next supervisor."""
+        """Queue a message, without waiting. A message that cannot be sent goes to the next supervisor.
+
+        Parameters
+        ----------
+        kind
+            Kind of the message.
+        **fields
+            Its other fields, JSON types only.
+        """
         self._outbox.append(encode({"kind": kind} | fields))
         os.eventfd_write(self._wakeup_fd, 1)
 
     def receive(self, timeout: float | None = None) -> Message | None:
-        """Return the next message; None if none comes within ``timeout``, s.
+        """Return the next message.
 
-        A message of kind ``orphaned`` comes from the link itself: there is no supervisor any more.
+        Parameters
+        ----------
+        timeout
+            Maximum time to wait, s; None is without limit.
+
+        Returns
+        -------
+        dict or None
+            The message; None if none arrives in time. Kind ``orphaned`` comes from the client itself: there is no
+            supervisor any more.
         """
         try:
             return self._inbox.get(timeout=timeout) if timeout is None or timeout > 0 else self._inbox.get_nowait()
@@ -101,20 +130,18 @@ class IpcClient:
             return None
 
     def close(self, timeout: float = 1.0) -> None:
-        """Send what waits, for so many seconds at most, and disconnect."""
+        """Send the queued messages and disconnect.
+
+        Parameters
+        ----------
+        timeout
+            Maximum time to wait, s.
+        """
         self._closing = True
         os.eventfd_write(self._wakeup_fd, 1)
         self._thread.join(timeout)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    # --- the link's thread
+    # --- the client's thread
 
     def _run(self) -> None:
         disconnected_since = time.monotonic()
@@ -138,7 +165,7 @@ class IpcClient:
             time.sleep(_RETRY_SECONDS)
 
     def _exchange(self, connection: socket.socket) -> None:
-        """Send and receive until the other end closes (OSError or return) or this one wants to."""
+        """Send and receive until one of the two ends closes the connection."""
         outgoing = bytearray(self._hello())
         incoming = bytearray()
         next_heartbeat_time = 0.0
@@ -148,9 +175,7 @@ class IpcClient:
                 while self._outbox:
                     outgoing += self._outbox.popleft()
                 now = time.monotonic()
-                if (
-                    now >= next_heartbeat_time and len(outgoing) < 1 << 20
-                ):  # a supervisor that does not read needs no more beats
+                if now >= next_heartbeat_time and len(outgoing) < _MAX_UNSENT_BYTES:
                     outgoing += encode({"kind": "beat", "idle": now - self._last_progress_time, "state": self._state()})
                     next_heartbeat_time = now + HEARTBEAT_SECONDS
                 _update_selector(selector, connection, bool(outgoing))
@@ -183,7 +208,18 @@ def _redirect_output_to_log() -> None:
 
 @contextmanager
 def unix_socket_address(path: Path) -> Iterator[str]:
-    """Give an address for a Unix socket whose path may be longer than the 107 bytes that an address holds."""
+    """Yield an address for a Unix socket whose path may be longer than the 107 bytes of an address.
+
+    Parameters
+    ----------
+    path
+        Path of the socket.
+
+    Yields
+    ------
+    str
+        A short path through ``/proc``, valid within the ``with`` block.
+    """
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{folder}/{path.name}"
@@ -200,12 +236,23 @@ def _update_selector(selector: selectors.BaseSelector, connection: socket.socket
 
 
 def encode(message: Message) -> bytes:
-    """Make a line of a message."""
+    """Encode a message as a line of JSON.
+
+    Parameters
+    ----------
+    message
+        The message.
+
+    Returns
+    -------
+    bytes
+        The line, with its line feed.
+    """
     return json.dumps(message, separators=(",", ":")).encode() + b"\n"
 
 
 def _pop_lines(incoming: bytearray) -> list[Message]:
-    """Take the whole lines out of a buffer."""
+    """Remove the complete lines from a buffer and return their messages."""
     *lines, rest = bytes(incoming).split(b"\n")
     incoming[:] = rest
     return [json.loads(line) for line in lines if line]

@@ -1,4 +1,4 @@
-"""Logs: one line a fact, to standard error, for people or as JSON."""
+"""Logs: one line per event, to standard error, as text or as JSON."""
 
 import logging
 import sys
@@ -7,11 +7,17 @@ from typing import Any
 import structlog
 
 JSON_VARIABLE = "EDGEFILTER_LOG_JSON"
-"""Environment variable: set where the node logs JSON, so that its children do too."""
+"""Environment variable: set if the node logs JSON, so that its children do too."""
 
 
 def configure(as_json: bool) -> None:
-    """Have structlog and the standard library's loggers write lines of one kind."""
+    """Configure structlog and the standard library's loggers to write lines of the same format.
+
+    Parameters
+    ----------
+    as_json
+        Whether the lines are JSON.
+    """
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -41,5 +47,16 @@ def configure(as_json: bool) -> None:
 
 
 def logger(**bound: Any) -> Any:
-    """Return a logger whose every line carries some facts."""
+    """Return a logger.
+
+    Parameters
+    ----------
+    **bound
+        Fields of every line.
+
+    Returns
+    -------
+    structlog.BoundLogger
+        The logger.
+    """
     return structlog.get_logger(**bound)

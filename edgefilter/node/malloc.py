@@ -1,4 +1,4 @@
-"""How the C library treats memory that a process frees, and memory that it copies."""
+"""Settings of the C library for freed memory and for copies of large blocks."""
 
 import ctypes
 import os
@@ -11,12 +11,12 @@ _NON_TEMPORAL_TUNABLE, _NON_TEMPORAL_BYTES = "glibc.cpu.x86_non_temporal_thresho
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep the memory of the messages that it frees, up to 512 MiB, for the next ones.
+    """Keep freed memory, up to 512 MiB, in this process for the next messages.
 
-    By default glibc returns large blocks to the system at once, so each frame's pages are made, zeroed and mapped anew.
-    ``python -m benchmarks.ingest --compare-heap`` shows what that costs: for a GB in frames of 1 MiB 160,000 page
-    faults against 4,000, and 0.87 s of processor time against 0.68. Where the C library has no such switch this does
-    nothing.
+    By default glibc returns large blocks to the system at once, so the kernel zeroes and maps new pages for each frame.
+    ``python -m benchmarks.ingest --compare-heap`` measures the cost: per GB in frames of 1 MiB, 160,000 page faults and
+    0.87 s of processor time by default, 4,000 page faults and 0.68 s with this setting. Does nothing if the C library
+    has no such setting.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -25,12 +25,12 @@ def keep_freed_memory() -> None:
 
 
 def memcpy_environment() -> dict[str, str]:
-    """Return what a process must find in its environment so that it copies large blocks past the caches.
+    """Return environment variables with which a process copies large blocks without filling its caches.
 
-    A ring is larger than any cache: to read a place before it is overwritten, and to keep it afterwards, is in vain.
-    glibc does both up to sizes of several MiB. Frames of 1 MiB take as long either way; with 4 MiB the inlet took 81
-    and 85 % of what the sketch of ``benchmarks/ingest.py`` takes before, and 88 and 99 % in the same runs with it.
-    Elsewhere than on x86-64 there is no such switch.
+    A ring is larger than any cache, so loading the destination into the cache and keeping it there is useless; glibc
+    does both for blocks of up to several MiB. With frames of 4 MiB the receiver reached 81 and 85 % of the rate of a
+    plain socket (``benchmarks/ingest.py``) without this setting, 88 and 99 % with it; frames of 1 MiB show no
+    difference. Only x86-64 has this setting; elsewhere the result is empty.
     """
     if platform.machine() != "x86_64":
         return {}

@@ -1,4 +1,4 @@
-"""Where a node keeps what lives as long as it does: sockets, the list of its processes, rings."""
+"""The run directory of a node: its sockets, the list of its processes, and its rings."""
 
 import fcntl
 import os
@@ -10,12 +10,23 @@ from pathlib import Path
 from edgefilter.core.config import NodeConfig
 from edgefilter.core.errors import ConfigError
 
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - below it a folder of this user alone
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the folder below it belongs to this user alone
 _MIN_BYTES = 1 << 30
 
 
 def run_directory(config: NodeConfig) -> Path:
-    """Return the folder of a node: the configured one, the service manager's, or one of its name in memory."""
+    """Return the run directory: the configured one, the service manager's, or one of the node's name in memory.
+
+    Parameters
+    ----------
+    config
+        Configuration of the node.
+
+    Returns
+    -------
+    Path
+        The directory, which may not exist yet.
+    """
     if config.node.run_directory is not None:
         return Path(config.node.run_directory).absolute()
     service = os.environ.get("RUNTIME_DIRECTORY")
@@ -25,10 +36,10 @@ def run_directory(config: NodeConfig) -> Path:
 
 
 def memory_directory() -> Path:
-    """Return a folder in memory that has room for rings, or the one for temporary files where there is none.
+    """Return a directory in memory that is large enough for rings, or else the one for temporary files.
 
-    Containers often have a memory file system of 64 MB only. What counts is its size, which does not change, not the
-    room in it: a node is found again by where it lies.
+    Containers often have a memory file system of only 64 MB. The size decides, not the free space, because the commands
+    find a node by its directory and the result must not change.
     """
     if _SHARED_MEMORY.is_dir():
         filesystem = os.statvfs(_SHARED_MEMORY)
@@ -39,12 +50,19 @@ def memory_directory() -> Path:
 
 @contextmanager
 def locked_run_directory(directory: Path, name: str) -> Iterator[None]:
-    """Make a node's folder, for this user alone, and keep other nodes out of it.
+    """Make the run directory, for this user alone, and lock it against other nodes within the ``with`` block.
+
+    Parameters
+    ----------
+    directory
+        The run directory.
+    name
+        Name of the node, for the error message.
 
     Raises
     ------
     ConfigError
-        If it cannot be made, is another user's, or another node is in it.
+        If the directory cannot be made, belongs to another user, or another node uses it.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -58,7 +76,7 @@ def locked_run_directory(directory: Path, name: str) -> Iterator[None]:
     except BlockingIOError:
         os.close(lock)
         raise ConfigError(
-            f"node {name!r} runs already in {directory}: give this one another node.name or node.run_directory"
+            f"node {name!r} runs already in {directory}: set another node.name or node.run_directory for this node"
         ) from None
     try:
         yield

@@ -1,7 +1,7 @@
 """The forwarder: moves products from the spool to the store, in a process of its own.
 
-``python -m edgefilter.node.forwarder.process`` is started by the supervisor; ``edgefilter forward`` does the same by
-hand.
+The supervisor starts ``python -m edgefilter.node.forwarder.process``; ``edgefilter forward`` does the same without a
+node.
 """
 
 import logging
@@ -14,9 +14,8 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
-from types import TracebackType
-from typing import Self
 
+from edgefilter.core.closing import Closing
 from edgefilter.core.config import NodeConfig, SpoolSection
 from edgefilter.core.errors import ConflictError, EdgefilterError, SpoolFullError, StoreError, UnavailableError
 from edgefilter.core.validation import validate
@@ -40,24 +39,24 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ForwarderStatus:
-    """What the forwarder tells of itself; counts are since its start.
+    """Status of the forwarder; uploads and failures are counted from its start.
 
     Parameters
     ----------
     ready, reason
-        Whether the store took the last delivery, and what it said if not.
+        Whether the last upload succeeded, and the error if not.
     products, bytes
-        What waits in the spool.
+        Number and size of the products in the spool.
     stuck
-        Products that the store refuses for good.
+        Products that the store refuses permanently.
     dropped
-        Notes of given-up products that are not in the store yet.
+        Dropped products that are not listed in the store's table ``dropped`` yet.
     uploaded, uploaded_bytes
-        What was proven to have arrived.
+        Number and size of the products that are proven to be in the store.
     failed
-        Deliveries that failed.
+        Failed uploads.
     last_error
-        Why the last one that did so failed.
+        Error of the last failed upload.
     """
 
     ready: bool = True
@@ -72,29 +71,29 @@ class ForwarderStatus:
     last_error: str = ""
 
 
-class Forwarder:
-    """Empties a spool into a store.
+class Forwarder(Closing):
+    """Uploads the products of a spool to a store.
 
-    1. Groups of table pieces that are due are merged within the spool; what was dropped is written down as a table.
-    2. What is sealed is delivered by priority and age, several at once; :meth:`Store.put` proves that it arrived.
-    3. What arrived is forgotten; what failed waits; what the store refuses for good stays and is told.
+    1. Merge groups of table pieces that are due, within the spool; write dropped products into the table ``dropped``.
+    2. Upload sealed products by priority and age, several at once; :meth:`Store.put` proves that each has arrived.
+    3. Delete uploaded products from the spool, retry failed ones later, quarantine those that the store refuses.
 
-    All of it can be cut off between any two instructions: a delivery that is repeated changes nothing.
+    The process may be killed at any point: repeating an upload changes nothing.
 
     Parameters
     ----------
     spool
-        Opened as ``forwarder``.
+        The spool, opened with the role ``forwarder``.
     store
-        Where to.
+        The destination.
     settings
-        How.
+        Section ``[spool]`` of the configuration.
     node
-        Name of the node, for notes on products whose names do not tell it.
+        Name of the node, for dropped products whose names do not contain it.
     clock
-        Seconds that never jump.
+        Monotonic clock, s.
     rng
-        Where jitter comes from.
+        Random numbers for the jitter of delays.
     """
 
     def __init__(
@@ -123,12 +122,12 @@ class Forwarder:
         self._count()
 
     def step(self) -> None:
-        """Do all that can be done now."""
+        """Merge, upload and clean up as far as possible without waiting."""
         now = self._clock()
         self._collect(now)
         if self.draining or now - self._merged_at >= _MERGE_SECONDS:
             self._merged_at = now
-            # On a full disk this waits; deliveries, which make room, go on.
+            # On a full disk this must wait; uploads continue and make room.
             with suppress(SpoolFullError):
                 self._merge(now)
                 self._write_dropped_tables(now)
@@ -147,7 +146,13 @@ class Forwarder:
         )
 
     def wait(self, seconds: float) -> None:
-        """Wait until a delivery ends, or for so long."""
+        """Wait until an upload ends.
+
+        Parameters
+        ----------
+        seconds
+            Maximum time to wait, s.
+        """
         if self._in_flight:
             wait(self._in_flight, seconds, FIRST_COMPLETED)
         else:
@@ -155,7 +160,7 @@ class Forwarder:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left that could be delivered."""
+        """Whether nothing is left to upload."""
         return not self._in_flight and self.status.products == self.status.stuck and not self.status.dropped
 
     def _collect(self, now: float) -> None:
@@ -164,17 +169,17 @@ class Forwarder:
             try:
                 future.result()
             except ConflictError as error:
-                with suppress(SpoolFullError):  # it will be refused again
+                with suppress(SpoolFullError):  # the next upload is refused and quarantined again
                     self._spool.quarantine(entry, str(error))
-                self._failed(error)
+                self._record_failure(error)
             except StoreError as error:
                 retry_after = error.retry_after if isinstance(error, UnavailableError) else None
-                self._backoff.failed(entry.name, now, retry_after)
-                self._failed(error)
+                self._backoff.record_failure(entry.name, now, retry_after)
+                self._record_failure(error)
                 self.status = replace(self.status, ready=False, reason=str(error))
             else:
                 self._spool.mark_delivered(entry)
-                self._backoff.succeeded(entry.name)
+                self._backoff.record_success(entry.name)
                 self.status = replace(
                     self.status,
                     ready=True,
@@ -183,7 +188,7 @@ class Forwarder:
                     uploaded_bytes=self.status.uploaded_bytes + entry.size,
                 )
 
-    def _failed(self, error: StoreError) -> None:
+    def _record_failure(self, error: StoreError) -> None:
         self.status = replace(self.status, failed=self.status.failed + 1, last_error=str(error))
         log.warning("%s", error)
 
@@ -191,7 +196,7 @@ class Forwarder:
         while (
             len(self._in_flight) < self._uploads and not self._backoff.delay(now) and not self._rate_limiter.delay(now)
         ):
-            # One at a time: nobody knows yet whether the store is back.
+            # One upload at a time until one has shown that the store is available again.
             if self._in_flight and not self.status.ready:
                 return
             in_flight = {entry.name for entry in self._in_flight.values()}
@@ -212,18 +217,18 @@ class Forwarder:
                 continue
             pieces = [(entry.name, self._spool.read(entry)) for entry in group]
             if any(content is None for _, content in pieces):
-                continue  # one was dropped meanwhile; the others come again
+                continue  # a piece was dropped meanwhile; the others are due again at the next step
             try:
                 self._spool.merge(group, merge([(name, content) for name, content in pieces if content is not None]))
             except SpoolFullError:
-                self._spool.seal(group)  # no room to merge them: they go as they are
+                self._spool.seal(group)  # no room to merge them: upload the pieces
             except StoreError as error:
                 if self._spool.contains_all(group):
-                    self._failed(error)
+                    self._record_failure(error)
                     self._spool.seal(group)
 
     def _write_dropped_tables(self, now: float) -> None:
-        """Make tables of what was dropped, when there is much of it or it has waited."""
+        """Write dropped products into tables, when they are many or have waited for the batch time."""
         notes = self._spool.dropped()
         if not notes:
             self._dropped_since = None
@@ -238,32 +243,16 @@ class Forwarder:
         for product, names in dropped_products(self._node, ((n.name, n.size, n.reason) for n in notes)):
             self._spool.record_dropped([by_name.pop(name) for name in names], product)
         for note in by_name.values():
-            log.warning("%s: given up (%s), made again when its stream starts again", note.name, note.reason)
+            log.warning("%s: dropped (%s); the next start of its stream makes it again", note.name, note.reason)
         self._spool.purge_dropped(list(by_name.values()))
 
     def close(self) -> None:
-        """Let what is on its way end."""
+        """Wait until the uploads in flight have ended."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-def serve(ipc: IpcClient, on_status: Callable[[ForwarderStatus], None]) -> None:
-    """Work for a supervisor until it says ``drain`` and the spool is empty.
-
-    Parameters
-    ----------
-    ipc
-        To the supervisor, which sends the settings first.
-    on_status
-        Called with every new status.
-    """
+def _serve(ipc: IpcClient) -> None:
+    """Forward for a supervisor until it sends ``drain`` and the spool is empty."""
     while (message := ipc.receive(POLL_SECONDS)) is None or message["kind"] != "settings":
         ipc.mark_progress()
         if message is not None and message["kind"] in ("drain", "orphaned"):
@@ -273,10 +262,10 @@ def serve(ipc: IpcClient, on_status: Callable[[ForwarderStatus], None]) -> None:
         spool = stack.enter_context(Spool.open(message["spool"], role="forwarder", wait=config.spool.request_seconds))
         store = connect(config.store.path, create=True, timeout=config.spool.request_seconds)
         forwarder = stack.enter_context(Forwarder(spool, store, config.spool, config.node.name))
+        ipc.set_state_callback(lambda: asdict(forwarder.status))
         while not (forwarder.draining and forwarder.finished):
             ipc.mark_progress()
             forwarder.step()
-            on_status(forwarder.status)
             forwarder.wait(POLL_SECONDS)
             message = ipc.receive(0)
             if message is not None and message["kind"] == "orphaned":
@@ -286,19 +275,19 @@ def serve(ipc: IpcClient, on_status: Callable[[ForwarderStatus], None]) -> None:
 
 
 def main() -> int:
-    """Run as a child of the supervisor."""
+    """Run as a child of the supervisor.
+
+    Returns
+    -------
+    int
+        Exit status, 1 after an error.
+    """
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)  # the supervisor says when
+        signal.signal(number, signal.SIG_IGN)  # only the supervisor stops this process
     configure(JSON_VARIABLE in os.environ)
-    status = ForwarderStatus()
-
-    def on_status(new: ForwarderStatus) -> None:
-        nonlocal status
-        status = new
-
-    with IpcClient.from_environment(lambda: asdict(status)) as ipc:
+    with IpcClient.from_environment(lambda: asdict(ForwarderStatus())) as ipc:
         try:
-            serve(ipc, on_status)
+            _serve(ipc)
         except EdgefilterError as error:
             ipc.send("failed", why=str(error), error=type(error).__name__)
             return 1

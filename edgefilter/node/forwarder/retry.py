@@ -1,4 +1,4 @@
-"""When to try again, and how fast to go. Pure: the clock and the dice are given."""
+"""Delays of uploads: after failures, and to limit the rate. Callers provide the clock and the random numbers."""
 
 import random
 from dataclasses import dataclass, field
@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Backoff:
-    """Waits after failures: exponential with jitter, and as long as the server asks.
+    """Delays after failures: exponential with jitter, or as long as the server asks for.
 
     Parameters
     ----------
     max_delay
-        Longest wait that is not asked for by the server, s.
+        Maximum delay, s; the server may ask for longer ones.
     rng
-        Where the jitter comes from.
+        Random numbers for the jitter.
     initial_delay
-        Longest first wait, s.
+        Maximum delay after the first failure, s.
     """
 
     max_delay: float
@@ -26,30 +26,68 @@ class Backoff:
     _global_retry_time: float = 0.0
     _consecutive_failures: int = 0
 
-    def failed(self, name: str, now: float, retry_after: float | None) -> None:
-        """Note that a delivery failed; ``retry_after`` are the seconds that the server wants to be left alone."""
+    def record_failure(self, name: str, now: float, retry_after: float | None) -> None:
+        """Record a failed upload.
+
+        Parameters
+        ----------
+        name
+            Name of the product.
+        now
+            Time, s of the monotonic clock.
+        retry_after
+            Delay that the server asks for, s; None if it does not ask for any.
+        """
         self._consecutive_failures += 1
         self._failures[name] = self._failures.get(name, 0) + 1
         self._retry_times[name] = now + self._delay(self._failures[name])
-        # What fails for one may fail for all: none is tried before the store has had time.
+        # A failure may concern all products, so none is uploaded during the delay.
         self._global_retry_time = max(
             self._global_retry_time,
             now + (self._delay(self._consecutive_failures) if retry_after is None else retry_after),
         )
 
-    def succeeded(self, name: str) -> None:
-        """Note that a delivery succeeded."""
+    def record_success(self, name: str) -> None:
+        """Record a successful upload.
+
+        Parameters
+        ----------
+        name
+            Name of the product.
+        """
         self._consecutive_failures = 0
         self._global_retry_time = 0.0
         self._failures.pop(name, None)
         self._retry_times.pop(name, None)
 
     def names_in_backoff(self, now: float) -> set[str]:
-        """Names that are not to be tried yet."""
+        """Return the products whose own delay has not passed.
+
+        Parameters
+        ----------
+        now
+            Time, s of the monotonic clock.
+
+        Returns
+        -------
+        set of str
+            Their names.
+        """
         return {name for name, retry_time in self._retry_times.items() if retry_time > now}
 
     def delay(self, now: float) -> float:
-        """Seconds for which nothing is to be tried, 0 if there is no reason to wait."""
+        """Return the remaining delay of all uploads.
+
+        Parameters
+        ----------
+        now
+            Time, s of the monotonic clock.
+
+        Returns
+        -------
+        float
+            Delay, s; 0 if uploads may start.
+        """
         return max(0.0, self._global_retry_time - now)
 
     def _delay(self, failures: int) -> float:
@@ -58,22 +96,41 @@ class Backoff:
 
 @dataclass(slots=True)
 class RateLimiter:
-    """Keeps the mean rate below a limit.
+    """Keeps the mean rate of uploads below a limit.
 
     Parameters
     ----------
     rate
-        Bytes a second; None for no limit.
+        Maximum rate, bytes/s; None is no limit.
     """
 
     rate: float | None
     _next_start_time: float = 0.0
 
     def delay(self, now: float) -> float:
-        """Seconds until the next object may start."""
+        """Return the time until the next upload may start.
+
+        Parameters
+        ----------
+        now
+            Time, s of the monotonic clock.
+
+        Returns
+        -------
+        float
+            Delay, s.
+        """
         return max(0.0, self._next_start_time - now) if self.rate else 0.0
 
     def consume(self, size: int, now: float) -> None:
-        """Note that an object of so many bytes starts."""
+        """Record the start of an upload.
+
+        Parameters
+        ----------
+        size
+            Size of the product, bytes.
+        now
+            Time, s of the monotonic clock.
+        """
         if self.rate:
             self._next_start_time = max(now, self._next_start_time) + size / self.rate

@@ -1,20 +1,20 @@
 """The receiver process: all inputs of a node.
 
-The supervisor starts it as ``python -m edgefilter.node.receiver.process``. It is small and starts fast, so that it
-rarely needs to be replaced and is soon back when it was: nothing here imports numba, scipy, astropy or pyarrow.
+The supervisor starts it as ``python -m edgefilter.node.receiver.process``. It is small and starts fast, so an upgrade
+rarely changes it and a restart is short: it imports neither numba, scipy, astropy nor pyarrow.
 
-What it hears (see :mod:`edgefilter.node.ipc`): ``settings`` (inputs:
-:class:`~edgefilter.node.receiver.zmq_input.ZmqInputSettings`),
-``ring`` (input, path), ``drain``, ``retire``. What it tells: ``listening`` (input, endpoint), ``stream`` (input,
-header), ``ended`` (input), ``drained``, ``retired``, ``failed`` (why, error).
+Messages that it receives (see :mod:`edgefilter.node.ipc`): ``settings`` (inputs:
+:class:`~edgefilter.node.receiver.zmq_input.ZmqInputSettings`), ``ring`` (input, path), ``drain``, ``retire``.
+Messages that it sends: ``listening`` (input, endpoint), ``stream`` (input, header), ``ended`` (input), ``drained``,
+``retired``, ``failed`` (why, error).
 """
 
 import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from edgefilter.core.errors import EdgefilterError
 from edgefilter.node.ipc import IpcClient, Message
@@ -22,11 +22,11 @@ from edgefilter.node.malloc import keep_freed_memory
 from edgefilter.node.receiver.zmq_input import ZmqInput, ZmqInputSettings
 
 _POLL_SECONDS = 0.1
-_HUNG_SECONDS = 5.0  # an inlet that has not come round for so long is not marked as alive
+_HUNG_SECONDS = 5.0  # an input whose loop takes longer makes no progress
 
 
 class Receiver:
-    """The inlets of a node, each in a thread of its own, and what the supervisor wishes of them."""
+    """The inputs of a node, each in a thread of its own, under the commands of the supervisor."""
 
     def __init__(self) -> None:
         self.inputs: dict[str, ZmqInput] = {}
@@ -36,16 +36,21 @@ class Receiver:
         self._final_message = ""
 
     def state(self) -> Message:
-        """Return all that is to be known from outside."""
+        """Return the state of all inputs, for the heartbeat."""
         return {"inputs": {name: zmq_input.status() for name, zmq_input in list(self.inputs.items())}}
 
     def serve(self, ipc: IpcClient) -> None:
-        """Do what the supervisor says until it says that this is the end.
+        """Execute the commands of the supervisor until one of them ends the process.
+
+        Parameters
+        ----------
+        ipc
+            Connection to the supervisor.
 
         Raises
         ------
         EdgefilterError
-            What stops an inlet.
+            If an input fails.
         """
         try:
             while any(thread.is_alive() for thread in self._threads) or not self._final_message:
@@ -68,7 +73,7 @@ class Receiver:
                 self._stop_inputs("drained", ZmqInput.drain)
             case "retire":
                 self._stop_inputs("retired", ZmqInput.retire)
-            case "orphaned":  # whoever comes next goes on with the run
+            case "orphaned":  # the next receiver continues the run
                 self._stop_inputs("left", ZmqInput.retire)
 
     def _open(self, settings: ZmqInputSettings, ipc: IpcClient) -> None:
@@ -82,10 +87,10 @@ class Receiver:
     def _run(self, zmq_input: ZmqInput) -> None:
         try:
             zmq_input.run()
-        except BaseException as error:  # raised again where the process can end by it
+        except BaseException as error:  # _check_inputs raises it in the main thread
             self._errors.append(error)
 
-    def _stop_inputs(self, final_message: str, stop: Any) -> None:
+    def _stop_inputs(self, final_message: str, stop: Callable[[ZmqInput], None]) -> None:
         self._final_message = final_message
         for zmq_input in self.inputs.values():
             stop(zmq_input)
@@ -103,9 +108,9 @@ class Receiver:
 
 
 def main() -> None:
-    """Run the process: exit status 0 when told to end, 1 with a ``failed`` before."""
+    """Run the process: exit status 0 after a command to end, 1 after an error, reported as ``failed``."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the supervisor says over the link when to stop
+        signal.signal(number, signal.SIG_IGN)  # only the supervisor stops this process
     keep_freed_memory()
     receiver = Receiver()
     with IpcClient.from_environment(receiver.state) as ipc:

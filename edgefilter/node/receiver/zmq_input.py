@@ -1,11 +1,11 @@
-"""An inlet: one endpoint of the node, from ZeroMQ into one ring. It checks and places, and never computes.
+"""A ZeroMQ input: one endpoint of the node. It checks frames and copies their samples into one ring.
 
-Nothing that arrives can stop it. What breaks the wire format is counted by kind and dropped whole before it touches the
-ring. A frame is received whole and copied once, from ZeroMQ's message to its place. (``recv_into`` the place would copy
-as often inside ZeroMQ, but a header must be read before one knows where that is, and a bad frame would be in the ring.)
+No message can stop it: a message that violates the wire format is counted by kind and dropped before it reaches the
+ring. A frame is copied once, from ZeroMQ's message to its place in the ring. (``recv_into`` would also copy once,
+inside ZeroMQ, but the place is known only from the header, and a malformed frame would already be in the ring.)
 
-When the ring is full under the policy *hold* the inlet stops reading, which fills ZeroMQ's queues and holds up the
-sender: PUSH and PULL lose nothing.
+When the ring is full under the policy *hold*, the input stops reading. That fills ZeroMQ's queues and blocks the
+sender; PUSH and PULL sockets lose nothing.
 """
 
 import time
@@ -35,35 +35,35 @@ from edgefilter.sources.live.zmq_wire import (
     stream_key,
 )
 
-_QUEUE_MESSAGES = 16  # that ZeroMQ may hold for one sender; of the largest frames 256 MiB
-_POLL_MS = 50  # how soon a wish is seen
-_QUIET_MS = 100  # without a message: all that was sent has arrived
+_QUEUE_MESSAGES = 16  # in ZeroMQ's queue for one sender; 256 MiB of the largest frames
+_POLL_MS = 50
+_QUIET_MS = 100  # when no message arrives for so long, all that was sent has arrived
 
 
 @dataclass(frozen=True, slots=True)
 class ZmqInputSettings:
-    """What an inlet must know.
+    """Settings of a ZeroMQ input.
 
     Parameters
     ----------
     name
-        What the node calls it.
+        Name of the stream in the node.
     endpoint
-        Where to listen, such as ``tcp://127.0.0.1:5555``; port ``*`` lets the system choose.
+        Where to listen, such as ``tcp://127.0.0.1:5555``; with port ``*`` the system chooses the port.
     connect
-        Connect to the endpoint instead of binding it.
+        Whether to connect to the endpoint instead of binding it.
     insecure
-        Go without CURVE where other machines can reach the endpoint.
+        Whether other machines may reach the endpoint without CURVE encryption.
     late_seconds
-        How much newer samples must have come before missing ones are given up, s of signal.
+        How long after newer samples missing ones may still arrive, s of signal; later they count as lost.
     max_gap_seconds
-        How far ahead of the newest sample a frame may lie, s of signal.
+        Maximum distance from the newest sample to a later frame, s of signal.
     ring
-        The ring's file, if there is one already.
+        File of the ring, if it exists already.
     curve_key, curve_clients
         The node's ``.key_secret`` file and the folder of the senders' ``.key`` files; None is without CURVE.
     bind_seconds
-        How long to wait for an endpoint that another receiver is about to leave, s.
+        How long to wait for an endpoint that another receiver still uses, s.
     """
 
     name: str
@@ -79,26 +79,32 @@ class ZmqInputSettings:
 
     @classmethod
     def from_message(cls, fields: dict[str, Any]) -> Self:
-        """Take the settings out of a message; what it has beyond them is ignored."""
+        """Make settings from a message.
+
+        Parameters
+        ----------
+        fields
+            The settings by name; others are ignored.
+        """
         return cls(**{name: fields[name] for name in cls.__dataclass_fields__ if name in fields})
 
 
 @dataclass
 class ZmqInputCounters:
-    """What an inlet has met so far. Written by its thread alone; any thread may read.
+    """Counters of a ZeroMQ input. Only its thread writes them; any thread may read them.
 
     Parameters
     ----------
     frames, bytes
-        Frames of the stream that were well formed, and the bytes of their payloads.
+        Well-formed frames of the stream, and bytes of their payloads.
     samples, repeated, late
-        What became of their samples: see :class:`~edgefilter.node.ring.WriteResult`.
+        Samples that were written, repeated or late: see :class:`~edgefilter.node.ring.WriteResult`.
     unknown_stream
-        Frames and ends of no stream or of another one than the ring's.
+        Frames and ends of a stream that is not the ring's, or that arrived before a stream header.
     other_stream
-        Descriptions of another stream than the ring's, which were refused.
+        Stream headers that are not the ring's, which were refused.
     malformed
-        Messages that break the wire format, by the kind of :class:`~edgefilter.core.errors.WireError`.
+        Messages that violate the wire format, by the kind of :class:`~edgefilter.core.errors.WireError`.
     ended
         Whether the sender has ended the stream.
     """
@@ -115,24 +121,24 @@ class ZmqInputCounters:
 
 
 class ZmqInput:
-    """Receives one stream; listening from the start, at work while :meth:`run` runs.
+    """Receives one stream. It listens from its creation on; :meth:`run` receives.
 
     Parameters
     ----------
     settings
-        Where and how.
+        The settings.
     on_stream
-        Called in the thread of :meth:`run` with the first stream that arrives while there is no ring. Nothing more is
-        read until :meth:`set_ring` names one.
+        Called in the thread of :meth:`run` with the first stream that arrives while there is no ring. The input then
+        waits until :meth:`set_ring` names the ring.
     drain_seconds
-        How long :meth:`run` goes on after :meth:`drain` to take in what has arrived, at most, s.
+        Maximum time for which :meth:`run` receives after :meth:`drain` or :meth:`retire`, s.
 
     Raises
     ------
     ConfigError
-        If the endpoint cannot be one, is open to other machines, or the keys cannot be used.
+        If the endpoint is not valid, other machines can reach it without encryption, or the keys cannot be used.
     InputError
-        If it cannot listen there, or the ring is none.
+        If it cannot listen at the endpoint, or the ring's file is not a ring.
     """
 
     def __init__(
@@ -146,16 +152,16 @@ class ZmqInput:
         self.stream: Stream | None = None
         self.connections = 0
         self.waiting = False
-        """Whether a frame waits for room in the ring, or for a ring."""
+        """Whether a frame waits for room in the ring, or for the ring."""
         self.last_loop_time = time.monotonic()
-        """When the loop last came round, by the monotonic clock."""
+        """When the last turn of the loop began, s of the monotonic clock."""
         self._on_stream = on_stream
         self._drain_seconds = drain_seconds
         self._path = Path(settings.ring) if settings.ring else None
         self._ring_set = Event()
         self._stopping = Event()
         self._draining = False
-        self._newest = 0  # one past the newest sample that any frame has brought
+        self._newest = 0  # one past the newest sample of all frames
         self._allowed: AllowList | None = None
         self._peers: set[int] = set()
         self._next_count_time = 0.0
@@ -174,7 +180,7 @@ class ZmqInput:
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.RCVHWM, _QUEUE_MESSAGES)
         self._socket.setsockopt(zmq.RCVTIMEO, _POLL_MS)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, 2 * (HEADER_BYTES + MAX_PAYLOAD))  # beyond, ZeroMQ drops the peer
+        self._socket.setsockopt(zmq.MAXMSGSIZE, 2 * (HEADER_BYTES + MAX_PAYLOAD))  # ZeroMQ disconnects larger ones
         if settings.curve_key is not None:
             self._enable_curve(settings.curve_key, settings.curve_clients)
         self._monitor = zmq_connections.open_monitor(self._socket)
@@ -184,10 +190,10 @@ class ZmqInput:
             what = "connect to" if settings.connect else "listen at"
             raise InputError(f"cannot {what} {settings.endpoint}: {error.strerror}") from None
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
-        """Where it listens, with the port that the system chose."""
+        """Where it listens, with the actual port."""
 
     def _bind_with_retry(self, endpoint: str) -> None:
-        """Bind, as soon as whoever has the endpoint leaves it."""
+        """Bind as soon as the endpoint is free."""
         deadline = time.monotonic() + self.settings.bind_seconds
         while True:
             try:
@@ -199,11 +205,13 @@ class ZmqInput:
             time.sleep(_POLL_MS / 1000)
 
     def _enable_curve(self, key: str, clients: str | None) -> None:
-        # Imported here, because it brings asyncio along.
+        # Imported here because it imports asyncio.
         from zmq.auth.thread import ThreadAuthenticator
 
         if clients is None:
-            raise ConfigError(f"input {self.settings.name}: curve_key needs curve_clients, the folder of who may send")
+            raise ConfigError(
+                f"input {self.settings.name}: curve_key needs curve_clients, the folder of the senders' public keys"
+            )
         pair = load_key_pair(key)
         self._allowed = AllowList(clients)
         self._authenticator = ThreadAuthenticator(self._context)
@@ -211,41 +219,47 @@ class ZmqInput:
         self._authenticator.configure_curve_callback(self.settings.name, self._allowed)
         self._socket.curve_publickey, self._socket.curve_secretkey = pair.public, pair.secret
         self._socket.curve_server = True
-        # The domain of the socket and that of the authenticator must agree, or everybody is refused.
+        # The socket and the authenticator must have the same domain; otherwise every sender is refused.
         self._socket.setsockopt_string(zmq.ZAP_DOMAIN, self.settings.name)
 
     @property
     def refused(self) -> int:
-        """Handshakes with keys that are not allowed."""
+        """Number of handshakes with keys that are not allowed."""
         return 0 if self._allowed is None else self._allowed.refused
 
     def set_ring(self, path: str | Path) -> None:
-        """Name the ring for the stream that was described. Safe from any thread."""
+        """Set the ring of the stream that :meth:`run` has reported. Any thread may call it.
+
+        Parameters
+        ----------
+        path
+            File of the ring.
+        """
         self._path = Path(path)
         self._ring_set.set()
 
     def drain(self) -> None:
-        """Ask :meth:`run` to take in what has arrived, to end the run there, and to return. Safe from any thread."""
+        """Let :meth:`run` receive what has arrived, end the run there, and return. Any thread may call it."""
         self._draining = True
         self._stopping.set()
 
     def retire(self) -> None:
-        """Ask :meth:`run` to take in what has arrived and to return; the run goes on without this inlet."""
+        """Let :meth:`run` receive what has arrived and return; the run continues in another receiver."""
         self._stopping.set()
 
     def run(self) -> None:
-        """Receive until :meth:`drain` or :meth:`retire`; then give back the socket.
+        """Receive until :meth:`drain` or :meth:`retire`, then close the socket.
 
         Raises
         ------
         InputError
-            If the ring that was named is none, or of another stream. Nothing else.
+            If the file of the ring is not a ring.
         """
         try:
             while not self._stopping.is_set():
                 self._receive_one()
             if not self._draining and not self.settings.connect:
-                self._socket.unbind(self.endpoint)  # for the receiver that comes instead
+                self._socket.unbind(self.endpoint)  # the next receiver binds it
             self._drain_queue()
             if self._draining and self.ring is not None:
                 self.ring.end(max(self.ring.head, self._newest))
@@ -253,13 +267,13 @@ class ZmqInput:
             self.close()
 
     def close(self) -> None:
-        """Give back the socket; :meth:`run` does so itself, this is for an inlet that never ran."""
+        """Close the socket. :meth:`run` does this itself; call it for an input that never ran."""
         if hasattr(self, "_authenticator"):
             self._authenticator.stop()
         self._context.destroy(0)
 
     def _receive_one(self) -> bool:
-        """Take one message in, if one comes soon; say whether one came."""
+        """Receive one message; return False if none arrives before the socket's timeout."""
         self.last_loop_time = time.monotonic()
         if self.last_loop_time >= self._next_count_time:
             self._count_peers()
@@ -272,7 +286,7 @@ class ZmqInput:
         return True
 
     def _drain_queue(self) -> None:
-        # Bounded in time: a sender that never pauses would keep the queue filled for ever.
+        # Limited in time, because a sender that never pauses always has messages in the queue.
         deadline = time.monotonic() + self._drain_seconds
         self._socket.setsockopt(zmq.RCVTIMEO, _QUIET_MS)
         while time.monotonic() < deadline and self._receive_one():
@@ -339,7 +353,7 @@ class ZmqInput:
             result = ring.write(start, payload[(start - header.start) * size :])
 
     def _wait_for_room(self, ring: RingWriter) -> bool:
-        """Wait until the ring has room; False if the inlet must leave before."""
+        """Wait until the ring has room; return False if the input must stop before that."""
         deadline: float | None = None
         self.waiting = True
         while not ring.wait_for_room(_POLL_MS / 1000):
@@ -354,7 +368,7 @@ class ZmqInput:
         return deadline is None
 
     def status(self) -> dict[str, Any]:
-        """Return all that is to be known of it from outside, JSON types only. Safe from any thread."""
+        """Return the state of the input, JSON types only. Any thread may call it."""
         ring, stream = self.ring, self.stream
         return {
             "endpoint": self.endpoint,
@@ -372,6 +386,6 @@ class ZmqInput:
 
 
 def _lag(ring: RingWriter) -> int:
-    """Count the samples between the slowest reader's cursor and the newest one."""
+    """Return the number of samples from the slowest reader's cursor to the newest sample."""
     cursors = [reader.cursor for reader in ring.readers() if reader.cursor is not None]
     return max(0, ring.head - max(min(cursors), ring.tail)) if cursors else 0

@@ -1,33 +1,33 @@
-"""What a reducer process does: aligned blocks out of the ring, products, account and cursor into the spool.
+"""The work of a reducer process: it reads aligned blocks from the ring and commits their products to the spool.
 
 ::
 
-    settings ─▶ stream's header ─▶ ring ─▶ compile ─▶ window by window ─▶ end of the run
-                                                   └▶ in shadow, block by block compared ─▶ take over at a block
+    settings ─▶ stream header ─▶ ring ─▶ compile ─▶ reduce window by window ─▶ end of the run
+                                                 └▶ as a shadow: blocks are compared ─▶ take over at a block
 
-A cursor belongs to a *run*, which is the life of one ring. A process that starts within a run goes on at the cursor: it
-reads again what the stages look back to, which its predecessor has kept from being overwritten. A shadow makes the same
-products beside the reducer, and keeps none until it is told from which block on they count.
+A cursor belongs to a *run*, the life of one ring. A process that starts within a run continues at the cursor: it reads
+again the history that the stages need, which its predecessor has protected from being overwritten. A shadow makes the
+same products beside the reducer, and keeps them only from the block on at which it is to take over.
 """
 
 import hashlib
 import time
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from edgefilter.core.chunk import Chunk
 from edgefilter.core.clock import NS, tai_ns, tai_ns_from_utc_mjd
+from edgefilter.core.closing import Closing
 from edgefilter.core.config import NodeConfig
-from edgefilter.core.errors import InputError, SpoolBusyError, SpoolFullError
+from edgefilter.core.errors import InputError
 from edgefilter.core.plan import Plan, resolve
 from edgefilter.core.stream import Stream
 from edgefilter.core.validation import validate
 from edgefilter.core.version import __version__
 from edgefilter.node.ipc import IpcClient, Message
+from edgefilter.node.reducer.block_committer import BlockCommitter, ReducedBlock
 from edgefilter.node.reducer.latency import ArrivalTimes
 from edgefilter.node.ring import Policy, RingReader, make_ring
 from edgefilter.pipeline.backend import BackendSelector
@@ -35,27 +35,28 @@ from edgefilter.pipeline.engine import Engine
 from edgefilter.pipeline.resource_budget import ResourceBudget, ring_samples, warm_up
 from edgefilter.products.base import Product
 from edgefilter.products.totals import BlockSummary
-from edgefilter.spool import Cursor, Spool
 
 _POLL_SECONDS = 0.1
+_ATTACH_SECONDS = 10.0  # for a predecessor to leave the ring
 _READER = "reducer"
 _SHADOW = "shadow"
 
 
-class _StopReducing(Exception):  # noqa: N818 - no error: the next block is another process's
+class _StopReducing(Exception):  # noqa: N818 - not an error: another process reduces the next block
     """The last block of this process is done."""
 
 
-class ReducerWorker:
-    """One reducer at work.
+class ReducerWorker(Closing):
+    """Reduces one stream.
 
     Parameters
     ----------
     ipc
-        To the supervisor.
+        Connection to the supervisor.
     settings
-        Its first message: ``config``, ``stream`` (what the node calls it), ``ring`` and ``spool`` (paths), ``run``
-        (name of the ring's run), ``header`` (the stream's, if it is known) and ``shadow``.
+        First message of the supervisor: ``config``, ``stream`` (its name in the node), ``ring`` and ``spool`` (paths),
+        ``budget`` (of the spool, bytes), ``run`` (name of the ring's run), ``header`` (of the stream, if it is known)
+        and ``shadow``.
     """
 
     def __init__(self, ipc: IpcClient, settings: Message) -> None:
@@ -66,14 +67,13 @@ class ReducerWorker:
         self._input = self._config.input_of(sections.get(settings["stream"], self._config.stream[0]))
         self._shadow: bool = settings["shadow"]
         self._stack = ExitStack()
-        self._spool: Spool | None = None
-        self._header: tuple[Sequence[Product], int, dict[str, int]] | None = None
-        self._uncommitted: list[tuple[Sequence[Product], int, dict[str, int]]] | None = None
+        self._committer: BlockCommitter | None = None  # None in shadow
+        self._header: ReducedBlock | None = None
+        self._uncommitted: list[ReducedBlock] | None = None  # of a shadow that is about to take over
         self._end_sample: int | None = None
-        self._totals: Counter[str] = Counter()
         self._arrival_times = ArrivalTimes()
         self._reader: RingReader | None = None
-        # The ring keeps nothing for a shadow that looks back: if its card fails, it does.
+        # A shadow cannot fall back to the processor: the ring does not keep the history that this needs.
         node = self._config.node
         self._backend_selector = BackendSelector(
             node.backend, node.threads, self._on_backend, fall_back_to_threads=not self._shadow
@@ -84,12 +84,12 @@ class ReducerWorker:
         ipc.set_state_callback(self.state)
 
     def run(self) -> None:
-        """Work until the run ends or another reducer takes over.
+        """Reduce until the run ends or another reducer takes over.
 
         Raises
         ------
         EdgefilterError
-            If the settings do not go with the stream, or ring or spool cannot be used.
+            If the settings do not fit the stream, or the ring or the spool cannot be used.
         """
         stream = self._wait_for_stream()
         self._plan = plan = Plan(stream, resolve(self._config, stream))
@@ -102,23 +102,23 @@ class ReducerWorker:
             warm_up(plan, self._backend_selector)
         else:
             self._open_spool()
-            self._detach_stale_shadow()
+            self._delete_stale_shadow_cursor()
         self._reader = self._attach(_SHADOW if self._shadow else _READER)
         first = self._wait_for_first_sample()
         if first is not None:
             with suppress(_StopReducing):
                 self._reduce(first)
         self._update_state(phase="ended")
-        while self._shadow:  # the run has ended, but the last blocks may still be its to keep
+        while self._shadow:  # it may still have to take over the last blocks
             self._handle_commands()
             time.sleep(_POLL_SECONDS)
         self._ipc.send("finished", last=self._end_sample is None, state=self.state())
 
     def state(self) -> Message:
-        """Say what the supervisor is to know at every beat; called in the link's thread."""
+        """Return the state for the heartbeat; the thread of the IPC client calls it."""
         state = dict(self._state)
         next_sample = state.get("next_sample")
-        with suppress(ValueError):  # of a reader that was just closed
+        with suppress(ValueError):  # the reader was closed meanwhile
             if self._reader is not None and next_sample is not None:
                 stream, head = self._plan.stream, self._reader.head
                 self._arrival_times.record(head, time.monotonic())
@@ -144,7 +144,7 @@ class ReducerWorker:
         return Stream.from_json(header)
 
     def _make_ring(self) -> bool:
-        """Make the ring if there is none; return whether it is deep enough for a restart without loss."""
+        """Make the ring if there is none; return whether it is large enough for a restart without loss."""
         path, plan = self._settings["ring"], self._plan
         capacity = ring_samples(plan, self._input)
         if not Path(path).exists():
@@ -153,13 +153,13 @@ class ReducerWorker:
             if ring.capacity < capacity:
                 raise InputError(
                     f"the ring holds {plan.stream.seconds(ring.capacity):.4g} s, these settings need "
-                    f"{plan.stream.seconds(capacity):.4g} s: they can take effect when the node starts anew"
+                    f"{plan.stream.seconds(capacity):.4g} s: restart the node to use them"
                 )
         return not self._input.shallow
 
     def _attach(self, name: str) -> RingReader:
-        """Attach to the ring; waits for a predecessor that is about to end."""
-        deadline = time.monotonic() + 10
+        """Attach to the ring; wait for a predecessor that is about to end."""
+        deadline = time.monotonic() + _ATTACH_SECONDS
         while True:
             try:
                 reader = RingReader.attach(self._settings["ring"], name)
@@ -172,26 +172,11 @@ class ReducerWorker:
             return reader
 
     def _open_spool(self) -> None:
-        """Open the spool; waits for a predecessor to end."""
-        while self._spool is None:
-            self._ipc.mark_progress()
-            with suppress(SpoolBusyError):
-                self._spool = self._stack.enter_context(
-                    Spool.open(
-                        self._settings["spool"],
-                        budget_bytes=self._settings["budget"],
-                        role="reducer",
-                        name=self._settings["stream"],
-                        wait=_POLL_SECONDS,
-                    )
-                )
-        self._totals = Counter(self._spool.run_totals(self._cursor_key))
-        self._update_state(tally=dict(self._totals))
-
-    @property
-    def _cursor_key(self) -> str:
-        """Under what the spool knows the cursor."""
-        return f"{self._plan.stream.id}/{self._settings['run']}"
+        """Open the spool; wait for a predecessor to end."""
+        self._committer = self._stack.enter_context(
+            BlockCommitter(self._settings, self._plan, lambda reason: self._update_state(reason=reason))
+        )
+        self._update_state(tally=dict(self._committer.totals))
 
     def _wait_for_first_sample(self) -> int | None:
         assert self._reader is not None
@@ -205,9 +190,10 @@ class ReducerWorker:
         plan = self._plan
         self._first_sample = first
         stream_first_block = plan.block_of_sample(first)
-        next_block = (
-            self._first_shadow_block(stream_first_block) if self._shadow else self._first_block(stream_first_block)
-        )
+        if self._committer is not None:
+            next_block = self._committer.first_block(first)
+        else:
+            next_block = self._first_shadow_block(stream_first_block)
         with Engine(
             plan, self._on_block, self._config.node.name, self._backend_selector, next_block, stream_first_block
         ) as engine:
@@ -223,22 +209,8 @@ class ReducerWorker:
                 if not self._feed_next():
                     engine.finish()
 
-    def _first_block(self, stream_first_block: int) -> int:
-        """First block that is not committed."""
-        assert self._spool is not None
-        cursors = self._spool.cursors()
-        if own := cursors.get(self._cursor_key):
-            return max(stream_first_block, -(-own.next_sample // self._block_samples))
-        # The run before may have ended within the block in which this one begins: that block is in the store.
-        ends = [c.next_sample for key, c in cursors.items() if key.startswith(f"{self._plan.stream.id}/")]
-        starts_in_committed_block = (
-            self._first_sample > stream_first_block * self._block_samples
-            and (stream_first_block + 1) * self._block_samples in ends
-        )
-        return stream_first_block + starts_in_committed_block
-
     def _first_shadow_block(self, stream_first_block: int) -> int:
-        """First block all of whose window the ring still has; none of it goes while the shadow's cursor is there."""
+        """Return the first block whose whole window is in the ring, where the shadow's cursor protects it."""
         assert self._reader is not None
         tail = max(self._reader.tail, self._reader.cursor)
         if tail <= self._first_sample:
@@ -247,7 +219,7 @@ class ReducerWorker:
         return max(stream_first_block, first_whole_block + ResourceBudget.from_plan(self._plan).history_blocks)
 
     def _feed_next(self) -> bool:
-        """Take one window, if it is there; False once the run has ended."""
+        """Reduce one window if it is ready; return False after the end of the run."""
         self._handle_commands()
         assert self._reader is not None
         reducer, reader = self._engine.reducer, self._reader
@@ -264,7 +236,7 @@ class ReducerWorker:
         return True
 
     def _read_ahead(self, start: int, stop: int) -> Chunk | None:
-        """Read a window that is ready and that the ring will not overwrite: nothing is held back for a shadow."""
+        """Return a window that is ready, to copy it to the GPU early. A shadow never reads ahead."""
         reader = self._reader
         assert reader is not None
         if (
@@ -276,7 +248,7 @@ class ReducerWorker:
         return reader.read(start, stop)
 
     def _oldest_needed_sample(self) -> int:
-        """First sample that this process, or the next one after its death, has to read."""
+        """Return the first sample that this process, or its successor if it dies, has to read."""
         reducer = self._engine.reducer
         block = reducer.next_input_block
         if self._restartable and not self._shadow:
@@ -285,63 +257,43 @@ class ReducerWorker:
 
     def _on_block(self, products: Sequence[Product], next_block: int, summary: BlockSummary) -> None:
         self._ipc.mark_progress()
-        item = (products, next_block, dict(summary.counts))
+        block = ReducedBlock(products, next_block, dict(summary.counts))
         if not summary.counts:
-            self._header = item
-            if not self._shadow:
-                self._commit_header()
+            self._header = block
+            if self._committer is not None:
+                self._committer.commit_header(block)
             return
         if self._end_sample is not None and next_block * self._block_samples > self._end_sample:
             raise _StopReducing
-        if not self._shadow:
-            self._commit(item)
+        if self._committer is not None:
+            self._commit(self._committer, block)
         elif self._uncommitted is not None:
-            self._uncommitted.append(item)
+            self._uncommitted.append(block)
         self._update_state(ready=True, next_sample=next_block * self._block_samples)
-        self._report_block(item)
+        self._report_block(block)
 
     def _on_backend(self, backend: str, line: str) -> None:
         self._update_state(backend=backend)
         self._ipc.send("backend", backend=backend, line=line)
 
-    def _commit_header(self) -> None:
-        assert self._header is not None
-        assert self._spool is not None
-        for product in self._header[0]:
-            self._spool.put(product)
+    def _commit(self, committer: BlockCommitter, block: ReducedBlock) -> None:
+        committer.commit(block, self._first_sample)
+        self._update_state(reason="", tally=dict(committer.totals))
 
-    def _commit(self, item: tuple[Sequence[Product], int, dict[str, int]]) -> None:
-        products, next_block, counts = item
-        assert self._spool is not None
-        cursor = Cursor(next_block * self._block_samples, self._first_sample, self._plan.settings.digest())
-        while True:
-            try:
-                committed = self._spool.commit(products, self._cursor_key, cursor, counts)
-                break
-            except SpoolFullError as error:
-                # The ring holds what comes meanwhile, and then, as it is set, the sender.
-                self._update_state(reason=str(error))
-                self._ipc.mark_progress()
-                time.sleep(_POLL_SECONDS)
-        if committed:
-            self._totals.update(counts)
-        self._update_state(reason="", tally=dict(self._totals))
-
-    def _report_block(self, item: tuple[Sequence[Product], int, dict[str, int]]) -> None:
-        products, next_block, counts = item
-        names = sorted(product.name for product in products)
-        latency = self._arrival_times.latency(next_block * self._block_samples, time.monotonic())
+    def _report_block(self, block: ReducedBlock) -> None:
+        names = sorted(product.name for product in block.products)
+        latency = self._arrival_times.latency(block.next_block * self._block_samples, time.monotonic())
         self._ipc.send(
             "block",
-            block=next_block - 1,
+            block=block.next_block - 1,
             digest=hashlib.sha256("\n".join(names).encode()).hexdigest()[:16],
             folders={name.partition("/")[0]: name.rpartition("-")[2] for name in names},
-            counts=counts,
+            counts=block.counts,
             latency=latency,
             shadow=self._shadow,
         )
 
-    # --- what the supervisor wants
+    # --- commands of the supervisor
 
     def _handle_commands(self) -> None:
         self._ipc.mark_progress()
@@ -351,7 +303,7 @@ class ReducerWorker:
                     self._agree_end(message["at"], message["step"])
                 case "go on":
                     self._end_sample = None
-                    self._detach_stale_shadow()
+                    self._delete_stale_shadow_cursor()
                 case "prepare":
                     self._prepare(message["align"])
                 case "take over":
@@ -360,7 +312,7 @@ class ReducerWorker:
                     raise _StopReducing
 
     def _agree_end(self, at: int, step: int) -> None:
-        """Agree to the sample from which on another reducer is to work: ``at``, or some steps later if that is done."""
+        """Stop at sample ``at`` for another reducer, or some steps later if blocks after it are done, and report it."""
         done: int = self._state["next_sample"]
         self._end_sample = at + max(0, -(-(done - at) // step)) * step
         self._ipc.send("ending", at=self._end_sample)
@@ -368,7 +320,7 @@ class ReducerWorker:
             raise _StopReducing
 
     def _prepare(self, align: int) -> None:
-        """Keep what is made from now on, and say from which sample it is whole, at a multiple of ``align``."""
+        """Keep the products from now on, and report their first sample, rounded up to a multiple of ``align``."""
         self._uncommitted = []
         block = self._state["next_sample"] // self._block_samples
         while block * self._block_samples % align:
@@ -376,37 +328,39 @@ class ReducerWorker:
         self._ipc.send("prepared", at=block * self._block_samples)
 
     def _take_over(self, at: int) -> None:
-        """Go on as the reducer, whose last block ended at a sample.
+        """Continue as the reducer, from the sample at which the old reducer has ended.
 
         Raises
         ------
         InputError
-            If it died before that: then what it left must be made first.
+            If the old reducer died before that sample.
         """
         self._open_spool()
-        assert self._spool is not None
-        cursor = self._spool.cursor(self._cursor_key)
-        done = cursor.next_sample if cursor else self._first_sample // self._block_samples * self._block_samples
-        if done < at:
-            raise InputError(f"the reducer before ended at sample {done} instead of {at}")
-        self._shadow = False
+        assert self._committer is not None
+        assert self._header is not None
         assert self._reader is not None
+        done = self._committer.next_sample()
+        if done is None:
+            done = self._first_sample // self._block_samples * self._block_samples
+        if done < at:
+            raise InputError(f"the old reducer ended at sample {done}, expected {at}")
+        self._shadow = False
         shadow, self._reader = self._reader, self._attach(_READER)
         shadow.detach()
-        self._commit_header()
-        for item in self._uncommitted or ():
-            if item[1] * self._block_samples > at:
-                self._commit(item)
+        self._committer.commit_header(self._header)
+        for block in self._uncommitted or ():
+            if block.next_block * self._block_samples > at:
+                self._commit(self._committer, block)
         self._uncommitted = None
         self._update_state(shadow=False)
         self._ipc.send("took over", at=at)
 
-    def _detach_stale_shadow(self) -> None:
-        """Free the samples that a shadow which died still holds."""
+    def _delete_stale_shadow_cursor(self) -> None:
+        """Delete the cursor of a shadow that died, which holds the writer back."""
         path = self._settings["ring"]
         with RingReader.attach(path, None) as ring:
             stale = any(reader.name == _SHADOW for reader in ring.readers())
-        if stale:  # attached to in vain it would be mapped in vain, which takes a second for some GB
+        if stale:  # otherwise do not attach: mapping some GB takes a second
             with suppress(InputError):
                 RingReader.attach(path, _SHADOW).detach()
 
@@ -415,13 +369,5 @@ class ReducerWorker:
         self._ipc.mark_progress()
 
     def close(self) -> None:
-        """Let go of ring and spool."""
+        """Close the ring and the spool."""
         self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

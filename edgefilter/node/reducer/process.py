@@ -1,6 +1,6 @@
-"""The reducer's process: ``python -m edgefilter.node.reducer.process``, started by the supervisor.
+"""The reducer process: ``python -m edgefilter.node.reducer.process``, started by the supervisor.
 
-Only the link is imported at once, so that the heart beats while compilers load.
+It imports the IPC client first and the rest later, so that heartbeats begin before the compilers are loaded.
 """
 
 import sys
@@ -11,7 +11,13 @@ from edgefilter.node.ipc import IpcClient
 
 
 def main() -> int:
-    """Wait for settings and work; what ends the work is told to the supervisor."""
+    """Wait for the settings and reduce; report errors to the supervisor.
+
+    Returns
+    -------
+    int
+        Exit status, 1 after an error.
+    """
     with IpcClient.from_environment(lambda: {"ready": False}) as ipc:
         try:
             while (settings := ipc.receive(0.5)) is None or settings["kind"] != "settings":

@@ -1,1 +1,1 @@
-"""The supervisor: starts, watches, restarts and upgrades the other processes."""
+"""The supervisor: starts, monitors, restarts and upgrades the other processes of a node."""

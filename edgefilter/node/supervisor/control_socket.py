@@ -1,7 +1,7 @@
-"""The control socket: commands to a running node, for its own user alone.
+"""The control socket: commands to a running node, from its own user only.
 
-A request is one line of JSON with ``command`` and its arguments. The answer is lines with ``say``, as things happen,
-and a last one with ``result`` or ``error``.
+A request is one line of JSON with ``command`` and its arguments. The answer is any number of lines with ``say``, which
+report progress, and a last line with ``result`` or ``error``.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from edgefilter.core.errors import ConfigError, EdgefilterError
 from edgefilter.node.ipc import Message, encode, unix_socket_address
 
 ProgressCallback = Callable[[str], None]
-"""Called with a line of text as things happen."""
+"""Called with a line of text that reports progress."""
 
 Command = Callable[..., Awaitable[Any]]
 """Takes a :data:`ProgressCallback` and the arguments of a request, and returns what is sent back as JSON."""
@@ -28,11 +28,11 @@ class ControlServer:
     Parameters
     ----------
     path
-        Where the socket is to be.
+        Path of the socket.
     commands
-        What a request may name.
+        The commands by name.
     log
-        Receives the traceback of a command that fails by a bug.
+        Logger for unexpected exceptions.
     """
 
     def __init__(self, path: Path, commands: Mapping[str, Command], log: Any) -> None:
@@ -43,14 +43,14 @@ class ControlServer:
         self._requests: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
-        """Listen."""
+        """Start listening."""
         self._path.unlink(missing_ok=True)
         with unix_socket_address(self._path) as address:
             self._server = await asyncio.start_unix_server(self._serve, address)
         self._path.chmod(0o600)
 
     async def close(self) -> None:
-        """Answer what is open and stop listening."""
+        """Answer open requests and stop listening."""
         if self._server is not None:
             self._server.close()
             if self._requests:
@@ -79,28 +79,35 @@ class ControlServer:
     async def _execute(self, request: Message, on_progress: ProgressCallback) -> Any:
         command = self._commands.get(request.pop("command", ""))
         if command is None:
-            raise ConfigError(f"no such command: {', '.join(self._commands)} are known")
+            raise ConfigError(f"unknown command, expected one of: {', '.join(self._commands)}")
         return await command(on_progress, **request)
 
 
 def call(path: Path, command: str, on_progress: ProgressCallback = lambda _: None, **arguments: Any) -> Any:
-    """Have a node do something; blocks until it is done.
+    """Send a command to a node and wait for its result.
 
     Parameters
     ----------
     path
-        Its control socket.
-    command, arguments
-        What to do.
+        The node's control socket.
+    command
+        Name of the command.
     on_progress
-        Called with each line that it says meanwhile.
+        Called with each line that reports progress.
+    **arguments
+        Arguments of the command, JSON types only.
+
+    Returns
+    -------
+    object
+        The result, JSON types only.
 
     Raises
     ------
     ConfigError
         If no node runs there.
     EdgefilterError
-        If it did not do it, with its reason.
+        If the command fails, with the node's reason.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
         try:

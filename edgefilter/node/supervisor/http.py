@@ -1,7 +1,7 @@
-"""Health of a node over HTTP, on the loopback interface alone.
+"""Health of a node over HTTP, on the loopback interface only.
 
-``/healthz`` is 200 while the supervisor works, ``/readyz`` while samples become products in the store, ``/status`` is
-JSON, ``/metrics`` is for Prometheus.
+``/healthz`` is 200 while the supervisor works, ``/readyz`` is 200 while samples become products in the store,
+``/status`` is the status as JSON, ``/metrics`` is for Prometheus.
 """
 
 import asyncio
@@ -24,12 +24,12 @@ _LATENCY_BUCKETS = (0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class HttpServer:
-    """The HTTP server of a node, if it is to have one.
+    """The HTTP server of a node.
 
     Parameters
     ----------
     port
-        Port on the loopback interface; 0 lets the system choose, None has no server.
+        Port on the loopback interface; with 0 the system chooses it, with None there is no server.
     streams
         Names of the node's streams.
     get_status
@@ -43,7 +43,7 @@ class HttpServer:
         self._registry = CollectorRegistry()
         self._latency = Histogram(
             "edgefilter_latency_seconds",
-            "From the arrival of a block's last sample to its product in the spool.",
+            "Time from the arrival of a block's last sample to its products in the spool.",
             ["stream"],
             buckets=_LATENCY_BUCKETS,
             registry=self._registry,
@@ -85,7 +85,15 @@ class HttpServer:
             self._server.server_close()
 
     def observe_latency(self, stream: str, seconds: float | None) -> None:
-        """Count a block's latency, if it is known."""
+        """Add the latency of a block to the histogram.
+
+        Parameters
+        ----------
+        stream
+            Name of the stream.
+        seconds
+            Latency, s; None if it is unknown.
+        """
         if seconds is not None:
             self._latency.labels(stream).observe(seconds)
 
@@ -108,7 +116,7 @@ class HttpServer:
         return _reply(start, "404 Not Found", {"paths": ["/healthz", "/readyz", "/status", "/metrics"]})
 
     def _get_status(self) -> Message:
-        """Ask the thread of the event loop: if the supervisor hangs, no status claims that all is well."""
+        """Return the status from the thread of the event loop, so that a hung supervisor is a timeout."""
 
         async def status() -> Message:
             return self._node_status()
@@ -136,15 +144,15 @@ class _StatusCollector(Collector):
         self._get_status = get_status
 
     def describe(self) -> list[Metric]:
-        return []  # so that registering it asks nobody
+        return []  # otherwise registering the collector would request the status
 
     def collect(self) -> Iterator[Metric]:
         status = self._get_status()
         yield _metric("ready", "Whether samples become products in the store.", [((), int(status["ready"]))])
-        yield _metric("uptime_seconds", "Since the supervisor started.", [((), status["uptime_seconds"])])
+        yield _metric("uptime_seconds", "Time since the supervisor started.", [((), status["uptime_seconds"])])
         for name, text, label in (
-            ("restarts", "Processes that died or hung and were started again.", "role"),
-            ("upgrades", "Processes that were to be replaced.", "outcome"),
+            ("restarts", "Processes that were started again after they died or hung.", "role"),
+            ("upgrades", "Attempts to replace a process.", "outcome"),
         ):
             yield _metric(name, text, [((key,), count) for key, count in status[name].items()], label, counts=True)
         for name, text in _SPOOL.items():
@@ -156,20 +164,20 @@ class _StatusCollector(Collector):
 
 _SPOOL = {
     "products": "Products that wait for the store.",
-    "bytes": "Bytes that wait for the store.",
-    "stuck": "Products that the store refuses.",
-    "dropped": "Products given up for want of room, not yet told to the store.",
+    "bytes": "Bytes of the products that wait for the store.",
+    "stuck": "Quarantined products, which the store refuses permanently.",
+    "dropped": "Products dropped because the spool was full, not yet listed in the store.",
 }
 _STORE = {
-    "uploaded": "Products proven to be in the store, since the forwarder started.",
-    "uploaded_bytes": "Their bytes.",
-    "failed": "Deliveries that failed, since the forwarder started.",
+    "uploaded": "Products uploaded since the forwarder started.",
+    "uploaded_bytes": "Bytes uploaded since the forwarder started.",
+    "failed": "Failed uploads since the forwarder started.",
 }
 _GAUGES = {
-    "lag_seconds": "Samples that have arrived and are not yet reduced, in seconds of the stream.",
-    "behind_sky_seconds": "From the time of the next sample to be reduced, by the stream's epoch, to now.",
-    "ring_seconds": "Depth of the ring that is in use.",
-    "ring_capacity_seconds": "Depth of the ring.",
+    "lag_seconds": "Samples that have arrived and are not reduced yet, in seconds of the stream.",
+    "behind_sky_seconds": "Time from the next sample to be reduced, by the stream's epoch, to now.",
+    "ring_seconds": "Length of the samples in the ring.",
+    "ring_capacity_seconds": "Capacity of the ring.",
 }
 _ARRIVED = ("bytes", "samples", "frames")
 _REDUCED = (
@@ -185,15 +193,15 @@ def _stream_metrics(streams: list[Message]) -> Iterator[Metric]:
         values = [((stream["name"],), stream[name]) for stream in streams if stream[name] is not None]
         yield _metric(name, text, values, "stream")
     backends = [((stream["name"], stream["backend"]), 1) for stream in streams if stream["backend"]]
-    yield _metric("backend", "What reduces: 1 for cpu or gpu.", backends, "stream", "backend")
+    yield _metric("backend", "1 for the backend that reduces the stream, cpu or gpu.", backends, "stream", "backend")
     for name in _ARRIVED:
         rates = _values_by_stream(streams, "rates", name)
-        yield _metric(f"received_{name}_per_second", f"Rate of arrival of {name} over some seconds.", rates, "stream")
+        yield _metric(f"received_{name}_per_second", f"Rate of received {name}, mean of some s.", rates, "stream")
         counts = _values_by_stream(streams, "received", name)
-        yield _metric(f"received_{name}", f"{name.capitalize()} that arrived whole.", counts, "stream", counts=True)
+        yield _metric(f"received_{name}", f"Received {name}.", counts, "stream", counts=True)
     for name in _REDUCED:
         counts = _values_by_stream(streams, "account", name)
-        yield _metric(f"reduced_{name}", "A sum over the ledger of this run.", counts, "stream", counts=True)
+        yield _metric(f"reduced_{name}", "Sum over the ledger of this run.", counts, "stream", counts=True)
     refused: list[tuple[tuple[str, ...], float]] = []
     lost: list[tuple[tuple[str, ...], float]] = []
     for stream in streams:
@@ -201,8 +209,8 @@ def _stream_metrics(streams: list[Message]) -> Iterator[Metric]:
         refused += [((stream["name"], name), count) for name, count in refused_counts.items()]
         account = stream["account"].items()
         lost += [((stream["name"], name[5:]), count) for name, count in account if name.startswith("lost.")]
-    yield _metric("refused", "What the receiver met and did not take.", refused, "stream", "what", counts=True)
-    yield _metric("lost_samples", "Samples lost, by the ledger.", lost, "stream", "reason", counts=True)
+    yield _metric("refused", "Samples and messages that the receiver refused.", refused, "stream", "what", counts=True)
+    yield _metric("lost_samples", "Lost samples, by the ledger of this run.", lost, "stream", "reason", counts=True)
 
 
 def _values_by_stream(streams: list[Message], group: str, name: str) -> Values:

@@ -1,6 +1,6 @@
-"""The state of a running node: its processes and streams, and how a process of each role is started.
+"""The state of a running node: its processes and streams, and how to start a process of each role.
 
-The supervisor fills it; the upgrade, the status and the servers read it. None of them knows the supervisor.
+The supervisor fills it; the upgrade, the status and the servers read it and do not import the supervisor.
 """
 
 import sys
@@ -11,10 +11,11 @@ from typing import Any
 from edgefilter.core.config import NodeConfig
 from edgefilter.core.errors import ConfigError
 from edgefilter.node.ipc import Message
-from edgefilter.node.supervisor.processes import Child, Children
+from edgefilter.node.supervisor.child import Child
+from edgefilter.node.supervisor.processes import Children
 from edgefilter.node.supervisor.streams import NodeStream, Streams
 
-_RING_SETTINGS = {"buffer_seconds", "shallow", "policy"}  # settings of [input] that no receiver needs
+_RING_SETTINGS = {"buffer_seconds", "shallow", "policy"}  # settings of [input] that the receiver does not need
 
 
 @dataclass(eq=False)
@@ -32,9 +33,9 @@ class NodeState:
     receiver, receiver_python, forwarder
         The receiver, the interpreter that it runs in, and the forwarder; reducers belong to their streams.
     restarts
-        How often a process of each role was started again after it died or hung.
+        Number of restarts after a process died or hung, by role.
     replaced
-        How many replacements of processes were ``done`` and ``failed``.
+        Number of attempts to replace a process, by outcome: ``done`` or ``failed``.
     start_time
         When the supervisor started, s of the monotonic clock.
     draining
@@ -42,7 +43,7 @@ class NodeState:
     health_port
         Port of the health server, if it serves.
     working
-        Role and stream of each process that has worked once: one that never did is not started again for ever.
+        Role and stream of each process that has worked at least once. Others are restarted a limited number of times.
     """
 
     config: NodeConfig
@@ -77,7 +78,7 @@ class NodeState:
         return child
 
     def start_reducer(self, stream: NodeStream) -> Child:
-        """Start the reducer of a stream; it goes on where the last one ended.
+        """Start the reducer of a stream; it continues where the last one ended.
 
         Parameters
         ----------
@@ -94,7 +95,7 @@ class NodeState:
         return child
 
     def start_forwarder(self) -> Child:
-        """Return the forwarder, just started."""
+        """Return a forwarder that was just started."""
         child = self.forwarder = self.children.spawn("forwarder")
         self.send_settings(child)
         return child
@@ -164,7 +165,7 @@ class NodeState:
         }
 
     def check_not_draining(self) -> None:
-        """Refuse what a node that is ending cannot do.
+        """Refuse a command that a draining node cannot execute.
 
         Raises
         ------

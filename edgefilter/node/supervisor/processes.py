@@ -1,8 +1,8 @@
-"""The supervisor's end of the link: its children, started or taken over from a supervisor that died.
+"""The child processes of the supervisor: started by it, or taken over from a supervisor that died.
 
-A child is watched in two ways: its end by a file descriptor of the process (``pidfd``), which also works for processes
-that another one started, and its work by the beats of the link. What children there are stands in a file, so that the
-next supervisor knows them.
+The supervisor detects the end of a child by a file descriptor of the process (``pidfd``), which also works for
+processes that another supervisor started, and a hung child by its heartbeats. A file lists the children for the next
+supervisor.
 """
 
 import asyncio
@@ -17,139 +17,34 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
 
-from edgefilter.core.errors import EdgefilterError
 from edgefilter.node.ipc import (
     CHILD_NAME_VARIABLE,
     IPC_SOCKET_VARIABLE,
     STDERR_VARIABLE,
     Message,
-    encode,
     unix_socket_address,
 )
 from edgefilter.node.malloc import memcpy_environment
+from edgefilter.node.supervisor.child import Child, ChildError
 
 _MAX_LINE_BYTES = 1 << 22
-_ERROR_CHARS = 400  # characters of what a child said last
-
-
-class ChildError(EdgefilterError):
-    """A child that ended or did not answer in time."""
-
-
-@dataclass(eq=False)
-class Child:
-    """One process of the node.
-
-    Parameters
-    ----------
-    name
-        Unique while the node lives.
-    role, stream
-        What it is, and for which stream if for one.
-    python
-        The interpreter that it runs in.
-    pid, ticks
-        The process, and when it was started in the kernel's count, which tells it from a later one of the same pid.
-    """
-
-    name: str
-    role: str
-    stream: str
-    python: str
-    pid: int
-    ticks: int
-    process: "subprocess.Popen[bytes] | None" = None
-    errors: IO[bytes] | None = None
-    start_time: float = field(default_factory=time.monotonic)
-    last_message_time: float = field(default_factory=time.monotonic)
-    idle: float = 0.0
-    version: str = ""
-    configured: bool = False
-    """Whether it has its settings."""
-    ready: bool = False
-    stopping: bool = False
-    """Whether its end is wanted."""
-    why: str = ""
-    """Why it failed, in its own words."""
-    refused: bool = False
-    """Whether it failed by what an operator can mend."""
-    state: Message = field(default_factory=dict)
-    _writer: asyncio.StreamWriter | None = None
-    _connection_task: "asyncio.Task[None] | None" = None
-    _unsent: list[bytes] = field(default_factory=list)
-    _expected: dict[str, "asyncio.Future[Message]"] = field(default_factory=dict)
-    ended: "asyncio.Future[int | None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    """Its exit status; None for a process that another supervisor started."""
-
-    def send(self, kind: str, **fields: Any) -> None:
-        """Send a message, now or as soon as it is connected."""
-        line = encode({"kind": kind} | fields)
-        if self._writer is None:
-            self._unsent.append(line)
-        else:
-            self._writer.write(line)
-
-    def expect(self, kind: str) -> "asyncio.Future[Message]":
-        """Return what will hold the next message of a kind; ask before you send what it answers."""
-        return self._expected.setdefault(kind, asyncio.get_running_loop().create_future())
-
-    async def wait_for_reply(self, future: "asyncio.Future[Message]", timeout: float | None) -> Message:
-        """Wait for an expected message, without limit if ``timeout`` is None.
-
-        Raises
-        ------
-        ChildError
-            If the child ends before, or the time, s, passes.
-        """
-        pending: set[asyncio.Future[Any]] = {future, self.ended}
-        await asyncio.wait(pending, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        if future.done():
-            return future.result()
-        raise ChildError(self.exit_reason() if self.ended.done() else f"{self.name} did not answer within {timeout} s")
-
-    def kill(self) -> None:
-        """End it at once; there is nothing in it that is not kept elsewhere."""
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
-
-    def exit_reason(self) -> str:
-        """Say in one line why it ended."""
-        if self.why:
-            return self.why
-        status = self.ended.result() if self.ended.done() else None
-        how = "ended" if status is None else f"was killed by signal {-status}" if status < 0 else f"ended with {status}"
-        return f"{self.name} {how}" + (f": {last}" if (last := self._last_error()) else "")
-
-    def _last_error(self) -> str:
-        if self.errors is None or self.errors.closed:
-            return ""
-        self.errors.seek(0)
-        lines = self.errors.read().decode(errors="replace").strip().splitlines()
-        return lines[-1][-_ERROR_CHARS:] if lines else ""
-
-    def _resolve_expected(self, message: Message) -> None:
-        future = self._expected.pop(message["kind"], None)
-        if future is not None and not future.done():
-            future.set_result(message)
 
 
 class Children:
-    """All children of a supervisor.
+    """All child processes of a supervisor.
 
     Parameters
     ----------
     directory
-        Where the socket and the list of children are.
+        Directory of the socket and of the list of children.
     on_message
-        Called with every message but hello and beat.
+        Called with every message except heartbeats.
     on_exit
-        Called when a child has ended and all that it said was heard.
+        Called when a child has ended and all its messages were handled.
     environment
-        What to add to the environment of children.
+        Environment variables that are added for the children.
     """
 
     def __init__(
@@ -171,11 +66,17 @@ class Children:
 
     @property
     def socket_path(self) -> Path:
-        """Where children connect to."""
+        """Path of the socket to which children connect."""
         return self._directory / "link.sock"
 
     async def open(self) -> list[Child]:
-        """Listen; return the children that a dead supervisor left and that still live."""
+        """Start listening, and take over the children of a supervisor that died.
+
+        Returns
+        -------
+        list of Child
+            Those that are still alive.
+        """
         self.socket_path.unlink(missing_ok=True)
         with unix_socket_address(self.socket_path) as address:
             self._server = await asyncio.start_unix_server(self._handle_connection, address, limit=_MAX_LINE_BYTES)
@@ -190,10 +91,24 @@ class Children:
     def spawn(self, role: str, stream: str = "", python: str = sys.executable) -> Child:
         """Start a child.
 
+        Parameters
+        ----------
+        role
+            ``receiver``, ``reducer`` or ``forwarder``.
+        stream
+            Stream of a reducer.
+        python
+            Path of the interpreter.
+
+        Returns
+        -------
+        Child
+            The process.
+
         Raises
         ------
         ChildError
-            If there is no such interpreter.
+            If the interpreter cannot be started.
         """
         self._serial += 1
         name = "-".join(part for part in (role, stream, str(self._serial)) if part)
@@ -206,7 +121,7 @@ class Children:
                 stdout=errors,
                 stderr=errors,
                 pass_fds=(stderr,),
-                start_new_session=True,  # Ctrl-C is the supervisor's to answer
+                start_new_session=True,  # only the supervisor receives Ctrl-C
                 env={
                     **os.environ,
                     **(memcpy_environment() if role == "receiver" else {}),
@@ -225,7 +140,18 @@ class Children:
         return child
 
     def hung(self, seconds: float) -> list[Child]:
-        """Return the children that showed no progress for so long, ten times as long while they start."""
+        """Return the children that hang.
+
+        Parameters
+        ----------
+        seconds
+            Maximum time without progress, s; ten times as long while a child starts.
+
+        Returns
+        -------
+        list of Child
+            The children, with the reason in ``why``.
+        """
         now = time.monotonic()
         found = []
         for child in self.all.values():
@@ -236,12 +162,12 @@ class Children:
         return found
 
     def reset_hang_timers(self) -> None:
-        """Begin to count silence anew: it was this process that did not listen."""
+        """Start the timers of all children again, because this process itself did not run for a while."""
         for child in self.all.values():
             child.last_message_time = time.monotonic()
 
     async def close(self) -> None:
-        """Kill who is left and stop listening."""
+        """Kill the remaining children and stop listening."""
         for child in list(self.all.values()):
             child.stopping = True
             child.kill()
@@ -268,13 +194,7 @@ class Children:
         loop.add_reader(pidfd, on_process_exit)
 
     async def _reap(self, child: Child) -> None:
-        status = child.process.wait() if child.process is not None else None
-        if child._connection_task is not None:
-            await asyncio.wait({child._connection_task}, timeout=5)  # its last words
-        child.ended.set_result(status)
-        child.why = child.why or ("" if child.stopping and not status else child.exit_reason())
-        if child.errors is not None:
-            child.errors.close()
+        await child.reap()
         del self.all[child.name]
         self._write_children_file()
         self._on_exit(child)
@@ -294,46 +214,42 @@ class Children:
                     if child is None:
                         break
                 self._handle_message(child, message)
-        if child is not None and child._writer is writer:
-            child._writer = None
+        if child is not None:
+            child.disconnect(writer)
         writer.close()
 
     def _on_hello(self, message: Message, writer: asyncio.StreamWriter) -> Child | None:
         child = self.all.get(message.get("name", ""))
         if child is None:
-            # Left by a supervisor that died before it could write it down. It loses nothing by its end.
+            # Its supervisor died before it could list it. Killing it loses nothing: ring and spool keep its work.
             os.kill(_peer_pid(writer), signal.SIGKILL)
             return None
-        child._writer, child._connection_task = writer, asyncio.current_task()
-        child.version = message["version"]
-        for line in child._unsent:
-            writer.write(line)
-        child._unsent.clear()
+        child.connect(writer, message["version"])
         return child
 
     def _handle_message(self, child: Child, message: Message) -> None:
-        child.last_message_time = time.monotonic()
-        child.state = message.get("state", child.state)
-        child.idle = message.get("idle", child.idle)
-        child.ready = child.ready or bool(child.state.get("ready", child.state))
-        if message["kind"] == "beat":
-            return
-        child.idle = 0.0
-        if message["kind"] == "failed":
-            child.why, child.refused = message["why"], bool(message["error"])
-        child._resolve_expected(message)
-        self._on_message(child, message)
+        child.update(message)
+        if message["kind"] != "beat":
+            self._on_message(child, message)
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace a small file so that a reader sees the old text or the new one."""
+    """Replace a small file; a reader sees the old text or the new one, never a part.
+
+    Parameters
+    ----------
+    path
+        The file.
+    text
+        Its new content.
+    """
     part = path.with_suffix(".part")
     part.write_text(text)
     part.replace(path)
 
 
 def _start_ticks(pid: int) -> int | None:
-    """Start of a process in clock ticks since the machine's start; None if there is none that lives."""
+    """Return the start time of a process in clock ticks since boot; None if it is not alive."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -342,7 +258,7 @@ def _start_ticks(pid: int) -> int | None:
 
 
 def _peer_pid(writer: asyncio.StreamWriter) -> int:
-    """Process at the other end of a Unix socket."""
+    """Return the process ID at the other end of a Unix socket."""
     connection: socket.socket = writer.get_extra_info("socket")
     pid, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     return int(pid)

@@ -1,11 +1,11 @@
-"""How a node is, as plain data: for ``edgefilter status``, ``/status``, ``/readyz`` and the metrics."""
+"""Status of a node as plain data, for ``edgefilter status``, ``/status``, ``/readyz`` and the metrics."""
 
 import time
 
 from edgefilter.core.version import __version__
 from edgefilter.node.ipc import Message
+from edgefilter.node.supervisor.child import Child
 from edgefilter.node.supervisor.node_state import NodeState
-from edgefilter.node.supervisor.processes import Child
 from edgefilter.node.supervisor.streams import NodeStream
 
 _REDUCER_FIELDS = (
@@ -15,7 +15,7 @@ _REDUCER_FIELDS = (
 
 
 def status(node: NodeState) -> Message:
-    """Describe a node.
+    """Return the status of a node.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def status(node: NodeState) -> Message:
     if node.receiver is None or not node.receiver.ready:
         problems.append("the receiver does not listen")
     if not forwarder.get("ready", True):
-        problems.append(f"the store does not take products: {forwarder['reason']}")
+        problems.append(f"the store does not accept products: {forwarder['reason']}")
     if node.draining:
         problems.append("the node is draining")
     return {

@@ -1,4 +1,4 @@
-"""What the supervisor knows of each stream, and what of it the next supervisor must know."""
+"""State of the streams in the supervisor, and the file that passes it to the next supervisor."""
 
 import json
 import sys
@@ -12,20 +12,27 @@ from typing import Any
 from edgefilter.core.config import NodeConfig, StreamSection
 from edgefilter.core.validation import validate
 from edgefilter.node.ipc import Message
-from edgefilter.node.supervisor.processes import Child, write_atomically
+from edgefilter.node.supervisor.child import Child
+from edgefilter.node.supervisor.processes import write_atomically
 
 _MAX_BLOCKS = 1024
-_RATE_SECONDS = 5.0
+_RATE_SECONDS = 5.0  # interval over which rates are averaged
 
 
 @dataclass
 class RecentBlocks:
-    """The blocks that a reducer has made of late: what two of them are compared by."""
+    """The last blocks that a reducer has reported, by number, for the comparison of two reducers."""
 
     blocks: dict[int, Message] = field(default_factory=dict)
 
     def record(self, message: Message) -> None:
-        """Remember a block."""
+        """Add a block and forget the oldest one of too many.
+
+        Parameters
+        ----------
+        message
+            The reducer's message of kind ``block``.
+        """
         self.blocks[message["block"]] = message
         if len(self.blocks) > _MAX_BLOCKS:
             del self.blocks[next(iter(self.blocks))]
@@ -38,15 +45,31 @@ class NodeStream:
     Parameters
     ----------
     section
-        What the configuration says of it.
+        Its section ``[[stream]]`` of the configuration.
     config, python
-        What its reducer runs with.
+        Configuration and interpreter of its reducer.
     ring
-        Its ring; the last part of its name is that of the run that the ring is the life of.
+        File of its ring; the last part of the file's name is the name of the run.
     header
-        The stream's header, JSON, once it has a ring.
+        The stream's header, JSON, once the ring exists.
     received_header
-        The header that the receiver met.
+        The stream's header, JSON, once it has arrived.
+    endpoint
+        Where the receiver listens for it; empty if it does not yet.
+    reducer, replacement
+        Its reducer, and the one that is to replace it in an upgrade.
+    finished
+        Whether all its samples are reduced.
+    refused
+        Why it cannot be reduced; empty if it can.
+    keep_ring
+        Whether the ring stays for the next start of the node.
+    recent_blocks, shadow_blocks
+        Last blocks of the reducer and of the replacement.
+    counters, ended_counters
+        Counters of all its receivers, and of those that have ended.
+    rates
+        Counters per second, mean of some s.
     """
 
     section: StreamSection
@@ -64,16 +87,13 @@ class NodeStream:
     recent_blocks: RecentBlocks = field(default_factory=RecentBlocks)
     shadow_blocks: RecentBlocks = field(default_factory=RecentBlocks)
     counters: Counter[str] = field(default_factory=Counter)
-    """What all receivers of the node have counted."""
     ended_counters: Counter[str] = field(default_factory=Counter)
-    """What those that have ended had counted."""
     rates: dict[str, float] = field(default_factory=dict)
-    """Counters a second, over some seconds."""
     _rate_reference: tuple[float, Counter[str]] = (0.0, Counter())
 
     @property
     def name(self) -> str:
-        """What the node calls it."""
+        """Name of the stream in the node."""
         return self.section.name
 
     @property
@@ -82,7 +102,15 @@ class NodeStream:
         return self.ring.name.rpartition("-")[2]
 
     def count(self, reported: Iterable[Message], now: float) -> None:
-        """Sum up what the receivers tell, and take rates from two sums some seconds apart."""
+        """Sum the counters of the receivers, and compute rates from two sums some seconds apart.
+
+        Parameters
+        ----------
+        reported
+            Counters of each living receiver.
+        now
+            Time, s of the monotonic clock.
+        """
         self.counters = sum(map(flatten_counters, reported), start=Counter(self.ended_counters))
         reference_time, before = self._rate_reference
         if (elapsed := now - reference_time) >= _RATE_SECONDS:
@@ -93,7 +121,18 @@ class NodeStream:
 
 
 def flatten_counters(counters: Message) -> Counter[str]:
-    """Make one level of a receiver's counters: ``malformed.size``."""
+    """Flatten nested counters of a receiver: ``malformed.size``.
+
+    Parameters
+    ----------
+    counters
+        Counters, or groups of counters, by name.
+
+    Returns
+    -------
+    Counter
+        Counters by name.
+    """
     found: Counter[str] = Counter()
     for name, value in counters.items():
         if isinstance(value, dict):
@@ -104,14 +143,14 @@ def flatten_counters(counters: Message) -> Counter[str]:
 
 
 class Streams:
-    """All streams of a node, and the file that outlives a supervisor.
+    """All streams of a node, and the file that a supervisor leaves to the next one.
 
     Parameters
     ----------
     directory
-        The node's folder.
+        Run directory of the node.
     config
-        The configuration.
+        Configuration of the node.
     """
 
     def __init__(self, directory: Path, config: NodeConfig) -> None:
@@ -141,28 +180,53 @@ class Streams:
         return iter(self._all.values())
 
     def get(self, name: str) -> NodeStream | None:
-        """Return the stream of a name."""
+        """Return a stream.
+
+        Parameters
+        ----------
+        name
+            Name of the stream in the node.
+
+        Returns
+        -------
+        NodeStream or None
+            The stream; None if there is none of this name.
+        """
         return self._all.get(name)
 
     @property
     def all_done(self) -> bool:
-        """Whether no stream has anything left to reduce."""
+        """Whether every stream is reduced or refused."""
         return all(stream.finished or stream.refused for stream in self)
 
     def count(self, children: Iterable[Child], now: float) -> None:
-        """Sum up what the receivers among the children tell."""
+        """Sum the counters of the receivers.
+
+        Parameters
+        ----------
+        children
+            All children.
+        now
+            Time, s of the monotonic clock.
+        """
         reported = [child.state["inputs"] for child in children if "inputs" in child.state]
         for stream in self:
             stream.count((inputs[stream.name]["counters"] for inputs in reported if stream.name in inputs), now)
 
     def add_ended_counters(self, child: Child) -> None:
-        """Remember what a receiver that has ended had counted."""
+        """Keep the counters of a receiver that has ended.
+
+        Parameters
+        ----------
+        child
+            The process; one that is not a receiver changes nothing.
+        """
         for stream in self:
             if (reported := child.state.get("inputs", {}).get(stream.name)) is not None:
                 stream.ended_counters += flatten_counters(reported["counters"])
 
     def write(self) -> None:
-        """Write down what the next supervisor must know."""
+        """Write the file for the next supervisor."""
         streams = {
             stream.name: {
                 "run": stream.run,
@@ -176,7 +240,7 @@ class Streams:
         write_atomically(self._file, json.dumps({"base": self._config_dump, "streams": streams}))
 
     def remove(self) -> None:
-        """Remove rings and notes: the runs are over. What is to go on stays."""
+        """Remove the rings and the file, unless a run is to continue at the next start."""
         if any(stream.keep_ring for stream in self):
             return
         for stream in self:

@@ -1,7 +1,7 @@
-"""The supervisor: starts the processes of a node, watches them, replaces them, and stops them in order.
+"""The supervisor: starts the processes of a node, monitors and restarts them, and stops them in order.
 
-It holds nothing that is needed to go on: samples are in the rings, products and cursors in the spool. When it dies its
-children work on, and the next supervisor takes them over.
+It keeps no data that are needed to continue: samples are in the rings, products and cursors in the spool. When it dies,
+its children continue, and the next supervisor takes them over.
 """
 
 import asyncio
@@ -17,42 +17,43 @@ from edgefilter.node.ipc import Message
 from edgefilter.node.logs import logger
 from edgefilter.node.ring import RingWriter
 from edgefilter.node.run_directory import run_directory
+from edgefilter.node.supervisor.child import Child, ChildError
 from edgefilter.node.supervisor.control_socket import Command, ControlServer, ProgressCallback
 from edgefilter.node.supervisor.http import HttpServer
 from edgefilter.node.supervisor.node_state import NodeState
-from edgefilter.node.supervisor.processes import Child, ChildError, Children
+from edgefilter.node.supervisor.processes import Children
 from edgefilter.node.supervisor.status import status
 from edgefilter.node.supervisor.streams import NodeStream, Streams
 from edgefilter.node.supervisor.systemd import sd_notify, watchdog_seconds
 from edgefilter.node.supervisor.upgrade import Upgrader
 
 _TICK_SECONDS = 0.25
-_FIRST_RESTART_DELAY, _MAX_RESTART_DELAY = 0.1, 10.0  # before a process that keeps dying is started again, s
-_MAX_START_ATTEMPTS = 5  # to start a process that never worked
-_RING_SECONDS = 60.0
-_DRAIN_SECONDS = 60.0  # for a receiver to take in what has arrived
+_FIRST_RESTART_DELAY, _MAX_RESTART_DELAY = 0.1, 10.0  # of a process that dies repeatedly, s
+_MAX_START_ATTEMPTS = 5  # of a process that has never worked
+_RING_SECONDS = 60.0  # for a reducer to open an existing ring
+_DRAIN_SECONDS = 60.0  # for a receiver to receive what has arrived
 
 EventCallback = Callable[..., None]
 
 
 class Supervisor:
-    """One node.
+    """Runs one node.
 
     Parameters
     ----------
     config
-        Its configuration.
+        Configuration of the node.
     read_config
-        Reads the configuration again, from another file if one is named.
+        Reads the configuration again, from another file if it gets a path.
     on_event
-        Called with a fact and its details: ``listening``, ``stream``, ``block`` and ``remaining``.
+        Called with an event and its details: ``listening``, ``stream``, ``compiling``, ``block`` and ``remaining``.
     environment
-        What children find in their environment.
+        Environment variables that are added for the children.
 
     Attributes
     ----------
     state
-        Its processes and streams.
+        The processes and streams of the node.
     """
 
     def __init__(
@@ -92,12 +93,12 @@ class Supervisor:
         }
 
     async def run(self) -> None:
-        """Run until the streams end, the node is drained, or it cannot go on.
+        """Run until the streams end, the node is drained, or it fails.
 
         Raises
         ------
         EdgefilterError
-            If it cannot begin, or no stream goes with its settings.
+            If the node cannot start, or the settings fit none of its streams.
         """
         loop = asyncio.get_running_loop()
         self._finished = loop.create_future()
@@ -120,7 +121,7 @@ class Supervisor:
         self.state.streams.remove()
 
     def _start_task(self, work: Any) -> "asyncio.Task[None]":
-        """Run a coroutine beside all else; its failure ends the node."""
+        """Run a coroutine as a task; an exception in it ends the node."""
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._on_task_done)
@@ -138,7 +139,7 @@ class Supervisor:
             else:
                 self._finished.set_exception(error)
 
-    # --- beginning
+    # --- start
 
     async def _start_children(self) -> None:
         for child in await self.state.children.open():
@@ -148,14 +149,14 @@ class Supervisor:
                 await child.ended
         for stream in self.state.streams:
             if stream.reducer is not None:
-                stream.reducer.send("go on")  # whatever the last supervisor was about
+                stream.reducer.send("go on")  # cancels an upgrade that the last supervisor had begun
         without_reducer = [stream for stream in self.state.streams if stream.reducer is None]
         expected = []
         for stream in without_reducer:
             reducer = self.state.start_reducer(stream)
             if stream.ring.exists():
                 expected.append((reducer, reducer.expect("ring")))
-        for reducer, message in expected:  # so that the receiver drops no frame of a stream that goes on
+        for reducer, message in expected:  # without the ring, the receiver would drop frames
             with suppress(ChildError):
                 await reducer.wait_for_reply(message, _RING_SECONDS)
         if self.state.receiver is None:
@@ -165,7 +166,7 @@ class Supervisor:
         self.state.streams.write()
 
     def _adopt(self, child: Child) -> bool:
-        """Take over a child of the last supervisor, unless there is one in its place."""
+        """Take over a child of the last supervisor; return False if another child has its role already."""
         stream = self.state.streams.get(child.stream)
         if child.role == "receiver" and self.state.receiver is None:
             self.state.receiver = child
@@ -176,42 +177,44 @@ class Supervisor:
         else:
             return False
         self.state.working.add((child.role, child.stream))
-        self.state.log.info("adopted", child=child.name, pid=child.pid)
-        self.state.send_settings(child)  # the last supervisor may have died before it did; who has settings keeps them
+        self.state.log.info("process taken over", child=child.name, pid=child.pid)
+        # The last supervisor may have died before it sent them. A child that has settings ignores others.
+        self.state.send_settings(child)
         return True
 
-    # --- what children say
+    # --- messages from children
 
     def _on_message(self, child: Child, message: Message) -> None:
         kind = message["kind"]
         stream = self.state.streams.get(child.stream or message.get("input", ""))
         if kind not in ("hello", "block"):
-            self.state.log.debug("heard", child=child.name, message=message)
+            self.state.log.debug("message received", child=child.name, message=message)
         if kind in ("listening", "ready", "took over"):
             self.state.working.add((child.role, child.stream))
             self._failed_starts.pop((child.role, child.stream), None)
-        if kind == "hello":
-            self._on_hello(child)
-        elif kind == "listening" and stream is not None:
-            self._on_listening(stream, message["endpoint"])
-        elif kind == "stream" and stream is not None:
-            self._on_stream(stream, message["header"])
-        elif kind == "ring" and stream is not None:
-            self._on_ring(stream, message["header"])
-        elif kind == "block" and stream is not None:
-            self._on_block(child, stream, message)
-        elif kind == "backend":
-            self.state.log.info("backend", child=child.name, backend=message["backend"], line=message["line"])
-        elif kind == "compiling":
-            self._on_event("compiling", kernel=message["kernel"])
-            self.state.log.debug("compiling", kernel=message["kernel"])
-        elif kind == "finished" and stream is not None and child is stream.reducer and message["last"]:
-            child.stopping = stream.finished = True
-        elif kind == "retired" or (kind == "drained"):
-            child.stopping = True
+        match kind:
+            case "hello":
+                self._on_hello(child)
+            case "listening" if stream is not None:
+                self._on_listening(stream, message["endpoint"])
+            case "stream" if stream is not None:
+                self._on_stream(stream, message["header"])
+            case "ring" if stream is not None:
+                self._on_ring(stream, message["header"])
+            case "block" if stream is not None:
+                self._on_block(child, stream, message)
+            case "backend":
+                self.state.log.info("backend", child=child.name, backend=message["backend"], line=message["line"])
+            case "compiling":
+                self._on_event("compiling", kernel=message["kernel"])
+                self.state.log.debug("compiling", kernel=message["kernel"])
+            case "finished" if stream is not None and child is stream.reducer and message["last"]:
+                child.stopping = stream.finished = True
+            case "retired" | "drained":
+                child.stopping = True
 
     def _on_hello(self, child: Child) -> None:
-        """Learn from a child's state what it may have told to a supervisor that died."""
+        """Handle the state of a child, which may have sent the same news to a supervisor that died."""
         for name, fields in child.state.get("inputs", {}).items():
             stream = self.state.streams.get(name)
             if stream is not None and not child.stopping:
@@ -256,17 +259,17 @@ class Supervisor:
                 "block", stream=stream.name, block=message["block"], latency=message["latency"], **counts
             )
 
-    # --- what becomes of them
+    # --- end and restart of children
 
     def _on_exit(self, child: Child) -> None:
         stream = self.state.streams.get(child.stream)
         self.state.streams.add_ended_counters(child)
         if child.stopping or (stream is not None and child is stream.replacement):
-            self.state.log.debug("ended", child=child.name)
+            self.state.log.debug("process ended", child=child.name)
             if stream is not None and stream.finished and self.state.streams.all_done:
                 self._start_task(self._drain())
             return
-        self.state.log.warning("died", child=child.name, why=child.why)
+        self.state.log.warning("process died", child=child.name, why=child.why)
         key = (child.role, child.stream)
         attempts = self._failed_starts[key] = self._failed_starts.get(key, 0) + 1
         if key not in self.state.working and (child.refused or attempts == _MAX_START_ATTEMPTS):
@@ -276,15 +279,15 @@ class Supervisor:
                 self._end(EdgefilterError(child.why))
             return
         self.state.restarts[child.role] += 1
-        wait = 0.0 if attempts == 1 else min(_MAX_RESTART_DELAY, _FIRST_RESTART_DELAY * 2.0 ** (attempts - 2))
-        self._start_task(self._restart(child, stream, wait))
+        delay = 0.0 if attempts == 1 else min(_MAX_RESTART_DELAY, _FIRST_RESTART_DELAY * 2.0 ** (attempts - 2))
+        self._start_task(self._restart(child, stream, delay))
 
-    async def _restart(self, child: Child, stream: NodeStream | None, wait: float) -> None:
-        await asyncio.sleep(wait)
+    async def _restart(self, child: Child, stream: NodeStream | None, delay: float) -> None:
+        await asyncio.sleep(delay)
         if child is self.state.forwarder:
             self.state.start_forwarder()
         elif child is self.state.receiver and not self.state.draining:
-            # It would drop the frames of a stream that is known but has no ring yet.
+            # It would drop the frames of a stream whose header has arrived but which has no ring yet.
             while any(other.received_header and not (other.header or other.refused) for other in self.state.streams):
                 await asyncio.sleep(_TICK_SECONDS / 5)
             self.state.start_receiver()
@@ -297,24 +300,22 @@ class Supervisor:
         while True:
             await asyncio.sleep(_TICK_SECONDS)
             now = time.monotonic()
-            if now - last_tick_time > 4 * _TICK_SECONDS:  # this process slept, or the machine did
+            if now - last_tick_time > 4 * _TICK_SECONDS:  # this process or the machine was suspended
                 self.state.children.reset_hang_timers()
             last_tick_time = now
             for child in self.state.children.hung(self.state.config.node.hang_seconds):
-                self.state.log.warning(
-                    "hung", child=child.name, seconds=round(max(now - child.last_message_time, child.idle), 1)
-                )
+                self.state.log.warning("process hung", child=child.name, why=child.why)
                 child.kill()
             self.state.streams.count(self.state.children.all.values(), now)
             if watchdog_interval is not None and now - last_watchdog_time > watchdog_interval - _TICK_SECONDS:
                 sd_notify("WATCHDOG=1")
                 last_watchdog_time = now
 
-    # --- ending
+    # --- end of the node
 
     def _on_stop_signal(self) -> None:
-        if self.state.draining:  # asked twice: at once; ring and spool keep what is there
-            self.state.log.warning("stopped before all was reduced: the next start goes on")
+        if self.state.draining:  # the second signal ends the node at once; ring and spool keep their content
+            self.state.log.warning("stopped before all samples were reduced: the next start continues")
             for stream in self.state.streams:
                 stream.keep_ring = True
             self._end()
@@ -322,7 +323,7 @@ class Supervisor:
             self._start_task(self._drain())
 
     async def _drain(self) -> None:
-        """Take in what has arrived, reduce it, empty the spool, and end."""
+        """Receive what has arrived, reduce it, empty the spool, and end the node."""
         if self.state.draining:
             return
         self.state.draining = True
@@ -342,7 +343,7 @@ class Supervisor:
                     stream.reducer.kill()
             elif stream.ring.exists():
                 with suppress(EdgefilterError), RingWriter.attach(stream.ring) as ring:
-                    ring.end()  # if the receiver died instead of ending it
+                    ring.end()  # in case the receiver died before it could end the run
         while any(stream.header and not stream.finished for stream in self.state.streams):
             await asyncio.sleep(_TICK_SECONDS / 5)
         await self._drain_forwarder()
@@ -357,7 +358,7 @@ class Supervisor:
             await asyncio.wait({child.ended}, timeout=deadline - time.monotonic())
             if child.ended.done() and child.ended.result() == 0:
                 return
-            if child.ended.done():  # of one that another supervisor had started nobody knows how it ended
+            if child.ended.done():  # it failed, or another supervisor started it and its exit status is unknown
                 self.state.start_forwarder()
         if child is not None:
             self._on_event("remaining", products=child.state.get("products", 0), why=child.state.get("last_error", ""))

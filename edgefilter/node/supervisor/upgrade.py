@@ -1,17 +1,17 @@
-"""Replacing the processes of a running node without losing a sample.
+"""Replace the processes of a running node without losing a sample.
 
-A reducer is replaced in five steps, and until the fourth any failure leaves the old one as it was:
+A reducer is replaced in five steps. A failure before step 4 leaves the old reducer as it was:
 
-1. The new one starts beside the old one, with another interpreter or configuration, and compiles.
-2. It reduces the same blocks in shadow. The same version with the same settings must make the same products (law 1);
-   otherwise differences are told.
-3. It keeps what it makes from some block on, and says from which.
-4. The old one agrees to that block or a later one, works up to it, and ends.
-5. The new one takes over ring and spool at that block.
+1. The new reducer starts beside the old one, with another interpreter or configuration, and compiles.
+2. It reduces the same blocks as a shadow. With the same version and settings it must make the same products (law 1);
+   otherwise the differences are reported.
+3. It keeps its products from some block on, and reports the first of them.
+4. The old reducer stops at that block or a later one, and ends.
+5. The new reducer takes over ring and spool at that block.
 
-A receiver is replaced by a second one at the same ring, which waits for the endpoint while the old one leaves it. What
-a connection holds cannot be handed over: a sender that repeats its last frames to whoever comes next, as
-``edgefilter send`` does, loses nothing, because frames are placed by their number.
+A second receiver replaces the first at the same ring: it binds the endpoint as soon as the first has left it. Frames in
+the queue of a connection are lost, unless the sender repeats its last frames to the next receiver, as ``edgefilter
+send`` does: the ring writes frames by their sample numbers.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ from collections.abc import Callable
 from edgefilter.core.config import NodeConfig, Reduction
 from edgefilter.core.errors import ConfigError, EdgefilterError
 from edgefilter.node.ipc import Message
+from edgefilter.node.supervisor.child import Child, ChildError
 from edgefilter.node.supervisor.control_socket import ProgressCallback
 from edgefilter.node.supervisor.node_state import NodeState
-from edgefilter.node.supervisor.processes import Child, ChildError
 from edgefilter.node.supervisor.streams import NodeStream
 
 _REPLY_TIMEOUT_SECONDS = 30.0
@@ -34,18 +34,18 @@ _LIVE_SETTINGS = ("hang_seconds", "drain_seconds")  # settings of [node] that ne
 
 
 class UpgradeError(EdgefilterError):
-    """A process that was not replaced; the old one goes on."""
+    """A process was not replaced; the old one continues."""
 
 
 class Upgrader:
-    """What replaces processes of a node, one at a time.
+    """Replaces the processes of a node, one at a time.
 
     Parameters
     ----------
     node
-        The node.
+        State of the node.
     read_config
-        Reads the configuration again, from another file if one is named.
+        Reads the configuration again, from another file if it gets a path.
     """
 
     def __init__(self, node: NodeState, read_config: Callable[[str | None], NodeConfig]) -> None:
@@ -54,12 +54,17 @@ class Upgrader:
         self._busy = asyncio.Lock()
 
     async def reload(self, on_progress: ProgressCallback) -> None:
-        """Read the configuration again and let it take effect at a block.
+        """Read the configuration again and apply it from some block on.
+
+        Parameters
+        ----------
+        on_progress
+            Called with lines that report progress.
 
         Raises
         ------
         EdgefilterError
-            If it cannot; nothing has changed then.
+            If the new configuration cannot be used; the old one stays.
         """
         new = self._read_config(None)
         await self._replace_reducers(on_progress, new, None, shadow=0, timeout=600.0)
@@ -78,20 +83,20 @@ class Upgrader:
         Parameters
         ----------
         on_progress
-            Told what happens.
+            Called with lines that report progress.
         python, config
-            Interpreter and configuration file of the new ones; as now if None.
+            Interpreter and configuration file of the new processes; None is the present one.
         shadow
-            Blocks to compare before.
+            Number of blocks to compare first.
         receiver
-            Whether the receiver is meant.
+            Whether to replace the receiver instead of the reducers.
         timeout
-            Seconds in which a new reducer must have compiled, caught up and made so many blocks.
+            Maximum time for a new reducer to compile, catch up and reduce the blocks to compare, s.
 
         Raises
         ------
         EdgefilterError
-            If it failed; the old ones go on then.
+            If the upgrade fails; the old processes continue.
         """
         if receiver:
             async with self._busy:
@@ -101,7 +106,7 @@ class Upgrader:
         await self._replace_reducers(on_progress, new, python, shadow, timeout)
 
     async def cancel(self) -> None:
-        """End a replacement that is going on: the node ends."""
+        """Cancel an upgrade, because the node ends."""
         for stream in self._node.streams:
             if stream.replacement is not None and stream.replacement.state.get("shadow", True):
                 stream.replacement.why = "the node is ending"
@@ -118,7 +123,7 @@ class Upgrader:
             if new is not None:
                 self._report_deferred_settings(on_progress, new)
                 if python is None and all(_same_reduction(stream.config, new) for stream in node.streams):
-                    on_progress("nothing that the reducers do has changed")
+                    on_progress("no setting of the reducers has changed")
                     self._apply_live_settings(new)
                     return
             for stream in node.streams:
@@ -130,7 +135,7 @@ class Upgrader:
                     )
                 except EdgefilterError as error:
                     self._node.replaced["failed"] += 1
-                    raise UpgradeError(f"stream {stream.name}: {error}; the old reducer goes on") from None
+                    raise UpgradeError(f"stream {stream.name}: {error}; the old reducer continues") from None
                 self._node.replaced["done"] += 1
             if new is not None:
                 self._apply_live_settings(new)
@@ -139,7 +144,7 @@ class Upgrader:
     def _report_deferred_settings(self, on_progress: ProgressCallback, new: NodeConfig) -> None:
         old = self._node.config
         if [stream.name for stream in new.stream] != [stream.name for stream in old.stream]:
-            raise ConfigError("the streams are others: that needs a new start of the node")
+            raise ConfigError("the names of the streams have changed: restart the node to use them")
         old_values: Message = old.model_dump(mode="json")
         new_values: Message = new.model_dump(mode="json")
         for name in _SECTIONS:
@@ -150,10 +155,10 @@ class Upgrader:
                 keys = [f"{name}.{key}" for key in after if before[key] != after[key] and key not in _LIVE_SETTINGS]
             for key in keys:
                 if key not in ("node.threads", "node.backend", "node.name"):
-                    on_progress(f"{key} takes effect when the node starts anew")
+                    on_progress(f"{key} takes effect when the node is restarted")
 
     def _apply_live_settings(self, new: NodeConfig) -> None:
-        """Let what needs no new process take effect."""
+        """Apply the settings that need no new process."""
         live = {key: getattr(new.node, key) for key in _LIVE_SETTINGS}
         config = self._node.config
         self._node.config = config.model_copy(update={"node": config.node.model_copy(update=live)})
@@ -172,7 +177,7 @@ class Upgrader:
         node, old = self._node, stream.reducer
         if stream.reducer is None or old is None or old.ended.done():
             raise UpgradeError("its reducer is being started again")
-        if "next_sample" not in old.state:  # nothing has come yet: the new one simply takes its place
+        if "next_sample" not in old.state:  # nothing has arrived yet, so there is nothing to compare
             stream.config, stream.python = config, python
             old.stopping = True
             old.kill()
@@ -188,8 +193,8 @@ class Upgrader:
         try:
             message = await new.wait_for_reply(ready, timeout)
             on_progress(
-                f"stream {stream.name}: reducer {new.version} with settings {message['settings']} in {python} is ready "
-                f"beside {old.version} with settings {old.state['settings']}"
+                f"stream {stream.name}: new reducer {new.version} with settings {message['settings']} in {python} is "
+                f"ready; old reducer {old.version} with settings {old.state['settings']}"
             )
             await self._compare(on_progress, stream, old, new, shadow, deadline)
             at = await self._agree_takeover_sample(old, new)
@@ -198,25 +203,29 @@ class Upgrader:
             new.kill()
             await asyncio.shield(new.ended)
             stream.replacement = None
-            stream.reducer.send("go on")  # the old one, or its successor if it died meanwhile
+            stream.reducer.send("go on")  # to the old reducer, or its successor if it died meanwhile
             raise
-        await self._hand_over(on_progress, stream, old, new, config, at)
+        await self._take_over(on_progress, stream, old, new, at)
+        stream.config, stream.python = config, new.python
+        if new.ended.done():
+            node.start_reducer(stream)
+        on_progress(f"stream {stream.name}: done, the old reducer has ended")
 
     async def _compare(
         self, on_progress: ProgressCallback, stream: NodeStream, old: Child, new: Child, count: int, deadline: float
     ) -> None:
-        """Compare so many blocks that both have made.
+        """Compare the products of blocks that both reducers have made.
 
         Raises
         ------
         UpgradeError
-            If they differ and must not, or there are not so many in time.
+            If blocks of the same version and settings differ, or there are too few blocks in time.
         ChildError
-            If one ends.
+            If one of the reducers ends.
         """
         same_reduction = all(old.state[key] == new.state[key] for key in ("code", "settings", "node"))
         if new.state["block_samples"] != old.state["block_samples"]:
-            on_progress(f"stream {stream.name}: blocks have another length, so none can be compared")
+            on_progress(f"stream {stream.name}: the length of blocks changes, so none can be compared")
             return
         seen: set[int] = set()
         while len(seen) < count:
@@ -224,7 +233,7 @@ class Upgrader:
                 if child.ended.done():
                     raise ChildError(child.exit_reason())
             if time.monotonic() > deadline:
-                raise UpgradeError(f"it fell behind: {len(seen)} of {count} blocks were compared in time")
+                raise UpgradeError(f"the new reducer is too slow: {len(seen)} of {count} blocks were compared in time")
             both = set(stream.recent_blocks.blocks) & set(stream.shadow_blocks.blocks) - seen
             for block in sorted(both):
                 old_block, new_block = stream.recent_blocks.blocks[block], stream.shadow_blocks.blocks[block]
@@ -242,7 +251,7 @@ class Upgrader:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _agree_takeover_sample(self, old: Child, new: Child) -> int:
-        """Have both agree on the sample from which on the products of the new one count."""
+        """Return the sample at which the old reducer ends and the new one takes over."""
         lengths = old.state["block_samples"], new.state["block_samples"]
         prepared = new.expect("prepared")
         new.send("prepare", align=lengths[0])
@@ -256,15 +265,15 @@ class Upgrader:
             old.stopping = False
             raise
 
-    async def _hand_over(
-        self, on_progress: ProgressCallback, stream: NodeStream, old: Child, new: Child, config: NodeConfig, at: int
+    async def _take_over(
+        self, on_progress: ProgressCallback, stream: NodeStream, old: Child, new: Child, at: int
     ) -> None:
         block = at // new.state["block_samples"]
         on_progress(f"stream {stream.name}: the new reducer takes over at block {block} (sample {at})")
         took_over = new.expect("took over")
         new.send("take over", at=at)
         try:
-            await new.wait_for_reply(took_over, None)  # hung processes are killed, so one of the two ends comes
+            await new.wait_for_reply(took_over, None)  # a hung process is killed, so this wait ends
         except ChildError as error:
             stream.replacement = None
             old.stopping = False
@@ -274,10 +283,6 @@ class Upgrader:
             raise UpgradeError(str(error)) from None
         await old.ended
         stream.reducer, stream.replacement = new, None
-        if new.ended.done():
-            self._node.start_reducer(stream)
-        stream.config, stream.python = config, new.python
-        on_progress(f"stream {stream.name}: done, the old reducer has ended")
 
     # --- the receiver
 
@@ -301,10 +306,10 @@ class Upgrader:
             new.kill()
             if old.stopping and not old.ended.done():
                 node.start_receiver()  # the old one has left the endpoint
-            raise UpgradeError(f"{error}; the old receiver's version goes on") from None
+            raise UpgradeError(f"{error}; a receiver of the old version continues") from None
         node.receiver, node.receiver_python = new, python
         self._node.replaced["done"] += 1
-        on_progress(f"receiver {new.version} in {python} has taken the place of the old one")
+        on_progress(f"receiver {new.version} in {python} has replaced the old one")
 
     async def _start_listening(self, new: Child) -> None:
         listening = new.expect("listening")

@@ -81,17 +81,17 @@ def test_waits_double_up_to_a_limit_with_jitter_and_end_with_success() -> None:
     backoff = Backoff(10.0, random.Random(1))
     waits = []
     for _ in range(9):
-        backoff.failed("a", 0.0, None)
+        backoff.record_failure("a", 0.0, None)
         waits.append(backoff.delay(0.0))
     for number, wait in enumerate(waits):
         longest = min(10.0, 0.5 * 2**number)
         assert longest / 2 <= wait <= longest or wait == max(waits[: number + 1])
     assert backoff.names_in_backoff(0.0) == {"a"}
     assert backoff.names_in_backoff(10.0) == set()
-    backoff.succeeded("b")
+    backoff.record_success("b")
     assert backoff.delay(0.0) == 0.0
     assert backoff.names_in_backoff(0.0) == {"a"}
-    backoff.failed("b", 0.0, 77.0)
+    backoff.record_failure("b", 0.0, 77.0)
     assert backoff.delay(76.0) == 1.0
 
 

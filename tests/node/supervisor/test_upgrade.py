@@ -61,7 +61,7 @@ def test_upgrades_in_a_row_lose_nothing_and_broken_ones_change_nothing(tmp_path)
             assert node.pid("reducer") != before
         for python, why in broken.items():
             before = node.pid("reducer")
-            with pytest.raises(EdgefilterError, match=f"{why}.*the old reducer goes on"):
+            with pytest.raises(EdgefilterError, match=f"{why}.*the old reducer continues"):
                 node.call("upgrade", python=python, shadow=1)
             assert node.pid("reducer") == before
         before = node.pid("receiver")
