@@ -59,6 +59,10 @@ def locked_run_directory(directory: Path, name: str) -> Iterator[None]:
     name
         Name of the node, for the error message.
 
+    Yields
+    ------
+    None
+
     Raises
     ------
     ConfigError

@@ -1,4 +1,4 @@
-"""A node in processes of its own, as an operator runs it."""
+"""Helpers for tests that run a node in processes of its own, as an operator does."""
 
 import json
 import os
@@ -37,17 +37,17 @@ TIMEOUT = 120.0
 
 
 def sky(seconds: float, seed: int = 5) -> VoltageSky:
-    """A voltage sky of 1 MHz with a pulse; a block is 0.26 s."""
+    """Return a simulated sky of 1 MHz voltages with one pulse; a block is 0.26 s."""
     return VoltageSky(seconds, seed, rate=1_000_000, centre_mhz=400, pulses=[SkyPulse(0.2, 20, 3e-3, 40)])
 
 
 def sky_until(samples: int) -> VoltageSky:
-    """Return the sky of so many samples, whatever dividing them by the rate rounds to."""
+    """Return a simulated sky of exactly so many samples."""
     return sky((samples + 0.5) / 1e6)
 
 
 def settings_tree(folder: Path, **sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Settings of a node below a folder."""
+    """Return the settings of a node whose files lie below a folder."""
     whole = {name: dict(values) for name, values in BASE_SETTINGS.items()}
     whole["node"]["run_directory"] = str(folder / "run")
     whole["store"] = {"path": str(folder / "store")}
@@ -57,7 +57,7 @@ def settings_tree(folder: Path, **sections: dict[str, Any]) -> dict[str, dict[st
 
 
 def toml(sections: dict[str, Any]) -> str:
-    """Write settings as TOML, whose values look like JSON's."""
+    """Return settings as TOML; its values have the syntax of JSON."""
     lines = []
     for name, values in sections.items():
         for table in values if isinstance(values, list) else [values]:
@@ -67,13 +67,13 @@ def toml(sections: dict[str, Any]) -> str:
 
 
 def contents(store: Path) -> dict[str, bytes]:
-    """All objects of a store."""
+    """Return all objects of a store by name."""
     files = (path for path in store.rglob("*.*") if path.is_file() and ".tmp" not in path.parts)
     return {str(path.relative_to(store)): path.read_bytes() for path in files}
 
 
 def ledger(objects: dict[str, bytes], folder: Path) -> list[dict[str, Any]]:
-    """Rows of the ledger among the objects of a store."""
+    """Return the rows of the ledger among the objects of a store."""
     rows: list[dict[str, Any]] = []
     for name, content in objects.items():
         if parse(name).folder == "ledger":
@@ -83,7 +83,7 @@ def ledger(objects: dict[str, bytes], folder: Path) -> list[dict[str, Any]]:
 
 
 def replayed(source: Any, folder: Path, **sections: dict[str, Any]) -> dict[str, bytes]:
-    """What an undisturbed reduction leaves in a store."""
+    """Return the objects of an undisturbed replay of a source."""
     settings = validate(NodeConfig, settings_tree(folder, **sections))
     for _ in Replay(source, settings, folder / "replayed", backend_selector=BackendSelector(threads=1)).run():
         pass
@@ -91,7 +91,7 @@ def replayed(source: Any, folder: Path, **sections: dict[str, Any]) -> dict[str,
 
 
 class Node:
-    """``edgefilter run`` below a folder. Started anew by :meth:`start` it is the same node."""
+    """``edgefilter run`` with its files below a folder; :meth:`start` can start the same node again."""
 
     def __init__(self, folder: Path, *options: str, **sections: dict[str, Any]) -> None:
         self.folder = folder
@@ -133,39 +133,39 @@ class Node:
         return call(self.folder / "run" / "control.sock", command, on_progress, **arguments)
 
     def children(self) -> list[dict[str, Any]]:
-        """What the supervisor writes down of its children."""
+        """Return the supervisor's list of its children."""
         try:
             return list(json.loads((self.folder / "run" / "children.json").read_text())["children"])
         except (FileNotFoundError, ValueError):
             return []
 
     def roles(self) -> list[str]:
-        """Roles of the children that live."""
+        """Return the roles of the living children."""
         return sorted(child["role"] for child in self.children())
 
     def pid(self, role: str) -> int:
-        """Process of the child that has a role, once there is one."""
+        """Return the process ID of the child with a role; wait until there is one."""
         return int(wait_for(lambda: [child["pid"] for child in self.children() if child["role"] == role])[-1])
 
     def kill(self, role: str, number: int = signal.SIGKILL) -> int:
-        """Send a signal to a child; return which process that was."""
+        """Send a signal to a child; return its process ID."""
         pid = self.pid(role)
         os.kill(pid, number)
         return pid
 
     def blocks(self) -> int:
-        """Blocks that were told."""
+        """Return the number of reported blocks."""
         return sum(line.startswith("block ") for line in self.lines)
 
     def restart_supervisor(self) -> None:
-        """Kill the supervisor, and start another as a service manager does."""
+        """Kill the supervisor and start another, as a service manager does."""
         self.process.kill()
         self.process.wait()
         self.errors.close()
         self.start()
 
     def wait(self) -> int:
-        """Wait for the end; return the exit status."""
+        """Wait for the end of the node; return the exit status."""
         status = self.process.wait(timeout=TIMEOUT)
         self._reader.join()
         self.errors.close()
@@ -188,7 +188,7 @@ class Node:
 
 
 class SenderThread:
-    """A telescope that sends in a thread."""
+    """A sender in a thread."""
 
     def __init__(self, source: Any, endpoint: str, speed: float | None, drop: Any = None, **options: Any) -> None:
         self.report: SendReport | None = None
@@ -202,7 +202,7 @@ class SenderThread:
         self.report = send(self._source, self._endpoint, self._speed, self._drop, self._stop, self._options)
 
     def stop(self) -> SendReport:
-        """End the stream where it is."""
+        """End the stream now."""
         self._stop.set()
         return self.wait()
 
@@ -213,9 +213,9 @@ class SenderThread:
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = TIMEOUT) -> Any:
-    """Wait until something is true; return it."""
+    """Wait until a condition is true; return its value."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, f"the condition did not become true within {seconds} s"
         time.sleep(0.02)
     return found

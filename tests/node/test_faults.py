@@ -1,4 +1,4 @@
-"""Processes of a node that are killed or hang: the store afterwards is that of an undisturbed run."""
+"""Processes of a node that are killed or hang: the store is the same as after an undisturbed run."""
 
 import os
 import random
@@ -23,7 +23,7 @@ def test_killed_and_hung_processes_change_nothing(tmp_path):
     rng = random.Random(SEED)
     faults = ["reducer", "supervisor", "hang", "forwarder", "supervisor"]
     kill_blocks = sorted(rng.sample(range(1, 12), len(faults)))
-    # Less, and on a busy machine a healthy process that is only slow to start counts as hung, again and again.
+    # With a shorter time, healthy processes that start slowly on a busy machine count as hung.
     with Node(tmp_path, node={"hang_seconds": 3.0}) as node:
         telescope = SenderThread(source, node.endpoint, 2.0, frame_bytes=FRAME)
         for fault, kill_block in zip(faults, kill_blocks, strict=True):
@@ -43,7 +43,7 @@ def test_killed_and_hung_processes_change_nothing(tmp_path):
     assert "hung" in (tmp_path / "errors.txt").read_text()
 
 
-def test_what_was_on_its_way_to_a_killed_receiver_is_repeated(tmp_path):
+def test_frames_in_flight_to_a_killed_receiver_are_repeated(tmp_path):
     rng = random.Random(SEED)
     with Node(tmp_path) as node:
         telescope = SenderThread(sky(600.0), node.endpoint, 1.0, frame_bytes=FRAME)
@@ -52,13 +52,13 @@ def test_what_was_on_its_way_to_a_killed_receiver_is_repeated(tmp_path):
             killed = node.kill("receiver")
             wait_for(lambda killed=killed: node.pid("receiver") != killed)
         blocks_before = node.blocks()
-        wait_for(lambda: node.blocks() > blocks_before + 8)  # more than are in work: samples come again
+        wait_for(lambda: node.blocks() > blocks_before + 8)  # more blocks than are in work: the stream continues
         source = sky_until(telescope.stop().end)
         assert node.wait() == 0
     assert contents(tmp_path / "store") == replayed(source, tmp_path)
 
 
-def test_a_forwarder_of_an_earlier_supervisor_that_dies_while_it_drains_is_replaced(tmp_path):
+def test_a_forwarder_of_an_earlier_supervisor_that_dies_during_drain_is_replaced(tmp_path):
     source = sky(4.0)
     with Node(tmp_path) as node:
         telescope = SenderThread(source, node.endpoint, 1.0, frame_bytes=FRAME)
@@ -67,7 +67,7 @@ def test_a_forwarder_of_an_earlier_supervisor_that_dies_while_it_drains_is_repla
         stopped = node.kill("forwarder", signal.SIGSTOP)
         telescope.wait()
         wait_for(lambda: node.roles() == ["forwarder"])
-        # Stopped in the midst of a transaction, it holds the reducer up, until the node has taken both for hung.
+        # If it was stopped within a transaction, it blocks the reducer until the supervisor kills it as hung.
         with suppress(ProcessLookupError):
             os.kill(stopped, signal.SIGKILL)
         assert node.wait() == 0
@@ -75,7 +75,7 @@ def test_a_forwarder_of_an_earlier_supervisor_that_dies_while_it_drains_is_repla
 
 
 @pytest.mark.parametrize("policy", ["hold", "drop-oldest"])
-def test_a_slow_reducer_holds_the_sender_back_or_loses_what_the_ledger_says(policy, tmp_path):
+def test_a_slow_reducer_blocks_the_sender_or_loses_what_the_ledger_says(policy, tmp_path):
     source = sky(6.0)
     options = {"input": {"policy": policy, "shallow": True, "buffer_seconds": 1.1}}
     want = replayed(source, tmp_path, **options)

@@ -1,4 +1,4 @@
-"""The child's end of the link: it works on without a supervisor, and the next one learns what was said meanwhile."""
+"""The IPC client: a child continues without a supervisor, and the next supervisor gets the messages sent meanwhile."""
 
 import json
 import socket
@@ -12,7 +12,7 @@ from edgefilter.node.ipc import IpcClient, unix_socket_address
 
 
 class FakeSupervisor:
-    """The other end, by hand."""
+    """The supervisor's end of the connection, with plain sockets."""
 
     def __init__(self, path: Path) -> None:
         path.unlink(missing_ok=True)
@@ -37,14 +37,14 @@ class FakeSupervisor:
 
 
 def next_message(lines: IO[bytes], kind: str) -> dict:
-    """The next message of a kind."""
+    """Return the next message of a kind."""
     while (message := json.loads(lines.readline()))["kind"] != kind:
         pass
     return message
 
 
-def test_what_is_told_while_there_is_no_supervisor_goes_to_the_next(tmp_path):
-    path = tmp_path / ("long" * 40) / "link.sock"  # longer than an address of a socket may be
+def test_messages_sent_without_a_supervisor_go_to_the_next_one(tmp_path):
+    path = tmp_path / ("long" * 40) / "link.sock"  # longer than the address of a socket may be
     path.parent.mkdir()
     first = FakeSupervisor(path)
     with IpcClient(path, "child", lambda: {"work": 7}) as ipc:
@@ -66,13 +66,13 @@ def test_what_is_told_while_there_is_no_supervisor_goes_to_the_next(tmp_path):
         second.close(lines)
 
 
-def test_a_child_learns_that_nobody_comes(tmp_path, monkeypatch):
+def test_a_child_without_a_supervisor_receives_orphaned(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "ORPHAN_SECONDS", 0.0)
     with IpcClient(tmp_path / "link.sock", "child") as ipc:
         assert ipc.receive(30) == {"kind": "orphaned"}
 
 
-def test_a_process_that_no_supervisor_started_has_no_link(monkeypatch):
+def test_a_process_that_no_supervisor_started_cannot_connect(monkeypatch):
     monkeypatch.delenv(module.IPC_SOCKET_VARIABLE, raising=False)
     with pytest.raises(KeyError):
         IpcClient.from_environment()

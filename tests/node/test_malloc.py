@@ -1,4 +1,4 @@
-"""What a receiver finds in its environment."""
+"""Environment variables of the receiver for the C library."""
 
 import platform
 
@@ -9,7 +9,7 @@ from edgefilter.node.malloc import memcpy_environment
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 @pytest.mark.parametrize("others", ["", "glibc.malloc.check=1"])
-def test_what_the_operator_has_set_stays(monkeypatch: pytest.MonkeyPatch, machine: str, others: str) -> None:
+def test_tunables_of_the_operator_are_kept(monkeypatch: pytest.MonkeyPatch, machine: str, others: str) -> None:
     monkeypatch.setenv("GLIBC_TUNABLES", others)
     monkeypatch.setattr(platform, "machine", lambda: machine)
     found = memcpy_environment()

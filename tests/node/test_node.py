@@ -1,5 +1,6 @@
-"""The node as an operator runs it: what comes over the wire becomes the same products as what is read from a file."""
+"""The node as an operator runs it: a live stream gives the same products as the same samples from a file."""
 
+import io
 import json
 import os
 import signal
@@ -7,13 +8,12 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
 import zmq
 
 from edgefilter.cli.main import main
-from edgefilter.core.errors import ConfigError
-from edgefilter.node.supervisor.control_socket import call
 from edgefilter.products.naming import parse
 from edgefilter.sources.live.zmq_wire import pack_frame_header, pack_stream
 from edgefilter.sources.simulated.sky import PowerSky, SkyPulse
@@ -22,7 +22,7 @@ from tests.helpers.running_node import Node, SenderThread, contents, ledger, rep
 BOTH = {"stream": [{"name": "low"}, {"name": "high", "endpoint": "tcp://127.0.0.1:*"}]}
 
 
-def test_two_live_streams_equal_their_replay_to_the_byte_and_losses_are_exact(tmp_path):
+def test_two_live_streams_give_the_products_of_a_replay_and_exact_losses(tmp_path):
     power = PowerSky(1.3, 5, channels=32, bandwidth_mhz=128, pulses=[SkyPulse(0.2, 20, 3e-3, 40)])
     want = replayed(power, tmp_path)
     voltage = sky(0.9)
@@ -46,7 +46,7 @@ def test_two_live_streams_equal_their_replay_to_the_byte_and_losses_are_exact(tm
 
 
 def check_http(port: int) -> None:
-    """Ask a node that is at work for its health."""
+    """Check the health pages of a running node."""
 
     def get(path: str) -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as response:
@@ -72,12 +72,12 @@ def check_http(port: int) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_node_and_what_had_arrived_is_reduced(number, tmp_path):
+def test_a_signal_ends_the_node_after_what_has_arrived_is_reduced(number, tmp_path):
     source = sky(1.0)
     arrived = 700_001
     with Node(tmp_path, block={"rows": 32}) as node:
         with zmq.Context() as context, context.socket(zmq.PUSH) as socket:
-            socket.setsockopt(zmq.LINGER, -1)  # leaving the block waits until all is on its way
+            socket.setsockopt(zmq.LINGER, -1)  # the end of the with block waits until all is sent
             socket.connect(node.endpoint)
             socket.send(pack_stream(source.stream))
             for start in range(0, arrived, 100_000):
@@ -91,7 +91,7 @@ def test_a_signal_ends_the_node_and_what_had_arrived_is_reduced(number, tmp_path
     assert not list((tmp_path / "run").glob("ring-*"))
 
 
-def test_settings_that_do_not_go_with_the_stream_are_told_and_leave_nothing(tmp_path):
+def test_settings_that_do_not_fit_the_stream_are_an_error_and_leave_no_files(tmp_path):
     power = PowerSky(1.3, 5, channels=32, bandwidth_mhz=128)
     with Node(tmp_path, detect={"stokes": "IQUV"}) as node:
         SenderThread(power, node.endpoint, None, receiver_timeout=1)
@@ -103,24 +103,61 @@ def test_settings_that_do_not_go_with_the_stream_are_told_and_leave_nothing(tmp_
     assert not (tmp_path / "store.spool").exists()
 
 
-def test_a_node_that_runs_already_and_one_that_does_not_are_told(tmp_path):
-    with Node(tmp_path) as node:
-        again = Node(tmp_path).start()
-        assert again.wait() == 1
-        assert "runs already" in (tmp_path / "errors.txt").read_text()
-        taken = tmp_path / "taken"
-        taken.mkdir()
-        other = Node(taken, input={"endpoint": node.endpoint}).start()
-        assert other.wait() == 1
-        assert node.endpoint in (taken / "errors.txt").read_text().splitlines()[-1]
-        assert not (taken / "store").exists()
-        node.call("drain")
+def run_command(*words: str) -> tuple[int, str, str]:
+    """Run a command of ``edgefilter`` in this process; return its exit status, output and errors."""
+    output, errors = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(output), redirect_stderr(errors):
+        patch.setattr(sys, "argv", ["edgefilter", *words])
+        try:
+            main()
+            status = 0
+        except SystemExit as ending:
+            status = int(ending.code or 0)
+    return status, output.getvalue(), errors.getvalue()
+
+
+@pytest.fixture(scope="module")
+def idle_node(tmp_path_factory):
+    """Yield a node without a sender, which logs JSON; end it with the command ``drain``."""
+    with Node(tmp_path_factory.mktemp("idle"), "--log-json") as node:
+        yield node
+        assert run_command("drain", str(node.config))[0] == 0
         assert node.wait() == 0
-    with pytest.raises(ConfigError, match="no node runs"):
-        call(tmp_path / "run" / "control.sock", "status")
+    status, _, errors = run_command("status", str(node.config))
+    assert status == 1
+    assert "no node runs" in errors
 
 
-def test_an_interruption_of_the_imports_is_one_line():
+def test_the_command_status(idle_node):
+    status, output, _ = run_command("status", str(idle_node.config))
+    assert status == 0
+    assert "node node" in output
+    status, output, _ = run_command("status", str(idle_node.config), "--json")
+    assert status == 0
+    assert json.loads(output)["ready"]
+
+
+def test_logs_are_json_lines_with_the_option_log_json(idle_node):
+    os.kill(idle_node.process.pid, signal.SIGHUP)  # the reload logs at least one line
+    log = idle_node.folder / "errors.txt"
+    first = json.loads(wait_for(log.read_text).splitlines()[0])
+    assert {"event", "level", "timestamp", "node"} <= set(first)
+    assert not idle_node.lines
+
+
+def test_a_second_node_of_the_same_name_or_endpoint_is_an_error(idle_node, tmp_path):
+    for section, settings, reason in (
+        ("node", {"run_directory": str(idle_node.folder / "run")}, "runs already"),
+        ("input", {"endpoint": idle_node.endpoint}, idle_node.endpoint),
+    ):
+        folder = tmp_path / section
+        folder.mkdir()
+        assert Node(folder, **{section: settings}).start().wait() == 1
+        assert reason in (folder / "errors.txt").read_text().splitlines()[-1]
+        assert not (folder / "store").exists()
+
+
+def test_an_interrupt_during_the_imports_is_one_line():
     script = (
         "import os, signal, sys\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
@@ -134,32 +171,3 @@ def test_an_interruption_of_the_imports_is_one_line():
     done = subprocess.run([sys.executable, "-c", script, "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 130
     assert done.stderr.splitlines() == ["edgefilter: interrupted"]
-
-
-def test_logs_are_json_lines_where_that_is_asked_for(tmp_path):
-    with Node(tmp_path, "--log-json") as node:
-        os.kill(node.process.pid, signal.SIGTERM)
-        assert node.wait() == 0
-    assert not node.lines
-    lines = [json.loads(line) for line in (tmp_path / "errors.txt").read_text().splitlines()]
-    assert {"event", "level", "timestamp", "node"} <= set(lines[0])
-
-
-def test_the_commands_say_how_a_node_is(tmp_path, monkeypatch, capsys):
-    def run(*words: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["edgefilter", *words])
-        try:
-            main()
-        except SystemExit as ending:
-            return int(ending.code or 0)
-        return 0
-
-    with Node(tmp_path) as node:
-        assert run("status", str(node.config)) == 0
-        assert "node node" in capsys.readouterr().out
-        assert run("status", str(node.config), "--json") == 0
-        assert json.loads(capsys.readouterr().out)["ready"]
-        assert run("drain", str(node.config)) == 0
-        assert node.wait() == 0
-    assert run("status", str(node.config)) == 1
-    assert "no node runs" in capsys.readouterr().err

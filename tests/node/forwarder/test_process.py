@@ -1,4 +1,4 @@
-"""The forwarder: what it merges, when it tries again, what it tells of what was dropped."""
+"""The forwarder: groups that it merges, delays after failures, and the table of dropped products."""
 
 import random
 import subprocess
@@ -35,7 +35,7 @@ def blocks(groups: list[list[Entry]]) -> list[list[int]]:
     return [[entry.id for entry in group] for group in groups]
 
 
-def test_a_group_is_ripe_when_a_later_block_has_come_or_it_has_waited() -> None:
+def test_a_group_is_due_when_a_later_block_exists_or_it_has_waited() -> None:
     batches = BatchPlanner(4, 100.0)
     assert batches.due([piece(n) for n in range(3)], 0.0) == []
     assert blocks(batches.due([piece(n) for n in range(5)], 10.0)) == [[0, 1, 2, 3]]
@@ -44,24 +44,24 @@ def test_a_group_is_ripe_when_a_later_block_has_come_or_it_has_waited() -> None:
     assert blocks(batches.due([piece(5), piece(9, stream="t-00000002")], 111.0, flush=True)) == [[5], [9]]
 
 
-def test_a_table_that_few_blocks_have_rows_in_is_ripe_by_the_others() -> None:
+def test_a_later_block_of_any_table_makes_a_group_due() -> None:
     batches = BatchPlanner(4, 100.0)
     assert blocks(batches.due([piece(1, "pulses"), piece(4, "ledger")], 0.0)) == [[1]]
 
 
-def test_one_block_a_group_merges_nothing_and_waits_for_nothing() -> None:
+def test_with_one_block_per_group_nothing_is_merged_and_nothing_waits() -> None:
     assert blocks(BatchPlanner(1, 100.0).due([piece(0), piece(1)], 0.0)) == [[0], [1]]
 
 
-def test_groups_are_cut_where_they_would_not_fit_into_memory() -> None:
+def test_groups_that_do_not_fit_into_memory_are_divided() -> None:
     found = BatchPlanner(8, 0.0).due([piece(n, size=30 << 20) for n in range(5)], 0.0)
     assert blocks(found) == [[0, 1], [2, 3], [4]]
 
 
 @settings(max_examples=30)
 @given(st.lists(st.integers(0, 40), min_size=1, unique=True), st.randoms(use_true_random=False))
-def test_what_is_merged_follows_from_block_numbers_whenever_one_looks(numbers: list[int], rng: random.Random) -> None:
-    """Blocks come in order; looking after each of them, or now and then, gives the same groups."""
+def test_groups_depend_on_block_numbers_only(numbers: list[int], rng: random.Random) -> None:
+    """Blocks come in order; asking for groups after each block or less often gives the same groups."""
     numbers.sort()
 
     def sealed(probability: float) -> list[list[int]]:
@@ -77,15 +77,15 @@ def test_what_is_merged_follows_from_block_numbers_whenever_one_looks(numbers: l
     assert sealed(1.0) == sealed(0.3)
 
 
-def test_waits_double_up_to_a_limit_with_jitter_and_end_with_success() -> None:
+def test_delays_double_up_to_a_limit_with_jitter_and_end_after_success() -> None:
     backoff = Backoff(10.0, random.Random(1))
-    waits = []
+    delays = []
     for _ in range(9):
         backoff.record_failure("a", 0.0, None)
-        waits.append(backoff.delay(0.0))
-    for number, wait in enumerate(waits):
+        delays.append(backoff.delay(0.0))
+    for number, delay in enumerate(delays):
         longest = min(10.0, 0.5 * 2**number)
-        assert longest / 2 <= wait <= longest or wait == max(waits[: number + 1])
+        assert longest / 2 <= delay <= longest or delay == max(delays[: number + 1])
     assert backoff.names_in_backoff(0.0) == {"a"}
     assert backoff.names_in_backoff(10.0) == set()
     backoff.record_success("b")
@@ -118,7 +118,7 @@ def run_forwarder(spool: Path, store: StoreWrapper | DictStore, drain: bool = Tr
     return forwarder
 
 
-def test_what_was_dropped_is_told_and_not_missed(tmp_path: Path) -> None:
+def test_dropped_products_are_listed_in_the_store_and_not_missing(tmp_path: Path) -> None:
     with Spool.open(tmp_path, role="reducer", budget_bytes=200_000) as spool:
         for product in header_products():
             spool.put(product)
@@ -139,7 +139,7 @@ def test_what_was_dropped_is_told_and_not_missed(tmp_path: Path) -> None:
         assert spool.is_empty()
 
 
-def test_deliveries_go_by_priority_and_age(tmp_path: Path) -> None:
+def test_uploads_are_ordered_by_priority_and_age(tmp_path: Path) -> None:
     order: list[str] = []
 
     class RecordingStore(StoreWrapper):
@@ -163,7 +163,7 @@ def test_deliveries_go_by_priority_and_age(tmp_path: Path) -> None:
     assert set(folders[3:]) == {"spectra", "flags"}
 
 
-def test_at_most_so_many_are_on_their_way(tmp_path: Path) -> None:
+def test_the_number_of_simultaneous_uploads_is_limited(tmp_path: Path) -> None:
     now, most, lock = [0], [0], threading.Lock()
 
     class CountingStore(StoreWrapper):
@@ -181,11 +181,11 @@ def test_at_most_so_many_are_on_their_way(tmp_path: Path) -> None:
     assert most[0] <= SETTINGS.uploads
 
 
-def test_a_conflict_stops_nobody_else(tmp_path: Path) -> None:
+def test_a_conflict_does_not_stop_other_uploads(tmp_path: Path) -> None:
     class ConflictingStore(StoreWrapper):
         def put(self, product: Product) -> None:
             if product.name.endswith("/3"):
-                raise ConflictError("is there with other content")
+                raise ConflictError("exists with other content")
             super().put(product)
 
     with Spool.open(tmp_path, role="reducer") as spool:
@@ -211,7 +211,7 @@ def test_the_command_empties_a_spool(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [["absent", "--to", "store"], ["spool", "--to", "ftp://x"]])
-def test_wrong_words_are_one_line_and_make_nothing(tmp_path: Path, words: list[str]) -> None:
+def test_wrong_arguments_are_one_line_and_change_nothing(tmp_path: Path, words: list[str]) -> None:
     Spool.open(tmp_path / "spool", role="reducer").close()
     before = sorted(tmp_path.rglob("*"))
     command = [sys.executable, "-m", "edgefilter.cli.main", "forward", *words]

@@ -1,4 +1,4 @@
-"""The receiver process does what the supervisor says, and outlives nothing that it should not."""
+"""The receiver process follows the supervisor's commands and ends when it must."""
 
 import json
 import os
@@ -24,7 +24,7 @@ PYTHON = os.pathsep.join(entry for entry in sys.path if entry)
 
 
 class FakeSupervisor:
-    """A supervisor's end of the link, and the one child that it has."""
+    """The supervisor's end of the connection, with one receiver."""
 
     def __init__(self, folder: Path, *inputs: dict[str, Any]) -> None:
         self.folder = folder
@@ -47,19 +47,19 @@ class FakeSupervisor:
         self.connection.sendall(json.dumps({"kind": kind} | fields).encode() + b"\n")
 
     def receive(self, kind: str) -> dict[str, Any]:
-        """Return the next message of a kind; what comes before is forgotten."""
+        """Return the next message of a kind and discard those before it."""
         for line in self.lines:
             message: dict[str, Any] = json.loads(line)
             if message["kind"] == kind:
                 return message
-        raise AssertionError(f"the link ended before {kind!r}")
+        raise AssertionError(f"the connection ended before {kind!r}")
 
     def state(self, name: str) -> dict[str, Any]:
         fields: dict[str, Any] = self.receive("beat")["state"]["inputs"][name]
         return fields
 
     def give_ring(self, samples: int = 5000) -> RingReader:
-        """Do as a reducer does when a stream is described."""
+        """Make the ring of the next stream that the receiver reports, as a reducer does."""
         message = self.receive("stream")
         path = self.folder / f"ring-{message['input']}"
         RingWriter.create(path, Stream.from_json(message["header"]), samples).close()
@@ -83,7 +83,7 @@ def input_settings(**fields: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def joined_threads() -> Iterator[list[threading.Thread]]:
-    """Threads that must have ended when the test has."""
+    """Yield a list of threads, and join them after the test."""
     threads: list[threading.Thread] = []
     yield threads
     for thread in threads:
@@ -93,14 +93,14 @@ def joined_threads() -> Iterator[list[threading.Thread]]:
 
 def start_sending(source: MemorySource, endpoint: str, threads: list[threading.Thread], **options: Any) -> None:
     def run() -> None:
-        with suppress(InputError):  # nobody receives any more
+        with suppress(InputError):  # no receiver any more
             send_source(source, endpoint, **options)
 
     threads.append(threading.Thread(target=run, daemon=True))
     threads[-1].start()
 
 
-def test_several_streams_arrive_each_in_its_ring(tmp_path: Path, joined_threads: list[threading.Thread]) -> None:
+def test_each_stream_arrives_in_its_ring(tmp_path: Path, joined_threads: list[threading.Thread]) -> None:
     sources = {"main": MemorySource(3000), "second": MemorySource(2000)}
     with FakeSupervisor(tmp_path, input_settings(), input_settings(name="second")) as supervisor:
         endpoints = {
@@ -117,7 +117,7 @@ def test_several_streams_arrive_each_in_its_ring(tmp_path: Path, joined_threads:
         assert supervisor.process.wait(WAIT) == 0
 
 
-def test_a_drained_receiver_ends_the_run_where_it_is(tmp_path: Path, joined_threads: list[threading.Thread]) -> None:
+def test_a_drained_receiver_ends_the_run(tmp_path: Path, joined_threads: list[threading.Thread]) -> None:
     hold = threading.Event()
     source = MemorySource(4000, on_read=lambda start: hold.wait(WAIT) and None if start >= 2000 else None)
     with FakeSupervisor(tmp_path, input_settings()) as supervisor:
@@ -133,7 +133,7 @@ def test_a_drained_receiver_ends_the_run_where_it_is(tmp_path: Path, joined_thre
     hold.set()
 
 
-def test_a_killed_receiver_loses_at_most_what_was_on_its_way_and_nothing_if_that_is_repeated(
+def test_after_a_killed_receiver_a_sender_that_repeats_frames_loses_nothing(
     tmp_path: Path, joined_threads: list[threading.Thread]
 ) -> None:
     killed = threading.Event()
@@ -153,7 +153,9 @@ def test_a_killed_receiver_loses_at_most_what_was_on_its_way_and_nothing_if_that
         assert ring.lost == 0
 
 
-def test_a_retired_receiver_makes_way_for_the_next(tmp_path: Path, joined_threads: list[threading.Thread]) -> None:
+def test_a_retired_receiver_leaves_its_endpoint_to_the_next(
+    tmp_path: Path, joined_threads: list[threading.Thread]
+) -> None:
     changed = threading.Event()
     source = MemorySource(4000, on_read=lambda start: changed.wait(WAIT) and None if start >= 2000 else None)
     for name in ("one", "two"):
@@ -172,7 +174,7 @@ def test_a_retired_receiver_makes_way_for_the_next(tmp_path: Path, joined_thread
             assert_same_samples(ring, source, ())
 
 
-def test_signals_are_the_supervisors_affair(tmp_path: Path) -> None:
+def test_the_receiver_ignores_signals(tmp_path: Path) -> None:
     with FakeSupervisor(tmp_path, input_settings()) as supervisor:
         supervisor.receive("listening")
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -191,7 +193,7 @@ def test_signals_are_the_supervisors_affair(tmp_path: Path) -> None:
         ({"curve_key": "/nowhere/key", "curve_clients": "/nowhere"}, "cannot be read"),
     ],
 )
-def test_what_an_operator_can_mend_is_told_in_one_line(fields: dict[str, str], why: str, tmp_path: Path) -> None:
+def test_errors_of_the_configuration_are_one_line(fields: dict[str, str], why: str, tmp_path: Path) -> None:
     with FakeSupervisor(tmp_path, input_settings(**fields)) as supervisor:
         message = supervisor.receive("failed")
         assert why in message["why"]
@@ -199,7 +201,7 @@ def test_what_an_operator_can_mend_is_told_in_one_line(fields: dict[str, str], w
         assert supervisor.process.wait(WAIT) == 1
 
 
-def test_a_ring_of_another_stream_receives_nothing(tmp_path: Path, joined_threads: list[threading.Thread]) -> None:
+def test_the_ring_of_another_stream_receives_nothing(tmp_path: Path, joined_threads: list[threading.Thread]) -> None:
     other = Stream.from_json(STREAM.to_json().replace('"name":"test"', '"name":"other"'))
     RingWriter.create(tmp_path / "ring", other, 1000).close()
     with FakeSupervisor(tmp_path, input_settings(ring=str(tmp_path / "ring"))) as supervisor:
@@ -209,7 +211,7 @@ def test_a_ring_of_another_stream_receives_nothing(tmp_path: Path, joined_thread
         assert supervisor.state("main")["counters"]["frames"] == 0
 
 
-def test_the_receiver_starts_without_the_heavy_packages() -> None:
+def test_the_receiver_does_not_import_large_packages() -> None:
     code = (
         "import sys\n"
         "import edgefilter.node.receiver.process\n"

@@ -1,4 +1,4 @@
-"""The inlet takes good frames in, counts everything else, and is never stopped by what arrives."""
+"""The ZeroMQ input writes well-formed frames to the ring, counts all other messages, and no message stops it."""
 
 import threading
 from collections import Counter
@@ -39,7 +39,7 @@ def frame(start: int, stop: int, salt: int = 0, stream: Stream = STREAM) -> byte
 
 
 class Telescope:
-    """An inlet at work, a socket to send anything to it, and a reader of its ring."""
+    """A running input, a socket that sends any message to it, and readers of its ring."""
 
     def __init__(self, folder: Path, capacity: int = CAPACITY, policy: Policy = Policy.HOLD, **fields: Any) -> None:
         self.path = folder / "ring"
@@ -69,7 +69,7 @@ class Telescope:
             self.socket.send(message)
 
     def finish(self) -> RingReader:
-        """End the stream, and wait until all that was said has been taken in."""
+        """End the stream and wait until the input has handled all messages."""
         self.send(pack_stream(STREAM), pack_end(STREAM, 0))
         reader = self.reader()
         wait_until(lambda: reader.last is not None)
@@ -127,7 +127,7 @@ def test_repeated_late_lost_and_disordered_frames_are_counted() -> None:
         assert scope.zmq_input.status()["lost"] == 5
 
 
-def test_frames_of_unknown_streams_are_counted_and_left_out() -> None:
+def test_frames_of_unknown_streams_are_counted_and_not_written() -> None:
     with telescope() as scope:
         scope.send(frame(0, 10), pack_end(STREAM, 5), pack_stream(STREAM), frame(20, 30, stream=OTHER))
         scope.send(pack_stream(OTHER), frame(20, 30), pack_end(OTHER, 5), pack_stream(STREAM))
@@ -138,7 +138,7 @@ def test_frames_of_unknown_streams_are_counted_and_left_out() -> None:
         assert numbers(ring, 20, 30) == [1000 * sample for sample in range(20, 30)]
 
 
-def test_a_frame_absurdly_far_ahead_is_malformed_and_an_end_too() -> None:
+def test_a_frame_or_end_too_far_ahead_is_malformed() -> None:
     with telescope(max_gap_seconds=60.0) as scope:  # 60,000 samples
         scope.send(
             pack_stream(STREAM), frame(10, 30), frame(10**15, 10**15 + 5), pack_end(STREAM, 10**15), frame(30, 40)
@@ -149,7 +149,7 @@ def test_a_frame_absurdly_far_ahead_is_malformed_and_an_end_too() -> None:
         assert scope.zmq_input.counters.frames == 2
 
 
-def test_a_full_ring_holds_the_sender_up_and_loses_nothing() -> None:
+def test_a_full_ring_blocks_the_sender_and_loses_nothing() -> None:
     with telescope() as scope:
         messages = [pack_stream(STREAM), *(frame(start, start + 100) for start in range(0, 9000, 100))]
         sending = threading.Thread(target=scope.send, args=(*messages, pack_end(STREAM, 9000)), daemon=True)
@@ -164,7 +164,7 @@ def test_a_full_ring_holds_the_sender_up_and_loses_nothing() -> None:
         assert scope.zmq_input.counters.samples == 9000
 
 
-def test_a_ring_that_drops_the_oldest_never_holds_up() -> None:
+def test_a_ring_that_drops_the_oldest_samples_never_blocks_the_sender() -> None:
     with telescope(policy=Policy.DROP_OLDEST) as scope:
         scope.send(pack_stream(STREAM), *(frame(start, start + 100) for start in range(0, 9000, 100)))
         ring = scope.finish()
@@ -173,7 +173,7 @@ def test_a_ring_that_drops_the_oldest_never_holds_up() -> None:
         assert ring.read(ring.tail - 10, 9000 - 10).gaps == (Gap(ring.tail - 10, ring.tail, Loss.OVERRUN),)
 
 
-def test_draining_takes_in_what_has_arrived_and_ends_the_run_there() -> None:
+def test_drain_receives_what_has_arrived_and_ends_the_run() -> None:
     with telescope() as scope:
         scope.send(pack_stream(STREAM), frame(0, 10), frame(10, 20), frame(30, 40))
         ring = scope.reader()
@@ -183,7 +183,7 @@ def test_draining_takes_in_what_has_arrived_and_ends_the_run_there() -> None:
         assert numbers(ring, 0, 20) == [1000 * sample for sample in range(20)]
 
 
-def test_what_a_full_ring_cannot_take_at_the_end_is_in_the_account() -> None:
+def test_samples_without_room_in_the_ring_at_the_end_count_as_lost() -> None:
     with telescope() as scope:
         scope.zmq_input._drain_seconds = 0.0
         scope.send(pack_stream(STREAM), frame(0, CAPACITY + 100))
@@ -194,7 +194,7 @@ def test_what_a_full_ring_cannot_take_at_the_end_is_in_the_account() -> None:
         assert ring.lost == 100
 
 
-def test_another_inlet_goes_on_with_the_ring_at_the_same_place(tmp_path: Path) -> None:
+def test_another_input_continues_at_the_same_endpoint_and_ring(tmp_path: Path) -> None:
     first = Telescope(tmp_path)
     first.send(pack_stream(STREAM), frame(0, 10))
     ring = first.reader()
@@ -203,14 +203,14 @@ def test_another_inlet_goes_on_with_the_ring_at_the_same_place(tmp_path: Path) -
     second = Telescope(tmp_path, endpoint=first.zmq_input.endpoint, ring=str(first.path))
     first.thread.join(WAIT)
     assert ring.last is None
-    second.send(frame(10, 30))  # without a description: the ring has it
+    second.send(frame(10, 30))  # no stream header: the ring contains it
     assert ring.wait_until_ready(30, WAIT)
     assert numbers(ring, 0, 30) == [1000 * sample for sample in range(30)]
     second.stop()
     first.context.destroy(0)
 
 
-def test_an_inlet_can_connect_to_a_sender_that_binds(tmp_path: Path) -> None:
+def test_an_input_can_connect_to_a_sender_that_binds(tmp_path: Path) -> None:
     with telescope(endpoint=f"ipc://{tmp_path}/telescope", connect=True) as scope:
         scope.send(pack_stream(STREAM), frame(0, 10))
         assert numbers(scope.finish(), 0, 10) == [1000 * sample for sample in range(10)]
@@ -233,17 +233,17 @@ def wait_until(condition: Any) -> None:
         if condition():
             return
         event.wait(0.01)
-    raise AssertionError("it did not come true")
+    raise AssertionError("the condition did not become true")
 
 
 @pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1", "nonsense", "carrier-pigeon://here", "tcp://127.0.0.1:70000"])
-def test_an_endpoint_that_cannot_be_is_one_line(endpoint: str) -> None:
+def test_an_invalid_endpoint_is_a_one_line_error(endpoint: str) -> None:
     with pytest.raises(ConfigError, match="must be tcp://HOST:PORT") as caught:
         ZmqInput(ZmqInputSettings("main", endpoint), lambda stream: None)
     assert "\n" not in str(caught.value)
 
 
-def test_an_endpoint_in_use_is_one_line() -> None:
+def test_an_endpoint_in_use_is_an_input_error() -> None:
     zmq_input = ZmqInput(ZmqInputSettings("main", LOOPBACK), lambda stream: None)
     try:
         with pytest.raises(InputError, match="in use"):
@@ -252,7 +252,7 @@ def test_an_endpoint_in_use_is_one_line() -> None:
         zmq_input.close()
 
 
-def test_an_endpoint_that_others_can_reach_needs_curve_or_a_word() -> None:
+def test_an_endpoint_that_other_machines_can_reach_needs_curve_or_insecure() -> None:
     with pytest.raises(ConfigError, match="insecure = true"):
         ZmqInput(ZmqInputSettings("main", "tcp://0.0.0.0:*"), lambda stream: None)
     ZmqInput(ZmqInputSettings("main", "tcp://0.0.0.0:*", insecure=True), lambda stream: None).close()
@@ -278,7 +278,7 @@ def flip(message: bytes, bit: int) -> bytes:
 
 @given(st.lists(GOOD | FAULTS, max_size=25))
 @settings(deadline=None, max_examples=25)
-def test_whatever_arrives_the_ring_holds_what_good_frames_said(
+def test_the_ring_has_exactly_the_samples_of_well_formed_frames(
     messages: list[tuple[bytes, str, tuple[int, int]]],
 ) -> None:
     with telescope() as scope:

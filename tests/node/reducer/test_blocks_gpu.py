@@ -1,4 +1,4 @@
-"""The reducer's process with a card: windows that it reads ahead out of the ring make the products of a replay."""
+"""The work of a reducer with a GPU: windows that it reads ahead from the ring make the same products as a replay."""
 
 import pytest
 
@@ -10,18 +10,18 @@ from edgefilter.node.ring import RingReader, RingWriter
 from edgefilter.pipeline import backend
 from edgefilter.pipeline.backend import BackendSelector
 from tests.helpers.emulator.gpu import EmulatedGpuBackend
+from tests.helpers.reducer_worker import FakeIpc, first_message, spool_contents, write_all
 from tests.helpers.running_node import contents, settings_tree, sky
-from tests.node.reducer.test_blocks import FakeIpc, fill, settings, spool_contents
 
 
 @pytest.mark.parametrize("refused", [False, True])
 def test_windows_that_are_read_ahead_make_the_same_products(gpu_backend, monkeypatch, tmp_path, refused):
-    """Also where each is refused once, because the ring may have been overwritten: it is read and copied again."""
+    """With ``refused``, each window counts as overwritten once, so it is read and copied again."""
     if not isinstance(gpu_backend, EmulatedGpuBackend):
-        pytest.skip("one process, one ring: nothing that a real card adds")
+        pytest.skip("a real GPU would test nothing more than the emulated one")
     monkeypatch.setattr(backend, "GpuBackend", EmulatedGpuBackend)
     source, seen, read = sky(1.3), set(), []
-    first_message = settings(tmp_path, node={"backend": "gpu"})
+    message = first_message(tmp_path, node={"backend": "gpu"})
     still_valid, window = RingReader.still_valid, ReducerWorker._read_ahead
 
     def once(self, chunk):
@@ -35,9 +35,9 @@ def test_windows_that_are_read_ahead_make_the_same_products(gpu_backend, monkeyp
 
     monkeypatch.setattr(RingReader, "still_valid", once)
     monkeypatch.setattr(ReducerWorker, "_read_ahead", ahead)
-    with RingWriter.create(first_message["ring"], source.stream, 5_000_000) as ring:
-        fill(ring, source)
-    with ReducerWorker(FakeIpc(), first_message) as worker:
+    with RingWriter.create(message["ring"], source.stream, 5_000_000) as ring:
+        write_all(ring, source)
+    with ReducerWorker(FakeIpc(), message) as worker:
         worker.run()
     assert sum(chunk is not None for chunk in read) == (len(seen) - 1) * (1 + refused)
     assert read[-1] is None  # the run has ended

@@ -1,4 +1,4 @@
-"""A node whose card fails at work, in processes of its own: the processor goes on, and all is said and kept once."""
+"""A node, in processes of its own, whose GPU fails: the processor continues, and every block is kept exactly once."""
 
 import shutil
 import urllib.request
@@ -11,7 +11,7 @@ from edgefilter.products.naming import parse
 from tests.helpers.running_node import Node, SenderThread, contents, ledger, replayed, sky, sky_until, wait_for
 
 WINDOW = 5
-"""At whose samples the card fails."""
+"""The GPU fails when it gets the samples of this window."""
 
 REDUCER = f"""
 import sys
@@ -23,15 +23,15 @@ if "edgefilter.node.reducer.process" in sys.orig_argv:
     raw.module = compiler.module
     backend.GpuBackend = lambda: gpu.FailingGpuBackend({WINDOW})
 """
-"""What Python runs at the start of every process of the node: it gives the reducer a card."""
+"""Code that Python runs at the start of every process of the node: it gives the reducer an emulated GPU."""
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ to compile the CUDA sources for the host with")
-def test_the_node_goes_on_with_the_processor_where_its_card_fails(tmp_path, monkeypatch):
+def test_the_node_continues_with_the_processor_when_its_gpu_fails(tmp_path, monkeypatch):
     (tmp_path / "start").mkdir()
     (tmp_path / "start" / "sitecustomize.py").write_text(REDUCER)
     monkeypatch.syspath_prepend(tmp_path / "start")
-    # The emulated card is slow, and its sources are compiled at the first block.
+    # The emulated GPU is slow, and the first block compiles its kernels.
     node_settings = {"backend": "auto", "health_port": 0, "hang_seconds": 60.0}
     with Node(tmp_path, node=node_settings) as node:
         telescope = SenderThread(sky(600.0), node.endpoint, 1.0, frame_bytes=65_536)

@@ -1,4 +1,4 @@
-"""Processes that are replaced while samples come: nothing is lost, nothing is double, and a failure changes nothing."""
+"""Processes that are replaced while samples arrive: no block is lost or repeated, and a failure changes nothing."""
 
 import os
 import stat
@@ -26,7 +26,7 @@ from tests.helpers.running_node import (
 
 
 def interpreter(folder: Path, name: str, head: str) -> str:
-    """Write a program that stands for the interpreter of another installation."""
+    """Write a script that stands for the interpreter of another installation; return its path."""
     path = folder / name
     path.write_text(f"#!/bin/sh\n{head}\n")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
@@ -71,7 +71,7 @@ def test_upgrades_in_a_row_lose_nothing_and_broken_ones_change_nothing(tmp_path)
         with pytest.raises(EdgefilterError, match=r"pulses\.snr"):
             node.call("reload")
         blocks_before = node.blocks()
-        wait_for(lambda: node.blocks() > blocks_before + 8)  # more than are in work: samples come again
+        wait_for(lambda: node.blocks() > blocks_before + 8)  # more blocks than are in work: the stream continues
         sent = telescope.stop()
         assert node.wait() == 0
     source = sky_until(sent.end)
@@ -79,7 +79,7 @@ def test_upgrades_in_a_row_lose_nothing_and_broken_ones_change_nothing(tmp_path)
     assert contents(tmp_path / "store") == replayed(source, tmp_path)
 
 
-def test_a_new_configuration_takes_effect_at_the_block_that_is_told(tmp_path):
+def test_a_new_configuration_takes_effect_at_the_reported_block(tmp_path):
     longer = {"block": {"rows": 512}}
     (tmp_path / "after").mkdir()
     length = 32 * 32 * 256
