@@ -194,7 +194,7 @@ class RingFile(Closing):
 
     @property
     def last(self) -> int | None:
-        """One past the last sample of the run; None while it goes on."""
+        """One past the last sample of the run; None while it continues."""
         return self._word_or_none(LAST)
 
     @property
