@@ -1,4 +1,4 @@
-"""How fast the parts of the flagging are, beside NumPy and SciPy, and beside reading the same bytes once."""
+"""Speed of the parts of the flagging, beside NumPy and SciPy, and beside reading the same bytes once."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -19,6 +19,7 @@ from benchmarks.rfi.score import TUNING, edgefilter_flagger
 from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.config import FlagSettings
 from edgefilter.stages.rfi import background, dispersion_guard, flagger, zero_dm
+from edgefilter.stages.rfi.sumthreshold import POWER_WINDOWS
 from edgefilter_kernels.rfi.intensity import LANES
 from edgefilter_kernels.rfi.sumthreshold import sum_threshold
 
@@ -26,18 +27,18 @@ GROUP = "flagging"
 UNIT = "Msample/s"
 MEMORY, READ = "memory", "memory gives these bytes"
 _BYTES = 256 << 20  # more than any cache holds
-_WINDOWS = np.array([1, 2, 4, 8, 16, 32, 64])
+_WINDOWS = np.array(POWER_WINDOWS)
 
 
 @dataclass
 class _RecordedCalls:
-    """The calls that the chain makes of its kernels, to be made again."""
+    """The calls of kernels that the chain makes, so that they can be repeated."""
 
     calls_by_name: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
 
     @contextlib.contextmanager
     def recording(self, *kernels: tuple[Any, str]) -> Iterator[None]:
-        """While this lasts, keep a copy of the arguments of functions of these modules and names."""
+        """Record the arguments of the named functions of these modules in the context."""
         with contextlib.ExitStack() as stack:
             for module, name in kernels:
                 stack.enter_context(mock.patch.object(module, name, self._recorder(name, getattr(module, name))))
@@ -45,14 +46,13 @@ class _RecordedCalls:
 
     def _recorder(self, name: str, work: Callable[..., Any]) -> Callable[..., Any]:
         def recorder(*arguments: Any) -> Any:
-            copies = tuple(a.copy() if isinstance(a, np.ndarray) else a for a in arguments)
-            self.calls_by_name.setdefault(name, []).append(copies)
+            self.calls_by_name.setdefault(name, []).append(_copy_arrays(arguments))
             return work(*arguments)
 
         return recorder
 
     def replay(self, name: str, work: Callable[..., Any], backend: ThreadBackend, align: int = 1) -> Callable[[], None]:
-        """Return what makes all those calls again, on a backend."""
+        """Return a function that repeats all recorded calls of one kernel on a backend."""
 
         def run() -> None:
             for *arguments, _, stop in self.calls_by_name[name]:
@@ -61,7 +61,24 @@ class _RecordedCalls:
         return run
 
 
+def _copy_arrays(value: Any) -> Any:
+    """Copy the arrays of an argument, also those in tuples and named tuples."""
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if not isinstance(value, tuple):
+        return value
+    members = map(_copy_arrays, value)
+    return type(value)(*members) if hasattr(value, "_fields") else tuple(members)
+
+
 def run(bench: Bench) -> None:
+    """Measure all parts on a scene of the tuning seeds.
+
+    Parameters
+    ----------
+    bench
+        Records the rates.
+    """
     grid = Grid(4096, 1024)
     seed = TUNING[0]
     scene = make_scene(grid, seed, draw_events(grid, seed, 0.11))
@@ -148,7 +165,7 @@ def _chain(bench: Bench, scene: Scene) -> None:
 
 
 def _blocks(bench: Bench, scene: Scene) -> None:
-    """Time block after block, as a node flags them: threads and room are kept."""
+    """Measure block after block, as a node flags them, with threads and memory that are kept."""
     power, moment4 = scene.power[:, :, None], scene.moment4[:, :, None]
     accumulated = np.full(len(power), scene.grid.accumulated, np.int32)
     flags = np.zeros(scene.power.shape, np.uint16)
@@ -165,7 +182,7 @@ def _blocks(bench: Bench, scene: Scene) -> None:
 
 
 def _read(bench: Bench, case: str, arrays: tuple[NDArray[Any], ...], samples: int) -> None:
-    """Record how fast memory gives what a kernel has to read; our rate over this is then our share of the bandwidth."""
+    """Record the rate at which memory delivers the arrays of a kernel; our rate over it is the fraction of bandwidth."""
     memory = bench.value(GROUP, MEMORY, "read")
     if memory is None:
         source = np.ones(_BYTES // 4, np.float32)

@@ -3,7 +3,7 @@
 from edgefilter.compute.gpu_transfer import STAGING_BUFFERS
 from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.plan import Plan
-from edgefilter.stages.rfi.dispersion_guard import CELLS_PER_STEP, DispersionTracks
+from edgefilter.stages.rfi.dispersion_guard import CELLS_PER_STEP, lay_out_tracks
 from edgefilter.stages.search.dm_plan import plan_trial_groups
 from edgefilter.stages.search.normalise import Normaliser
 from edgefilter.stages.search.single_pulse import SinglePulseSearch
@@ -80,7 +80,7 @@ def _flagging_bytes(plan: Plan) -> int:
     cells, channels, seconds = plan.cells_per_block, plan.channels, plan.stream.seconds(plan.samples_per_cell)
     track_bytes = 0
     for step in (CELLS_PER_STEP, GROUP_TIMES):
-        tracks = DispersionTracks.lay_out(plan.frequencies_mhz, seconds, plan.settings.flag.sky_dm, step)
+        tracks = lay_out_tracks(plan.frequencies_mhz, seconds, plan.settings.flag.sky_dm, step)
         # Counts and hits of each segment, and delays.
         bytes_per_dm = 2 * (len(tracks.edges) - 1) * -(-cells // step) + 4 * channels
         track_bytes += len(tracks.delays) * bytes_per_dm

@@ -1,4 +1,4 @@
-"""Flagging for notebooks and comparisons: arrays in, flags out, by the very code that a node runs.
+"""Flagging of plain arrays, for notebooks and comparisons, with the code that a node runs.
 
 >>> import numpy as np
 >>> import edgefilter
@@ -28,7 +28,7 @@ FLAGS = MappingProxyType({flag_name(flag): np.uint16(flag) for flag in Flag})
 """The bit of each flag. ``tagged`` does not blank: a cell is good where ``flags & ~FLAGS["tagged"]`` is 0."""
 
 
-def flag(
+def flag(  # noqa: PLR0913  notebooks name each array
     power: ArrayLike,
     moment4: ArrayLike | None = None,
     *,
@@ -45,43 +45,44 @@ def flag(
     Parameters
     ----------
     power
-        ``[time, channel]`` or ``[time, channel, hand]``: mean \|v\|² of one or two hands, which add up.
+        ``[time, channel]`` or ``[time, channel, pol]``: mean \|v\|² of one or two polarisations, which add up.
     moment4
         The same shape: mean \|v\|⁴. Without it there is no spectral kurtosis.
     accumulated
-        Voltages of a hand in each mean, one number or ``[time]``; 0 if not known.
+        Voltages of a polarisation in each mean, one number or ``[time]``; 0 if not known.
     sample_time
-        From one time to the next, s.
+        Time from one sample to the next, s.
     frequencies
         ``[channel]``: centres of the channels, Hz.
     protect
-        Bands, [low, high] in Hz, of spectral lines: there, cells are tagged and not flagged.
+        Bands, [low, high] in Hz, of spectral lines: their cells are tagged and not flagged.
     valid
-        bool ``[time, channel]``: cells that are there; the others are ``lost``, which is no interference.
-        What is not finite is lost too.
+        bool ``[time, channel]``: False for missing cells, which are flagged ``lost``; so are cells that are not finite.
     threads
         Worker threads, 0 for one a core. The flags do not depend on it.
     **settings
-        Of :class:`edgefilter.core.config.FlagSettings`, such as ``power_sigma=0``, which switches a flagger off. Its
-        bands are in MHz.
+        Settings of :class:`edgefilter.core.config.FlagSettings`, such as ``power_sigma=0``, which switches a flagger
+        off. Bands are in MHz there.
 
     Returns
     -------
     ndarray
-        uint16 ``[time, channel]``, a bit a flagger, see :data:`FLAGS`; 0 is clean.
+        uint16 ``[time, channel]``, one bit for each flagger, see :data:`FLAGS`; 0 is clean.
 
     Raises
     ------
     InputError
-        If the arrays do not go together.
+        If shapes or values of the arrays do not fit.
     ConfigError
-        If a setting cannot be.
+        If a setting is not valid.
     """
     cells = np.ascontiguousarray(power, np.float32)
     cells = cells[:, :, None] if cells.ndim == 2 else cells
     mhz = np.asarray(frequencies, np.float64) / 1e6
     if cells.ndim != 3 or cells.shape[2] not in (1, 2) or not cells.size:
-        raise InputError(f"power is {cells.shape}, must be [time, channel] or [time, channel, hand] of 1 or 2 hands")
+        raise InputError(
+            f"power is {cells.shape}, must be [time, channel] or [time, channel, pol] with 1 or 2 polarisations"
+        )
     if mhz.shape != cells.shape[1:2] or not np.isfinite(mhz).all():
         raise InputError(f"frequencies are {mhz.shape}, must be finite, one for each of {cells.shape[1]} channels")
     if not (np.isfinite(sample_time) and sample_time > 0):

@@ -1,4 +1,4 @@
-"""One block as flaggers see it, and what the intensity of its channels is without interference."""
+"""Background of each channel: mean and standard deviation of its intensity without interference."""
 
 from dataclasses import dataclass
 
@@ -7,64 +7,37 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from edgefilter.compute.threads import ThreadBackend
+from edgefilter.stages.rfi.block import BlockView
 from edgefilter.stages.rfi.gpu_tolerance import ThresholdScale
 from edgefilter.stages.rfi.thresholds import gamma_quantile
 from edgefilter_kernels.rfi.intensity import LANES
 from edgefilter_kernels.rfi.quantile import channel_quantiles
 
 MIN_TIMES = 16
-"""Fewer say nothing about a channel."""
+"""Fewest used times of a channel with a known background."""
 QUANTILE = 0.3
-"""Part of a channel's cells that lie below what tells its background."""
+"""Quantile of a channel's cells from which its background follows."""
 
-_MIN_QUANTILE_TIMES = 1024  # times that are enough for a quantile: 4 % of sigma
-_QUANTILES = np.array([QUANTILE, 0.05])  # of the background; with it, of its scatter: interference lies above both
+_MIN_QUANTILE_TIMES = 1024  # times that are enough for a quantile: its error is 4 % of sigma
+_QUANTILES = np.array([QUANTILE, 0.05])  # for the mean, and for the scatter: interference lies above both
 _QUANTILE_SPACING_SIGMA = float(ndtri(QUANTILE) - ndtri(0.05))
-_MAX_SCATTER_RATIO = 1.2  # scatter over that of the radiometer equation from which on it is more than noise
-_CHANCE_SCATTER = 8.0  # what n times of noise may add to that ratio, times √n: four standard deviations
-_VOLTAGE_COUNTS = 8 * 2 ** np.arange(15)  # that a cell may be of; for more, the distribution is normal
-_DUTY_CYCLES = np.linspace(0.0, 0.68, 18)  # of the times that have interference: 0.7 leaves no quantile to see it by
-_MAX_TIED_FRACTION = 0.2  # of the times that may share a value: more, and steps are too coarse for quantiles
-
-
-@dataclass(frozen=True, slots=True)
-class BlockView:
-    r"""One block of cells; arrays are where the kernels take them, but for ``accumulated``.
-
-    Parameters
-    ----------
-    power
-        float32 ``[time, channel, product]``: the first ``n_pols`` products are mean \|v\|² and add up.
-    moment4
-        float32 ``[time, channel, hand]``: mean \|v\|⁴; of no hand if it is not known.
-    accumulated
-        int32 ``[time]``: voltages in a cell, 0 if not known.
-    n_pols
-        Products that add up to the intensity.
-    flags
-        uint16 ``[time, channel]``; a cell is used where it is 0.
-    spectra
-        Voltages of a hand in most cells, 0 if not known.
-    """
-
-    power: NDArray[np.float32]
-    moment4: NDArray[np.float32]
-    accumulated: NDArray[np.int32]
-    n_pols: int
-    flags: NDArray[np.uint16]
-    spectra: int
+_MAX_SCATTER_RATIO = 1.2  # scatter over that of the radiometer equation above which it is more than noise
+_CHANCE_SCATTER = 8.0  # excess of that ratio by chance over n times of noise, times √n: four standard deviations
+_VOLTAGE_COUNTS = 8 * 2 ** np.arange(15)  # numbers of voltages in a cell; beyond, the distribution is normal
+_DUTY_CYCLES = np.linspace(0.0, 0.68, 18)  # fractions of times with interference; beyond 0.7, both quantiles have it
+_MAX_TIED_FRACTION = 0.2  # fraction of times with the same value above which the steps are too coarse for quantiles
 
 
 @dataclass(frozen=True, slots=True)
 class Background:
-    """What the intensity of each channel is without interference.
+    """Intensity of each channel without interference.
 
     Parameters
     ----------
     centre, sigma
-        float64 ``[channel]``: mean and standard deviation of a cell; sigma 0 where nothing is known.
+        float64 ``[channel]``: mean and standard deviation of a cell; sigma is 0 where they are not known.
     times
-        Cells in use of the channel that has most: few, where a recording ends or a cut-out is replayed.
+        Largest number of used cells in a channel: few, where a recording ends or a cut-out is replayed.
     """
 
     centre: NDArray[np.float64]
@@ -73,19 +46,34 @@ class Background:
 
     @property
     def live(self) -> NDArray[np.bool_]:
-        """Channels of which something is known."""
+        """Channels with a known background, bool ``[channel]``."""
         return self.sigma > 0
 
     @classmethod
     def estimate(cls, view: BlockView, backend: ThreadBackend, threshold_scale: ThresholdScale) -> "Background":
-        """Find it from low quantiles, which interference hardly moves; ``docs/flagging.md`` has the reasons."""
+        """Estimate the background from low quantiles, which interference hardly changes; see ``docs/flagging.md``.
+
+        Parameters
+        ----------
+        view
+            The block.
+        backend
+            Threads over channels, or a GPU.
+        threshold_scale
+            Factors on values that are compared with thresholds.
+
+        Returns
+        -------
+        Background
+            The background.
+        """
         channels = view.flags.shape[1]
         step = int(np.clip(len(view.power) // _MIN_QUANTILE_TIMES, 1, 4))
         found = backend.zeros((2, channels), np.float64), backend.zeros((2, channels), np.int64)
         kernel, fractions = backend.kernel(channel_quantiles), backend.to_device(_QUANTILES)
 
         def run(start: int, stop: int) -> None:
-            kernel(view.power, view.n_pols, view.flags, step, fractions, *found, start, stop)
+            kernel(view.cells, step, fractions, *found, start, stop)
 
         backend.parallel_for(channels, run, align=LANES, ranges_per_thread=8)
         quantiles, count = map(backend.to_host, found)
@@ -95,10 +83,8 @@ class Background:
             centre, sigma = _contaminated_stats(quantiles, count[0], spectra, threshold_scale)
             expected = centre / np.sqrt(spectra)
             usual = centre > 0
-            if (
-                usual.any()
-                and threshold_scale.power * np.median(measured[usual] / expected[usual]) > _MAX_SCATTER_RATIO
-            ):
+            ratio = np.median(measured[usual] / expected[usual]) if usual.any() else 0.0
+            if threshold_scale.power * ratio > _MAX_SCATTER_RATIO:
                 centre = quantiles[0] / gamma_quantile(spectra, float(_QUANTILES[0]))
                 sigma = measured
         else:
@@ -114,10 +100,10 @@ class Background:
 def _gamma_stats(
     level: NDArray[np.float64], scatter: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean and sigma of cells of which the 30 % quantile and the scatter below it are known.
+    """Return mean and sigma of cells from their 30 % quantile and the scatter below it.
 
-    Power is skewed: below its mean it scatters less than above. By how much follows from scatter over level, if the
-    level has no offset; with one, cells seem to be of more voltages, and at worst the answer is that of the normal
+    Power is skewed: below its mean it scatters less than above. The difference follows from scatter over level, if the
+    level has no offset. With an offset, cells seem to hold more voltages; at worst the result is that of the normal
     distribution.
     """
     high, low = np.array(
@@ -134,10 +120,11 @@ def _gamma_stats(
 def _contaminated_stats(
     quantiles: NDArray[np.float64], count: NDArray[np.int64], spectra: int, threshold_scale: ThresholdScale
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation of the noise, of which a part of the times shows nothing: it lies above.
+    """Return mean and standard deviation of the noise of channels with interference in a part of the times.
 
-    Where a fraction f of the times has interference, the p quantile of all is the p / (1 - f) quantile of the noise;
-    two of them tell f. Up to 0.2 of scatter over noise, or what few times may have, f is taken to be 0.
+    Where a fraction f of the times has interference, the p quantile of all times is the p / (1 - f) quantile of the
+    noise; f follows from two quantiles. If the scatter exceeds that of noise by less than 0.2, or than chance allows, f
+    is taken to be 0.
     """
     high, low = (np.array([gamma_quantile(spectra, float(p / (1 - f))) for f in _DUTY_CYCLES]) for p in _QUANTILES)
     found = 1 - quantiles[1] / np.where(quantiles[0] > 0, quantiles[0], 1.0)
@@ -150,7 +137,7 @@ def _contaminated_stats(
 def _sample_stats(
     power: NDArray[np.float32], flags: NDArray[np.uint16]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation over the used cells: all that data of one or two bits have."""
+    """Return mean and standard deviation of the used cells, for data of one or two bits."""
     used = flags == 0
     value = power.sum(axis=2, dtype=np.float64)
     count = np.maximum(used.sum(axis=0), 1)

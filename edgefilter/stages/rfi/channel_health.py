@@ -1,4 +1,4 @@
-"""Channels that behave unlike the others: dead, restless, or carrying a tone that never goes off."""
+"""Residual statistics of channels, and the channels to flag: noisy ones, unstable ones, and continuous carriers."""
 
 from dataclasses import dataclass
 
@@ -14,39 +14,35 @@ from edgefilter_kernels.rfi.cell_statistics import GROUP_TIMES
 _QUARTILES_PER_SIGMA = 1.349
 _SIGMA_PER_MAD = 1.4826
 MIN_CHANNELS = 16
-"""Fewer say nothing about each other."""
+"""Fewest live channels that are compared with each other."""
 
-_MIN_CELLS = 64  # fewer say nothing about a channel
-_NEIGHBOUR_CHANNELS = 32  # channels to either side that a channel is compared with
-_TONE_NEIGHBOUR_CHANNELS = 8  # channels to either side from whose level a tone's channel stands out
-_MIN_TONE_EXCESS = 0.05  # excess over them, of the level, that makes a tone likelier
-_MIN_LOG_SCATTER_EXCESS = float(
-    np.log(1.4)
-)  # scatter of a channel that is worth less than half as much as its neighbours
-_MIN_LOG_REDNESS_EXCESS = float(np.log(2.0))  # the same of sums over 16 cells, which is what wider pulses see
-_LIKELY_TONE_SIGMA = 3.0  # sigma that kurtosis must then be low by
-_PEAK_DISTANCE_CHANNELS = (
-    2  # channels to either side at which a tone's excess is gone, however it lies between two channels
-)
-_MAX_PEAK_WING = 0.25  # of the excess, that may be left there: of a line three channels wide at half maximum, 0.29 is
-_PEAK_SIGMA = 2.0  # sigma that kurtosis must be low by in a channel that stands out like that
-_MIN_PEAK_KURTOSIS_FRACTION = 0.5  # of what the kurtosis of a tone of that excess is low by, that it must be low by
+_MIN_CELLS = 64  # fewest residual cells of a channel with known statistics
+_NEIGHBOUR_CHANNELS = 32  # channels to either side with which a channel is compared
+_TONE_NEIGHBOUR_CHANNELS = 8  # the same for the excess of a tone's channel over the level
+_MIN_TONE_EXCESS = 0.05  # relative excess over the level from which on a tone is likely
+_MIN_LOG_SCATTER_EXCESS = float(np.log(1.4))  # from which on a channel has less than half the weight of its neighbours
+_MIN_LOG_REDNESS_EXCESS = float(np.log(2.0))  # the same for sums over 16 cells, which wide pulses depend on
+_LIKELY_TONE_SIGMA = 3.0  # deficit of the kurtosis of a likely tone
+_PEAK_DISTANCE_CHANNELS = 2  # to either side, where a tone has no excess, wherever it lies between two channels
+_MAX_PEAK_WING = 0.25  # largest fraction of the excess there; a line with a full width of three channels has 0.29
+_PEAK_SIGMA = 2.0  # deficit of the kurtosis of an isolated peak
+_MIN_PEAK_KURTOSIS_FRACTION = 0.5  # the same as a fraction of the deficit of a tone with that excess
 
 
 @dataclass(frozen=True, slots=True)
 class ResidualStats:
-    """What is left of each channel when all that stood out is taken away; all are float64 ``[channel]``.
+    """Statistics of each channel over the cells outside of all runs; arrays are float64 ``[channel]``.
 
     Parameters
     ----------
     cells
-        Cells that are left.
+        Cells outside of all runs; 0 where the statistics are not known.
     level
         Logarithm of the background.
     scatter
         Logarithm of standard deviation over mean.
     redness
-        Logarithm of the standard deviation of sums over 16 cells, over that which independent cells would have.
+        Logarithm of the standard deviation of sums over 16 cells, relative to that of independent cells.
     kurtosis_deviation
         Mean deviation of the kurtosis from that of noise, in standard deviations of a cell; 0 if not known.
     kurtosis_cells
@@ -70,9 +66,21 @@ class ResidualStats:
     def from_moments(
         cls, moments: NDArray[np.float64], centre: NDArray[np.float64], sigma: NDArray[np.float64], spectra: int
     ) -> "ResidualStats":
-        """Derive it from the background and from moments.
+        """Derive the statistics from the background and from moments.
 
-        These are those of :func:`edgefilter_kernels.rfi.cell_statistics.cell_statistics`.
+        Parameters
+        ----------
+        moments
+            float64 ``[2, 4, channel]`` of :class:`edgefilter_kernels.rfi.cell_statistics.CellStatistics`.
+        centre, sigma
+            float64 ``[channel]``: background.
+        spectra
+            Voltages of a polarisation in a cell, 0 if not known.
+
+        Returns
+        -------
+        ResidualStats
+            The statistics.
         """
         cells, total, square, groups = moments[0]
         live = (cells >= _MIN_CELLS) & (sigma > 0)
@@ -80,9 +88,9 @@ class ResidualStats:
         mean = total / count
         variance = np.where(live, np.maximum(square / count - mean**2, 1e-9), 1.0)
         slow = np.where(live, np.maximum((groups - mean**2 * GROUP_TIMES * count) / count, 1e-9), 1.0)
-        # Without a mean above zero there is no ratio to it; then the scatter itself is compared.
+        # Where the mean is not above zero, the scatter itself is compared instead of its ratio to the mean.
         base = np.where(live & (centre > 0), centre, 1.0)
-        # Interference that is on for a while lifts the background above what is left, which then seems to scatter less.
+        # Long interference lifts the background above the mean of the residual cells, whose scatter then seems low.
         found = np.where(live & (centre > 0), centre + mean * sigma, 1.0)
         found = np.where(found > 0, found, base)
         return cls(
@@ -104,8 +112,14 @@ def flag_channels(stats: ResidualStats, settings: FlagSettings, threshold_scale:
       ``settings.tone_db`` are TAGGED.
     - CHANNEL: scatter or redness is higher than in the neighbouring channels, by IQRM.
 
-    What is compared with a threshold is taken ``threshold_scale`` times; see
-    :mod:`edgefilter.stages.rfi.gpu_tolerance`.
+    Parameters
+    ----------
+    stats
+        Residual statistics.
+    settings
+        Thresholds.
+    threshold_scale
+        Factor on values that are compared with thresholds; see :mod:`edgefilter.stages.rfi.gpu_tolerance`.
 
     Returns
     -------
@@ -142,17 +156,16 @@ def _find_tones(
     error: NDArray[np.float64],
     threshold_scale: float,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    sigma, likely_sigma = (
-        settings.carrier_sigma / threshold_scale,
-        min(_LIKELY_TONE_SIGMA, settings.carrier_sigma) / threshold_scale,
-    )
+    """Find channels with a continuous tone, and those with a faint one."""
+    sigma = settings.carrier_sigma / threshold_scale
+    likely_sigma = min(_LIKELY_TONE_SIGMA, settings.carrier_sigma) / threshold_scale
     index = np.flatnonzero(live)
     excess = np.zeros(len(live))
     excess[index] = stats.level[index] - running_median(stats.level[index], _TONE_NEIGHBOUR_CHANNELS)
     has_excess, least = threshold_scale * excess > _MIN_TONE_EXCESS, 10 ** (settings.tone_db / 10) / threshold_scale
     if not stats.kurtosis_cells.any():
-        # The scatter of a steady tone is low. Only where the number of voltages is known, this tells it from any other
-        # reason for which channels may differ; and as only neighbours say how low, it takes a sigma more.
+        # The scatter of a steady tone is low. Only where the number of voltages is known does this exclude other causes
+        # of a difference between channels. The reference is the neighbours alone, so that a sigma more is required.
         low = low_among_neighbours(stats.scatter, live, _NEIGHBOUR_CHANNELS, sigma + 1 / threshold_scale, error)
         if not stats.voltages_known:
             return np.zeros_like(low), low
@@ -174,7 +187,7 @@ def _find_tones(
 def _find_tone_peaks(
     stats: ResidualStats, excess: NDArray[np.float64], has_kurtosis: NDArray[np.bool_], threshold_scale: float
 ) -> NDArray[np.bool_]:
-    """Find channels that stand out by themselves, with a kurtosis that is nearer to a tone's than to a line's."""
+    """Find isolated peaks of the level whose kurtosis is nearer to that of a tone than to that of a spectral line."""
     padded = np.pad(excess, _PEAK_DISTANCE_CHANNELS)
     isolated = (
         np.maximum(padded[: -2 * _PEAK_DISTANCE_CHANNELS], padded[2 * _PEAK_DISTANCE_CHANNELS :])
@@ -194,24 +207,23 @@ def _find_tone_peaks(
 def iqrm(
     values: NDArray[np.float64], live: NDArray[np.bool_], radius: int, sigma: float, error: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    """Find channels whose value is high among their neighbours: inter-quartile range mitigation.
+    """Find channels whose value is high among their neighbours, by inter-quartile range mitigation (IQRM).
 
-    Morello, Rajwade & Stappers (2022, MNRAS 510, 1393): a channel gets a vote from each neighbour that it exceeds by
-    an outlying difference, and is bad if one of those who vote against it has fewer votes itself.
+    Source: Morello, Rajwade & Stappers (2022, MNRAS 510, 1393). A channel gets a vote from each neighbour that it
+    exceeds by an outlying difference, and is bad if a channel that votes against it has fewer votes itself.
 
     Parameters
     ----------
     values
         float64 ``[channel]``, finite where live.
     live
-        bool ``[channel]``: channels to judge and to judge by.
+        bool ``[channel]``: channels to compare with each other.
     radius
         Largest distance of neighbours.
     sigma
         Threshold on differences, in robust standard deviations.
     error
-        float64 ``[channel]``: standard deviation that noise alone gives the values; differences are never taken to
-        scatter less.
+        float64 ``[channel]``: standard deviation of the values by noise alone, the smallest scatter that is assumed.
 
     Returns
     -------
@@ -225,17 +237,15 @@ def iqrm(
         return bad
     here, noise = values[index], error[index]
     lags = np.array(_lags(min(radius, len(index) // 2)))
-    # Each lag is a row; its last few channels have no partner.
+    # Each row is a lag, at which the last channels have no partner.
     first = np.arange(len(index))
     second = np.minimum(first + lags[:, None], len(index) - 1)
     paired = first < len(index) - lags[:, None]
     difference = here[second] - here
     low, middle, high = _quartiles(np.sort(np.where(paired, difference, np.inf), axis=1), len(index) - lags)
     least = sigma * np.maximum((high - low) / _QUARTILES_PER_SIGMA, np.hypot(noise[second], noise))
-    above, below = (
-        np.nonzero(paired & (difference - middle > least)),
-        np.nonzero(paired & (middle - difference > least)),
-    )
+    above = np.nonzero(paired & (difference - middle > least))
+    below = np.nonzero(paired & (middle - difference > least))
     found, voter = np.concatenate([second[above], below[1]]), np.concatenate([above[1], second[below]])
     votes = np.bincount(found, minlength=len(index))
     bad[index[found[votes[voter] < votes[found]]]] = True
@@ -243,7 +253,7 @@ def iqrm(
 
 
 def _quartiles(ordered: NDArray[np.float64], count: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Quartiles of the first ``count`` values in each ordered row, as :func:`numpy.percentile` has them."""
+    """Return quartiles of the first ``count`` values of each ordered row, as :func:`numpy.percentile` defines them."""
     position = np.array([[0.25], [0.5], [0.75]]) * (count - 1)
     low = position.astype(np.int64)
     row = np.arange(len(ordered))
@@ -252,7 +262,7 @@ def _quartiles(ordered: NDArray[np.float64], count: NDArray[np.int64]) -> NDArra
 
 
 def _lags(radius: int) -> list[int]:
-    """Lags in steps that grow by half."""
+    """Return lags up to a radius, each about half as large again as the one before."""
     lags, lag = [], 1
     while lag <= radius:
         lags.append(lag)
@@ -270,9 +280,9 @@ def low_among_neighbours(
     values, live, error
         As for :func:`iqrm`.
     half_width
-        Neighbours.
+        Neighbours to either side.
     sigma
-        Threshold, in ``error`` or the robust scatter of all, whichever is larger.
+        Threshold, in units of ``error`` or of the robust scatter of all channels, whichever is larger.
 
     Returns
     -------
@@ -290,5 +300,18 @@ def low_among_neighbours(
 
 
 def running_median(values: NDArray[np.float64], half_width: int) -> NDArray[np.float64]:
-    """Return the running median over ``half_width`` values to either side."""
+    """Return the running median over ``half_width`` values to either side.
+
+    Parameters
+    ----------
+    values
+        float64 ``[value]``.
+    half_width
+        Values to either side.
+
+    Returns
+    -------
+    ndarray
+        float64 ``[value]``; the ends are reflected.
+    """
     return np.asarray(median_filter(values, min(2 * half_width + 1, 2 * len(values) - 1), mode="reflect"), np.float64)

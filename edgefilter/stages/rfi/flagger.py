@@ -1,29 +1,29 @@
-"""Interference: each flagger sets a bit of its own, none takes what is lost, none keeps memory from block to block.
+"""The chain of flaggers: each sets its own bit, none flags lost cells, none keeps memory from block to block.
 
 ::
 
-    MASK ─▶ background ─▶ ZERO_DM ─▶ evidence: runs of power and of kurtosis ─▶ guard for the sky ─┬─▶ POWER, KURTOSIS
-                                          └─▶ what is left of each channel ────────────────────────┴─▶ CARRIER, CHANNEL
+    MASK ─▶ background ─▶ ZERO_DM ─▶ cell statistics ─┬─▶ dispersion guard ─▶ drifting tones ─▶ POWER, KURTOSIS
+                                                      └─▶ residual statistics of channels ────▶ CARRIER, CHANNEL
 
-What is flagged before the evidence does not enter it. ``docs/flagging.md`` has the reasons.
+Cells that are flagged by MASK or ZERO_DM do not enter the cell statistics. ``docs/flagging.md`` has the reasons.
 """
 
-from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
 
 from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.cells import Flag, median_accumulated
 from edgefilter.core.config import FlagSettings
-from edgefilter.stages.rfi.background import Background, BlockView
+from edgefilter.stages.rfi.background import Background
+from edgefilter.stages.rfi.block import BlockView, tuple_to_device
 from edgefilter.stages.rfi.channel_health import ResidualStats, flag_channels
 from edgefilter.stages.rfi.dispersion_guard import DispersionGuard
 from edgefilter.stages.rfi.gpu_tolerance import NOMINAL, ThresholdScale
 from edgefilter.stages.rfi.quantisation import is_clipped, undo_clipping
-from edgefilter.stages.rfi.thresholds import kurtosis_limits, kurtosis_sigma, power_limit
+from edgefilter.stages.rfi.sumthreshold import kurtosis_windows, power_windows
+from edgefilter.stages.rfi.thresholds import kurtosis_sigma
 from edgefilter.stages.rfi.zero_dm import ZeroDmFlagger
 from edgefilter_kernels.rfi.cell_statistics import (
     DISPERSED,
@@ -31,20 +31,18 @@ from edgefilter_kernels.rfi.cell_statistics import (
     HIGH_KURTOSIS,
     LOW_KURTOSIS,
     POWER_RUN,
+    CellScales,
+    CellStatistics,
+    CellThresholds,
     cell_statistics,
 )
-from edgefilter_kernels.rfi.combine import combine
+from edgefilter_kernels.rfi.combine import FlagRules, combine
 from edgefilter_kernels.rfi.drifting_tones import DRIFTING_TONE, find_drifting_tones, line_layout, mark_drifting_tones
 from edgefilter_kernels.rfi.intensity import LANES
 
-_MIN_KURTOSIS_SPECTRA = 16  # fewer make the kurtosis estimator too wide to tell anything
-_ASSUMED_SPECTRA = (
-    8  # voltages that a cell is taken to have if it is not known: a bright cell may then be chance, or a burst
-)
-_POWER_WINDOWS = np.array([1, 2, 4, 8, 16, 32, 64])  # cells
-_KURTOSIS_WINDOWS = np.array([1, 4, 16, 64])  # cells
-_CELL_EVENT_SIGMA = 2.0  # sigma of a single cell from which on it fills a track of the sky: 2 % of noise do
-_GROUP_EVENT_SIGMA = 1.0  # sigma of 16 cells from which on they do: 16 % of noise do
+_MIN_KURTOSIS_SPECTRA = 16  # voltages in a cell; with fewer, the kurtosis estimator scatters too much
+_CELL_EVENT_SIGMA = 2.0  # power of a single cell that is an event of a dispersion track; 2 % of noise cells are events
+_GROUP_EVENT_SIGMA = 1.0  # the same for the sum of 16 cells; 16 % of noise groups are events
 
 
 class Flagger:
@@ -57,9 +55,9 @@ class Flagger:
     cell_seconds
         Duration of a cell, s.
     settings
-        Which flaggers, how eager.
+        Thresholds; a threshold of 0 switches a flagger off.
     backend
-        Threads, or the card that the arrays are on.
+        Threads, or the GPU that the arrays are on.
     """
 
     def __init__(
@@ -81,22 +79,22 @@ class Flagger:
         flags: NDArray[np.uint16],
         threshold_scale: ThresholdScale = NOMINAL,
     ) -> None:
-        r"""Set bits of ``flags``.
+        r"""Flag one block.
 
         Parameters
         ----------
         power
             float32 ``[time, channel, product]``: the first ``n_pols`` products are mean \|v\|² and add up.
         moment4
-            float32 ``[time, channel, hand]``: mean \|v\|⁴, or None.
+            float32 ``[time, channel, pol]``: mean \|v\|⁴; None if it is not known.
         accumulated
-            int32 ``[time]``: voltages in a cell, 0 if not known.
+            int32 ``[time]``: voltages of a polarisation in a cell, 0 if not known.
         n_pols
             Products that add up to the intensity.
         flags
             uint16 ``[time, channel]``, changed in place. LOST cells stay LOST and nothing else.
         threshold_scale
-            Which way decisions lean; see :mod:`edgefilter.stages.rfi.gpu_tolerance`.
+            Factors on values that are compared with thresholds; see :mod:`edgefilter.stages.rfi.gpu_tolerance`.
         """
         accumulated = self.backend.to_host(accumulated)
         spectra = median_accumulated(accumulated)
@@ -107,14 +105,16 @@ class Flagger:
         background = Background.estimate(view, self.backend, threshold_scale)
         clipped = self.backend.run_async(lambda: is_clipped(view, background, self.backend))
         broadband_steps = self._zero_dm.find(view, background, threshold_scale.power)
-        needs_correction = clipped()  # before flags change
+        needs_correction = clipped()  # reads the flags, which change next
         self._zero_dm.mark(flags, broadband_steps)
         kurtosis_uncertainty = np.zeros(flags.shape[1])
         if needs_correction:
             view, kurtosis_uncertainty = undo_clipping(view, background, self.backend)
-        marks, groups, moments = self._cell_statistics(view, background, broadband_steps.gain_drift, threshold_scale)
+        statistics = self._cell_statistics(view, background, broadband_steps.gain_drift, threshold_scale)
+        marks, groups = statistics.marks, statistics.groups
 
         def find_bad_channels() -> NDArray[np.uint16]:
+            moments = np.asarray(self.backend.to_host(statistics.moments))
             moments[1, 1] += kurtosis_uncertainty * np.sqrt(n_pols) / kurtosis_sigma(max(spectra, 2)) * moments[1, 0]
             stats = ResidualStats.from_moments(moments, background.centre, background.sigma, spectra)
             found = flag_channels(stats, self._settings, threshold_scale.channel)
@@ -135,88 +135,87 @@ class Flagger:
         self, marks: NDArray[np.uint8], groups: NDArray[np.uint8], live: NDArray[np.bool_]
     ) -> None:
         """Set DRIFTING_TONE in ``marks`` on the lines of drifting tones."""
-        max_drift, _, lines = line_layout(*groups.shape)
-        hits = self.backend.empty((1 + 2 * max_drift, lines), np.uint8)
+        hits = self.backend.empty(line_layout(*groups.shape).shape, np.uint8)
         if not hits.size:
             return
-        live_channels, find, mark = (
-            self.backend.to_device(live),
-            self.backend.kernel(find_drifting_tones),
-            self.backend.kernel(mark_drifting_tones),
-        )
+        live_channels = self.backend.to_device(live)
+        find, mark = self.backend.kernel(find_drifting_tones), self.backend.kernel(mark_drifting_tones)
         self.backend.parallel_for(len(hits), lambda start, stop: find(groups, live_channels, hits, start, stop))
-        # Lines cross each other: only ranges of times share no cell.
+        # Lines cross each other, but ranges of times share no cell.
         self.backend.parallel_for(len(marks), lambda start, stop: mark(hits, marks, start, stop))
 
     def _set_flags(self, marks: NDArray[np.uint8], channel: NDArray[np.uint16], flags: NDArray[np.uint16]) -> None:
         """Set the flags of marks and of whole channels."""
         table = _mark_flag_table(bool(self._settings.power_sigma))
-        to_device, kernel = self.backend.to_device, self.backend.kernel(combine)
-        tables = to_device(np.stack([table, np.where(table != 0, Flag.TAGGED, 0).astype(np.uint16)]))
-        protected, whole = to_device(self._protected), to_device(channel)
-
-        def run(start: int, stop: int) -> None:
-            kernel(marks, tables, protected, whole, int(Flag.LOST), flags, start, stop)
-
-        self.backend.parallel_for(len(flags), run, ranges_per_thread=4)
+        tagged = np.where(table != 0, Flag.TAGGED, 0).astype(np.uint16)
+        rules = FlagRules(np.stack([table, tagged]), self._protected, channel, int(Flag.LOST))
+        rules, kernel = tuple_to_device(rules, self.backend), self.backend.kernel(combine)
+        self.backend.parallel_for(
+            len(flags), lambda start, stop: kernel(marks, rules, flags, start, stop), ranges_per_thread=4
+        )
 
     def _cell_statistics(
         self, view: BlockView, background: Background, gain_drift: NDArray[np.float64], threshold_scale: ThresholdScale
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float64]]:
-        """Return marks, groups and moments of :func:`edgefilter_kernels.rfi.cell_statistics.cell_statistics`."""
-        times, channels = view.flags.shape
-        spectra, live = view.spectra, background.live
-        per_unit = np.where(live, threshold_scale.power / np.where(live, background.sigma, 1), 0)
-        weight = np.sqrt(view.accumulated / spectra if spectra else np.ones(times))
-        gain, per_sigma = np.zeros((2, times))
-        if view.moment4.shape[2]:
-            for number in np.unique(view.accumulated[view.accumulated >= _MIN_KURTOSIS_SPECTRA]).tolist():
-                here = view.accumulated == number
-                gain[here] = (number + 1) / (number - 1)
-                per_sigma[here] = threshold_scale.kurtosis / kurtosis_sigma(number)
-        tables = (
-            np.stack([background.centre, per_unit]).astype(np.float32),
-            np.stack([weight, threshold_scale.power * weight * gain_drift, gain, per_sigma]).astype(np.float32),
-            _POWER_WINDOWS,
-            self._power_limits(spectra * view.n_pols),
-            _KURTOSIS_WINDOWS,
-            self._kurtosis_limits(spectra, view.moment4.shape[2]),
+    ) -> CellStatistics:
+        """Return marks, groups and moments of all channels, on the device."""
+        backend, (times, channels) = self.backend, view.flags.shape
+        kurtosis_pols = view.moment4.shape[2]
+        # Runs are needed without the POWER flagger too, by the dispersion guard and for the residual statistics.
+        power_sigma = self._settings.power_sigma or FlagSettings().power_sigma
+        thresholds = CellThresholds(
+            tuple_to_device(power_windows(view.spectra * view.n_pols, power_sigma), backend),
+            tuple_to_device(kurtosis_windows(view.spectra, kurtosis_pols, self._settings.kurtosis_sigma), backend),
+            _CELL_EVENT_SIGMA,
+            _GROUP_EVENT_SIGMA,
         )
-        marks = self.backend.empty((times, channels), np.uint8)
-        groups = self.backend.empty((-(-times // GROUP_TIMES), channels), np.uint8)
-        moments = self.backend.zeros((2, 4, channels), np.float64)
-        kernel: Callable[..., None] = self.backend.kernel(cell_statistics)
-        given = view.power, view.moment4, view.n_pols, view.flags, *map(self.backend.to_device, tables)
-        out = marks, groups, moments
+        out = CellStatistics(
+            backend.empty((times, channels), np.uint8),
+            backend.empty((-(-times // GROUP_TIMES), channels), np.uint8),
+            backend.zeros((2, 4, channels), np.float64),
+        )
+        scales = tuple_to_device(_cell_scales(view, background, gain_drift, threshold_scale), backend)
+        kernel, given = backend.kernel(cell_statistics), (view.cells, view.moment4, scales, thresholds, out)
+        backend.parallel_for(
+            channels, lambda start, stop: kernel(*given, start, stop), align=LANES, ranges_per_thread=8
+        )
+        return out
 
-        def run(start: int, stop: int) -> None:
-            kernel(*given, _CELL_EVENT_SIGMA, _GROUP_EVENT_SIGMA, *out, start, stop)
 
-        self.backend.parallel_for(channels, run, align=LANES, ranges_per_thread=8)
-        return marks, groups, np.asarray(self.backend.to_host(moments))
-
-    def _power_limits(self, spectra: int) -> NDArray[np.float32]:
-        limits = np.full((2, len(_POWER_WINDOWS)), np.inf, np.float32)
-        # Without the flagger, runs are still looked for: they are what the guard and the channels' health go by.
-        sigma = self._settings.power_sigma or FlagSettings().power_sigma
-        limits[0] = [power_limit(spectra or _ASSUMED_SPECTRA, window, sigma) for window in _POWER_WINDOWS.tolist()]
-        return limits
-
-    def _kurtosis_limits(self, spectra: int, n_pols: int) -> NDArray[np.float32]:
-        limits = np.full((2, len(_KURTOSIS_WINDOWS)), np.inf, np.float32)
-        if n_pols:
-            tail = float(ndtr(-self._settings.kurtosis_sigma))
-            for at, window in enumerate(_KURTOSIS_WINDOWS.tolist()):
-                low, high = kurtosis_limits(spectra, tail, window * n_pols)
-                unit = window * np.sqrt(n_pols) / kurtosis_sigma(spectra)
-                limits[:, at] = (high - 1) * unit, (1 - low) * unit
-        return limits
+def _cell_scales(
+    view: BlockView, background: Background, gain_drift: NDArray[np.float64], threshold_scale: ThresholdScale
+) -> CellScales:
+    times, live = len(view.accumulated), background.live
+    per_unit = np.where(live, threshold_scale.power / np.where(live, background.sigma, 1), 0)
+    weight = np.sqrt(view.accumulated / view.spectra if view.spectra else np.ones(times))
+    gain, per_sigma = np.zeros((2, times))
+    if view.moment4.shape[2]:
+        for number in np.unique(view.accumulated[view.accumulated >= _MIN_KURTOSIS_SPECTRA]).tolist():
+            here = view.accumulated == number
+            gain[here] = (number + 1) / (number - 1)
+            per_sigma[here] = threshold_scale.kurtosis / kurtosis_sigma(number)
+    drift = threshold_scale.power * weight * gain_drift
+    return CellScales(
+        *(scale.astype(np.float32) for scale in (background.centre, per_unit, weight, drift, gain, per_sigma))
+    )
 
 
 def channels_in_bands(
     frequencies_mhz: NDArray[np.float64], bands: tuple[tuple[float, float], ...]
 ) -> NDArray[np.bool_]:
-    """Channels whose centre lies in one of the bands, [low, high] in MHz."""
+    """Find the channels whose centre lies in one of several bands.
+
+    Parameters
+    ----------
+    frequencies_mhz
+        float64 ``[channel]``: centres, MHz.
+    bands
+        [low, high] of each band, MHz.
+
+    Returns
+    -------
+    ndarray
+        bool ``[channel]``.
+    """
     found = np.zeros(len(frequencies_mhz), np.bool_)
     for low, high in bands:
         found |= (frequencies_mhz >= low) & (frequencies_mhz <= high)
@@ -225,9 +224,10 @@ def channels_in_bands(
 
 @cache
 def _mark_flag_table(power: bool) -> NDArray[np.uint16]:
-    """Return the flags of every combination of marks.
+    """Return the flags of each combination of marks, uint16 ``[256]``.
 
-    A tone's low kurtosis is nothing that a pulse can have; the rest it can. What is a drifting tone's is merely tagged.
+    Pulses may have high power and high kurtosis, but never a tone's low kurtosis. Cells on the line of a drifting tone
+    are tagged only.
     """
     table = np.zeros(256, np.uint16)
     for mark in range(256):
@@ -235,6 +235,6 @@ def _mark_flag_table(power: bool) -> NDArray[np.uint16]:
             table[mark] |= np.uint16(Flag.KURTOSIS)
         if power and mark & POWER_RUN and not mark & DISPERSED:
             table[mark] |= np.uint16(Flag.POWER)
-        if mark & DRIFTING_TONE:  # in the place of the others
+        if mark & DRIFTING_TONE:
             table[mark] = 0 if mark & (POWER_RUN | HIGH_KURTOSIS | LOW_KURTOSIS) else np.uint16(Flag.TAGGED)
     return table

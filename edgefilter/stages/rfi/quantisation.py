@@ -1,10 +1,11 @@
-"""Voltages of few bits: what clipping does to the kurtosis of noise, and how it is undone.
+"""Voltages of few bits: correct the kurtosis for clipping.
 
-Rounding to whole steps leaves the kurtosis as it is, as long as the noise is a step or more. Clipping lowers it, the
-more the brighter the noise is: with 4 bits and an rms of a third of the range to 0.963, and to 0.5 in a pulse of four
-times that power, which then looks like a tone. How much brighter than noise a cell is, is known, and noise itself tells
-how near it is to the range, so what kurtosis each cell should have is known too. Scatter falls with it, so that the
-ratio of the two is as good as the kurtosis of voltages that were not clipped.
+Rounding to whole steps does not change the kurtosis, as long as the rms of the noise is a step or more. Clipping lowers
+it, the more the brighter the noise is: with 4 bits and an rms of a third of the range to 0.963, and to 0.5 in a pulse
+of four times that power, which then looks like a tone. The kurtosis of the noise shows how near the noise is to the
+range, and the power of a cell how much brighter the cell is; from both follows the kurtosis that noise has in this
+cell. The scatter of the estimator falls in proportion, so that the ratio of measured to expected kurtosis is as good as
+the kurtosis of voltages without clipping.
 """
 
 from dataclasses import replace
@@ -15,28 +16,27 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from edgefilter.compute.threads import ThreadBackend
-from edgefilter.stages.rfi.background import Background, BlockView
+from edgefilter.stages.rfi.background import Background
+from edgefilter.stages.rfi.block import BlockView
 from edgefilter.stages.rfi.channel_health import running_median
 from edgefilter.stages.rfi.thresholds import kurtosis_sigma
 from edgefilter_kernels.rfi.quantisation import correct_clipping
 
-_MAX_SAMPLED_CELLS = 1 << 17  # of a block that tell the kurtosis of noise
-_ROUNDING_LOSS = 0.08  # of what clipping takes of the kurtosis, that 4 bits take in addition by their steps
-_PROBE_CHANNELS = 128  # channels that tell at a glance whether anything is clipped
-_SMOOTHING_CHANNELS = 32  # channels to either side that have the same range
-_MIN_CELLS = 16  # cells of a channel that say something about it
-_MAX_NOISE_SIGMA = 1.0  # sigma about the background within which a cell is noise: faint interference changes little
-_MIN_KURTOSIS_BIAS = (
-    0.03  # of a cell's standard deviation, that kurtosis must be low by: interference in 12 % of cells does 0.01
-)
+_MAX_SAMPLED_CELLS = 1 << 17  # of a block, from which the kurtosis of noise is measured
+_ROUNDING_LOSS = 0.08  # additional loss of kurtosis by the steps of 4 bits, as a fraction of the loss by clipping
+_PROBE_CHANNELS = 128  # channels of the quick test for clipping
+_SMOOTHING_CHANNELS = 32  # channels to either side with the same range
+_MIN_CELLS = 16  # fewest noise cells of a channel with a known kurtosis
+_MAX_NOISE_SIGMA = 1.0  # distance from the background within which a cell is noise
+# Loss of kurtosis, in standard deviations of a cell, from which on noise is clipped; interference in 12 % of the cells
+# makes 0.01.
+_MIN_KURTOSIS_BIAS = 0.03
 _CORRECTION_UNCERTAINTY = (
-    0.1  # of what clipping takes, by which it may be wrong: seen in mean over a block, where a carrier is
+    0.1  # fraction of the loss by which the mean over a block, where a carrier shows, may be wrong
 )
-_MIN_NOISE_KURTOSIS = 0.5  # kurtosis of noise below which it says nothing: that of 2 bits is 0.55, that of 1 bit is 0
-_MIN_EXPECTED_KURTOSIS = (
-    0.2  # of what is expected; from there on noise and tone are both at the range's end at all times
-)
-_TABLE_STEPS = 4096  # of power up to the range, in which what is expected is looked up
+_MIN_NOISE_KURTOSIS = 0.5  # kurtosis of noise below which kurtosis is not used: 2 bits have 0.55, 1 bit has 0
+_MIN_EXPECTED_KURTOSIS = 0.2  # beyond it, noise and tone are both at the end of the range at all times
+_TABLE_STEPS = 4096  # steps of power up to the range, in the table of the expected kurtosis
 
 
 @cache
@@ -46,7 +46,7 @@ def clip_curve(spectra: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     Moments of a Gaussian clipped at s standard deviations are incomplete gamma functions, and those of
     :math:`y = |v|^2` follow from those of two independent parts. The mean of the estimator of Nita & Gary (2010,
     MNRAS 406, L60) is the kurtosis :math:`\kappa = \langle y^2\rangle / \langle y\rangle^2 - 1` if voltages are
-    Gaussian; else they differ by a term in 1/M, which is here to first order.
+    Gaussian; otherwise they differ by a term in 1/M, included here to first order.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def clip_curve(spectra: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     Returns
     -------
     tuple
-        float64: ascending power, of which 1 is that of both parts at the range's end, and the falling mean kurtosis.
+        float64: ascending power, 1 for both parts at the end of the range, and the falling mean kurtosis.
     """
     s = np.geomspace(8.0, 0.05, 400)
     inside, density = 2 * ndtr(s) - 1, 2 * np.exp(-(s**2) / 2) / np.sqrt(2 * np.pi)
@@ -71,34 +71,47 @@ def clip_curve(spectra: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def is_clipped(view: BlockView, background: Background, backend: ThreadBackend) -> bool:
-    """Say at a glance, by a few channels, whether noise has a lower kurtosis than noise can have."""
+    """Test in a few channels whether the kurtosis of noise is lower than without clipping.
+
+    Parameters
+    ----------
+    view
+        The block.
+    background
+        Of its channels.
+    backend
+        Threads, or the GPU that the arrays are on.
+
+    Returns
+    -------
+    bool
+        False also without ``moment4``.
+    """
     if not view.moment4.shape[2]:
         return False
-    channels = len(background.centre)
-    return _finite_median(
-        _noise_kurtosis(view, background, slice(None, None, max(channels // _PROBE_CHANNELS, 1)), backend)
-    ) <= _clipping_threshold(view)
+    probes = slice(None, None, max(len(background.centre) // _PROBE_CHANNELS, 1))
+    return _finite_median(_noise_kurtosis(view, background, probes, backend)) <= _clipping_threshold(view)
 
 
 def undo_clipping(
     view: BlockView, background: Background, backend: ThreadBackend
 ) -> tuple[BlockView, NDArray[np.float64]]:
-    """Return a block as it would be of voltages that were not clipped; itself, if noise shows no clipping.
+    """Correct the fourth moments of a block for clipping.
 
     Parameters
     ----------
     view
-        With ``moment4``.
+        The block, with ``moment4``.
     background
-        Of its intensity.
+        Of its channels.
     backend
-        Threads over times, or the card that the arrays are on.
+        Threads over times, or the GPU that the arrays are on.
 
     Returns
     -------
     tuple
-        The block, with ``moment4`` of no hand if kurtosis says nothing; and float64 ``[channel]``: by how much too low
-        the kurtosis of a channel may then be, since it is not known better what clipping does.
+        The corrected block, the same if noise shows no clipping, with ``moment4`` of no polarisation if the kurtosis
+        cannot be used; and float64 ``[channel]``: by how much the corrected kurtosis of a channel may be too low.
     """
     centre, n_pols = background.centre, view.moment4.shape[2]
     noise = _noise_kurtosis(view, background, slice(None), backend)
@@ -130,7 +143,7 @@ def undo_clipping(
 
 
 def _clipping_threshold(view: BlockView) -> float:
-    """Kurtosis of noise below which it is clipped."""
+    """Return the kurtosis of noise below which voltages are clipped."""
     return 1 - _MIN_KURTOSIS_BIAS * kurtosis_sigma(view.spectra)
 
 
@@ -142,7 +155,7 @@ def _finite_median(noise: NDArray[np.float64]) -> float:
 def _noise_kurtosis(
     view: BlockView, background: Background, channels: slice, backend: ThreadBackend
 ) -> NDArray[np.float64]:
-    """Mean kurtosis of the cells of some channels that are as bright as noise; nan where there are too few."""
+    """Return the mean kurtosis of the noise cells of some channels; NaN where there are too few."""
     rows, n_pols = slice(None, None, max(view.flags.size // _MAX_SAMPLED_CELLS, 1)), view.moment4.shape[2]
     cells = view.power[rows, channels, :n_pols], view.moment4[rows, channels], view.flags[rows, channels]
     power, moment4, flags = (np.asarray(backend.to_host(array)) for array in cells)

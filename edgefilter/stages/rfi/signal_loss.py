@@ -1,8 +1,8 @@
-"""The do-no-harm meter: what flagging costs signals that are put into a block, and noise.
+"""Measure the signal loss of flagging: the fraction of injected signals, and of noise, that is flagged.
 
-Pulses and a line are multiplied into a copy of a block's cells, as the sky would do it, and the copy is flagged again.
-What is flagged in the copy and not in the block was flagged for the signal's sake. All follows from the block and its
-number, so that products do (law 1).
+Pulses and a spectral line multiply the cells of a copy of a block, as a signal from the sky does, and the copy is
+flagged again. Cells that are flagged in the copy and not in the block are lost to the signal. The result follows from
+the block and its number alone, so that products do too.
 """
 
 import numpy as np
@@ -13,25 +13,25 @@ from edgefilter.core.plan import Plan, dispersion_delay
 from edgefilter.stages.rfi.flagger import Flagger
 
 SIGNAL_SIGMAS = (0.5, 3.0, 30.0)
-"""Strengths of what is put in, in standard deviations of a cell."""
+"""Strengths of the injected signals, in standard deviations of a cell."""
 
 MEASURE_INTERVAL_BLOCKS = 16
-"""One block in so many is measured."""
+"""Blocks from one measurement to the next."""
 
-_PULSES_PER_BLOCK = 4  # a block; their cells must be few, or they change the background
-_PULSE_WIDTH_SECONDS = 4e-3  # of a pulse at half maximum, at least two cells
+_PULSES_PER_BLOCK = 4  # few, so that they do not change the background
+_PULSE_WIDTH_SECONDS = 4e-3  # full width at half maximum; two cells, if they are longer
 _LINE_CHANNELS = 6
 
 
 class SignalLossMeter:
-    """Measures the cost of flagging at low duty.
+    """Measures the signal loss of a chain of flaggers.
 
     Parameters
     ----------
     plan
-        The layout.
+        Layout and settings.
     flagger
-        The chain that is measured.
+        The chain of flaggers.
     """
 
     def __init__(self, plan: Plan, flagger: Flagger) -> None:
@@ -46,9 +46,14 @@ class SignalLossMeter:
         Parameters
         ----------
         cells
-            The block, flagged; not on a card.
+            The flagged block, on the host.
         block
             Its number, from which the places of the signals follow.
+
+        Returns
+        -------
+        tuple
+            The loss of each signal and of noise by each flagger, and by all together.
         """
         random = np.random.default_rng([block, 20260])
         lost = cells.flags & np.uint16(Flag.LOST)
@@ -65,19 +70,17 @@ class SignalLossMeter:
         return tuple(costs)
 
     def _pulse_shapes(self, times: int, random: np.random.Generator) -> NDArray[np.float32]:
-        """Gaussian pulses of unit height, ``[time, channel]``."""
+        """Return Gaussian pulses of unit height, float32 ``[time, channel]``."""
         low, high = float(max(self._mhz.min(), 1e-3)), float(self._mhz.max())
-        # The slowest one crosses the band in half a block, if the sky's lowest does.
+        # The slowest pulse crosses the band in half a block, if the lowest DM does.
         most = min(self._dm[1], 0.5 * times * self._seconds / max(dispersion_delay(1.0, low, high), 1e-12))
         shape = np.zeros((times, len(self._mhz)), np.float32)
         sigma = max(_PULSE_WIDTH_SECONDS / self._seconds, 2.0) / 2.355
         t = np.arange(times)[:, None]
         for dm in np.geomspace(self._dm[0], max(most, 1.01 * self._dm[0]), _PULSES_PER_BLOCK):
-            delay = (
-                np.array([dispersion_delay(float(dm), f, high) for f in np.maximum(self._mhz, 1e-3)]) / self._seconds
-            )
+            delay = np.array([dispersion_delay(float(dm), f, high) for f in np.maximum(self._mhz, 1e-3)])
             start = random.uniform(0, 0.5 * times)
-            shape += np.exp(-0.5 * ((t - start - delay) / sigma) ** 2).astype(np.float32)
+            shape += np.exp(-0.5 * ((t - start - delay / self._seconds) / sigma) ** 2).astype(np.float32)
         return shape
 
     def _flags_with_signal(
@@ -85,7 +88,7 @@ class SignalLossMeter:
     ) -> NDArray[np.uint16]:
         n_pols = n_polarisations(cells.products)
         spectra = median_accumulated(cells.accumulated)
-        # Without the number of voltages, the scatter over the mean is what the cells themselves show.
+        # Where the number of voltages is not known, scatter over mean is measured.
         relative = 1 / np.sqrt(spectra * n_pols) if spectra else _modulation_index(cells.power[:, :, :n_pols], lost)
         gain = (1 + sigma * relative * shape).astype(np.float32)[:, :, None]
         power = np.ascontiguousarray(cells.power[:, :, :n_pols] * gain)
@@ -95,7 +98,7 @@ class SignalLossMeter:
     def _noise_costs(self, cells: Cells, random: np.random.Generator) -> list[FlagCost]:
         spectra = median_accumulated(cells.accumulated)
         times = min(len(cells.power), 1024)
-        # Gamma noise; its kurtosis would need the voltages, so that only power's flaggers are asked.
+        # Gamma noise; its kurtosis would need the voltages, so that only flaggers of power are measured.
         shape = spectra or 64
         power = random.gamma(shape, 1 / shape, (times, len(self._mhz), 1)).astype(np.float32)
         none = np.zeros(power.shape[:2], np.uint16)
@@ -122,7 +125,7 @@ class SignalLossMeter:
 def _signal_losses(
     signal: str, sigma: float, shape: NDArray[np.float32], good: NDArray[np.bool_], flags: NDArray[np.uint16]
 ) -> list[FlagCost]:
-    """S/N of a matched filter is the root of the sum of squares; what is lost of it by what is newly flagged."""
+    """Return the loss of S/N of a matched filter, the root of the sum of squares, by newly flagged cells."""
     square = np.where(good, shape.astype(np.float64) ** 2, 0.0)
     whole = square.sum()
     costs = []

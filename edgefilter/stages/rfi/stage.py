@@ -1,4 +1,4 @@
-"""The stage that flags a block, and what that costs; the chain itself is in :mod:`edgefilter.stages.rfi.flagger`."""
+"""Stage that flags a block and measures the signal loss; :mod:`edgefilter.stages.rfi.flagger` is the chain itself."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +13,14 @@ from edgefilter.stages.rfi.signal_loss import MEASURE_INTERVAL_BLOCKS, SignalLos
 
 
 class FlagStage:
-    """Flag the cells of a block, from nothing but these cells. History and lookahead are none.
+    """Flags the cells of a block. The flags follow from the block alone, without history or lookahead.
 
     Parameters
     ----------
     plan
-        The layout and the settings (``flag``).
+        Layout and settings (``flag``).
     backend
-        Threads over channels and times.
+        Threads over channels and times, or a GPU.
     """
 
     def __init__(self, plan: Plan, backend: ThreadBackend) -> None:
@@ -40,10 +40,10 @@ class FlagStage:
         Raises
         ------
         ValueError
-            If the cells are not those of the plan.
+            If the number of channels is not that of the plan.
         """
         if cells.power.shape[1] != self._plan.channels:
-            raise ValueError(f"cells {cells.power.shape} have not the {self._plan.channels} channels of the plan")
+            raise ValueError(f"cells {cells.power.shape} do not have the {self._plan.channels} channels of the plan")
         self.flagger.flag(cells.power, cells.moment4, cells.accumulated, n_polarisations(cells.products), cells.flags)
         block = cells.start // self._plan.cells_per_block
         if block % MEASURE_INTERVAL_BLOCKS == 0 and isinstance(self._backend, GpuBackend):
@@ -57,19 +57,35 @@ class FlagStage:
             )
 
     def near_threshold(self, cells: Cells) -> NearThreshold:
-        """Count the flags that another device may have set otherwise.
+        """Count the flags that may differ on another device.
 
         Parameters
         ----------
         cells
-            The block as the flagger has left it, TAGGED among its flags.
+            The flagged block, with TAGGED among its flags.
+
+        Returns
+        -------
+        NearThreshold
+            The number of these flags, and of cells that are not lost.
         """
         inside, lost = self.near_threshold_mask(cells), cells.flags & np.uint16(Flag.LOST) != 0
         number, gone = (int(self._backend.to_host(np.count_nonzero(which, axis=0)).sum()) for which in (inside, lost))
         return NearThreshold(flags=number, cells=cells.flags.size - gone)
 
     def near_threshold_mask(self, cells: Cells) -> NDArray[np.bool_]:
-        """Find them; bool ``[time, channel]``, where the cells are."""
+        """Find the flags that may differ on another device; see :mod:`edgefilter.stages.rfi.gpu_tolerance`.
+
+        Parameters
+        ----------
+        cells
+            The flagged block, with TAGGED among its flags.
+
+        Returns
+        -------
+        ndarray
+            bool ``[time, channel]``, on the device of the cells.
+        """
         n_pols, accumulated = n_polarisations(cells.products), self._backend.to_host(cells.accumulated)
         inside: NDArray[np.bool_] = self._backend.zeros(cells.flags.shape, np.bool_)
         for threshold_scale in threshold_scales(median_accumulated(accumulated), n_pols, self._plan.voltage):

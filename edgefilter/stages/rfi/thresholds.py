@@ -1,4 +1,4 @@
-"""Thresholds: from false-flag rates to bounds, exactly for the statistics that noise has."""
+"""Thresholds of power and kurtosis that follow from false-flag rates, with the exact statistics of noise."""
 
 from fractions import Fraction
 from functools import cache
@@ -11,18 +11,18 @@ from scipy.special import gammainccinv, gammaincinv, ndtr, ndtri
 
 @cache
 def kurtosis_limits(spectra: int, tail: float, average: int = 1) -> tuple[float, float]:
-    """Find bounds that the spectral kurtosis of Gaussian noise leaves, on either side, with probability ``tail``.
+    """Return the bounds that the spectral kurtosis of Gaussian noise exceeds with probability ``tail`` on either side.
 
-    The estimator's first four moments are exact: powers of noise are exponential and their share in the sum does not
-    depend on the sum. As Nita & Gary (2010, MNRAS 406, L60) do, the distribution is taken to be the one of Pearson's
-    system with these moments, here integrated from Pearson's differential equation, whatever its type.
+    The first four moments of the estimator are exact: powers of noise are exponential, and their fractions of the sum
+    do not depend on the sum. As in Nita & Gary (2010, MNRAS 406, L60), the distribution is that of Pearson's system
+    with these moments; here, Pearson's differential equation is integrated for any type.
 
     Parameters
     ----------
     spectra
         Spectra accumulated, at least 3.
     tail
-        Probability of either tail; infinite bounds where it is too small to be computed.
+        Probability of either tail; bounds are infinite where it is too small to be computed.
     average
         Estimates that are averaged.
 
@@ -54,29 +54,29 @@ def kurtosis_limits(spectra: int, tail: float, average: int = 1) -> tuple[float,
     high = -np.interp(tail * left[-1], right[::-1], -x[::-1])
     lower, upper = float(1 + low * np.sqrt(variance)), float(1 + high * np.sqrt(variance))
     if first > 0 and average == 1:
-        # Below 24 spectra Pearson's curve ends above 0, where the estimator's range ends; a lognormal of the same
-        # variance ends there and follows its lower tail better.
+        # With fewer than 24 spectra, Pearson's curve ends above 0, the end of the estimator's range. A lognormal of the
+        # same variance ends at 0 and follows the lower tail better.
         width = np.log1p(variance)
         lower = min(lower, float(np.exp(-width / 2 + ndtri(tail) * np.sqrt(width))))
     return lower, upper
 
 
 def _cumulative_trapezoid(y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Trapezoids up to every x; :mod:`scipy.integrate` has it, and takes half a second of a start to import."""
+    """Return the integral up to each x by trapezoids; importing :mod:`scipy.integrate` takes half a second."""
     return np.concatenate([[0.0], np.cumsum(np.diff(x) * (y[1:] + y[:-1]) / 2)])
 
 
 def _kurtosis_moments(spectra: int) -> tuple[float, float, float]:
-    """Variance, skewness and kurtosis (3 for a Gaussian) of the estimator, whose mean is 1."""
-    # Sum of squared exponentials: its moment series is that of one, (2j)!/j! x^j, to the power of M.
+    """Return variance, skewness and kurtosis (3 for a Gaussian) of the estimator, whose mean is 1."""
+    # The moment series of the sum of squared exponentials is that of one, (2j)!/j! x^j, to the power of M.
     one = [Fraction(factorial(2 * j), factorial(j)) for j in range(5)]
     many = [Fraction(1)]
     for n in range(1, 5):
         many.append(sum(((k * spectra - n + k) * one[k] * many[n - k] for k in range(1, n + 1)), Fraction(0)) / n)
-    # Relative to the squared sum, which is independent of it: divide by that one's moments.
-    share = [factorial(n) * many[n] / prod(range(spectra, spectra + 2 * n)) for n in range(5)]
-    mean = share[1]
-    central = [sum((comb(n, k) * share[k] * (-mean) ** (n - k) for k in range(n + 1)), Fraction(0)) for n in range(5)]
+    # Divide by the moments of the squared sum, which is independent of the ratio.
+    ratio = [factorial(n) * many[n] / prod(range(spectra, spectra + 2 * n)) for n in range(5)]
+    mean = ratio[1]
+    central = [sum((comb(n, k) * ratio[k] * (-mean) ** (n - k) for k in range(n + 1)), Fraction(0)) for n in range(5)]
     gain = Fraction(spectra * (spectra + 1), spectra - 1)
     variance = float(central[2] * gain**2)
     return variance, float(central[3]) / float(central[2]) ** 1.5, float(central[4] / central[2] ** 2)
@@ -84,14 +84,14 @@ def _kurtosis_moments(spectra: int) -> tuple[float, float, float]:
 
 @cache
 def power_limit(spectra: int, window: int, sigma: float) -> float:
-    """Find what the sum over a run of powers exceeds at the false-flag rate of a Gaussian ``sigma``.
+    """Return the limit of the sum over a run of powers at the false-flag rate of a Gaussian ``sigma``.
 
-    Such a sum is gamma-distributed.
+    The sum has a gamma distribution.
 
     Parameters
     ----------
     spectra
-        Powers in a cell, of all hands together.
+        Powers in a cell, of all polarisations together.
     window
         Cells in the run.
     sigma
@@ -109,11 +109,35 @@ def power_limit(spectra: int, window: int, sigma: float) -> float:
 
 @cache
 def gamma_quantile(spectra: int, fraction: float) -> float:
-    """Return the quantile of a cell of ``spectra`` powers, relative to its mean."""
+    """Return a quantile of the power of a cell, which has a gamma distribution.
+
+    Parameters
+    ----------
+    spectra
+        Powers in the cell.
+    fraction
+        Fraction of cells below the quantile.
+
+    Returns
+    -------
+    float
+        The quantile, relative to the mean.
+    """
     return float(gammaincinv(spectra, fraction)) / spectra
 
 
 @cache
 def kurtosis_sigma(spectra: int) -> float:
-    """Return the standard deviation of the spectral kurtosis of ``spectra`` powers of noise."""
+    """Return the standard deviation of the spectral kurtosis of noise (Nita & Gary 2010, MNRAS 406, L60).
+
+    Parameters
+    ----------
+    spectra
+        Powers in a cell.
+
+    Returns
+    -------
+    float
+        The standard deviation.
+    """
     return float(np.sqrt(_kurtosis_moments(spectra)[0]))

@@ -1,7 +1,7 @@
-"""What the whole band does at once, dispersion measure 0, which nothing beyond the Earth has.
+"""Zero-DM test: steps of the whole band at once, which no source beyond the Earth has, and drift of the gain.
 
-Where it rises or falls and is back shortly after, that is interference or a dropout. Where it goes up and down slowly,
-it is the receiver's gain, and no channel is to be flagged for it.
+A band that rises or falls and returns shortly after has interference or a dropout. A band that rises and falls slowly
+shows the gain of the receiver, for which no cell is flagged.
 """
 
 from typing import NamedTuple
@@ -15,35 +15,36 @@ from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.cells import Flag
 from edgefilter.core.config import FlagSettings
 from edgefilter.core.plan import dispersion_delay
-from edgefilter.stages.rfi.background import QUANTILE, Background, BlockView
+from edgefilter.stages.rfi.background import QUANTILE, Background
+from edgefilter.stages.rfi.block import BlockView
+from edgefilter.stages.rfi.sumthreshold import POWER_WINDOWS
 from edgefilter_kernels.rfi.broadband_steps import MIN_CHANNELS, find_broadband_steps
 from edgefilter_kernels.rfi.zero_dm import ZERO_DM_BANDS, zero_dm_counts
 
-_DEFAULT_SIGMA = 1.0  # where cells are counted if nothing is flagged
-_MAX_STEP_CELLS = 4  # cells, or fewer where the slowest sweep is quick
-_MIN_SWEEP_RATIO = (
-    4.0  # times that which the slowest sweep must take over the band: a pulse that rises in many parts at
-)
-# once has then risen in more than a few of them shortly before or after
-_MIN_SWEEP_CELLS = 10.0  # cells that it must take at least: else a pulse may rise everywhere at once
+_DEFAULT_SIGMA = 1.0  # level at which cells are counted for the gain if the flagger is off
+_MAX_STEP_CELLS = 4  # longest step, in cells; shorter where the slowest sweep takes few
+# Ratio of the slowest sweep over the band to a step: a pulse that rises in many parts of the band at once has then
+# risen in more than a few of them shortly before or after.
+_MIN_SWEEP_RATIO = 4.0
+_MIN_SWEEP_CELLS = 10.0  # shortest sweep for which rises are tested: a faster pulse may rise everywhere at once
 
-_GAIN_GROUP_CELLS = 64  # cells that are looked at together for the gain: as many as the longest window of the evidence
-_GAIN_MEDIAN_GROUPS = 5  # of them, of which the median is taken: pulses and bursts are shorter than half of it
-_MAX_GAIN_DRIFT_SIGMA = 0.4  # sigma by which the gain is off, from which on noise itself is nearly enough for a rise
-_MIN_INFORMATIVE_FRACTION = 0.02  # of the cells that must lie below: fewer say little about the gain
+_GAIN_GROUP_CELLS = max(POWER_WINDOWS)  # cells in which the gain is measured
+_GAIN_MEDIAN_GROUPS = 5  # groups of the running median: pulses and bursts are shorter than half of it
+_MAX_GAIN_DRIFT_SIGMA = 0.4  # above it, noise alone is nearly enough for a step
+_MIN_INFORMATIVE_FRACTION = 0.02  # fraction of cells below (and above) the level without which the gain is not known
 
 
 class BroadbandSteps(NamedTuple):
-    """Where the band has risen or fallen.
+    """Steps and drift of the whole band.
 
     Parameters
     ----------
     times
-        int64 ``[broadband_steps]``: where it did at once.
+        int64 ``[step]``: times at which the band rises or falls at once.
     bands
-        bool ``[broadband_steps, 32]``: sub-bands that did.
+        bool ``[step, 32]``: sub-bands that do.
     gain_drift
-        float64 ``[time]``: by how much it is up, in standard deviations of a cell, leaving out what is over quickly.
+        float64 ``[time]``: slow rise of the band, in standard deviations of a cell.
     """
 
     times: NDArray[np.int64]
@@ -52,18 +53,18 @@ class BroadbandSteps(NamedTuple):
 
 
 class ZeroDmFlagger:
-    """The flagger ZERO_DM.
+    """Flagger of steps of the whole band.
 
     Parameters
     ----------
     frequencies_mhz
-        float64 ``[channel]``.
+        float64 ``[channel]``: centres, MHz.
     cell_seconds
         Duration of a cell, s.
     settings
         ``zero_dm_sigma``, ``sky_dm``.
     backend
-        Threads over times.
+        Threads over times, or a GPU.
     """
 
     def __init__(
@@ -79,7 +80,22 @@ class ZeroDmFlagger:
         self._backend = backend
 
     def find(self, view: BlockView, background: Background, threshold_scale: float) -> BroadbandSteps:
-        """Find where the band has risen or fallen; distances from the background are scaled by ``threshold_scale``."""
+        """Find steps and drift of the whole band.
+
+        Parameters
+        ----------
+        view
+            The block.
+        background
+            Of its channels.
+        threshold_scale
+            Factor on distances from the background.
+
+        Returns
+        -------
+        BroadbandSteps
+            The steps to flag, and the drift.
+        """
         times, channels = view.flags.shape
         if channels < MIN_CHANNELS:
             return BroadbandSteps(np.zeros(0, np.int64), np.zeros((0, ZERO_DM_BANDS), np.bool_), np.zeros(times))
@@ -89,7 +105,7 @@ class ZeroDmFlagger:
         low, high = (to_device((background.centre + side * reach).astype(np.float32)) for side in (-1, 1))
 
         def run(start: int, stop: int) -> None:
-            kernel(view.power, view.n_pols, view.flags, low, high, found, start, stop)
+            kernel(view.cells, low, high, found, start, stop)
 
         self._backend.parallel_for(times, run, ranges_per_thread=8)
         counts = self._backend.to_host(found)
@@ -104,7 +120,15 @@ class ZeroDmFlagger:
         return BroadbandSteps(some, bands[some], gain_drift)
 
     def mark(self, flags: NDArray[np.uint16], broadband_steps: BroadbandSteps) -> None:
-        """Set ZERO_DM in ``flags``, uint16 ``[time, channel]``, but where they are LOST."""
+        """Set ZERO_DM in the flags of cells that are not LOST.
+
+        Parameters
+        ----------
+        flags
+            uint16 ``[time, channel]``, changed in place.
+        broadband_steps
+            Of :meth:`find`.
+        """
         if len(broadband_steps.times):
             channels = flags.shape[1]
             edges = np.array([band * channels // ZERO_DM_BANDS for band in range(ZERO_DM_BANDS + 1)])
@@ -116,10 +140,10 @@ class ZeroDmFlagger:
 
 
 def _gain_drift(used: NDArray[np.int32], below: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Say by how much the band is up at each time from how many cells lie below a level, ``[band, time]``.
+    """Return the gain drift, float64 ``[time]``, from the numbers of used cells and of cells below a level.
 
-    Interference adds power, so that it changes the number below a level less than that above one; the median over the
-    sub-bands leaves out what a part of the band does.
+    Both are int32 ``[band, time]``. Interference adds power, so that it changes the number of cells below a level less
+    than the number above it. The median over the sub-bands excludes changes in a part of the band.
     """
     times = used.shape[1]
     groups = times // _GAIN_GROUP_CELLS
@@ -135,11 +159,11 @@ def _gain_drift(used: NDArray[np.int32], below: NDArray[np.int32]) -> NDArray[np
     fraction_below = np.median(low[some] / number[some], axis=0)
     if not _MIN_INFORMATIVE_FRACTION < np.median(fraction_below) < 1 - _MIN_INFORMATIVE_FRACTION:
         return np.zeros(times)
-    # Within half a cell of none and all, so that it is finite.
+    # Half a cell from none and all keeps the quantile finite.
     edge = 0.5 / number[some].sum(axis=0)
     down = ndtri(np.clip(fraction_below, edge, 1 - edge))
     gain_offset = median_filter(np.median(down) - down, _GAIN_MEDIAN_GROUPS, mode="nearest")
-    # The background comes from a quantile of all times, which lies deeper in noise that goes up and down.
+    # The background comes from a quantile of all times, which is lower in noise that drifts.
     steps = np.linspace(-5.0, 5.0, 101)
     gain_offset -= np.interp(QUANTILE, ndtr(steps[:, None] - gain_offset).mean(axis=1), steps) - ndtri(QUANTILE)
     return np.asarray(np.interp(np.arange(times), (np.arange(groups) + 0.5) * _GAIN_GROUP_CELLS, gain_offset))

@@ -1,7 +1,7 @@
-"""Where the band moves all at once, and is back shortly after.
+"""Times at which the whole band rises or falls at once and returns shortly after.
 
-This works on the counts of :mod:`edgefilter_kernels.rfi.zero_dm`, on the host, whatever has counted. It is compiled
-all the same: between two passes over all cells, Python is several times slower than in a loop of its own.
+The kernel works on the counts of :mod:`edgefilter_kernels.rfi.zero_dm`, on the host, also where a GPU has counted. It
+is compiled because Python is several times slower, and the step lies between two passes over all cells.
 """
 
 import numpy as np
@@ -11,18 +11,18 @@ from edgefilter_kernels.jit import kernel
 from edgefilter_kernels.rfi.zero_dm import ZERO_DM_BANDS
 
 MIN_CHANNELS = 32
-"""Channels in use at a time without which it says nothing."""
+"""Fewest used channels at a time for which the test is made."""
 
-_BAND_PARTS = 8  # parts of the band that are asked
-_MIN_MOVED_PARTS = 5  # of them must have moved
-_MAX_MOVED_AROUND = 2  # of them may have moved shortly before and after: it must come and go at once
-_MOVED_FRACTION = 0.4  # of a part's channels that must exceed the level; 0.16 of noise do
-_BAND_FRACTIONS = 0.4, 0.3  # of a sub-band's channels, with its neighbours and by itself, that make it worth flagging
+_BAND_PARTS = 8  # parts of the band that are tested
+_MIN_MOVED_PARTS = 5  # parts that must move together
+_MAX_MOVED_AROUND = 2  # parts that may move shortly before and after: the step must begin and end at once
+_MOVED_FRACTION = 0.4  # fraction of a part's channels beyond the level for the part to move; in noise, it is 0.16
+_BAND_FRACTIONS = 0.4, 0.3  # fraction of a sub-band's channels, with its neighbours and alone, for it to be flagged
 
 
 @kernel
 def _is_quiet(number: NDArray[np.uint8], first: int, stop: int) -> bool:
-    """Whether few parts have moved at one of these times, or the data end there."""
+    """Return whether few parts move at one of these times, or the data end there."""
     few = first == stop
     for t in range(first, stop):
         few |= number[t] <= _MAX_MOVED_AROUND
@@ -62,18 +62,18 @@ def _find_broadband_steps(
 
 
 def find_broadband_steps(counts: NDArray[np.int32], side: int, margin: int, out: NDArray[np.bool_]) -> None:
-    """Find the sub-bands that move where many parts of the band do, while few do shortly before and after.
+    """Find the sub-bands that move together with many parts of the band, while few parts move shortly before and after.
 
     Parameters
     ----------
     counts
         Of :func:`edgefilter_kernels.rfi.zero_dm.zero_dm_counts`.
     side
-        1 for what has risen, 2 for what has fallen.
+        1 for rises, 2 for falls.
     margin
         Times before and after.
     out
-        Output, bool ``[time, 32]``: True is set where a sub-band moves; nothing else is changed.
+        bool ``[time, 32]``: set to True where a sub-band moves; other elements are not changed.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Marks of a few channels in channel-major order, so that time is contiguous: what tracks are counted in.
+"""Marks of a few channels in channel-major order, so that times are contiguous: dispersion tracks are counted in them.
 
-A channel-major array is uint8 ``[channel, step]`` with room for :data:`STEP_PADDING` steps before the first and after
-the last, which are 0: so a row can be read at any shift. Its rows are as many as channels or more, in sixteens.
+A channel-major array is uint8 ``[channel, step]`` with :data:`STEP_PADDING` steps of 0 before the first step and after
+the last, so that a row can be read at any shift. The number of its rows is rounded up to a multiple of 16.
 """
 
 from typing import Any
@@ -19,9 +19,9 @@ from edgefilter_kernels.simd.float8 import index, offset_at, vector_code
 STEP_PADDING = 256
 """Steps that are counted together."""
 
-_TILE_STEPS = 64  # steps that are turned together: time and channels both stay in the L1 cache
-_SQUARE_SIDE = 16  # bytes of a square that is turned in registers
-_PREFETCH_TIMES = 8  # times that are asked of memory before they are needed
+_TILE_STEPS = 64  # steps that are transposed together, so that times and channels both stay in the L1 cache
+_SQUARE_SIDE = 16  # bytes of a square that is transposed in registers
+_PREFETCH_TIMES = 8  # times that are fetched before they are needed
 _VECTORS_PER_BLOCK = 4  # vectors of STEP_PADDING steps
 
 _SQUARE = ir.VectorType(ir.IntType(8), _SQUARE_SIDE)
@@ -34,7 +34,7 @@ def _pointer_at(builder: Any, kind: Any, pointer: Any, at: Any) -> Any:
 
 @vector_code
 def _transpose_square(builder: Any, source: Any, at: Any, stride: Any, out: Any, to: Any, step: Any) -> None:
-    """Turn 16 rows of 16 bytes: rows that are half of them apart are interleaved, four times."""
+    """Transpose 16 rows of 16 bytes: four times, interleave the rows of the two halves."""
     rows = [
         builder.load(_pointer_at(builder, _SQUARE, source, offset_at(builder, at, stride, k)), align=1)
         for k in range(_SQUARE_SIDE)
@@ -53,9 +53,14 @@ def _transpose_square(builder: Any, source: Any, at: Any, stride: Any, out: Any,
 
 @vector_code
 def _count_block(
-    builder: Any, events: Any, rows: Any, shifts: Any, at: Any, count: Any, first: Any, length: Any, out: Any, to: Any
+    builder: Any, events: Any, rows: Any, shifts: Any, out: Any, numbers: Any
 ) -> None:  # fmt: skip
-    """Add up steps ``[first, first + STEP_PADDING)`` of rows, each from its own shift on, where it has any."""
+    """Add up steps ``[first, first + STEP_PADDING)`` of rows, each from its own shift on, where the row has them.
+
+    ``numbers`` are the offset of the shifts, the number of rows, ``first``, the steps of a row, and the offset in
+    ``out``.
+    """
+    at, count, first, length, to = numbers
     nothing = ir.Constant(_STEPS, [0] * (STEP_PADDING // _VECTORS_PER_BLOCK))
     totals = [cgutils.alloca_once_value(builder, nothing) for _ in range(_VECTORS_PER_BLOCK)]
     least = index(-STEP_PADDING)
@@ -77,7 +82,18 @@ def _count_block(
 
 @kernel
 def channel_major_zeros(channels: int, steps: int) -> NDArray[np.uint8]:
-    """Return room for channel-major marks, all 0."""
+    """Return a channel-major array of zeros.
+
+    Parameters
+    ----------
+    channels, steps
+        Its size, without padding.
+
+    Returns
+    -------
+    ndarray
+        uint8 ``[channel, step]``, padded.
+    """
     rows, length = -(-channels // _SQUARE_SIDE) * _SQUARE_SIDE, -(-steps // _TILE_STEPS) * _TILE_STEPS
     return np.zeros((rows, length + 2 * STEP_PADDING), np.uint8)
 
@@ -86,7 +102,21 @@ def channel_major_zeros(channels: int, steps: int) -> NDArray[np.uint8]:
 def to_channel_major(
     marks: NDArray[np.uint8], bits: int, step: int, c0: int, c1: int, events: NDArray[np.uint8]
 ) -> None:
-    """Turn events, ``step`` times to one; an event is 1."""
+    """Transpose the events of channels ``[c0, c1)`` to channel-major order.
+
+    Parameters
+    ----------
+    marks
+        uint8 ``[time, channel]``.
+    bits
+        Marks that are events.
+    step
+        Times that become one step.
+    c0, c1
+        Channels.
+    events
+        Output, channel-major: 1 for an event.
+    """
     times, wanted, none, one = marks.shape[0], np.uint8(bits), np.uint8(0), np.uint8(1)
     tile = np.zeros((_TILE_STEPS, len(events)), np.uint8)
     if c0 < 0:  # tells the compiler that no index counts from the end
@@ -111,7 +141,21 @@ def to_channel_major(
 def mark_from_channel_major(
     on_track: NDArray[np.uint8], step: int, c0: int, c1: int, mark: int, marks: NDArray[np.uint8]
 ) -> None:
-    """Turn back, and set a mark where ``on_track`` is not 0."""
+    """Set a mark in channels ``[c0, c1)`` where a channel-major array is not 0.
+
+    Parameters
+    ----------
+    on_track
+        Channel-major.
+    step
+        Times that one step stands for.
+    c0, c1
+        Channels.
+    mark
+        The mark.
+    marks
+        uint8 ``[time, channel]``, changed in place.
+    """
     times, bit, none = marks.shape[0], np.uint8(mark), np.uint8(0)
     tile = np.empty((_TILE_STEPS, len(on_track)), np.uint8)
     square, source = tile.reshape(-1), on_track.reshape(-1)
@@ -135,7 +179,19 @@ def mark_from_channel_major(
 
 @kernel
 def double_window(events: NDArray[np.uint8], steps: int, length: int, out: NDArray[np.uint8]) -> None:
-    """Windows of twice the length: those that end here or ``length`` earlier."""
+    """Double the window that an event counts in, from ``length`` to twice ``length`` steps.
+
+    Parameters
+    ----------
+    events
+        Channel-major.
+    steps
+        Steps without padding.
+    length
+        Length of the window so far.
+    out
+        Output, channel-major: an event here or ``length`` steps earlier.
+    """
     for c in range(len(events)):
         row, wide = events[c, STEP_PADDING : STEP_PADDING + steps], out[c, STEP_PADDING : STEP_PADDING + steps]
         near = min(length, steps)
@@ -154,7 +210,7 @@ def count_on_tracks(
     Parameters
     ----------
     events
-        Turned.
+        Channel-major.
     rows
         int64 ``[row]``: channels, at most 255.
     shifts
@@ -166,12 +222,12 @@ def count_on_tracks(
     length, steps = events.shape[1] - 2 * STEP_PADDING, counts.shape[1]
     flat, shift, out = events.reshape(-1), shifts.reshape(-1), counts.reshape(-1)
     last = np.empty(STEP_PADDING, np.uint8)
-    # One track after another sees almost the same part of every row: it stays in the L1 cache.
+    # Successive tracks read almost the same part of each row, which stays in the L1 cache.
     for first in range(0, steps, STEP_PADDING):
         for s in range(len(counts)):
             at = s * shifts.shape[1]
-            if first + STEP_PADDING <= steps:
-                _count_block(flat, places, shift, at, len(rows), first, length, out, s * steps + first)
-            else:
-                _count_block(flat, places, shift, at, len(rows), first, length, last, 0)
+            whole = first + STEP_PADDING <= steps
+            to = s * steps + first if whole else 0
+            _count_block(flat, places, shift, out if whole else last, (at, len(rows), first, length, to))
+            if not whole:
                 counts[s, first:] = last[: steps - first]

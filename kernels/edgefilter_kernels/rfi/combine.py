@@ -1,6 +1,6 @@
-"""Marks of the cell statistics become flags."""
+"""Combine the marks of cells and the flags of whole channels to the flags of a block."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -10,8 +10,29 @@ from numpy.typing import NDArray
 from edgefilter_kernels.jit import kernel
 from edgefilter_kernels.simd.float8 import index, vector_code
 
-_WIDTH = 64  # channels that are looked at together; mostly, nothing is wrong with any of them
+_WIDTH = 64  # channels that are tested together; in most cases none of them gets a flag
 _MARKS, _FLAGS, _ONES = (ir.VectorType(ir.IntType(bits), _WIDTH) for bits in (8, 16, 1))
+
+
+class FlagRules(NamedTuple):
+    """How marks and channels become flags.
+
+    Parameters
+    ----------
+    tables
+        uint16 ``[2, 256]``: flags of each combination of marks.
+    table_index
+        bool ``[channel]``: which of the two tables holds for a channel.
+    channel_flags
+        uint16 ``[channel]``: flags of whole channels.
+    lost
+        Cells with this flag get no other.
+    """
+
+    tables: Any
+    table_index: Any
+    channel_flags: Any
+    lost: int
 
 
 def _splat(builder: Any, value: Any, kind: Any) -> Any:
@@ -22,11 +43,14 @@ def _splat(builder: Any, value: Any, kind: Any) -> Any:
 
 @vector_code
 def _flag_block(
-    builder: Any, marks: Any, at: Any, wanted: Any, keys: Any, values: Any, size: Any, channel_flags: Any, c: Any,
-    gone: Any, flags: Any,
+    builder: Any, marks: Any, flags: Any, channel_flags: Any, keys: Any, values: Any, numbers: Any
 ) -> None:  # fmt: skip
-    """Flag 64 cells: the marks that are wanted are compared with each of the keys, ``size`` gives number and stride."""
-    count, stride, always = size
+    """Flag 64 cells: each key that equals their wanted marks adds its row of ``values``.
+
+    ``numbers`` are the offset of the cells, their first channel, the marks that are wanted, the flag of lost cells, the
+    number of keys, the length of a row of values, and whether cells without marks have a key.
+    """
+    at, c, wanted, gone, count, stride, always = numbers
 
     def load(kind: Any, pointer: Any, place: Any) -> Any:
         return builder.load(builder.bitcast(builder.gep(pointer, [place]), kind.as_pointer()), align=1)
@@ -52,14 +76,12 @@ def _flag_block(
 
 
 @kernel
-def _combine(
-    marks: NDArray[np.uint8], tables: NDArray[np.uint16], table_index: NDArray[np.bool_],
-    channel_flags: NDArray[np.uint16], lost: int, flags: NDArray[np.uint16], start: int, stop: int,
-) -> None:  # fmt: skip
+def _combine(marks: NDArray[np.uint8], rules: FlagRules, flags: NDArray[np.uint16], start: int, stop: int) -> None:
+    tables, table_index, channel_flags, lost = rules
     if start < 0:  # tells the compiler that no index counts from the end
         return
     channels = flags.shape[1]
-    wanted = 0  # marks that make a difference: few do, and few of their combinations make a flag
+    wanted = 0  # marks that change a flag: few do, and few of their combinations make a flag
     for bit in range(8):
         for mark in range(256):
             other = mark ^ (1 << bit)
@@ -76,42 +98,48 @@ def _combine(
         for c in range(channels):
             values[k, c] = tables[np.uint8(table_index[c]), keys[k]]
     always = 1 if count and keys[0] == 0 else 0
-    size = count, channels, always
     flat_marks, flat, flat_values = marks.reshape(-1), flags.reshape(-1), values.reshape(-1)
     together = channels // _WIDTH * _WIDTH
     for t in range(start, stop):
         for c in range(0, together, _WIDTH):
-            at = t * channels + c
-            _flag_block(flat_marks, at, wanted, keys, flat_values, size, channel_flags, c, lost, flat)
+            numbers = t * channels + c, c, wanted, lost, count, channels, always
+            _flag_block(flat_marks, flat, channel_flags, keys, flat_values, numbers)
         for c in range(together, channels):
             if not flags[t, c] & lost:
                 flags[t, c] |= tables[np.uint8(table_index[c]), marks[t, c]] | channel_flags[c]
 
 
-def combine(
-    marks: NDArray[np.uint8],
-    tables: NDArray[np.uint16],
-    table_index: NDArray[np.bool_],
-    channel_flags: NDArray[np.uint16],
-    lost: int,
-    flags: NDArray[np.uint16],
-    start: int,
-    stop: int,
-) -> None:
-    """Set the flags that marks and channels ask for at times ``[start, stop)``.
+def check_combine(marks: NDArray[np.uint8], rules: FlagRules, flags: NDArray[np.uint16]) -> None:
+    """Check that the arguments of :func:`combine` fit together.
+
+    Parameters
+    ----------
+    marks, rules, flags
+        As of :func:`combine`, on the host or on a GPU.
+
+    Raises
+    ------
+    ValueError
+        If shapes or types do not fit together.
+    """
+    fits = marks.shape == flags.shape and rules.tables.shape == (2, 256)
+    if not fits or not rules.table_index.shape == rules.channel_flags.shape == flags.shape[1:]:
+        raise ValueError(
+            f"marks {marks.shape} and channels {rules.channel_flags.shape} do not go with flags {flags.shape}"
+        )
+    if marks.dtype != np.uint8 or any(array.dtype != np.uint16 for array in (rules.tables, rules.channel_flags, flags)):
+        raise ValueError("marks must be uint8 and flags uint16")
+
+
+def combine(marks: NDArray[np.uint8], rules: FlagRules, flags: NDArray[np.uint16], start: int, stop: int) -> None:
+    """Set the flags that follow from marks and channels at times ``[start, stop)``.
 
     Parameters
     ----------
     marks
         uint8 ``[time, channel]``.
-    tables
-        uint16 ``[2, 256]``: flags of every combination of marks.
-    table_index
-        bool ``[channel]``: which of the two tables a channel goes by.
-    channel_flags
-        uint16 ``[channel]``: flags of whole channels.
-    lost
-        Cells with this flag get no other.
+    rules
+        Flags of marks and of channels.
     flags
         uint16 ``[time, channel]``, changed in place.
     start, stop
@@ -122,11 +150,7 @@ def combine(
     ValueError
         If shapes or types do not fit together.
     """
-    fits = marks.shape == flags.shape and tables.shape == (2, 256)
-    if not fits or not table_index.shape == channel_flags.shape == flags.shape[1:]:
-        raise ValueError(f"marks {marks.shape} and channels {channel_flags.shape} do not go with flags {flags.shape}")
-    if marks.dtype != np.uint8 or any(array.dtype != np.uint16 for array in (tables, channel_flags, flags)):
-        raise ValueError("marks must be uint8 and flags uint16")
-    if not (marks.flags.c_contiguous and flags.flags.c_contiguous and channel_flags.flags.c_contiguous):
+    check_combine(marks, rules, flags)
+    if not all(array.flags.c_contiguous for array in (marks, flags, rules.channel_flags)):
         raise ValueError("marks and flags must be C-contiguous")
-    _combine(marks, tables, table_index, channel_flags, lost, flags, start, stop)
+    _combine(marks, rules, flags, start, stop)

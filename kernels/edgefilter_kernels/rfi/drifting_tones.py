@@ -1,8 +1,11 @@
-"""Drifting tones: narrow, there all the time, and in each channel for a part of it. A search for them wants them kept.
+"""Drifting tones: narrow-band signals that are on throughout a block, each in a channel for a part of it.
 
-Such a tone fills a straight line in time and channel from one end of the block to the other. Interference that comes
-and goes does not; and where it does for most of the time, it fills lines beside it, or the one that crosses it, too.
+A search for such tones needs them, so that they are not flagged for their power. A drifting tone fills a straight line
+in time and channel from one end of the block to the other. Intermittent interference does not; where it is on for most
+of the time, it also fills lines beside that line, or the line that crosses it.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,47 +14,78 @@ from edgefilter_kernels.jit import kernel
 from edgefilter_kernels.rfi.cell_statistics import DISPERSED, EVENT, GROUP_TIMES, HIGH_KURTOSIS, LOW_KURTOSIS, POWER_RUN
 
 DRIFTING_TONE = 64
-"""Mark of a cell in the place of POWER_RUN and HIGH_KURTOSIS: on the line of a drifting tone, which would be flagged
-for its power."""
+"""Mark of a cell on the line of a drifting tone; it replaces POWER_RUN and HIGH_KURTOSIS."""
 
 MAX_STEPS = 127
-"""Steps that a block is divided into at most: what two to a step add up to fits a byte."""
+"""Most steps of a block: a sum of levels up to 2 fits a byte."""
 MIN_STEPS = 24
-"""With fewer, chance fills lines, or half of one that interference fills to the other half."""
+"""Fewest steps: with fewer, chance fills lines, or the half of a line that interference does not fill."""
 MAX_SLOPE = 2, 3
-"""Channels in steps that a line may move."""
+"""Steepest line, channels in steps."""
 MIN_FILL, MIN_FILL_LONG = (3, 5), (9, 20)
-"""Part of a line, and of one of many steps, that must be filled: of noise 0.16 are, of a tone of half a standard
+"""Smallest filled fraction of a line, and of a line of many steps. In noise it is 0.16, of a tone of half a standard
 deviation in a cell, which is now in one channel and now between two, 0.5 to 0.8."""
 MANY_STEPS = 48
-"""Steps that chance fills to that part no more."""
+"""Fewest steps of a line for which MIN_FILL_LONG holds."""
 MIN_QUARTER_FILL, MIN_QUARTER_RATIO = (7, 20), (3, 5)
-"""Part of each quarter of a line that must be filled, and how much that is of what is of all of it: a tone that begins
-late or ends early goes on and off, and chance fills some of what it left."""
+"""Smallest filled fraction of each quarter of a line, and its smallest ratio to that of the whole line: a tone that
+begins late or ends early is intermittent, and chance fills a part of the rest."""
 MAX_SIDE_FILL = 2, 5
-"""Part of the lines beside it that may be …"""
+"""Largest filled fraction of the parallel lines at SIDE_OFFSET: a wide transmitter fills these too."""
 SIDE_OFFSET = 3
-"""… so many channels to either side: a wide transmitter fills these, too."""
+"""Channels between a line and the parallel lines beside it."""
 MIN_CONTRAST = 1, 4
-"""Part of a line that must be filled beyond what is of the line that crosses it: a tone that stays fills both."""
+"""Smallest difference of the filled fractions of a line and of the line that crosses it: a tone that does not drift
+fills both."""
 
 
-def step_layout(groups: int) -> tuple[int, int]:
-    """Return how many groups make a step, and how many steps are asked; the few groups that are left over are not."""
+class LineLayout(NamedTuple):
+    """The lines of a block, which drift by ``-max_drift`` to ``max_drift`` channels.
+
+    Parameters
+    ----------
+    groups_per_step, steps
+        Groups of times in a step, and steps of a line; groups that are left over are not used. A block that is too
+        short has 0 steps, and no lines.
+    max_drift
+        Channels.
+    margin
+        Channels outside of the band in which lines begin: they begin in ``[-margin, channels + margin)``.
+    lines
+        Lines of each drift.
+    """
+
+    groups_per_step: int
+    steps: int
+    max_drift: int
+    margin: int
+    lines: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of an array ``[drift, line]`` of all lines."""
+        return 1 + 2 * self.max_drift, self.lines
+
+
+def line_layout(groups: int, channels: int) -> LineLayout:
+    """Lay out the lines of a block.
+
+    Parameters
+    ----------
+    groups, channels
+        Size of the block.
+
+    Returns
+    -------
+    LineLayout
+        The lines.
+    """
     size = max(2, -(-groups // (MAX_STEPS + 1)))
     steps = min(groups // size, MAX_STEPS)
-    return size, steps if steps >= MIN_STEPS else 0
-
-
-def line_layout(groups: int, channels: int) -> tuple[int, int, int]:
-    """Return how many channels lines move at most, how far outside of the band they begin, and how many begin.
-
-    They move by ``-max_drift`` to ``max_drift``, and begin at channels ``-margin_channels`` to
-    ``channels + margin_channels - 1``.
-    """
-    max_drift = MAX_SLOPE[0] * step_layout(groups)[1] // MAX_SLOPE[1]
-    margin_channels = max_drift // 2
-    return max_drift, margin_channels, channels + 2 * margin_channels if max_drift else 0
+    steps = steps if steps >= MIN_STEPS else 0
+    max_drift = MAX_SLOPE[0] * steps // MAX_SLOPE[1]
+    margin = max_drift // 2
+    return LineLayout(size, steps, max_drift, margin, channels + 2 * margin if max_drift else 0)
 
 
 @kernel
@@ -61,7 +95,7 @@ def _min_fill(steps: int) -> tuple[int, int]:
 
 @kernel
 def _offset(drift_channels: int, k: int, steps: int) -> int:
-    """Channels that a line has moved in the middle of a step, rounded."""
+    """Return the channels by which a line has drifted in the middle of a step, rounded."""
     return int((drift_channels * (2 * k + 1) + steps) // (2 * steps))
 
 
@@ -69,7 +103,7 @@ def _offset(drift_channels: int, k: int, steps: int) -> int:
 def _fill_step_levels(
     groups: NDArray[np.uint8], live: NDArray[np.bool_], size: int, steps: int, padding: int, levels: NDArray[np.uint8]
 ) -> None:
-    """How much of each step is filled, 0 to 2: more than three eighths, more than five."""
+    """Write the level of each step: 1 if more than three eighths of its groups have events, 2 if more than five."""
     channels = groups.shape[1]
     number, event = np.empty(channels, np.int32), np.uint8(EVENT)
     low, high, none, one = np.int32(3 * size // 8), np.int32(5 * size // 8), np.int32(0), np.int32(1)
@@ -87,10 +121,10 @@ def _fill_step_levels(
 
 @kernel
 def _sum_lines(levels: NDArray[np.uint8], at: NDArray[np.int64], total: NDArray[np.uint8]) -> int:
-    """Sum up along all lines that move alike; return the largest sum."""
+    """Sum along all lines of one drift; return the largest sum."""
     number, last = len(total), len(at) - 1
     total[:] = np.uint8(0)
-    for k in range(0, len(at), 4):  # four rows a time: sums are read and written less often
+    for k in range(0, len(at), 4):  # four rows at a time, so that sums are loaded and stored less often
         a, b, c, d = at[k], at[min(k + 1, last)], at[min(k + 2, last)], at[min(k + 3, last)]
         one, two = levels[k, a : a + number], levels[k + 1, b : b + number]
         three, four = levels[k + 2, c : c + number], levels[k + 3, d : d + number]
@@ -104,7 +138,7 @@ def _sum_line(
     levels: NDArray[np.uint8], live: NDArray[np.bool_], padding: int, begin: int, at: NDArray[np.int64], first: int,
     stop: int,
 ) -> tuple[int, int]:  # fmt: skip
-    """Sum along the line that begins in a channel, in some steps, and what it would be if all of it were filled."""
+    """Return the sum along a line in some steps, and the sum if all of its live channels were filled."""
     total, maximum = 0, 0
     for k in range(first, stop):
         c = begin + at[k]
@@ -119,6 +153,7 @@ def _is_tone(
     levels: NDArray[np.uint8], live: NDArray[np.bool_], padding: int, begin: int, drift_channels: int,
     at: NDArray[np.int64],
 ) -> bool:  # fmt: skip
+    """Return whether a line passes all tests of a drifting tone."""
     steps = len(at)
     fill = _min_fill(steps)
     total, maximum = _sum_line(levels, live, padding, begin, at, 0, steps)
@@ -146,10 +181,10 @@ def _is_tone(
 def _may_be_tone(
     total: NDArray[np.uint8], i: int, dead: NDArray[np.int64], padding: int, begin: int, drift_channels: int, steps: int
 ) -> bool:
-    """Whether a line may be a tone's, by what is known already: few get further, also where much is filled."""
+    """Return whether a line can pass, by quick bounds on the sums at hand: few lines do, also in a full band."""
     fill = _min_fill(steps)
     low, high = padding + begin + min(drift_channels, 0), padding + begin + max(drift_channels, 0)
-    gaps = (dead[high + 1] - dead[low]) * (steps // abs(drift_channels) + 1)  # or fewer steps
+    gaps = (dead[high + 1] - dead[low]) * (steps // abs(drift_channels) + 1)  # or fewer
     if fill[1] * total[i] < fill[0] * max(2 * (steps - gaps), steps):
         return False
     left, right = i - SIDE_OFFSET, i + SIDE_OFFSET
@@ -159,10 +194,11 @@ def _may_be_tone(
 
 @kernel
 def _find_drifting_tones(
-    groups: NDArray[np.uint8], live: NDArray[np.bool_], size: int, steps: int, max_drift: int, margin_channels: int,
-    hits: NDArray[np.uint8], start: int, stop: int,
+    groups: NDArray[np.uint8], live: NDArray[np.bool_], layout: LineLayout, hits: NDArray[np.uint8],
+    start: int, stop: int,
 ) -> None:  # fmt: skip
-    padding = margin_channels + max_drift
+    size, steps, max_drift, margin, _ = layout
+    padding = margin + max_drift
     levels = np.zeros((-(-steps // 4) * 4, len(live) + 2 * padding), np.uint8)
     _fill_step_levels(groups, live, size, steps, padding, levels)
     dead = np.zeros(levels.shape[1] + 1, np.int64)
@@ -175,53 +211,101 @@ def _find_drifting_tones(
         drift_channels = line - max_drift
         for k in range(steps):
             at[k] = _offset(drift_channels, k, steps)
-        # A line that does not move is that of a carrier that comes and goes.
+        # A line without drift is that of an intermittent carrier.
         if drift_channels == 0 or _sum_lines(levels, max_drift + at, total) < least:
             continue
         for i in range(len(total)):
-            begin = i - margin_channels
+            begin = i - margin
             if total[i] >= least and _may_be_tone(total, i, dead, padding, begin, drift_channels, steps):
                 hits[line, i] = np.uint8(_is_tone(levels, live, padding, begin, drift_channels, at))
 
 
-def find_drifting_tones(
-    groups: NDArray[np.uint8], live: NDArray[np.bool_], hits: NDArray[np.uint8], start: int, stop: int
-) -> None:
-    """Find the lines that a drifting tone fills, of those that move by so many channels.
-
-    0.45 of such a line are filled (0.6, if it has less than 48 steps); of each quarter 0.35, and three fifths of what
-    is of all of it; of the lines 3 channels beside it, at most 0.4; and of the line that crosses it, from the channel
-    where it ends to that where it begins, a quarter less. At least half of it must lie in live channels of the band;
-    only what does counts.
+def check_drifting_tones(groups: NDArray[np.uint8], live: NDArray[np.bool_], hits: NDArray[np.uint8]) -> LineLayout:
+    """Check that the arguments of :func:`find_drifting_tones` fit together.
 
     Parameters
     ----------
-    groups
-        uint8 ``[group, channel]``, of which EVENT is an event.
-    live
-        bool ``[channel]``: channels that can have events.
-    hits
-        Output, uint8 ``[1 + 2 max_drift, line]``, in the order of :func:`line_layout`: 1 where the line is a tone's.
-    start, stop
-        Of the first axis of ``hits``.
+    groups, live, hits
+        As of :func:`find_drifting_tones`, on the host or on a GPU.
+
+    Returns
+    -------
+    LineLayout
+        The lines of the block.
 
     Raises
     ------
     ValueError
         If shapes or types do not fit together.
     """
-    max_drift, margin_channels, number = line_layout(*groups.shape)
-    if groups.dtype != np.uint8 or live.shape != groups.shape[1:] or hits.shape != (1 + 2 * max_drift, number):
+    layout = line_layout(*groups.shape)
+    if groups.dtype != np.uint8 or live.shape != groups.shape[1:] or hits.shape != layout.shape:
         raise ValueError(f"hits {hits.shape} and live {live.shape} do not go with {groups.dtype} groups {groups.shape}")
-    if number:
-        _find_drifting_tones(groups, live, *step_layout(len(groups)), max_drift, margin_channels, hits, start, stop)
+    return layout
+
+
+def check_drifting_marks(hits: NDArray[np.uint8], marks: NDArray[np.uint8]) -> LineLayout:
+    """Check that the arguments of :func:`mark_drifting_tones` fit together.
+
+    Parameters
+    ----------
+    hits, marks
+        As of :func:`mark_drifting_tones`, on the host or on a GPU.
+
+    Returns
+    -------
+    LineLayout
+        The lines of the block.
+
+    Raises
+    ------
+    ValueError
+        If shapes or types do not fit together.
+    """
+    if marks.ndim != 2 or marks.dtype != np.uint8:
+        raise ValueError(f"marks are {marks.dtype} {marks.shape}, must be uint8 [time, channel]")
+    layout = line_layout(-(-len(marks) // GROUP_TIMES), marks.shape[1])
+    if hits.shape != layout.shape:
+        raise ValueError(f"hits {hits.shape} do not go with marks {marks.shape}")
+    return layout
+
+
+def find_drifting_tones(
+    groups: NDArray[np.uint8], live: NDArray[np.bool_], hits: NDArray[np.uint8], start: int, stop: int
+) -> None:
+    """Find the lines that a drifting tone fills, for drifts ``[start, stop)``.
+
+    The filled fraction of such a line is at least 0.45 (0.6, if it has fewer than 48 steps); that of each quarter at
+    least 0.35, and three fifths of that of the line; that of the parallel lines 3 channels to either side at most 0.4;
+    and that of the line that crosses it, from the channel where it ends to that where it begins, lower by a quarter. At
+    least half of the line must lie in live channels of the band; only these count.
+
+    Parameters
+    ----------
+    groups
+        uint8 ``[group, channel]``: EVENT.
+    live
+        bool ``[channel]``: channels that can have events.
+    hits
+        Output, uint8 ``[drift, line]`` of :attr:`LineLayout.shape`: 1 where the line is a tone's.
+    start, stop
+        Rows of ``hits`` to work on.
+
+    Raises
+    ------
+    ValueError
+        If shapes or types do not fit together.
+    """
+    layout = check_drifting_tones(groups, live, hits)
+    if layout.lines:
+        _find_drifting_tones(groups, live, layout, hits, start, stop)
 
 
 @kernel
 def _mark_drifting_tones(
-    hits: NDArray[np.uint8], size: int, steps: int, max_drift: int, margin_channels: int, marks: NDArray[np.uint8],
-    start: int, stop: int,
+    hits: NDArray[np.uint8], layout: LineLayout, marks: NDArray[np.uint8], start: int, stop: int
 ) -> None:  # fmt: skip
+    size, steps, max_drift, margin, _ = layout
     channels = marks.shape[1]
     power, kept = np.uint8(POWER_RUN | HIGH_KURTOSIS), np.uint8(LOW_KURTOSIS | DISPERSED)
     drift = np.uint8(DRIFTING_TONE)
@@ -231,7 +315,7 @@ def _mark_drifting_tones(
             continue
         for i in range(len(row)):
             for t in range(start, stop if row[i] else start):
-                c = i - margin_channels + _offset(line - max_drift, t // (GROUP_TIMES * size), steps)
+                c = i - margin + _offset(line - max_drift, t // (GROUP_TIMES * size), steps)
                 for near in range(max(c - 1, 0), min(c + 2, channels)):
                     mark = marks[t, near]
                     if mark & power and not mark & kept:
@@ -239,10 +323,10 @@ def _mark_drifting_tones(
 
 
 def mark_drifting_tones(hits: NDArray[np.uint8], marks: NDArray[np.uint8], start: int, stop: int) -> None:
-    """Mark as DRIFTING_TONE what is POWER_RUN or HIGH_KURTOSIS near the lines of tones, at times ``[start, stop)``.
+    """Replace POWER_RUN and HIGH_KURTOSIS by DRIFTING_TONE near the lines of tones, at times ``[start, stop)``.
 
-    That is within a channel of them. What is DISPERSED is left as it is, and so is LOW_KURTOSIS: a tone so bright that
-    its kurtosis is low is no faint one.
+    This holds within a channel of a line, but not for cells with DISPERSED, nor with LOW_KURTOSIS, which bright tones
+    have.
 
     Parameters
     ----------
@@ -258,11 +342,6 @@ def mark_drifting_tones(hits: NDArray[np.uint8], marks: NDArray[np.uint8], start
     ValueError
         If shapes or types do not fit together.
     """
-    if marks.ndim != 2 or marks.dtype != np.uint8:
-        raise ValueError(f"marks are {marks.dtype} {marks.shape}, must be uint8 [time, channel]")
-    groups = -(-len(marks) // GROUP_TIMES)
-    max_drift, margin_channels, number = line_layout(groups, marks.shape[1])
-    if hits.shape != (1 + 2 * max_drift, number):
-        raise ValueError(f"hits {hits.shape} do not go with marks {marks.shape}")
-    if number:
-        _mark_drifting_tones(hits, *step_layout(groups), max_drift, margin_channels, marks, start, stop)
+    layout = check_drifting_marks(hits, marks)
+    if layout.lines:
+        _mark_drifting_tones(hits, layout, marks, start, stop)

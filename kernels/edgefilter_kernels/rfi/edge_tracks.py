@@ -1,55 +1,83 @@
-"""Sweeps that an end of the data cuts before they have crossed enough of the band for the guard to see them.
+"""The dispersion guard at the ends of the data: sweeps that an end cuts before they have filled two segments.
 
-What tells such a sweep is how its runs of power follow each other: from the channel in which the end cuts it, channel
-by channel backwards, the runs begin later or earlier by what a track says. At the end of the data their beginnings are
-compared, at its start their ends, as nothing else of the run that is cut is known. Both are the same if time and
-channels are counted from the end that cuts: here ``side`` 0 is the end of the data, 1 its start.
+The runs of power of such a sweep follow each other: backwards, channel by channel, from the channel in which the end
+cuts the sweep, they begin later or earlier as a track says. At the end of the data the begins of runs are compared, at
+the start of the data their ends, since nothing else is known of the run that is cut. Both cases are the same if times
+are counted from the other end: ``side`` 0 is the end of the data, 1 its start.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter_kernels.jit import kernel
 from edgefilter_kernels.rfi.cell_statistics import DISPERSED, IN_RUN, KURTOSIS_DIP
-from edgefilter_kernels.rfi.dispersion_tracks import MAX_DIP_FRACTION, MAX_DIP_SIGMA
+from edgefilter_kernels.rfi.dispersed_marks import MAX_DIP_FRACTION, MAX_DIP_SIGMA
+from edgefilter_kernels.rfi.dispersion_tracks import DispersionTracks
 
 MIN_FILLED = 8
-"""Channels in which runs must follow the track; two are enough if they are all that lie between cut and band's edge."""
+"""Channels in which runs must follow the track; two are enough if all channels up to the edge of the band follow."""
 MIN_FILL = 0.75
-"""Part of the channels, from the cut to the last that follows, in which they must."""
+"""Fraction of the channels, from the cut to the last one that follows, in which runs must follow the track."""
 MAX_MISSED = 2
-"""Channels next to each other in which no run follows: there the sweep ends."""
+"""Largest number of neighbouring channels in which no run follows; more are the end of the sweep."""
 MIN_SWEEP = 4
-"""Tolerances that the track must take from the first to the last of them: what comes at once everywhere is no sweep."""
+"""Tolerances that the track must take over these channels: runs that begin everywhere at once are no sweep."""
+
+
+class EdgeLimits(NamedTuple):
+    """Limits of the sweeps that are followed.
+
+    Parameters
+    ----------
+    tolerance
+        Times by which a run may be off the track.
+    slack
+        Times before the cut in which a faint sweep may have no run yet.
+    max_channels
+        Channels through which a track is followed.
+    """
+
+    tolerance: int
+    slack: int
+    max_channels: int
+
+
+class _Side(NamedTuple):
+    """Marks, uint8 ``[time, channel]``, and the end of the data from which they are read."""
+
+    marks: NDArray[np.uint8]
+    side: int
 
 
 @kernel
-def _is_run(marks: NDArray[np.uint8], side: int, at: int, c: int) -> bool:
-    times = marks.shape[0]
-    return 0 <= at < times and bool(marks[at if side == 0 else times - 1 - at, c] & np.uint8(IN_RUN))
+def _is_run(cells: _Side, at: int, c: int) -> bool:
+    times = cells.marks.shape[0]
+    return 0 <= at < times and bool(cells.marks[at if cells.side == 0 else times - 1 - at, c] & np.uint8(IN_RUN))
 
 
 @kernel
-def _last_run(marks: NDArray[np.uint8], side: int, c: int, since: int, longest: int) -> int:
-    """Where the last run of a channel begins, if it goes on to ``since`` or later; -1 if there is none."""
-    at = marks.shape[0] - 1
-    while at >= since and not _is_run(marks, side, at, c):
+def _last_run(cells: _Side, c: int, since: int, longest: int) -> int:
+    """Return where a channel's last run begins, if it lasts to ``since`` or later; otherwise -1."""
+    at = cells.marks.shape[0] - 1
+    while at >= since and not _is_run(cells, at, c):
         at -= 1
     if at < max(since, 0):
         return -1
     last = at
-    while last - at < longest and _is_run(marks, side, at - 1, c):
+    while last - at < longest and _is_run(cells, at - 1, c):
         at -= 1
     return at if last - at < longest else -1
 
 
 @kernel
-def _run_near(marks: NDArray[np.uint8], side: int, c: int, at: int, tolerance: int, longest: int) -> tuple[int, int]:
-    """Begin and end of a run of at most ``longest`` that begins within ``tolerance`` of ``at``; equal if none does."""
-    for first in range(max(at - tolerance, 0), min(at + tolerance + 1, marks.shape[0])):
-        if _is_run(marks, side, first, c) and not _is_run(marks, side, first - 1, c):
+def _run_near(cells: _Side, c: int, at: int, tolerance: int, longest: int) -> tuple[int, int]:
+    """Return begin and end of a run of at most ``longest`` that begins within ``tolerance`` of ``at``, or (0, 0)."""
+    for first in range(max(at - tolerance, 0), min(at + tolerance + 1, cells.marks.shape[0])):
+        if _is_run(cells, first, c) and not _is_run(cells, first - 1, c):
             stop = first + 1
-            while stop - first <= longest and _is_run(marks, side, stop, c):
+            while stop - first <= longest and _is_run(cells, stop, c):
                 stop += 1
             if stop - first <= longest:
                 return first, stop
@@ -58,17 +86,23 @@ def _run_near(marks: NDArray[np.uint8], side: int, c: int, at: int, tolerance: i
 
 @kernel
 def _follow_track(
-    marks: NDArray[np.uint8], side: int, step: int, tolerance: int, max_channels: int, live: NDArray[np.bool_],
-    longest: NDArray[np.int64], delay: NDArray[np.int32], c0: int, begin: int, direction: int, mark: bool,
+    cells: _Side, tracks: DispersionTracks, live: NDArray[np.bool_], longest: NDArray[np.int64], limits: EdgeLimits,
+    cut: tuple[int, int, int, int], mark: bool,
 ) -> bool:  # fmt: skip
-    """Follow a track from the channel that the end cuts; mark the runs on it, or say whether it is a sweep's."""
+    """Follow a track from the channel that the end cuts; mark the runs on it, or return whether they are a sweep's.
+
+    ``cut`` is the track, the channel, the time at which its run begins, and the direction to follow.
+    """
+    s, c0, begin, direction = cut
+    marks, side = cells
     times, channels = marks.shape
-    seen, filled, n_checked, missed, swept, cells, dips = 0, 0, 0, 0, 0, 0, 0
+    delay = tracks.delays[s]
+    seen, filled, n_checked, missed, swept, n_cells, dips = 0, 0, 0, 0, 0, 0, 0
     c = c0
-    while 0 <= c < channels and n_checked < max_channels and missed <= MAX_MISSED:
+    while 0 <= c < channels and n_checked < limits.max_channels and missed <= MAX_MISSED:
         if live[c]:
-            lag = step * abs(delay[c] - delay[c0])
-            first, stop = _run_near(marks, side, c, begin - lag, tolerance, longest[c])
+            lag = tracks.step * abs(delay[c] - delay[c0])
+            first, stop = _run_near(cells, c, begin - lag, limits.tolerance, longest[c])
             n_checked += 1
             missed += 1
             if stop > first:
@@ -76,27 +110,30 @@ def _follow_track(
                 filled, seen, swept = filled + 1, n_checked, lag
                 for at in range(first, stop):
                     t = at if side == 0 else times - 1 - at
-                    cells += 1
+                    n_cells += 1
                     dips += 1 if marks[t, c] & np.uint8(KURTOSIS_DIP) else 0
                     if mark:
                         marks[t, c] |= np.uint8(DISPERSED)
         c += direction
     whole = not 0 <= c < channels and missed == 0
-    tones = dips > MAX_DIP_FRACTION * cells + MAX_DIP_SIGMA * np.sqrt(MAX_DIP_FRACTION * (1 - MAX_DIP_FRACTION) * cells)
+    sigma = np.sqrt(MAX_DIP_FRACTION * (1 - MAX_DIP_FRACTION) * n_cells)
+    tones = dips > MAX_DIP_FRACTION * n_cells + MAX_DIP_SIGMA * sigma
     many = filled >= MIN_FILLED or (whole and filled > 1)
-    return many and filled >= MIN_FILL * seen and swept >= MIN_SWEEP * tolerance and not tones
+    return many and filled >= MIN_FILL * seen and swept >= MIN_SWEEP * limits.tolerance and not tones
 
 
 @kernel
 def _mark_edge_tracks(
-    marks: NDArray[np.uint8], step: int, tolerance: int, slack: int, max_channels: int, live: NDArray[np.bool_],
-    longest: NDArray[np.int64], delays: NDArray[np.int32], start: int, stop: int,
+    marks: NDArray[np.uint8], tracks: DispersionTracks, live: NDArray[np.bool_], longest: NDArray[np.int64],
+    limits: EdgeLimits, start: int, stop: int,
 ) -> None:  # fmt: skip
     times, channels = marks.shape
+    delays, step = tracks.delays, tracks.step
     if not len(delays):
         return
     falls = delays[-1, -1] >= delays[-1, 0]
     for side in range(2):
+        cells = _Side(marks, side)
         direction = -1 if falls == (side == 0) else 1
         for c in range(start, stop):
             neighbour = c - direction
@@ -105,53 +142,25 @@ def _mark_edge_tracks(
             if not live[c] or not 0 <= neighbour < channels:
                 continue
             longest_lag = step * abs(delays[-1, neighbour] - delays[-1, c])
-            begin = _last_run(marks, side, c, times - longest_lag - slack, longest[c])
+            begin = _last_run(cells, c, times - longest_lag - limits.slack, longest[c])
             for s in range(len(delays) if begin >= 0 else 0):
-                # In the next channel it would begin when the data have ended.
-                if begin + step * abs(delays[s, neighbour] - delays[s, c]) + slack >= times and _follow_track(
-                    marks, side, step, tolerance, max_channels, live, longest, delays[s], c, begin, direction, False
+                # The track is cut here if, in the next channel, it begins after the end of the data.
+                cut = s, c, begin, direction
+                if begin + step * abs(delays[s, neighbour] - delays[s, c]) + limits.slack >= times and _follow_track(
+                    cells, tracks, live, longest, limits, cut, False
                 ):
-                    _follow_track(
-                        marks, side, step, tolerance, max_channels, live, longest, delays[s], c, begin, direction, True
-                    )
+                    _follow_track(cells, tracks, live, longest, limits, cut, True)
 
 
-def mark_edge_tracks(
-    marks: NDArray[np.uint8],
-    step: int,
-    tolerance: int,
-    slack: int,
-    max_channels: int,
-    live: NDArray[np.bool_],
-    longest: NDArray[np.int64],
-    delays: NDArray[np.int32],
-    start: int,
-    stop: int,
+def check_edge_tracks(
+    marks: NDArray[np.uint8], tracks: DispersionTracks, live: NDArray[np.bool_], longest: NDArray[np.int64]
 ) -> None:
-    """Mark as DISPERSED the runs of power of sweeps that an end of the data cuts in channels ``[start, stop)``.
+    """Check that the arguments of :func:`mark_edge_tracks` fit together.
 
     Parameters
     ----------
-    marks
-        uint8 ``[time, channel]``, of which POWER_RUN, RUN_HOLE and KURTOSIS_DIP are asked; changed in place, also in
-        other channels.
-    step
-        Times of a step of ``delays``.
-    tolerance
-        Times by which a run may be off the track.
-    slack
-        Times before the cut in which a faint sweep may have no run yet.
-    max_channels
-        Channels that a track is followed through.
-    live
-        bool ``[channel]``: channels that can have runs.
-    longest
-        int64 ``[channel]``: times of the longest run that may be a sweep's.
-    delays
-        int32 ``[track, channel]``: as of :func:`edgefilter_kernels.rfi.dispersion_tracks.count_tracks`, monotonic in
-        the channel; those of the last track are the longest.
-    start, stop
-        Channels to work on.
+    marks, tracks, live, longest
+        As of :func:`mark_edge_tracks`, on the host or on a GPU.
 
     Raises
     ------
@@ -160,6 +169,41 @@ def mark_edge_tracks(
     """
     if marks.ndim != 2 or marks.dtype != np.uint8:
         raise ValueError(f"marks are {marks.dtype} {marks.shape}, must be uint8 [time, channel]")
-    if not live.shape == longest.shape == delays.shape[1:] == marks.shape[1:]:
-        raise ValueError(f"tracks {delays.shape} and live {live.shape} do not go with marks {marks.shape}")
-    _mark_edge_tracks(marks, step, tolerance, slack, max_channels, live, longest, delays, start, stop)
+    if not live.shape == longest.shape == tracks.delays.shape[1:] == marks.shape[1:]:
+        raise ValueError(f"tracks {tracks.delays.shape} and live {live.shape} do not go with marks {marks.shape}")
+
+
+def mark_edge_tracks(
+    marks: NDArray[np.uint8],
+    tracks: DispersionTracks,
+    live: NDArray[np.bool_],
+    longest: NDArray[np.int64],
+    limits: EdgeLimits,
+    start: int,
+    stop: int,
+) -> None:
+    """Mark as DISPERSED the runs of power of sweeps that an end of the data cuts in channels ``[start, stop)``.
+
+    Parameters
+    ----------
+    marks
+        uint8 ``[time, channel]``: POWER_RUN, RUN_HOLE and KURTOSIS_DIP are used; changed in place, also in other
+        channels.
+    tracks
+        The tracks, with delays monotonic in the channel and longest in the last track.
+    live
+        bool ``[channel]``: channels that can have runs.
+    longest
+        int64 ``[channel]``: times of the longest run that may be a sweep's.
+    limits
+        Limits of the sweeps.
+    start, stop
+        Channels to work on.
+
+    Raises
+    ------
+    ValueError
+        If shapes or types do not fit together.
+    """
+    check_edge_tracks(marks, tracks, live, longest)
+    _mark_edge_tracks(marks, tracks, live, longest, limits, start, stop)

@@ -1,24 +1,35 @@
 """Order statistics of channels by bisection: no sort, a vector register of channels at a time.
 
 Bit patterns of floats, read as integers, have the order of the floats. Thirty-two halvings of the integers' range find
-an order statistic exactly, whatever outliers there are; each is one pass of comparisons over data in the cache.
+an order statistic exactly, whatever the outliers are; each is one pass of comparisons over data in the cache.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter_kernels.jit import kernel
-from edgefilter_kernels.rfi.intensity import LANES, flatten_cells, intensity
+from edgefilter_kernels.rfi.intensity import LANES, FlatCells, PowerCells, flatten_cells, intensity
 from edgefilter_kernels.simd.bitmask64 import PREFETCH_TIMES, prefetch_range
 
 _INT32_MAX = np.int32(0x7FFFFFFF)
 
 
+class _Keys(NamedTuple):
+    """Intensities of :data:`LANES` channels as integers of the same order; int32 ``[row, lane]`` and ``[lane]``."""
+
+    keys: NDArray[np.int32]
+    used: NDArray[np.int32]
+    smallest: NDArray[np.int32]
+    largest: NDArray[np.int32]
+
+
 @kernel
-def _gather_keys(
-    flat: NDArray[np.float32], products: int, n_pols: int, flags: NDArray[np.uint16], step: int, c0: int, lanes: int,
-    keys: NDArray[np.int32], used: NDArray[np.int32], smallest: NDArray[np.int32], largest: NDArray[np.int32],
-) -> int:  # fmt: skip
+def _gather_keys(cells: FlatCells, step: int, c0: int, lanes: int, out: _Keys) -> int:
+    """Fill the keys of every ``step``-th time; return the number of rows."""
+    flat, products, flags = cells.power, cells.products, cells.flags
+    keys, used, smallest, largest = out
     rows = 0
     value = np.empty((1, LANES), np.float32)
     bits = value.view(np.int32)
@@ -31,7 +42,7 @@ def _gather_keys(
     for t in range(0, len(flat), step):
         prefetch_range(flat, (t + PREFETCH_TIMES * step) * flat.shape[1] + products * c0, products * lanes)
         prefetch_range(flags, (t + PREFETCH_TIMES * step) * flags.shape[1] + c0, lanes)
-        intensity(flat, t, products, n_pols, c0, lanes, value, 0)
+        intensity(cells, t, c0, lanes, value, 0)
         for i in range(lanes):
             good = flags[t, c0 + i] == 0
             key = bits[0, i] ^ ((bits[0, i] >> np.int32(31)) & _INT32_MAX)
@@ -42,7 +53,7 @@ def _gather_keys(
         rows += 1
     keys[rows : rows + 7] = _INT32_MAX
     for i in range(lanes):
-        largest[i] = max(largest[i], smallest[i])  # of a channel without used times, too: its range is empty
+        largest[i] = max(largest[i], smallest[i])  # without used times, the range is empty
     return rows
 
 
@@ -50,9 +61,9 @@ def _gather_keys(
 def _bisect(
     keys: NDArray[np.int32], rows: int, rank: NDArray[np.int32], low: NDArray[np.int32], high: NDArray[np.int32]
 ) -> None:
-    """Find the smallest key of which more than ``rank`` are no larger: it is left in ``low``.
+    """Write to ``low`` the smallest key in ``[low, high]`` that more than ``rank`` keys do not exceed.
 
-    Between ``low`` and ``high`` it must lie. Rows come in eights.
+    The number of rows is read as a multiple of eight.
     """
     below = np.empty(LANES, np.int32)
     middle = np.empty(LANES, np.int32)
@@ -68,7 +79,7 @@ def _bisect(
         for r in range(0, rows, 8):
             for i in range(LANES):
                 m = middle[i]
-                # Eight rows to one sum: it would go to memory and back for each.
+                # Eight rows are summed in registers before the sum is stored.
                 some = one if keys[r, i] <= m else none
                 some += one if keys[r + 1, i] <= m else none
                 some += one if keys[r + 2, i] <= m else none
@@ -122,11 +133,10 @@ def _interpolate_ties(
 
 @kernel
 def _channel_quantiles(
-    flat: NDArray[np.float32], n_pols: int, flags: NDArray[np.uint16], step: int, fractions: NDArray[np.float64],
-    quantiles: NDArray[np.float64], count: NDArray[np.int64], start: int, stop: int,
+    cells: FlatCells, step: int, fractions: NDArray[np.float64], quantiles: NDArray[np.float64],
+    count: NDArray[np.int64], start: int, stop: int,
 ) -> None:  # fmt: skip
-    products = flat.shape[1] // flags.shape[1]
-    keys = np.full((-(-len(flat) // step) + 7, LANES), _INT32_MAX)
+    keys = np.full((-(-len(cells.power) // step) + 7, LANES), _INT32_MAX)
     used = np.zeros(LANES, np.int32)
     rank = np.zeros(LANES, np.int32)
     low = np.empty(LANES, np.int32)
@@ -137,7 +147,7 @@ def _channel_quantiles(
     one, none = np.int32(1), np.int32(0)
     for c0 in range(start, stop, LANES):
         lanes = min(LANES, stop - c0)
-        rows = _gather_keys(flat, products, n_pols, flags, step, c0, lanes, keys, used, smallest, largest)
+        rows = _gather_keys(cells, step, c0, lanes, _Keys(keys, used, smallest, largest))
         for i in range(lanes):
             count[0, c0 + i] = used[i]
         for q in range(len(fractions)):
@@ -156,10 +166,39 @@ def _channel_quantiles(
                 quantiles[q, c0 + i] = _interpolate_ties(keys, rows, i, low[i], equal[i], fractions[q] * used[i])
 
 
+def check_channel_quantiles(
+    cells: PowerCells,
+    step: int,
+    fractions: NDArray[np.float64],
+    quantiles: NDArray[np.float64],
+    count: NDArray[np.int64],
+) -> FlatCells:
+    """Check that the arguments of :func:`channel_quantiles` fit together.
+
+    Parameters
+    ----------
+    cells, step, fractions, quantiles, count
+        As of :func:`channel_quantiles`, on the host or on a GPU.
+
+    Returns
+    -------
+    FlatCells
+        The cells as compiled kernels take them.
+
+    Raises
+    ------
+    ValueError
+        If shapes or types do not fit together.
+    """
+    flat = flatten_cells(cells)
+    channels = cells.flags.shape[1]
+    if quantiles.shape != (len(fractions), channels) or count.shape != (2, channels) or step < 1:
+        raise ValueError(f"quantiles {quantiles.shape} of {len(fractions)} do not go with cells {cells.power.shape}")
+    return flat
+
+
 def channel_quantiles(
-    power: NDArray[np.float32],
-    n_pols: int,
-    flags: NDArray[np.uint16],
+    cells: PowerCells,
     step: int,
     fractions: NDArray[np.float64],
     quantiles: NDArray[np.float64],
@@ -169,25 +208,21 @@ def channel_quantiles(
 ) -> None:
     """Find quantiles of the intensity over the used times of channels ``[start, stop)``.
 
-    The quantile of fraction p of n values is the one of rank ⌊p n⌋. Values that tie are spread evenly over the room
+    The quantile of fraction p of n values is the one of rank ⌊p n⌋. Tied values are spread evenly over the interval
     between their neighbours, so that data of few bits give smooth quantiles.
 
     Parameters
     ----------
-    power
-        float32 ``[time, channel, product]``; intensity is the sum of the first ``n_pols`` products.
-    n_pols
-        Products that add up to the intensity.
-    flags
-        uint16 ``[time, channel]``; a cell is used where it is 0.
+    cells
+        The block.
     step
-        Only every so-manieth time is looked at.
+        Every ``step``-th time is used.
     fractions
         float64 ``[quantile]``, in [0, 1).
     quantiles
         Output, float64 ``[quantile, channel]``; 0 without used times.
     count
-        Output, int64 ``[2, channel]``: used times that were looked at; most of them that tie at one of the quantiles.
+        Output, int64 ``[2, channel]``: number of used times; largest number of them that tie at one of the quantiles.
     start, stop
         Channels to work on.
 
@@ -196,7 +231,5 @@ def channel_quantiles(
     ValueError
         If shapes or types do not fit together.
     """
-    flat = flatten_cells(power, flags, n_pols)
-    if quantiles.shape != (len(fractions), flags.shape[1]) or count.shape != (2, *flags.shape[1:]) or step < 1:
-        raise ValueError(f"quantiles {quantiles.shape} of {len(fractions)} do not go with cells {power.shape}")
-    _channel_quantiles(flat, n_pols, flags, step, fractions, quantiles, count, start, stop)
+    flat = check_channel_quantiles(cells, step, fractions, quantiles, count)
+    _channel_quantiles(flat, step, fractions, quantiles, count, start, stop)

@@ -1,4 +1,4 @@
-"""Fourth moments of clipped voltages, as if they had not been clipped."""
+"""Correct the fourth moments of clipped voltages."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ def _correct_clipping(
             for pol in range(n_pols):
                 level = power[t, c, pol]
                 at = level * steps[c]
-                # Lost cells may hold anything, and of what is no number there is no index.
+                # Lost cells may hold NaN, which is no index.
                 step = int(min(at, last)) if at > 0 else 0
                 square = level * level
                 out[t, c, pol] = square + (moment4[t, c, pol] - square) * table[step]
@@ -31,7 +31,18 @@ def check_clipping(
     table: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
-    """Raise ``ValueError`` if shapes or types of :func:`correct_clipping`'s arguments do not fit together."""
+    """Check that the arguments of :func:`correct_clipping` fit together.
+
+    Parameters
+    ----------
+    power, moment4, steps, table, out
+        As of :func:`correct_clipping`, on the host or on a GPU.
+
+    Raises
+    ------
+    ValueError
+        If shapes or types do not fit together.
+    """
     times, channels, n_pols = moment4.shape
     fits = power.shape[:2] == (times, channels) and power.shape[2] >= n_pols and out.shape == moment4.shape
     if not fits or steps.shape != (channels,) or table.ndim != 1 or not len(table):
@@ -49,7 +60,7 @@ def correct_clipping(
     start: int,
     stop: int,
 ) -> None:
-    r"""Multiply the kurtosis of the cells of times ``[start, stop)`` by what a table has for their power.
+    r"""Multiply the kurtosis of the cells of times ``[start, stop)`` by a factor that depends on their power.
 
     Parameters
     ----------
@@ -60,7 +71,7 @@ def correct_clipping(
     steps
         float32 ``[channel]``: steps of the table per unit of power.
     table
-        float32 ``[step]``: factors; beyond the last step, it is the last.
+        float32 ``[step]``: factors; the last one holds for all higher powers.
     out
         Output, as ``moment4``: P² + (F - P²) table[P steps] of power P and fourth moment F.
     start, stop

@@ -1,10 +1,14 @@
-"""SumThreshold: runs of time whose sum stands out, however faint each sample of them is.
+"""SumThreshold: find runs of samples in time whose sum exceeds a limit, even where each sample is faint.
 
-After Offringa et al. (2010, MNRAS 405, 155), along time alone. What a shorter window has marked counts as 0 for the
-longer ones. A window says that there is a run, not where it ends: every run is then fitted to the samples, so that a
-strong one does not drag its surroundings along, and the faint flanks of a strong one are found. A few vector registers
-of channels at a time, data in the cache.
+The method is that of Offringa et al. (2010, MNRAS 405, 155), along time only. Samples that a shorter window has marked
+count as 0 for the longer windows. A window shows that there is a run, not where it ends: each run is then fitted to the
+samples, so that a strong run does not take its surroundings with it, and its faint flanks are found. The kernels work
+on a few vector registers of channels at a time, with data in the cache.
+
+The lengths of the windows are chosen in :mod:`edgefilter.stages.rfi.sumthreshold`.
 """
+
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,26 +32,41 @@ from edgefilter_kernels.simd.bitmask64 import (
 _LaneCounts = tuple[np.uint64, np.uint64, np.uint64, np.uint64, np.uint64, np.uint64, np.uint64, np.uint64]
 
 _EDGE_FRACTION = 0.5
-"""Of a run's mean level, that its ends must exceed: half way between the run and nothing is the likeliest edge."""
+"""Fraction of a run's mean level that is the level of its edges: half way between the run and no signal."""
 _MAX_EDGE = 1.0
-"""What suffices in any case, sigma: the end of a strong run may be faint."""
+"""Highest edge level inside the windows, sigma: the end of a strong run may be faint."""
 _GROWTH_EDGE = 2.0
-"""What suffices for samples beyond the windows, sigma: noise does it in 2 of 100 cases."""
+"""Highest edge level beyond the windows, sigma: 2 % of noise samples exceed it."""
 _STRONG_LEVEL = 4.0
-"""Mean level of a run, sigma, from which on a sample of it that is like noise is a hole: the run is of pulses."""
+"""Mean level of a run of separate pulses, sigma: from this level on, samples in it that are like noise are holes."""
 _NOISE_LEVEL = 1.0
-"""What a hole is below, sigma."""
+"""Level below which a sample is like noise, sigma."""
 _MAX_DROP = 2.0
-"""By how much the sum above that level may fall, sigma, before a run that grows is at its end."""
+"""Drop of the sum above the edge level, sigma, at which a run stops to grow."""
 _EDGE_STEPS = 16.0
-"""Levels of edges are multiples of 1/16 sigma: no rounding of a mean decides."""
+"""Steps of edge levels per sigma: with coarse steps, the rounding of a mean does not change an edge."""
+
+
+class RunWindows(NamedTuple):
+    """Windows of SumThreshold and their limits.
+
+    Parameters
+    ----------
+    lengths
+        int64 ``[window]``, ascending: samples.
+    limits
+        float32 ``[2, window]``: the sum over a window must exceed the first, or fall below minus the second; infinite
+        for never.
+    """
+
+    lengths: Any
+    limits: Any
 
 
 @kernel
 def find_runs(
-    values: NDArray[np.float32], windows: NDArray[np.int64], limits: NDArray[np.float32], grow: bool,
-    found: NDArray[np.uint64], holes: NDArray[np.uint64], remaining: NDArray[np.float32],
-    scratch_planes: NDArray[np.uint64],
+    values: NDArray[np.float32], windows: RunWindows, grow: bool, found: NDArray[np.uint64],
+    holes: NDArray[np.uint64], remaining: NDArray[np.float32], scratch_planes: NDArray[np.uint64],
 ) -> None:  # fmt: skip
     """Find the runs of one tile of :data:`LANES` channels, on both sides of 0; see :func:`sum_threshold`.
 
@@ -56,38 +75,37 @@ def find_runs(
     values
         float32 ``[time, lane]``.
     windows
-        int64 ``[window]``, ascending.
-    limits
-        float32 ``[2, window]``: the sum must exceed the first, or fall below minus the second; infinite for never.
+        Windows and limits.
     grow
         Whether runs may go on beyond the windows.
     found
         Output, uint64 ``[2, time]``: a plane of bits a side, see :mod:`edgefilter_kernels.simd.bitmask64`.
     holes
-        Output, as ``found``: what of it is like noise in the midst of what is strong.
+        Output, as ``found``: samples of strong runs that are like noise.
     remaining, scratch_planes
         float32 ``[time, lane]`` and uint64 ``[2, time]``, scratch.
     """
+    lengths, limits = windows
     remaining[:] = values
     for side in range(2):
         plane, none = found[side], np.uint64(0)
         plane[:] = none
         holes[side] = none
         some = False
-        for j in range(len(windows)):
+        for j in range(len(lengths)):
             limit = limits[side, j]
-            if windows[j] > len(values) or limit == np.inf:
+            if lengths[j] > len(values) or limit == np.inf:
                 continue
-            inside = _windows_over_limit(remaining, windows[j], limit, side, scratch_planes)
+            inside = _windows_over_limit(remaining, lengths[j], limit, side, scratch_planes)
             any_ = none
             for t in range(len(plane)):
                 plane[t] |= inside[t]
                 any_ |= inside[t]
             if any_ != none:
                 some = True
-                if windows[j] > 1 and side == 0:
+                if lengths[j] > 1 and side == 0:
                     clear_above(remaining, len(values), inside)
-                elif windows[j] > 1:
+                elif lengths[j] > 1:
                     clear_below(remaining, len(values), inside)
         if some:
             sign = np.float32(1 - 2 * side)
@@ -100,7 +118,7 @@ def find_runs(
 def _windows_over_limit(
     values: NDArray[np.float32], window: int, limit: np.float32, side: int, scratch_planes: NDArray[np.uint64]
 ) -> NDArray[np.uint64]:
-    """Return the plane of what lies in a window whose sum is over the limit; single values count 0 from now on."""
+    """Return the plane of samples in windows whose sum exceeds the limit; a window of 1 sets its samples to 0."""
     times = len(values)
     if window == 1:
         if side == 0:
@@ -116,7 +134,7 @@ def _windows_over_limit(
     any_ = np.uint64(0)
     for t in range(times):
         any_ |= scratch_planes[0, t]
-    # From ends of windows to all that lies in them, by doubling.
+    # Extend the ends of windows to whole windows, by doubling.
     now, other = scratch_planes[0], scratch_planes[1]
     reach = 1
     while any_ and reach < window:
@@ -135,7 +153,7 @@ def _fit_runs(
     values: NDArray[np.float32], sign: float, grow: bool, marks: NDArray[np.uint64], fitted: NDArray[np.uint64],
     holes: NDArray[np.uint64],
 ) -> None:  # fmt: skip
-    """Let every run begin and end where its sum above the level of an edge is largest."""
+    """Fit each run's begin and end to where its sum above the edge level is largest."""
     times = len(values)
     begin, before = np.zeros(LANES, np.int64), np.zeros(LANES, np.int64)
     one, inside, none = np.uint64(1), np.uint64(0), np.uint64(0)
@@ -158,8 +176,8 @@ def _fit_runs(
                         holes[u] |= lane
             if grow:
                 edge = min(level, np.float32(_GROWTH_EDGE))
-                first += _growth(values, sign, lane, marks, i, first - 1, before[i] - 1, -1, edge)
-                stop += _growth(values, sign, lane, marks, i, stop, times, 1, edge)
+                first += _growth(values, sign, i, marks, (first - 1, before[i] - 1, -1), edge)
+                stop += _growth(values, sign, i, marks, (stop, times, 1), edge)
             for u in range(first, stop):
                 fitted[u] |= lane
             before[i] = t
@@ -168,7 +186,7 @@ def _fit_runs(
 
 @kernel
 def _edge_level(values: NDArray[np.float32], sign: float, i: int, first: int, stop: int) -> float:
-    """Return the level of the edges of a run ``[first, stop)`` of lane ``i``."""
+    """Return the edge level of a run ``[first, stop)`` of lane ``i``."""
     total = np.float32(0.0)
     for t in range(first, stop):
         total += sign * values[t, i]
@@ -193,11 +211,12 @@ def _best_part(values: NDArray[np.float32], sign: float, i: int, first: int, sto
 
 @kernel
 def _growth(
-    values: NDArray[np.float32], sign: float, lane: np.uint64, marks: NDArray[np.uint64], i: int, first: int, stop: int,
-    step: int, edge: float,
+    values: NDArray[np.float32], sign: float, i: int, marks: NDArray[np.uint64], times: tuple[int, int, int],
+    edge: float,
 ) -> int:  # fmt: skip
-    """Say how far a run goes on from ``first`` on: to where its sum above ``edge`` is largest before it drops."""
-    none = np.uint64(0)
+    """Return how far a run grows along a range of times: to where its sum above ``edge`` is largest before it drops."""
+    first, stop, step = times
+    lane, none = np.uint64(1) << np.uint64(i), np.uint64(0)
     best, total, end = np.float32(0.0), np.float32(0.0), first
     for t in range(first, stop, step):
         total += sign * values[t, i] - edge
@@ -210,9 +229,9 @@ def _growth(
 
 @kernel
 def _count_neighbours(row: np.uint64, near: _LaneCounts) -> _LaneCounts:
-    """Count, to 8 for each lane, how much of a run is near: one more with a sample of it, two less without.
+    """Update each lane's count, 0 to 8, of run samples nearby: one more with a sample of the run, two less without.
 
-    A count is as many bits of the eight words.
+    A count is the number of set bits of a lane in the eight words.
     """
     a, b, c, d, e, f, g, h = near
     out = ~row
@@ -224,9 +243,9 @@ def _count_neighbours(row: np.uint64, near: _LaneCounts) -> _LaneCounts:
 
 @kernel
 def _close_gaps(marks: NDArray[np.uint64], behind: NDArray[np.uint64], closed: NDArray[np.uint64]) -> None:
-    """Fill gaps inside a run: those that have twice their length of it on either side, and two samples at least.
+    """Fill gaps inside a run: those with at least two run samples, and twice their length of them, on either side.
 
-    A gap is no longer than 4: no more than 8 is counted.
+    A filled gap is no longer than 4 samples, since counts end at 8.
     """
     none = np.uint64(0)
     nothing = (none, none, none, none, none, none, none, none)
@@ -248,7 +267,7 @@ def _find_holes(
     values: NDArray[np.float32], sign: float, fitted: NDArray[np.uint64], closed: NDArray[np.uint64],
     holes: NDArray[np.uint64],
 ) -> None:  # fmt: skip
-    """Find holes among the gaps that were filled: between two samples and two that are strong in the mean."""
+    """Find holes among the filled gaps: noise-like samples between two pairs of samples with a strong mean."""
     none, one = np.uint64(0), np.uint64(1)
     for t in range(len(closed)):
         gaps = closed[t] & ~fitted[t]
@@ -270,14 +289,13 @@ def _find_holes(
 
 @kernel
 def _sum_threshold(
-    values: NDArray[np.float32], windows: NDArray[np.int64], thresholds: NDArray[np.float32], bit: int,
-    marks: NDArray[np.uint8], tiles: NDArray[np.float32], planes: NDArray[np.uint64], start: int, stop: int,
+    values: NDArray[np.float32], windows: RunWindows, bit: int, marks: NDArray[np.uint8],
+    scratch: tuple[NDArray[np.float32], NDArray[np.uint64]], start: int, stop: int,
 ) -> None:  # fmt: skip
     times = values.shape[0]
+    tiles, planes = scratch
     tile, remaining = tiles[0], tiles[1]
     tile[:] = np.float32(0.0)
-    limits = np.full((2, len(thresholds)), np.float32(np.inf))
-    limits[0] = thresholds
     row = np.empty(LANES, np.uint8)
     if start < 0:  # tells the compiler that no index counts from the end
         return
@@ -288,13 +306,34 @@ def _sum_threshold(
             source, target = values[t, c0 : c0 + lanes], tile[t]
             for i in range(len(source)):
                 target[i] = source[i]
-        find_runs(tile, windows, limits, True, planes[:2], planes[2:4], remaining, planes[4:6])
+        find_runs(tile, windows, True, planes[:2], planes[2:4], remaining, planes[4:6])
         for t in range(times):
             if planes[0, t] != np.uint64(0):
                 spread_row((planes[0, t],), (bit,), row, 0)
                 found = marks[t, c0 : c0 + lanes]
                 for i in range(len(found)):
                     found[i] |= row[i]
+
+
+def check_sum_threshold(
+    values: NDArray[np.float32], windows: NDArray[np.int64], thresholds: NDArray[np.float32], marks: NDArray[np.uint8]
+) -> None:
+    """Check that the arguments of :func:`sum_threshold` fit together.
+
+    Parameters
+    ----------
+    values, windows, thresholds, marks
+        As of :func:`sum_threshold`, on the host or on a GPU.
+
+    Raises
+    ------
+    ValueError
+        If shapes or types do not fit together.
+    """
+    if values.shape != marks.shape or windows.shape != thresholds.shape or values.ndim != 2:
+        raise ValueError(f"values {values.shape}, marks {marks.shape} and windows {windows.shape} do not fit together")
+    if values.dtype != np.float32 or marks.dtype != np.uint8 or thresholds.dtype != np.float32:
+        raise ValueError("values and thresholds must be float32 and marks uint8")
 
 
 def sum_threshold(
@@ -311,14 +350,14 @@ def sum_threshold(
     Parameters
     ----------
     values
-        float32 ``[time, channel]``, finite, about 0 where there is nothing. What must not count is 0.
+        float32 ``[time, channel]``, finite, in standard deviations of noise of mean 0; unused samples are 0.
     windows
         int64 ``[window]``, ascending lengths of runs.
     thresholds
-        float32 ``[window]``: of the sum over a window, in which what a shorter window has marked counts as 0. A run
-        begins and ends where its sum above half its mean level is largest; short gaps in it are filled.
+        float32 ``[window]``: of the sum over a window, in which samples that a shorter window has marked count as 0. A
+        run begins and ends where its sum above half its mean level is largest; short gaps in it are filled.
     bit
-        What to set in ``marks``.
+        Mark of a run.
     marks
         uint8 ``[time, channel]``, changed in place.
     start, stop
@@ -329,10 +368,8 @@ def sum_threshold(
     ValueError
         If shapes or types do not fit together.
     """
-    if values.shape != marks.shape or windows.shape != thresholds.shape or values.ndim != 2:
-        raise ValueError(f"values {values.shape}, marks {marks.shape} and windows {windows.shape} do not fit together")
-    if values.dtype != np.float32 or marks.dtype != np.uint8 or thresholds.dtype != np.float32:
-        raise ValueError("values and thresholds must be float32 and marks uint8")
+    check_sum_threshold(values, windows, thresholds, marks)
     if np.any(np.diff(windows) <= 0) or np.any(windows < 1):
         raise ValueError(f"windows {windows.tolist()} must ascend from 1 or more")
-    _sum_threshold(values, windows, thresholds, bit, marks, *thread_scratch(len(values)), start, stop)
+    limits = np.stack([thresholds, np.full_like(thresholds, np.inf)])
+    _sum_threshold(values, RunWindows(windows, limits), bit, marks, thread_scratch(len(values)), start, stop)

@@ -1,10 +1,13 @@
-"""Times at which the band rises or falls together: dispersion measure 0, which nothing beyond the Earth has."""
+"""Counts of channels above and below their background in each sub-band: the zero-DM test's input.
+
+What the whole band does at once has dispersion measure 0, which no source beyond the Earth has.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter_kernels.jit import kernel
-from edgefilter_kernels.rfi.intensity import flatten_cells, intensity
+from edgefilter_kernels.rfi.intensity import FlatCells, PowerCells, flatten_cells, intensity
 
 ZERO_DM_BANDS = 32
 """Sub-bands into which the channels are divided."""
@@ -12,17 +15,17 @@ ZERO_DM_BANDS = 32
 
 @kernel
 def _zero_dm_counts(
-    flat: NDArray[np.float32], n_pols: int, flags: NDArray[np.uint16], low: NDArray[np.float32],
-    high: NDArray[np.float32], counts: NDArray[np.int32], start: int, stop: int,
+    cells: FlatCells, low: NDArray[np.float32], high: NDArray[np.float32], counts: NDArray[np.int32], start: int,
+    stop: int,
 ) -> None:  # fmt: skip
+    flags = cells.flags
     channels = flags.shape[1]
-    products = flat.shape[1] // channels
     value = np.empty((1, channels), np.float32)
     one, none = np.int32(1), np.int32(0)
     if start < 0:  # tells the compiler that no index counts from the end
         return
     for t in range(start, stop):
-        intensity(flat, t, products, n_pols, 0, channels, value, 0)
+        intensity(cells, t, 0, channels, value, 0)
         for band in range(ZERO_DM_BANDS):
             used, above, below = none, none, none
             for c in range(band * channels // ZERO_DM_BANDS, (band + 1) * channels // ZERO_DM_BANDS):
@@ -33,10 +36,35 @@ def _zero_dm_counts(
             counts[0, band, t], counts[1, band, t], counts[2, band, t] = used, above, below
 
 
+def check_zero_dm_counts(
+    cells: PowerCells, low: NDArray[np.float32], high: NDArray[np.float32], counts: NDArray[np.int32]
+) -> FlatCells:
+    """Check that the arguments of :func:`zero_dm_counts` fit together.
+
+    Parameters
+    ----------
+    cells, low, high, counts
+        As of :func:`zero_dm_counts`, on the host or on a GPU.
+
+    Returns
+    -------
+    FlatCells
+        The cells as compiled kernels take them.
+
+    Raises
+    ------
+    ValueError
+        If shapes or types do not fit together.
+    """
+    flat = flatten_cells(cells)
+    times, channels = cells.flags.shape
+    if low.shape != (channels,) or high.shape != (channels,) or counts.shape != (3, ZERO_DM_BANDS, times):
+        raise ValueError(f"levels {low.shape} and counts {counts.shape} do not go with cells {cells.power.shape}")
+    return flat
+
+
 def zero_dm_counts(
-    power: NDArray[np.float32],
-    n_pols: int,
-    flags: NDArray[np.uint16],
+    cells: PowerCells,
     low: NDArray[np.float32],
     high: NDArray[np.float32],
     counts: NDArray[np.int32],
@@ -47,14 +75,10 @@ def zero_dm_counts(
 
     Parameters
     ----------
-    power
-        float32 ``[time, channel, product]``; intensity is the sum of the first ``n_pols`` products.
-    n_pols
-        Products that add up to the intensity.
-    flags
-        uint16 ``[time, channel]``; a cell is used where it is 0.
+    cells
+        The block.
     low, high
-        float32 ``[channel]``: levels; a channel whose levels are equal is left out.
+        float32 ``[channel]``: levels of the intensity; a channel whose levels are equal is left out.
     counts
         Output, int32 ``[3, 32, time]``: channels that are used, above ``high``, below ``low``.
     start, stop
@@ -65,8 +89,5 @@ def zero_dm_counts(
     ValueError
         If shapes or types do not fit together.
     """
-    flat = flatten_cells(power, flags, n_pols)
-    times, channels = flags.shape
-    if low.shape != (channels,) or high.shape != (channels,) or counts.shape != (3, ZERO_DM_BANDS, times):
-        raise ValueError(f"levels {low.shape} and counts {counts.shape} do not go with cells {power.shape}")
-    _zero_dm_counts(flat, n_pols, flags, low, high, counts, start, stop)
+    flat = check_zero_dm_counts(cells, low, high, counts)
+    _zero_dm_counts(flat, low, high, counts, start, stop)

@@ -1,1 +1,1 @@
-"""CUDA twins: find radio-frequency interference."""
+"""CUDA versions of the kernels that find radio-frequency interference."""

@@ -1,4 +1,4 @@
-// What the cells of a channel say of interference: the twin of ../../rfi/cell_statistics.py.
+// Statistics of the cells of a channel: CUDA version of ../../rfi/cell_statistics.py.
 
 #include "runs.h"
 
@@ -20,7 +20,7 @@ __device__ void fill_power(
     }
 }
 
-// The same of its kurtosis; says which cells have a low one.
+// The same for its kurtosis; marks cells with a low kurtosis.
 __device__ void fill_kurtosis(
     Tile tile, const float* power, const float* moment4, const unsigned short* flags, int channels, int products,
     int n_pols, int c, const float* gain, const float* per_sigma)
@@ -54,7 +54,7 @@ __device__ void find_events(
     }
 }
 
-// Adds up the cells that nothing speaks against: number, sum, squares, squared sums of groups. In single precision over
+// Sums over the cells in no run: number, sum, squares, squared sums of groups. In single precision over
 // a group, as the CPU does, in double precision over the groups of a part and over the parts in turn: always the same.
 __device__ void add_moments(
     Tile tile, const unsigned short* flags, int channels, int c, bool inside, double* moments)
@@ -88,12 +88,13 @@ __device__ void add_moments(
 }
 
 // A block takes eight channels, from start on. power is [time][channel][product], moment4
-// [time][channel][kurtosis_pols]; limits are [2][count], channel_tables is [2][channel] and time_tables [4][time], groups
-// [group][channel], moments [2][4][channel]; tile_values and tile_marks are scratch.
+// [time][channel][kurtosis_pols]; limits are [2][count], groups is [group][channel], moments
+// [2][4][channel]; tile_values and tile_marks are scratch.
 extern "C" __global__ void cell_statistics(
     const float* __restrict__ power, const float* __restrict__ moment4, const unsigned short* __restrict__ flags,
-    int times, int channels, int products, int n_pols, int kurtosis_pols, const float* channel_tables,
-    const float* time_tables, const long long* run_windows, const float* run_limits, int n_windows,
+    int times, int channels, int products, int n_pols, int kurtosis_pols, const float* centre,
+    const float* per_unit, const float* weight, const float* gain_drift, const float* kurtosis_gain,
+    const float* kurtosis_per_sigma, const long long* run_windows, const float* run_limits, int n_windows,
     const long long* kurtosis_windows, const float* kurtosis_limits, int n_kurtosis_windows, float event_threshold,
     float group_sum_threshold, float* tile_values, unsigned char* tile_marks, unsigned char* marks,
     unsigned char* groups, double* moments, int start, int stop)
@@ -102,17 +103,14 @@ extern "C" __global__ void cell_statistics(
     int channel = start + blockIdx.x * LANES + threadIdx.x, c = min(channel, stop - 1);
     bool inside = channel < stop;  // a lane without a channel works on the last one, and writes nothing
 
-    const float *weight = time_tables, *gain_drift = weight + times;
-    const float *gain = gain_drift + times, *per_sigma = gain + times;
-    fill_power(
-        tile, power, flags, channels, products, n_pols, c, channel_tables[c], channel_tables[channels + c], weight,
-        gain_drift);
+    fill_power(tile, power, flags, channels, products, n_pols, c, centre[c], per_unit[c], weight, gain_drift);
     find_events(tile, event_threshold, group_sum_threshold, channels, inside, groups + c);
     __syncthreads();
     find_runs(tile, run_windows, run_limits, n_windows, POWER_RUN, 0, RUN_HOLE, true, false);
     add_moments(tile, flags, channels, c, inside, moments);
     if (kurtosis_pols) {
-        fill_kurtosis(tile, power, moment4, flags, channels, products, kurtosis_pols, c, gain, per_sigma);
+        fill_kurtosis(
+            tile, power, moment4, flags, channels, products, kurtosis_pols, c, kurtosis_gain, kurtosis_per_sigma);
         __syncthreads();
         find_runs(
             tile, kurtosis_windows, kurtosis_limits, n_kurtosis_windows, HIGH_KURTOSIS, LOW_KURTOSIS, DROPPED, false,

@@ -1,4 +1,4 @@
-"""Fourth moments of clipped voltages: the twin of :mod:`edgefilter_kernels.rfi.quantisation`, equal to rounding."""
+"""CUDA version of :mod:`edgefilter_kernels.rfi.quantisation`, with results equal up to rounding."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from edgefilter_kernels.rfi.quantisation import check_clipping
 
 
 def correct_clipping(power: Any, moment4: Any, steps: Any, table: Any, out: Any, start: int, stop: int) -> None:
-    """As :func:`edgefilter_kernels.rfi.quantisation.correct_clipping`: arrays on the device."""
+    """As :func:`edgefilter_kernels.rfi.quantisation.correct_clipping`, for arrays on the device."""
     check_clipping(power, moment4, steps, table, out)
     _, channels, n_pols = moment4.shape
     cells = max(stop - start, 0) * channels * n_pols
