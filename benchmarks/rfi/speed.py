@@ -182,7 +182,7 @@ def _blocks(bench: Bench, scene: Scene) -> None:
 
 
 def _read(bench: Bench, case: str, arrays: tuple[NDArray[Any], ...], samples: int) -> None:
-    """Record the rate at which memory delivers the arrays of a kernel; our rate over it is the fraction of bandwidth."""
+    """Record the rate at which memory delivers the arrays of a kernel, to compare our rate with."""
     memory = bench.value(GROUP, MEMORY, "read")
     if memory is None:
         source = np.ones(_BYTES // 4, np.float32)

@@ -1,4 +1,4 @@
-"""Plain versions of the flagging kernels, a channel at a time."""
+"""Plain, slow versions of the flagging kernels, a channel at a time."""
 
 from itertools import pairwise
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def quantile(values, fraction):
-    """Order statistic of rank ⌊p n⌋; ties are spread over the room between their neighbours."""
+    """Return the order statistic of rank ⌊p n⌋; ties are spread evenly over the interval between their neighbours."""
     ordered = np.sort(values)
     rank = min(int(fraction * len(ordered)), len(ordered) - 1)
     value = float(ordered[rank])
@@ -28,16 +28,16 @@ def quantile(values, fraction):
 
 
 def sum_threshold(values, windows, thresholds):
-    """SumThreshold of one channel, with fitted ends and filled gaps; and the holes in it."""
+    """Return the runs of one channel by SumThreshold, with fitted ends and filled gaps, and the holes in them."""
     values = values.astype(np.float64)
-    left, marked = values.copy(), np.zeros(len(values), bool)
+    remaining, marked = values.copy(), np.zeros(len(values), bool)
     for window, threshold in zip(windows, thresholds, strict=True):
         if window > len(values):
             break
-        hits = [t for t in range(len(values) - window + 1) if left[t : t + window].sum() > threshold]
+        hits = [t for t in range(len(values) - window + 1) if remaining[t : t + window].sum() > threshold]
         for t in hits:
             marked[t : t + window] = True
-        left[marked] = np.minimum(left[marked], 0.0)
+        remaining[marked] = np.minimum(remaining[marked], 0.0)
     fitted, holes = np.zeros((2, len(values)), bool)
     edges = np.flatnonzero(np.diff(np.concatenate([[0], marked, [0]]).astype(int))).reshape(-1, 2)
     for number, (first, stop) in enumerate(edges):
@@ -60,20 +60,20 @@ def sum_threshold(values, windows, thresholds):
 
 
 def _best_part(values):
-    """The part of the largest sum: the earliest and shortest of equal ones."""
+    """Return the part with the largest sum; of equal ones the earliest and shortest."""
     parts = [(first, stop) for stop in range(1, len(values) + 1) for first in range(stop)]
     return max(parts, key=lambda part: (values[part[0] : part[1]].sum(), -part[1], part[0]))
 
 
 def _growth(values):
-    """Samples up to the largest sum before a sum that has dropped by 2."""
+    """Return the number of samples up to the largest sum before the sum has dropped by 2."""
     total = np.concatenate([[0.0], np.cumsum(values)])
     dropped = np.flatnonzero(total < np.maximum.accumulate(total) - 2)
     return int(np.argmax(total[: dropped[0]] if len(dropped) else total))
 
 
 def _neighbour_support(marked):
-    """What lies before each sample: 1 more a mark, 2 less a gap, from 0 to 8."""
+    """Return a count, 0 to 8, of marks before each sample: 1 more for a mark, 2 less for a gap."""
     near, out = 0, np.zeros(len(marked), int)
     for t, mark in enumerate(marked):
         out[t] = near
@@ -82,7 +82,7 @@ def _neighbour_support(marked):
 
 
 def zero_dm_counts(intensity, used, low, high, bands):
-    """Channels of each band that are used, above and below."""
+    """Return the channels of each band that are used, above ``high`` and below ``low``."""
     times, channels = intensity.shape
     counts = np.zeros((3, bands, times), int)
     for band in range(bands):
@@ -94,8 +94,9 @@ def zero_dm_counts(intensity, used, low, high, bands):
     return counts
 
 
-def find_broadband_steps(used, moved, margin, parts=8, many=5, few=2, raised=0.4, least=32, partly=(0.4, 0.3)):
-    """Sub-bands that move where many parts do, and few do shortly before and after; ``[band, time]`` in and out."""
+def find_broadband_steps(used, moved, margin):
+    """Return sub-bands that move where many parts do, and few do shortly before and after, ``[band, time]``."""
+    parts, many, few, raised, least, partly = 8, 5, 2, 0.4, 32, (0.4, 0.3)
     bands, times = used.shape
     number = sum(
         moved[part : part + bands // parts].sum(axis=0) > raised * used[part : part + bands // parts].sum(axis=0)
@@ -118,10 +119,10 @@ def find_broadband_steps(used, moved, margin, parts=8, many=5, few=2, raised=0.4
 
 
 def cut_tracks(marks, delay, tolerance, slack, longest):
-    """Short runs that follow one track from where the end of the data cuts it, or, turned round, its start."""
+    """Return short runs that follow one track from where the end, or the start, of the data cuts it."""
     whole = np.zeros(marks.shape, bool)
     for direction in (1, -1):
-        # Turned so that the end of the data cuts, and channels so that the track goes downwards.
+        # Reverse times so that the end of the data cuts, and channels so that the delay falls.
         even = delay[0] == delay[-1]
         channel = np.arange(len(delay))[::direction] if even else np.argsort(direction * delay, kind="stable")
         run, delays = marks[::direction, channel] != 0, direction * delay[channel]
@@ -160,7 +161,7 @@ def _runs(marked):
 
 
 def correct_clipping(power, moment4, steps, table):
-    """Kurtosis, less 1, times the factor of the power's step."""
+    """Multiply the kurtosis, less 1, by the factor of the step of the power."""
     power = power[:, :, : moment4.shape[2]]
     with np.errstate(invalid="ignore"):
         at = np.nan_to_num(power * steps[:, None], posinf=len(table)).clip(0, len(table) - 1).astype(int)
@@ -168,14 +169,19 @@ def correct_clipping(power, moment4, steps, table):
 
 
 def drifting_tones(events, live):
-    """Lines that a drifting tone fills, as ``(begin, drift_channels)``; events are of steps of two."""
+    """Return the lines that a drifting tone fills, as ``(begin, drift_channels)``, in steps of two groups."""
     steps, channels = len(events) // 2, events.shape[1]
     steps = min(steps, 127)
     level = events[: 2 * steps].reshape(steps, 2, channels).sum(axis=1)
     max_drift = 2 * steps // 3
 
+    offsets = {
+        drift: np.floor(drift * (np.arange(steps) + 0.5) / steps + 0.5).astype(int)
+        for drift in range(-max_drift, max_drift + 1)
+    }
+
     def along(begin, drift_channels):
-        c = begin + np.floor(drift_channels * (np.arange(steps) + 0.5) / steps + 0.5).astype(int)
+        c = begin + offsets[drift_channels]
         used = (c >= 0) & (c < channels)
         used[used] = live[c[used]]
         return np.where(used, level[np.arange(steps), np.clip(c, 0, channels - 1)], 0), 2 * used
@@ -185,14 +191,15 @@ def drifting_tones(events, live):
 
     def is_drifting_tone(begin, drift_channels):
         line = along(begin, drift_channels)
+        filled, most = line[0].sum(), line[1].sum()
+        if most < steps or 20 * filled < (9 if steps >= 48 else 12) * most:
+            return False
         edges = [quarter * steps // 4 for quarter in range(5)]
-        quarters = [(line[0][a:b], line[1][a:b]) for a, b in pairwise(edges)]
+        quarters = [(line[0][a:b].sum(), line[1][a:b].sum()) for a, b in pairwise(edges)]
         crossing = along(begin + drift_channels, -drift_channels)
         return (
-            line[1].sum() >= steps
-            and 20 * line[0].sum() >= (9 if steps >= 48 else 12) * line[1].sum()
-            and all(20 * a.sum() >= 7 * b.sum() for a, b in quarters)
-            and all(5 * a.sum() * line[1].sum() >= 3 * line[0].sum() * b.sum() for a, b in quarters)
+            all(20 * a >= 7 * b for a, b in quarters)
+            and all(5 * a * most >= 3 * filled * b for a, b in quarters)
             and all(part(along(begin + aside, drift_channels)) <= 0.4 for aside in (-3, 3))
             and (crossing[1].sum() == 0 or part(line) - part(crossing) > 0.25 - 1e-9)
         )

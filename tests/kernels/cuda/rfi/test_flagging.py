@@ -1,11 +1,13 @@
-"""The flagging kernels of the card beside those of the CPU, whole and cut, on shapes that fit no block."""
+"""CUDA versions of the flagging kernels against those of the CPU, in one range and in two, for uneven shapes."""
 
 import numpy as np
 import pytest
 
+from edgefilter.stages.rfi.block import tuple_to_device
 from edgefilter_kernels.cuda.rfi import (
     cell_statistics,
     combine,
+    dispersed_marks,
     dispersion_tracks,
     drifting_tones,
     edge_tracks,
@@ -16,6 +18,7 @@ from edgefilter_kernels.cuda.rfi import (
 )
 from edgefilter_kernels.rfi import cell_statistics as cpu_cell_statistics
 from edgefilter_kernels.rfi import combine as cpu_combine
+from edgefilter_kernels.rfi import dispersed_marks as cpu_dispersed_marks
 from edgefilter_kernels.rfi import dispersion_tracks as cpu_dispersion_tracks
 from edgefilter_kernels.rfi import drifting_tones as cpu_drifting_tones
 from edgefilter_kernels.rfi import edge_tracks as cpu_edge_tracks
@@ -23,15 +26,18 @@ from edgefilter_kernels.rfi import quantile as cpu_quantile
 from edgefilter_kernels.rfi import quantisation as cpu_quantisation
 from edgefilter_kernels.rfi import sumthreshold as cpu_sumthreshold
 from edgefilter_kernels.rfi import zero_dm as cpu_zero_dm
+from edgefilter_kernels.rfi.intensity import PowerCells
+from edgefilter_kernels.rfi.sumthreshold import RunWindows
+from tests.helpers.dispersion_tracks import tracks_of
 
 ROUNDING = 2e-6
-"""Of a sum of up to 64 numbers of about 1 in single precision, which slides over as many again on the CPU."""
+"""Rounding error of a sliding sum of up to 64 numbers of about 1 in single precision."""
 
 SHAPES = [(1, 1, 1), (17, 9, 2), (300, 70, 1), (529, 41, 2), (90, 130, 4)]
 
 
 def make_cells(times, channels, products, seed=0, spectra=64):
-    """Noise of so many voltages a cell, with bursts, a tone, a dead channel and lost cells."""
+    """Return noise with bursts, a tone, a dead channel and lost cells; ``spectra`` voltages in a cell."""
     rng = np.random.default_rng(seed)
     n_pols = min(products, 2)
     power = rng.gamma(spectra, 1 / spectra, (times, channels, products)).astype(np.float32)
@@ -49,7 +55,7 @@ def make_cells(times, channels, products, seed=0, spectra=64):
 
 
 def run_in_two_ranges(run, count, cut):
-    """Run over a range in two pieces, of which one may be empty."""
+    """Run over a range in two parts, of which one may be empty."""
     run(0, cut)
     run(cut, count)
 
@@ -63,50 +69,35 @@ def test_quantiles(gpu_backend, shape, step, few_bits):
         power = np.rint(3 * power)
     channels, fractions = shape[1], np.array([0.3, 0.05])
     expected, count = np.zeros((2, channels)), np.zeros((2, channels), np.int64)
-    cpu_quantile.channel_quantiles(power, n_pols, flags, step, fractions, expected, count, 0, channels)
-    out, number = (
-        gpu_backend.to_device(np.full((2, channels), np.nan)),
-        gpu_backend.to_device(np.full((2, channels), -1)),
-    )
-    on_gpu = (
-        gpu_backend.to_device(power),
-        n_pols,
-        gpu_backend.to_device(flags),
-        step,
-        gpu_backend.to_device(fractions),
-        out,
-        number,
-    )
+    cells = PowerCells(power, n_pols, flags)
+    cpu_quantile.channel_quantiles(cells, step, fractions, expected, count, 0, channels)
+    given = fractions, np.full((2, channels), np.nan), np.full((2, channels), -1)
+    fractions, out, number = (gpu_backend.to_device(array) for array in given)
+    on_gpu = tuple_to_device(cells, gpu_backend), step, fractions, out, number
     run_in_two_ranges(lambda a, b: quantile.channel_quantiles(*on_gpu, a, b), channels, 2 * channels // 3)
     np.testing.assert_array_equal(gpu_backend.to_host(number), count)
-    # Values are exact; between tied ones is interpolated in double precision.
+    # Values are exact; tied values are interpolated in double precision.
     np.testing.assert_allclose(gpu_backend.to_host(out), expected, rtol=1e-13, atol=1e-13)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_rises(gpu_backend, shape):
+def test_counts_of_the_zero_dm_test(gpu_backend, shape):
     power, _, flags, n_pols = make_cells(*shape)
     times, channels = flags.shape
     centre = n_pols * np.ones(channels, np.float32)
     low, high = centre * np.float32(0.9), centre * np.float32(1.1)
     high[::7] = low[::7]
     expected = np.zeros((3, 32, times), np.int32)
-    cpu_zero_dm.zero_dm_counts(power, n_pols, flags, low, high, expected, 0, times)
+    cells = PowerCells(power, n_pols, flags)
+    cpu_zero_dm.zero_dm_counts(cells, low, high, expected, 0, times)
     counts = gpu_backend.to_device(np.full((3, 32, times), -1, np.int32))
-    on_gpu = (
-        gpu_backend.to_device(power),
-        n_pols,
-        gpu_backend.to_device(flags),
-        gpu_backend.to_device(low),
-        gpu_backend.to_device(high),
-        counts,
-    )
+    on_gpu = tuple_to_device(cells, gpu_backend), gpu_backend.to_device(low), gpu_backend.to_device(high), counts
     run_in_two_ranges(lambda a, b: zero_dm.zero_dm_counts(*on_gpu, a, b), times, times // 3)
     np.testing.assert_array_equal(gpu_backend.to_host(counts), expected)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_fourth_moments_that_are_unclipped(gpu_backend, shape):
+def test_fourth_moments_that_are_corrected_for_clipping(gpu_backend, shape):
     power, moment4, _, _ = make_cells(*shape)
     moment4 += power[:, :, : moment4.shape[2]] ** 2
     times, channels, _ = moment4.shape
@@ -130,10 +121,10 @@ def test_flags_of_marks(gpu_backend, shape):
     marks, tables = rng.integers(0, 256, (times, channels)).astype(np.uint8), rng.integers(0, 9, (2, 256)) << 3
     table_index, channel = rng.random(channels) < 0.5, (rng.random(channels) < 0.2) * np.uint16(64)
     flags = rng.integers(0, 3, (times, channels)).astype(np.uint16)
-    given = marks, tables.astype(np.uint16), table_index, channel
+    rules = cpu_combine.FlagRules(tables.astype(np.uint16), table_index, channel, 1)
     gpu_result = gpu_backend.to_device(flags)
-    cpu_combine.combine(*given, 1, flags, 0, times)
-    on_gpu = *(gpu_backend.to_device(array) for array in given), 1, gpu_result
+    cpu_combine.combine(marks, rules, flags, 0, times)
+    on_gpu = gpu_backend.to_device(marks), tuple_to_device(rules, gpu_backend), gpu_result
     run_in_two_ranges(lambda a, b: combine.combine(*on_gpu, a, b), times, times // 2)
     np.testing.assert_array_equal(gpu_backend.to_host(gpu_result), flags)
 
@@ -162,7 +153,7 @@ def test_runs(gpu_backend, shape, exact):
 
 
 def assert_no_sum_near_threshold(values, windows, thresholds):
-    """No sum within rounding of its threshold: what happens there is not the same."""
+    """Assert that no sum is within rounding of its threshold, where marks may differ."""
     for window, threshold in zip(windows, thresholds, strict=True):
         total = np.cumsum(np.pad(values.astype(float), ((1, 0), (0, 0))), axis=0)
         near = np.abs(total[window:] - total[:-window] - threshold) < ROUNDING * window
@@ -171,29 +162,33 @@ def assert_no_sum_near_threshold(values, windows, thresholds):
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kurtosis", [True, False])
-def test_evidence(gpu_backend, shape, kurtosis):
+def test_cell_statistics(gpu_backend, shape, kurtosis):
     power, moment4, flags, n_pols = make_cells(*shape)
     times, channels = flags.shape
     kurtosis_pols = n_pols if kurtosis else 0
     rng = np.random.default_rng(2)
-    channel_tables = np.stack([np.full(channels, n_pols), np.full(channels, 8 / np.sqrt(n_pols))]).astype(np.float32)
     weight, gain_drift = np.where(rng.random(times) < 0.1, 0.9, 1), rng.normal(0, 0.3, times)
-    time_tables = np.stack([weight, gain_drift, np.full(times, 65 / 63), np.full(times, 4)]).astype(np.float32)
-    windows, kurtosis_windows = 2 ** np.arange(7), 4 ** np.arange(4)
+    per_channel = np.full(channels, n_pols), np.full(channels, 8 / np.sqrt(n_pols))
+    scales = *per_channel, weight, gain_drift, np.full(times, 65 / 63), np.full(times, 4)
+    scales = cpu_cell_statistics.CellScales(*(scale.astype(np.float32) for scale in scales))
+    windows, kurtosis_lengths = 2 ** np.arange(7), 4 ** np.arange(4)
     limits = np.stack([3.5 * np.sqrt(windows), np.full(7, np.inf)]).astype(np.float32)
-    kurtosis_limits = np.stack([3 * np.sqrt(kurtosis_windows), 2.5 * np.sqrt(kurtosis_windows)]).astype(np.float32)
-    given = (
-        power, np.ascontiguousarray(moment4[:, :, :kurtosis_pols]), n_pols, flags, channel_tables, time_tables, windows,
-        limits, kurtosis_windows, kurtosis_limits, 2.0, 1.0,
-    )  # fmt: skip
+    kurtosis_limits = np.stack([3 * np.sqrt(kurtosis_lengths), 2.5 * np.sqrt(kurtosis_lengths)]).astype(np.float32)
+    runs = RunWindows(windows, limits), RunWindows(kurtosis_lengths, kurtosis_limits)
+    cells, moment4 = PowerCells(power, n_pols, flags), np.ascontiguousarray(moment4[:, :, :kurtosis_pols])
 
     def outputs():
         groups = np.full((-(-times // 16), channels), 255, np.uint8)
-        return np.full(flags.shape, 255, np.uint8), groups, np.zeros((2, 4, channels))
+        return cpu_cell_statistics.CellStatistics(
+            np.full(flags.shape, 255, np.uint8), groups, np.zeros((2, 4, channels))
+        )
 
-    expected, gpu_result = outputs(), [gpu_backend.to_device(array) for array in outputs()]
-    cpu_cell_statistics.cell_statistics(*given, *expected, 0, channels)
-    on_gpu = *(gpu_backend.to_device(a) if isinstance(a, np.ndarray) else a for a in given), *gpu_result
+    expected, gpu_result = outputs(), tuple_to_device(outputs(), gpu_backend)
+    thresholds = cpu_cell_statistics.CellThresholds(*runs, 2.0, 1.0)
+    cpu_cell_statistics.cell_statistics(cells, moment4, scales, thresholds, expected, 0, channels)
+    thresholds = cpu_cell_statistics.CellThresholds(*(tuple_to_device(run, gpu_backend) for run in runs), 2.0, 1.0)
+    cells, scales = (tuple_to_device(group, gpu_backend) for group in (cells, scales))
+    on_gpu = cells, gpu_backend.to_device(moment4), scales, thresholds, gpu_result
     run_in_two_ranges(lambda a, b: cell_statistics.cell_statistics(*on_gpu, a, b), channels, channels // 3)
     marks, groups, moments = (gpu_backend.to_host(array) for array in gpu_result)
     np.testing.assert_array_equal(marks, expected[0])
@@ -220,35 +215,29 @@ def test_tracks(gpu_backend, times, channels, step):
     marks[50:90, channels // 2] |= 1
     marks |= (rng.random(marks.shape) < 0.15) * np.uint8(cpu_cell_statistics.KURTOSIS_DIP)
     live = rng.random(channels) < 0.9
-    live[: edges[1]] = times != 333  # a segment without a channel that lives
-    first = np.minimum.reduceat(delays, edges[:-1], axis=1)
+    live[: edges[1]] = times != 333  # a segment without live channels
+    tracks = tracks_of(edges, delays, log2_window, step)
     number = np.add.reduceat(live, edges[:-1]).astype(np.int64)
-    steps, tables = -(-times // step), (edges, delays, first, log2_window)
+    steps = -(-times // step)
     counts, hits = np.full((4, 5, steps), 255, np.uint8), np.full((3, 5, steps), 255, np.uint8)
-    gpu_result, our_counts, our_hits = (
-        gpu_backend.to_device(marks),
-        gpu_backend.to_device(counts),
-        gpu_backend.to_device(hits),
-    )
-    cpu_dispersion_tracks.count_tracks(marks, 9, step, live, *tables, counts, 0, 4)
-    cpu_dispersion_tracks.find_tracks(counts, first, number, 0.75, 20, hits, 0, 3)
+    given = marks, counts, hits, live, number
+    our_marks, our_counts, our_hits, our_live, our_number = (gpu_backend.to_device(array) for array in given)
+    cpu_dispersion_tracks.count_tracks(marks, step, live, tracks, counts, 0, 4)
+    cpu_dispersion_tracks.find_tracks(counts, tracks, number, hits, 0, 3)
     clean = hits.copy()
-    cpu_dispersion_tracks.drop_tones(clean, step, *tables, live, marks, 0, 3)
-    cpu_dispersion_tracks.mark_tracks(clean, step, *tables, marks, 0, 4)
-    edges, delays, first, log2_window = on_gpu = [gpu_backend.to_device(table) for table in tables]
-    alive, many = gpu_backend.to_device(live), gpu_backend.to_device(number)
+    cpu_dispersed_marks.drop_tones(clean, tracks, live, marks, 0, 3)
+    cpu_dispersed_marks.mark_tracks(clean, tracks, marks, 0, 4)
+    tracks = tuple_to_device(tracks, gpu_backend)
     run_in_two_ranges(
-        lambda a, b: dispersion_tracks.count_tracks(gpu_result, 9, step, alive, *on_gpu, our_counts, a, b), 4, 1
+        lambda a, b: dispersion_tracks.count_tracks(our_marks, step, our_live, tracks, our_counts, a, b), 4, 1
     )
     np.testing.assert_array_equal(gpu_backend.to_host(our_counts), counts)
-    run_in_two_ranges(
-        lambda a, b: dispersion_tracks.find_tracks(our_counts, first, many, 0.75, 20, our_hits, a, b), 3, 2
-    )
+    run_in_two_ranges(lambda a, b: dispersion_tracks.find_tracks(our_counts, tracks, our_number, our_hits, a, b), 3, 2)
     np.testing.assert_array_equal(gpu_backend.to_host(our_hits), hits)
-    run_in_two_ranges(lambda a, b: dispersion_tracks.drop_tones(our_hits, step, *on_gpu, alive, gpu_result, a, b), 3, 1)
+    run_in_two_ranges(lambda a, b: dispersed_marks.drop_tones(our_hits, tracks, our_live, our_marks, a, b), 3, 1)
     np.testing.assert_array_equal(gpu_backend.to_host(our_hits), clean)
-    run_in_two_ranges(lambda a, b: dispersion_tracks.mark_tracks(our_hits, step, *on_gpu, gpu_result, a, b), 4, 3)
-    np.testing.assert_array_equal(gpu_backend.to_host(gpu_result), marks)
+    run_in_two_ranges(lambda a, b: dispersed_marks.mark_tracks(our_hits, tracks, our_marks, a, b), 4, 3)
+    np.testing.assert_array_equal(gpu_backend.to_host(our_marks), marks)
     if times > 1:
         assert clean.any()
         assert (clean < hits).any()
@@ -267,14 +256,16 @@ def test_tracks_that_are_cut(gpu_backend, times, channels, tracks, order):
             at = enters + 2 * delays[s, c] + rng.integers(3)
             marks[max(at, 0) : max(at + 5, 0), c] |= cpu_cell_statistics.POWER_RUN
     live = rng.random(channels) < 0.9
-    given = live, np.full(channels, 9), delays
-    gpu_result, on_gpu = gpu_backend.to_device(marks), [gpu_backend.to_device(array) for array in given]
-    cpu_edge_tracks.mark_edge_tracks(marks, 2, 4, 8, 60, *given, 0, channels)
+    tracks = tracks_of(np.array([0, channels]), delays, np.ones(tracks, np.int64), step=2)
+    longest, limits = np.full(channels, 9), cpu_edge_tracks.EdgeLimits(4, 8, 60)
+    gpu_result = gpu_backend.to_device(marks)
+    on_gpu = tuple_to_device(tracks, gpu_backend), gpu_backend.to_device(live), gpu_backend.to_device(longest)
+    cpu_edge_tracks.mark_edge_tracks(marks, tracks, live, longest, limits, 0, channels)
     run_in_two_ranges(
-        lambda a, b: edge_tracks.mark_edge_tracks(gpu_result, 2, 4, 8, 60, *on_gpu, a, b), channels, channels // 3
+        lambda a, b: edge_tracks.mark_edge_tracks(gpu_result, *on_gpu, limits, a, b), channels, channels // 3
     )
     np.testing.assert_array_equal(gpu_backend.to_host(gpu_result), marks)
-    assert (marks & cpu_cell_statistics.DISPERSED).any() == (times > 1 and tracks > 0)
+    assert (marks & cpu_cell_statistics.DISPERSED).any() == (times > 1 and len(delays) > 0)
 
 
 @pytest.mark.parametrize(("times", "channels"), [(1, 16), (783, 40), (1600, 70), (4099, 33), (6400, 20)])
@@ -287,8 +278,8 @@ def test_drifting_tones(gpu_backend, times, channels):
         at = np.rint(begin + drift_channels * np.linspace(0, 1, len(groups))).astype(int)
         on = at < channels
         groups[on, at[on]] = 8
-    max_drift, _, lines = cpu_drifting_tones.line_layout(*groups.shape)
-    hits, marks = np.full((1 + 2 * max_drift, lines), 7, np.uint8), rng.integers(0, 64, (times, channels), np.uint8)
+    hits = np.full(cpu_drifting_tones.line_layout(*groups.shape).shape, 7, np.uint8)
+    marks = rng.integers(0, 64, (times, channels), np.uint8)
     gpu_result, our_hits = gpu_backend.to_device(marks), gpu_backend.to_device(hits)
     cpu_drifting_tones.find_drifting_tones(groups, live, hits, 0, len(hits))
     cpu_drifting_tones.mark_drifting_tones(hits, marks, 0, times)
@@ -304,25 +295,22 @@ def test_drifting_tones(gpu_backend, times, channels):
 def test_short_runs(gpu_backend, longest):
     marks = (np.random.default_rng(3).random((200, 19)) < 0.6).astype(np.uint8)
     gpu_result = gpu_backend.to_device(marks)
-    cpu_dispersion_tracks.mark_short_runs(marks, longest, 2, 15)
-    run_in_two_ranges(lambda a, b: dispersion_tracks.mark_short_runs(gpu_result, longest, 2 + a, 2 + b), 13, 5)
+    cpu_dispersed_marks.mark_short_runs(marks, longest, 2, 15)
+    run_in_two_ranges(lambda a, b: dispersed_marks.mark_short_runs(gpu_result, longest, 2 + a, 2 + b), 13, 5)
     np.testing.assert_array_equal(gpu_backend.to_host(gpu_result), marks)
 
 
 def test_arrays_that_do_not_fit_are_refused(gpu_backend):
-    power, flags = (
-        gpu_backend.to_device(np.ones((4, 3, 1), np.float32)),
-        gpu_backend.to_device(np.zeros((4, 2), np.uint16)),
-    )
+    given = np.ones((4, 3, 1), np.float32), np.zeros((4, 2), np.uint16), np.zeros((4, 2), np.uint8)
+    power, flags, marks = (gpu_backend.to_device(array) for array in given)
     with pytest.raises(ValueError, match="do not go with flags"):
-        zero_dm.zero_dm_counts(power, 1, flags, power, power, power, 0, 2)
+        zero_dm.zero_dm_counts(PowerCells(power, 1, flags), power, power, power, 0, 2)
     with pytest.raises(ValueError, match="must be uint8"):
-        dispersion_tracks.mark_short_runs(flags, 1, 0, 2)
+        dispersed_marks.mark_short_runs(flags, 1, 0, 2)
+    tracks = tracks_of(np.array([0, 2]), np.zeros((1, 2), np.int32), np.ones(1, np.int64), step=1)
     with pytest.raises(ValueError, match="do not go with marks"):
-        edge_tracks.mark_edge_tracks(
-            gpu_backend.to_device(np.zeros((4, 2), np.uint8)), 1, 1, 1, 1, power, power, power, 0, 2
-        )
+        edge_tracks.mark_edge_tracks(marks, tracks, power, power, cpu_edge_tracks.EdgeLimits(1, 1, 1), 0, 2)
     with pytest.raises(ValueError, match="do not go with uint16 groups"):
         drifting_tones.find_drifting_tones(flags, power, power, 0, 1)
     with pytest.raises(ValueError, match="do not go with marks"):
-        drifting_tones.mark_drifting_tones(power, gpu_backend.to_device(np.zeros((4, 2), np.uint8)), 0, 1)
+        drifting_tones.mark_drifting_tones(power, marks, 0, 1)
