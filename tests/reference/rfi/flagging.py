@@ -175,40 +175,30 @@ def drifting_tones(events, live):
     level = events[: 2 * steps].reshape(steps, 2, channels).sum(axis=1)
     max_drift = 2 * steps // 3
 
-    offsets = {
-        drift: np.floor(drift * (np.arange(steps) + 0.5) / steps + 0.5).astype(int)
-        for drift in range(-max_drift, max_drift + 1)
-    }
+    begins = np.arange(-(max_drift // 2), channels + max_drift // 2)
+    edges = [quarter * steps // 4 for quarter in range(5)]
 
-    def along(begin, drift_channels):
-        c = begin + offsets[drift_channels]
-        used = (c >= 0) & (c < channels)
-        used[used] = live[c[used]]
+    def along(begins, drift):
+        """Return level and largest level of all steps of the lines of one drift, ``[line, step]``."""
+        c = begins[:, None] + np.floor(drift * (np.arange(steps) + 0.5) / steps + 0.5).astype(int)
+        inside = (c >= 0) & (c < channels)
+        used = inside & live[np.clip(c, 0, channels - 1)]
         return np.where(used, level[np.arange(steps), np.clip(c, 0, channels - 1)], 0), 2 * used
 
-    def part(line):
-        return line[0].sum() / max(line[1].sum(), 1)
+    def sums(lines, first=0, stop=None):
+        return [part[:, first:stop].sum(axis=1) for part in lines]
 
-    def is_drifting_tone(begin, drift_channels):
-        line = along(begin, drift_channels)
-        filled, most = line[0].sum(), line[1].sum()
-        if most < steps or 20 * filled < (9 if steps >= 48 else 12) * most:
-            return False
-        edges = [quarter * steps // 4 for quarter in range(5)]
-        quarters = [(line[0][a:b].sum(), line[1][a:b].sum()) for a, b in pairwise(edges)]
-        crossing = along(begin + drift_channels, -drift_channels)
-        return (
-            all(20 * a >= 7 * b for a, b in quarters)
-            and all(5 * a * most >= 3 * filled * b for a, b in quarters)
-            and all(part(along(begin + aside, drift_channels)) <= 0.4 for aside in (-3, 3))
-            and (crossing[1].sum() == 0 or part(line) - part(crossing) > 0.25 - 1e-9)
-        )
-
-    begins = range(-(max_drift // 2), channels + max_drift // 2)
-    slopes = [drift_channels for drift_channels in range(-max_drift, max_drift + 1) if drift_channels]
-    return {
-        (begin, drift_channels)
-        for drift_channels in slopes
-        for begin in begins
-        if is_drifting_tone(begin, drift_channels)
-    }
+    found = set()
+    for drift in range(-max_drift, max_drift + 1):
+        lines = along(begins, drift)
+        filled, most = sums(lines)
+        good = (most >= steps) & (20 * filled >= (9 if steps >= 48 else 12) * most) & (drift != 0)
+        for a, b in (sums(lines, *quarter) for quarter in pairwise(edges)):
+            good &= (20 * a >= 7 * b) & (5 * a * most >= 3 * filled * b)
+        for side, most_beside in (sums(along(begins + aside, drift)) for aside in (-3, 3)):
+            good &= side / np.maximum(most_beside, 1) <= 0.4
+        crossing, most_crossing = sums(along(begins + drift, -drift))
+        contrast = filled / np.maximum(most, 1) - crossing / np.maximum(most_crossing, 1)
+        good &= (most_crossing == 0) | (contrast > 0.25 - 1e-9)
+        found |= {(int(begin), drift) for begin in begins[good]}
+    return found

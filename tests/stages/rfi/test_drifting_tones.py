@@ -1,4 +1,4 @@
-"""Drifting tones are tagged and kept; what comes and goes, hops, or is wide is flagged as ever."""
+"""Drifting tones are tagged and kept; intermittent, hopping and wide interference is flagged as without that rule."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ import pytest
 import edgefilter
 from benchmarks.rfi.events import EVENT, NOISE, TONE, Grid
 from benchmarks.rfi.scene import make_scene
+from edgefilter_kernels.rfi.drifting_tones import LineLayout
 
 GRID = Grid(2048, 256, high_mhz=1300.0)
 TAGGED = edgefilter.FLAGS["tagged"]
@@ -13,7 +14,7 @@ TONES = ((10.3, 2), (32.6, -2), (45.4, 10), (85.1, -10), (100.8, 40), (200.2, -4
 
 
 def events_of(*events, sigma):
-    """Events ``(shape, start, stop, low, high)``, in blocks; power of ``sigma`` standard deviations of a cell."""
+    """Return events from ``(shape, start, stop, low, high)``, with times in blocks and a power of ``sigma`` in a cell."""
     power = sigma / np.sqrt(GRID.accumulated)
     rows = [(0, s, a * GRID.voltages, b * GRID.voltages, low, high, power) for s, a, b, low, high in events]
     return np.array(rows, EVENT)
@@ -30,10 +31,10 @@ def flags_of(scene, moment4):
     )
 
 
-_FAINT = 3  # sigma up to which kurtosis is hardly that of a tone; what is brighter is flagged by it
+_FAINT = 3  # sigma up to which the kurtosis is hardly lower than that of noise; brighter tones are flagged by it
 
 
-# Of half a sigma, not all tones fill their lines, but without the guard, too, only a tenth of their cells is flagged.
+# At half a sigma, not all tones fill their lines; without the rule, a tenth of their cells is flagged.
 @pytest.mark.parametrize(("sigma", "most"), [(0.5, 0.04), (1.5, 0.01), (3, 0.03), (10, 0.01), (30, 0.01)])
 def test_drifting_tones_are_kept(sigma, most):
     scene = make_scene(GRID, 7, events_of(*((TONE, 0, 1, f, f + moves) for f, moves in TONES), sigma=sigma))
@@ -44,13 +45,13 @@ def test_drifting_tones_are_kept(sigma, most):
         assert lost[on].mean() <= most
         if sigma >= 3:
             assert (flags[on] & TAGGED != 0).mean() > 0.85
-            for f, moves in TONES:  # each by itself
+            for f, moves in TONES:
                 low, high = round(min(f, f + moves)), round(max(f, f + moves)) + 1
                 assert lost[:, low:high][on[:, low:high]].mean() < 0.08
 
 
 def intermittent_tone(rng, f, duty, length):
-    """A tone of one frequency that is on for ``duty`` of the time."""
+    """Return a tone of one frequency that is on for a fraction ``duty`` of the time."""
     events, at = [], -length * rng.random()
     while at < 1:
         on = length * rng.uniform(0.5, 1.5)
@@ -79,10 +80,10 @@ def interference():
 
 
 @pytest.mark.parametrize("kind", interference())
-def test_other_interference_is_flagged_as_without_the_guard(kind, monkeypatch):
+def test_other_interference_is_flagged_as_without_the_rule_for_drifting_tones(kind, monkeypatch):
     scene = make_scene(GRID, 8, events_of(*interference()[kind], sigma=10))
     found = [flags_of(scene, moment4) & ~np.uint16(TAGGED) for moment4 in (True, False)]
-    monkeypatch.setattr("edgefilter.stages.rfi.flagger.line_layout", lambda *_: (0, 0, 0))
+    monkeypatch.setattr("edgefilter.stages.rfi.flagger.line_layout", lambda *_: LineLayout(2, 0, 0, 0, 0))
     for one, moment4 in zip(found, (True, False), strict=True):
         without = flags_of(scene, moment4) & ~np.uint16(TAGGED)
         assert (without[scene.truth] != 0).mean() > (0.05 if kind == "wide" else 0.5)
