@@ -14,7 +14,7 @@ TONES = ((10.3, 2), (32.6, -2), (45.4, 10), (85.1, -10), (100.8, 40), (200.2, -4
 
 
 def events_of(*events, sigma):
-    """Return events from ``(shape, start, stop, low, high)``, with times in blocks and a power of ``sigma`` in a cell."""
+    """Return events from ``(shape, start, stop, low, high)``, times in blocks, with a power of ``sigma`` in a cell."""
     power = sigma / np.sqrt(GRID.accumulated)
     rows = [(0, s, a * GRID.voltages, b * GRID.voltages, low, high, power) for s, a, b, low, high in events]
     return np.array(rows, EVENT)
