@@ -1,4 +1,4 @@
-// Marks of the cell statistics become flags: the twin of ../../rfi/combine.py.
+// Flags of marks and of channels: CUDA version of ../../rfi/combine.py.
 
 // A thread takes a cell; cells are numbered from the first one of time start. tables is [2][256].
 extern "C" __global__ void combine(

@@ -1,4 +1,4 @@
-// The dispersion guard: the twin of ../../rfi/dispersion_tracks.py.
+// The dispersion guard: CUDA version of ../../rfi/dispersion_tracks.py.
 //
 // Where the CPU widens rows of events by doublings, so that it may add whole rows, each thread here asks how long ago
 // the last event was: the same windows, and one table for all of them. Where the CPU lays rows of hits over a segment,

@@ -1,4 +1,4 @@
-// Drifting tones: the twin of ../../rfi/drifting_tones.py. Where the CPU sums up all lines that move alike, each thread
+// Drifting tones: CUDA version of ../../rfi/drifting_tones.py. Where the CPU sums up all lines that move alike, each thread
 // follows one: the same sums. What the CPU asks first, so that few lines are looked at closely, is left out.
 
 constexpr unsigned char POWER_RUN = 1, HIGH_KURTOSIS = 2, LOW_KURTOSIS = 4, EVENT = 8, DISPERSED = 16;

@@ -1,4 +1,4 @@
-// Sweeps that an end of the data cuts: the twin of ../../rfi/edge_tracks.py. Time and channels are counted from the end
+// Sweeps that an end of the data cuts: CUDA version of ../../rfi/edge_tracks.py. Time and channels are counted from the end
 // that cuts: side 0 is the end of the data, 1 its start.
 
 constexpr unsigned char IN_RUN = 1 | 128, DISPERSED = 16, KURTOSIS_DIP = 32;

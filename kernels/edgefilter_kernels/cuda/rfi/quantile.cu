@@ -1,4 +1,4 @@
-// Order statistics of channels by bisection: the twin of ../../rfi/quantile.py.
+// Order statistics of channels by bisection: CUDA version of ../../rfi/quantile.py.
 
 #include "cells.h"
 

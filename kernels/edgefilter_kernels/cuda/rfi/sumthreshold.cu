@@ -1,4 +1,4 @@
-// SumThreshold: the twin of ../../rfi/sumthreshold.py.
+// SumThreshold: CUDA version of ../../rfi/sumthreshold.py.
 
 #include "runs.h"
 

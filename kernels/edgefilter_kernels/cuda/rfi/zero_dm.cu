@@ -1,10 +1,10 @@
-// Times at which the band rises or falls together: the twin of ../../rfi/zero_dm.py.
+// Counts of channels above and below their background: CUDA version of ../../rfi/zero_dm.py.
 
 #include "cells.h"
 
 constexpr int ZERO_DM_BANDS = 32, THREADS_PER_BAND = 8;  // eight threads a band: they read neighbouring floats
 
-// A block takes one time, thread (lane, band) every eighth channel of a band. counts is [3][band][times].
+// A block works on one time, thread (lane, band) on every eighth channel of a band. counts is [3][band][times].
 extern "C" __global__ void zero_dm_counts(
     const float* __restrict__ power, const unsigned short* __restrict__ flags, const float* __restrict__ low,
     const float* __restrict__ high, int times, int channels, int products, int n_pols, int* counts, int start)
