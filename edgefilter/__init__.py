@@ -1,4 +1,4 @@
-"""edgefilter: tells signal from noise where a radio telescope's stream is born.
+"""edgefilter: reduces the sample stream of a radio telescope, and accounts for every sample.
 
 >>> import edgefilter as ef
 >>> run = ef.replay("burst.fil")  # doctest: +SKIP
