@@ -2,16 +2,23 @@
 
 import os
 import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from edgefilter.analysis.archive import Archive
+from edgefilter.cli.main import main
 from edgefilter.compute.gpu import GpuBackend
 from edgefilter.core.errors import ConfigError
 from edgefilter_kernels.cuda import raw
 from tests.helpers.emulator import compiler
 from tests.helpers.emulator.gpu import EmulatedGpuBackend
+from tests.helpers.small_run import small_run
+
+RunCli = Callable[..., tuple[int, str, str]]
 
 # The same examples in every run: a red check is one that a developer can repeat.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -42,3 +49,25 @@ def gpu_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
         pytest.skip("no g++ to compile the CUDA sources for the host with")
     monkeypatch.setattr(raw, "module", compiler.module)
     return EmulatedGpuBackend()
+
+
+@pytest.fixture(scope="session")
+def run() -> Archive:
+    """Return the open store of a small run with three known pulses."""
+    return small_run()
+
+
+@pytest.fixture
+def run_cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunCli:
+    """Return a function that runs the program and returns exit status, standard output and standard error."""
+
+    def run_cli(*words: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["edgefilter", *map(str, words)])
+        status = 0
+        try:
+            main()
+        except SystemExit as ending:
+            status = int(ending.code or 0)
+        return status, *capsys.readouterr()
+
+    return run_cli

@@ -2,8 +2,6 @@
 
 import pytest
 
-from tests.analysis.conftest import run as run
-
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
