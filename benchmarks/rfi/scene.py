@@ -104,7 +104,7 @@ def make_scene(
 
 
 @numba.njit(nogil=True, cache=True)
-def _channel(
+def _channel(  # noqa: PLR0913 - every array that the loop over a channel reads and writes
     c: int, events: Any, table: Any, accumulated: int, noise: Any, other: Any, sky: Any, rms: float, top: int,
     phase: float, power: Any, moment4: Any, inr: Any, strongest: Any, kind: Any,
 ) -> None:  # fmt: skip

@@ -28,7 +28,7 @@ FLAGS = MappingProxyType({flag_name(flag): np.uint16(flag) for flag in Flag})
 """The bit of each flag. ``tagged`` does not blank: a cell is good where ``flags & ~FLAGS["tagged"]`` is 0."""
 
 
-def flag(
+def flag(  # noqa: PLR0913 - what a user passes by keyword, each of its own meaning
     power: ArrayLike,
     moment4: ArrayLike | None = None,
     *,
