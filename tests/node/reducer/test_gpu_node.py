@@ -64,4 +64,4 @@ def test_the_node_continues_with_the_processor_when_its_gpu_fails(tmp_path, monk
     said = "\n".join(node.lines)
     assert f"reduced by: GPU {first} blocks, processor {len(rows) - first}" in said
     log = (tmp_path / "errors.txt").read_text()
-    assert f"from block {first} on: the GPU has failed: GpuLostError: cudaErrorDeviceUnavailable: all is lost" in log
+    assert f"from block {first} on: the GPU has failed: GpuLostError: cudaErrorDeviceUnavailable: device lost" in log
