@@ -1,1 +1,1 @@
-"""What everything else speaks: streams, chunks, cells, time, settings, the plan of a reduction, errors."""
+"""Types that all other packages use: streams, chunks, cells, time, settings, the plan of a reduction, errors."""

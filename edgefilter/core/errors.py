@@ -3,14 +3,14 @@
 ::
 
     EdgefilterError                 shown as one line; the program ends with exit status 1
-    ├── ConfigError                 a setting: where it stands, its value, what it must be
-    ├── GpuError                    a GPU that failed at work; the processor can go on
+    ├── ConfigError                 a setting; the message: location, value, allowed values
+    ├── GpuError                    a GPU that failed; the processor can continue
     ├── InputError                  samples that cannot be read
-    │   ├── FormatError             a file: its path, what is wrong, what was expected
+    │   ├── FormatError             a file; the message: path, what is wrong, what was expected
     │   └── SequenceError           files that are not parts of one stream
     ├── WireError                   a message that breaks the wire format (counted, never fatal)
     └── StoreError                  a store that cannot be written or read
-        ├── ConflictError           a name that holds other bytes; trying again does not help
+        ├── ConflictError           an object of this name exists with other content; trying again does not help
         ├── UnavailableError        a store that does not answer, or answers with an error; to be tried again
         └── SpoolError              the local queue in front of the store
             ├── SpoolBusyError      another process uses that part of the spool
@@ -27,11 +27,11 @@ class EdgefilterError(Exception):
 
 
 class ConfigError(EdgefilterError):
-    """A setting that is not possible: the message has its key, its value and its bound."""
+    """A setting that is not possible; the message: location, value, allowed values."""
 
 
 class GpuError(EdgefilterError):
-    """A GPU that failed at work."""
+    """A GPU that failed."""
 
 
 class InputError(EdgefilterError):
@@ -80,7 +80,7 @@ class StoreError(EdgefilterError):
 
 
 class ConflictError(StoreError):
-    """A name in a store that holds other bytes than it should; they stay as they are."""
+    """An object of this name exists with other content; it stays as it is."""
 
 
 class UnavailableError(StoreError):

@@ -1,4 +1,4 @@
-"""The integers that follow from a stream and the settings of a reduction; every stage is laid out by them.
+"""The integers that follow from a stream and the settings of a reduction; they set the size of every stage.
 
 From the raw sample upwards::
 

@@ -1,4 +1,4 @@
-"""What the reducer finds in one block: the sums of its cells, its pulses and the account; products are made of it."""
+"""What the reducer finds in one block: sums of its cells, its pulses and the sample counts; input of the products."""
 
 from dataclasses import dataclass
 
@@ -24,10 +24,10 @@ class IntegratedBlock:
     good
         int64 ``[channel]``: good cells of the extent.
     occupancy
-        int64 ``[flag, channel]``, flags in the order of :class:`~edgefilter.core.cells.Flag`: cells of the extent
-        booked under the lowest bit they have.
+        int64 ``[flag, channel]``, flags in the order of :class:`~edgefilter.core.cells.Flag`: cells of the extent,
+        each counted once, under its lowest flag bit.
     raised
-        int64 ``[flag, channel]``: cells of the extent that have this bit at all.
+        int64 ``[flag, channel]``: cells of the extent in which this bit is set, whatever other bits are.
     cost
         What flagging costs, where it was measured.
     near_threshold
@@ -96,7 +96,7 @@ class ReducedBlock:
     samples
         The balance of its samples.
     integrated
-        Spectrum, good cells and flag occupancy. Its rows are kept no longer than the windows ask.
+        Spectrum, good cells and flag occupancy. Its rows are kept only as long as a stage needs them.
     cutout_cells
         Good cells that lie in cut-outs, of this block's pulses or another's.
     pulses

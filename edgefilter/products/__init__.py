@@ -1,1 +1,1 @@
-"""What is kept: tables, cut-outs, the ledger, and their names."""
+"""Data products: tables, cut-outs, the ledger, and their names."""

@@ -1,4 +1,4 @@
-"""What every product has: a name and bytes, its origin, and how much it matters; and how a table is made of columns.
+"""What every product has: a name and bytes, provenance and priority; and how a table is made of columns.
 
 Each kind of product is one file of this folder: its schema, its builder, its meaning.
 :mod:`edgefilter.products.schemas` lists the tables.
@@ -128,7 +128,7 @@ class Table:
     schema
         Its columns, made by :func:`block_schema`.
     priority
-        How much its rows matter.
+        Priority of its files in the spool.
     build
         Makes the table of a block, or None if the block has no rows; None for a table that is not made of blocks.
     """

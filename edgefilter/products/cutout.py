@@ -1,4 +1,4 @@
-"""Cut-outs: the power around one pulse, as HDF5 that the field's tools open.
+"""Cut-outs: the power around one pulse, as HDF5 that radio-astronomy tools open.
 
 The layout is FBH5, the HDF5 form of a SIGPROC filterbank (Price et al. 2019, Breakthrough Listen's data formats,
 arXiv:1906.07391, section 4; as blimpy reads it): ``/data`` is float32 ``[time, feed_id, frequency]`` with the

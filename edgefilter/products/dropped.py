@@ -1,6 +1,6 @@
-"""The table ``dropped``: objects that a node had no room for, one row each.
+"""The table ``dropped``: products that a node has dropped, one row per product.
 
-The ledger says that they were made; this table says that the store will never hold them, and why.
+The ledger lists them, but they will never be in the store; this table says why.
 """
 
 from collections.abc import Iterable, Iterator
@@ -34,7 +34,7 @@ def dropped_products(node: str, dropped_objects: Iterable[tuple[str, int, str]])
     node
         Its name, for products whose own names do not have it.
     dropped_objects
-        Name of the product, size in B, reason. Those that belong to no block are passed over.
+        Name of the product, size in B, reason. Products that belong to no block are left out.
 
     Yields
     ------

@@ -1,6 +1,6 @@
-"""The table ``flag_cost``: how much signal the flaggers remove, measured on one block in 16.
+"""The table ``flag_cost``: how much signal the flaggers remove, measured on every 16th block.
 
-One row a flagger, signal and strength; :mod:`edgefilter.stages.rfi.signal_loss` measures it.
+One row per flagger, signal and strength; :mod:`edgefilter.stages.rfi.signal_loss` measures it.
 """
 
 from dataclasses import fields

@@ -1,4 +1,4 @@
-"""The table ``flags``: which cells each flagger flagged, as counts a channel; one row a block and flagger."""
+"""The table ``flags``: how many cells each flagger flagged, as counts per channel; one row per block and flagger."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The table ``ledger``: the account of what came and what became of it, one row a block.
+"""The table ``ledger``: the account of what was received and what became of it, one row per block.
 
 Two balances hold exactly in every row, or it is not written:
 
@@ -27,7 +27,7 @@ from edgefilter.products.base import (
 )
 
 LOSSES = tuple(reason for reason in Loss if reason is not Loss.OUTSIDE)
-"""The reasons of loss that the ledger books: what lies outside the stream was never expected."""
+"""The reasons of loss that the ledger counts; samples outside the stream were never expected."""
 
 LOST_COLUMNS = {reason: f"lost_{reason}" for reason in LOSSES}
 FLAGGED_COLUMNS = {flag: f"flagged_{flag_name(flag)}" for flag in FLAGGERS}
@@ -61,7 +61,7 @@ LedgerRow = Mapping[str, int | str]
 
 
 def ledger_row(inputs: BlockInputs) -> dict[str, int | str]:
-    """Draw up the account of a block.
+    """Make the account of a block.
 
     Parameters
     ----------

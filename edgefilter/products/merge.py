@@ -1,7 +1,7 @@
 """Merge several files of a table into one: by the spool before it sends them, and by the store when it is compacted.
 
 The merged file holds the rows of its parts in the order of blocks, and lists in its metadata the parts that it replaces
-(``edgefilter.replaces``, their digests). A reader that finds it beside one of them need not read both.
+(``edgefilter.replaces``, their digests). A reader that finds both reads only the merged file.
 """
 
 from collections.abc import Sequence

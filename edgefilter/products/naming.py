@@ -43,7 +43,7 @@ _PATTERNS = (
 
 @dataclass(frozen=True, slots=True)
 class ProductName:
-    """What a name says. Fields that its kind of object does not have are empty, numbers of blocks are -1.
+    """The parts of a name. Fields that its kind of object does not have are empty, numbers of blocks are -1.
 
     Parameters
     ----------

@@ -1,4 +1,8 @@
-"""The table ``pulses``: one row a pulse candidate."""
+"""The table ``pulses``: one row per pulse candidate.
+
+A new column is three lines here: in :data:`SCHEMA`, in :class:`PulseRow` and in :func:`pulse_row`. ``time`` is added
+in :func:`pulses_table`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""The table ``spectra``: the integrated bandpass, one row a block and Stokes parameter."""
+"""The table ``spectra``: the integrated bandpass, one row per block and Stokes parameter."""
 
 from typing import Any
 

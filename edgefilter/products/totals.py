@@ -29,8 +29,8 @@ class BlockSummary:
     ----------
     counts
         Counts by name: ``blocks``, ``card_blocks`` (reduced by a GPU), the counts of the ledger (``expected``,
-        ``lost.late``, ``flagged.power``, …), ``bytes_out`` of all products, and ``guarded_events``, ``guarded_flags``
-        and ``guarded_cells`` of :class:`~edgefilter.core.cells.NearThreshold`.
+        ``lost.missing``, ``flagged.power``, …), ``bytes_out`` of all products, and ``guarded_events``,
+        ``guarded_flags`` and ``guarded_cells`` of :class:`~edgefilter.core.cells.NearThreshold`.
     pulses
         The candidates.
     """

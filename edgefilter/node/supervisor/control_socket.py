@@ -1,7 +1,7 @@
 """The control socket: commands to a running node, from its own user only.
 
-A request is one line of JSON with ``command`` and its arguments. The answer is any number of lines with ``say``, which
-report progress, and a last line with ``result`` or ``error``.
+A request is one line of JSON with ``command`` and its arguments. The answer is any number of progress
+lines (key ``say``), then one line with ``result`` or ``error``.
 """
 
 import asyncio

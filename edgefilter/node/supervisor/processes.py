@@ -1,8 +1,7 @@
 """The child processes of the supervisor: started by it, or taken over from a supervisor that died.
 
-The supervisor detects the end of a child by a file descriptor of the process (``pidfd``), which also works for
-processes that another supervisor started, and a hung child by its heartbeats. A file lists the children for the next
-supervisor.
+The supervisor sees the end of a child through a file descriptor of the process (``pidfd``), also if another supervisor
+started it. A child whose heartbeats report no progress is hung. A file lists the children for the next supervisor.
 """
 
 import asyncio

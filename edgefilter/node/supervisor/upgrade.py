@@ -5,7 +5,7 @@ A reducer is replaced in five steps. A failure before step 4 leaves the old redu
 1. The new reducer starts beside the old one, with another interpreter or configuration, and compiles.
 2. It reduces the same blocks as a shadow. With the same version and settings it must make the same products (law 1);
    otherwise the differences are reported.
-3. It keeps its products from some block on, and reports the first of them.
+3. From a certain block on it keeps its products instead of comparing them; it reports the number of that block.
 4. The old reducer stops at that block or a later one, and ends.
 5. The new reducer takes over ring and spool at that block.
 

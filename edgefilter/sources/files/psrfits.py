@@ -3,11 +3,13 @@
 PSRFITS definition 5.4 (Hotan, van Straten & Manchester 2004, PASA 21:302). astropy parses the headers; the samples are
 in the rows of the table SUBINT, see :mod:`~edgefilter.sources.files.psrfits_table`.
 
-To add a keyword, read it from ``primary`` or ``header`` in
+To add a keyword, read it from ``primary`` (the primary header) or ``header`` (the header of SUBINT) in
 
 * ``_stream`` if it describes the stream (``TBIN``, ``POL_TYPE``, ``TELESCOP``, ``SRC_NAME``),
 * ``_epoch`` or ``_frequencies`` if it gives times or frequencies (``STT_IMJD``, ``CHAN_BW``),
 * :func:`.psrfits_table.read_table` if it says how samples are packed (``NBITS``, ``SIGNINT``, ``ZERO_OFF``).
+
+A keyword that is not a field of :class:`~edgefilter.core.stream.Stream` needs a new field there.
 """
 
 from fractions import Fraction

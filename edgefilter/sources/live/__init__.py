@@ -7,5 +7,9 @@
 To add a packet format, write a module beside ``zmq_wire.py``, named after the format: it parses a packet to the numbers
 of its first sample and of its samples and to their bytes, and raises :class:`~edgefilter.core.errors.WireError` for
 anything else. The input that receives its packets and writes them to the ring goes to ``edgefilter/node/receiver/``,
-beside ``zmq_input.py``.
+beside ``zmq_input.py``. Only ZeroMQ exists today, so these must change too:
+
+* ``edgefilter/node/receiver/process.py``: which class of input is made,
+* ``InputSection`` in ``edgefilter/core/config.py``: the settings of the input,
+* ``edgefilter/core/endpoint.py``: the schemes of addresses.
 """
