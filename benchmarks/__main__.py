@@ -1,7 +1,7 @@
-"""``python -m benchmarks``: every kernel beside plainer ways, its peers, and the limits of the machine.
+"""``python -m benchmarks``: every kernel compared with simpler methods, other packages, and the limits of the machine.
 
-Peers are those of ``pip install --group peers``, and liquid-dsp (``apt install libliquid1``); what is absent is skipped
-with a note. Results go to ``benchmarks/results/kernels.json``.
+The other packages (peers) are those of ``pip install --group peers`` and liquid-dsp (``apt install libliquid1``); those
+that are missing are skipped with a note. Results go to ``benchmarks/results/kernels.json``.
 """
 
 import argparse
@@ -24,15 +24,17 @@ MODULES = {
 
 
 def main() -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"  # a peer's single thread is one
+    os.environ["OMP_NUM_THREADS"] = "1"  # peers that are measured with one thread use only one
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which of {', '.join(MODULES)}; all if none is given")
-    parser.add_argument("--seconds", type=float, default=1.0, help="that each measurement is repeated at least")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"benchmarks to run: {', '.join(MODULES)}; default: all"
+    )
+    parser.add_argument("--seconds", type=float, default=1.0, help="least time for which a measurement is repeated, s")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/kernels.json"))
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.names) - set(MODULES))
     if unknown:
-        parser.error(f"no such benchmarks: {', '.join(unknown)}; there are {', '.join(MODULES)}")
+        parser.error(f"unknown benchmarks: {', '.join(unknown)}; must be among {', '.join(MODULES)}")
     bench = Bench(arguments.seconds)
     for name in arguments.names or MODULES:
         here = importlib.util.find_spec(MODULES[name]) is not None

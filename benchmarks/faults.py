@@ -1,9 +1,9 @@
-"""``kill -9`` of a node's processes at random moments of a stream, against an undisturbed run.
+"""``kill -9`` of the processes of a node at random times, compared with an undisturbed run.
 
-``python -m benchmarks.faults --reducer 20 --supervisor 5 --forwarder 5 --receiver 5`` kills so many times, seeded,
-while a synthetic telescope sends; supervisors are started again as a service manager would. The store afterwards is
-compared, object by object, with a replay of the same sky. The receiver is killed in a run of its own: there the ledger
-must say exactly what was lost.
+``python -m benchmarks.faults --reducer 20 --supervisor 5 --forwarder 5 --receiver 5`` kills each process that many
+times while a synthetic telescope sends; the supervisor is started again, as a service manager does. Then the store is
+compared, object by object, with a replay of the same sky. The receiver is killed in a separate run, because samples in
+flight may be lost: there the ledger must account for exactly the lost samples.
 """
 
 import argparse
@@ -21,7 +21,7 @@ FRAME_BYTES = 65_536
 
 
 def run_with_kills(folder: Path, faults: list[str], seed: int, between: tuple[float, float]) -> dict[str, Any]:
-    """Kill processes while a stream comes; compare what is in the store with a replay of what was sent."""
+    """Kill processes while a stream arrives, and compare the store with a replay of the samples that were sent."""
     rng = random.Random(seed)
     began = time.monotonic()
     with Node(folder) as node:
@@ -59,9 +59,11 @@ def run_with_kills(folder: Path, faults: list[str], seed: int, between: tuple[fl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for role, count in (("reducer", 20), ("supervisor", 5), ("forwarder", 5), ("receiver", 5)):
-        parser.add_argument(f"--{role}", type=int, default=count)
-    parser.add_argument("--between", type=float, nargs=2, default=(0.2, 4.0), help="seconds from kill to kill")
-    parser.add_argument("--seed", type=int, default=1)
+        parser.add_argument(f"--{role}", type=int, default=count, help=f"number of kills of the {role}")
+    parser.add_argument(
+        "--between", type=float, nargs=2, default=(0.2, 4.0), help="range of the random time between kills, s"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="random seed of order and times")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/faults.json"))
     arguments = parser.parse_args()
     faults = [role for role in ("reducer", "supervisor", "forwarder") for _ in range(getattr(arguments, role))]

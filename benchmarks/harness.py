@@ -1,8 +1,8 @@
-"""What all benchmarks share: a stop-watch, a table, and a file of results.
+"""Shared by all benchmarks: time measurement, tables, and the file of results.
 
-A module of benchmarks has one function, ``run(bench: Bench) -> None``, and is named in :mod:`benchmarks.__main__`. It
-measures on arrays of its own with :meth:`Bench.rate`, says what it could not measure with :meth:`Bench.skip`, and may
-ask for what has been measured before with :meth:`Bench.value`. What is quoted is ratios of one run.
+A benchmark is a module with a function ``run(bench: Bench) -> None``, listed in :mod:`benchmarks.__main__`. It measures
+with :meth:`Bench.rate`, reports what it cannot measure with :meth:`Bench.skip`, and reads earlier results with
+:meth:`Bench.value`. Documents quote only ratios of rates within one run.
 """
 
 import json
@@ -22,7 +22,7 @@ OURS = "edgefilter"
 
 @dataclass(frozen=True)
 class Result:
-    """How fast ``who`` did the work of a case; ``against`` is our rate over this one, where ours is known."""
+    """Rate of ``who`` in a case; ``against`` is the rate of edgefilter divided by this one, if known."""
 
     group: str
     case: str
@@ -40,7 +40,7 @@ class Bench:
     Parameters
     ----------
     seconds
-        How long a measurement is repeated at least; the shortest repetition counts.
+        Least time for which a measurement is repeated, s; the shortest repetition counts.
     """
 
     seconds: float = 1.0
@@ -49,9 +49,9 @@ class Bench:
     console: Console = field(default_factory=Console)
 
     def best(self, work: Callable[[], object], threads: int = 1) -> float:
-        """Seconds that the shortest of several calls takes, after one that does not count.
+        """Return the shortest duration of several calls, s; the first call is not measured.
 
-        Of one thread it is processor time, which a busy machine disturbs less; of more it is time by the clock.
+        One thread is measured in processor time, which other load disturbs less; several threads in wall-clock time.
         """
         clock = time.thread_time if threads == 1 else time.perf_counter
         work()
@@ -66,11 +66,11 @@ class Bench:
     def rate(
         self, group: str, case: str, who: str, amount: float, unit: str, work: Callable[[], object], threads: int = 1
     ) -> float:
-        """Measure ``amount`` of ``unit`` · seconds done by a call of ``work``; record and return units."""
+        """Measure, record and return the rate of ``work``, which does ``amount`` (``unit`` × seconds) in a call."""
         return self.record(group, case, who, amount / self.best(work, threads), unit, threads)
 
     def record(self, group: str, case: str, who: str, rate: float, unit: str, threads: int = 1) -> float:
-        """Record a rate that was measured elsewhere, or reckoned of others."""
+        """Record and return a rate that was measured elsewhere, or computed from other rates."""
         ours = self.value(group, case, OURS)
         against = ours / rate if ours and rate and who != OURS else None
         self.results.append(Result(group, case, who, rate, unit, threads, against))
@@ -79,21 +79,21 @@ class Bench:
         return rate
 
     def value(self, group: str, case: str, who: str, threads: int = 1) -> float | None:
-        """Return a rate that has been measured, or None."""
+        """Return a recorded rate, or None."""
         for result in self.results:
             if (result.group, result.case, result.who, result.threads) == (group, case, who, threads):
                 return result.rate
         return None
 
     def skip(self, who: str, why: str) -> None:
-        """Say that a peer is not here."""
+        """Report that a peer is not available."""
         if who not in self.skipped:
             self.skipped[who] = why
             self._print(f"without {who}: {why}")
 
     @contextmanager
     def peer(self, who: str, get: str) -> Iterator[None]:
-        """Skip a peer that cannot be imported or loaded; ``get`` says how to install it."""
+        """Skip a peer that cannot be imported or loaded; ``get`` tells how to install it."""
         try:
             yield
         except (ImportError, OSError) as error:
@@ -103,7 +103,7 @@ class Bench:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def tables(self) -> Iterator[Table]:
-        """One table a group."""
+        """Yield a table for each group."""
         for group in dict.fromkeys(result.group for result in self.results):
             table = Table(title=group, title_justify="left")
             for name in ("case", "who", "threads", "rate", "unit", "ours / this"):
@@ -118,7 +118,7 @@ class Bench:
             yield table
 
     def write(self, path: Path, extra_machine: Mapping[str, str] | None = None) -> None:
-        """Write everything as JSON; ``extra_machine`` the processor, what else it was measured on."""
+        """Write all results as JSON; ``extra_machine`` describes hardware besides the processor."""
         results = [asdict(item) for item in self.results]
         content = {"machine": describe() | dict(extra_machine or {}), "skipped": self.skipped, "results": results}
         path.parent.mkdir(parents=True, exist_ok=True)

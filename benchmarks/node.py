@@ -1,10 +1,10 @@
-"""The whole node: the highest bandwidth that it sustains, with the sender on the same cores.
+"""Highest bandwidth that a whole node sustains, with the sender on the same cores.
 
-``python -m benchmarks.node`` starts ``edgefilter run`` for dual-polarisation complex 8-bit voltages, 1024 channels,
-Stokes I, flags and the pulse search, and a sender that goes as fast as it is taken. The node holds it back when its
-ring is full, so the rate at which blocks are committed is the rate that it sustains; it is told with the spread over
-windows of the run. A second run at nine tenths of that, at a steady pace, shows that the lag stays bounded and that
-nothing is lost.
+``python -m benchmarks.node`` starts ``edgefilter run`` for dual-polarisation complex 8-bit voltages with 1024 channels,
+Stokes I, flagging and the pulse search, and a sender that sends as fast as the node receives. The sender waits when the
+ring of the node is full, so the rate at which blocks are committed is the sustained rate; the result is the median and
+the spread over windows of the run. A second run at a constant 90 % of that rate shows that the lag stays bounded and
+that no sample is lost.
 """
 
 import argparse
@@ -26,10 +26,11 @@ from typing import Any
 import numpy as np
 import zmq
 
-from benchmarks.machine import describe
+from benchmarks.machine import write_result
 from edgefilter.core.stream import Encoding, SampleKind, Stream
 from edgefilter.node.supervisor.control_socket import call
 from edgefilter.sources.live.zmq_wire import HEADER_BYTES, pack_end, pack_frame_header, pack_stream
+from tests.helpers.memory import MEMORY
 
 SAMPLE_BYTES = 4
 FRAME_SAMPLES = (1 << 20) // SAMPLE_BYTES
@@ -38,7 +39,7 @@ MAX_LAG_SECONDS = 1.0
 
 
 def bench_stream(mhz: float) -> Stream:
-    """A band of so many MHz about 1400 MHz: its rate says what real time is."""
+    """Return a stream with a bandwidth of ``mhz`` MHz around 1400 MHz; its sample rate defines real time."""
     return Stream(
         "bench",
         SampleKind.VOLTAGE,
@@ -55,7 +56,7 @@ def bench_stream(mhz: float) -> Stream:
 
 
 def settings(folder: Path, buffer_seconds: float | None = None, dm: float = 300.0) -> str:
-    """The node's configuration."""
+    """Return the configuration of the node, in TOML."""
     depth = f"buffer_seconds = {buffer_seconds}\n" if buffer_seconds else ""
     return (
         "[channelise]\nchannels = 1024\n[detect]\nstokes = 'I'\n"
@@ -66,7 +67,7 @@ def settings(folder: Path, buffer_seconds: float | None = None, dm: float = 300.
 
 
 def send(endpoint: str, mhz: float, seconds: float, pace: float | None) -> None:
-    """Send noise for some seconds of wall clock, at so many MHz or as fast as it is taken."""
+    """Send noise for ``seconds`` of wall-clock time, at ``pace`` MHz or, if None, as fast as the node receives."""
     stream = bench_stream(mhz)
     noise = np.random.default_rng(1).normal(0, 20, TILE_FRAMES * FRAME_SAMPLES * SAMPLE_BYTES)
     tile = noise.clip(-127, 127).astype(np.int8).view(np.uint8).reshape(TILE_FRAMES, -1)
@@ -81,7 +82,7 @@ def send(endpoint: str, mhz: float, seconds: float, pace: float | None) -> None:
         number, held = 0, 0.0
         while (now := time.monotonic()) - began < seconds:
             if pace is not None:
-                if now - due > MAX_LAG_SECONDS:  # while the node compiles: what is not sent then is not made up for
+                if now - due > MAX_LAG_SECONDS:  # the node compiles: skip this time, do not catch up
                     held += now - due
                     due = now
                 time.sleep(max(0.0, due - now))
@@ -97,7 +98,7 @@ def send(endpoint: str, mhz: float, seconds: float, pace: float | None) -> None:
 
 @dataclass
 class NodeRun:
-    """What one run of the node left."""
+    """Results of one run of the node: logged blocks, facts of the sender, lags (s), memory of the processes (MB)."""
 
     blocks: list[dict[str, Any]]
     sent: dict[str, float]
@@ -105,21 +106,21 @@ class NodeRun:
     memory: list[dict[str, float]]
 
     def rates(self, windows: int = 5) -> list[float]:
-        """Samples a second committed, in equal windows of the middle of the run."""
+        """Return the committed samples per second, in equal windows of the middle of the run."""
         times = np.array([datetime.fromisoformat(block["timestamp"]).timestamp() for block in self.blocks])
         samples = np.cumsum([block["expected"] for block in self.blocks])
-        # The first fifth compiles and fills the ring; once the sender has ended, the reducer has its core too.
+        # Leave out the first fifth, which compiles and fills the ring, and the end, when the sender needs no core.
         count = int(np.searchsorted(times, self.sent["ended"]))
         edges = np.linspace(count // 5, count - 1, windows + 1).astype(int)
         return [float((samples[b] - samples[a]) / (times[b] - times[a])) for a, b in itertools.pairwise(edges)]
 
     @property
     def lost(self) -> int:
-        """Samples that were sent and not reduced."""
+        """Number of samples that were sent but not reduced."""
         return int(self.sent["samples"]) - sum(block["received"] for block in self.blocks)
 
     def latency(self, percent: float) -> float:
-        """A percentile of the latency from arrival to commit, s."""
+        """Return a percentile of the latency from arrival to commit, s."""
         return float(
             np.percentile([block["latency"] for block in self.blocks if block["latency"] is not None], percent)
         )
@@ -128,7 +129,7 @@ class NodeRun:
 def run(
     folder: Path, mhz: float, seconds: float, pace: float | None, watch_seconds: float = 1.0, **extra: Any
 ) -> NodeRun:
-    """Run a node and a sender to the end of the stream."""
+    """Run a node and a sender until the stream ends."""
     config = folder / "node.toml"
     config.write_text(settings(folder, **extra))
     log = folder / "log.jsonl"
@@ -167,7 +168,7 @@ def run(
 
 
 def _private_memory_mb(pid: int) -> float:
-    """Memory of a process without what it shares, such as the ring, MB."""
+    """Return the private memory of a process, without shared memory such as the ring, MB."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
@@ -176,16 +177,21 @@ def _private_memory_mb(pid: int) -> float:
 
 
 def memory_directory(parent: str | None) -> "tempfile.TemporaryDirectory[str]":
-    """A folder in memory: neither the ring nor the products are to wait for a disk."""
-    return tempfile.TemporaryDirectory(dir=parent or ("/dev/shm" if Path("/dev/shm").is_dir() else None))
+    """Return a temporary folder in memory, so that neither the ring nor the products wait for a disk."""
+    return tempfile.TemporaryDirectory(dir=parent or MEMORY)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--send", nargs=4, metavar="WORD", help=argparse.SUPPRESS)
-    parser.add_argument("--seconds", type=float, default=90.0)
-    parser.add_argument("--mhz", type=float, default=100.0, help="of the stream's header; sets the length of blocks")
-    parser.add_argument("--folder", help="where ring, spool and store are; memory if there is some")
+    parser.add_argument("--seconds", type=float, default=90.0, help="duration of each run, s")
+    parser.add_argument(
+        "--mhz",
+        type=float,
+        default=100.0,
+        help="bandwidth in the header of the stream, MHz; it sets the length of blocks",
+    )
+    parser.add_argument("--folder", help="folder for ring, spool and store; default: in memory")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/node.json"))
     arguments = parser.parse_args()
     if arguments.send:
@@ -213,10 +219,8 @@ def main() -> None:
             "latency_p99_seconds": round(paced.latency(99), 2),
         },
         "load_before": os.getloadavg()[0],
-        "machine": describe(),
     }
-    print(json.dumps(result, indent=1))
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+    write_result(arguments.out, result)
 
 
 if __name__ == "__main__":

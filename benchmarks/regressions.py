@@ -1,13 +1,13 @@
-"""Has a change made a kernel slower? The same work before and after it, kept and compared by pytest-benchmark.
+"""Speed of the kernels before and after a change, stored and compared by pytest-benchmark.
 
 ::
 
     git switch --detach main && python -m pytest benchmarks/regressions.py --benchmark-save=before
     git switch -            && python -m pytest benchmarks/regressions.py --benchmark-compare='*_before'
 
-Nothing fails on a time: whether a difference is the change's or the machine's is for who reads it, best by asking both
-sides twice. The tests run each of these once, without a clock. How fast kernels are beside limits and peers, which is
-what may be quoted, is ``python -m benchmarks``'s to say.
+No time makes a test fail, because the load of the machine changes times, too: to compare, measure both versions twice.
+``make test`` runs each benchmark once, without measuring. ``python -m benchmarks`` compares the kernels with limits and
+peers; only its results are quoted.
 """
 
 import time
@@ -24,7 +24,7 @@ from benchmarks.search import make_plan, make_power, search
 from edgefilter.compute.threads import ThreadBackend
 from edgefilter_kernels.filterbank.integrate import integrate, make_sums
 
-# Of one thread, processor time: other programs disturb it least.
+# Processor time of one thread: other programs disturb it least.
 pytestmark = pytest.mark.benchmark(timer=time.thread_time, min_rounds=5, warmup=True)
 
 

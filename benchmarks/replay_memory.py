@@ -1,11 +1,11 @@
-"""Replay a large generated filterbank file and record the peak memory.
+"""Peak memory of a replay of a large generated filterbank file.
 
-``python -m benchmarks.replay_memory --gigabytes 20`` writes the file in a temporary folder (a noise tile, repeated, so
-that generating it costs no more than writing it), replays it in a process of its own, and prints and stores the result.
+``python -m benchmarks.replay_memory --gigabytes 20`` writes the file to a temporary folder (one array of noise,
+repeated, so that generating it takes no longer than writing it), replays it in a separate process, and writes the
+result.
 """
 
 import argparse
-import json
 import os
 import struct
 import subprocess
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.machine import describe
+from benchmarks.machine import write_result
 
 CHANNELS, TSAMP = 1024, 256e-6
 
@@ -32,7 +32,7 @@ def write(path: Path, gigabytes: float, bits: int) -> int:
         ("foff", "d", -300.0 / CHANNELS),
     ):  # fmt: skip
         header += text(key) + struct.pack("<" + kind, value)
-    # A small tile: the peak that wait4 tells of a child counts what this process held when it was started.
+    # A small array: the peak memory that wait4 reports of a child includes that of this process at the fork.
     tile = np.random.default_rng(1).normal(96, 14, (1 << 12, CHANNELS)).clip(0, 255)
     data = tile.astype(np.uint8 if bits == 8 else np.float32).tobytes()
     tiles = max(1, round(gigabytes * 1e9 / len(data)))
@@ -45,9 +45,9 @@ def write(path: Path, gigabytes: float, bits: int) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--gigabytes", type=float, default=20.0)
-    parser.add_argument("--bits", type=int, choices=(8, 32), default=8, help="of a sample; 32 is floating point")
-    parser.add_argument("--dm", default="0:100")
+    parser.add_argument("--gigabytes", type=float, default=20.0, help="size of the file, GB")
+    parser.add_argument("--bits", type=int, choices=(8, 32), default=8, help="bits per sample; 32 is floating point")
+    parser.add_argument("--dm", default="0:100", help="dispersion measures, pc/cm3")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/replay_memory.json"))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -74,12 +74,9 @@ def main() -> None:
         "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
         "times_real_time": round(sky / wall, 2),
         "exit_status": os.waitstatus_to_exitcode(status),
-        "machine": describe(),
     }
     print(shown[-600:])
-    print(json.dumps(result, indent=1))
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+    write_result(arguments.out, result)
 
 
 if __name__ == "__main__":

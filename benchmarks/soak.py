@@ -1,7 +1,7 @@
-"""A node for half an hour at 70 % of what it sustains: flat memory, nothing lost, latency.
+"""A node at 70 % of its sustained rate for half an hour: memory, losses and latency.
 
-``python -m benchmarks.soak --mhz-in 70`` takes the rate from ``benchmarks/results/node.json`` if none is given;
-``--seconds 60`` is a short one.
+``python -m benchmarks.soak --mhz-in 70`` sends 70 MHz; without ``--mhz-in``, the rate follows from
+``benchmarks/results/node.json``. ``--seconds 60`` is a short run.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.machine import describe
+from benchmarks.machine import write_result
 from benchmarks.node import memory_directory, run
 
 LOAD_FRACTION = 0.7
@@ -20,10 +20,15 @@ LOAD_FRACTION = 0.7
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=1800.0)
-    parser.add_argument("--mhz-in", type=float, help="bandwidth to send")
-    parser.add_argument("--mhz", type=float, default=100.0, help="of the stream's header; sets the length of blocks")
-    parser.add_argument("--folder")
+    parser.add_argument("--seconds", type=float, default=1800.0, help="duration, s")
+    parser.add_argument("--mhz-in", type=float, help="bandwidth to send, MHz")
+    parser.add_argument(
+        "--mhz",
+        type=float,
+        default=100.0,
+        help="bandwidth in the header of the stream, MHz; it sets the length of blocks",
+    )
+    parser.add_argument("--folder", help="folder for ring, spool and store; default: in memory")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/soak.json"))
     arguments = parser.parse_args()
     known = Path("benchmarks/results/node.json")
@@ -33,7 +38,7 @@ def main() -> None:
         done = run(
             Path(folder), arguments.mhz, arguments.seconds, pace, watch_seconds=max(1.0, arguments.seconds / 200)
         )
-    # The first quarter compiles and fills what is bounded; after it memory must not grow.
+    # The first quarter compiles kernels and fills the buffers; after it, memory must not grow.
     steady = done.memory[len(done.memory) // 4 :]
     growth = {}
     for role in ("supervisor", "receiver", "reducer", "forwarder"):
@@ -56,10 +61,8 @@ def main() -> None:
         "private_memory": growth,
         "nice": os.nice(0),
         "load_average": [round(load, 1) for load in os.getloadavg()],
-        "machine": describe(),
     }
-    print(json.dumps(result, indent=1))
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+    write_result(arguments.out, result)
 
 
 if __name__ == "__main__":

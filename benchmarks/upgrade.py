@@ -1,12 +1,11 @@
-"""Upgrades in a row, under load, with reducers from a second virtual environment.
+"""Repeated upgrades under load, with reducers from a second virtual environment.
 
-``python -m benchmarks.upgrade --times 10`` builds edgefilter, installs it into a second environment (which borrows its
-dependencies from this one), and replaces the reducer of a running node to and fro while a telescope sends. The store
-afterwards is compared, object by object, with a replay of what was sent.
+``python -m benchmarks.upgrade --times 10`` builds edgefilter, installs it into a second environment (which uses the
+dependencies of this one), and replaces the reducer of a running node by that of the other environment, again and again,
+while a telescope sends. Then the store is compared, object by object, with a replay of the samples that were sent.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -16,14 +15,14 @@ import time
 import venv
 from pathlib import Path
 
-from benchmarks.machine import describe
+from benchmarks.machine import write_result
 from tests.helpers.running_node import Node, SenderThread, contents, ledger, replayed, sky, sky_until, wait_for
 
 FRAME_BYTES = 65_536
 
 
 def second_environment(folder: Path) -> str:
-    """Install edgefilter of this checkout into an environment of its own; return its interpreter."""
+    """Install the edgefilter of this checkout into a new environment; return the path of its interpreter."""
     checkout = Path(__file__).parents[1]
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run(
@@ -36,7 +35,7 @@ def second_environment(folder: Path) -> str:
     subprocess.run(install, check=True, env={key: os.environ[key] for key in os.environ if key != "PYTHONPATH"})
     (site,) = (folder / "venv" / "lib").glob("python*/site-packages")
     (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    # Without PYTHONPATH, by which the node may run from the checkout.
+    # Unset PYTHONPATH: with it, the interpreter might import edgefilter from the checkout.
     program = folder / "python"
     program.write_text(f'#!/bin/sh\nunset PYTHONPATH\nexec {python} "$@"\n')
     program.chmod(0o755)
@@ -50,10 +49,13 @@ def second_environment(folder: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--times", type=int, default=10)
-    parser.add_argument("--shadow", type=int, default=2, help="blocks to compare in each")
+    parser.add_argument("--times", type=int, default=10, help="number of upgrades")
+    parser.add_argument("--shadow", type=int, default=2, help="blocks that each upgrade compares")
     parser.add_argument(
-        "--speed", type=float, default=1.0, help="times real time that the telescope sends; 0 is as fast as it is taken"
+        "--speed",
+        type=float,
+        default=1.0,
+        help="speed of the telescope relative to real time; 0 is as fast as possible",
     )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/upgrade.json"))
     arguments = parser.parse_args()
@@ -92,10 +94,8 @@ def main() -> None:
             "samples_received": sum(row["samples_received"] for row in rows),
             "samples_expected": sum(row["samples_expected"] for row in rows),
             "store_identical": got == replayed(sky_until(sent.end), folder),
-            "machine": describe(),
         }
-    print(json.dumps(result, indent=1))
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+    write_result(arguments.out, result)
 
 
 if __name__ == "__main__":

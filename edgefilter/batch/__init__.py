@@ -1,1 +1,1 @@
-"""Reduce recordings: from the command line and in a notebook."""
+"""Reduction of recordings: for the command line, and for notebooks."""

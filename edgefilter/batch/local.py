@@ -1,4 +1,4 @@
-"""Reduce a recording: the same engine as for a live stream, and the same products."""
+"""Reduction of a recording, with the engine of live streams: the products are the same."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,29 +21,29 @@ class Replay:
     Parameters
     ----------
     source
-        Samples.
+        Samples of the recording.
     settings
-        Settings; those that are None follow from the source.
+        Settings; a value of None follows from the source.
     store
-        Directory of the store, made when there is something to store, its ``file://`` URL, or ``s3://BUCKET/PREFIX``.
+        Directory, ``file://`` URL or ``s3://BUCKET/PREFIX``; created with the first product.
     node
-        Name of the node in the paths of products.
+        Name of the node, part of the path of every product.
     backend_selector
-        Chooses the processor or a GPU.
+        Selects the processor or a GPU.
 
     Attributes
     ----------
     plan
         Layout of the reduction.
     totals
-        Sums and strongest candidates so far.
+        Totals and strongest candidates so far.
 
     Raises
     ------
     ConfigError
-        If the settings do not fit the source, or the wanted backend is not available; no store is made then.
+        If the settings do not fit the source, or the backend is not available; then no store is created.
     StoreError
-        If the store cannot be made or written.
+        If the store cannot be created or written.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Replay:
         Yields
         ------
         int
-            Number of samples that are reduced so far, after each block.
+            After each block, the number of samples reduced so far.
 
         Raises
         ------

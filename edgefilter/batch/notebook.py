@@ -1,4 +1,4 @@
-"""From recorded files to an open store in one call."""
+"""Reduction of recorded files in one call, for notebooks."""
 
 import shutil
 import tempfile
@@ -24,19 +24,19 @@ def replay(
     threads: int = 0,
     **settings: Any,
 ) -> Archive:
-    """Reduce recorded files and open the store that this makes.
+    """Reduce recorded files, and return the open store of the products.
 
     Parameters
     ----------
     files
-        A file, several that follow one another, or a source such as a synthetic sky.
+        A file, several files of one stream, or a source such as a synthetic sky.
     store
-        Directory of the products. If None, a temporary one, which goes with the object that is returned.
+        Directory of the products. If None, a temporary directory, deleted together with the returned object.
     threads
-        Worker threads, 0 for one a core.
+        Number of worker threads; 0 is one per core.
     **settings
-        Sections of the configuration as mappings, ``flag={"power_sigma": 0}``, and for short ``dm=(0, 1000)`` and
-        ``snr=8`` of section ``pulses``. What is left open follows from the files.
+        Sections of the configuration as mappings, such as ``flag={"power_sigma": 0}``; ``dm=(0, 1000)`` (pc/cm3) and
+        ``snr=8`` are short for those of section ``pulses``. Settings that are not given follow from the files.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def replay(
     Raises
     ------
     ConfigError
-        If a setting cannot be.
+        If a setting is invalid.
     InputError
         If a file cannot be read.
     StoreError

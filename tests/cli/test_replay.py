@@ -17,7 +17,7 @@ def read_pulses(store: Path) -> list[dict]:
 
 
 def test_a_fast_radio_burst_is_the_strongest_candidate(run_cli, data, tmp_path):
-    status, out, err = run_cli("replay", data / "transients/FRB180417.fil", "--store", tmp_path)
+    status, out, err = run_cli("replay", data / "transients/FRB180417.fil", "--store", tmp_path, "--no-report")
     top, *others = read_pulses(tmp_path)
     assert status == 0
     assert top["dm"] == pytest.approx(474.8, abs=5)
@@ -32,7 +32,7 @@ def test_a_fast_radio_burst_is_the_strongest_candidate(run_cli, data, tmp_path):
 
 
 def test_the_same_burst_is_found_in_psrfits(run_cli, data, tmp_path):
-    status, _, _ = run_cli("replay", data / "transients/FRB180417.fits", "--store", tmp_path)
+    status, _, _ = run_cli("replay", data / "transients/FRB180417.fits", "--store", tmp_path, "--no-report")
     top = read_pulses(tmp_path)[0]
     assert status == 0
     assert top["dm"] == pytest.approx(474.8, abs=5)
@@ -41,7 +41,7 @@ def test_the_same_burst_is_found_in_psrfits(run_cli, data, tmp_path):
 
 
 def test_a_pulse_of_dm_1000_is_found(run_cli, data, tmp_path):
-    status, _, _ = run_cli("replay", data / "synthetic/dispersed_pulse_dm1000.fil", "--store", tmp_path)
+    status, _, _ = run_cli("replay", data / "synthetic/dispersed_pulse_dm1000.fil", "--store", tmp_path, "--no-report")
     top, *others = read_pulses(tmp_path)
     assert status == 0
     assert top["dm"] == pytest.approx(1000, abs=5)
@@ -53,14 +53,15 @@ def test_a_pulse_of_dm_1000_is_found(run_cli, data, tmp_path):
     "name", [f"parkes_uwl_crab_{kind}" for kind in ("8bit.fil", "4bit.fil", "2bit.fil", "1bit.fil", "4pol.sf")]
 )
 def test_interference_causes_few_candidates(run_cli, data, tmp_path, name):
-    status, _, _ = run_cli("replay", data / "transients" / name, "--store", tmp_path)
+    status, _, _ = run_cli("replay", data / "transients" / name, "--store", tmp_path, "--no-report")
     assert status == 0
     assert sum(row["snr"] > 8 for row in read_pulses(tmp_path)) < 10
 
 
 @pytest.mark.parametrize("name", ["puppi_j1810.raw", "effelsberg_2016+28.dada", "evn_b1957+20.vdif"])
 def test_voltages_are_reduced_to_spectra(run_cli, data, tmp_path, name):
-    status, _, _ = run_cli("replay", data / "raw" / name, "--store", tmp_path)
+    short_blocks = ("--set", "block.rows=64")  # the recordings last milliseconds
+    status, _, _ = run_cli("replay", data / "raw" / name, "--store", tmp_path, *short_blocks, "--no-report")
     assert status == 0
     store = edgefilter.open_store(tmp_path)
     power = np.array(store.table("spectra")["power"][0].as_py())
@@ -70,7 +71,7 @@ def test_voltages_are_reduced_to_spectra(run_cli, data, tmp_path, name):
 
 
 def test_damaged_vdif_is_refused_or_its_damaged_frames_are_lost(run_cli, data, tmp_path):
-    status, _, err = run_cli("replay", data / "raw/drao_corrupted.vdif", "--store", tmp_path / "store")
+    status, _, err = run_cli("replay", data / "raw/drao_corrupted.vdif", "--store", tmp_path / "store", "--no-report")
     if status:
         assert len(err.strip().splitlines()) == 1
         assert not (tmp_path / "store").exists()
@@ -101,7 +102,7 @@ def test_an_unreadable_file_is_one_line_of_error_and_makes_no_store(run_cli, dat
 def test_a_truncated_file_is_reduced_up_to_its_last_whole_spectrum(run_cli, data, tmp_path):
     content = (data / "transients/FRB180417.fil").read_bytes()
     (tmp_path / "cut.fil").write_bytes(content[:-100])
-    status, _, err = run_cli("replay", tmp_path / "cut.fil", "--store", tmp_path / "store")
+    status, _, err = run_cli("replay", tmp_path / "cut.fil", "--store", tmp_path / "store", "--no-report")
     assert status == 0
     assert "warning" in err
     received = edgefilter.open_store(tmp_path / "store").table("ledger")["samples_received"].to_pylist()

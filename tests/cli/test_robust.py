@@ -13,7 +13,7 @@ from tests.helpers.recorded_files import sigproc
 TSAMP = 0.001
 DISPERSION = 4148.808  # s MHz2 cm3/pc
 EPOCH = 58000.25
-FAST_OPTIONS = ("--dm", "0:300", "--set", "block.rows=512")
+FAST_OPTIONS = ("--dm", "0:300", "--set", "block.rows=512", "--no-report")
 
 
 def sky(samples: int = 2000, at: float = 0.95, dm: float = 200.0) -> np.ndarray:
