@@ -21,7 +21,7 @@ import obstore
 from obstore.store import S3Store
 
 from benchmarks.machine import describe
-from edgefilter.core.config import SpoolSection
+from edgefilter.core.node_sections import SpoolSection
 from edgefilter.node.forwarder.process import Forwarder
 from edgefilter.products.base import Product
 from edgefilter.spool import Spool

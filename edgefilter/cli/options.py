@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from edgefilter.core.config import Backend, NodeConfig, load
+from edgefilter.core.config import NodeConfig, load
 from edgefilter.core.errors import ConfigError
+from edgefilter.core.node_sections import Backend
 from edgefilter.core.validation import validate
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from edgefilter.compute.gpu import GpuBackend
 from edgefilter.compute.threads import ThreadBackend
-from edgefilter.core.config import Backend
 from edgefilter.core.errors import ConfigError
+from edgefilter.core.node_sections import Backend
 from edgefilter.core.plan import Plan
 from edgefilter.pipeline.gpu_memory import CUDA_CONTEXT, estimate_gpu_memory
 

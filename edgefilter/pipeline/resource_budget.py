@@ -10,8 +10,8 @@ import numpy as np
 
 from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.chunk import Chunk
-from edgefilter.core.config import InputSection
 from edgefilter.core.errors import ConfigError
+from edgefilter.core.node_sections import InputSection
 from edgefilter.core.plan import Plan
 from edgefilter.pipeline.backend import BackendSelector
 from edgefilter.pipeline.reducer import Reducer

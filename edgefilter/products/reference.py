@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import json
 import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,25 +16,11 @@ from edgefilter.products.schemas import PATH_COLUMNS, SCHEMAS
 _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 
-def settings_reference(model: type[BaseModel] = config.NodeConfig) -> str:
-    """Return a table of settings for each section of a configuration: key, default, allowed values, meaning.
-
-    Parameters
-    ----------
-    model
-        Class of the configuration.
-
-    Returns
-    -------
-    str
-        Markdown.
-    """
-    schema = model.model_json_schema()
-    return "\n".join(
-        line
-        for key, value in schema["properties"].items()
-        for line in _section(key, schema["$defs"][_section_name(value)], _section_name(value))
-    )
+def settings_reference() -> str:
+    """Return a table of settings for each section of a configuration, in Markdown: key, default, values, meaning."""
+    schema = config.NodeConfig.model_json_schema()
+    sections = ((key, _definition_name(value)) for key, value in schema["properties"].items())
+    return "\n".join(line for key, name in sections for line in _section(key, name, schema["$defs"]))
 
 
 def tables_reference() -> str:
@@ -52,24 +39,21 @@ def _column_type(kind: pa.DataType) -> str:
     return f"list of {kind.value_type}" if pa.types.is_list(kind) else str(kind)
 
 
-def _section(key: str, schema: Mapping[str, Any], name: str) -> Iterator[str]:
-    meanings = _meanings(getattr(config, name))
-    yield f"## `[{key}]`\n\n{textwrap.dedent(schema.get('description', '')).strip()}\n"
+def _section(key: str, name: str, definitions: Mapping[str, Any]) -> Iterator[str]:
+    schema, meanings = definitions[name], _meanings(getattr(config, name))
+    yield f"## `[{key}]`\n\n{textwrap.dedent(schema['description']).strip()}\n"
     yield "| Key | Default | Values | Meaning |\n| --- | --- | --- | --- |"
     for field, value in schema["properties"].items():
-        if field in schema.get("required", ()):
-            default = "required"
-        else:
-            default = "follows" if value.get("default") is None else f"`{_toml(value['default'])}`"
+        default = json.dumps(value.get("default")).replace("null", "follows")
         meaning = meanings.get(field, "").replace("|", "\\|").replace("``", "`")
-        yield f"| `{field}` | {default} | {_allowed(value)} | {meaning} |"
+        default = default if default == "follows" else f"`{default}`"
+        yield f"| `{field}` | {default} | {_values(value, definitions)} | {meaning} |"
     yield ""
 
 
-def _section_name(value: Mapping[str, Any]) -> str:
-    """Return the name of the section class that a property refers to: alone, in a list, or as one of several."""
-    choices = [value, *value.get("anyOf", ()), *value.get("allOf", ()), value.get("items", {})]
-    return next(str(choice["$ref"]).rpartition("/")[2] for choice in choices if "$ref" in choice)
+def _definition_name(value: Mapping[str, Any]) -> str:
+    """Return the name of the class that a property refers to, alone or in a list."""
+    return str((value | value.get("items", {}))["$ref"]).rpartition("/")[2]
 
 
 def _meanings(section: type[BaseModel]) -> dict[str, str]:
@@ -83,27 +67,14 @@ def _meanings(section: type[BaseModel]) -> dict[str, str]:
     return found
 
 
-def _allowed(value: Mapping[str, Any]) -> str:
+def _values(value: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
     choices = [choice for choice in value.get("anyOf", [value]) if choice.get("type") != "null"]
-    return " or ".join(_allowed_choice(choice) for choice in choices)
+    return " or ".join(_choice(definitions[_definition_name(one)] if "$ref" in one else one) for one in choices)
 
 
-def _allowed_choice(value: Mapping[str, Any]) -> str:
-    if "$ref" in value:
-        choices = list(getattr(config, str(value["$ref"]).rpartition("/")[2]))
-        return ", ".join(f'`"{choice.value}"`' for choice in choices)
+def _choice(value: Mapping[str, Any]) -> str:
     if "enum" in value:
         return ", ".join(f'`"{choice}"`' for choice in value["enum"])
     bounds = ", ".join(f"{sign} {value[key]:,.12g}" for key, sign in _BOUNDS.items() if key in value)
     kind = {"array": "list", "boolean": "true, false", "string": "text"}.get(value["type"], value["type"])
     return f"{kind} {bounds}".strip()
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return f'"{value}"'
-    if isinstance(value, list):
-        return f"[{', '.join('follows' if item is None else _toml(item) for item in value)}]"
-    return str(value)

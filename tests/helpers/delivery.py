@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from edgefilter.core.config import SpoolSection
+from edgefilter.core.node_sections import SpoolSection
 from edgefilter.node.forwarder.process import Forwarder
 from edgefilter.spool import Spool
 from edgefilter.store.base import Store
@@ -31,7 +31,7 @@ with Spool.open(sys.argv[1], role="reducer", wait=30) as spool:
 
 _FORWARDER = """
 import sys
-from edgefilter.core.config import SpoolSection
+from edgefilter.core.node_sections import SpoolSection
 from edgefilter.node.forwarder.process import Forwarder
 from edgefilter.spool import Spool
 from edgefilter.store.connect import connect

@@ -16,8 +16,9 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 
 from edgefilter.core.closing import Closing
-from edgefilter.core.config import NodeConfig, SpoolSection
+from edgefilter.core.config import NodeConfig
 from edgefilter.core.errors import ConflictError, EdgefilterError, SpoolFullError, StoreError, UnavailableError
+from edgefilter.core.node_sections import SpoolSection
 from edgefilter.core.validation import validate
 from edgefilter.node.forwarder.retry import Backoff, RateLimiter
 from edgefilter.node.ipc import IpcClient

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgefilter.core.config import NodeConfig, StreamSection
+from edgefilter.core.config import NodeConfig
+from edgefilter.core.node_sections import StreamSection
 from edgefilter.core.validation import validate
 from edgefilter.node.ipc import Message
 from edgefilter.node.supervisor.child import Child

@@ -10,6 +10,6 @@ anything else. The input that receives its packets and writes them to the ring g
 beside ``zmq_input.py``. Only ZeroMQ exists today, so these must change too:
 
 * ``edgefilter/node/receiver/process.py``: which class of input is made,
-* ``InputSection`` in ``edgefilter/core/config.py``: the settings of the input,
+* ``InputSection`` in ``edgefilter/core/node_sections.py``: the settings of the input,
 * ``edgefilter/core/endpoint.py``: the schemes of addresses.
 """

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefilter.core.config import SpoolSection
 from edgefilter.core.errors import ConflictError
+from edgefilter.core.node_sections import SpoolSection
 from edgefilter.node.forwarder.process import Forwarder
 from edgefilter.node.forwarder.retry import Backoff, RateLimiter
 from edgefilter.products.base import Product
