@@ -1,4 +1,4 @@
-"""Interference and sky of known truth, and how flaggers do on them: ``python -m benchmarks.rfi``.
+"""Score flaggers on simulated interference and signals from the sky: ``python -m benchmarks.rfi``.
 
 ``python -m benchmarks rfi`` times the parts of the chain, see :mod:`benchmarks.rfi.speed`.
 """
@@ -7,7 +7,13 @@ from benchmarks.harness import Bench
 
 
 def run(bench: Bench) -> None:
-    """Time the parts of the chain; what they need is imported when they run."""
+    """Measure the speed of the parts of the chain.
+
+    Parameters
+    ----------
+    bench
+        Records the rates.
+    """
     from benchmarks.rfi.speed import run as run_speed
 
     run_speed(bench)

@@ -1,6 +1,6 @@
-"""Score edgefilter's flagger, and the peers that are installed, on scenes of known truth.
+"""Score edgefilter's flagger, and the peers that are installed, on simulated scenes.
 
-``python -m benchmarks.rfi`` simulates with the reporting seeds, which the thresholds have not seen.
+``python -m benchmarks.rfi`` uses the reporting seeds, which were not used to choose thresholds.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from benchmarks.rfi.score import REPORTING, SIGMAS, TUNING, edgefilter_flagger, 
 
 
 def show(result: dict[str, Any]) -> None:
-    table = Table(title="interference, a bin at a time")
+    table = Table(title="interference, scored by bins")
     head = (
         "flagger",
         "precision",
@@ -46,11 +46,17 @@ def show(result: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tuning", action="store_true", help="the seeds that thresholds were chosen with")
-    parser.add_argument("--bits", type=int, choices=(0, 4, 8), default=0, help="of the voltages of a channel")
-    parser.add_argument("--times", type=int, default=4096)
-    parser.add_argument("--channels", type=int, default=1024)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/rfi.json"))
+    parser.add_argument("--tuning", action="store_true", help="use the seeds with which thresholds were chosen")
+    parser.add_argument(
+        "--bits",
+        type=int,
+        choices=(0, 4, 8),
+        default=0,
+        help="bits of a component of the voltages of a channel; 0 for float",
+    )
+    parser.add_argument("--times", type=int, default=4096, help="bins in time (default: %(default)s)")
+    parser.add_argument("--channels", type=int, default=1024, help="channels (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/rfi.json"), help="file of the results")
     arguments = parser.parse_args()
     seeds = TUNING if arguments.tuning else REPORTING
     flaggers = {

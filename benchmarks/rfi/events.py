@@ -1,7 +1,7 @@
 """Seven kinds of interference, drawn as lists of events in time and frequency.
 
-Positions are in channels (float, centre of channel c is c) and in voltages of a channel (one each ``1/channel width``).
-INR is the mean interference-to-noise power ratio of a bin that the event fills, in dB.
+Frequencies are in channels (float, the centre of channel c is c), times in voltages of a channel, ``1 / channel width``
+apart. INR is the mean interference-to-noise power ratio of a bin that the event fills, in dB.
 """
 
 from collections.abc import Callable
@@ -44,11 +44,12 @@ class Grid:
 
     @property
     def sample_time(self) -> float:
-        """Of a bin, s."""
+        """Duration of a bin, s."""
         return self.accumulated * self.channels / (self.high_mhz - self.low_mhz) / 1e6
 
     @property
     def voltages(self) -> int:
+        """Voltages of a channel."""
         return self.times * self.accumulated
 
 
@@ -58,7 +59,24 @@ Draw = Callable[[Grid, np.random.Generator, float], list[tuple[float, ...]]]
 def draw_events(
     grid: Grid, seed: int, fraction: float, inr_db: tuple[float, float] = (-10.0, 25.0)
 ) -> NDArray[np.void]:
-    """Draw events of all kinds that cover about ``fraction`` of the bins between them."""
+    """Draw events of all kinds.
+
+    Parameters
+    ----------
+    grid
+        Bins of the scene.
+    seed
+        Seed of the random numbers.
+    fraction
+        Approximate fraction of the bins that all events together cover.
+    inr_db
+        Range of the INR, dB.
+
+    Returns
+    -------
+    ndarray
+        :data:`EVENT` ``[event]``.
+    """
     random = np.random.default_rng(seed)
     events: list[tuple[float, ...]] = []
     for kind, (make_events, fraction_of_kind) in enumerate(_EVENT_MAKERS):
@@ -100,7 +118,7 @@ def _impulse(grid, random, power):
     start = random.uniform(0, grid.voltages - length)
     width = random.uniform(0.5, 1.0) * grid.channels
     low = random.uniform(-0.5, grid.channels - width - 0.5)
-    # What is shorter than a bin is the stronger for it: the bin's mean is what INR speaks of.
+    # An impulse shorter than a bin is stronger, since INR is the mean over the bin.
     strength = power * max(1.0, grid.accumulated / length)
     return [(NOISE, start, start + length, low, low + width, strength)], width * max(1.0, length / grid.accumulated)
 

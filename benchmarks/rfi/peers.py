@@ -1,4 +1,4 @@
-"""Other flaggers on the same arrays, where they are installed."""
+"""Other flaggers on the same arrays, if they are installed."""
 
 from importlib.util import find_spec
 from typing import Any
@@ -11,7 +11,18 @@ from benchmarks.rfi.score import Flagger, Mask
 
 
 def peers(bench: Bench | None = None) -> dict[str, Flagger]:
-    """Return those that are here, by name; a bench is told of the others."""
+    """Return the installed peers.
+
+    Parameters
+    ----------
+    bench
+        Records the peers that are not installed.
+
+    Returns
+    -------
+    dict
+        Flaggers by name.
+    """
     found: dict[str, Flagger] = {"MAD per channel, 5 sigma": lambda scene: _mad(scene.power)}
     for module, name, flagger in (
         ("aoflagger", "AOFlagger, generic default", _aoflagger),

@@ -1,7 +1,7 @@
-"""Recorded interference, flagged, as pictures: ``python -m benchmarks.rfi.recordings FOLDER``.
+"""Draw pictures of recorded interference and its flags: ``python -m benchmarks.rfi.recordings FOLDER``.
 
-``FOLDER`` holds ``transients/`` and ``rfi/`` of the sample data. Interferometers' products are seconds long and have no
-sweeps. Where there are no times to compare, spectra of several antennas take their place.
+``FOLDER`` holds ``transients/`` and ``rfi/`` of the sample data. The integrations of interferometers are seconds long,
+so that they contain no sweeps. Where there are too few times, spectra of several antennas are used as times.
 """
 
 import argparse
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
-import hdf5plugin  # noqa: F401  reads what is bitshuffled
+import hdf5plugin  # noqa: F401  registers the bitshuffle filter
 import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
@@ -23,17 +23,17 @@ from edgefilter.core.config import NodeConfig
 from edgefilter.core.validation import validate
 from edgefilter.sources.files.recognise import open_files
 
-_SMOOTH = 65  # channels of the running median: wider than any transmitter here but the FM band's stations together
+_SMOOTH = 65  # channels of the running median: wider than any transmitter here, except all FM stations together
 
 
 @dataclass(frozen=True)
 class FlaggedRecording:
-    """What was recorded, made even, and what is flagged of it.
+    """A recording, divided by its usual level, and its flags.
 
     Parameters
     ----------
     name, rows
-        Of the picture; what its vertical axis counts.
+        Name of the picture; quantity on its vertical axis.
     mhz
         float64 ``[channel]``.
     level
@@ -41,7 +41,7 @@ class FlaggedRecording:
     flags
         uint16 ``[row, channel]`` of :func:`edgefilter.flag`.
     peer
-        bool ``[row, channel]``: flags that came with the data, if any did.
+        bool ``[row, channel]``: flags that come with the data, if there are any.
     """
 
     name: str
@@ -53,12 +53,23 @@ class FlaggedRecording:
 
     @property
     def bad(self) -> NDArray[np.bool_]:
-        """What is flagged and not merely tagged."""
+        """Flagged cells, without tagged ones, bool ``[row, channel]``."""
         return np.asarray(self.flags & ~edgefilter.FLAGS["tagged"] != 0)
 
 
 def hera_autos(folder: Path) -> FlaggedRecording:
-    """26 antennas, 2 polarisations, 2 times of HERA: each of the 104 spectra is a row."""
+    """Flag 26 antennas, 2 polarisations and 2 times of HERA: each of the 104 spectra is a row.
+
+    Parameters
+    ----------
+    folder
+        Sample data.
+
+    Returns
+    -------
+    FlaggedRecording
+        The recording.
+    """
     with h5py.File(folder / "rfi/hera_2459122_autos.uvh5") as file:
         values = np.moveaxis(file["Data/visdata"][:, 0].real, 2, 1)
         hertz, seconds = file["Header/freq_array"][0], float(file["Header/integration_time"][0])
@@ -66,7 +77,18 @@ def hera_autos(folder: Path) -> FlaggedRecording:
 
 
 def hera(folder: Path) -> FlaggedRecording:
-    """Two autocorrelations of HERA over 60 times, one after the other, with the flags of its pipeline."""
+    """Flag two autocorrelations of HERA over 60 times, one after the other; its pipeline has flags of its own.
+
+    Parameters
+    ----------
+    folder
+        Sample data.
+
+    Returns
+    -------
+    FlaggedRecording
+        The recording.
+    """
     with h5py.File(folder / "rfi/hera_2458116.uvh5") as file:
         first, second = file["Header/ant_1_array"][:], file["Header/ant_2_array"][:]
         values, peer = np.abs(file["Data/visdata"][:, 0, :, 0]), file["Data/flags"][:, 0, :, 0]
@@ -76,7 +98,18 @@ def hera(folder: Path) -> FlaggedRecording:
 
 
 def mwa(folder: Path) -> FlaggedRecording:
-    """Noise of MWA after the sky is subtracted: 27 times, mean of all baselines."""
+    """Flag the noise of MWA after the sky is subtracted: 27 times, mean of all baselines.
+
+    Parameters
+    ----------
+    folder
+        Sample data.
+
+    Returns
+    -------
+    FlaggedRecording
+        The recording.
+    """
     with h5py.File(folder / "rfi/mwa_1061313128_ssins.h5") as file:
         values, hertz = file["Data/metric_array"][:, :, 0], file["Header/freq_array"][:]
         days = np.unique(file["Header/time_array"][:])
@@ -84,13 +117,39 @@ def mwa(folder: Path) -> FlaggedRecording:
 
 
 def parkes_masked(folder: Path) -> FlaggedRecording:
-    """The same, with the mask of the telescope's profile."""
+    """Flag the recording of :func:`parkes` with the mask of the telescope's profile.
+
+    Parameters
+    ----------
+    folder
+        Sample data.
+
+    Returns
+    -------
+    FlaggedRecording
+        The recording.
+    """
     profile = tomllib.loads((Path(__file__).parents[2] / "configs/parkes_uwl.toml").read_text())
     return parkes(folder, "parkes_masked", profile["flag"]["mask"])
 
 
 def parkes(folder: Path, name: str = "parkes", mask: list[list[float]] | None = None) -> FlaggedRecording:
-    """2 s of the Crab pulsar's field in 8 bits, with a peer's mask of whole channels."""
+    """Flag 2 s of the Crab pulsar's field in 8 bits; a peer has a mask of whole channels.
+
+    Parameters
+    ----------
+    folder
+        Sample data.
+    name
+        Name of the picture.
+    mask
+        Bands to mask, MHz.
+
+    Returns
+    -------
+    FlaggedRecording
+        The recording.
+    """
     with h5py.File(folder / "rfi/parkes_uwl_crab_8bit_mask.h5") as file:
         bad = file["chan_mask"][:].astype(np.bool_)
     source = open_files([folder / "transients/parkes_uwl_crab_8bit.fil"])
@@ -108,7 +167,7 @@ def parkes(folder: Path, name: str = "parkes", mask: list[list[float]] | None = 
 def _flag_spectra(
     name: str, values: NDArray[np.float64], hertz: NDArray[np.float64], seconds: float
 ) -> FlaggedRecording:
-    """Flag spectra that are no times of each other: each is made even by a running median of its channels."""
+    """Flag spectra that are no time series: each is divided by the running median of its channels."""
     there = np.isfinite(values) & (values > 0)
     usual = median_filter(np.where(there, values, 0), (1, _SMOOTH))
     level = np.where(there & (usual > 0), values / np.where(usual > 0, usual, 1), np.nan).astype(np.float32)
@@ -126,12 +185,20 @@ def _flag_blocks(
         power = np.where(values[block] > 0, values[block], np.nan).astype(np.float32)
         levels.append(power / np.nanmedian(power, axis=0))
         flags.append(edgefilter.flag(power, accumulated=0, sample_time=seconds, frequencies=hertz, threads=1))
-    theirs = None if peer is None else peer[np.concatenate(blocks)]
-    return FlaggedRecording(name, "time", hertz / 1e6, np.concatenate(levels), np.concatenate(flags), theirs)
+    peer_flags = None if peer is None else peer[np.concatenate(blocks)]
+    return FlaggedRecording(name, "time", hertz / 1e6, np.concatenate(levels), np.concatenate(flags), peer_flags)
 
 
 def plot_recording(recording: FlaggedRecording, path: Path) -> None:
-    """Draw levels, flags, and flags that came with the data, side by side."""
+    """Draw levels, flags, and flags that come with the data, side by side.
+
+    Parameters
+    ----------
+    recording
+        The recording.
+    path
+        Output, a PNG file.
+    """
     masks = {"edgefilter": recording.bad}
     if recording.peer is not None:
         masks["came with the data"] = recording.peer
@@ -149,8 +216,8 @@ def plot_recording(recording: FlaggedRecording, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("docs/img"))
+    parser.add_argument("folder", type=Path, help="sample data")
+    parser.add_argument("--out", type=Path, default=Path("docs/img"), help="folder of the pictures")
     arguments = parser.parse_args()
     for load in (parkes, parkes_masked, mwa, hera, hera_autos):
         recording = load(arguments.folder)

@@ -1,18 +1,18 @@
-"""A scene: every bin the mean of simulated complex voltages, so that its kurtosis is physical."""
+"""Simulated scenes: each bin is the mean of complex voltages, so that its kurtosis is physical."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import firwin
 
-from benchmarks.rfi.events import EVENT, KINDS, NOISE, PAIR, TONE, Grid
+from benchmarks.rfi.events import EVENT, Grid
 
 TRUTH_INR = 0.1
-"""Mean interference-to-noise ratio of a bin from which on it counts as interference, -10 dB."""
+"""Mean interference-to-noise ratio above which a bin counts as interference, -10 dB."""
 
 _RESPONSE_STEP = 1 / 64
 _RESPONSE_REACH = 6.0  # channels: beyond, leakage of the strongest tone is far below the noise
@@ -20,7 +20,7 @@ _RESPONSE_REACH = 6.0  # channels: beyond, leakage of the strongest tone is far 
 
 @dataclass(frozen=True)
 class Scene:
-    """Detected bins and what is in them; all arrays ``[time, channel]``."""
+    """Detected bins and their content; all arrays are ``[time, channel]``."""
 
     grid: Grid
     power: NDArray[np.float32]
@@ -31,11 +31,12 @@ class Scene:
 
     @property
     def truth(self) -> NDArray[np.bool_]:
+        """Bins with interference."""
         return np.asarray(self.inr > TRUTH_INR)
 
 
 def response() -> NDArray[np.float32]:
-    """Amplitude of a tone in a channel of a 4-tap Hamming filterbank, each 1/64 of a channel away."""
+    """Return the amplitude of a tone in a channel of a 4-tap Hamming filterbank, in steps of 1/64 of a channel."""
     step, taps = 64, 4
     taper = firwin(step * taps, 1 / step, window="hamming", fs=2)
     offsets = np.arange(0, _RESPONSE_REACH, _RESPONSE_STEP)
@@ -59,16 +60,23 @@ def make_scene(
     grid
         Bins.
     seed
-        Of the voltages; each channel has a stream of its own.
+        Seed of the voltages; each channel has its own random stream.
     events
         Interference, :data:`EVENT`.
     signal
-        float32 ``[time, channel]``: power of the sky in excess of the noise, constant over a bin.
+        float32 ``[time, channel]``: power of signals above the noise, constant over a bin.
     bits
-        Voltages are rounded and clipped to so many bits a component, with an rms of a third of the range (8 bit: of an
-        eighth); 0 leaves them as they are.
+        Bits of a component to which voltages are rounded and clipped, with an rms of a third of the range (8 bits: of
+        an eighth); 0 for float.
     bandpass
         float64 ``[channel]``: mean power of the noise.
+    threads
+        Threads over channels.
+
+    Returns
+    -------
+    Scene
+        The scene.
     """
     events = np.zeros(0, EVENT) if events is None else events
     shape = grid.times, grid.channels
@@ -87,27 +95,55 @@ def make_scene(
         near = np.flatnonzero((low <= c + _RESPONSE_REACH) & (high >= c - _RESPONSE_REACH))
         noise = random.standard_normal((grid.voltages, 2), np.float32)
         other = random.standard_normal((grid.voltages if len(near) else 1, 2), np.float32)
-        column = [np.zeros(grid.times, np.float32) for _ in range(4)]
+        given = _Voltages(noise, other, np.ascontiguousarray(sky[:, c]), grid.accumulated, random.uniform(0, 1))
         label = np.full(grid.times, -1, np.int8)
-        _channel(
-            c, events[near], table, grid.accumulated, noise, other, np.ascontiguousarray(sky[:, c]), rms,
-            2 ** (bits - 1) - 1 if bits else 0, random.uniform(0, 1), column[0], column[1], column[2], column[3], label,
-        )  # fmt: skip
-        power[:, c], moment4[:, c], inr[:, c], strongest[:, c] = column
+        column = _Column(*(np.zeros(grid.times, np.float32) for _ in range(4)), label)
+        _simulate_channel(c, events[near], table, given, rms, 2 ** (bits - 1) - 1 if bits else 0, column)
+        power[:, c], moment4[:, c], inr[:, c], strongest[:, c], kind[:, c] = column
         power[:, c] *= gain[c]
         moment4[:, c] *= gain[c] ** 2
-        kind[:, c] = label
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(run, range(grid.channels)))
     return Scene(grid, power, moment4, inr, kind, sky)
 
 
+class _Voltages(NamedTuple):
+    """Random voltages of one channel.
+
+    Parameters
+    ----------
+    noise, other
+        float32 ``[voltage, 2]``: of the noise, and of noise-like interference.
+    sky
+        float32 ``[time]``: power of signals above the noise.
+    accumulated
+        Voltages in a bin.
+    phase
+        Phase of tones, turns.
+    """
+
+    noise: Any
+    other: Any
+    sky: Any
+    accumulated: int
+    phase: float
+
+
+class _Column(NamedTuple):
+    """Bins of one channel, ``[time]``, as in :class:`Scene`; ``strongest`` is the INR of the strongest event."""
+
+    power: Any
+    moment4: Any
+    inr: Any
+    strongest: Any
+    kind: Any
+
+
 @numba.njit(nogil=True, cache=True)
-def _channel(  # noqa: PLR0913 - every array that the loop over a channel reads and writes
-    c: int, events: Any, table: Any, accumulated: int, noise: Any, other: Any, sky: Any, rms: float, top: int,
-    phase: float, power: Any, moment4: Any, inr: Any, strongest: Any, kind: Any,
-) -> None:  # fmt: skip
+def _simulate_channel(c: int, events: Any, table: Any, given: _Voltages, rms: float, top: int, out: _Column) -> None:
+    noise, other, sky, accumulated, phase = given
+    power, moment4, inr, strongest, kind = out
     times = len(sky)
     voltages = len(noise)
     extra = np.zeros((voltages if len(events) else 0, 2), np.float32)
@@ -119,7 +155,7 @@ def _channel(  # noqa: PLR0913 - every array that the loop over a channel reads 
         for n in range(first, last):
             if event["shape"] == 1:
                 edge = min(c - event["low"], event["high"] - c)
-                # Shoulders of -35 dB over three channels, as real transmitters have.
+                # Real transmitters have shoulders, here of -35 dB over three channels.
                 a = amplitude if edge >= 0 else (amplitude * 0.018 if edge > -3 else 0.0)
                 a *= np.float32(0.70710678)
                 re, im = a * other[n, 0], a * other[n, 1]
@@ -131,12 +167,10 @@ def _channel(  # noqa: PLR0913 - every array that the loop over a channel reads 
                     continue
                 a = amplitude * table[at]
                 if event["shape"] == 2:
-                    # 3.5 µs wide at half maximum and 12 µs apart, in voltages; a channel's filter is about as long.
+                    # In voltages: 3.5 µs wide at half maximum, 12 µs apart; about as long as a channel's filter.
                     width, apart, middle = 1.0, 4.6875, 3.0
                     x = n - event["start"] - middle
                     a *= np.exp(-0.5 * (x / width) ** 2) + np.exp(-0.5 * ((x - apart) / width) ** 2)
-                    # A pulse is wider than a channel: neighbours see it too.
-                    a *= np.float32(1.0)
                 turn = 2 * np.pi * (phase + n * (event["low"] - c) + (event["high"] - event["low"]) * part * n / 2)
                 re, im = a * np.cos(turn), a * np.sin(turn)
             extra[n, 0] += re
@@ -165,6 +199,3 @@ def _channel(  # noqa: PLR0913 - every array that the loop over a channel reads 
             s2 += square
             s4 += square * square
         power[t], moment4[t] = s2 / accumulated, s4 / accumulated
-
-
-__all__ = ["KINDS", "NOISE", "PAIR", "TONE", "TRUTH_INR", "Scene", "make_scene", "response"]

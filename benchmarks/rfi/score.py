@@ -1,4 +1,4 @@
-"""What a flagger finds, what it takes for interference, and what it costs the sky."""
+"""Scores of a flagger: precision and recall on interference, flagged noise, and loss of signals."""
 
 import time
 from collections.abc import Callable
@@ -16,16 +16,31 @@ Mask = NDArray[np.bool_]
 Flagger = Callable[[Scene], Mask]
 
 TUNING = (1, 2, 7, 100)
-"""Seeds that the thresholds were chosen with."""
+"""Seeds with which the thresholds were chosen."""
 
 REPORTING = (2003, 2011, 2029, 2203)
-"""Seeds of the report: two of interference, one of the sky, one of noise."""
+"""Seeds of the report: two of interference, one of signals from the sky, one of noise."""
 
 SIGMAS = (0.5, 3.0, 30.0)
 
 
 def edgefilter_flagger(moment4: bool, threads: int = 1, **settings: Any) -> Flagger:
-    """Make the flagger of :func:`edgefilter.flag`; what is tagged is not flagged."""
+    """Return :func:`edgefilter.flag` as a flagger; tagged bins are not flagged.
+
+    Parameters
+    ----------
+    moment4
+        Whether it gets fourth moments.
+    threads
+        Worker threads.
+    **settings
+        Settings of :func:`edgefilter.flag`.
+
+    Returns
+    -------
+    callable
+        From a scene to bool ``[time, channel]``.
+    """
 
     def run(scene: Scene) -> Mask:
         flags = edgefilter.flag(
@@ -43,7 +58,20 @@ def edgefilter_flagger(moment4: bool, threads: int = 1, **settings: Any) -> Flag
 
 
 def score_interference(scene: Scene, found: Mask) -> dict[str, Any]:
-    """Precision, recall and F1 per bin; recall of each kind."""
+    """Return precision, recall and F1 by bins, and the recall of each kind of interference.
+
+    Parameters
+    ----------
+    scene
+        The scene.
+    found
+        bool ``[time, channel]``: flagged bins.
+
+    Returns
+    -------
+    dict
+        The scores.
+    """
     truth = scene.truth
     both = np.count_nonzero(found & truth)
     precision, recall = both / max(found.sum(), 1), both / truth.sum()
@@ -58,7 +86,20 @@ def score_interference(scene: Scene, found: Mask) -> dict[str, Any]:
 
 
 def signal_losses(kinds: NDArray[np.int8], found: Mask) -> dict[str, float]:
-    """Fraction of the bins of each kind of signal that is flagged."""
+    """Return the flagged fraction of the bins of each kind of signal.
+
+    Parameters
+    ----------
+    kinds
+        int8 ``[time, channel]``: index of :data:`SIGNALS`, -1 for none.
+    found
+        bool ``[time, channel]``: flagged bins.
+
+    Returns
+    -------
+    dict
+        Fractions by the name of the signal.
+    """
     return {
         name: round(float(found[kinds == number].mean()), 5)
         for number, name in enumerate(SIGNALS)
@@ -67,7 +108,24 @@ def signal_losses(kinds: NDArray[np.int8], found: Mask) -> dict[str, float]:
 
 
 def score_flaggers(grid: Grid, flaggers: dict[str, Flagger], seeds: tuple[int, ...], bits: int = 0) -> dict[str, Any]:
-    """Score flaggers on the scenes of some seeds; every flagger sees the same arrays."""
+    """Score flaggers on the same scenes.
+
+    Parameters
+    ----------
+    grid
+        Bins of a scene.
+    flaggers
+        Flaggers by name.
+    seeds
+        Seeds of scenes of interference, then one of signals and one of noise.
+    bits
+        Bits of the voltages, 0 for float.
+
+    Returns
+    -------
+    dict
+        Scores by the name of the flagger.
+    """
     *rfi, sky, quiet = seeds
     result: dict[str, Any] = {name: {"interference": [], "lost": {}} for name in flaggers}
     for seed in rfi:

@@ -1,6 +1,6 @@
-"""What must not be flagged: dispersed pulses, band-limited bursts, spectral lines; as power in excess of the noise.
+"""Signals that must not be flagged: dispersed pulses, band-limited bursts and spectral lines, as power above the noise.
 
-Drifting tones, which must not be either, are coherent, and so drawn as events.
+Drifting tones, which must not be flagged either, are coherent, and therefore drawn as events.
 """
 
 import numpy as np
@@ -14,13 +14,22 @@ _DISPERSION_MS_GHZ2 = 4.148808
 
 
 def draw_sky(grid: Grid, seed: int, sigma: float) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
-    """Draw a sky whose signals stand ``sigma`` standard deviations of a bin above the noise at their peaks.
+    """Draw pulses, bursts and lines.
+
+    Parameters
+    ----------
+    grid
+        Bins of the scene.
+    seed
+        Seed of the random numbers.
+    sigma
+        Height of the peaks above the noise, in standard deviations of a bin.
 
     Returns
     -------
     tuple
-        float32 ``[time, channel]`` excess over noise of 1, and int8 which of ``SIGNALS`` a bin has (-1 none): bins
-        of at least half the peak.
+        float32 ``[time, channel]``: excess over noise of 1; int8 ``[time, channel]``: index of :data:`SIGNALS` in bins
+        of at least half the peak, -1 for none.
     """
     random = np.random.default_rng(seed)
     peak = sigma / np.sqrt(grid.accumulated)
@@ -48,11 +57,26 @@ def draw_sky(grid: Grid, seed: int, sigma: float) -> tuple[NDArray[np.float32], 
 
 
 def draw_tones(grid: Grid, seed: int, sigma: float) -> NDArray[np.void]:
-    """Draw tones of ``sigma`` standard deviations of a bin that drift over 2 to 40 channels throughout the scene."""
+    """Draw tones that drift over 2 to 40 channels throughout the scene.
+
+    Parameters
+    ----------
+    grid
+        Bins of the scene.
+    seed
+        Seed of the random numbers.
+    sigma
+        Power, in standard deviations of a bin.
+
+    Returns
+    -------
+    ndarray
+        :data:`EVENT` ``[event]``.
+    """
     random = np.random.default_rng(seed)
     power, events = sigma / np.sqrt(grid.accumulated), []
     n_slices = grid.channels // 64
-    for slice_number in range(n_slices):  # one each, so that none crosses another
+    for slice_number in range(n_slices):  # with one tone each, so that none crosses another
         drift = np.exp(random.uniform(np.log(2.0), np.log(40.0)))
         low = 64 * slice_number + random.uniform(4.0, 60.0 - drift)
         ends = (low, low + drift) if random.random() < 0.5 else (low + drift, low)
@@ -61,7 +85,7 @@ def draw_tones(grid: Grid, seed: int, sigma: float) -> NDArray[np.void]:
 
 
 def _pulse(grid: Grid, dm: float, start: float, width: float, low: float, high: float) -> NDArray[np.float32]:
-    """Gaussian pulse of full width at half maximum ``width``, smeared within each channel; its mean over every bin."""
+    """Return the mean over each bin of a Gaussian pulse, ``width`` s wide at half maximum and smeared in channels."""
     f = grid.frequencies / 1e9
     delay = start + 1e-3 * _DISPERSION_MS_GHZ2 * dm * (f**-2 - f.max() ** -2)
     step = f[1] - f[0]

@@ -274,17 +274,19 @@ def find_lines(groups, live, cut=0.0):
 
 @settings(deadline=None, max_examples=40)
 @given(
-    groups=st.sampled_from([48, 51, 94, 96, 255, 256]), channels=st.integers(1, 40), begin=st.integers(-5, 45),
-    moves=st.integers(-20, 20), filled=st.sampled_from([0.5, 0.8, 1.0]), noise=st.sampled_from([0.0, 0.16, 0.4, 0.7]),
-    gone=st.sampled_from([0.0, 0.1, 0.5]), cut=st.floats(0, 1), seed=st.integers(0, 1000),
+    shape=st.tuples(st.sampled_from([48, 51, 94, 96, 255, 256]), st.integers(1, 40)),
+    begin=st.integers(-5, 45), drift=st.integers(-20, 20), filled=st.sampled_from([0.5, 0.8, 1.0]),
+    rates=st.tuples(st.sampled_from([0.0, 0.16, 0.4, 0.7]), st.sampled_from([0.0, 0.1, 0.5])),
+    cut=st.floats(0, 1), seed=st.integers(0, 1000),
 )  # fmt: skip
-def test_drifting_tones_are_those_of_the_reference(groups, channels, begin, moves, filled, noise, gone, cut, seed):
+def test_drifting_tones_are_those_of_the_reference(shape, begin, drift, filled, rates, cut, seed):
+    (groups, channels), (noise, dead) = shape, rates
     rng = np.random.default_rng(seed)
     events = rng.random((groups, channels)) < noise
-    at = np.rint(begin + moves * np.linspace(0, 1, groups)).astype(int)
+    at = np.rint(begin + drift * np.linspace(0, 1, groups)).astype(int)
     on = (at >= 0) & (at < channels) & (rng.random(groups) < filled)
     events[on, at[on]] = True
-    live = rng.random(channels) >= gone
+    live = rng.random(channels) >= dead
     _, found = find_lines(events * np.uint8(EVENT), live, cut)
     assert found == reference.drifting_tones(events, live)
 

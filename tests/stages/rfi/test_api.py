@@ -27,7 +27,7 @@ def test_noise_is_clean_and_a_tone_has_the_bits_of_its_flaggers():
     assert not (only & edgefilter.FLAGS["power"]).any()
 
 
-def test_lost_is_not_interference_and_tells_nothing():
+def test_lost_cells_are_not_flagged_and_do_not_change_other_flags():
     power, moment4 = noise()
     valid = np.ones(power.shape, bool)
     valid[50:60] = valid[:, 7] = False
@@ -40,7 +40,7 @@ def test_lost_is_not_interference_and_tells_nothing():
     assert edgefilter.flag(power, moment4, **ARRAY_METADATA)[20, 30] == edgefilter.FLAGS["lost"]
 
 
-def test_what_is_protected_is_tagged():
+def test_cells_of_a_protected_band_are_tagged():
     power, moment4 = noise()
     power[100:140, 40] += 3
     f = FREQUENCIES[40]
@@ -48,7 +48,7 @@ def test_what_is_protected_is_tagged():
     assert set(np.unique(flags[:, 40])) == {0, edgefilter.FLAGS["tagged"]}
 
 
-def test_flags_do_not_depend_on_threads_or_on_how_the_hands_lie():
+def test_flags_do_not_depend_on_threads_or_on_the_axis_of_polarisations():
     power, moment4 = noise()
     power[100:140, 40] += 3
     one = edgefilter.flag(power, moment4, **ARRAY_METADATA, threads=1)
@@ -65,7 +65,7 @@ def test_flags_do_not_depend_on_threads_or_on_how_the_hands_lie():
     ("name", "dm"), [("transients/FRB180417.fil", (300, 600)), ("synthetic/dispersed_pulse_dm1000.fil", (0, 1500))]
 )
 def test_the_pulses_of_recordings_keep_their_strength(data, name, dm):
-    """The second one is smeared within its channels, saturated, and sweeps through three blocks."""
+    """The second pulse is smeared within its channels, saturated, and sweeps through three blocks."""
     off = dict.fromkeys(("power_sigma", "zero_dm_sigma", "channel_sigma", "carrier_sigma"), 0)
     clean, flagged = (edgefilter.replay(data / name, dm=dm, threads=1, flag=flag).pulses[0] for flag in (off, {}))
     assert flagged.snr >= 0.98 * clean.snr
@@ -98,7 +98,7 @@ def test_a_sweep_that_entered_the_band_before_the_block_is_kept():
 @pytest.mark.parametrize("enters", [100, 990, -900])
 @pytest.mark.parametrize("direction", [1, -1])
 def test_sweeps_that_an_end_of_the_block_cuts_are_kept(band, enters, direction):
-    """Of a pulse and of bursts of a part of the band, whatever part of them the block has."""
+    """The sweeps are of a pulse and of bursts in a part of the band, cut at different times."""
     mhz, times = np.linspace(1600, 1200, 512)[::direction], 1024
     power = np.random.default_rng(5).gamma(64, 1 / 64, (times, 512))
     delay = np.array([dispersion_delay(500.0, f, 1600.0) for f in mhz]) / 0.25e-3
@@ -124,11 +124,11 @@ def test_impulses_at_cells_of_a_millisecond_are_flagged():
         ({"moment4": np.ones((3, 3))}, "moment4 is"),
     ],
 )
-def test_arrays_that_do_not_go_together_are_refused(change, message):
+def test_arrays_that_do_not_fit_are_refused(change, message):
     with pytest.raises(InputError, match=message):
         edgefilter.flag(np.ones((64, 128)), **(ARRAY_METADATA | change))
 
 
-def test_settings_that_cannot_be_are_refused():
+def test_invalid_settings_are_refused():
     with pytest.raises(ConfigError, match="power_sigma"):
         edgefilter.flag(np.ones((64, 128)), **ARRAY_METADATA, power_sigma=-1)

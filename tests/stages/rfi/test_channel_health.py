@@ -1,4 +1,4 @@
-"""What whole channels tell: carriers, lines, and channels whose neighbours or whose own interference mislead."""
+"""Carriers are found; lines, and channels with interference for a part of the time, are not taken for carriers."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def flagged(power, moment4=None):
 
 
 def detected(rng, times, tone=0.0, line=0.0):
-    """Mean square and fourth power of voltages; tone and line are of a channel, over its noise."""
+    """Return mean square and fourth power of voltages; tone and line are relative to the noise of a channel."""
     power, fourth = np.zeros((2, times, CHANNELS))
     amplitude = np.sqrt(np.broadcast_to(tone, CHANNELS))
     scale = np.sqrt(0.5 * (1 + np.broadcast_to(line, CHANNELS)))
@@ -39,8 +39,8 @@ def test_a_carrier_of_a_tenth_of_the_noise_is_found_and_a_narrow_line_is_not(nei
     assert flagged(*detected(rng, 4096, line=excess)).mean() == 0
 
 
-def test_what_is_left_beside_interference_of_a_third_of_the_time_is_no_carrier():
-    """Its background lies above what is left, which scatters less than that background would."""
+def test_a_channel_with_interference_for_a_third_of_the_time_is_no_carrier():
+    """Its background lies above the residual cells, which scatter less than noise at that background."""
     rng, times = np.random.default_rng(4), 8192
     power = rng.gamma(SPECTRA, 1 / SPECTRA, (times, CHANNELS))
     for c in TONE_CHANNELS:

@@ -1,4 +1,4 @@
-"""Flags in doubt: whatever another device's rounding changes is among them."""
+"""Tolerance of flags to rounding: it includes all flags that the rounding of another device changes."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ ALL_KINDS = {"mask": ((1385.0, 1386.0),), "protect": ((1390.0, 1392.0),)}
 
 
 def scene(seed, spectra, times=512, channels=128):
-    """Voltages with what every flagger looks for, faint and strong, and a gap."""
+    """Return voltages with interference for each flagger, faint and strong, and a gap."""
     rng = np.random.default_rng(seed)
     cells = flag_scenes.gaussian_voltages(rng, times, channels, spectra)
     for _ in range(12):
@@ -42,15 +42,15 @@ def scene(seed, spectra, times=512, channels=128):
 
 
 def flagged(stage, cells):
-    """Flag a copy, which keeps its TAGGED cells."""
+    """Return a flagged copy, with TAGGED cells."""
     cells = replace(cells, flags=cells.flags & np.uint16(Flag.LOST))
     stage.flagger.flag(cells.power, cells.moment4, cells.accumulated, len(cells.products), cells.flags)
     return cells
 
 
-# Among them are those of 400 seeds in which rounding changes most, or what is hardest to foresee: where a run ends.
+# Among 400 seeds, rounding changes most flags in these, or the ends of runs, which are hardest to predict.
 @pytest.mark.parametrize(("seed", "spectra"), [(67, 64), (118, 64), (131, 256), (144, 16), (182, 256), (7, 64)])
-def test_what_rounding_changes_is_in_doubt(seed, spectra):
+def test_flags_that_rounding_changes_are_within_the_tolerance(seed, spectra):
     plan = flag_scenes.voltage_plan(fine=128, **ALL_KINDS)
     rng = np.random.default_rng(seed + 1000)
     with ThreadBackend(1) as compute:
@@ -68,7 +68,7 @@ def test_what_rounding_changes_is_in_doubt(seed, spectra):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_what_differs_on_a_card_is_in_doubt(gpu_backend, seed):
+def test_flags_that_differ_on_a_gpu_are_within_the_tolerance(gpu_backend, seed):
     plan = filterbank_plan(channels=1, fine=64, spectra=32, rows=256)
     raw = voltage_block(plan, seed)
     rng = np.random.default_rng(seed)
@@ -92,8 +92,8 @@ def test_what_differs_on_a_card_is_in_doubt(gpu_backend, seed):
 
 
 def moment4_at_threshold(stage, cells, t, c):
-    """Find the largest fourth moment of a cell that has it flagged, to the last bit of a float."""
-    # Bits of positive floats are in their order.
+    """Return the largest fourth moment with which a cell is flagged, to the last bit of a float."""
+    # The bits of positive floats, read as integers, have the order of the floats.
     low, high = (int(np.float32(value).view(np.int32)) for value in (0.1, 10))
     while high - low > 1:
         middle = (low + high) // 2
@@ -116,7 +116,7 @@ def test_a_value_at_its_threshold_is_counted(gpu_backend):
             assert ours.near_threshold.cells == cells.flags.size
 
 
-def test_nothing_is_counted_where_no_card_reduces_or_none_is_measured(gpu_backend):
+def test_flags_are_counted_on_a_gpu_in_measured_blocks_only(gpu_backend):
     plan = flag_scenes.power_plan(32)
     power = flag_scenes.noise(np.random.default_rng(4), plan.cells_per_block, 32)
 
@@ -131,7 +131,7 @@ def test_nothing_is_counted_where_no_card_reduces_or_none_is_measured(gpu_backen
         assert near_threshold(gpu_backend, 1) == near_threshold(compute, 0) == NearThreshold()
 
 
-def test_lost_cells_are_not_looked_at(gpu_backend):
+def test_lost_cells_are_not_counted(gpu_backend):
     plan = flag_scenes.power_plan(32)
     cells = flag_scenes.power_cells(flag_scenes.noise(np.random.default_rng(4), 64, 32))
     cells.flags[10:20] = Flag.LOST
@@ -140,7 +140,7 @@ def test_lost_cells_are_not_looked_at(gpu_backend):
     assert ours.near_threshold.cells == 54 * 32
 
 
-def test_a_run_says_how_many_flags_of_how_many(gpu_backend, monkeypatch, tmp_path):
+def test_the_summary_of_a_run_has_the_number_of_flags_within_the_tolerance(gpu_backend, monkeypatch, tmp_path):
     monkeypatch.setattr(backend, "GpuBackend", lambda: gpu_backend)
     settings = validate(NodeConfig, running_node.settings_tree(tmp_path))
     replay = Replay(running_node.sky(0.6), settings, tmp_path / "store", backend_selector=BackendSelector("gpu"))

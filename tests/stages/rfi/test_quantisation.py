@@ -3,7 +3,8 @@ import pytest
 
 import edgefilter
 from edgefilter.compute.threads import ThreadBackend
-from edgefilter.stages.rfi.background import Background, BlockView
+from edgefilter.stages.rfi.background import Background
+from edgefilter.stages.rfi.block import BlockView
 from edgefilter.stages.rfi.quantisation import clip_curve, undo_clipping
 from edgefilter.stages.rfi.thresholds import kurtosis_sigma
 
@@ -12,7 +13,7 @@ FREQUENCIES = np.linspace(1500e6, 1400e6, CHANNELS)
 
 
 def cells(rms, gain=1.0, n_pols=1, seed=1):
-    """Mean square and fourth power of voltages of 4 bits, ``gain`` times the noise."""
+    """Return mean square and fourth power of voltages of 4 bits, with ``gain`` times the power of the noise."""
     rng = np.random.default_rng(seed)
     shape = TIMES, CHANNELS, n_pols
     power, fourth = np.zeros((2, *shape))
@@ -26,7 +27,7 @@ def cells(rms, gain=1.0, n_pols=1, seed=1):
 
 
 def corrected_kurtosis(power, fourth, threads=1):
-    """Mean kurtosis of each cell after it."""
+    """Return fourth moments and kurtosis of each cell after the correction."""
     n_pols = power.shape[2]
     centre = np.median(power.sum(axis=2), axis=0).astype(np.float64)
     background = Background(centre, centre / np.sqrt(SPECTRA * n_pols), TIMES)
@@ -38,7 +39,7 @@ def corrected_kurtosis(power, fourth, threads=1):
 
 
 def test_the_curve_is_that_of_clipped_noise():
-    """Not rounded, clipped at the curve's own point: both moments by simulation."""
+    """The curve agrees with simulated noise that is clipped but not rounded."""
     powers, kurtosis = clip_curve(10**9)
     assert (np.diff(powers) > 0).all()
     assert (np.diff(kurtosis) < 1e-9).all()
@@ -61,17 +62,17 @@ def test_noise_and_brighter_noise_have_the_kurtosis_of_noise(n_pols):
     _, kurtosis = corrected_kurtosis(power, fourth)
     for where in (np.s_[:100], np.s_[100:140], np.s_[:, 40]):
         assert abs(before[where].mean() - 1) > 0.03
-        # How near noise is to the range is known to a few per cent, and so what brighter noise has.
+        # The level of the noise relative to the range is known to a few per cent, and so is the correction.
         assert kurtosis[where].mean() == pytest.approx(1, abs=0.05)
         assert kurtosis[where].std() < kurtosis_sigma(SPECTRA)
 
 
-def test_it_does_not_depend_on_threads():
+def test_the_correction_does_not_depend_on_threads():
     power, fourth = cells(7 / 3, n_pols=2)
     np.testing.assert_array_equal(corrected_kurtosis(power, fourth)[0], corrected_kurtosis(power, fourth, 3)[0])
 
 
-def test_voltages_that_are_not_clipped_are_left_alone_and_of_one_bit_there_is_no_kurtosis():
+def test_unclipped_voltages_are_not_changed_and_kurtosis_of_one_bit_is_not_used():
     power, fourth = cells(1.5)
     assert corrected_kurtosis(power, fourth)[0] is fourth
     power, fourth = cells(30.0)

@@ -1,4 +1,4 @@
-"""Interference that telescopes have recorded is found where it is known to be."""
+"""Recorded interference is found where it is known to be."""
 
 import numpy as np
 import pytest
@@ -12,12 +12,12 @@ def autos(data):
 
 
 def flagged_fraction(recording, low, high):
-    """Of the cells between two frequencies, MHz, what is flagged."""
+    """Return the flagged fraction of the cells between two frequencies, MHz."""
     return recording.bad[:, (recording.mhz >= low) & (recording.mhz <= high)].mean()
 
 
 @pytest.mark.parametrize("mhz", [137.25, 137.74, 191.2])
-def test_a_satellite_and_a_line_of_digital_television_take_their_channels(autos, mhz):
+def test_all_cells_of_a_satellite_and_of_a_line_of_digital_television_are_flagged(autos, mhz):
     at = int(np.argmin(np.abs(autos.mhz - mhz)))
     assert autos.bad[:, at].all()
 
@@ -27,8 +27,8 @@ def test_stations_of_the_fm_band_are_found(autos):
     assert flagged_fraction(autos, 88, 108) > 3 * flagged_fraction(autos, 140, 185)
 
 
-def test_a_reflected_television_channel_is_found_while_it_is_there(data):
-    """Channel 7 of Australia's television, 181 to 188 MHz, seen in times 7 to 15."""
+def test_a_reflected_television_channel_is_found_while_it_is_present(data):
+    """Channel 7 of Australian television, 181 to 188 MHz, is present in times 7 to 15."""
     recording = mwa(data)
     here = (recording.mhz > 181.5) & (recording.mhz < 187.5)
     assert recording.bad[8:15, here].mean() > 0.9

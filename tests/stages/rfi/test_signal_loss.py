@@ -1,4 +1,4 @@
-"""The meter of what flagging costs."""
+"""Measurement of the signal loss by flagging."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def block(seed=1, times=2048, voltages=VOLTAGES):
 
 
 class UnguardedFlagger:
-    """Takes every cell of more than 5 sigma for interference, as a flagger without a guard does."""
+    """Flags all cells above 5 sigma, without protection of pulses."""
 
     backend = ThreadBackend(1)
 
@@ -38,12 +38,12 @@ def measured(flagger=None, number=0, voltages=VOLTAGES):
     return {(cost.flagger, cost.signal, cost.sigma): cost.lost for cost in costs}
 
 
-def test_every_flagger_is_asked_about_everything():
+def test_the_loss_of_each_signal_by_each_flagger_is_measured():
     assert {key[0] for key in measured()} == {flag.name.lower() for flag in FLAGGERS} | {"all"}
     assert {key[1:] for key in measured()} == ALL_SIGNALS
 
 
-def test_a_flagger_that_eats_pulses_is_found_out():
+def test_a_flagger_that_flags_pulses_has_a_high_loss():
     costs = measured(UnguardedFlagger())
     assert costs["power", "pulse", 30.0] > 0.5
     assert costs["power", "line", 30.0] == pytest.approx(1, abs=1e-3)
@@ -52,18 +52,18 @@ def test_a_flagger_that_eats_pulses_is_found_out():
     assert costs["power", "pulse", 0.5] < 0.01
 
 
-def test_the_chain_does_no_harm_and_leaves_noise_alone():
+def test_the_chain_loses_hardly_any_signal_and_noise():
     costs = measured()
     assert max(costs["all", kind, sigma] for kind, sigma in ALL_SIGNALS - {("noise", 0.0)}) < 0.01
     assert costs["all", "noise", 0.0] < 1e-3
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_noise_of_an_unknown_number_of_voltages_is_left_alone(number):
-    """Its scatter is measured below its mean, where power scatters less than above."""
+def test_noise_of_an_unknown_number_of_voltages_is_hardly_flagged(number):
+    """The scatter is measured below the mean, where power scatters less than above."""
     assert measured(number=number, voltages=0)["all", "noise", 0.0] < 1e-3
 
 
-def test_what_is_measured_follows_from_the_block_and_its_number():
+def test_the_result_follows_from_the_block_and_its_number():
     assert measured(number=3) == measured(number=3)
     assert measured(UnguardedFlagger(), 3) != measured(UnguardedFlagger(), 4)

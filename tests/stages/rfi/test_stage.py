@@ -49,7 +49,7 @@ def test_noise_of_few_bits_is_hardly_flagged(bits):
 
 
 @pytest.mark.parametrize("shape", ["slope", "edges", "ripple", "dome"])
-def test_a_bandpass_is_not_interference(shape):
+def test_a_bandpass_is_not_flagged(shape):
     x = np.linspace(-1, 1, 256)
     gain = {
         "slope": 1 + 0.8 * x,
@@ -61,14 +61,14 @@ def test_a_bandpass_is_not_interference(shape):
     assert (flags != 0).mean() <= 1e-3
 
 
-def test_a_static_mask_takes_channels_by_their_centre():
+def test_a_static_mask_flags_channels_by_their_centre():
     plan = power_plan(mask=((1300.0, 1310.0),), **OFF)
     flags = flagged(plan, power_cells(noise(np.random.default_rng(0), 32)))
     f = plan.frequencies_mhz
     np.testing.assert_array_equal(flags == Flag.MASK, np.tile((f >= 1300) & (f <= 1310), (32, 1)))
 
 
-def test_pulsed_interference_and_a_tone_in_voltages_have_kurtosis():
+def test_pulsed_interference_and_a_tone_are_flagged_by_kurtosis():
     rng = np.random.default_rng(5)
     cells = gaussian_voltages(rng, 256, 64, 64)
     squares = rng.exponential(1.0, 64)
@@ -79,17 +79,17 @@ def test_pulsed_interference_and_a_tone_in_voltages_have_kurtosis():
     assert {tuple(at) for at in np.argwhere(flags == Flag.KURTOSIS)} == {(10, 20), (30, 40)}
 
 
-def test_a_carrier_that_never_goes_off_is_found_and_a_line_is_not():
+def test_a_continuous_carrier_is_flagged_and_a_line_is_not():
     cells = gaussian_voltages(np.random.default_rng(6), 1024, 128, 32)
     add_tone(cells, (slice(None), slice(30, 31)), 0.5)
-    cells.power[:, 80:84] *= 2  # a line is noise of its own
+    cells.power[:, 80:84] *= 2  # a line is noise
     cells.moment4[:, 80:84] *= 4
     flags = flagged(voltage_plan(fine=128, spectra=32), cells)
     assert (flags[:, 30] & Flag.CARRIER).all()
     assert (np.delete(flags, 30, axis=1) != 0).mean() < 2e-3
 
 
-def test_power_alone_tells_a_carrier_from_a_line_by_its_scatter():
+def test_a_carrier_is_told_from_a_line_by_the_scatter_of_its_power():
     cells = gaussian_voltages(np.random.default_rng(6), 1024, 128, 32)
     add_tone(cells, (slice(None), slice(30, 31)), 0.7)
     cells.power[:, 80:84] *= 1.7
@@ -99,11 +99,11 @@ def test_power_alone_tells_a_carrier_from_a_line_by_its_scatter():
     assert (np.delete(flags, 30, axis=1) != 0).mean() < 2e-3
 
 
-@pytest.mark.parametrize("share", [0.5, 0.8])
-def test_what_is_on_for_most_of_the_time_is_flagged_while_it_is_on(share):
+@pytest.mark.parametrize("duty", [0.5, 0.8])
+def test_interference_for_most_of_the_time_is_flagged_while_it_is_on(duty):
     rng = np.random.default_rng(8)
     cells = gaussian_voltages(rng, 1024, 64, 64)
-    on = np.repeat(np.arange(16) < 16 * share, 64)
+    on = np.repeat(np.arange(16) < 16 * duty, 64)
     gain = np.where(on, 2.0, 1.0)[:, None]
     cells.power[:, 20] *= gain
     cells.moment4[:, 20] *= gain**2
@@ -112,7 +112,7 @@ def test_what_is_on_for_most_of_the_time_is_flagged_while_it_is_on(share):
     assert (flags[~on, 20] != 0).mean() < 0.02
 
 
-def test_a_restless_and_a_slow_channel_are_flagged_and_a_dead_one_is_left_alone():
+def test_noisy_and_slowly_varying_channels_are_flagged_and_dead_ones_are_not():
     rng = np.random.default_rng(6)
     power = noise(rng)
     power[:, 100] += rng.normal(0, 20, 1024)
@@ -154,7 +154,7 @@ def test_dispersed_pulses_keep_their_cells(dm, width):
     for sigma in (0.5, 3, 30):
         power = noise(rng, 4096)
         first = sweep(plan, dm, 200)
-        smear = int(np.diff(first[-2:])[0])  # within a channel; nothing from the sky is shorter
+        smear = int(np.diff(first[-2:])[0])  # within a channel: no pulse is shorter
         at = (first[:, None] + np.arange(max(width, smear))).T
         power[at, np.arange(256)] += 10 * sigma
         flags = flagged(plan, power_cells(power))
@@ -182,7 +182,7 @@ def test_a_faint_tone_is_tagged_and_stays_in_use():
     assert cells.tagged[30] == 1024
 
 
-def test_too_few_times_or_channels_are_let_be():
+def test_a_block_of_too_few_times_is_not_flagged():
     rng = np.random.default_rng(9)
     short = noise(rng, 12)
     short[:, 5] += 1000
@@ -196,7 +196,7 @@ def test_too_few_times_or_channels_are_let_be():
     lost=st.sampled_from([0.0, 0.4, 1.0]),
     seed=st.integers(0, 1000),
 )
-def test_lost_cells_stay_lost_and_tell_nothing(times, channels, lost, seed):
+def test_lost_cells_stay_lost_and_do_not_change_other_flags(times, channels, lost, seed):
     rng = np.random.default_rng(seed)
     spectra = int(rng.choice([1, 16, 40]))
     plan = voltage_plan(fine=64, spectra=spectra) if channels == 64 else power_plan(channels)

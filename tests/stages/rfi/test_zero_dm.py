@@ -1,4 +1,4 @@
-"""What the whole band does at once: the gain of a receiver, which is no channel's interference."""
+"""Drift of the whole band is the gain of the receiver, and is not flagged."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def flagged(power, **settings):
 
 
 def drifting_gain_noise(part):
-    """Noise whose gain goes up and down by a part of it, by much more than noise moves the mean of a long window."""
+    """Return noise with a relative gain drift of ``part``, far above the scatter of the mean of a long window."""
     noise = np.random.default_rng(7).gamma(SPECTRA, 1 / SPECTRA, (TIMES, CHANNELS))
     return noise * (1 + part * np.sin(np.linspace(0, 5, TIMES)))[:, None]
 
@@ -28,7 +28,7 @@ def test_noise_of_a_receiver_whose_gain_drifts_is_hardly_flagged(part, zero_dm_s
     assert flagged(drifting_gain_noise(part), zero_dm_sigma=zero_dm_sigma).mean() < 1e-3
 
 
-def test_on_a_drifting_gain_interference_is_found_where_it_is():
+def test_interference_on_a_drifting_gain_is_found_where_it_is():
     power, truth = drifting_gain_noise(0.01), np.zeros((TIMES, CHANNELS), np.bool_)
     for begin, channel in ((300, 20), (2000, 60), (3500, 100)):
         truth[begin : begin + 200, channel : channel + 3] = True
@@ -38,7 +38,7 @@ def test_on_a_drifting_gain_interference_is_found_where_it_is():
     assert found[~truth].mean() < 2e-3
 
 
-def test_what_a_quarter_of_the_channels_do_is_not_taken_for_gain():
+def test_a_rise_of_a_quarter_of_the_channels_is_not_taken_for_gain():
     power, busy = drifting_gain_noise(0.0), np.zeros(CHANNELS, np.bool_)
     for first in range(10, 500, 100):
         busy[first : first + 25] = True

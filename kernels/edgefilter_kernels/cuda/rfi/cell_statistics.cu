@@ -4,11 +4,11 @@
 
 constexpr unsigned char POWER_RUN = 1, HIGH_KURTOSIS = 2, LOW_KURTOSIS = 4, EVENT = 8, KURTOSIS_DIP = 32;
 constexpr unsigned char RUN_HOLE = 128;
-constexpr unsigned char DROPPED = 16;  // DISPERSED, which is not known yet
-constexpr int GROUP_TIMES = PART_MULTIPLE;  // times that are added up
+constexpr unsigned char DROPPED = 16;  // the bit of DISPERSED, which is set later
+constexpr int GROUP_TIMES = PART_MULTIPLE;  // times that are summed
 constexpr float TINY = 1e-30f;
 
-// Power of a cell in standard deviations, of every time of this thread's part.
+// Fills the tile with power in standard deviations, at all times of this thread's part.
 __device__ void fill_power(
     Tile tile, const float* power, const unsigned short* flags, int channels, int products, int n_pols, int c,
     float centre, float per_unit, const float* weight, const float* gain_drift)
@@ -20,7 +20,7 @@ __device__ void fill_power(
     }
 }
 
-// The same for its kurtosis; marks cells with a low kurtosis.
+// Fills the tile with kurtosis in standard deviations; marks cells with a low kurtosis.
 __device__ void fill_kurtosis(
     Tile tile, const float* power, const float* moment4, const unsigned short* flags, int channels, int products,
     int n_pols, int c, const float* gain, const float* per_sigma)
@@ -39,7 +39,7 @@ __device__ void fill_kurtosis(
     }
 }
 
-// Cells, and groups of them, that are above a level. groups is [group][channel] and begins at the channel.
+// Marks cells, and groups of them, above a level. groups is [group][channel] and begins at the channel.
 __device__ void find_events(
     Tile tile, float event_threshold, float group_sum_threshold, int channels, bool inside, unsigned char* groups)
 {
@@ -54,8 +54,8 @@ __device__ void find_events(
     }
 }
 
-// Sums over the cells in no run: number, sum, squares, squared sums of groups. In single precision over
-// a group, as the CPU does, in double precision over the groups of a part and over the parts in turn: always the same.
+// Sums over the cells in no run: number, sum, squares, squared sums of groups. Sums are in single precision over a
+// group, as on the CPU, and in double precision over the groups of a part and over the parts, always in the same order.
 __device__ void add_moments(
     Tile tile, const unsigned short* flags, int channels, int c, bool inside, double* moments)
 {
@@ -87,7 +87,7 @@ __device__ void add_moments(
     }
 }
 
-// A block takes eight channels, from start on. power is [time][channel][product], moment4
+// A block works on eight channels, from start on. power is [time][channel][product], moment4
 // [time][channel][kurtosis_pols]; limits are [2][count], groups is [group][channel], moments
 // [2][4][channel]; tile_values and tile_marks are scratch.
 extern "C" __global__ void cell_statistics(

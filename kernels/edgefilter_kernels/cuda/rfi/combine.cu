@@ -1,6 +1,6 @@
 // Flags of marks and of channels: CUDA version of ../../rfi/combine.py.
 
-// A thread takes a cell; cells are numbered from the first one of time start. tables is [2][256].
+// A thread works on a cell; cells are numbered from the first one of time start. tables is [2][256].
 extern "C" __global__ void combine(
     const unsigned char* __restrict__ marks, const unsigned short* __restrict__ tables,
     const bool* __restrict__ table_index, const unsigned short* __restrict__ channel_flags, int channels, int lost,

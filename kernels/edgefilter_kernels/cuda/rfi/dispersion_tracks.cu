@@ -1,8 +1,8 @@
-// The dispersion guard: CUDA version of ../../rfi/dispersion_tracks.py.
+// Dispersion tracks: CUDA version of ../../rfi/dispersion_tracks.py and ../../rfi/dispersed_marks.py.
 //
-// Where the CPU widens rows of events by doublings, so that it may add whole rows, each thread here asks how long ago
-// the last event was: the same windows, and one table for all of them. Where the CPU lays rows of hits over a segment,
-// each hit (they are few) marks what is its own.
+// The CPU doubles the windows of events so that it can add whole rows. Here, one table has the time of the last event,
+// and each thread compares it with the window, with the same result. The CPU shifts rows of hits over a segment; here,
+// each of the few hits marks its own cells.
 
 #include "cells.h"
 
@@ -10,8 +10,8 @@ constexpr unsigned char IN_RUN = 1 | 128, EVENT = 8, DISPERSED = 16, KURTOSIS_DI
 constexpr double MIN_COVERED = 0.6, MAX_DIP_FRACTION = 0.2, MAX_DIP_SIGMA = 3.0;
 constexpr int NEVER = -(1 << 30), THREADS = 256;
 
-// A block takes eight channels, thread (lane, part) a part of the steps of one. last is [channel][step]: the step of
-// the last event up to here.
+// A block works on eight channels, thread (lane, part) on a part of the steps of one. last is [channel][step]: the last
+// step up to this one with an event.
 extern "C" __global__ void find_last_event(
     const unsigned char* __restrict__ marks, int times, int channels, int bits, int step, int steps, int* last)
 {
@@ -32,8 +32,8 @@ extern "C" __global__ void find_last_event(
     for (int u = begin; u < end && row[u] == NEVER; u++) row[u] = before;
 }
 
-// Block (x, y, z): 256 steps of track y in segment start + z; a thread takes a step, and its neighbours read what lies
-// next to it. counts is [segment][track][step], delays [track][channel], first [track][segment].
+// Block (x, y, z): 256 steps of track y in segment start + z; a thread works on a step, and neighbouring threads read
+// neighbouring steps. counts is [segment][track][step], delays [track][channel], first [track][segment].
 extern "C" __global__ void count_tracks(
     const int* __restrict__ last, int steps, int channels, const bool* live, const long long* edges, const int* delays,
     const int* first, const long long* log2_window, int segments, unsigned char* counts, int start)
@@ -60,10 +60,10 @@ extern "C" __global__ void find_tracks(
     int need = (int)ceil(fill * n_live[g]), need_next = (int)ceil(fill * n_live[g + 1]);
     const unsigned char* here = counts + ((long long)g * tracks + s) * steps;
     const unsigned char* there = here + (long long)tracks * steps + lag;
-    // Only while the track is in both segments can it be seen to fill them.
+    // A track can only fill both segments while it is in both.
     bool hit = u >= begin && u < end && need && need_next && here[u] >= need && there[u] >= need_next;
     if (hit) {
-        // Where much goes on anyway, much must lie on the track. Few get here: no sums for those who do not.
+        // Where many channels have events at all times, half of the others must have one too. Few steps need this sum.
         long long total = 0, n = n_live[g] + n_live[g + 1];
         int early = max(begin, u - half_window), late = min(end, u + half_window + 1);
         for (int t = early; t < late; t++) total += here[t] + there[t];
@@ -84,8 +84,8 @@ __device__ inline void gather_hits(const unsigned char* row, int base, int steps
     __syncthreads();
 }
 
-// Block (x, y): track x of the pair of segments start + y and the next; its threads look for hits, 256 steps at a time,
-// and share the channels of each hit that they find.
+// Block (x, y): track x of the pair of segments start + y and the next; its threads search for hits, 256 steps at a
+// time, and share the channels of each hit.
 extern "C" __global__ void drop_tones(
     unsigned char* hits, int steps, int times, int channels, int step, const long long* edges, const int* delays,
     const int* first, const long long* log2_window, int segments, const bool* live,
@@ -121,8 +121,8 @@ extern "C" __global__ void drop_tones(
     }
 }
 
-// Block (x, y): track x of pair first_pair + y; its threads look for hits, 256 steps at a time, and share the channels
-// of each hit that they find. on_track is [step][channel], 0 or 1: whoever writes, writes 1.
+// Block (x, y): track x of pair first_pair + y; its threads search for hits, 256 steps at a time, and share the
+// channels of each hit. on_track is [step][channel], 0 or 1: all threads write 1.
 extern "C" __global__ void follow_tracks(
     const unsigned char* __restrict__ hits, int steps, int channels, const long long* edges, const int* delays,
     const int* first, const long long* log2_window, int segments, int first_pair, int start, int stop,
@@ -132,14 +132,14 @@ extern "C" __global__ void follow_tracks(
     int s = blockIdx.x, pair = first_pair + blockIdx.y, half = 1 << log2_window[s];
     const unsigned char* row = hits + ((long long)pair * gridDim.x + s) * steps;
     const int *delay = delays + (long long)s * channels, *segment_delays = first + (long long)s * segments;
-    // The segments next to a filled pair, too: a burst may end in the middle of one.
+    // Segments next to a filled pair are marked too: a burst may end in the middle of one.
     int g0 = max(pair - 1, start), g1 = min(pair + 3, stop);
     for (int base = 0; base < steps; base += THREADS) {
         gather_hits(row, base, steps, list, found);
         for (int k = 0; k < found; k++)
             for (int g = g0; g < g1; g++) {
                 int lag = segment_delays[g] - segment_delays[pair];
-                // As far as the rows reach in which the CPU keeps what lies before and after the data.
+                // The CPU's rows end here, before and after the data.
                 if (list[k] + lag < -steps || list[k] + lag >= 2 * steps) continue;
                 int most = min(2 * half, 2 * steps - list[k] - lag);
                 for (int c = (int)edges[g] + threadIdx.x; c < edges[g + 1]; c += THREADS) {
@@ -151,7 +151,7 @@ extern "C" __global__ void follow_tracks(
     }
 }
 
-// Whether a channel has a run of power within a step.
+// Returns whether a channel has a run of power within a step.
 __device__ inline bool has_run(const unsigned char* marks, int times, int channels, int step, int u, int c)
 {
     for (int t = step * u; t < min(step * u + step, times); t++)
@@ -159,8 +159,8 @@ __device__ inline bool has_run(const unsigned char* marks, int times, int channe
     return false;
 }
 
-// Forgets a track where it merely crosses a run that goes on for longer: then the run is not the pulse's. A thread
-// takes a step of a channel, and goes on if a run begins there; runs do not touch: no two threads write the same.
+// Clears a track where it merely crosses a longer run, which is then not the pulse's. A thread works on a step of a
+// channel, and continues if a run begins there. Runs do not touch, so that no two threads write the same element.
 extern "C" __global__ void drop_crossings(
     const unsigned char* __restrict__ marks, int times, int channels, int step, int steps, unsigned char* on_track)
 {
@@ -173,7 +173,7 @@ extern "C" __global__ void drop_crossings(
         for (int t = u; t < end; t++) on_track[(long long)t * channels + c] = 0;
 }
 
-// A thread takes a cell.
+// A thread works on a cell.
 extern "C" __global__ void set_dispersed(
     const unsigned char* __restrict__ on_track, long long cells, int channels, int step, unsigned char* marks)
 {
@@ -181,8 +181,8 @@ extern "C" __global__ void set_dispersed(
     if (i < cells && on_track[i / channels / step * channels + i % channels]) marks[i] |= DISPERSED;
 }
 
-// A thread takes a cell of width channels from start on, and goes on if a run begins there; no further than a run may
-// reach that is kept.
+// A thread works on a cell of width channels from start on, and continues if a run begins there, up to the length of
+// the longest run that is kept.
 extern "C" __global__ void mark_short_runs(
     unsigned char* marks, int times, int channels, long long longest, int start, int width)
 {

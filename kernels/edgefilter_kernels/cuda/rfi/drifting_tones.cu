@@ -1,5 +1,5 @@
-// Drifting tones: CUDA version of ../../rfi/drifting_tones.py. Where the CPU sums up all lines that move alike, each thread
-// follows one: the same sums. What the CPU asks first, so that few lines are looked at closely, is left out.
+// Drifting tones: CUDA version of ../../rfi/drifting_tones.py. The CPU sums all lines of one drift together; here, each
+// thread follows one line, with the same sums. The quick bounds with which the CPU excludes most lines are left out.
 
 constexpr unsigned char POWER_RUN = 1, HIGH_KURTOSIS = 2, LOW_KURTOSIS = 4, EVENT = 8, DISPERSED = 16;
 constexpr unsigned char DRIFTING_TONE = 64;
@@ -7,14 +7,14 @@ constexpr int MIN_FILL[2] = {3, 5}, MIN_FILL_LONG[2] = {9, 20}, MANY_STEPS = 48,
 constexpr int MIN_QUARTER_RATIO[2] = {3, 5}, MAX_SIDE_FILL[2] = {2, 5}, MIN_CONTRAST[2] = {1, 4}, SIDE_OFFSET = 3;
 constexpr int THREADS = 256;
 
-// Channels that a line has moved in the middle of a step, rounded.
+// Returns the channels by which a line has drifted in the middle of a step, rounded.
 __device__ inline int offset(int drift_channels, int k, int steps)
 {
     int twice = drift_channels * (2 * k + 1) + steps, unit = 2 * steps;
     return twice >= 0 ? twice / unit : -((unit - 1 - twice) / unit);
 }
 
-// A thread takes a step of a channel. levels is [step][channel]: 0 to 2.
+// A thread works on a step of a channel. levels is [step][channel]: 0 to 2.
 extern "C" __global__ void level_steps(
     const unsigned char* __restrict__ groups, const bool* live, int channels, int size, int steps,
     unsigned char* levels)
@@ -35,7 +35,7 @@ struct Steps {
     const bool* live;
     int channels, steps;
 
-    // Sum along the line that begins in a channel, in some steps, and what it would be if all of it were filled.
+    // Returns the sum along a line in some steps, and the sum if all of its live channels were filled.
     __device__ Sum sum_line(int begin, int drift_channels, int first, int stop) const
     {
         Sum sum = {0, 0};
@@ -69,7 +69,7 @@ struct Steps {
     }
 };
 
-// Block (x, y): 256 lines that move by start + y - max_drift; a thread takes a line. hits is [1 + 2 max_drift][line].
+// Block (x, y): 256 lines that drift by start + y - max_drift; one a thread. hits is [1 + 2 max_drift][line].
 extern "C" __global__ void find_drifting_tones(
     const unsigned char* __restrict__ levels, const bool* live, int channels, int steps, int max_drift,
     int margin_channels, int lines, unsigned char* hits, int start)
@@ -81,8 +81,8 @@ extern "C" __global__ void find_drifting_tones(
         drift_channels && all.is_tone(i - margin_channels, drift_channels);
 }
 
-// Block (x, y): 256 lines that move by y - max_drift; its threads look for hits and share the times of each. They mark
-// the same cells where lines cross: all that one may write over another is what the other has written, too.
+// Block (x, y): 256 lines that drift by y - max_drift; its threads search for hits and share the times of each. Threads
+// write to the same cells where lines cross, but then all write the same value.
 extern "C" __global__ void mark_drifting_tones(
     const unsigned char* __restrict__ hits, int group, int size, int steps, int max_drift, int margin_channels,
     int lines, unsigned char* marks, int channels, int start, int stop)
@@ -98,7 +98,7 @@ extern "C" __global__ void mark_drifting_tones(
             int c = list[n] + offset(drift_channels, t / (group * size), steps);
             for (int near = max(c - 1, 0); near < min(c + 2, channels); near++) {
                 unsigned char* mark = marks + (long long)t * channels + near;
-                // Lines cross; who comes second finds what the first has made, or makes the same.
+                // Where lines cross, a second thread finds the result of the first, or writes the same.
                 unsigned char was = *mark;
                 if (was & (POWER_RUN | HIGH_KURTOSIS) && !(was & (LOW_KURTOSIS | DISPERSED)))
                     *mark = (was & ~(POWER_RUN | HIGH_KURTOSIS)) | DRIFTING_TONE;

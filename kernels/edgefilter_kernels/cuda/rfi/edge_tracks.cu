@@ -1,5 +1,5 @@
-// Sweeps that an end of the data cuts: CUDA version of ../../rfi/edge_tracks.py. Time and channels are counted from the end
-// that cuts: side 0 is the end of the data, 1 its start.
+// Sweeps that an end of the data cuts: CUDA version of ../../rfi/edge_tracks.py. Times are counted from the end that
+// cuts: side 0 is the end of the data, 1 its start.
 
 constexpr unsigned char IN_RUN = 1 | 128, DISPERSED = 16, KURTOSIS_DIP = 32;
 constexpr double MAX_DIP_FRACTION = 0.2, MAX_DIP_SIGMA = 3.0, MIN_FILL = 0.75;
@@ -16,7 +16,7 @@ struct Cells {
     __device__ bool run(int t, int c) const { return t >= 0 && t < times && at(t, c) & IN_RUN; }
 };
 
-// Where the last run of a channel begins, if it goes on to since or later; -1 if there is none.
+// Returns where a channel's last run begins, if it lasts to since or later; otherwise -1.
 __device__ inline int last_run(const Cells& cells, int c, int since, long long longest)
 {
     int at = cells.times - 1;
@@ -27,7 +27,7 @@ __device__ inline int last_run(const Cells& cells, int c, int since, long long l
     return last - at < longest ? at : -1;
 }
 
-// Whether a run of at most longest begins within tolerance of at, and where it begins and ends.
+// Returns whether a run of at most longest begins within tolerance of at, and where it begins and ends.
 __device__ inline bool run_near(
     const Cells& cells, int c, int at, int tolerance, long long longest, int& first, int& stop)
 {
@@ -39,7 +39,7 @@ __device__ inline bool run_near(
     return false;
 }
 
-// Follows a track from the channel that the end cuts; marks the runs on it, or says whether it is a sweep's.
+// Follows a track from the channel that the end cuts; marks the runs on it, or returns whether they are a sweep's.
 __device__ bool follow_track(
     const Cells& cells, int step, int tolerance, int max_channels, const bool* live, const long long* longest,
     const int* delay, int c0, int begin, int direction, bool mark)
@@ -69,8 +69,8 @@ __device__ bool follow_track(
     return many && filled >= MIN_FILL * seen && swept >= MIN_SWEEP * tolerance && !tones;
 }
 
-// Block (x, y, z): 256 channels from start on, of track y, cut by side z. Threads mark the same cells and ask for
-// other bits of them: all that one may write over another is what the other has written, too.
+// Block (x, y, z): 256 channels from start on, of track y, cut by side z. Threads set the same bit in the same
+// cells and read other bits of them, so that all write the same value.
 extern "C" __global__ void mark_edge_tracks(
     unsigned char* marks, int times, int channels, int step, int tolerance, int slack, int max_channels,
     const bool* live, const long long* longest, const int* delays, int start, int stop)
@@ -83,7 +83,7 @@ extern "C" __global__ void mark_edge_tracks(
     while (neighbour >= 0 && neighbour < channels && !live[neighbour]) neighbour -= direction;
     if (neighbour < 0 || neighbour >= channels) return;
     int begin = last_run(cells, c, times - step * abs(last[neighbour] - last[c]) - slack, longest[c]);
-    // In the next channel it would begin when the data have ended.
+    // The track is cut here if, in the next channel, it begins after the end of the data.
     if (begin >= 0 && begin + step * abs(delay[neighbour] - delay[c]) + slack >= times &&
         follow_track(cells, step, tolerance, max_channels, live, longest, delay, c, begin, direction, false))
         follow_track(cells, step, tolerance, max_channels, live, longest, delay, c, begin, direction, true);

@@ -2,9 +2,9 @@
 
 #include "cells.h"
 
-constexpr int TOP = 0x7fffffff;  // after every number
+constexpr int TOP = 0x7fffffff;  // above the key of any number
 
-// Integers of the same order as the numbers; and back.
+// Conversion between numbers and integers of the same order.
 __device__ inline int key_of(float value)
 {
     int bits = __float_as_int(value);
@@ -12,19 +12,19 @@ __device__ inline int key_of(float value)
 }
 __device__ inline double value_of(int key) { return __int_as_float(key ^ ((key >> 31) & TOP)); }
 
-// What the threads of a channel find together; integers, so that their order does not matter.
+// Results of all threads of a channel: integers, so that the order of the sums does not matter.
 struct Found {
     int used[LANES], low[LANES], high[LANES], count[LANES], below[LANES], before[LANES], after[LANES];
 };
 
-// The smallest key of which more than rank are no larger: it is left in low. Between low and high it must lie.
+// Writes to low the smallest key in [low, high] that more than rank keys do not exceed.
 __device__ void select(const int* keys, int rows, int rank, Found& found)
 {
     int lane = threadIdx.x, part = threadIdx.y;
     for (;;) {
         bool open = false;
         for (int i = 0; i < LANES; i++) open |= found.low[i] < found.high[i];
-        if (!open) return;  // all threads of the block: they read the same
+        if (!open) return;  // for all threads of the block
         int low = found.low[lane], high = found.high[lane], middle = (low & high) + ((low ^ high) >> 1), some = 0;
         if (part == 0) found.count[lane] = 0;
         __syncthreads();
@@ -39,7 +39,7 @@ __device__ void select(const int* keys, int rows, int rank, Found& found)
     }
 }
 
-// Interpolates between tied values, by the keys next to the one that was found.
+// Interpolates between tied values, with the keys next to the one that was found.
 __device__ double interpolate(int key, double position, int equal, int below, int before, int after)
 {
     double value = value_of(key), width = 0.0;
@@ -50,9 +50,9 @@ __device__ double interpolate(int key, double position, int equal, int below, in
     return value + ((position - below) / equal - 0.5) * width;
 }
 
-// A block takes eight channels and writes their keys where it alone looks: in its L1 cache, for a thousand rows. Thread
-// (lane, part) looks at every 32nd row of a channel. keys is [block][row][lane], quantiles [quantile][channel], count
-// [2][channel].
+// A block works on eight channels. Only this block reads their keys, which fit its L1 cache up to a thousand rows.
+// Thread (lane, part) works on every 32nd row of a channel. keys is [block][row][lane], quantiles [quantile][channel],
+// count [2][channel].
 extern "C" __global__ void channel_quantiles(
     const float* __restrict__ power, const unsigned short* __restrict__ flags, int times, int channels, int products,
     int n_pols, int step, const double* fractions, int number, int* keys, double* quantiles, long long* count,

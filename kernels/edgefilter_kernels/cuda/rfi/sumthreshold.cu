@@ -2,8 +2,8 @@
 
 #include "runs.h"
 
-// A block takes eight channels, from start on; values and marks are [time][channel], limits [2][count], tile_values and
-// tile_marks scratch.
+// A block works on eight channels, from start on; values and marks are [time][channel], limits [2][count], tile_values
+// and tile_marks scratch.
 extern "C" __global__ void sum_threshold(
     const float* __restrict__ values, const long long* windows, const float* limits, int count, int bit,
     unsigned char* marks, int times, int channels, float* tile_values, unsigned char* tile_marks, int start, int stop)

@@ -2,7 +2,7 @@
 
 #include "cells.h"
 
-constexpr int ZERO_DM_BANDS = 32, THREADS_PER_BAND = 8;  // eight threads a band: they read neighbouring floats
+constexpr int ZERO_DM_BANDS = 32, THREADS_PER_BAND = 8;  // threads of a band read neighbouring floats
 
 // A block works on one time, thread (lane, band) on every eighth channel of a band. counts is [3][band][times].
 extern "C" __global__ void zero_dm_counts(
