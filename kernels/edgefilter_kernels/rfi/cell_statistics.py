@@ -131,7 +131,7 @@ def _power_tile(
     cells: FlatCells, scales: CellScales, thresholds: CellThresholds, tile: _Tile, groups: NDArray[np.uint8]
 ) -> None:
     """Fill a tile with power in standard deviations, its planes of unused cells and of events, and the groups."""
-    flat, products, flags = cells.power, cells.products, cells.flags
+    flat, products, n_pols, flags = cells
     c0, lanes, values = tile.c0, tile.lanes, tile.values
     unused, events = tile.planes[_UNUSED], tile.planes[_ABOVE]
     level, sum_level = np.float32(thresholds.event), np.float32(thresholds.group_event * np.sqrt(GROUP_TIMES))
@@ -149,7 +149,7 @@ def _power_tile(
         for t in range(n * GROUP_TIMES, min(n * GROUP_TIMES + GROUP_TIMES, len(values))):
             prefetch_range(flat, (t + PREFETCH_TIMES) * flat.shape[1] + products * c0, products * lanes)
             prefetch_range(flags, (t + PREFETCH_TIMES) * flags.shape[1] + c0, lanes)
-            intensity(cells, t, c0, lanes, values, t)
+            intensity(flat, (products, n_pols), t, c0, lanes, values, t)
             time_scale = weight[t], gain_drift[t], level
             if lanes == LANES:
                 normalise_row(values, flat_flags, (t, t * flags.shape[1] + c0), channel_scale, time_scale, outputs)

@@ -44,40 +44,33 @@ class EdgeLimits(NamedTuple):
     max_channels: int
 
 
-class _Side(NamedTuple):
-    """Marks, uint8 ``[time, channel]``, and the end of the data from which they are read."""
-
-    marks: NDArray[np.uint8]
-    side: int
+@kernel
+def _is_run(marks: NDArray[np.uint8], side: int, at: int, c: int) -> bool:
+    times = marks.shape[0]
+    return 0 <= at < times and bool(marks[at if side == 0 else times - 1 - at, c] & np.uint8(IN_RUN))
 
 
 @kernel
-def _is_run(cells: _Side, at: int, c: int) -> bool:
-    times = cells.marks.shape[0]
-    return 0 <= at < times and bool(cells.marks[at if cells.side == 0 else times - 1 - at, c] & np.uint8(IN_RUN))
-
-
-@kernel
-def _last_run(cells: _Side, c: int, since: int, longest: int) -> int:
+def _last_run(marks: NDArray[np.uint8], side: int, c: int, since: int, longest: int) -> int:
     """Return where a channel's last run begins, if it lasts to ``since`` or later; otherwise -1."""
-    at = cells.marks.shape[0] - 1
-    while at >= since and not _is_run(cells, at, c):
+    at = marks.shape[0] - 1
+    while at >= since and not _is_run(marks, side, at, c):
         at -= 1
     if at < max(since, 0):
         return -1
     last = at
-    while last - at < longest and _is_run(cells, at - 1, c):
+    while last - at < longest and _is_run(marks, side, at - 1, c):
         at -= 1
     return at if last - at < longest else -1
 
 
 @kernel
-def _run_near(cells: _Side, c: int, at: int, tolerance: int, longest: int) -> tuple[int, int]:
+def _run_near(marks: NDArray[np.uint8], side: int, c: int, at: int, tolerance: int, longest: int) -> tuple[int, int]:
     """Return begin and end of a run of at most ``longest`` that begins within ``tolerance`` of ``at``, or (0, 0)."""
-    for first in range(max(at - tolerance, 0), min(at + tolerance + 1, cells.marks.shape[0])):
-        if _is_run(cells, first, c) and not _is_run(cells, first - 1, c):
+    for first in range(max(at - tolerance, 0), min(at + tolerance + 1, marks.shape[0])):
+        if _is_run(marks, side, first, c) and not _is_run(marks, side, first - 1, c):
             stop = first + 1
-            while stop - first <= longest and _is_run(cells, stop, c):
+            while stop - first <= longest and _is_run(marks, side, stop, c):
                 stop += 1
             if stop - first <= longest:
                 return first, stop
@@ -86,15 +79,14 @@ def _run_near(cells: _Side, c: int, at: int, tolerance: int, longest: int) -> tu
 
 @kernel
 def _follow_track(
-    cells: _Side, tracks: DispersionTracks, live: NDArray[np.bool_], longest: NDArray[np.int64], limits: EdgeLimits,
-    cut: tuple[int, int, int, int], mark: bool,
+    marks: NDArray[np.uint8], tracks: DispersionTracks, live: NDArray[np.bool_], longest: NDArray[np.int64],
+    limits: EdgeLimits, cut: tuple[int, int, int, int, int], mark: bool,
 ) -> bool:  # fmt: skip
     """Follow a track from the channel that the end cuts; mark the runs on it, or return whether they are a sweep's.
 
-    ``cut`` is the track, the channel, the time at which its run begins, and the direction to follow.
+    ``cut`` is the side, the track, the channel, the time at which its run begins, and the direction to follow.
     """
-    s, c0, begin, direction = cut
-    marks, side = cells
+    side, s, c0, begin, direction = cut
     times, channels = marks.shape
     delay = tracks.delays[s]
     seen, filled, n_checked, missed, swept, n_cells, dips = 0, 0, 0, 0, 0, 0, 0
@@ -102,7 +94,7 @@ def _follow_track(
     while 0 <= c < channels and n_checked < limits.max_channels and missed <= MAX_MISSED:
         if live[c]:
             lag = tracks.step * abs(delay[c] - delay[c0])
-            first, stop = _run_near(cells, c, begin - lag, limits.tolerance, longest[c])
+            first, stop = _run_near(marks, side, c, begin - lag, limits.tolerance, longest[c])
             n_checked += 1
             missed += 1
             if stop > first:
@@ -133,7 +125,6 @@ def _mark_edge_tracks(
         return
     falls = delays[-1, -1] >= delays[-1, 0]
     for side in range(2):
-        cells = _Side(marks, side)
         direction = -1 if falls == (side == 0) else 1
         for c in range(start, stop):
             neighbour = c - direction
@@ -142,14 +133,14 @@ def _mark_edge_tracks(
             if not live[c] or not 0 <= neighbour < channels:
                 continue
             longest_lag = step * abs(delays[-1, neighbour] - delays[-1, c])
-            begin = _last_run(cells, c, times - longest_lag - limits.slack, longest[c])
+            begin = _last_run(marks, side, c, times - longest_lag - limits.slack, longest[c])
             for s in range(len(delays) if begin >= 0 else 0):
                 # The track is cut here if, in the next channel, it begins after the end of the data.
-                cut = s, c, begin, direction
+                cut = side, s, c, begin, direction
                 if begin + step * abs(delays[s, neighbour] - delays[s, c]) + limits.slack >= times and _follow_track(
-                    cells, tracks, live, longest, limits, cut, False
+                    marks, tracks, live, longest, limits, cut, False
                 ):
-                    _follow_track(cells, tracks, live, longest, limits, cut, True)
+                    _follow_track(marks, tracks, live, longest, limits, cut, True)
 
 
 def check_edge_tracks(

@@ -42,7 +42,7 @@ def _gather_keys(cells: FlatCells, step: int, c0: int, lanes: int, out: _Keys) -
     for t in range(0, len(flat), step):
         prefetch_range(flat, (t + PREFETCH_TIMES * step) * flat.shape[1] + products * c0, products * lanes)
         prefetch_range(flags, (t + PREFETCH_TIMES * step) * flags.shape[1] + c0, lanes)
-        intensity(cells, t, c0, lanes, value, 0)
+        intensity(flat, (products, cells.n_pols), t, c0, lanes, value, 0)
         for i in range(lanes):
             good = flags[t, c0 + i] == 0
             key = bits[0, i] ^ ((bits[0, i] >> np.int32(31)) & _INT32_MAX)

@@ -18,14 +18,14 @@ def _zero_dm_counts(
     cells: FlatCells, low: NDArray[np.float32], high: NDArray[np.float32], counts: NDArray[np.int32], start: int,
     stop: int,
 ) -> None:  # fmt: skip
-    flags = cells.flags
+    flat, flags, products = cells.power, cells.flags, (cells.products, cells.n_pols)
     channels = flags.shape[1]
     value = np.empty((1, channels), np.float32)
     one, none = np.int32(1), np.int32(0)
     if start < 0:  # tells the compiler that no index counts from the end
         return
     for t in range(start, stop):
-        intensity(cells, t, 0, channels, value, 0)
+        intensity(flat, products, t, 0, channels, value, 0)
         for band in range(ZERO_DM_BANDS):
             used, above, below = none, none, none
             for c in range(band * channels // ZERO_DM_BANDS, (band + 1) * channels // ZERO_DM_BANDS):
