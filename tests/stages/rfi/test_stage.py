@@ -20,6 +20,7 @@ OFF = {"kurtosis_sigma": 0, "channel_sigma": 0, "zero_dm_sigma": 0, "power_sigma
 
 
 def flagged(plan, cells, threads=2):
+    cells.start = plan.cells_per_block  # a block without the measurement of signal loss, which flags seven times more
     with ThreadBackend(threads) as backend:
         FlagStage(plan, backend).reduce(cells)
     return cells.flags
