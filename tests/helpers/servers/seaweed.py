@@ -25,7 +25,8 @@ def start(root: Path, stack: ExitStack) -> Server:
     command = [str(Path(sys.executable).parent / "weed"), "server", "-ip=127.0.0.1", f"-dir={root}/data", "-s3"]
     command += [f"-{name}={port}" for name, port in zip(names, ports, strict=False)]
     command += [f"-s3.port={ports[6]}", f"-s3.port.grpc={ports[7]}", f"-s3.config={root}/identities.json"]
-    command += ["-s3.port.iceberg=0", "-volume.max=20", "-master.volumeSizeLimitMB=64"]
+    # Servers that no test needs: their fixed ports would collide between two workers.
+    command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-volume.max=20", "-master.volumeSizeLimitMB=64"]
     run(stack, command, root / "log")
     server = Server(f"http://127.0.0.1:{ports[6]}", _KEY, _SECRET)
 
