@@ -93,7 +93,7 @@ class Bench:
 
     @contextmanager
     def peer(self, who: str, get: str) -> Iterator[None]:
-        """Skip a peer that cannot be imported or loaded; ``get`` tells how to install it."""
+        """Skip a peer that cannot be imported or loaded; ``get`` is the command that installs it."""
         try:
             yield
         except (ImportError, OSError) as error:
