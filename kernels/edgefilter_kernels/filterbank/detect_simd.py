@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from edgefilter_kernels.filterbank.fft import rfft_postprocessed
-from edgefilter_kernels.simd.float8 import CONTRACT, Lanes, load, offset_at, store, vector_code
+from edgefilter_kernels.simd.float8 import Lanes, load, multiply_add, offset_at, store, vector_code
 
 
 def _load_spectrum(builder: Any, voltage: Any, start: Any, part: Any) -> Lanes:
@@ -19,10 +19,8 @@ def _load_spectrum(builder: Any, voltage: Any, start: Any, part: Any) -> Lanes:
 def _add_power(sums: Lanes, value: Lanes) -> Lanes:
     """Add the squared magnitude of numbers to the first of two sums, and its square to the second."""
     b = sums.builder
-    real, imag = (b.fmul(number, number, flags=CONTRACT) for number in (value.real, value.imaginary))
-    power = b.fadd(real, imag, flags=CONTRACT)
-    fourth = b.fadd(sums.imaginary, b.fmul(power, power, flags=CONTRACT), flags=CONTRACT)
-    return Lanes(b, b.fadd(sums.real, power), fourth)
+    power = multiply_add(b, value.imaginary, value.imaginary, b.fmul(value.real, value.real))
+    return Lanes(b, b.fadd(sums.real, power), multiply_add(b, power, power, sums.imaginary))
 
 
 @vector_code

@@ -17,6 +17,7 @@ from edgefilter_kernels.simd.float8 import (
     LANES,
     index,
     load,
+    multiply_add,
     offset_at,
     prefetch,
     splat,
@@ -66,9 +67,7 @@ def _weighted(builder: Any, weight: Any, value: Any, total: Any) -> Any:
     """Return ``total + weight * value``, the first total being None; every filter rounds it alike."""
     if total is None:
         return builder.fmul(weight, value)
-    kind = ir.FunctionType(FLOATS, [FLOATS] * 3)
-    multiply_add = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f32")
-    return builder.call(multiply_add, [weight, value, total])
+    return multiply_add(builder, weight, value, total)
 
 
 def _make_fir(taps: int, add: bool) -> Callable[..., None]:

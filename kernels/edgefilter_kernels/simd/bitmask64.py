@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from edgefilter_kernels.memory import huge_page_zeros
-from edgefilter_kernels.simd.float8 import CONTRACT, index, load, offset_at, prefetch, splat, store, vector_code
+from edgefilter_kernels.simd.float8 import index, load, multiply_add, offset_at, prefetch, splat, store, vector_code
 
 WIDTH = 64
 """Channels of a tile: the bits of a word."""
@@ -207,16 +207,17 @@ def add_moments(builder: Any, tile: Any, first: Any, stop: Any, excluded: Any, s
     sums
         float32 ``[3, 64]``, written: number, sum, sum of squares.
     """
-    totals = [cgutils.alloca_once_value(builder, _ZEROS) for _ in range(3)]
+    slots = [cgutils.alloca_once_value(builder, _ZEROS) for _ in range(3)]
     ones = ir.Constant(_FLOATS, [1.0] * WIDTH)
     with cgutils.for_range_slice(builder, first, stop, index(1)) as (t, _):
         masked_out = _bits(builder, _get(builder, excluded, t))
         value = builder.select(masked_out, _ZEROS, _row(builder, tile, t))
-        terms = builder.select(masked_out, _ZEROS, ones), value, builder.fmul(value, value, flags=CONTRACT)
-        for total, term in zip(totals, terms, strict=True):
-            builder.store(builder.fadd(builder.load(total), term, flags=CONTRACT), total)
-    for m, total in enumerate(totals):
-        store(builder, builder.load(total), sums, index(m * WIDTH))
+        count, total, squares = (builder.load(slot) for slot in slots)
+        builder.store(builder.fadd(count, builder.select(masked_out, _ZEROS, ones)), slots[0])
+        builder.store(builder.fadd(total, value), slots[1])
+        builder.store(multiply_add(builder, value, value, squares), slots[2])
+    for m, slot in enumerate(slots):
+        store(builder, builder.load(slot), sums, index(m * WIDTH))
 
 
 def _exceeds(builder: Any, value: Any, limit: Any, below: bool) -> Any:
