@@ -4,6 +4,7 @@
 
     EdgefilterError                 shown as one line; the program ends with exit status 1
     ├── ConfigError                 a setting; the message: location, value, allowed values
+    ├── PluginError                 a plug-in that is not installed, cannot be loaded, or breaks its contract
     ├── GpuError                    a GPU that failed; the processor can continue
     ├── InputError                  samples that cannot be read
     │   ├── FormatError             a file; the message: path, what is wrong, what was expected
@@ -28,6 +29,10 @@ class EdgefilterError(Exception):
 
 class ConfigError(EdgefilterError):
     """A setting that is not possible; the message: location, value, allowed values."""
+
+
+class PluginError(EdgefilterError):
+    """A plug-in that is not installed, cannot be loaded, or breaks its contract."""
 
 
 class GpuError(EdgefilterError):

@@ -1,0 +1,200 @@
+"""Plug-ins: stages, file formats, live inputs, stores and exports, found as entry points of installed packages.
+
+==================== ============================================================ =============================
+entry point group    object                                                       chosen by
+==================== ============================================================ =============================
+edgefilter.stages    :class:`~edgefilter.stages.base.StagePlugin`                 ``[stages.NAME]`` in the settings
+edgefilter.sources   :class:`~edgefilter.sources.base.FileFormat`                 the content of a file
+edgefilter.inputs    a subclass of :class:`~edgefilter.sources.live.base.LiveInput`  the scheme of an endpoint
+edgefilter.stores    a function that connects to a store                          the scheme of a URL
+edgefilter.exports   :class:`~edgefilter.analysis.export.base.Export`             ``edgefilter export NAME``
+==================== ============================================================ =============================
+
+edgefilter's own ones are registered in the same way, in ``pyproject.toml``. A plug-in is imported when it is used, not
+before: a broken one does no harm to those who do not use it. This module imports nothing of edgefilter but its errors.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import import_module
+from typing import Any
+
+from edgefilter.core.errors import PluginError
+
+OWN_PACKAGE = "edgefilter"
+
+
+class Group(StrEnum):
+    """Kinds of plug-ins, and the names of their entry point groups."""
+
+    STAGES = "edgefilter.stages"
+    SOURCES = "edgefilter.sources"
+    INPUTS = "edgefilter.inputs"
+    STORES = "edgefilter.stores"
+    EXPORTS = "edgefilter.exports"
+
+    @property
+    def what(self) -> str:
+        """One plug-in of this kind, in words."""
+        return {
+            Group.STAGES: "stage",
+            Group.SOURCES: "file format",
+            Group.INPUTS: "live input",
+            Group.STORES: "store",
+            Group.EXPORTS: "export",
+        }[self]
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """One entry point of an installed package.
+
+    Parameters
+    ----------
+    group, name
+        Group and name of the entry point.
+    package, version
+        Distribution that brings it.
+    target
+        ``module:object``.
+    conflict
+        Another package that brings the same name, or empty. None of the two is used, except edgefilter's own.
+    """
+
+    group: Group
+    name: str
+    package: str
+    version: str
+    target: str
+    conflict: str = ""
+
+    @property
+    def own(self) -> bool:
+        """Whether edgefilter itself brings it."""
+        return self.package == OWN_PACKAGE
+
+    @property
+    def provenance(self) -> str:
+        """Package and version, as products state it."""
+        return f"{self.package} {self.version}"
+
+    def load(self) -> Any:
+        """Import the object.
+
+        Returns
+        -------
+        object
+            What the entry point names.
+
+        Raises
+        ------
+        PluginError
+            If it cannot be imported, or two packages bring this name.
+        """
+        where = f"{self.group.what} {self.name!r} of {self.provenance}"
+        if self.conflict:
+            raise PluginError(f"{where}: {self.conflict} brings the same name: uninstall one of the two")
+        module, _, name = self.target.partition(":")
+        try:
+            found: Any = import_module(module)
+            for part in name.split("."):
+                found = getattr(found, part)
+        except Exception as error:  # whatever the import of a foreign module raises
+            if self.own:
+                raise
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise PluginError(f"{where} cannot be loaded from {self.target}: {reason}") from error
+        return found
+
+    def load_as(self, kind: type) -> Any:
+        """Import the object, and check its type.
+
+        Parameters
+        ----------
+        kind
+            Class that the object must be an instance of.
+
+        Returns
+        -------
+        object
+            What the entry point names.
+
+        Raises
+        ------
+        PluginError
+            As :meth:`load`, or if it is of another type.
+        """
+        found = self.load()
+        if not isinstance(found, kind):
+            raise PluginError(
+                f"{self.group.what} {self.name!r} of {self.provenance}: {self.target} is a {type(found).__name__}, "
+                f"must be a {kind.__name__}"
+            )
+        return found
+
+
+def find_plugins(group: Group) -> dict[str, Plugin]:
+    """List the installed plug-ins of a group; nothing of them is imported.
+
+    Parameters
+    ----------
+    group
+        The group.
+
+    Returns
+    -------
+    dict
+        Plug-ins by name: edgefilter's own first, the others sorted by name.
+
+    Raises
+    ------
+    PluginError
+        If edgefilter's own are missing because it was installed from an older source.
+    """
+    from importlib.metadata import entry_points  # takes 60 ms to import, and --help does not need it
+
+    found: dict[str, Plugin] = {}
+    for entry in sorted(entry_points(group=group), key=lambda entry: (_package(entry) != OWN_PACKAGE, entry.name)):
+        package, version = _package(entry), entry.dist.version if entry.dist is not None else ""
+        plugin = Plugin(group, entry.name, package, version, entry.value)
+        first = found.get(entry.name)
+        if first is None:
+            found[entry.name] = plugin
+        elif not first.own and first.package != package:
+            found[entry.name] = Plugin(group, first.name, first.package, first.version, first.target, package)
+    if group is not Group.STAGES and not any(plugin.own for plugin in found.values()):
+        raise PluginError(f"edgefilter's own {group.what}s are not registered: install edgefilter again")
+    return found
+
+
+def get_plugin(group: Group, name: str) -> Plugin:
+    """Return an installed plug-in.
+
+    Parameters
+    ----------
+    group, name
+        Group and name of the entry point.
+
+    Returns
+    -------
+    Plugin
+        The plug-in, not imported yet.
+
+    Raises
+    ------
+    PluginError
+        If no installed package brings it; the message lists those that are there.
+    """
+    found = find_plugins(group)
+    if name not in found:
+        raise PluginError(f"no {group.what} {name!r} is installed; installed: {_listed(found)}")
+    return found[name]
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"
+
+
+def _package(entry: Any) -> str:
+    return entry.dist.name if entry.dist is not None else "an unknown package"
