@@ -128,8 +128,8 @@ class Plugin:
         found = self.load()
         if not isinstance(found, kind):
             raise PluginError(
-                f"{self.group.what} {self.name!r} of {self.provenance}: {self.target} is a {type(found).__name__}, "
-                f"must be a {kind.__name__}"
+                f"{self.group.what} {self.name!r} of {self.provenance}: {self.target} is of type "
+                f"{type(found).__name__}, must be {kind.__name__}"
             )
         return found
 
@@ -155,7 +155,10 @@ def find_plugins(group: Group) -> dict[str, Plugin]:
     from importlib.metadata import entry_points  # takes 60 ms to import, and --help does not need it
 
     found: dict[str, Plugin] = {}
-    for entry in sorted(entry_points(group=group), key=lambda entry: (_package(entry) != OWN_PACKAGE, entry.name)):
+    entries = sorted(
+        entry_points(group=group), key=lambda entry: (_package(entry) != OWN_PACKAGE, entry.name, _package(entry))
+    )
+    for entry in entries:
         package, version = _package(entry), entry.dist.version if entry.dist is not None else ""
         plugin = Plugin(group, entry.name, package, version, entry.value)
         first = found.get(entry.name)

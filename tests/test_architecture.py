@@ -8,6 +8,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = {"edgefilter": ROOT, "edgefilter_kernels": ROOT / "kernels"}
 # From the top down: a room imports from the rooms below its own row, never from above or from a neighbour.
 ROWS = (
+    ("testing",),
     ("cli",),
     ("web", "report", "batch", "fleet"),
     ("analysis", "node"),

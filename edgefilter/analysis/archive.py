@@ -282,7 +282,8 @@ class Archive(StoreReader):
         if settings is None or (first is None and last is None):
             return None
         try:
-            samples = Plan(stream, validate(Reduction, dict(settings))).samples_per_block
+            own = {name: values for name, values in settings.items() if name != "stages"}  # a plug-in may be missing
+            samples = Plan(stream, validate(Reduction, own)).samples_per_block
         except ConfigError:  # settings of another version: the filter on time gives the same result, but slower
             return None
         begin = 0 if first is None else sample_at(stream.epoch_tai_ns, stream.rate, first) // samples
@@ -290,8 +291,8 @@ class Archive(StoreReader):
         return range(max(begin, 0), end + 1)
 
     def __getattr__(self, name: str) -> TableView:
-        """Return a table that has no property."""
-        if name not in SCHEMAS:
+        """Return a table that has no property; stages of plug-ins bring tables of their own."""
+        if name.startswith("_") or (name not in SCHEMAS and name not in self.table_names()):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return TableView(name, self.table(name))
 

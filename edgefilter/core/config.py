@@ -24,11 +24,8 @@ from edgefilter.core.node_sections import (
     StoreSection,
     StreamSection,
 )
+from edgefilter.core.stage_settings import ReductionSection, StagesSection
 from edgefilter.core.validation import validate
-
-
-class ReductionSection(Section):
-    """A section of settings that products depend on: their digest is stored with every product."""
 
 
 class BlockSettings(ReductionSection):
@@ -164,12 +161,14 @@ class Reduction(Section):
     flag: FlagSettings = FlagSettings()
     integrate: IntegrateSettings = IntegrateSettings()
     pulses: PulseSettings = PulseSettings()
+    stages: StagesSection = StagesSection()
 
     def canonical(self) -> str:
         """Return the canonical JSON text of what products depend on: equal settings always give the same text.
 
         A section or a setting that version 0.1.0 did not have is part of the text only if it differs from its
-        default, so that a new setting does not change the digest of existing configurations.
+        default, so that a new setting does not change the digest of existing configurations. A stage of a plug-in is
+        part of it with the version of its package.
         """
         tree: dict[str, dict[str, Any]] = {}
         for name, section in self:
@@ -179,6 +178,8 @@ class Reduction(Section):
                 kept = {key: value for key, value in values.items() if key in first or key in changed}
                 if kept:
                     tree[name] = kept
+        if self.stages:
+            tree["stages"] = self.stages.canonical()
         return json.dumps(tree, sort_keys=True, separators=(",", ":"))
 
     def digest(self) -> str:

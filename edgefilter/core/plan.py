@@ -67,10 +67,21 @@ def dispersion_delay(dm: float, low_mhz: float, high_mhz: float) -> float:
 
 @dataclass(frozen=True)
 class Plan:
-    """Layout of a reduction. ``settings`` must be resolved (see :func:`resolve`)."""
+    """Layout of a reduction.
+
+    Parameters
+    ----------
+    stream
+        Header of the stream.
+    settings
+        Settings without any ``None``: see :func:`resolve`.
+    packages
+        Packages and versions of the plug-ins that read the stream: provenance, without effect on the layout.
+    """
 
     stream: Stream
     settings: Reduction
+    packages: tuple[str, ...] = ()
 
     @property
     def voltage(self) -> bool:

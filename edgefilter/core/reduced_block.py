@@ -1,6 +1,8 @@
 """What the reducer finds in one block: sums of its cells, its pulses and the sample counts; input of the products."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,6 +109,8 @@ class ReducedBlock:
         What reduced it, as :class:`~edgefilter.compute.threads.ThreadBackend` calls it.
     near_threshold
         Decisions that another device may have made otherwise.
+    stage_results
+        What the stages of plug-ins found: columns of a table by the name of the stage.
     """
 
     block: int
@@ -117,3 +121,4 @@ class ReducedBlock:
     overflow: int
     backend: str = "cpu"
     near_threshold: NearThreshold = NONE_NEAR_THRESHOLD
+    stage_results: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)

@@ -51,17 +51,19 @@ def validate(
 
 
 def _apply_override(tree: dict[str, Any], key: str, text: str) -> None:
-    section, _, name = key.partition(".")
-    if not name or "." in name:
-        raise ConfigError(f"--set {key}={text}: the key must be SECTION.KEY, such as pulses.snr")
+    *sections, name = key.split(".")
+    if not name or len(sections) != (2 if sections[:1] == ["stages"] else 1):
+        raise ConfigError(f"--set {key}={text}: the key must be SECTION.KEY, such as pulses.snr, or stages.NAME.KEY")
     try:
         parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         parsed = {}
     value = parsed["value"] if len(parsed) == 1 else text  # a bare word is a string
-    table = tree.setdefault(section, {})
-    if not isinstance(table, dict):
-        raise ConfigError(f"--set {key}={text}: {section} is not a section")
+    table: Any = tree
+    for depth, section in enumerate(sections, 1):
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"--set {key}={text}: {'.'.join(sections[:depth])} is not a section")
     table[name] = value
 
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from edgefilter.core.clock import tai_ns, utc_date
 from edgefilter.core.plan import Plan
 from edgefilter.core.reduced_block import ReducedBlock
+from edgefilter.pipeline.plugin_stages import packages, plugin_tables
 from edgefilter.products.base import BlockInfo, BlockInputs, Product, Provenance, to_parquet
 from edgefilter.products.cutout import encode, make_cutouts
-from edgefilter.products.ledger import LedgerRow, ledger_row
+from edgefilter.products.ledger import LEDGER, LedgerRow, ledger_row
 from edgefilter.products.naming import ProductNamer
 from edgefilter.products.pulses import PulseRow, pulse_rows
 from edgefilter.products.schemas import BLOCK_TABLES
@@ -42,12 +43,20 @@ class ProductBuilder:
     node
         Name of the node.
     code
-        Version of the code.
+        Version of edgefilter.
+
+    Attributes
+    ----------
+    tables
+        The tables that are made of every block, in the order of making.
     """
 
     def __init__(self, plan: Plan, node: str, code: str) -> None:
         self._plan = plan
+        # Packages of others that take part are part of the code.
+        code = " + ".join((code, *packages(plan)))
         self._provenance = Provenance(plan.stream.id, plan.settings.digest(), code)
+        self.tables = (*BLOCK_TABLES[:-1], *plugin_tables(plan), LEDGER)  # the ledger counts the bytes of the others
         self._namer = ProductNamer(node, self._provenance)
 
     def build(self, reduced: ReducedBlock) -> BlockProducts:
@@ -76,9 +85,10 @@ class ProductBuilder:
         cutouts = {row: self._namer.cutout(number, date, encode(cutout)) for row, cutout in make_cutouts(inputs)}
         products = list(cutouts.values())
         inputs = replace(inputs, cutouts={row: product.name for row, product in cutouts.items()})
-        for table in BLOCK_TABLES:
+        for table in self.tables:
             assert table.build is not None
             inputs = replace(inputs, bytes_out=sum(len(product.content) for product in products))
             if (rows := table.build(inputs)) is not None:
-                products.append(self._namer.table(table.name, number, date, to_parquet(rows)))
+                product = self._namer.table(table.name, number, date, to_parquet(rows))
+                products.append(replace(product, priority=table.priority))
         return BlockProducts(tuple(products), tuple(pulse_rows(inputs)), ledger_row(inputs))

@@ -23,6 +23,7 @@ from edgefilter.core.chunk import Chunk, Loss, SampleAccount
 from edgefilter.core.plan import Plan
 from edgefilter.core.reduced_block import IntegratedBlock, KeptPulse, ReducedBlock
 from edgefilter.pipeline.block_history import BlockHistory
+from edgefilter.pipeline.plugin_stages import PluginStages
 from edgefilter.stages.filterbank.channelise import input_stage
 from edgefilter.stages.filterbank.integrate import Integrator
 from edgefilter.stages.rfi.stage import FlagStage
@@ -61,6 +62,7 @@ class Reducer:
         self._search = GpuSinglePulseSearch(plan, gpu) if gpu else SinglePulseSearch(plan, compute)
         self._cluster = EventSifter(plan)
         self._cutout_planner = CutoutPlanner(plan)
+        self._plugin_stages = PluginStages(plan, compute)
         rows = plan.rows_per_block
         self._normalise_history_blocks = -(-self._normaliser.history // rows)
         self._search_history_blocks = -(-self._search.history // rows)
@@ -77,12 +79,15 @@ class Reducer:
     @property
     def history_blocks(self) -> int:
         """Blocks before the first wanted one that must be read again to make the same products."""
-        return self._normalise_history_blocks + self._search_history_blocks + 1 + self._cutout_planner.blocks_after
+        search = self._normalise_history_blocks + self._search_history_blocks + 1 + self._cutout_planner.blocks_after
+        return max(search, self._plugin_stages.blocks_before)
 
     @property
     def latency_blocks(self) -> int:
         """Blocks that must have arrived after a block before its products are made."""
-        return max(self._search_lookahead_blocks + 2, self._cutout_planner.blocks_after)
+        return max(
+            self._search_lookahead_blocks + 2, self._cutout_planner.blocks_after, self._plugin_stages.blocks_after
+        )
 
     @property
     def next_input_block(self) -> int:
@@ -189,6 +194,7 @@ class Reducer:
             self._next < self._pulses.next
             and self._is_available(self._pulses.next, self._next + self._cutout_planner.blocks_before)
             and self._is_available(self._reduced.next, self._next + self._cutout_planner.blocks_after)
+            and self._is_available(self._reduced.next, self._next + self._plugin_stages.blocks_after)
         ):
             yield self._assemble_block(self._next)
             self._next += 1
@@ -240,6 +246,8 @@ class Reducer:
             for pulse in nearby.pulses[: self.plan.settings.pulses.cutouts]
         ]
         overflow = found.overflow + (events.overflow if events is not None else 0)
+        stages = self._plugin_stages
+        nearby_rows = self._rows(block - stages.blocks_before, block + stages.blocks_after + 1)
         return ReducedBlock(
             block,
             samples,
@@ -249,6 +257,7 @@ class Reducer:
             overflow,
             self._backend_name,
             replace(reduced.near_threshold, events=events.near_threshold if events is not None else 0),
+            stages.reduce(block, nearby_rows, reduced.rows),
         )
 
     def _drop_history(self) -> None:
@@ -256,7 +265,9 @@ class Reducer:
         self._pulses.drop_before(self._next - self._cutout_planner.blocks_after)
         self._normalised.drop_before(self._events.next - self._search_history_blocks)
         self._recent_rows.drop_before(self._normalised.next - self._normalise_history_blocks)
-        self._reduced.drop_before(self._next - self._cutout_planner.blocks_before)
+        self._reduced.drop_before(
+            self._next - max(self._cutout_planner.blocks_before, self._plugin_stages.blocks_before)
+        )
 
 
 def count_cells(block: ReducedBlock) -> int:

@@ -3,7 +3,7 @@
 import os
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -191,7 +191,7 @@ def _cpu_per_second(plan: Plan, rows: int, threads: int) -> float:
 
 def _with_block_rows(plan: Plan, rows: int) -> Plan:
     settings = plan.settings.model_copy(update={"block": plan.settings.block.model_copy(update={"rows": rows})})
-    return Plan(plan.stream, settings)
+    return replace(plan, settings=settings)
 
 
 def _noise_window(reducer: Reducer, block: int) -> Chunk:

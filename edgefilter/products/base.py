@@ -47,10 +47,13 @@ class Product:
         Path in the store; follows from stream, block and the digest of ``content`` (law 5).
     content
         Its bytes.
+    priority
+        Its priority in the spool; None for that of its kind. The table of a plug-in brings its own.
     """
 
     name: str
     content: bytes
+    priority: Priority | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

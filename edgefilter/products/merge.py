@@ -11,11 +11,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from edgefilter.core.errors import StoreError
-from edgefilter.products.base import Product, to_parquet
+from edgefilter.products.base import METADATA, Product, to_parquet
 from edgefilter.products.naming import ProductName, digest, parse, range_product
-from edgefilter.products.schemas import SCHEMAS
 
-_REPLACES = b"edgefilter.replaces"
+_REPLACES = "edgefilter.replaces"
 BLOCK_KEYS = ("config", "code", "block")
 """Columns that tell which block of a node's stream a row is of, and how it was made."""
 _GROUP_BYTES = 8 << 20
@@ -57,7 +56,7 @@ def merge(pieces: Sequence[tuple[str, bytes]]) -> Product:
     whole = pa.concat_tables(tables, promote_options="default")
     if not _is_sorted(whole):
         whole = whole.take(pc.sort_indices(whole.column("block")))  # stable: rows of a block keep their order
-    metadata = dict(SCHEMAS[parsed[0].folder].metadata) | {_REPLACES: " ".join(sorted(set(replaced))).encode()}
+    metadata = METADATA | {_REPLACES: " ".join(sorted(set(replaced)))}
     rows = max(1, whole.num_rows * _GROUP_BYTES // max(1, whole.nbytes))
     merged = to_parquet(whole.replace_schema_metadata(metadata), rows)
     return range_product(parsed[0], parsed[0].block, max(name.last for name in parsed), merged)
@@ -76,7 +75,7 @@ def merged_digests(schema: pa.Schema) -> list[str]:
     list of str
         Empty for a file that was not merged.
     """
-    text: bytes = (schema.metadata or {}).get(_REPLACES, b"")
+    text: bytes = (schema.metadata or {}).get(_REPLACES.encode(), b"")
     return text.decode().split()
 
 

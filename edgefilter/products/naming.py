@@ -134,6 +134,22 @@ class ProductNamer:
         return f"date={date}/{self.provenance.stream}-{block:012d}-{digest(content)}"
 
 
+def is_table_name(name: str) -> bool:
+    """Return whether a folder of this name can hold a table.
+
+    Parameters
+    ----------
+    name
+        Name of the folder.
+
+    Returns
+    -------
+    bool
+        False for the folders of other products, and for names that no table has.
+    """
+    return re.fullmatch(_TABLE, name, re.ASCII) is not None and name not in (CUTOUTS, STREAMS, CONFIGS)
+
+
 def digest(content: bytes) -> str:
     """Return the digest that is part of a name.
 

@@ -210,7 +210,7 @@ def _build_run(
         # Files that are older than this column were made on the CPU.
         backends=dict(sorted(Counter(ledger.column("backend").fill_null("cpu").to_pylist()).items())),
         header=header,
-        settings=settings,
+        settings=None if settings is None else _flatten_stages(settings),
         blocks=blocks,
         start_ns=starts,
         stop_ns=stops,
@@ -245,3 +245,38 @@ def strongest(runs: Sequence[Run], count: int) -> list[tuple[int, int]]:
         if pulse["cutout"]
     ]
     return [(at, rank) for _, at, rank in sorted(with_cutout)[:count]]
+
+
+def _flatten_stages(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings with a section of its own for each stage of a plug-in."""
+    stages = {
+        f"stages.{name}": {"package": stage["package"], **stage["settings"]}
+        for name, stage in settings.get("stages", {}).items()
+    }
+    return {name: values for name, values in settings.items() if name != "stages"} | stages
+
+
+def read_table_columns(reader: StoreReader) -> dict[str, list[str]]:
+    """List the tables of a store with their columns, those of plug-ins too.
+
+    Parameters
+    ----------
+    reader
+        The store.
+
+    Returns
+    -------
+    dict
+        Names of the columns, with the unit in brackets where there is one, by the name of the table.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be read.
+    """
+    return {name: [_with_unit(field) for field in reader.schema(name)] for name in reader.table_names()}
+
+
+def _with_unit(field: pa.Field) -> str:
+    unit = (field.metadata or {}).get(b"unit", b"").decode()
+    return f"{field.name} ({unit})" if unit else str(field.name)

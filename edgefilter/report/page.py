@@ -16,7 +16,7 @@ from edgefilter.core.version import __version__
 from edgefilter.products.cutout import Cutout
 from edgefilter.products.pulses import PulseRow
 from edgefilter.report.charts import PulseCharts, RunCharts, dot_size, pulse_charts, run_charts
-from edgefilter.report.data import Run, read_runs, strongest
+from edgefilter.report.data import Run, read_runs, read_table_columns, strongest
 from edgefilter.report.waterfall import Waterfall, read_waterfalls
 from edgefilter.store.reader import StoreReader
 
@@ -136,6 +136,7 @@ def render(reader: StoreReader, since: str | None = None, best: int = DIAGNOSTIC
     page.filters.update(count=_format_count, utc=_format_utc)
     return page.get_template("report.html.j2").render(
         sections=sections,
+        tables=read_table_columns(reader),
         left_out=left_out,
         location=reader.location,
         since=since,

@@ -32,7 +32,7 @@ def make_entry(product: Product, file: str, sealed: bool | None) -> Entry:
         Its row.
     """
     folder = _folder(product)
-    sealed = folder not in TABLES if sealed is None else sealed
+    sealed = folder in (CUTOUTS, STREAMS, CONFIGS) if sealed is None else sealed
     return Entry(0, product.name, file, len(product.content), digest(product.content), _priority(product), sealed)
 
 
@@ -54,6 +54,8 @@ def least_important(products: Sequence[Product]) -> Product | None:
 
 
 def _priority(product: Product) -> Priority:
+    if product.priority is not None:
+        return product.priority
     # A kind that this version does not know may be dropped: it must never block the commit of a ledger row.
     return _PRIORITIES.get(_folder(product), Priority.EXTRA)
 

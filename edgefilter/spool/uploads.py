@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from edgefilter.core.closing import Closing
@@ -149,6 +150,7 @@ class UploadQueue(Closing):
         SpoolError
             If a piece is no longer in the spool; the others stay.
         """
+        product = replace(product, priority=entries[0].priority)  # all pieces are of one table
         self._add_sealed(product, lambda row: self._manifest.replace(entries, row))
         self._removal.unlink(entry.file for entry in entries)
 

@@ -120,7 +120,7 @@ class Store(Protocol):
         Parameters
         ----------
         prefix
-            The folder, ending in ``/``.
+            The folder, ending in ``/``; empty for the whole store.
 
         Returns
         -------

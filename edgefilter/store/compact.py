@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from edgefilter.products.merge import merge
-from edgefilter.products.schemas import SCHEMAS
 from edgefilter.store.base import Store, map_parallel
 from edgefilter.store.current_objects import StoredObject, current_objects, list_objects, replaced_digests
+from edgefilter.store.table_files import table_names
 
 TARGET_BYTES = 128 << 20
 GRACE_SECONDS = 3600.0
@@ -68,7 +68,7 @@ def compact(
         If the store cannot be read or written, or a file is damaged.
     """
     done = Compaction()
-    for table in SCHEMAS:
+    for table in table_names(store):
         found = list_objects(store, f"{table}/")
         deleted_names = _delete_replaced(store, found, now - grace)
         done.deleted += len(deleted_names)

@@ -101,7 +101,8 @@ class DirectoryStore(Store):
         return iter(sorted(name for name in found if name.startswith(prefix)))
 
     def folders(self, prefix: str) -> list[str]:
-        check_name(prefix.removesuffix("/"))
+        if prefix:
+            check_name(prefix.removesuffix("/"))
         try:
             with os.scandir(self.path / prefix) as entries:
                 return sorted(f"{prefix}{entry.name}/" for entry in entries if entry.is_dir())

@@ -238,7 +238,8 @@ class ObjectStore(Store):
         return (item.name for item in self.listing(prefix))
 
     def folders(self, prefix: str) -> list[str]:
-        check_name(prefix.removesuffix("/"))
+        if prefix:
+            check_name(prefix.removesuffix("/"))
         with self._as_store_error(prefix, "cannot list"):
             found = obstore.list_with_delimiter(self._store, prefix)["common_prefixes"]
         return sorted(f"{name.removesuffix('/')}/" for name in found)

@@ -8,17 +8,15 @@ import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 
 from edgefilter.core.errors import StoreError
-from edgefilter.products.schemas import SCHEMAS
 from edgefilter.store.base import first_line
 from edgefilter.store.reader import StoreReader
-from edgefilter.store.table_files import full_schema
 
 
 class _LazyDataset(pads.FileSystemDataset):  # type: ignore[misc]  # pyarrow has no types
     """A table whose files are listed when DuckDB passes the condition of the query."""
 
     def __init__(self, reader: StoreReader, name: str) -> None:
-        super().__init__([], full_schema(name), pads.ParquetFileFormat(), pafs.LocalFileSystem())
+        super().__init__([], reader.schema(name), pads.ParquetFileFormat(), pafs.LocalFileSystem())
         self._dataset = partial(reader.dataset, name)
 
     def scanner(self, *, filter: pc.Expression | None = None, **options: Any) -> pads.Scanner:  # noqa: A002 - as pyarrow calls it
@@ -55,7 +53,7 @@ def query(reader: StoreReader, sql: str) -> Any:
     with duckdb.connect(":memory:") as connection:
         # A query must not read files of this machine or the network.
         connection.execute("SET enable_external_access = false")
-        for table in SCHEMAS:
+        for table in reader.table_names():
             if table in sql:  # other tables need not be listed
                 connection.register(table, _LazyDataset(reader, table))
         try:

@@ -18,12 +18,18 @@ from edgefilter.products.cutout import Cutout, decode
 from edgefilter.products.ledger import ADDITIVE
 from edgefilter.products.merge import BLOCK_KEYS, unseen_rows
 from edgefilter.products.naming import CONFIGS, CUTOUTS, STREAMS, parse
-from edgefilter.products.schemas import SCHEMAS
 from edgefilter.store.base import Store, first_line, map_parallel
 from edgefilter.store.connect import connect
 from edgefilter.store.current_objects import StoredObject, current_objects, list_objects
 from edgefilter.store.partitions import candidate_folders
-from edgefilter.store.table_files import full_schema, matching_objects, open_dataset, read_object, read_verified
+from edgefilter.store.table_files import (
+    full_schema,
+    matching_objects,
+    open_dataset,
+    read_object,
+    read_verified,
+    table_names,
+)
 
 _ACCOUNT_KEYS = ("node", "stream", "config", "code")
 
@@ -74,7 +80,37 @@ class StoreReader:
         StoreError
             If a file is damaged; the message names it.
         """
-        return {table: self._count(table) for table in SCHEMAS}
+        return {table: self._count(table) for table in self.table_names()}
+
+    def table_names(self) -> tuple[str, ...]:
+        """Return the names of the tables: edgefilter's own, then those of plug-ins.
+
+        Raises
+        ------
+        StoreError
+            If the store cannot be read.
+        """
+        return table_names(self._store)
+
+    def schema(self, name: str) -> pa.Schema:
+        """Return the schema of a table, with the columns ``node`` and ``date``.
+
+        Parameters
+        ----------
+        name
+            Name of the table.
+
+        Returns
+        -------
+        pyarrow.Schema
+            Units and meanings are in the metadata of its fields.
+
+        Raises
+        ------
+        StoreError
+            If there is no such table.
+        """
+        return full_schema(self._store, name)
 
     def files(self, name: str) -> list[str]:
         """List the current files of a table for other programs.
@@ -96,8 +132,7 @@ class StoreReader:
         StoreError
             If there is no such table.
         """
-        full_schema(name)
-        return [self._store.url(obj.name) for obj in self._current_objects(name)]
+        return [self._store.url(obj.name) for obj in self._current_objects(name, self.schema(name))]
 
     def dataset(self, name: str, filter: pc.Expression | None = None) -> pads.Dataset:  # noqa: A002 - as pyarrow calls it
         """Open a table as an Arrow dataset, which DuckDB, Polars and others read in place.
@@ -122,9 +157,9 @@ class StoreReader:
         StoreError
             If there is no such table, or the condition does not fit it.
         """
-        schema = full_schema(name)
+        schema = self.schema(name)
         with _as_store_error(f"table {name} of {self.location}"):
-            return open_dataset(self._store, schema, self._current_objects(name, filter))
+            return open_dataset(self._store, schema, self._current_objects(name, schema, filter))
 
     def table(
         self,
@@ -142,7 +177,7 @@ class StoreReader:
         Parameters
         ----------
         name
-            Name of the table: a key of :data:`edgefilter.products.schemas.SCHEMAS`.
+            Name of the table.
         columns
             Columns to read; None for all, with ``node`` and ``date`` as the last ones.
         filter
@@ -154,22 +189,21 @@ class StoreReader:
         Returns
         -------
         pa.Table
-            With the schema in :mod:`edgefilter.products.schemas` and units in the fields' metadata; without rows if
-            nothing was found.
+            With :meth:`schema`, or the chosen columns of it; without rows if nothing was found.
 
         Raises
         ------
         StoreError
             If there is no such table or column, the condition does not fit the table, or a file is damaged.
         """
-        schema = full_schema(name)
+        schema = self.schema(name)
         for column in columns or ():
             if column not in schema.names:
                 raise StoreError(f"table {name} has no column {column!r}; its columns are {', '.join(schema.names)}")
         wanted = schema if columns is None else pa.schema([schema.field(column) for column in columns], schema.metadata)
         where = f"table {name} of {self.location}"
         with _as_store_error(where):
-            found = self._current_objects(name, filter)
+            found = self._current_objects(name, schema, filter)
         interleaved = _blocks_interleave(found)
         # The condition, the choice of blocks and the order of rows may need columns that are not returned.
         read = wanted if filter is None else schema
@@ -286,10 +320,11 @@ class StoreReader:
         table = pa.Table.from_arrays(arrays, schema=pa.schema(fields, ledger.schema.metadata))
         return table.sort_by([(name, "ascending") for name in ("stream", "config", "code", "node")])
 
-    def _current_objects(self, name: str, condition: pc.Expression | None = None) -> list[StoredObject]:
-        return current_objects(
-            self._store, list_objects(self._store, *candidate_folders(self._store, name, full_schema(name), condition))
-        )
+    def _current_objects(
+        self, name: str, schema: pa.Schema, condition: pc.Expression | None = None
+    ) -> list[StoredObject]:
+        folders = candidate_folders(self._store, name, schema, condition)
+        return current_objects(self._store, list_objects(self._store, *folders))
 
     def _count(self, table: str) -> int:
         filesystem = self._store.filesystem()
@@ -300,7 +335,7 @@ class StoreReader:
             except (pa.ArrowException, OSError) as error:
                 raise StoreError(f"{obj.name}: damaged: {first_line(error)}") from None
 
-        return sum(map_parallel(rows, self._current_objects(table)))
+        return sum(map_parallel(rows, self._current_objects(table, self.schema(table))))
 
 
 @contextmanager

@@ -8,20 +8,50 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from edgefilter.core.errors import StoreError
-from edgefilter.products.naming import digest, parse
+from edgefilter.products.base import METADATA
+from edgefilter.products.naming import digest, is_table_name, parse
 from edgefilter.products.schemas import PATH_COLUMNS, SCHEMAS
 from edgefilter.store.base import Store, first_line
-from edgefilter.store.current_objects import StoredObject
+from edgefilter.store.current_objects import StoredObject, list_objects
 
 _READ_WHOLE_BYTES = 1 << 20
 """Files up to this size are read completely, which takes one request and checks their digest."""
 
 
-def full_schema(table: str) -> pa.Schema:
+def table_names(store: Store) -> tuple[str, ...]:
+    """List the tables of a store: edgefilter's own, then those that stages of plug-ins have written.
+
+    Parameters
+    ----------
+    store
+        The store.
+
+    Returns
+    -------
+    tuple of str
+        Names of the tables.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be read.
+    """
+    names = (folder.removesuffix("/") for folder in store.folders(""))
+    others = [name for name in names if name not in SCHEMAS and is_table_name(name) and _has_nodes(store, name)]
+    return (*SCHEMAS, *others)
+
+
+def _has_nodes(store: Store, table: str) -> bool:
+    return any(folder.startswith(f"{table}/node=") for folder in store.folders(f"{table}/"))
+
+
+def full_schema(store: Store, table: str) -> pa.Schema:
     """Return the schema of a table including the columns that are in the paths of its files, ``node`` and ``date``.
 
     Parameters
     ----------
+    store
+        The store. Its newest file of a plug-in's table gives the schema of that table: the plug-in is not needed.
     table
         Name of the table.
 
@@ -35,10 +65,19 @@ def full_schema(table: str) -> pa.Schema:
     StoreError
         If there is no such table.
     """
-    if table not in SCHEMAS:
-        raise StoreError(f"there is no table {table!r}; the tables are {', '.join(SCHEMAS)}")
-    schema = SCHEMAS[table]
-    return pa.schema([*schema, *PATH_COLUMNS], schema.metadata)
+    schema = SCHEMAS[table] if table in SCHEMAS else _stored_schema(store, table)
+    return pa.schema([*schema, *PATH_COLUMNS], METADATA)
+
+
+def _stored_schema(store: Store, table: str) -> pa.Schema:
+    found = list_objects(store, f"{table}/") if is_table_name(table) else []
+    if not found:
+        raise StoreError(f"there is no table {table!r}; the tables are {', '.join(table_names(store))}")
+    newest = max(found, key=lambda obj: (obj.info.modified, obj.name))
+    try:
+        return pq.read_schema(newest.name, filesystem=store.filesystem())
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(f"{newest.name}: damaged: {first_line(error)}") from None
 
 
 def open_dataset(store: Store, schema: pa.Schema, found: Sequence[StoredObject]) -> pads.FileSystemDataset:

@@ -8,11 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from edgefilter.core.errors import StoreError
+from edgefilter.products.base import COMMON
 from edgefilter.products.ledger import check_balance
 from edgefilter.products.naming import CONFIGS, CUTOUTS, STREAMS, digest, parse
 from edgefilter.products.schemas import SCHEMAS
 from edgefilter.store.base import Store, first_line
 from edgefilter.store.current_objects import StoredObject, current_objects, list_objects
+from edgefilter.store.table_files import table_names
 
 _TABLES_OF_EVERY_BLOCK = ("spectra", "flags")
 _BLOCK_KEY = ("stream", "config", "code", "block")
@@ -93,12 +95,13 @@ def verify(store: Store) -> VerificationReport:
         If the store cannot be listed.
     """
     report = VerificationReport()
-    tables = {name: _BlockRows() for name in SCHEMAS if name != "dropped"}
+    names = table_names(store)
+    tables = {name: _BlockRows() for name in names if name != "dropped"}
     ledgers: list[pa.Table] = []
     candidates: dict[tuple[RunKey, int], int] = {}
     referenced_cutouts: set[str] = set()
     dropped: set[str] = set()
-    for name in SCHEMAS:
+    for name in names:
         for obj, table in _read_table(store, name, report):
             if name == "dropped":
                 dropped |= set(table.column("object").to_pylist())
@@ -117,7 +120,7 @@ def verify(store: Store) -> VerificationReport:
     report.blocks = len(candidates)
     report.notes += [f"dropped by its node: {name}" for name in sorted(dropped)]
     _compare_with_ledger(tables, candidates, _dropped_blocks(dropped), report.problems)
-    _check_other_objects(store, tables["ledger"].rows, referenced_cutouts - dropped, report)
+    _check_other_objects(store, tables, referenced_cutouts - dropped, report)
     return report
 
 
@@ -129,8 +132,12 @@ def _read_table(store: Store, folder: str, report: VerificationReport) -> Iterat
             continue
         try:
             table = pq.read_table(pa.BufferReader(content), partitioning=None)
-            schema = SCHEMAS[folder]
-            if missing := [name for name in schema.names if name not in table.schema.names]:
+            schema = SCHEMAS.get(folder, pa.schema(COMMON))
+            missing = [name for name in schema.names if name not in table.schema.names]
+            if folder not in SCHEMAS and missing:
+                report.problems.append(f"{obj.name}: not a table of blocks, without {', '.join(missing)}")
+                continue
+            if missing:
                 report.notes.append(f"{obj.name}: of an older version, without {', '.join(missing)}")
             yield obj, table
         except (pa.ArrowException, OSError) as error:
@@ -196,7 +203,7 @@ def _dropped_blocks(names: Iterable[str]) -> set[tuple[str, str, int]]:
 
 
 def _check_other_objects(
-    store: Store, ledger: dict[RunKey, dict[int, int]], referenced_cutouts: set[str], report: VerificationReport
+    store: Store, tables: dict[str, _BlockRows], referenced_cutouts: set[str], report: VerificationReport
 ) -> None:
     """Check cut-outs, headers and settings, and note foreign files."""
     found = {folder: list_objects(store, f"{folder}/") for folder in (CUTOUTS, STREAMS, CONFIGS)}
@@ -208,13 +215,13 @@ def _check_other_objects(
     report.notes += [f"{name}: no pulse names it" for name in sorted(cutouts - referenced_cutouts)]
     streams = {obj.parsed_name.stream for obj in found[STREAMS]}
     configs = {obj.parsed_name.digest for obj in found[CONFIGS]}
-    for _, stream, config, _ in ledger:
+    for _, stream, config, _ in tables["ledger"].rows:
         if stream not in streams:
             report.problems.append(f"{STREAMS}/{stream}.json: missing, but the ledger has blocks of this stream")
         if config not in configs:
             report.problems.append(f"{CONFIGS}/{config}.json: missing, but the ledger has blocks with these settings")
     report.problems = sorted(set(report.problems))
-    folders = (*SCHEMAS, CUTOUTS, STREAMS, CONFIGS)
+    folders = (*tables, "dropped", CUTOUTS, STREAMS, CONFIGS)
     for info in store.listing():
         try:
             parse(info.name)

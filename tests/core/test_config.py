@@ -194,7 +194,7 @@ def test_a_new_setting_at_its_default_leaves_every_digest_as_it_was() -> None:
 
 def test_digests_are_those_of_version_0_1_0() -> None:
     assert Reduction().digest() == "2b43a987820cfe2a"
-    assert set(Reduction.model_fields) == set(json.loads(Reduction().canonical()))
+    assert set(Reduction.model_fields) - {"stages"} == set(json.loads(Reduction().canonical()))
 
 
 def test_loopback_and_ipc_need_no_permission() -> None:

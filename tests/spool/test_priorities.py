@@ -1,5 +1,7 @@
 """What may be dropped for a ledger row, and what may not."""
 
+from dataclasses import replace
+
 import pytest
 
 from edgefilter.products.base import Priority, Product
@@ -41,3 +43,14 @@ def test_cutouts_matter_as_much_as_their_pulses() -> None:
     entry = make_entry(Product(f"cutouts/date={DATE}/{STREAM}-000000000001-0123456789abcdef.h5", b""), "file", None)
     assert entry.priority == Priority.CANDIDATES == TABLES["pulses"].priority
     assert entry.sealed
+
+
+def test_a_table_that_must_not_be_dropped_says_so() -> None:
+    kept = replace(named("of_a_plugin"), priority=Priority.CANDIDATES)
+    assert least_important([named("ledger"), kept]) is None
+    assert make_entry(kept, "file", None).priority is Priority.CANDIDATES
+
+
+def test_pieces_of_any_table_may_be_merged() -> None:
+    assert not make_entry(named("of_a_plugin"), "file", None).sealed
+    assert make_entry(Product("configs/0123456789abcdef.json", b""), "file", None).sealed

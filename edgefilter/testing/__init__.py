@@ -1,0 +1,8 @@
+"""Conformance suites for plug-ins: a package of others runs them in its own tests, with pytest.
+
+Each suite is a class of test methods; a test module makes a subclass that says what is to be tested.
+
+============================ ==============================================
+:mod:`~.stage`               law 1 for a stage: start anywhere, any threads
+============================ ==============================================
+"""

@@ -1,0 +1,45 @@
+"""Finding and loading plug-ins."""
+
+from pathlib import Path
+
+import pytest
+
+from edgefilter.core.errors import PluginError
+from edgefilter.plugins import Group, find_plugins, get_plugin
+from tests.helpers.packages import make_package
+
+
+def test_nothing_is_imported_until_a_plugin_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(make_package(tmp_path, "other", {"edgefilter.stages": {"thing": "no_module:X"}}, "2.5"))
+    plugin = find_plugins(Group.STAGES)["thing"]
+    assert (plugin.package, plugin.version, plugin.own) == ("other", "2.5", False)
+    with pytest.raises(PluginError, match=r"^stage 'thing' of other 2.5 cannot be loaded from no_module:X: Module"):
+        plugin.load()
+
+
+def test_an_import_that_raises_anything_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_plugin.py").write_text("raise RuntimeError('two\\nlines')\n")
+    monkeypatch.syspath_prepend(make_package(tmp_path, "other", {"edgefilter.stages": {"thing": "broken_plugin:X"}}))
+    with pytest.raises(PluginError, match=r"RuntimeError: two lines$"):
+        get_plugin(Group.STAGES, "thing").load()
+
+
+def test_a_missing_plugin_lists_those_that_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(make_package(tmp_path, "other", {"edgefilter.stages": {"b": "x:X", "a": "x:X"}}))
+    with pytest.raises(PluginError, match=r"^no stage 'c' is installed; installed: a, b$"):
+        get_plugin(Group.STAGES, "c")
+
+
+def test_two_packages_with_the_same_name_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("first", "second"):
+        monkeypatch.syspath_prepend(
+            make_package(tmp_path / package, package, {"edgefilter.stages": {"thing": "os:path"}})
+        )
+    with pytest.raises(PluginError, match=r"'thing' of first 1.0: second brings the same name: uninstall one"):
+        get_plugin(Group.STAGES, "thing").load()
+
+
+def test_the_type_of_what_is_loaded_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(make_package(tmp_path, "other", {"edgefilter.stages": {"thing": "os:path"}}))
+    with pytest.raises(PluginError, match=r"os:path is of type module, must be int"):
+        get_plugin(Group.STAGES, "thing").load_as(int)
