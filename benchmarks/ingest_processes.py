@@ -21,9 +21,10 @@ import zmq
 from edgefilter.core.chunk import Loss
 from edgefilter.core.stream import Encoding, SampleKind, Stream
 from edgefilter.node.malloc import keep_freed_memory
-from edgefilter.node.receiver.zmq_input import ZmqInput, ZmqInputSettings
+from edgefilter.node.receiver.input import Input, InputSettings
 from edgefilter.node.ring import RingReader, RingWriter
 from edgefilter.sources.live.curve_keys import load_key_pair, load_public_key
+from edgefilter.sources.live.zmq_input import ZmqInput
 from edgefilter.sources.live.zmq_wire import pack_frame_header, pack_stream
 
 STREAM = Stream(
@@ -95,7 +96,7 @@ def receive_frames(path: str, endpoint: str, policy: str, keys: str, keep_memory
         keep_freed_memory()  # as the receiver process does
     began: list[tuple[float, int]] = []
     # After the reader has ended the ring stays full: do not wait long for free space.
-    zmq_input = ZmqInput(ZmqInputSettings("main", endpoint, **curve), on_stream, drain_seconds=0.5)
+    zmq_input = Input(InputSettings(endpoint, **curve), ZmqInput, on_stream, drain_seconds=0.5)
     print(zmq_input.endpoint, flush=True)
     thread = threading.Thread(target=zmq_input.run)
     thread.start()

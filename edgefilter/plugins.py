@@ -14,15 +14,19 @@ edgefilter's own ones are registered in the same way, in ``pyproject.toml``. A p
 before: a broken one does no harm to those who do not use it. This module imports nothing of edgefilter but its errors.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import import_module
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
-from edgefilter.core.errors import PluginError
+from edgefilter.core.errors import EdgefilterError, PluginError
 
 OWN_PACKAGE = "edgefilter"
+
+Class = TypeVar("Class")
 
 
 class Group(StrEnum):
@@ -79,6 +83,38 @@ class Plugin:
         """Package and version, as products state it."""
         return f"{self.package} {self.version}"
 
+    @property
+    def title(self) -> str:
+        """The plug-in and its package, in words."""
+        return f"{self.group.what} {self.name!r} of {self.provenance}"
+
+    @contextmanager
+    def errors_in_one_line(self) -> Iterator[None]:
+        """Turn what the code of another package raises unexpectedly into one line; a bug of ours keeps its traceback.
+
+        Yields
+        ------
+        None
+            Call the code within the ``with`` block.
+
+        Raises
+        ------
+        PluginError
+            If it raises anything but an :class:`~edgefilter.core.errors.EdgefilterError`.
+        """
+        try:
+            yield
+        except EdgefilterError:
+            raise
+        except Exception as error:
+            if self.own:
+                raise
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            where, trace = "", error.__traceback__
+            while trace is not None:
+                where, trace = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}", trace.tb_next
+            raise PluginError(f"{self.title} failed: {reason} ({where})") from error
+
     def load(self) -> Any:
         """Import the object.
 
@@ -92,9 +128,8 @@ class Plugin:
         PluginError
             If it cannot be imported, or two packages bring this name.
         """
-        where = f"{self.group.what} {self.name!r} of {self.provenance}"
         if self.conflict:
-            raise PluginError(f"{where}: {self.conflict} brings the same name: uninstall one of the two")
+            raise PluginError(f"{self.title}: {self.conflict} brings the same name: uninstall one of the two")
         module, _, name = self.target.partition(":")
         try:
             found: Any = import_module(module)
@@ -104,7 +139,7 @@ class Plugin:
             if self.own:
                 raise
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise PluginError(f"{where} cannot be loaded from {self.target}: {reason}") from error
+            raise PluginError(f"{self.title} cannot be loaded from {self.target}: {reason}") from error
         return found
 
     def load_as(self, kind: type) -> Any:
@@ -127,10 +162,30 @@ class Plugin:
         """
         found = self.load()
         if not isinstance(found, kind):
-            raise PluginError(
-                f"{self.group.what} {self.name!r} of {self.provenance}: {self.target} is of type "
-                f"{type(found).__name__}, must be {kind.__name__}"
-            )
+            raise PluginError(f"{self.title}: {self.target} is of type {type(found).__name__}, must be {kind.__name__}")
+        return found
+
+    def load_class(self, base: type[Class]) -> type[Class]:
+        """Import the object, and check that it is a class of a kind.
+
+        Parameters
+        ----------
+        base
+            Class that it must be a subclass of.
+
+        Returns
+        -------
+        type
+            What the entry point names.
+
+        Raises
+        ------
+        PluginError
+            As :meth:`load`, or if it is something else.
+        """
+        found: type[Class] = self.load_as(type)
+        if not issubclass(found, base):
+            raise PluginError(f"{self.title}: {self.target} must be a subclass of {base.__name__}")
         return found
 
 

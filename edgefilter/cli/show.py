@@ -99,6 +99,7 @@ def counters_line(counters: "Mapping[str, int]") -> str:
         "other_stream": "headers of another stream",
     }
     words |= {name: f"malformed messages ({name[10:]})" for name in sorted(counters) if name.startswith("malformed.")}
+    words |= {name: name[6:].replace("_", " ") for name in sorted(counters) if name.startswith("input.")}
     rejected = "".join(f", {counters[name]} {what}" for name, what in words.items() if counters.get(name))
     ending = "the sender ended the stream" if counters.get("ended") else "the stream had not ended"
     frames, count, samples = (counters.get(name, 0) for name in ("frames", "bytes", "samples"))

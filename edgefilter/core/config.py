@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from edgefilter.core.endpoint import is_zmq
 from edgefilter.core.errors import ConfigError
 from edgefilter.core.node_sections import (
     InputSection,
@@ -233,11 +234,14 @@ class NodeConfig(Reduction):
         Returns
         -------
         InputSection
-            Section ``input``, with the endpoint of the stream if it has one of its own.
+            Section ``input``, with endpoint and options of the stream if it has an endpoint of its own.
         """
         if stream.endpoint is None:
             return self.input
-        return InputSection.model_validate(self.input.model_dump() | {"endpoint": stream.endpoint})
+        own: dict[str, Any] = {"endpoint": stream.endpoint, "options": stream.options}
+        if not is_zmq(stream.endpoint):
+            own |= {"connect": False, "curve_key": None, "curve_clients": None}  # those are for other streams
+        return InputSection.model_validate(self.input.model_dump() | own)
 
 
 def load(path: str | Path, overrides: Mapping[str, str] | None = None) -> NodeConfig:

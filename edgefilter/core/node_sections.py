@@ -1,12 +1,12 @@
 """Settings of the machine: how samples reach a node, where products go; no product depends on them."""
 
 from fractions import Fraction
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from edgefilter.core.endpoint import check_encryption, check_endpoint
-from edgefilter.core.errors import ConfigError
+from edgefilter.core.endpoint import LiveInputSettings, check_input
+from edgefilter.core.errors import ConfigError, EdgefilterError
 from edgefilter.core.html import settings_html
 from edgefilter.core.stream import Encoding, SampleKind, Stream
 
@@ -46,11 +46,14 @@ class InputSection(Section):
     """Input: how samples reach the node, and the ring that buffers them."""
 
     endpoint: str = "tcp://127.0.0.1:7214"
-    """ZeroMQ endpoint that the node binds: tcp://HOST:PORT or ipc://PATH."""
+    """Where the node listens: tcp://HOST:PORT or ipc://PATH for ZeroMQ, or the endpoint of a plug-in: its scheme says
+    which one."""
+    options: dict[str, Any] = {}
+    """Settings of the plug-in that serves the endpoint; ZeroMQ has none."""
     insecure: bool = False
     """Allow an endpoint that other machines can reach without encryption or authentication."""
     connect: bool = False
-    """Connect to the endpoint instead of binding it; the sender binds it."""
+    """Connect to the endpoint instead of binding it (ZeroMQ only); the sender binds it."""
     buffer_seconds: Annotated[float | None, Field(gt=0)] = None
     """Depth of the ring, s of signal. The default is what a restart without loss needs."""
     shallow: bool = False
@@ -63,18 +66,25 @@ class InputSection(Section):
     max_gap_seconds: Annotated[float, Field(gt=0)] = 3600.0
     """Longest gap before a frame, s of signal; a frame farther ahead of the newest sample is refused as malformed."""
     curve_key: Annotated[str | None, Field(min_length=1)] = None
-    """Secret key file of the node, made by ``edgefilter keys``. With it, senders must encrypt and authenticate."""
+    """Secret key file of the node, made by ``edgefilter keys`` (ZeroMQ only). With it, senders must encrypt and
+    authenticate."""
     curve_clients: Annotated[str | None, Field(min_length=1)] = None
     """Folder with the public keys (NAME.key) of the senders that are admitted."""
 
     @model_validator(mode="after")
     def _check_endpoint(self) -> Self:
-        if (self.curve_key is None) != (self.curve_clients is None):
-            raise ValueError("curve_key and curve_clients must be given together")
         try:
-            check_endpoint(self.endpoint)
-            check_encryption(self.endpoint, self.curve_key is not None, self.insecure)
-        except ConfigError as error:
+            check_input(
+                LiveInputSettings(
+                    self.endpoint,
+                    insecure=self.insecure,
+                    options=self.options,
+                    connect=self.connect,
+                    curve_key=self.curve_key,
+                    curve_clients=self.curve_clients,
+                )
+            )
+        except EdgefilterError as error:
             raise ValueError(str(error)) from None
         return self
 
@@ -116,7 +126,9 @@ class StreamSection(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")] = "main"
     """Name of the stream in this node, in file names and metrics: letters, digits, _ and -."""
     endpoint: str | None = None
-    """ZeroMQ endpoint of this stream. The default is ``input.endpoint``."""
+    """Endpoint of this stream. The default is ``input.endpoint``."""
+    options: dict[str, Any] = {}
+    """Settings of the plug-in that serves the endpoint of this stream; without ``endpoint``, see ``input.options``."""
     kind: SampleKind = SampleKind.VOLTAGE
     """Kind of the samples: voltages, or detected power."""
     rate_hz: Annotated[float | None, Field(gt=0, le=1e12)] = None
@@ -137,10 +149,12 @@ class StreamSection(Section):
     """Whether voltages are complex (else real)."""
 
     @model_validator(mode="after")
-    def _check_header(self) -> Self:
+    def _check_pairs(self) -> Self:
         given = [value is not None for value in (self.rate_hz, self.centre_mhz, self.bandwidth_mhz)]
         if any(given) and not all(given):
             raise ValueError("rate_hz, centre_mhz and bandwidth_mhz must be given together")
+        if self.options and self.endpoint is None:
+            raise ValueError("options needs an endpoint of the stream; those of input.endpoint are input.options")
         return self
 
     def stream(self) -> Stream:

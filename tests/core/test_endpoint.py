@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgefilter.core.endpoint import check_encryption, check_endpoint, is_local
+from edgefilter.core.endpoint import LiveInputSettings, check_endpoint, check_input, is_local
 from edgefilter.core.errors import ConfigError
 
 
@@ -25,11 +25,11 @@ from edgefilter.core.errors import ConfigError
 def test_endpoints_are_local_or_not(endpoint: str, local: bool) -> None:
     check_endpoint(endpoint)
     assert is_local(endpoint) == local
-    check_encryption(endpoint, curve=True, insecure=False)
-    check_encryption(endpoint, curve=False, insecure=True)
+    check_input(LiveInputSettings(endpoint, curve_key="node.key_secret", curve_clients="clients"))
+    check_input(LiveInputSettings(endpoint, insecure=True))
     if not local:
         with pytest.raises(ConfigError, match="can be reached from other machines"):
-            check_encryption(endpoint, curve=False, insecure=False)
+            check_input(LiveInputSettings(endpoint))
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,16 @@ import atexit
 import sys
 import tempfile
 import zlib
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
 from edgefilter.core.errors import WireError
 from edgefilter.core.stream import Encoding, SampleKind, Stream
-from edgefilter.node.receiver.zmq_input import ZmqInput, ZmqInputSettings
+from edgefilter.node.receiver.input import Input, InputSettings
 from edgefilter.node.ring import Policy, RingReader, RingWriter
+from edgefilter.sources.live.base import Event
+from edgefilter.sources.live.zmq_input import ZmqInput
 from edgefilter.sources.live.zmq_wire import (
     HEADER_BYTES,
     MessageKind,
@@ -28,15 +31,22 @@ from edgefilter.sources.live.zmq_wire import (
 STREAM = Stream("fuzz", SampleKind.POWER, 0, Fraction(1000), 8, 1e8, 1e6, ("I",), 8, Encoding.UNSIGNED)
 
 
+class FuzzedInput(ZmqInput):
+    """A ZeroMQ input that receives the message which it is given."""
+
+    message = b""
+
+    def receive(self, timeout: float) -> Sequence[Event]:
+        return (self.parse(self.message),)
+
+
 class FuzzTarget:
     """A ZeroMQ input without a sender, a ring that drops its oldest samples, and the samples it must hold."""
 
     def __init__(self, folder: Path) -> None:
         self.ring = folder / "ring"
-        settings = ZmqInputSettings(
-            "fuzz", f"ipc://{folder}/endpoint", ring=str(self._create_ring()), max_gap_seconds=10.0
-        )
-        self.zmq_input = ZmqInput(settings, lambda stream: None)
+        settings = InputSettings(f"ipc://{folder}/endpoint", ring=str(self._create_ring()), max_gap_seconds=10.0)
+        self.zmq_input = Input(settings, FuzzedInput, lambda stream: None)
         self.reader = RingReader.attach(self.ring, "reader", hold=False)
         self.expected: dict[int, bytes] = {}
 
@@ -48,7 +58,8 @@ class FuzzTarget:
         """Give the input one message, and compare the ring with the expected samples."""
         before = self.zmq_input.counters.samples
         first_decided, ended = self.reader.final, self.reader.last is not None
-        self.zmq_input._handle_message(memoryview(message))
+        self.zmq_input._live_input.message = message  # type: ignore[attr-defined]
+        self.zmq_input._receive(0.0)
         written = self.zmq_input.counters.samples - before
         try:
             header, payload = parse_message(message)

@@ -12,8 +12,9 @@ import numpy as np
 
 from edgefilter.core.chunk import Chunk, Gap, clip_gaps
 from edgefilter.core.stream import Encoding, SampleKind, Stream
-from edgefilter.node.receiver.zmq_input import ZmqInput, ZmqInputSettings
+from edgefilter.node.receiver.input import Input, InputSettings
 from edgefilter.node.ring import RingReader, RingWriter
+from edgefilter.sources.live.zmq_input import ZmqInput
 from edgefilter.sources.live.zmq_sender import SendOptions, SendReport, send
 
 STREAM = Stream("test", SampleKind.POWER, 0, Fraction(1000), 8, 1e8, 1e6, ("I",), 8, Encoding.UNSIGNED)
@@ -64,7 +65,7 @@ class Listener:
         self.path = folder / "ring"
         self.capacity = capacity
         fields = {"name": "main", "endpoint": "tcp://127.0.0.1:*"} | fields
-        self.zmq_input = ZmqInput(ZmqInputSettings(**fields), self.on_stream)
+        self.zmq_input = Input(InputSettings(**fields), ZmqInput, self.on_stream)
         self.endpoint = self.zmq_input.endpoint
         self.thread = threading.Thread(target=self.zmq_input.run, daemon=True)
         self.thread.start()

@@ -4,7 +4,7 @@ The supervisor starts it as ``python -m edgefilter.node.receiver.process``. It i
 rarely changes it and a restart is short: it imports neither numba, scipy, astropy nor pyarrow.
 
 Messages that it receives (see :mod:`edgefilter.node.ipc`): ``settings`` (inputs:
-:class:`~edgefilter.node.receiver.zmq_input.ZmqInputSettings`), ``ring`` (input, path), ``drain``, ``retire``.
+:class:`~edgefilter.node.receiver.input.InputSettings`), ``ring`` (input, path), ``drain``, ``retire``.
 Messages that it sends: ``listening`` (input, endpoint), ``stream`` (input, header), ``ended`` (input), ``drained``,
 ``retired``, ``failed`` (why, error).
 """
@@ -16,10 +16,12 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from edgefilter.core.endpoint import find_input
 from edgefilter.core.errors import EdgefilterError
 from edgefilter.node.ipc import IpcClient, Message
 from edgefilter.node.malloc import keep_freed_memory
-from edgefilter.node.receiver.zmq_input import ZmqInput, ZmqInputSettings
+from edgefilter.node.receiver.input import Input, InputSettings
+from edgefilter.sources.live.base import LiveInput
 
 _POLL_SECONDS = 0.1
 _HUNG_SECONDS = 5.0  # an input whose loop takes longer makes no progress
@@ -29,7 +31,7 @@ class Receiver:
     """The inputs of a node, each in a thread of its own, under the commands of the supervisor."""
 
     def __init__(self) -> None:
-        self.inputs: dict[str, ZmqInput] = {}
+        self.inputs: dict[str, Input] = {}
         self._threads: list[threading.Thread] = []
         self._errors: list[BaseException] = []
         self._ended: set[str] = set()
@@ -37,7 +39,7 @@ class Receiver:
 
     def state(self) -> Message:
         """Return the state of all inputs, for the heartbeat."""
-        return {"inputs": {name: zmq_input.status() for name, zmq_input in list(self.inputs.items())}}
+        return {"inputs": {name: node_input.status() for name, node_input in list(self.inputs.items())}}
 
     def serve(self, ipc: IpcClient) -> None:
         """Execute the commands of the supervisor until one of them ends the process.
@@ -59,50 +61,56 @@ class Receiver:
                 self._check_inputs(ipc)
             ipc.send(self._final_message)
         finally:
-            for zmq_input in self.inputs.values():
-                zmq_input.retire()
+            for node_input in self.inputs.values():
+                node_input.retire()
 
     def _handle_message(self, message: Message, ipc: IpcClient) -> None:
         match message["kind"]:
             case "settings" if not self.inputs:
                 for fields in message["inputs"]:
-                    self._open(ZmqInputSettings.from_message(fields), ipc)
+                    self._open(InputSettings.from_message(fields), ipc)
             case "ring":
                 self.inputs[message["input"]].set_ring(message["path"])
             case "drain":
-                self._stop_inputs("drained", ZmqInput.drain)
+                self._stop_inputs("drained", Input.drain)
             case "retire":
-                self._stop_inputs("retired", ZmqInput.retire)
+                self._stop_inputs("retired", Input.retire)
             case "orphaned":  # the next receiver continues the run
-                self._stop_inputs("left", ZmqInput.retire)
+                self._stop_inputs("left", Input.retire)
 
-    def _open(self, settings: ZmqInputSettings, ipc: IpcClient) -> None:
-        zmq_input = ZmqInput(settings, lambda stream: ipc.send("stream", input=settings.name, header=stream.to_json()))
-        self.inputs[settings.name] = zmq_input
-        ipc.send("listening", input=settings.name, endpoint=zmq_input.endpoint)
-        thread = threading.Thread(target=partial(self._run, zmq_input), name=settings.name, daemon=True)
+    def _open(self, settings: InputSettings, ipc: IpcClient) -> None:
+        plugin = find_input(settings.endpoint)
+        node_input = Input(
+            settings,
+            plugin.load_class(LiveInput),  # type: ignore[type-abstract]
+            lambda stream: ipc.send("stream", input=settings.name, header=stream.to_json()),
+            plugin,
+        )
+        self.inputs[settings.name] = node_input
+        ipc.send("listening", input=settings.name, endpoint=node_input.endpoint)
+        thread = threading.Thread(target=partial(self._run, node_input), name=settings.name, daemon=True)
         self._threads.append(thread)
         thread.start()
 
-    def _run(self, zmq_input: ZmqInput) -> None:
+    def _run(self, node_input: Input) -> None:
         try:
-            zmq_input.run()
+            node_input.run()
         except BaseException as error:  # _check_inputs raises it in the main thread
             self._errors.append(error)
 
-    def _stop_inputs(self, final_message: str, stop: Callable[[ZmqInput], None]) -> None:
+    def _stop_inputs(self, final_message: str, stop: Callable[[Input], None]) -> None:
         self._final_message = final_message
-        for zmq_input in self.inputs.values():
-            stop(zmq_input)
+        for node_input in self.inputs.values():
+            stop(node_input)
 
     def _check_inputs(self, ipc: IpcClient) -> None:
         if self._errors:
             raise self._errors[0]
-        for name, zmq_input in self.inputs.items():
-            if zmq_input.counters.ended and name not in self._ended:
+        for name, node_input in self.inputs.items():
+            if node_input.counters.ended and name not in self._ended:
                 self._ended.add(name)
                 ipc.send("ended", input=name)
-        oldest = min((zmq_input.last_loop_time for zmq_input in self.inputs.values()), default=time.monotonic())
+        oldest = min((node_input.last_loop_time for node_input in self.inputs.values()), default=time.monotonic())
         if self._final_message or time.monotonic() - oldest < _HUNG_SECONDS:
             ipc.mark_progress()
 

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from edgefilter.core.chunk import Gap, Loss
 from edgefilter.core.errors import ConfigError, InputError
 from edgefilter.core.stream import Encoding, SampleKind, Stream
-from edgefilter.node.receiver.zmq_input import ZmqInput, ZmqInputSettings
+from edgefilter.node.receiver.input import Input, InputSettings
 from edgefilter.node.ring import Policy, RingReader, RingWriter
+from edgefilter.sources.live.zmq_input import ZmqInput
 from edgefilter.sources.live.zmq_wire import pack_end, pack_frame_header, pack_stream
 
 STREAM = Stream("test", SampleKind.POWER, 0, Fraction(1000), 8, 1e8, 1e6, ("I",), 8, Encoding.UNSIGNED)
@@ -45,7 +46,7 @@ class Telescope:
         self.path = folder / "ring"
         self.capacity, self.policy = capacity, policy
         fields = {"name": "main", "endpoint": LOOPBACK, "late_seconds": 1e6} | fields
-        self.zmq_input = ZmqInput(ZmqInputSettings(**fields), self.on_stream)
+        self.zmq_input = Input(InputSettings(**fields), ZmqInput, self.on_stream)
         self.thread = threading.Thread(target=self.zmq_input.run, daemon=True)
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.socket = self.connect()
@@ -108,7 +109,7 @@ def test_a_stream_arrives() -> None:
         fields = scope.zmq_input.status()
         assert fields["counters"] == {
             "frames": 2, "bytes": 400, "samples": 50, "repeated": 0, "late": 0, "unknown_stream": 0, "other_stream": 0,
-            "malformed": {}, "ended": True,
+            "malformed": {}, "input": {}, "ended": True,
         }  # fmt: skip
         assert Stream.from_json(fields["header"]) == STREAM
         assert (fields["head"], fields["tail"], fields["lag"], fields["lost"]) == (60, 10, 50, 0)
@@ -239,23 +240,23 @@ def wait_until(condition: Any) -> None:
 @pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1", "nonsense", "carrier-pigeon://here", "tcp://127.0.0.1:70000"])
 def test_an_invalid_endpoint_is_a_one_line_error(endpoint: str) -> None:
     with pytest.raises(ConfigError, match="must be tcp://HOST:PORT") as caught:
-        ZmqInput(ZmqInputSettings("main", endpoint), lambda stream: None)
+        Input(InputSettings(endpoint), ZmqInput, lambda stream: None)
     assert "\n" not in str(caught.value)
 
 
 def test_an_endpoint_in_use_is_an_input_error() -> None:
-    zmq_input = ZmqInput(ZmqInputSettings("main", LOOPBACK), lambda stream: None)
+    zmq_input = Input(InputSettings(LOOPBACK), ZmqInput, lambda stream: None)
     try:
         with pytest.raises(InputError, match="in use"):
-            ZmqInput(ZmqInputSettings("main", zmq_input.endpoint, bind_seconds=0.1), lambda stream: None)
+            Input(InputSettings(zmq_input.endpoint, bind_seconds=0.1), ZmqInput, lambda stream: None)
     finally:
         zmq_input.close()
 
 
 def test_an_endpoint_that_other_machines_can_reach_needs_curve_or_insecure() -> None:
     with pytest.raises(ConfigError, match="insecure = true"):
-        ZmqInput(ZmqInputSettings("main", "tcp://0.0.0.0:*"), lambda stream: None)
-    ZmqInput(ZmqInputSettings("main", "tcp://0.0.0.0:*", insecure=True), lambda stream: None).close()
+        Input(InputSettings("tcp://0.0.0.0:*"), ZmqInput, lambda stream: None)
+    Input(InputSettings("tcp://0.0.0.0:*", insecure=True), ZmqInput, lambda stream: None).close()
 
 
 GOOD = st.tuples(st.integers(0, 300), st.integers(1, 60)).map(lambda at: (frame(at[0], at[0] + at[1]), "", at))

@@ -7,9 +7,10 @@ import pytest
 import zmq
 
 from edgefilter.core.errors import ConfigError, InputError
-from edgefilter.node.receiver.zmq_input import ZmqInput, ZmqInputSettings
+from edgefilter.node.receiver.input import Input, InputSettings
 from edgefilter.sources.live.curve_keys import AllowList, SenderKeys, load_key_pair, load_public_key, make_key_pair
-from tests.helpers.zmq_listener import MemorySource, assert_same_samples, listener, send_source
+from edgefilter.sources.live.zmq_input import ZmqInput
+from tests.helpers.zmq_listener import MemorySource, assert_same_samples, listener, send_source, wait_until
 
 
 @pytest.fixture
@@ -33,18 +34,18 @@ def test_a_known_sender_is_accepted(keys: Path) -> None:
     with listener(**curve_settings(keys)) as listening:
         send_source(source, listening.endpoint, keys=sender_keys(keys, "dish"))
         assert_same_samples(listening.wait_for_end(), source, ())
-        assert listening.zmq_input.refused == 0
+        assert listening.zmq_input.counters.input == {"refused_keys": 0}
 
 
 def test_an_endpoint_with_curve_may_be_public(keys: Path) -> None:
-    ZmqInput(ZmqInputSettings("main", "tcp://0.0.0.0:*", **curve_settings(keys)), lambda stream: None).close()
+    Input(InputSettings("tcp://0.0.0.0:*", **curve_settings(keys)), ZmqInput, lambda stream: None).close()
 
 
 def test_an_unknown_sender_is_refused_and_counted(keys: Path) -> None:
     with listener(**curve_settings(keys)) as listening:
         with pytest.raises(InputError, match="the receiver refuses the keys"):
             send_source(MemorySource(10), listening.endpoint, receiver_timeout=0.5, keys=sender_keys(keys, "unknown"))
-        assert listening.zmq_input.refused > 0
+        wait_until(lambda: listening.zmq_input.counters.input["refused_keys"] > 0)
         assert listening.zmq_input.stream is None
 
 
@@ -115,6 +116,6 @@ def test_invalid_key_files_are_errors(tmp_path: Path) -> None:
 
 
 def test_a_curve_key_needs_a_folder_of_clients(keys: Path) -> None:
-    settings = ZmqInputSettings("main", "tcp://127.0.0.1:*", curve_key=str(keys / "node.key_secret"))
-    with pytest.raises(ConfigError, match="curve_key needs curve_clients"):
-        ZmqInput(settings, lambda stream: None)
+    settings = InputSettings("tcp://127.0.0.1:*", curve_key=str(keys / "node.key_secret"))
+    with pytest.raises(ConfigError, match="curve_key and curve_clients must be given together"):
+        Input(settings, ZmqInput, lambda stream: None)
