@@ -16,6 +16,7 @@ from edgefilter.core.errors import ConfigError
 from edgefilter_kernels.cuda import raw
 from tests.helpers.emulator import compiler
 from tests.helpers.emulator.gpu import EmulatedGpuBackend
+from tests.helpers.packages import Installer
 from tests.helpers.small_run import small_run
 
 RunCli = Callable[..., tuple[int, str, str]]
@@ -55,6 +56,12 @@ def gpu_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 def run() -> Archive:
     """Return the open store of a small run with three known pulses."""
     return small_run()
+
+
+@pytest.fixture
+def installer(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Installer:
+    """Return an object that installs packages with plug-ins."""
+    return Installer(tmp_path_factory.mktemp("installed"), monkeypatch)
 
 
 @pytest.fixture

@@ -1,12 +1,14 @@
 """Finding and loading plug-ins."""
 
+import importlib.metadata
 from pathlib import Path
 
 import pytest
 
+from edgefilter import plugins
 from edgefilter.core.errors import PluginError
 from edgefilter.plugins import Group, find_plugins, get_plugin
-from tests.helpers.packages import make_package
+from tests.helpers.packages import Installer, make_package
 
 
 def test_nothing_is_imported_until_a_plugin_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,3 +45,23 @@ def test_the_type_of_what_is_loaded_is_checked(tmp_path: Path, monkeypatch: pyte
     monkeypatch.syspath_prepend(make_package(tmp_path, "other", {"edgefilter.stages": {"thing": "os:path"}}))
     with pytest.raises(PluginError, match=r"os:path is of type module, must be int"):
         get_plugin(Group.STAGES, "thing").load_as(int)
+
+
+def test_own_plugins_come_first_and_keep_their_names(installer: Installer) -> None:
+    installer.install("ef-b", "edgefilter.stores", {"b": "x"})
+    installer.install("ef-a", "edgefilter.stores", {"c": "x", "a": "x", "s3": "x"})
+    found = find_plugins(Group.STORES)
+    assert list(found) == ["file", "s3", "a", "b", "c"]
+    assert (found["s3"].own, found["s3"].conflict) == (True, "")
+
+
+def test_an_own_plugin_is_found_without_a_look_at_other_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.metadata, "entry_points", None)
+    assert get_plugin(Group.STORES, "file").own
+
+
+def test_an_installation_from_an_older_source_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("numpy", "no-such-package"):
+        monkeypatch.setattr(plugins, "OWN_PACKAGE", package)
+        with pytest.raises(PluginError, match="edgefilter's own stores are not registered: install edgefilter again"):
+            find_plugins(Group.STORES)
