@@ -1,10 +1,13 @@
-"""Interface of all sources, and the base class of those whose length is known.
+"""Interface of all sources, the base class of those whose length is known, and the formats of recorded files.
 
 A source can be read at any sample number, as often as needed: this lets a reducer start anywhere in a stream.
 """
 
 from abc import abstractmethod
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +15,9 @@ from numpy.typing import NDArray
 from edgefilter.core.chunk import Chunk, Gap, Loss
 from edgefilter.core.closing import Closing
 from edgefilter.core.stream import Stream
+
+if TYPE_CHECKING:
+    from edgefilter.sources.files.byte_file import ByteFile
 
 
 class Source(Protocol):
@@ -28,6 +34,10 @@ class Source(Protocol):
     @property
     def warnings(self) -> tuple[str, ...]:
         """Defects that do not prevent reading (a truncated file, unknown frequencies), one line each."""
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Packages of other authors that read it, each ``package version``: products state them."""
 
     def read(self, start: int, stop: int) -> Chunk:
         """Read samples ``[start, stop)``.
@@ -55,12 +65,19 @@ class FiniteSource(Closing):
     ----------
     stream, samples, warnings
         As in :class:`Source`.
+
+    Attributes
+    ----------
+    warnings, packages
+        As in :class:`Source`; :func:`~edgefilter.sources.files.recognise.open_files` sets the packages.
     """
+
+    packages: tuple[str, ...] = ()
 
     def __init__(self, stream: Stream, samples: int, warnings: tuple[str, ...] = ()) -> None:
         self._stream = stream
         self._samples = samples
-        self._warnings = warnings
+        self.warnings = warnings
 
     @property
     def stream(self) -> Stream:
@@ -71,11 +88,6 @@ class FiniteSource(Closing):
     def samples(self) -> int:
         """One past the last sample."""
         return self._samples
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Defects that do not prevent reading, one line each."""
-        return self._warnings
 
     def read(self, start: int, stop: int) -> Chunk:
         """Read samples ``[start, stop)``; memory grows with the range, not with the source.
@@ -116,3 +128,34 @@ class FiniteSource(Closing):
 
         ``out`` is uint8 ``[time, sample_bytes]``, filled with zeros.
         """
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """A format of recorded files: an entry point of the group ``edgefilter.sources`` names one.
+
+    Parameters
+    ----------
+    name
+        Its name in messages.
+    suffixes
+        Usual endings of its files, in lower case. They are only shown: the content of a file decides.
+    matches
+        Says whether a file is of this format, from the file and its first 64 KiB.
+    open
+        Opens a file. It raises :class:`~edgefilter.core.errors.FormatError` if the file cannot be read.
+    weak
+        Whether ``matches`` can be true by chance, because the format has no magic number. Such a format is asked after
+        the others, and never about a text.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    matches: Callable[["ByteFile", bytes], bool]
+    open: Callable[[Path], FiniteSource]
+    weak: bool = False
+
+    @property
+    def summary(self) -> str:
+        """The format in a few words."""
+        return f"{self.name} ({', '.join(self.suffixes)})"

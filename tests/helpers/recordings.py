@@ -38,6 +38,7 @@ class MemorySource:
     data: np.ndarray
     gaps: tuple[Gap, ...] = ()
     warnings: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
 
     @property
     def samples(self) -> int:

@@ -7,6 +7,7 @@ To add a keyword, read it in :func:`open`.
 from pathlib import Path
 from types import ModuleType
 
+from edgefilter.sources.base import FileFormat
 from edgefilter.sources.files.byte_file import fraction_from_float, sampling_rate
 from edgefilter.sources.files.voltages import (
     BasebandStreamSource,
@@ -70,6 +71,9 @@ def open(path: Path) -> BasebandStreamSource:  # noqa: A001 - every format modul
             source=str(header.get("SOURCE", "")),
         ).stream(path)
         return BasebandStreamSource(path, reader, stream, _truncation_warnings(path, module))
+
+
+FORMAT = FileFormat("PSRDADA", (".dada",), lambda _, head: matches(head), open)
 
 
 def _truncation_warnings(path: Path, module: ModuleType) -> list[str]:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from edgefilter.core.chunk import Gap
 from edgefilter.core.errors import FormatError
 from edgefilter.core.stream import Encoding, SampleKind, Stream, stream_name
-from edgefilter.sources.base import FiniteSource
+from edgefilter.sources.base import FileFormat, FiniteSource
 from edgefilter.sources.files.byte_file import (
+    ByteFile,
     as_format_error,
     epoch_from_mjd,
     opening,
@@ -27,6 +28,7 @@ from edgefilter.sources.files.byte_file import (
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 
+_CLASS = "FILTERBANK"
 _ENCODINGS = {
     "u1": (8, Encoding.UNSIGNED),
     "i1": (8, Encoding.SIGNED),
@@ -59,6 +61,30 @@ class Fbh5Source(FiniteSource):
         self._file.close()
 
 
+def matches(file: ByteFile, head: bytes) -> bool:
+    """Say whether a file is FBH5.
+
+    Parameters
+    ----------
+    file
+        The file.
+    head
+        Its first bytes.
+
+    Returns
+    -------
+    bool
+        Whether it is HDF5 of ``CLASS=FILTERBANK``. HDF5 that cannot be read counts too: the reader says what is wrong.
+    """
+    if not head.startswith(MAGIC):
+        return False
+    try:
+        with _open_hdf5(file.path) as content, as_format_error(file.path, ""):
+            return _text(content.attrs.get("CLASS", b"")) == _CLASS
+    except FormatError:
+        return True
+
+
 def open(path: Path) -> Fbh5Source:  # noqa: A001 - every format module has one
     """Open an FBH5 file.
 
@@ -79,22 +105,29 @@ def open(path: Path) -> Fbh5Source:  # noqa: A001 - every format module has one
     """
     with os_error_as_format_error(path), path.open("rb"):
         pass
-    with as_format_error(path, "is HDF5 that cannot be opened"):
-        # Importing it registers the compression filters.
-        import hdf5plugin  # noqa: F401
-        import h5py  # isort: skip
-
-        file = h5py.File(path, "r")
+    file = _open_hdf5(path)
     with opening(path, file), as_format_error(path, "is HDF5, but not a readable FBH5 filterbank"):
         stream, warnings = _stream(path, file)
         return Fbh5Source(path, file, stream, warnings)
 
 
+FORMAT = FileFormat("FBH5", (".h5",), matches, open)
+
+
+def _open_hdf5(path: Path) -> Any:
+    with as_format_error(path, "is HDF5 that cannot be opened"):
+        # Importing it registers the compression filters.
+        import hdf5plugin  # noqa: F401
+        import h5py  # isort: skip
+
+        return h5py.File(path, "r")
+
+
 def _stream(path: Path, file: Any) -> tuple[Stream, list[str]]:
     """Describe the stream, and return warnings about what the header leaves open."""
     kind = _text(file.attrs.get("CLASS", b""))
-    if kind != "FILTERBANK":
-        raise FormatError(path, f"is HDF5 with CLASS {kind!r}, expected CLASS 'FILTERBANK'")
+    if kind != _CLASS:
+        raise FormatError(path, f"is HDF5 with CLASS {kind!r}, expected CLASS {_CLASS!r}")
     data = file.get("data")
     if data is None or getattr(data, "ndim", 0) != 3:
         raise FormatError(path, "has no dataset /data [time, IF, channel]")

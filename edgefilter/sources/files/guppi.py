@@ -18,7 +18,7 @@ from edgefilter.core import clock
 from edgefilter.core.chunk import Gap, Loss, gaps_between
 from edgefilter.core.errors import FormatError
 from edgefilter.core.stream import Stream
-from edgefilter.sources.base import FiniteSource
+from edgefilter.sources.base import FileFormat, FiniteSource
 from edgefilter.sources.files.byte_file import as_format_error, opening, os_error_as_format_error, sampling_rate
 from edgefilter.sources.files.voltages import VoltageHeader, import_baseband, tai_ns, write_samples
 
@@ -130,6 +130,9 @@ def open(path: Path) -> GuppiSource:  # noqa: A001 - every format module has one
             source=str(header.get("SRC_NAME", "")),
         ).stream(path)
         return GuppiSource(path, guppi, stream, blocks, warnings)
+
+
+FORMAT = FileFormat("GUPPI RAW", (".raw",), lambda _, head: matches(head), open)
 
 
 def _rate(path: Path, header: Any) -> Fraction:

@@ -23,7 +23,7 @@ from edgefilter.core import clock
 from edgefilter.core.chunk import Gap, Loss, gaps_between
 from edgefilter.core.errors import FormatError
 from edgefilter.core.stream import Encoding, SampleKind, Stream, stream_name
-from edgefilter.sources.base import FiniteSource
+from edgefilter.sources.base import FileFormat, FiniteSource
 from edgefilter.sources.files.byte_file import (
     MJD_BOUNDS,
     ByteFile,
@@ -36,6 +36,7 @@ from edgefilter.sources.files.psrfits_table import Header, SubintTable, read_tab
 
 MAGIC = b"SIMPLE  ="
 
+_TABLE = "SUBINT"
 _PRODUCTS: dict[tuple[int, str], tuple[str, ...]] = {
     (1, "AA+BB"): ("I",),
     (1, "INTEN"): ("I",),
@@ -86,6 +87,32 @@ class PsrfitsSource(FiniteSource):
         self._table.file.close()
 
 
+def matches(file: ByteFile, head: bytes) -> bool:
+    """Say whether a file is PSRFITS.
+
+    Parameters
+    ----------
+    file
+        The file.
+    head
+        Its first bytes.
+
+    Returns
+    -------
+    bool
+        Whether it is FITS with a SUBINT table. FITS that cannot be read counts too: the reader says what is wrong.
+    """
+    if not head.startswith(MAGIC):
+        return False
+    from astropy.io import fits
+
+    try:
+        with as_format_error(file.path, ""), fits.open(file.path, memmap=True, lazy_load_hdus=True) as content:
+            return _TABLE in content
+    except FormatError:
+        return True
+
+
 def open(path: Path) -> PsrfitsSource:  # noqa: A001 - every format module has one
     """Open a PSRFITS search-mode file.
 
@@ -119,14 +146,17 @@ def open(path: Path) -> PsrfitsSource:  # noqa: A001 - every format module has o
         return PsrfitsSource(stream, table, rows, warnings + stream_warnings)
 
 
+FORMAT = FileFormat("PSRFITS search mode", (".fits", ".sf"), matches, open)
+
+
 def _read_headers(path: Path) -> tuple[Header, Header, np.dtype[np.void], int]:
     """Return primary header, SUBINT header, dtype of a row, and first byte of the table."""
     from astropy.io import fits
 
     with fits.open(path, memmap=True, lazy_load_hdus=True) as file:
-        if "SUBINT" not in file:
-            raise FormatError(path, "FITS, but without a SUBINT table: expected PSRFITS search mode")
-        table = file["SUBINT"]
+        if _TABLE not in file:
+            raise FormatError(path, f"FITS, but without a {_TABLE} table: expected PSRFITS search mode")
+        table = file[_TABLE]
         return (
             dict(file[0].header),
             dict(table.header),

@@ -1,44 +1,30 @@
 """Entry point for recorded files: recognise the format of each by its content, and open it.
 
-To add a format, write a module beside this one with a function ``open(path)`` that returns a
-:class:`~edgefilter.sources.base.FiniteSource` (``sigproc.py`` is the simplest), and add a row to ``_FORMATS``.
+Formats are plug-ins (:mod:`edgefilter.plugins`). edgefilter's own are asked first; those of other packages are looked
+for and imported only for a file that none of them recognises.
 """
 
 import codecs
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from edgefilter.core.errors import FormatError
-from edgefilter.sources.base import FiniteSource
-from edgefilter.sources.files import dada, fbh5, guppi, psrfits, sigproc, vdif
+from edgefilter.core.errors import EdgefilterError, FormatError, PluginError
+from edgefilter.plugins import Group, Plugin, find_plugins, own_plugins
+from edgefilter.sources.base import FileFormat, FiniteSource
 from edgefilter.sources.files.byte_file import ByteFile
 from edgefilter.sources.files.sequence import FileSequence
 
 _PROBE_BYTES = 1 << 16  # holds a GUPPI or DADA header
 
 
-class _Format(NamedTuple):
-    """A format: its name, the usual suffixes, whether a file and its first bytes are of it, and its reader."""
+class _Other(NamedTuple):
+    """A format of another package, and whether it recognises the file in question."""
 
-    name: str
-    suffixes: tuple[str, ...]
-    matches: Callable[[ByteFile, bytes], bool]
-    open: Callable[[Path], FiniteSource]
-
-
-# The first match counts, so weak signs come last.
-_FORMATS = (
-    _Format("SIGPROC filterbank", (".fil",), lambda _, head: head.startswith(sigproc.MAGIC), sigproc.open),
-    _Format("PSRFITS search mode", (".fits", ".sf"), lambda _, head: head.startswith(psrfits.MAGIC), psrfits.open),
-    _Format("FBH5", (".h5",), lambda _, head: head.startswith(fbh5.MAGIC), fbh5.open),
-    _Format("GUPPI RAW", (".raw",), lambda _, head: guppi.matches(head), guppi.open),
-    _Format("PSRDADA", (".dada",), lambda _, head: dada.matches(head), dada.open),
-    _Format("VDIF", (".vdif",), lambda file, head: not _is_text(head) and vdif.matches(file), vdif.open),
-)
-
-_NAMES = ", ".join(each.name for each in _FORMATS)
+    plugin: Plugin
+    format: FileFormat
+    matches: bool
 
 
 def open_files(paths: Sequence[str | Path]) -> FiniteSource:
@@ -58,31 +44,74 @@ def open_files(paths: Sequence[str | Path]) -> FiniteSource:
     ------
     FormatError
         If a file is missing, empty, unreadable, of no known format, or damaged beyond use.
+    PluginError
+        If another package's reader of a file fails.
     SequenceError
         If several files do not belong to one stream, or none is given.
     """
     with ExitStack() as opened:
-        sources = [opened.enter_context(_recognise(path)(path)) for path in map(Path, paths)]
+        sources = [opened.enter_context(_open(path)) for path in map(Path, paths)]
         opened.pop_all()  # all are open: none is closed here
         return sources[0] if len(sources) == 1 else FileSequence(sources, [str(path) for path in paths])
 
 
-def _recognise(path: Path) -> Callable[[Path], FiniteSource]:
-    """Return the reader for a file."""
+def _open(path: Path) -> FiniteSource:
+    own: list[FileFormat] = [plugin.load_as(FileFormat) for plugin in own_plugins(Group.SOURCES).values()]
     with ByteFile(path) as file:
         head = file.read(0, _PROBE_BYTES)
-        if not head:
-            raise FormatError(path, f"is empty, expected one of {_NAMES}")
-        for each in _FORMATS:
-            if each.matches(file, head):
-                return each.open
+        for each in sorted(own, key=lambda each: each.weak):
+            if _matches(each, file, head):
+                return each.open(path)
+        others: list[_Other] = []
+        problems: list[str] = []
+        for plugin in find_plugins(Group.SOURCES).values():
+            try:
+                others += [] if plugin.own else [_ask(plugin, file, head)]
+            except EdgefilterError as error:
+                problems.append(str(error))
+    claims = [other for other in others if other.matches]
+    claims = [other for other in claims if not other.format.weak] or claims
+    if len(claims) > 1:
+        raise FormatError(path, f"is claimed by {' and '.join(other.plugin.title for other in claims)}: uninstall one")
+    if claims:
+        return _open_other(path, claims[0], tuple(problems))
+    try:
+        return _open_by_suffix(path, head, own, [other.format for other in others])
+    except FormatError as error:
+        raise FormatError(path, "; ".join((error.problem, *problems))) from None
+
+
+def _matches(candidate: FileFormat, file: ByteFile, head: bytes) -> bool:
+    return bool(head) and not (candidate.weak and _is_text(head)) and candidate.matches(file, head)
+
+
+def _ask(plugin: Plugin, file: ByteFile, head: bytes) -> _Other:
+    found = plugin.load_as(FileFormat)
+    with plugin.errors_in_one_line():
+        return _Other(plugin, found, _matches(found, file, head))
+
+
+def _open_other(path: Path, other: _Other, problems: tuple[str, ...]) -> FiniteSource:
+    with other.plugin.errors_in_one_line():
+        source = other.format.open(path)
+    if not isinstance(source, FiniteSource):
+        raise PluginError(f"{other.plugin.title} opens {path} as a {type(source).__name__}, must be a FiniteSource")
+    source.packages = (other.plugin.provenance,)
+    source.warnings += problems
+    return source
+
+
+def _open_by_suffix(path: Path, head: bytes, own: Sequence[FileFormat], others: Sequence[FileFormat]) -> FiniteSource:
+    """Try a file of which the content says nothing: the reader that its suffix names explains best what is wrong."""
+    expected = f"expected one of {', '.join(sorted(each.name for each in (*own, *others)))}"
+    if not head:
+        raise FormatError(path, f"is empty, {expected}")
     if _is_text(head):
-        raise FormatError(path, f"is a text file, expected one of {_NAMES}")
-    # The content says nothing: the reader that the suffix names explains best what is wrong.
-    for each in _FORMATS:
+        raise FormatError(path, f"is a text file, {expected}")
+    for each in own:
         if path.suffix.lower() in each.suffixes:
-            return each.open
-    raise FormatError(path, f"is not recognised, expected one of {_NAMES}")
+            return each.open(path)
+    raise FormatError(path, f"is not recognised, {expected}")
 
 
 def _is_text(head: bytes) -> bool:

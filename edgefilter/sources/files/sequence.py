@@ -65,6 +65,7 @@ class FileSequence(FiniteSource):
         samples = self._starts[-1] + self._sources[-1].samples
         file_warnings = [line for source in self._sources for line in source.warnings]
         super().__init__(self._sources[0].stream, samples, (*file_warnings, *warnings))
+        self.packages = tuple(dict.fromkeys(name for source in self._sources for name in source.packages))
 
     def _locate_files(self) -> tuple[list[int], list[str]]:
         """Return the first sample of each file, and a warning about each gap."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edgefilter.core.chunk import Gap
 from edgefilter.core.errors import FormatError
 from edgefilter.core.stream import Encoding, SampleKind, Stream, stream_name
-from edgefilter.sources.base import FiniteSource
+from edgefilter.sources.base import FileFormat, FiniteSource
 from edgefilter.sources.files.byte_file import ByteFile, epoch_from_mjd, opening, sampling_rate, uniform_spacing
 
 MAGIC = b"\x0c\x00\x00\x00HEADER_START"
@@ -160,6 +160,9 @@ def open(path: Path) -> SigprocSource:  # noqa: A001 - every format module has o
         header = _read_header(file)
         _check(path, header)
         return SigprocSource(file, header)
+
+
+FORMAT = FileFormat("SIGPROC filterbank", (".fil",), lambda _, head: head.startswith(MAGIC), open)
 
 
 def unpack(packed: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgefilter.sources.base import FileFormat
 from edgefilter.sources.files.byte_file import ByteFile, fraction_from_float
 from edgefilter.sources.files.voltages import (
     BasebandStreamSource,
@@ -83,6 +84,9 @@ def open(path: Path) -> BasebandStreamSource:  # noqa: A001 - every format modul
             complex_samples=bool(reader.complex_data),
         ).stream(path)
         return BasebandStreamSource(path, reader, stream, warnings)
+
+
+FORMAT = FileFormat("VDIF", (".vdif",), lambda file, _: matches(file), open, weak=True)
 
 
 def _parse_header(raw: bytes) -> tuple[int, int, int] | None:

@@ -40,10 +40,10 @@ def test_power_is_recognised_under_any_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "is empty, expected one of SIGPROC"),
-        (b"Dear reader,\nthis is no telescope.\n", "is a text file, expected one of SIGPROC"),
+        (b"", "is empty, expected one of FBH5"),
+        (b"Dear reader,\nthis is no telescope.\n", "is a text file, expected one of FBH5"),
         ("Grüße\n".encode(), "is a text file"),
-        (bytes(range(256)) * 40, "is not recognised, expected one of SIGPROC"),
+        (bytes(range(256)) * 40, "is not recognised, expected one of FBH5"),
         (b"\x0c\0\0\0HEADER_START\x05\0\0\0nch", "header is cut"),
         (b"\x89HDF\r\n\x1a\n" + bytes(100), "is HDF5 that cannot be opened"),
         (b"SIMPLE  =                    T", "FITS"),
