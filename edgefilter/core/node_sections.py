@@ -93,7 +93,8 @@ class StoreSection(Section):
     """Store that receives the products."""
 
     path: str = "store"
-    """Directory, file:// URL, or s3://BUCKET/PREFIX (with ?endpoint=URL&region=NAME), never with credentials."""
+    """Directory, file:// URL, s3://BUCKET/PREFIX (with ?endpoint=URL&region=NAME), or a URL of a scheme that another
+    package brings; never with credentials."""
 
 
 class SpoolSection(Section):

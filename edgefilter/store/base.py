@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from edgefilter.core.errors import StoreError
 from edgefilter.products.base import Product
@@ -32,6 +32,7 @@ class ObjectInfo:
     modified: float
 
 
+@runtime_checkable
 class Store(Protocol):
     """Objects under names. Safe to use from several threads and processes at once."""
 
@@ -161,7 +162,7 @@ class Store(Protocol):
         Returns
         -------
         str
-            A path, or an ``s3://`` URL.
+            A path or a URL.
         """
 
 

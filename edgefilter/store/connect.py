@@ -1,11 +1,20 @@
-"""Connection to a store by its path or URL."""
+"""Connection to a store by its path or URL.
 
+The scheme of a URL names a plug-in (:mod:`edgefilter.plugins`): a function, or a class, that is called with the URL,
+whether to create the store, and the longest time of one request in s, and returns a
+:class:`~edgefilter.store.base.Store`.
+"""
+
+import re
+from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
-from edgefilter.core.errors import StoreError
+from edgefilter.core.errors import PluginError, StoreError
+from edgefilter.plugins import Group, Plugin, get_plugin
 from edgefilter.store.base import Store
 from edgefilter.store.directory import DirectoryStore
+
+_PASSWORD = re.compile(r"[^/@]*:(?!\d*/)[^?@]*@")  # a port is not one
 
 
 def connect(location: str | Path, create: bool = False, timeout: float = 60.0) -> Store:
@@ -14,7 +23,7 @@ def connect(location: str | Path, create: bool = False, timeout: float = 60.0) -
     Parameters
     ----------
     location
-        A folder, its ``file://`` URL, or ``s3://BUCKET/PREFIX``.
+        A folder, its ``file://`` URL, ``s3://BUCKET/PREFIX``, or a URL of a scheme that another package brings.
     create
         Whether to create the folder. Buckets are never created: that is for the owner of the object store.
     timeout
@@ -28,17 +37,46 @@ def connect(location: str | Path, create: bool = False, timeout: float = 60.0) -
     Raises
     ------
     StoreError
-        If ``location`` is none of these, or the store cannot be used.
+        If ``location`` is none of these, contains a password, or the store cannot be used.
     """
-    text = str(location)
-    if "://" not in text:
+    scheme, url, rest = str(location).partition("://")
+    if not url:
         return DirectoryStore(location, create)
-    url = urlsplit(text)
-    if url.scheme == "file" and url.netloc in ("", "localhost"):
-        return DirectoryStore(unquote(url.path), create)
-    if url.scheme == "s3":
-        # Imported here because a store in a folder needs no S3 client.
-        from edgefilter.store.objects import ObjectStore
+    shown = f"store {scheme}://…"
+    if _PASSWORD.match(rest):
+        raise StoreError(f"{shown}: a URL must not contain keys; set them in the environment or a profile")
+    try:
+        return _connect(store_plugin(str(location)), str(location), create, timeout)
+    except PluginError as error:
+        raise StoreError(f"{shown}: {error}".replace(str(location), f"{scheme}://…")) from error
 
-        return ObjectStore(text, timeout)
-    raise StoreError(f"store {url.scheme}://…: must be a directory, its file:// URL, or s3://BUCKET/PREFIX")
+
+def store_plugin(location: str) -> Plugin:
+    """Find the plug-in that connects to a store.
+
+    Parameters
+    ----------
+    location
+        As for :func:`connect`.
+
+    Returns
+    -------
+    Plugin
+        The plug-in, not imported yet.
+
+    Raises
+    ------
+    PluginError
+        If no installed package brings the scheme; the message lists those that are there.
+    """
+    scheme, url, _ = location.partition("://")
+    return get_plugin(Group.STORES, scheme.lower() if url else "file")
+
+
+def _connect(plugin: Plugin, url: str, create: bool, timeout: float) -> Store:
+    connect_to = plugin.load_as(Callable)  # type: ignore[arg-type]
+    with plugin.errors_in_one_line():
+        store = connect_to(url, create, timeout)
+    if not isinstance(store, Store):
+        raise PluginError(f"{plugin.title} connects to a {type(store).__name__}, must be a Store")
+    return store

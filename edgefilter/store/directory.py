@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from edgefilter.core.durable import fsync_directory, is_disk_full
 from edgefilter.core.errors import ConflictError, StoreError
@@ -25,6 +26,32 @@ if TYPE_CHECKING:
 
 _TEMPORARY = ".tmp"
 _PART = ".part"
+
+
+def connect(url: str, create: bool, _timeout: float) -> Store:
+    """Connect to a directory.
+
+    Parameters
+    ----------
+    url
+        ``file:///PATH``.
+    create
+        Whether to create it.
+
+    Returns
+    -------
+    Store
+        The store.
+
+    Raises
+    ------
+    StoreError
+        If the URL names another machine, or the directory cannot be used.
+    """
+    parts = urlsplit(url)
+    if parts.netloc not in ("", "localhost"):
+        raise StoreError("store file://…: must be file:///PATH, a directory of this machine")
+    return DirectoryStore(unquote(parts.path), create)
 
 
 class DirectoryStore(Store):

@@ -84,11 +84,13 @@ class BucketUrl:
             If it is not such a URL, contains keys, or its endpoint is neither encrypted nor allowed.
         """
         parts = urlsplit(url)
-        if "@" in parts.netloc:
+        if "@" in url.partition("?")[0]:
             raise StoreError("store s3://…: a URL must not contain keys; set them in the environment or a profile")
         options = dict(parse_qsl(parts.query))
         if unknown := sorted(set(options) - set(_OPTIONS)):
-            raise StoreError(f"store {url}: unknown option {unknown[0]!r}, expected {', '.join(_OPTIONS)}")
+            raise StoreError(
+                f"store s3://{parts.netloc}: unknown option {unknown[0]!r}, expected {', '.join(_OPTIONS)}"
+            )
         if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", parts.netloc):
             raise StoreError(
                 f"store {url}: must be s3://BUCKET/PREFIX, where BUCKET is 3 to 63 characters of a-z, 0-9, . and -"
@@ -113,6 +115,24 @@ class BucketUrl:
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+
+def connect(url: str, _create: bool, timeout: float) -> Store:
+    """Connect to a bucket of an object store.
+
+    Parameters
+    ----------
+    url
+        See :meth:`BucketUrl.parse`.
+    timeout
+        Longest time of one request, s.
+
+    Returns
+    -------
+    Store
+        The store.
+    """
+    return ObjectStore(url, timeout)
 
 
 class ObjectStore(Store):
