@@ -3,7 +3,3 @@
 :func:`edgefilter.open_store` and :func:`edgefilter.replay` return an :class:`~edgefilter.analysis.archive.Archive`,
 where everything else starts. A node imports nothing of this package.
 """
-
-from edgefilter.analysis.archive import Archive, open_store
-
-__all__ = ["Archive", "open_store"]

@@ -31,7 +31,8 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 for group, modules in _GROUPS.items():
     for module in modules:
-        app.command(module.__name__.rpartition(".")[2], rich_help_panel=group)(module.command)
+        name, shaped = module.__name__.rpartition(".")[2], getattr(module, "Command", None)
+        app.command(name, cls=shaped, rich_help_panel=group)(module.command)
 for node_command in (node.status, node.drain, node.reload, node.upgrade):
     app.command(rich_help_panel="Nodes")(node_command)
 app.add_typer(store.app, name="store", rich_help_panel="Results")
