@@ -89,8 +89,13 @@ class Plugin:
         return f"{self.group.what} {self.name!r} of {self.provenance}"
 
     @contextmanager
-    def errors_in_one_line(self) -> Iterator[None]:
+    def errors_in_one_line(self, what: str = "failed") -> Iterator[None]:
         """Turn what the code of another package raises unexpectedly into one line; a bug of ours keeps its traceback.
+
+        Parameters
+        ----------
+        what
+            What it could not do.
 
         Yields
         ------
@@ -113,7 +118,7 @@ class Plugin:
             where, trace = "", error.__traceback__
             while trace is not None:
                 where, trace = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}", trace.tb_next
-            raise PluginError(f"{self.title} failed: {reason} ({where})") from error
+            raise PluginError(f"{self.title} {what}: {reason} ({where})") from error
 
     def load(self) -> Any:
         """Import the object.

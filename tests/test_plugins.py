@@ -15,7 +15,7 @@ def test_nothing_is_imported_until_a_plugin_is_used(tmp_path: Path, monkeypatch:
     monkeypatch.syspath_prepend(make_package(tmp_path, "other", {"edgefilter.stages": {"thing": "no_module:X"}}, "2.5"))
     plugin = find_plugins(Group.STAGES)["thing"]
     assert (plugin.package, plugin.version, plugin.own) == ("other", "2.5", False)
-    with pytest.raises(PluginError, match=r"^stage 'thing' of other 2.5 cannot be loaded from no_module:X: Module"):
+    with pytest.raises(PluginError, match=r"^stage .thing. of other 2.5 cannot be loaded from no_module:X: Module"):
         plugin.load()
 
 

@@ -55,7 +55,7 @@ class Replay:
         backend_selector: BackendSelector = BackendSelector(),  # noqa: B008 - frozen
     ) -> None:
         self._source = source
-        self.plan = Plan(source.stream, resolve(settings, source.stream, source.samples))
+        self.plan = Plan(source.stream, resolve(settings, source.stream, source.samples), source.packages)
         self._store_location = store
         self._store: Store | None = None
         self.totals = RunTotals()

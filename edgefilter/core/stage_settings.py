@@ -65,7 +65,5 @@ def _settings_class(name: str) -> type[ReductionSection]:
     plugin = get_plugin(Group.STAGES, name)
     settings = getattr(plugin.load(), "settings", None)
     if not (isinstance(settings, type) and issubclass(settings, ReductionSection)):
-        raise PluginError(
-            f"stage {name!r} of {plugin.provenance}: {plugin.target}.settings must be a subclass of ReductionSection"
-        )
+        raise PluginError(f"{plugin.title}: {plugin.target}.settings must be a subclass of ReductionSection")
     return settings

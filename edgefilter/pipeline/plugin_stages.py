@@ -1,8 +1,7 @@
 """The stages of plug-ins within a reduction: their windows of rows, their results, and their tables."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -47,11 +46,11 @@ class PluginStages:
         sections = plan.settings.stages.sections().values()
         for settings, plugin in zip(sections, plan.settings.stages.plugins(), strict=True):
             made = load_stage(plugin)
-            with _reported(plugin, "cannot be made"):
+            with plugin.errors_in_one_line("cannot be made"):
                 stage = made.make(plan, settings, compute)
                 windows = stage.history, stage.lookahead
             if any(not isinstance(rows, int) or rows < 0 for rows in windows):
-                raise PluginError(f"{_name(plugin)}: history and lookahead are {windows}, must be numbers of rows")
+                raise PluginError(f"{plugin.title}: history and lookahead are {windows}, must be numbers of rows")
             self._stages.append((plugin, stage))
         self.blocks_before = -(-max((stage.history for _, stage in self._stages), default=0) // plan.rows_per_block)
         self.blocks_after = -(-max((stage.lookahead for _, stage in self._stages), default=0) // plan.rows_per_block)
@@ -81,23 +80,11 @@ class PluginStages:
         found = {}
         for plugin, stage in self._stages:
             rows = Rows.join(nearby, here.start - stage.history, here.stop + stage.lookahead, here)
-            with _reported(plugin, f"failed at block {block}"):
+            with plugin.errors_in_one_line(f"failed at block {block}"):
                 result = stage.reduce(rows)
             if result is not None:
                 found[plugin.name] = result
         return found
-
-
-@contextmanager
-def _reported(plugin: Plugin, what: str) -> Iterator[None]:
-    """Turn whatever a plug-in raises into one line; the traceback stays attached for its developer."""
-    try:
-        yield
-    except PluginError:
-        raise
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise PluginError(f"{_name(plugin)} {what}: {reason}") from error
 
 
 def load_stage(plugin: Plugin) -> StagePlugin:
@@ -122,14 +109,14 @@ def load_stage(plugin: Plugin) -> StagePlugin:
     taken = {*TABLES, CUTOUTS, STREAMS, CONFIGS}
     if not re.fullmatch(r"[a-z][a-z0-9_]*", plugin.name) or plugin.name in taken:
         raise PluginError(
-            f"{_name(plugin)}: its name is that of its table, so it must be lower-case letters, digits and _, and none "
+            f"{plugin.title}: its name is that of its table, so it must be lower-case letters, digits and _, and none "
             f"of {', '.join(sorted(taken))}"
         )
     names = [field.name for field in (*COMMON, *START, *stage.columns)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise PluginError(f"{_name(plugin)}: two columns are called {', '.join(twice)}")
+        raise PluginError(f"{plugin.title}: two columns are called {', '.join(twice)}")
     if bare := [field.name for field in stage.columns if not {b"unit", b"description"} <= set(field.metadata or {})]:
-        raise PluginError(f"{_name(plugin)}: columns without unit and description: {', '.join(bare)}")
+        raise PluginError(f"{plugin.title}: columns without unit and description: {', '.join(bare)}")
     return stage
 
 
@@ -176,17 +163,11 @@ def _build(plugin: Plugin, stage: StagePlugin, schema: pa.Schema, inputs: BlockI
     if columns is None:
         return None
     if not isinstance(columns, Mapping):
-        raise PluginError(f"{_name(plugin)}: returned a {type(columns).__name__}, must be columns by name")
+        raise PluginError(f"{plugin.title}: returned a {type(columns).__name__}, must be columns by name")
     wanted = [field.name for field in stage.columns]
     if set(columns) != set(wanted):
-        raise PluginError(f"{_name(plugin)}: returned columns {', '.join(columns)}, must be {', '.join(wanted)}")
-    with _reported(plugin, "returned values that do not fit its columns"):
+        raise PluginError(f"{plugin.title}: returned columns {', '.join(columns)}, must be {', '.join(wanted)}")
+    with plugin.errors_in_one_line("returned values that do not fit its columns"):
         if len(lengths := {len(values) for values in columns.values()}) != 1:
-            raise PluginError(
-                f"{_name(plugin)}: returned columns of {sorted(lengths)} values, all must be equally long"
-            )
+            raise PluginError(f"{plugin.title}: returned columns of {sorted(lengths)} values, all must be equally long")
         return make_table(schema, inputs.provenance, inputs.block, columns)
-
-
-def _name(plugin: Plugin) -> str:
-    return f"stage {plugin.name!r} of {plugin.provenance}"

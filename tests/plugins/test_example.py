@@ -1,13 +1,18 @@
-"""The example package, installed as a user would: its stage runs in a replay, and its table is one like the others."""
+"""The example package, installed as a user would: its stage, its file format and its live input are used."""
 
 import os
+import socket
 import subprocess
 import sys
+from functools import partial
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from edgefilter.analysis.archive import open_store
+from edgefilter.core.version import __version__
 from edgefilter.products.naming import parse
 from edgefilter.report.page import render
 from edgefilter.store.compact import compact
@@ -15,10 +20,13 @@ from edgefilter.store.connect import connect
 from edgefilter.store.query import query
 from edgefilter.store.verify import verify
 from tests.helpers.recorded_files import sigproc
+from tests.helpers.running_node import Node, contents, wait_for
 from tests.helpers.small_run import make_sky
 
 EXAMPLE = Path(__file__).parent / "edgefilter-example"
 ROOT = Path(__file__).parents[2]
+SETTINGS = ("--set", "block.rows=1024", "--set", "stages.gain_drift.seconds=0.5", "--dm", "0:300")
+CODE = f"{__version__} + edgefilter-example 1.0"
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +49,13 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return sigproc(path, sky.read(0, sky.samples).data[:, None], 8, **header)
 
 
+@pytest.fixture
+def plugin(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Make the example importable in this process too; return its modules for packets and recordings."""
+    monkeypatch.syspath_prepend(environment["PYTHONPATH"].split(os.pathsep)[0])
+    return import_module("edgefilter_example")
+
+
 def edgefilter(environment: dict[str, str], *arguments: object, status: int = 0) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "edgefilter.cli.main", *map(str, arguments)],
@@ -56,8 +71,7 @@ def edgefilter(environment: dict[str, str], *arguments: object, status: int = 0)
 @pytest.fixture(scope="module")
 def store(environment: dict[str, str], recording: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("store") / "store"
-    settings = ("--set", "block.rows=1024", "--set", "stages.gain_drift.seconds=0.5", "--dm", "0:300")
-    edgefilter(environment, "replay", recording, "--store", folder, "--no-report", *settings)
+    edgefilter(environment, "replay", recording, "--store", folder, "--no-report", *SETTINGS)
     return folder
 
 
@@ -69,8 +83,7 @@ def test_the_table_is_in_the_store_with_its_provenance(store: Path) -> None:
     assert set(table.column("code").to_pylist()) == set(archive.table("ledger").column("code").to_pylist())
     (settings,) = archive.configs().values()
     assert settings["stages"] == {"gain_drift": {"package": "edgefilter-example 1.0", "settings": {"seconds": 0.5}}}
-    (code,) = set(table.column("code").to_pylist())
-    assert code.endswith(" + edgefilter-example 1.0")
+    assert set(table.column("code").to_pylist()) == {CODE}
     assert table.schema.field("drift").metadata[b"unit"] == b"dB"
 
 
@@ -146,3 +159,64 @@ def test_a_mistake_in_the_settings_is_one_line(
     said = edgefilter(environment, "replay", recording, "--store", tmp_path / "s", "--set", setting, status=1)
     assert said == f"edgefilter: settings: {message}\n"
     assert not (tmp_path / "s").exists()
+
+
+def test_a_recording_in_its_format_is_reduced_like_any_other(
+    plugin: ModuleType, environment: dict[str, str], store: Path, tmp_path: Path
+) -> None:
+    recording = import_module("edgefilter_example.recording")
+    sky = make_sky()
+    recording.write_recording(tmp_path / "sky.example", sky.stream, sky.read(0, sky.samples).data.tobytes())
+    said = edgefilter(
+        environment, "replay", tmp_path / "sky.example", "--store", tmp_path / "store", "--no-report", *SETTINGS
+    )
+    assert "pulses" in said or "candidates" in said
+    archive = open_store(tmp_path / "store")
+    assert set(archive.table("ledger").column("code").to_pylist()) == {CODE}
+    assert archive.table("gain_drift").column("power") == open_store(store).table("gain_drift").column("power")
+
+
+def test_a_damaged_recording_is_one_line(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "sky.example").write_bytes(b"EXAMPLE1\xff\0\0\0{}")
+    said = edgefilter(environment, "replay", tmp_path / "sky.example", "--store", tmp_path / "store", status=1)
+    assert said.count("\n") == 1
+    assert "sky.example" in said
+
+
+def test_a_node_receives_its_packets_and_gives_the_store_of_a_replay(
+    plugin: ModuleType, environment: dict[str, str], tmp_path: Path
+) -> None:
+    packets, recording = (import_module(f"edgefilter_example.{name}") for name in ("packets", "recording"))
+    sky = make_sky()
+    data = sky.read(0, sky.samples).data
+    recording.write_recording(tmp_path / "sky.example", sky.stream, data.tobytes())
+    edgefilter(
+        environment, "replay", tmp_path / "sky.example", "--store", tmp_path / "replayed", "--no-report", *SETTINGS
+    )
+    node = Node(
+        tmp_path,
+        **{
+            "block": {"rows": 1024},
+            "stages.gain_drift": {"seconds": 0.5},
+            "pulses": {"dm": [0.0, 300.0], "widths": 6, "bands": 4},
+            "input": {"endpoint": "exampleudp://127.0.0.1:*"},
+        },
+    )
+    with node, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        host, port = node.endpoint.removeprefix("exampleudp://").split(":")
+
+        def send(kind: bytes, number: int, payload: bytes = b"") -> None:
+            sender.sendto(packets.PREFIX.pack(kind, number) + payload, (host, int(port)))
+
+        def received(what: str, count: int) -> bool:
+            return node.call("status")["streams"][0]["received"].get(what) == count
+
+        send(packets.HEADER, 0, sky.stream.to_json().encode())
+        for start in range(0, sky.samples, 500):
+            send(packets.DATA, start, data[start : start + 500].tobytes())
+            wait_for(partial(received, "samples", len(data[: start + 500])))  # UDP drops what finds no room
+        send(b"what", 0)
+        wait_for(partial(received, "malformed.magic", 1))
+        send(packets.END, sky.samples)
+        assert node.wait() == 0
+    assert contents(tmp_path / "store") == contents(tmp_path / "replayed")

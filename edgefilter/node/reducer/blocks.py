@@ -21,6 +21,7 @@ from edgefilter.core.chunk import Chunk
 from edgefilter.core.clock import NS, tai_ns, tai_ns_from_utc_mjd
 from edgefilter.core.closing import Closing
 from edgefilter.core.config import NodeConfig
+from edgefilter.core.endpoint import input_packages
 from edgefilter.core.errors import InputError
 from edgefilter.core.plan import Plan, resolve
 from edgefilter.core.stream import Stream
@@ -92,7 +93,7 @@ class ReducerWorker(Closing):
             If the settings do not fit the stream, or the ring or the spool cannot be used.
         """
         stream = self._wait_for_stream()
-        self._plan = plan = Plan(stream, resolve(self._config, stream))
+        self._plan = plan = Plan(stream, resolve(self._config, stream), input_packages(self._input.endpoint))
         self._block_samples = plan.samples_per_block
         self._restartable = self._make_ring()
         self._ipc.send("ring", path=self._settings["ring"], header=stream.to_json())
