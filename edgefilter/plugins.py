@@ -63,7 +63,7 @@ class Plugin:
     target
         ``module:object``.
     conflict
-        Another package that brings the same name, or empty. None of the two is used, except edgefilter's own.
+        Another package that brings the same name, or empty. edgefilter's own is used then, otherwise none of the two.
     """
 
     group: Group
@@ -133,7 +133,7 @@ class Plugin:
         PluginError
             If it cannot be imported, or two packages bring this name.
         """
-        if self.conflict:
+        if self.conflict and not self.own:
             raise PluginError(f"{self.title}: {self.conflict} brings the same name: uninstall one of the two")
         module, _, name = self.target.partition(":")
         try:
@@ -251,7 +251,7 @@ def find_plugins(group: Group) -> dict[str, Plugin]:
         first = found.get(entry.name)
         if first is None:
             found[entry.name] = Plugin(group, entry.name, package, version, entry.value)
-        elif not first.own and first.package != package:
+        elif first.package != package:
             found[entry.name] = replace(first, conflict=package)
     return found
 

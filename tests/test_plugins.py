@@ -52,7 +52,8 @@ def test_own_plugins_come_first_and_keep_their_names(installer: Installer) -> No
     installer.install("ef-a", "edgefilter.stores", {"c": "x", "a": "x", "s3": "x"})
     found = find_plugins(Group.STORES)
     assert list(found) == ["file", "s3", "a", "b", "c"]
-    assert (found["s3"].own, found["s3"].conflict) == (True, "")
+    assert (found["s3"].own, found["s3"].conflict) == (True, "ef-a")
+    assert callable(found["s3"].load())
 
 
 def test_an_own_plugin_is_found_without_a_look_at_other_packages(monkeypatch: pytest.MonkeyPatch) -> None:

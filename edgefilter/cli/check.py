@@ -31,15 +31,22 @@ def command(
     """
     # Imported here: numba and scipy take seconds to import, and --help does not need them.
     from edgefilter.core.plan import Plan, resolve
+    from edgefilter.node.used_plugins import used_plugins
     from edgefilter.pipeline.backend import BackendSelector
     from edgefilter.pipeline.resource_budget import measure_cores
 
     settings = read_settings(config, assignments)
+    plugins = used_plugins(settings)
+    for plugin in plugins:
+        plugin.load()  # a broken one must be found here, not on the node
     stream = _expected_stream(config, settings, like)
     plan = Plan(stream, resolve(settings, stream))
     table = Table(show_header=False, title=str(config), title_justify="left")
     for row in _rows(plan, settings):
         table.add_row(*row)
+    table.add_row(
+        "plug-ins", "\n".join(f"{plugin.group.what} {plugin.name}: {plugin.provenance}" for plugin in plugins)
+    )
     Console().print(table)
     if settings.node.backend != "cpu":
         selector = BackendSelector(

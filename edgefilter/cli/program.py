@@ -4,7 +4,22 @@ from typing import Annotated
 
 import typer
 
-from edgefilter.cli import check, demo, export, flags, forward, keys, node, plot, replay, report, run, send, store
+from edgefilter.cli import (
+    check,
+    demo,
+    export,
+    flags,
+    forward,
+    keys,
+    node,
+    plot,
+    plugins,
+    replay,
+    report,
+    run,
+    send,
+    store,
+)
 from edgefilter.core.version import __version__
 
 app = typer.Typer(
@@ -17,7 +32,7 @@ app = typer.Typer(
 _GROUPS = {
     "Recordings": (replay, flags),
     "Results": (report, plot, export),
-    "Nodes": (demo, check, run, send, forward, keys),
+    "Nodes": (demo, check, run, send, forward, keys, plugins),
 }
 
 

@@ -29,7 +29,7 @@ _PART = ".part"
 
 
 def connect(url: str, create: bool, _timeout: float) -> Store:
-    """Connect to a directory.
+    """Connect to a directory: a path, or ``file:///PATH``.
 
     Parameters
     ----------

@@ -118,7 +118,7 @@ class BucketUrl:
 
 
 def connect(url: str, _create: bool, timeout: float) -> Store:
-    """Connect to a bucket of an object store.
+    """Connect to a bucket of an object store: ``s3://BUCKET/PREFIX``.
 
     Parameters
     ----------

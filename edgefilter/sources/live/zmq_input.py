@@ -32,7 +32,9 @@ _QUEUE_MESSAGES = 16  # in ZeroMQ's queue for one sender; 256 MiB of the largest
 
 
 class ZmqInput(LiveInput):
-    """Receives one stream over ZeroMQ, in the format of :mod:`~edgefilter.sources.live.zmq_wire`.
+    """Receives one stream over ZeroMQ.
+
+    The format of the messages is that of :mod:`~edgefilter.sources.live.zmq_wire`.
 
     Parameters
     ----------
