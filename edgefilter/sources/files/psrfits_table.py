@@ -147,9 +147,11 @@ class SubintTable:
         self.file.read_into(self._row_offset(row) + self._data_offset + start * self.sample_bytes, packed)
         shape = (self.pols, self.channels)
         numbers = _unpack_samples(packed, self.bits, self.signed).reshape(-1, *shape)
-        scale = _numbers(header, "DAT_SCL", 1.0).reshape(shape)
-        offset = _numbers(header, "DAT_OFFS", 0.0).reshape(shape)
-        weight = _numbers(header, "DAT_WTS", 1.0)
+        scale, offset = (
+            np.broadcast_to(_numbers(header, name, default), self.pols * self.channels).reshape(shape)
+            for name, default in (("DAT_SCL", 1.0), ("DAT_OFFS", 0.0))
+        )
+        weight = np.broadcast_to(_numbers(header, "DAT_WTS", 1.0), self.channels)
         scaled = (numbers - np.float32(self.zero_offset)) * scale + offset
         scaled[:, :, weight == 0] = np.nan
         return np.ascontiguousarray(scaled.transpose(0, 2, 1))

@@ -56,6 +56,7 @@ _FORMATS = (
     | {"signed": "<b", "npuls": "<q"}
     | {"FREQUENCY_START": "", "FREQUENCY_END": "", "HEADER_END": ""}
 )
+_USUAL_HEADER_BYTES = 1 << 16
 _MAX_HEADER_BYTES = 1 << 24  # room for a table of a million fchannel entries
 _TELESCOPES = {
     1: "Arecibo",
@@ -186,21 +187,27 @@ def unpack(packed: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
 
 
 def _read_header(file: ByteFile) -> _Header:
+    try:
+        return _parse_header(file.path, file.read(0, _USUAL_HEADER_BYTES))
+    except FormatError:
+        return _parse_header(file.path, file.read(0, _MAX_HEADER_BYTES))
+
+
+def _parse_header(path: Path, raw: bytes) -> _Header:
     """Parse the header. A keyword of unknown type is an error: its length, and so the next keyword, is unknown."""
-    raw = file.read(0, _MAX_HEADER_BYTES)
     if not raw.startswith(MAGIC):
-        raise FormatError(file.path, "does not begin with HEADER_START, expected a SIGPROC header")
+        raise FormatError(path, "does not begin with HEADER_START, expected a SIGPROC header")
     header = _Header(length=len(MAGIC))
     while True:
-        keyword = _text(file.path, raw, header)
+        keyword = _text(path, raw, header)
         if keyword == "HEADER_END":
             return header
         if keyword in _STRINGS:
-            header.strings[keyword] = _text(file.path, raw, header)
+            header.strings[keyword] = _text(path, raw, header)
         elif keyword in _FORMATS:
-            _number(file.path, raw, header, keyword)
+            _number(path, raw, header, keyword)
         else:
-            raise FormatError(file.path, f"header has an unknown keyword {keyword[:32]!r} at byte {header.length}")
+            raise FormatError(path, f"header has an unknown keyword {keyword[:32]!r} at byte {header.length}")
 
 
 def _text(path: Path, raw: bytes, header: _Header) -> str:

@@ -155,6 +155,7 @@ class BasebandStreamSource(FiniteSource):
     def close(self) -> None:
         """Close the file."""
         self._reader.close()
+        self._reader._frame = None  # of PSRDADA a memory map, which keeps the file open
 
 
 def write_samples(voltages: NDArray[Any], stream: Stream, out: NDArray[np.uint8]) -> None:

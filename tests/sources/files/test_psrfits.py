@@ -78,6 +78,18 @@ def test_a_weight_of_0_is_missing(tmp_path: Path) -> None:
     source.close()
 
 
+def test_a_table_without_weights_and_scales_holds_numbers_as_they_are(tmp_path: Path) -> None:
+    raw = random_samples(8, (1, 5, 2, 4))
+    path = recorded_files.psrfits(tmp_path / "a.sf", raw, 8, POL_TYPE="AABB")
+    content = path.read_bytes()
+    for name in (b"DAT_WTS", b"DAT_SCL", b"DAT_OFFS"):
+        content = content.replace(b"'%s" % name, b"'OTHER%s" % name[5:])
+    path.write_bytes(content)
+    source = psrfits.open(path)
+    np.testing.assert_array_equal(values(source, 0, 5), raw[0].transpose(0, 2, 1))
+    source.close()
+
+
 def test_offs_sub_places_the_rows(tmp_path: Path) -> None:
     # Rows of 10 ms; the second begins 15 ms after the first, and the first one 30 ms after the header's start.
     raw = random_samples(8, (3, 10, 1, 4))
