@@ -19,7 +19,7 @@ ROWS = (
     ("core",),
 )
 ROW = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
-LOOSE = {"__init__", "__main__", "plugins", "testing"}
+LOOSE = {"__init__", "__main__", "plugins"}
 # Rooms of stages, kernels, their CUDA versions and their tests bear the same names.
 STEPS = {"filterbank", "rfi", "search"}
 
@@ -75,6 +75,15 @@ def test_imports_run_downwards() -> None:
         if ROW[room_of(other)] <= ROW[room_of(name)]
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_nothing_imports_the_conformance_suites() -> None:
+    suites = {name for name in MODULES if room_of(name) == "testing"}
+    assert not [f"{name} imports {other}" for name in MODULES.keys() - suites for other in GRAPH[name] & suites]
+
+
+def test_plugins_are_found_without_any_room_but_core() -> None:
+    assert GRAPH["edgefilter.plugins"] == {"edgefilter.core.errors"}
 
 
 def test_kernels_import_nothing_of_edgefilter() -> None:

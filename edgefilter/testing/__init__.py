@@ -2,7 +2,9 @@
 
 Each suite is a class of test methods; a test module makes a subclass that says what is to be tested.
 
-============================ ==============================================
+============================ ==============================================================
 :mod:`~.stage`               law 1 for a stage: start anywhere, any threads
-============================ ==============================================
+:mod:`~.source`              a file format: read anywhere, gaps stay gaps, damage is reported
+:mod:`~.store`               a store: objects are complete, never change, and are listed
+============================ ==============================================================
 """

@@ -19,6 +19,7 @@ class DictStore:
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
+        self.opened = time.time()
         self.lock = threading.Lock()
 
     def put(self, product: Product) -> None:
@@ -36,7 +37,7 @@ class DictStore:
     def listing(self, prefix: str = "") -> Iterator[ObjectInfo]:
         for name in sorted(self.objects):
             if name.startswith(prefix):
-                yield ObjectInfo(name, len(self.objects[name]), 0.0)
+                yield ObjectInfo(name, len(self.objects[name]), self.opened)
 
     def names(self, prefix: str = "") -> Iterator[str]:
         return (item.name for item in self.listing(prefix))
