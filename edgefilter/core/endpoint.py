@@ -167,7 +167,7 @@ def check_zmq_input(settings: LiveInputSettings) -> None:
             "(edgefilter keys makes them), use a loopback or ipc endpoint, or say insecure = true"
         )
     if settings.options:
-        raise ConfigError(f"options.{next(iter(settings.options))}: no such setting: tcp and ipc endpoints have none")
+        raise ConfigError(f"{settings.endpoint}: options: a ZeroMQ endpoint has none")
 
 
 def check_endpoint(endpoint: str) -> None:

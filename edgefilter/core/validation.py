@@ -76,5 +76,6 @@ def _error_lines(error: ValidationError, where: str) -> list[str]:
             message = "no such setting"
         value = "" if item["type"] in ("value_error", "missing", "extra_forbidden") else f" is {item['input']!r}:"
         head = f"{where}: {key}" if key else where
-        lines.append(f"{head}{value} {message}" if value and key else f"{head}: {message}")
+        # The message of a plug-in may have several lines.
+        lines += [f"{head}{value} {line}" if value and key else f"{head}: {line}" for line in message.splitlines()]
     return lines

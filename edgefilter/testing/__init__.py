@@ -5,6 +5,7 @@ Each suite is a class of test methods; a test module makes a subclass that says 
 ============================ ==============================================================
 :mod:`~.stage`               law 1 for a stage: start anywhere, any threads
 :mod:`~.source`              a file format: read anywhere, gaps stay gaps, damage is reported
+:mod:`~.live_input`          a live input: each sample at its number, each loss a gap
 :mod:`~.store`               a store: objects are complete, never change, and are listed
 ============================ ==============================================================
 """

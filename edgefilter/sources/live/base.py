@@ -163,11 +163,15 @@ class LiveInput(Closing):
             If a value is not possible or a key is unknown; one line for each mistake.
         """
         if cls.Options is not None:
-            from edgefilter.core.validation import validate  # pydantic takes 90 ms to import
+            from pydantic import create_model  # takes 90 ms to import
 
-            return validate(cls.Options, dict(settings.options), where="options")
+            from edgefilter.core.validation import validate
+
+            section = create_model("InputSection", options=(cls.Options, ...))
+            checked = validate(section, {"options": dict(settings.options)}, where=settings.endpoint)
+            return checked.options  # type: ignore[attr-defined, no-any-return]
         if settings.options:
-            raise ConfigError(f"options.{next(iter(settings.options))}: no such setting: this input has no options")
+            raise ConfigError(f"{settings.endpoint}: options: this input has none")
         return None
 
     # --- receiving: each of these methods is called when no other one runs

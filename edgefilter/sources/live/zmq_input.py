@@ -5,7 +5,7 @@ copied here. (``recv_into`` could write it to the ring without this process, but
 header, and a malformed frame would already be in the ring.)
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import zmq
@@ -90,7 +90,7 @@ class ZmqInput(LiveInput):
         # The socket and the authenticator must have the same domain; otherwise every sender is refused.
         self._socket.setsockopt_string(zmq.ZAP_DOMAIN, _DOMAIN)
 
-    def receive(self, timeout: float) -> Sequence[Event]:
+    def receive(self, timeout: float) -> Iterable[Event]:
         timeout_ms = round(timeout * 1000)
         if timeout_ms != self._timeout_ms:
             self._socket.setsockopt(zmq.RCVTIMEO, timeout_ms)
