@@ -9,6 +9,7 @@ from edgefilter.core.plan import Plan, resolve
 from edgefilter.core.stream import SampleKind
 from edgefilter.core.validation import validate
 from edgefilter.sources.simulated.sky import demo_sky
+from tests.helpers.packages import make_package
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
 NAMES = {"demo", "laptop", "ska_low_station", "meerkat_l", "parkes_uwl", "chime_like"}
@@ -230,3 +231,66 @@ def test_the_spool_lies_beside_a_directory_store_unless_it_is_named() -> None:
     assert validate(NodeConfig, {"store": {"path": "x/y/"}}).spool_directory == "x/y.spool"
     assert validate(NodeConfig, {"store": {"path": "s3://bucket/x"}}).spool_directory == "spool"
     assert validate(NodeConfig, {"spool": {"path": "q"}}).spool_directory == "q"
+
+
+@pytest.fixture
+def udp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    targets = {"udp": "tests.helpers.udp_input:UdpInput"}
+    monkeypatch.syspath_prepend(make_package(tmp_path / "site", "radio", {"edgefilter.inputs": targets}))
+
+
+def test_an_input_of_a_plugin_has_options(tmp_path: Path, udp: None) -> None:
+    text = "[input]\nendpoint = 'udp://127.0.0.1:4000'\noptions = {rate_hz = 1000.0}\n"
+    config = load(write_config(tmp_path, text))
+    assert config.input_of(config.stream[0]).options == {"rate_hz": 1000.0}
+    again = NodeConfig.model_validate_json(config.model_dump_json())  # as the processes of a node get it
+    assert again == config
+
+
+def test_each_stream_has_its_own_endpoint_with_its_options(tmp_path: Path, udp: None) -> None:
+    text = """
+    [input]
+    endpoint = "tcp://0.0.0.0:7214"
+    curve_key = "node.key_secret"
+    curve_clients = "clients"
+    [[stream]]
+    [[stream]]
+    name = "second"
+    endpoint = "udp://127.0.0.1:4000"
+    options = {rate_hz = 1000.0}
+    """
+    config = load(write_config(tmp_path, text))
+    first, second = (config.input_of(stream) for stream in config.stream)
+    assert (first.curve_key, first.options) == ("node.key_secret", {})
+    assert (second.curve_key, second.options) == (None, {"rate_hz": 1000.0})
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (
+            "[input]\nendpoint = 'udp://127.0.0.1:1'\noptions = {rate_hz = 0, rat = 1}\n",
+            [
+                "input: udp://127.0.0.1:1: options.rate_hz is 0: Input should be greater than 0",
+                "input: udp://127.0.0.1:1: options.rat: no such setting",
+            ],
+        ),
+        (
+            "[[stream]]\nendpoint = 'udp://127.0.0.1:1'\n",
+            ["udp://127.0.0.1:1: options.rate_hz: Field required"],
+        ),
+        (
+            "[[stream]]\nendpoint = 'vdif://127.0.0.1:1'\n",
+            ["endpoint is 'vdif://127.0.0.1:1': no live input 'vdif' is installed; installed: ipc, tcp, udp"],
+        ),
+        (
+            "[[stream]]\noptions = {rate_hz = 1}\n",
+            ["stream.0: options needs an endpoint of the stream; those of input.endpoint are input.options"],
+        ),
+    ],
+)
+def test_each_mistake_in_the_options_is_one_line(tmp_path: Path, udp: None, text: str, lines: list[str]) -> None:
+    path = write_config(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert str(caught.value).splitlines() == [f"{path}: {line}" for line in lines]

@@ -14,10 +14,12 @@ from typing import Any, Self
 
 import pytest
 
+from edgefilter.core.endpoint import parse_host_port
 from edgefilter.core.errors import InputError
 from edgefilter.core.stream import Stream
 from edgefilter.node.ipc import CHILD_NAME_VARIABLE, IPC_SOCKET_VARIABLE
 from edgefilter.node.ring import RingReader, RingWriter
+from tests.helpers.packages import make_package
 from tests.helpers.zmq_listener import STREAM, WAIT, MemorySource, assert_same_samples, send_source, wait_until
 
 PYTHON = os.pathsep.join(entry for entry in sys.path if entry)
@@ -214,10 +216,83 @@ def test_the_ring_of_another_stream_receives_nothing(tmp_path: Path, joined_thre
 def test_the_receiver_does_not_import_large_packages() -> None:
     code = (
         "import sys\n"
-        "import edgefilter.node.receiver.process\n"
-        "import edgefilter.sources.live.zmq_sender, edgefilter.sources.live.zmq_wire\n"
+        "import edgefilter.node.receiver.process, edgefilter.sources.live.zmq_sender\n"
+        "from edgefilter.core.endpoint import find_input\n"
+        "find_input('tcp://127.0.0.1:1').load()\n"
         "heavy = {'numba', 'scipy', 'astropy', 'h5py', 'pyarrow', 'pydantic', 'asyncio', 'edgefilter_kernels'}\n"
-        "print(sorted(heavy & set(sys.modules)))"
+        "print(sorted((heavy | {'importlib.metadata'}) & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
+
+
+BROKEN = """
+from edgefilter.sources.live.base import LiveInput
+
+class Broken(LiveInput):
+    def open(self):
+        pass
+    def receive(self, timeout):
+        return {}["no such\\nkey"]
+    def close(self):
+        pass
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the receiver a package with a live input that fails, one that cannot be imported, and one over UDP."""
+    targets = {
+        "broken": "broken_input:Broken",
+        "absent": "no_such_module:Input",
+        "udp": "tests.helpers.udp_input:UdpInput",
+    }
+    folder = make_package(tmp_path / "site", "radio", {"edgefilter.inputs": targets}, "2.5")
+    (folder / "broken_input.py").write_text(BROKEN)
+    monkeypatch.setitem(globals(), "PYTHON", f"{folder}{os.pathsep}{PYTHON}")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "why"),
+    [
+        (
+            "broken://127.0.0.1:1",
+            r"live input 'broken' of radio 2.5 failed: KeyError: 'no such\nkey' (broken_input.py:8)",
+        ),
+        ("absent://127.0.0.1:1", "live input 'absent' of radio 2.5 cannot be loaded from no_such_module:Input: Module"),
+        (
+            "spead://127.0.0.1:1",
+            "endpoint is 'spead://127.0.0.1:1': no live input 'spead' is installed; installed: ipc,",
+        ),
+        ("udp://127.0.0.1:1", "udp://127.0.0.1:1: options.rate_hz: Field required"),
+    ],
+)
+def test_a_plugin_that_cannot_be_used_is_one_line(site: None, tmp_path: Path, endpoint: str, why: str) -> None:
+    with FakeSupervisor(tmp_path, input_settings(endpoint=endpoint)) as supervisor:
+        message = supervisor.receive("failed")
+        assert message["why"].startswith(why)
+        assert "\n" not in message["why"]
+        assert supervisor.process.wait(WAIT) == 1
+
+
+def test_a_stream_over_udp_arrives_beside_one_over_zmq(
+    site: None, tmp_path: Path, joined_threads: list[threading.Thread]
+) -> None:
+    udp = input_settings(name="second", endpoint="udp://127.0.0.1:*", options={"rate_hz": 1000.0})
+    with FakeSupervisor(tmp_path, input_settings(), udp) as supervisor:
+        endpoints = {
+            message["input"]: message["endpoint"] for message in (supervisor.receive("listening") for _ in "ab")
+        }
+        source = MemorySource(1000)
+        start_sending(source, endpoints["main"], joined_threads, frame_bytes=800)
+        ring = supervisor.give_ring()
+        assert supervisor.receive("ended")["input"] == "main"
+        assert_same_samples(ring, source, ())
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as telescope:
+            telescope.connect(parse_host_port(endpoints["second"]))
+            telescope.send((100).to_bytes(8, "little") + bytes(range(80)))
+            telescope.send(b"short")
+        second = supervisor.give_ring()
+        wait_until(lambda: supervisor.state("second")["counters"]["malformed"] == {"short": 1})
+        assert second.stream.name == "udp"
+        assert second.read(100, 110).data.tobytes() == bytes(range(80))
