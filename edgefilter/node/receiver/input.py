@@ -149,6 +149,7 @@ class Input:
         self._ring_set = Event()
         self._stopping = Event()
         self._draining = False
+        self._sample_bytes = 0
         self._newest = 0  # one past the newest sample of all frames
         self._other_stream = False  # whether the last header was not the ring's
         self._next_count_time = 0.0
@@ -256,31 +257,39 @@ class Input:
             self.counters.input = {name: index(count) for name, count in self._live_input.counters().items()}
 
     def _events(self, timeout: float) -> Iterator[base.Event]:
-        with self._plugin_errors():
-            try:
-                for event in self._live_input.receive(timeout):
-                    yield _checked(event)
-            except WireError as error:
-                yield error
+        try:
+            yield from self._live_input.receive(timeout)
+        except WireError as error:
+            yield error
+        except Exception:
+            with self._plugin_errors():
+                raise
 
     def _handle(self, event: base.Event) -> None:
         try:
-            match event:
-                case Frame():
-                    self._handle_frame(event)
-                case Stream():
-                    self._handle_stream(event)
-                case End():
-                    self._handle_end(event)
-                case WireError():
-                    self.counters.malformed[event.kind] += 1
+            if isinstance(event, Frame):
+                self._handle_frame(event)
+            elif isinstance(event, Stream):
+                self._handle_stream(event)
+            elif isinstance(event, End):
+                self._handle_end(event)
+            elif isinstance(event, WireError):
+                self.counters.malformed[event.kind] += 1
+            else:
+                with self._plugin_errors():
+                    raise TypeError(
+                        f"receive returned {type(event).__name__}, must return Stream, Frame, End and WireError"
+                    )
         except WireError as error:
             self.counters.malformed[error.kind] += 1
 
     def _handle_end(self, end: End) -> None:
         if (ring := self._ring_of(end)) is not None:
-            _check_range(0, end.sample)
-            ring.end(end.sample)
+            with self._plugin_errors():
+                sample = index(end.sample)
+            if not 0 <= sample < _SAMPLE_LIMIT:
+                raise WireError("range", f"the end is {sample}, must be 0 or more and below 2^63")
+            ring.end(sample)
             self.counters.ended = True
 
     def _ring_of(self, event: Frame | End) -> RingWriter | None:
@@ -313,18 +322,25 @@ class Input:
         ring.max_gap_samples = round(self.settings.max_gap_seconds * ring.stream.rate)
         self.ring, self.stream = ring, ring.stream
         self._live_input.stream = ring.stream
+        self._sample_bytes = ring.stream.sample_bytes
         self.counters.ended = ring.last is not None
 
     def _handle_frame(self, frame: Frame) -> None:
         ring = self._ring_of(frame)
         if ring is None:
             return
-        payload, size, counters = memoryview(frame.data), ring.stream.sample_bytes, self.counters
+        try:
+            start, payload = index(frame.start), memoryview(frame.data).cast("B")
+        except (TypeError, ValueError):
+            with self._plugin_errors():
+                raise
+        size, counters = self._sample_bytes, self.counters
         samples, rest = divmod(len(payload), size)
         if rest or not samples:
             raise WireError("size", f"a frame of {len(payload)} bytes, must be whole samples of {size} bytes")
-        start, stop = frame.start, frame.start + samples
-        _check_range(start, stop)
+        stop = start + samples
+        if start < 0 or stop >= _SAMPLE_LIMIT:
+            raise WireError("range", f"samples {start} to {stop}, must be 0 or more and below 2^63")
         result = ring.write(start, payload)
         counters.frames += 1
         counters.bytes += len(payload)
@@ -367,23 +383,6 @@ class Input:
             "connections": self.connections,
             "waiting": self.waiting,
         }
-
-
-def _checked(event: base.Event) -> base.Event:
-    """Check the types in what a live input returned."""
-    match event:
-        case Frame(start, data, digest):
-            return Frame(index(start), memoryview(data).cast("B"), digest)
-        case End(sample, digest):
-            return End(index(sample), digest)
-        case Stream() | WireError():
-            return event
-    raise TypeError(f"receive returned {type(event).__name__}, must return Stream, Frame, End and WireError")
-
-
-def _check_range(start: int, stop: int) -> None:
-    if start < 0 or not start <= stop < _SAMPLE_LIMIT:
-        raise WireError("range", f"samples from {start} to {stop}, must be 0 or more and below 2^63")
 
 
 def _lag(ring: RingWriter) -> int:

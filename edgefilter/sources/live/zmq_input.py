@@ -67,7 +67,7 @@ class ZmqInput(LiveInput):
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.RCVHWM, _QUEUE_MESSAGES)
         self._socket.setsockopt(zmq.MAXMSGSIZE, 2 * (HEADER_BYTES + MAX_PAYLOAD))  # ZeroMQ disconnects larger ones
-        self._timeout_ms = -1
+        self._timeout = -1.0
         self._enable_curve(context)
         self._monitor = zmq_connections.open_monitor(self._socket)
         try:
@@ -91,10 +91,9 @@ class ZmqInput(LiveInput):
         self._socket.setsockopt_string(zmq.ZAP_DOMAIN, _DOMAIN)
 
     def receive(self, timeout: float) -> Iterable[Event]:
-        timeout_ms = round(timeout * 1000)
-        if timeout_ms != self._timeout_ms:
-            self._socket.setsockopt(zmq.RCVTIMEO, timeout_ms)
-            self._timeout_ms = timeout_ms
+        if timeout != self._timeout:
+            self._socket.setsockopt(zmq.RCVTIMEO, round(timeout * 1000))
+            self._timeout = timeout
         try:
             message = self._socket.recv(copy=False)
         except zmq.Again:
