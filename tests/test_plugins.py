@@ -66,3 +66,10 @@ def test_an_installation_from_an_older_source_is_one_line(monkeypatch: pytest.Mo
         monkeypatch.setattr(plugins, "OWN_PACKAGE", package)
         with pytest.raises(PluginError, match="edgefilter's own stores are not registered: install edgefilter again"):
             find_plugins(Group.STORES)
+
+
+def test_an_older_build_on_the_path_does_not_hide_what_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(make_package(tmp_path, "edgefilter", {"console_scripts": {"edgefilter": "x:main"}}))
+    assert "sigproc" in find_plugins(Group.SOURCES)

@@ -211,10 +211,12 @@ class _BlockSearch:
         # steps that they may cover, so that the noise is not underestimated.
         for _ in range(1 + math.ceil(int(group_delays.fine.max()) / 2 / WEIGHT_STEPS)):
             total[:, 1:-1] = np.maximum(np.maximum(total[:, :-2], total[:, 2:]), total[:, 1:-1])
-        band_scales = [
-            noise_scale(total[slice(*parts)].sum(axis=0), band.stop - band.start)
-            for band, parts in zip(tree.bands, tree.band_parts, strict=True)
-        ]
+        # Sums over the parts of each band, as differences of running sums, which are exact: all are multiples of 1/64.
+        running = np.zeros((len(total) + 1, steps), np.float64)
+        np.cumsum(total, axis=0, out=running[1:])
+        first, last = np.asarray(tree.band_parts).T
+        channels = np.array([[band.stop - band.start] for band in tree.bands])
+        band_scales = noise_scale((running[last] - running[first]).astype(np.float32), channels)
         scales = np.ascontiguousarray(np.repeat(band_scales, WEIGHT_STEPS, axis=1)[:, : self.length(group.rows)])
         if window.complete:
             self._full_scales[group.rows] = scales
@@ -239,7 +241,7 @@ def boxcar_centres(time: NDArray[Any], width: NDArray[Any]) -> NDArray[np.float6
     return np.asarray(time + np.where(width == 1, 0.5, 0.0))
 
 
-def noise_scale(total: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
+def noise_scale(total: NDArray[np.float32], channels: int | NDArray[np.int64]) -> NDArray[np.float32]:
     """Return the factors that give a sum of normalised channels unit variance.
 
     Parameters
@@ -247,14 +249,14 @@ def noise_scale(total: NDArray[np.float32], channels: int) -> NDArray[np.float32
     total
         float32 ``[…]``: number of valid channels in the sum.
     channels
-        Channels of the band.
+        Channels of the band; for several bands an array that broadcasts to ``total``.
 
     Returns
     -------
     scale
         float32 ``[…]``; 0 where too few channels are valid.
     """
-    enough = total >= max(_MIN_VALID_FRACTION * channels, min(_MIN_VALID_CHANNELS, channels / 2))
+    enough = total >= np.maximum(_MIN_VALID_FRACTION * channels, np.minimum(_MIN_VALID_CHANNELS, channels / 2))
     return np.where(enough, np.float32(1 / COUNTS_PER_SIGMA) / np.sqrt(np.where(enough, total, 1)), np.float32(0))
 
 
