@@ -111,7 +111,7 @@ class Input:
         Called in the thread of :meth:`run` with the first stream that arrives while there is no ring. The input then
         waits until :meth:`set_ring` names the ring.
     plugin
-        The plug-in of another package that ``kind`` comes from; None if it does not.
+        The plug-in that ``kind`` comes from, which errors name; None if it comes from none.
     drain_seconds
         Maximum time for which :meth:`run` receives after :meth:`drain` or :meth:`retire`, s.
 

@@ -191,13 +191,13 @@ class LiveInput(Closing):
     def receive(self, timeout: float) -> Iterable[Event]:
         """Return what has arrived; if nothing has, wait for it.
 
-        It may be a generator. What follows each other in the stream should be one frame, because each frame costs some
-        10 µs: join the samples of many small packets.
+        It may be a generator. Consecutive samples of many small packets should be one frame, because each frame costs
+        some 20 µs.
 
         Parameters
         ----------
         timeout
-            How long to wait at most, s.
+            How long to wait at most, s; more than 0.
 
         Returns
         -------
