@@ -284,13 +284,14 @@ class Input:
             self.counters.malformed[error.kind] += 1
 
     def _handle_end(self, end: End) -> None:
-        if (ring := self._ring_of(end)) is not None:
-            with self._plugin_errors():
-                sample = index(end.sample)
-            if not 0 <= sample < _SAMPLE_LIMIT:
-                raise WireError("range", f"the end is {sample}, must be 0 or more and below 2^63")
-            ring.end(sample)
-            self.counters.ended = True
+        with self._plugin_errors():
+            ring, sample = self._ring_of(end), index(end.sample)
+        if ring is None:
+            return
+        if not 0 <= sample < _SAMPLE_LIMIT:
+            raise WireError("range", f"the end is {sample}, must be 0 or more and below 2^63")
+        ring.end(sample)
+        self.counters.ended = True
 
     def _ring_of(self, event: Frame | End) -> RingWriter | None:
         """Return the ring if the event is of its stream; otherwise count it."""
@@ -326,10 +327,9 @@ class Input:
         self.counters.ended = ring.last is not None
 
     def _handle_frame(self, frame: Frame) -> None:
-        ring = self._ring_of(frame)
-        if ring is None:
-            return
         try:
+            if (ring := self._ring_of(frame)) is None:
+                return
             start, payload = index(frame.start), memoryview(frame.data).cast("B")
         except (TypeError, ValueError):
             with self._plugin_errors():

@@ -189,6 +189,8 @@ def explode(*_: object) -> Any:
         (scripted(receive=lambda self, timeout: None), "failed: TypeError"),
         (scripted([(0, b"")]), "receive returned tuple, must return Stream, Frame, End and WireError"),
         (scripted([STREAM, Frame(0, 5)]), "failed: TypeError: memoryview: a bytes-like object is required, not 'int'"),
+        (scripted([STREAM, Frame(0, b"", "digest")]), "failed: TypeError: startswith first arg must be bytes"),
+        (scripted([STREAM, End("5")]), "failed: TypeError: 'str' object cannot be interpreted as an integer"),
         (scripted([STREAM, Frame(0.5, b"")]), "failed: TypeError: 'float' object cannot be interpreted as an integer"),
         (scripted([STREAM, Frame(0, np.zeros((4, 4), np.uint8).T.data)]), "failed: TypeError"),
     ],
