@@ -10,6 +10,7 @@ import pyarrow.fs as pafs
 from edgefilter.core.errors import ConflictError, StoreError, UnavailableError
 from edgefilter.products.base import Product
 from edgefilter.store.base import ObjectInfo, Store, check_name
+from edgefilter.store.object_filesystem import ObjectFileSystem
 
 
 class DictStore:
@@ -51,12 +52,7 @@ class DictStore:
             self.objects.pop(name, None)
 
     def filesystem(self) -> pafs.FileSystem:
-        filesystem, _ = pafs.FileSystem.from_uri("mock:///")
-        for name, content in self.objects.items():
-            filesystem.create_dir(name.rpartition("/")[0], recursive=True)
-            with filesystem.open_output_stream(name) as file:
-                file.write(content)
-        return filesystem
+        return pafs.PyFileSystem(ObjectFileSystem(self))
 
     def url(self, name: str) -> str:
         return name
