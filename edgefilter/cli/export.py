@@ -43,9 +43,10 @@ class Command(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help; only here the plug-ins are loaded."""
-        lines = [_help_line(plugin) for plugin in find_plugins(Group.EXPORTS).values()]
-        self.help = "\n".join([f"{self.help}\n", *lines])
+        short = self.help
+        self.help = "\n".join([f"{short}\n", *map(_help_line, find_plugins(Group.EXPORTS).values())])
         super().format_help(ctx, formatter)
+        self.help = short
 
 
 def _help_line(plugin: Plugin) -> str:

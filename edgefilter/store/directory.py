@@ -132,7 +132,8 @@ class DirectoryStore(Store):
             check_name(prefix.removesuffix("/"))
         try:
             with os.scandir(self.path / prefix) as entries:
-                return sorted(f"{prefix}{entry.name}/" for entry in entries if entry.is_dir())
+                folders = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+            return sorted(f"{prefix}{name}/" for name in folders)
         except OSError as error:
             self._raise_listing_error(error)
             return []

@@ -174,6 +174,7 @@ class StoreSuite:
         for name in (NAME, "flags/node=b/date=2026-11-24/x", "flags/node=b/date=2026-11-25/x", "flags/x"):
             store.put(Product(name, b"1"))
         for prefix, expected in (
+            ("", ["flags/"]),
             ("flags/", ["flags/node=a+b_c.d/", "flags/node=b/"]),
             ("flags/node=b/", ["flags/node=b/date=2026-11-24/", "flags/node=b/date=2026-11-25/"]),
             ("pulses/", []),

@@ -107,8 +107,10 @@ def test_an_export_that_is_missing_or_broken_is_one_line(run_cli, run, tmp_path,
 
 def test_help_lists_exports_of_other_packages_and_broken_ones(run_cli, monkeypatch, exports):
     monkeypatch.setenv("COLUMNS", "120")
+    run_cli("export", "--help")
     status, out, _ = run_cli("export", "--help")
     assert status == 0
+    assert out.count("columns of heimdall") == 1
     lines = [line.strip() for line in out.splitlines()]
     assert "heimdall     candidates: CSV with the columns of heimdall" in lines
     assert "count        number of [candidates] (ef-exports 1.5)" in lines

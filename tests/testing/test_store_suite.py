@@ -100,7 +100,7 @@ class ListsAllFolders(DictStore):
         (TakesAnyName, "names_that_lead_out_of_the_store_are_refused", "put of the name '' succeeds"),
         (CrashesWithoutObject, "a_missing_object_is_an_error", "raises KeyError, must raise StoreError"),
         (CannotDeleteTwice, "a_deleted_object_is_gone_and_delete_may_be_repeated", "holds no flags/never"),
-        (ListsAllFolders, "folders_are_those_directly_below", "folders('flags/') returns"),
+        (ListsAllFolders, "folders_are_those_directly_below", "folders('') returns"),
     ],
 )
 def test_a_store_that_breaks_a_rule_fails(tmp_path: Path, kind: type[Store], test: str, says: str) -> None:
