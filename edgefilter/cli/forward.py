@@ -1,59 +1,78 @@
-"""``edgefilter forward``: move the products of a spool to a store, without a node."""
+"""``edgefilter forward``: move the products of a spool to a store, as a process of a node or without a node."""
 
-import signal
-import threading
+import logging
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from edgefilter.cli.options import SetOption, read_settings
-from edgefilter.cli.show import format_bytes, warn
+from edgefilter.cli.options import HealthPortOption, LogJsonOption, SetOption, read_settings
+from edgefilter.cli.show import format_bytes
+from edgefilter.core.config import NodeConfig
+from edgefilter.core.errors import ConfigError
 
 
 def command(
-    spool: Annotated[str, typer.Argument(metavar="SPOOL", help="Directory of the spool.")],
-    to: Annotated[
-        str, typer.Option("--to", metavar="STORE", help="Store to move to: directory, file:// or s3:// URL.")
+    what: Annotated[
+        Path, typer.Argument(metavar="CONFIG|SPOOL", help="TOML configuration of a node, or directory of a spool.")
     ],
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="STORE",
+            help="Store to move to: directory, file:// or s3:// URL; only with SPOOL.",
+            show_default="store.path of CONFIG",
+        ),
+    ] = None,
     drain: Annotated[bool, typer.Option("--drain", help="End when the spool is empty.")] = False,
     again: Annotated[
         bool, typer.Option("--again", help="First release the stuck products, which the store has refused.")
     ] = False,
+    health_port: HealthPortOption = None,
     assignments: SetOption = None,
+    log_json: LogJsonOption = False,
 ) -> None:
-    """Move products from a spool to a store, as a running node does.
+    """Move products from a spool to a store.
 
+    With CONFIG it waits until the node has a spool; SIGTERM or SIGINT: empty the
+    spool within node.drain_seconds, end. With SPOOL they end it at once.
+    A second signal ends it at once. SIGHUP always does.
     Exit status 1 if products are stuck: the store refuses them.
     """
-    from edgefilter.node.forwarder.process import POLL_SECONDS, Forwarder
-    from edgefilter.spool import Spool
-    from edgefilter.store.connect import connect
+    # Imported here: pyarrow takes long to import, and --help does not need it.
+    from edgefilter.node.forwarder.process import serve
+    from edgefilter.node.logs import configure
+    from edgefilter.node.process_settings import forwarder_settings
+    from edgefilter.node.service import ServiceLink
 
-    settings = read_settings(None, assignments)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    Spool.open(spool).close()  # fails if it does not exist; the forwarder's role would create it
-    store = connect(to, create=True, timeout=settings.spool.request_seconds)
-    with Spool.open(spool, role="forwarder") as open_spool:
-        if any((open_spool.recovered.orphans, open_spool.recovered.lost)):
-            typer.echo(f"spool {open_spool.location}: {open_spool.recovered}")
-        if again:
-            typer.echo(f"{open_spool.release()} stuck products released")
-        with Forwarder(open_spool, store, settings.spool, settings.node.name) as forwarder:
-            forwarder.draining = drain
-            reported_error = ""
-            while not stop.is_set() and not (drain and forwarder.finished):
-                forwarder.step()
-                if forwarder.status.last_error != reported_error:
-                    reported_error = forwarder.status.last_error
-                    warn(reported_error)
-                forwarder.wait(POLL_SECONDS)
-        forwarder.step()
-    status = forwarder.status
-    typer.echo(
-        f"{status.uploaded} products, {format_bytes(status.uploaded_bytes)} forwarded; "
-        f"{status.products} products wait, {status.stuck} of them stuck"
-    )
-    if status.stuck:
+    settings, spool = _settings(what, to, assignments)
+    configure(log_json, logging.INFO if to is None else logging.WARNING)
+    seconds = settings.node.drain_seconds if to is None else 0.0
+    with ServiceLink("forwarder", settings, health_port=health_port, drain_seconds=seconds) as link:
+        status = serve(link, forwarder_settings(settings, spool, wait_seconds=0.0), drain=drain, release=again)
+        if log_json:
+            link.send("ended", uploaded=status.uploaded, products=status.products, stuck=status.stuck)
+    if not log_json:
+        typer.echo(
+            f"{status.uploaded} products, {format_bytes(status.uploaded_bytes)} forwarded; "
+            f"{status.products} products wait, {status.stuck} of them stuck"
+        )
+    if status.stuck and (drain or to is not None):
         raise typer.Exit(1)
+
+
+def _settings(what: Path, to: str | None, assignments: list[str] | None) -> tuple[NodeConfig, str]:
+    """Return the configuration, and the directory of the spool."""
+    if to is None:
+        if what.is_dir():
+            raise ConfigError(f"{what} is the directory of a spool: --to must say to which store its products go")
+        settings = read_settings(what, assignments)
+        return settings, settings.spool_directory
+    if not what.is_dir():
+        raise ConfigError(f"{what} is no directory of a spool: without a spool, --to cannot be given")
+    from edgefilter.spool import Spool
+
+    Spool.open(what).close()  # fails if there is no spool in the directory
+    settings = read_settings(None, assignments)
+    return settings.model_copy(update={"store": settings.store.model_copy(update={"path": to})}), str(what)

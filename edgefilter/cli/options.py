@@ -35,6 +35,21 @@ FilesArgument = Annotated[
     list[Path],
     typer.Argument(metavar="FILE", help="Recorded files of one stream; their headers give their order in time."),
 ]
+ConfigFileArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="TOML configuration.")]
+LogJsonOption = Annotated[
+    bool, typer.Option("--log-json", help="Log JSON lines to standard error, and print nothing else.")
+]
+HealthPortOption = Annotated[
+    int | None,
+    typer.Option(
+        "--health-port",
+        min=0,
+        max=65535,
+        metavar="PORT",
+        help="HTTP port on 127.0.0.1 for /healthz, /readyz, /status, /metrics of this process; 0 is any free port.",
+        show_default="no port",
+    ),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as pulses.widths=7; repeatable."),

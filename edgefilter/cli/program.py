@@ -14,6 +14,8 @@ from edgefilter.cli import (
     node,
     plot,
     plugins,
+    receive,
+    reduce,
     replay,
     report,
     run,
@@ -32,7 +34,7 @@ app = typer.Typer(
 _GROUPS = {
     "Recordings": (replay, flags),
     "Results": (report, plot, export),
-    "Nodes": (demo, check, run, send, forward, keys, plugins),
+    "Nodes": (demo, check, run, receive, reduce, forward, send, keys, plugins),
 }
 
 

@@ -2,11 +2,11 @@
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from edgefilter.cli.options import OtherStoreOption, SetOption, read_settings
+from edgefilter.cli.options import ConfigFileArgument, LogJsonOption, OtherStoreOption, SetOption, read_settings
 from edgefilter.cli.show import compiling_line, counters_line, settings_lines, summary_lines
 from edgefilter.core.config import NodeConfig
 from edgefilter.core.errors import EdgefilterError
@@ -16,12 +16,10 @@ if TYPE_CHECKING:
 
 
 def command(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="TOML configuration.")],
+    config: ConfigFileArgument,
     store: OtherStoreOption = None,
     assignments: SetOption = None,
-    log_json: Annotated[
-        bool, typer.Option("--log-json", help="Log JSON lines to standard error, and print nothing else.")
-    ] = False,
+    log_json: LogJsonOption = False,
 ) -> None:
     """Run a node: receive streams over ZeroMQ and reduce them until they end.
 
@@ -31,7 +29,7 @@ def command(
     """
     # Imported here: a node's modules take seconds to import, and --help does not need them.
     from edgefilter.node.logs import JSON_VARIABLE, configure
-    from edgefilter.node.run_directory import locked_run_directory, run_directory
+    from edgefilter.node.run_directory import locked_run_directory
     from edgefilter.node.supervisor.supervisor import Supervisor
 
     def read_config(path: str | None) -> NodeConfig:
@@ -43,7 +41,7 @@ def command(
     settings = read_config(None)
     configure(log_json)
     printer = _EventPrinter(silent=log_json)
-    with locked_run_directory(run_directory(settings), settings.node.name):
+    with locked_run_directory(settings):
         environment = {JSON_VARIABLE: "1"} if log_json else {}
         supervisor = Supervisor(settings, read_config, printer.print_event, environment)
         asyncio.run(supervisor.run())

@@ -5,8 +5,9 @@ and receives, so the work of the child never waits for the supervisor, and heart
 When the supervisor dies, the child continues and connects to the next supervisor, with ``hello`` and its whole state;
 if none accepts it for :data:`ORPHAN_SECONDS`, the child receives ``orphaned`` and ends.
 
-Every message has a ``kind``. The client itself sends ``hello`` (name, pid, version, state) and ``beat`` (state, and
-``idle``: seconds since the last call of :meth:`IpcClient.mark_progress`); the two ends define all other messages.
+Every message has a ``kind``. The client itself sends ``hello`` (name, pid, version, protocol, state) and ``beat``
+(state, and ``idle``: seconds since the last call of :meth:`IpcClient.mark_progress`); the two ends define all other
+messages.
 """
 
 import json
@@ -20,13 +21,15 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from edgefilter.core.closing import Closing
 from edgefilter.core.version import __version__
 
 Message = dict[str, Any]
 
+PROTOCOL = 2
+"""Version of these messages: supervisor and child must have the same one."""
 IPC_SOCKET_VARIABLE = "EDGEFILTER_LINK"
 """Environment variable: path of the supervisor's socket."""
 CHILD_NAME_VARIABLE = "EDGEFILTER_CHILD"
@@ -40,6 +43,22 @@ ORPHAN_SECONDS = 60.0
 _RETRY_SECONDS = 0.05
 _MAX_QUEUED_MESSAGES = 10_000  # while there is no supervisor
 _MAX_UNSENT_BYTES = 1 << 20  # beyond this the supervisor does not read, and heartbeats are omitted
+
+
+class Link(Protocol):
+    """How a process of the node reports what it does and gets commands: from a supervisor or from a process manager."""
+
+    def set_state_callback(self, state: Callable[[], Message]) -> None:
+        """Set the function that returns the whole state of the process, JSON types only."""
+
+    def mark_progress(self) -> None:
+        """Report progress: a process that reports none for a long time hangs."""
+
+    def send(self, kind: str, **fields: Any) -> None:
+        """Report an event, without waiting."""
+
+    def receive(self, timeout: float | None = None) -> Message | None:
+        """Return the next command; None if none arrives within the time."""
 
 
 class IpcClient(Closing):
@@ -194,8 +213,8 @@ class IpcClient(Closing):
                             self._inbox.put(message)
 
     def _hello(self) -> bytes:
-        fields = {"name": self.name, "pid": os.getpid(), "version": __version__, "state": self._state()}
-        return encode({"kind": "hello"} | fields)
+        fields = {"name": self.name, "pid": os.getpid(), "version": __version__, "protocol": PROTOCOL}
+        return encode({"kind": "hello", "state": self._state()} | fields)
 
 
 def _redirect_output_to_log() -> None:

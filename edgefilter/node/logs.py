@@ -10,13 +10,15 @@ JSON_VARIABLE = "EDGEFILTER_LOG_JSON"
 """Environment variable: set if the node logs JSON, so that its children do too."""
 
 
-def configure(as_json: bool) -> None:
+def configure(as_json: bool, level: int = logging.INFO) -> None:
     """Configure structlog and the standard library's loggers to write lines of the same format.
 
     Parameters
     ----------
     as_json
-        Whether the lines are JSON.
+        Whether the lines are JSON; then all levels are logged.
+    level
+        Lowest level of lines that are text.
     """
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -32,7 +34,7 @@ def configure(as_json: bool) -> None:
     )
     structlog.configure(
         processors=[*shared, structlog.processors.dict_tracebacks, render] if as_json else [*shared, render],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if as_json else logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if as_json else level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )

@@ -1,14 +1,14 @@
 """The run directory of a node: its sockets, the list of its processes, and its rings."""
 
-import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from edgefilter.core.config import NodeConfig
 from edgefilter.core.errors import ConfigError
+from edgefilter.core.locks import acquire_lock
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the folder below it belongs to this user alone
 _MIN_BYTES = 1 << 30
@@ -48,16 +48,44 @@ def memory_directory() -> Path:
     return Path(tempfile.gettempdir())
 
 
-@contextmanager
-def locked_run_directory(directory: Path, name: str) -> Iterator[None]:
-    """Make the run directory, for this user alone, and lock it against other nodes within the ``with`` block.
+def make_run_directory(config: NodeConfig) -> Path:
+    """Make the run directory, for this user alone, if it does not exist.
 
     Parameters
     ----------
-    directory
-        The run directory.
-    name
-        Name of the node, for the error message.
+    config
+        Configuration of the node.
+
+    Returns
+    -------
+    Path
+        The directory.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be made, or belongs to another user.
+    """
+    directory = run_directory(config)
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if directory.stat().st_uid != os.getuid():
+            raise ConfigError(f"node.run_directory {directory}: belongs to another user")
+        if not os.access(directory, os.W_OK):
+            raise ConfigError(f"node.run_directory {directory}: cannot be written")
+    except OSError as error:
+        raise ConfigError(f"node.run_directory {directory}: cannot be used: {error.strerror}") from None
+    return directory
+
+
+@contextmanager
+def locked_run_directory(config: NodeConfig) -> Iterator[None]:
+    """Make the run directory and lock it against other nodes within the ``with`` block.
+
+    Parameters
+    ----------
+    config
+        Configuration of the node.
 
     Yields
     ------
@@ -66,23 +94,13 @@ def locked_run_directory(directory: Path, name: str) -> Iterator[None]:
     Raises
     ------
     ConfigError
-        If the directory cannot be made, belongs to another user, or another node uses it.
+        If the directory cannot be used, or another node uses it.
     """
-    try:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if directory.stat().st_uid != os.getuid():
-            raise ConfigError(f"node.run_directory {directory}: belongs to another user")
-        lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise ConfigError(f"node.run_directory {directory}: cannot be used: {error.strerror}") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise ConfigError(
-            f"node {name!r} runs already in {directory}: set another node.name or node.run_directory for this node"
-        ) from None
-    try:
+    directory = make_run_directory(config)
+    error = ConfigError(
+        f"node {config.node.name!r} runs already in {directory}: set another node.name or node.run_directory "
+        "for this node"
+    )
+    with ExitStack() as stack:
+        acquire_lock(stack, directory / "lock", 0.0, error)
         yield
-    finally:
-        os.close(lock)

@@ -6,12 +6,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, Self
 
-from edgefilter.core.errors import SpoolError, SpoolFullError
+from edgefilter.core.errors import SpoolBusyError, SpoolError, SpoolFullError
+from edgefilter.core.locks import acquire_lock
 from edgefilter.products.base import Priority, Product
 from edgefilter.products.naming import digest
 from edgefilter.spool.disk_space import DiskFullError
 from edgefilter.spool.eviction import Eviction, Incoming, NoRoomError
-from edgefilter.spool.locks import acquire_lock
 from edgefilter.spool.manifest import Cursor, PayloadTotals
 from edgefilter.spool.payloads import Payloads
 from edgefilter.spool.uploads import UploadQueue
@@ -78,7 +78,8 @@ class Spool(UploadQueue):
             try:
                 if owner:
                     lock = path / "locks" / Payloads(path, owner, create=True).owner_tag
-                    acquire_lock(stack, lock, wait, f"spool {path}: another process is its {owner}")
+                    error = SpoolBusyError(f"spool {path}: another process is its {owner}")
+                    acquire_lock(stack, lock, wait, error)
                 elif not (path / "manifest.sqlite").exists():
                     raise SpoolError(f"spool {path}: there is no spool in this folder")
                 spool = cls(path, budget_bytes, ballast_bytes, owner, stack)

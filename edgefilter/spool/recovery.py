@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgefilter.spool.locks import try_lock
+from edgefilter.core.locks import try_lock
 from edgefilter.spool.manifest import Entry, Manifest
 from edgefilter.spool.payloads import DELIVERED, DROPPED, Payloads, owner_of
 from edgefilter.spool.removal import Removal

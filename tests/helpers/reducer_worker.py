@@ -7,7 +7,9 @@ from typing import Any
 
 from edgefilter.core.config import NodeConfig
 from edgefilter.core.validation import validate
+from edgefilter.node.process_settings import reducer_settings
 from edgefilter.node.ring import RingWriter
+from edgefilter.node.run_file import Run, RunFile
 from edgefilter.sources.simulated.sky import VoltageSky
 from edgefilter.spool import Spool
 from tests.helpers.running_node import settings_tree
@@ -34,19 +36,11 @@ class FakeIpc:
         return None
 
 
-def first_message(folder: Path, **sections: dict[str, Any]) -> dict[str, Any]:
-    """Return the first message of the supervisor to a reducer."""
-    config = validate(NodeConfig, settings_tree(folder, **sections))
-    return {
-        "config": config.model_dump(mode="json"),
-        "stream": "main",
-        "ring": str(folder / "ring-main-run"),
-        "run": "run",
-        "header": None,
-        "spool": str(folder / "spool"),
-        "budget": None,
-        "shadow": False,
-    }
+def begin_run(folder: Path, source: VoltageSky, **sections: dict[str, Any]) -> tuple[dict[str, Any], Run]:
+    """Begin a run as the receiver does; return the settings of its reducer, and the run."""
+    config = validate(NodeConfig, settings_tree(folder, spool={"path": str(folder / "spool")}, **sections))
+    settings = reducer_settings(config, folder, "main", wait_seconds=0.0)
+    return settings, RunFile(folder, "main").begin(source.stream)
 
 
 def write_all(ring: RingWriter, source: VoltageSky) -> None:

@@ -1,27 +1,26 @@
 """The forwarder: moves products from the spool to the store, in a process of its own.
 
-The supervisor starts ``python -m edgefilter.node.forwarder.process``; ``edgefilter forward`` does the same without a
-node.
+The supervisor starts ``python -m edgefilter.node.forwarder.process``, a process manager ``edgefilter forward``.
 """
 
 import logging
 import os
 import random
-import signal
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from edgefilter.core.closing import Closing
-from edgefilter.core.config import NodeConfig
-from edgefilter.core.errors import ConflictError, EdgefilterError, SpoolFullError, StoreError, UnavailableError
+from edgefilter.core.errors import ConflictError, SpoolFullError, StoreError, UnavailableError
 from edgefilter.core.node_sections import SpoolSection
 from edgefilter.core.validation import validate
+from edgefilter.node.child_process import run_child
 from edgefilter.node.forwarder.retry import Backoff, RateLimiter
-from edgefilter.node.ipc import IpcClient
+from edgefilter.node.ipc import Link, Message
 from edgefilter.node.logs import JSON_VARIABLE, configure
 from edgefilter.products.base import Product
 from edgefilter.products.dropped import dropped_products
@@ -252,48 +251,81 @@ class Forwarder(Closing):
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _serve(ipc: IpcClient) -> None:
-    """Forward for a supervisor until it sends ``drain`` and the spool is empty."""
-    while (message := ipc.receive(POLL_SECONDS)) is None or message["kind"] != "settings":
-        ipc.mark_progress()
-        if message is not None and message["kind"] in ("drain", "orphaned"):
-            return
-    config = validate(NodeConfig, message["config"], where="settings")
-    with ExitStack() as stack:
-        spool = stack.enter_context(Spool.open(message["spool"], role="forwarder", wait=config.spool.request_seconds))
-        store = connect(config.store.path, create=True, timeout=config.spool.request_seconds)
-        forwarder = stack.enter_context(Forwarder(spool, store, config.spool, config.node.name))
-        ipc.set_state_callback(lambda: asdict(forwarder.status))
-        while not (forwarder.draining and forwarder.finished):
-            ipc.mark_progress()
-            forwarder.step()
-            forwarder.wait(POLL_SECONDS)
-            message = ipc.receive(0)
-            if message is not None and message["kind"] == "orphaned":
-                return
-            if message is not None and message["kind"] == "drain":
-                forwarder.draining = True
+def serve(link: Link, settings: Message, *, drain: bool = False, release: bool = False) -> ForwarderStatus:
+    """Forward until the spool is empty after the command ``drain``, or another command ends it.
 
-
-def main() -> int:
-    """Run as a child of the supervisor.
+    Parameters
+    ----------
+    link
+        Where commands come from.
+    settings
+        Settings of the process: see :func:`~edgefilter.node.process_settings.forwarder_settings`.
+    drain
+        Whether to end when the spool is empty.
+    release
+        Whether to release the products first that the store has refused.
 
     Returns
     -------
-    int
-        Exit status, 1 after an error.
+    ForwarderStatus
+        The status at the end.
+
+    Raises
+    ------
+    EdgefilterError
+        If the spool or the store cannot be opened.
     """
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)  # only the supervisor stops this process
-    configure(JSON_VARIABLE in os.environ)
-    with IpcClient.from_environment(lambda: asdict(ForwarderStatus())) as ipc:
-        try:
-            _serve(ipc)
-        except EdgefilterError as error:
-            ipc.send("failed", why=str(error), error=type(error).__name__)
-            return 1
-    return 0
+    section = validate(SpoolSection, settings["section"], where="settings")
+    link.send("started", line=f"forwarding from {settings['spool']} to {settings['store']}")
+    commands = _Commands(link, drain)
+    while not (Path(settings["spool"]) / "manifest.sqlite").exists():  # a reducer makes it
+        if commands.handle(POLL_SECONDS) or commands.draining:
+            return ForwarderStatus()
+    with ExitStack() as stack:
+        store = connect(settings["store"], create=True, timeout=section.request_seconds)
+        spool = stack.enter_context(Spool.open(settings["spool"], role="forwarder", wait=settings["wait_seconds"]))
+        if any((spool.recovered.orphans, spool.recovered.lost)):
+            log.warning("spool %s: %s", spool.location, spool.recovered)
+        if release:
+            log.warning("%s stuck products released", spool.release())
+        forwarder = stack.enter_context(Forwarder(spool, store, section, settings["node"]))
+        link.set_state_callback(lambda: asdict(forwarder.status))
+        while not commands.handle(0):
+            forwarder.draining = commands.draining
+            if forwarder.draining and forwarder.finished:
+                break
+            forwarder.step()
+            forwarder.wait(POLL_SECONDS)
+    return forwarder.status
+
+
+class _Commands:
+    """The commands to a forwarder.
+
+    Parameters
+    ----------
+    link
+        Where they come from.
+    draining
+        Whether the forwarder ends when the spool is empty.
+    """
+
+    def __init__(self, link: Link, draining: bool) -> None:
+        self._link = link
+        self._deadline = float("inf")
+        self.draining = draining
+
+    def handle(self, timeout: float) -> bool:
+        """Handle the next command; return whether the forwarder must end now."""
+        self._link.mark_progress()
+        message = self._link.receive(timeout)
+        if message is not None and message["kind"] == "drain":
+            self.draining = True
+            self._deadline = time.monotonic() + message.get("seconds", float("inf"))
+        ends = message is not None and message["kind"] in ("retire", "orphaned")
+        return ends or time.monotonic() >= self._deadline
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    configure(JSON_VARIABLE in os.environ)
+    sys.exit(run_child(serve))

@@ -42,7 +42,7 @@ class InputSettings(LiveInputSettings):
     max_gap_seconds
         Maximum distance from the newest sample to a later frame, s of signal.
     ring
-        File of the ring, if it exists already.
+        File of the ring, if a run has begun; the input receives nothing before it exists.
     bind_seconds
         How long to wait for an endpoint that another receiver still uses, s.
     """
@@ -108,8 +108,8 @@ class Input:
     kind
         Class of the live input.
     on_stream
-        Called in the thread of :meth:`run` with the first stream that arrives while there is no ring. The input then
-        waits until :meth:`set_ring` names the ring.
+        Called in the thread of :meth:`run` with a stream that begins a run. The input then waits until
+        :meth:`set_ring` has named the ring, and its file exists.
     plugin
         The plug-in that ``kind`` comes from, which errors name; None if it comes from none.
     drain_seconds
@@ -146,17 +146,17 @@ class Input:
         self._on_stream = on_stream
         self._drain_seconds = drain_seconds
         self._path = Path(settings.ring) if settings.ring else None
-        self._ring_set = Event()
         self._stopping = Event()
-        self._draining = False
+        self.draining = False
+        """Whether :meth:`drain` was called."""
         self._sample_bytes = 0
-        self._newest = 0  # one past the newest sample of all frames
+        self._newest = 0  # one past the newest sample of all frames of the run
         self._other_stream = False  # whether the last header was not the ring's
         self._next_count_time = 0.0
         with self._plugin_errors():
             self._live_input = kind(settings)
         try:
-            if self._path is not None:
+            if self._path is not None and self._path.exists():
                 self._attach(self._path)
             with self._plugin_errors():
                 self._open()
@@ -188,14 +188,13 @@ class Input:
         Parameters
         ----------
         path
-            File of the ring.
+            File of the ring, which may not exist yet.
         """
         self._path = Path(path)
-        self._ring_set.set()
 
     def drain(self) -> None:
         """Let :meth:`run` receive what has arrived, end the run there, and return. Any thread may call it."""
-        self._draining = True
+        self.draining = True
         self._stopping.set()
 
     def retire(self) -> None:
@@ -227,16 +226,18 @@ class Input:
             self._live_input.close()
 
     def _receive_all(self) -> None:
+        if self.ring is None and self._path is not None:
+            self._wait_for_ring()
         while not self._stopping.is_set():
             self._receive(_POLL_SECONDS)
-        if not self._draining:
+        if not self.draining:
             with self._plugin_errors():
                 self._live_input.stop_listening()
         # Limited in time, because something always arrives from a sender that never pauses.
         deadline = time.monotonic() + self._drain_seconds
         while time.monotonic() < deadline and self._receive(_QUIET_SECONDS):
             pass
-        if self._draining and self.ring is not None:
+        if self.draining and self.ring is not None:
             self.ring.end(max(self.ring.head, self._newest))
 
     def _receive(self, timeout: float) -> bool:
@@ -304,18 +305,36 @@ class Input:
         return None
 
     def _handle_stream(self, stream: Stream) -> None:
-        if self.ring is None:
-            self.stream = stream
-            self._on_stream(stream)
-            self.waiting = True
-            while not self._ring_set.wait(_POLL_SECONDS) and not self._stopping.is_set():
-                self.last_loop_time = time.monotonic()
-            self.waiting = False
-            if self._path is not None:
-                self._attach(self._path)
+        ring = self.ring
+        if ring is None or (ring.last is not None and (stream != ring.stream or not ring.path.exists())):
+            self._begin_run(stream)
         if self.ring is not None:
             self._other_stream = stream != self.ring.stream
             self.counters.other_stream += self._other_stream
+
+    def _begin_run(self, stream: Stream) -> None:
+        """Report a stream and wait for its ring; before that, wait until a run that has ended is reduced."""
+        if self.ring is not None:
+            ended = self.ring.path
+            if not self._wait_until(lambda: not ended.exists()):
+                return
+            self.ring.close()
+            self.ring = self._path = None
+        self.stream, self._newest = stream, 0
+        self._on_stream(stream)
+        self._wait_for_ring()
+
+    def _wait_for_ring(self) -> None:
+        if self._wait_until(lambda: self._path is not None and self._path.exists()) and self._path is not None:
+            self._attach(self._path)
+
+    def _wait_until(self, condition: Callable[[], bool]) -> bool:
+        """Wait until a condition is true; return False if the input must stop before that."""
+        self.waiting = True
+        while not (met := condition()) and not self._stopping.wait(_POLL_SECONDS):
+            self.last_loop_time = time.monotonic()
+        self.waiting = False
+        return met
 
     def _attach(self, path: Path) -> None:
         ring = RingWriter.attach(path)
@@ -341,6 +360,11 @@ class Input:
         stop = start + samples
         if start < 0 or stop >= _SAMPLE_LIMIT:
             raise WireError("range", f"samples {start} to {stop}, must be 0 or more and below 2^63")
+        if ring.last is not None and (start >= ring.last or not ring.path.exists()):
+            self._begin_run(ring.stream)
+            if self.ring is None or self.ring is ring:
+                return
+            ring = self.ring
         result = ring.write(start, payload)
         counters.frames += 1
         counters.bytes += len(payload)

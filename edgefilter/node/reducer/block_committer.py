@@ -40,28 +40,34 @@ class BlockCommitter(Closing):
     Parameters
     ----------
     settings
-        First message of the reducer: ``spool``, ``budget``, ``stream`` and ``run``.
+        Settings of the process: ``spool`` and ``stream``.
     plan
         The plan of the reduction.
+    run
+        Name of the run.
+    budget_bytes
+        Most bytes in the spool; None is as many as the disk takes.
     on_wait
         Called with the reason, or an empty text, again and again while the spool is in use or full.
     """
 
-    def __init__(self, settings: Message, plan: Plan, on_wait: Callable[[str], None]) -> None:
+    def __init__(
+        self, settings: Message, plan: Plan, run: str, budget_bytes: int | None, on_wait: Callable[[str], None]
+    ) -> None:
         self._plan = plan
-        self._cursor_key = f"{plan.stream.id}/{settings['run']}"
+        self._cursor_key = f"{plan.stream.id}/{run}"
         self._on_wait = on_wait
-        self._spool = self._open(settings)
+        self._spool = self._open(settings, budget_bytes)
         self.totals: Counter[str] = Counter(self._spool.run_totals(self._cursor_key))
         """Sums of the counts of all blocks of the run."""
 
-    def _open(self, settings: Message) -> Spool:
+    def _open(self, settings: Message, budget_bytes: int | None) -> Spool:
         while True:
             self._on_wait("")
             with suppress(SpoolBusyError):
                 return Spool.open(
                     settings["spool"],
-                    budget_bytes=settings["budget"],
+                    budget_bytes=budget_bytes,
                     role="reducer",
                     name=settings["stream"],
                     wait=_POLL_SECONDS,
@@ -69,6 +75,9 @@ class BlockCommitter(Closing):
 
     def first_block(self, first_sample: int) -> int:
         """Return the first block that is not committed.
+
+        A run that begins within an earlier run of the same stream begins after the blocks of that run: they are
+        committed, and the sender has repeated their last frames.
 
         Parameters
         ----------
@@ -81,16 +90,14 @@ class BlockCommitter(Closing):
             Block number.
         """
         block_samples = self._plan.samples_per_block
-        stream_first_block = self._plan.block_of_sample(first_sample)
         cursors = self._spool.cursors()
-        if own := cursors.get(self._cursor_key):
-            return max(stream_first_block, -(-own.next_sample // block_samples))
-        # If the previous run ended within the block in which this run begins, that block is in the store already.
-        ends = [c.next_sample for key, c in cursors.items() if key.startswith(f"{self._plan.stream.id}/")]
-        starts_in_committed_block = (
-            first_sample > stream_first_block * block_samples and (stream_first_block + 1) * block_samples in ends
-        )
-        return stream_first_block + starts_in_committed_block
+        done = [
+            cursor.next_sample
+            for key, cursor in cursors.items()
+            if key == self._cursor_key
+            or (key.startswith(f"{self._plan.stream.id}/") and cursor.first_sample < first_sample < cursor.next_sample)
+        ]
+        return max(self._plan.block_of_sample(first_sample), -(-max(done, default=0) // block_samples))
 
     def next_sample(self) -> int | None:
         """Return the first sample that is not committed, or None if the run has no cursor yet."""

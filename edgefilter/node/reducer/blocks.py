@@ -2,7 +2,7 @@
 
 ::
 
-    settings ─▶ stream header ─▶ ring ─▶ compile ─▶ reduce window by window ─▶ end of the run
+    run file ─▶ stream header ─▶ ring ─▶ compile ─▶ reduce window by window ─▶ end of the run
                                                  └▶ as a shadow: blocks are compared ─▶ take over at a block
 
 A cursor belongs to a *run*, the life of one ring. A process that starts within a run continues at the cursor: it reads
@@ -23,14 +23,15 @@ from edgefilter.core.closing import Closing
 from edgefilter.core.config import NodeConfig
 from edgefilter.core.endpoint import input_packages
 from edgefilter.core.errors import InputError
+from edgefilter.core.locks import acquire_lock
 from edgefilter.core.plan import Plan, resolve
-from edgefilter.core.stream import Stream
 from edgefilter.core.validation import validate
 from edgefilter.core.version import __version__
-from edgefilter.node.ipc import IpcClient, Message
+from edgefilter.node.ipc import Link, Message
 from edgefilter.node.reducer.block_committer import BlockCommitter, ReducedBlock
 from edgefilter.node.reducer.latency import ArrivalTimes
 from edgefilter.node.ring import Policy, RingReader, make_ring
+from edgefilter.node.run_file import Run, RunFile
 from edgefilter.pipeline.backend import BackendSelector
 from edgefilter.pipeline.engine import Engine
 from edgefilter.pipeline.resource_budget import ResourceBudget, ring_samples, warm_up
@@ -52,17 +53,22 @@ class ReducerWorker(Closing):
 
     Parameters
     ----------
-    ipc
-        Connection to the supervisor.
+    link
+        Where commands come from and events go to.
     settings
-        First message of the supervisor: ``config``, ``stream`` (its name in the node), ``ring`` and ``spool`` (paths),
-        ``budget`` (of the spool, bytes), ``run`` (name of the ring's run), ``header`` (of the stream, if it is known)
-        and ``shadow``.
+        Settings of the process: see :func:`~edgefilter.node.process_settings.reducer_settings`.
+
+    Raises
+    ------
+    EdgefilterError
+        If the settings are not valid, or another process reduces the stream.
     """
 
-    def __init__(self, ipc: IpcClient, settings: Message) -> None:
-        self._ipc = ipc
+    def __init__(self, link: Link, settings: Message) -> None:
+        self._link = link
         self._settings = settings
+        self._directory = Path(settings["directory"])
+        self._run_file = RunFile(self._directory, settings["stream"])
         self._config = validate(NodeConfig, settings["config"])
         sections = {stream.name: stream for stream in self._config.stream}
         self._input = self._config.input_of(sections.get(settings["stream"], self._config.stream[0]))
@@ -72,6 +78,7 @@ class ReducerWorker(Closing):
         self._header: ReducedBlock | None = None
         self._uncommitted: list[ReducedBlock] | None = None  # of a shadow that is about to take over
         self._end_sample: int | None = None
+        self._stopping = False
         self._arrival_times = ArrivalTimes()
         self._reader: RingReader | None = None
         # A shadow cannot fall back to the processor: the ring does not keep the history that this needs.
@@ -82,38 +89,50 @@ class ReducerWorker(Closing):
         self._state: Message = {"ready": False, "phase": "waiting", "shadow": self._shadow, "reason": ""}
         now = time.time()
         self._tai_minus_utc_ns = tai_ns_from_utc_mjd(40587 + int(now // 86400), now % 86400) - round(now * NS)
-        ipc.set_state_callback(self.state)
+        if not self._shadow:
+            self._lock_stream()
+            self._run_file.remove_stale_rings()
+        link.set_state_callback(self.state)
 
-    def run(self) -> None:
-        """Reduce until the run ends or another reducer takes over.
+    def run(self) -> Run | None:
+        """Reduce until the run ends, another reducer takes over, or a command ends this one.
+
+        Returns
+        -------
+        Run or None
+            The run, if it has ended and all of it is committed.
 
         Raises
         ------
         EdgefilterError
             If the settings do not fit the stream, or the ring or the spool cannot be used.
         """
-        stream = self._wait_for_stream()
-        self._plan = plan = Plan(stream, resolve(self._config, stream), input_packages(self._input.endpoint))
-        self._block_samples = plan.samples_per_block
-        self._restartable = self._make_ring()
-        self._ipc.send("ring", path=self._settings["ring"], header=stream.to_json())
-        self._update_state(phase="warming", header=stream.to_json(), stream=stream.id)
-        self._update_state(code=__version__, settings=plan.settings.digest(), node=self._config.node.name)
-        if self._shadow:
-            warm_up(plan, self._backend_selector)
-        else:
-            self._open_spool()
-            self._delete_stale_shadow_cursor()
-        self._reader = self._attach(_SHADOW if self._shadow else _READER)
-        first = self._wait_for_first_sample()
-        if first is not None:
-            with suppress(_StopReducing):
+        self._link.send("started", line=f"waiting for stream {self._settings['stream']}")
+        with suppress(_StopReducing):
+            self._run = run = self._wait_for_run()
+            self._plan = plan = Plan(run.stream, resolve(self._config, run.stream), input_packages(self._input.endpoint))
+            self._block_samples = plan.samples_per_block
+            self._restartable = self._make_ring()
+            self._link.send("stream", header=run.stream.to_json())
+            self._update_state(phase="warming", header=run.stream.to_json(), stream=run.stream.id)
+            self._update_state(code=__version__, settings=plan.settings.digest(), node=self._config.node.name)
+            if self._shadow:
+                warm_up(plan, self._backend_selector)
+            else:
+                self._open_spool()
+                self._delete_stale_shadow_cursor()
+            self._reader = self._attach(_SHADOW if self._shadow else _READER)
+            first = self._wait_for_first_sample()
+            if first is not None:
                 self._reduce(first)
-        self._update_state(phase="ended")
-        while self._shadow:  # it may still have to take over the last blocks
-            self._handle_commands()
-            time.sleep(_POLL_SECONDS)
-        self._ipc.send("finished", last=self._end_sample is None, state=self.state())
+            self._update_state(phase="ended")
+            while self._shadow:  # it may still have to take over the last blocks
+                self._handle_commands()
+                time.sleep(_POLL_SECONDS)
+            finished = self._end_sample is None
+            self._link.send("finished", last=finished, state=self.state())
+            return run if finished else None
+        return None
 
     def state(self) -> Message:
         """Return the state for the heartbeat; the thread of the IPC client calls it."""
@@ -132,28 +151,29 @@ class ReducerWorker(Closing):
 
     # --- before the first block
 
-    def _wait_for_stream(self) -> Stream:
-        header: str | None = self._settings["header"]
-        if header is None and Path(self._settings["ring"]).exists():
-            with RingReader.attach(self._settings["ring"], None) as ring:
-                return ring.stream
-        while header is None:
-            self._ipc.mark_progress()
-            message = self._ipc.receive(0.5)
-            if message is not None and message["kind"] == "stream":
-                header = message["header"]
-        return Stream.from_json(header)
+    def _lock_stream(self) -> None:
+        stream = self._settings["stream"]
+        error = InputError(f"stream {stream}: another reducer runs in {self._directory}")
+        lock = self._directory / f"reducer-{stream}.lock"
+        acquire_lock(self._stack, lock, self._settings["wait_seconds"], error)
+
+    def _wait_for_run(self) -> Run:
+        while (run := self._run_file.read()) is None:
+            self._link.mark_progress()
+            message = self._link.receive(_POLL_SECONDS)
+            if message is not None and message["kind"] in ("drain", "retire", "orphaned"):
+                raise _StopReducing
+        return run
 
     def _make_ring(self) -> bool:
         """Make the ring if there is none; return whether it is large enough for a restart without loss."""
-        path, plan = self._settings["ring"], self._plan
+        ring, plan = self._run.ring, self._plan
         capacity = ring_samples(plan, self._input)
-        if not Path(path).exists():
-            make_ring(Path(path), plan.stream, capacity, Policy(self._input.policy))
-        with RingReader.attach(path, None) as ring:
-            if ring.capacity < capacity:
+        make_ring(ring, plan.stream, capacity, Policy(self._input.policy))
+        with RingReader.attach(ring, None) as reader:
+            if reader.capacity < capacity:
                 raise InputError(
-                    f"the ring holds {plan.stream.seconds(ring.capacity):.4g} s, these settings need "
+                    f"the ring holds {plan.stream.seconds(reader.capacity):.4g} s, these settings need "
                     f"{plan.stream.seconds(capacity):.4g} s: restart the node to use them"
                 )
         return not self._input.shallow
@@ -163,7 +183,7 @@ class ReducerWorker(Closing):
         deadline = time.monotonic() + _ATTACH_SECONDS
         while True:
             try:
-                reader = RingReader.attach(self._settings["ring"], name)
+                reader = RingReader.attach(self._run.ring, name)
             except InputError:
                 if time.monotonic() > deadline:
                     raise
@@ -175,7 +195,13 @@ class ReducerWorker(Closing):
     def _open_spool(self) -> None:
         """Open the spool; wait for a predecessor to end."""
         self._committer = self._stack.enter_context(
-            BlockCommitter(self._settings, self._plan, lambda reason: self._update_state(reason=reason))
+            BlockCommitter(
+                self._settings,
+                self._plan,
+                self._run.name,
+                self._config.spool.budget_bytes,
+                lambda reason: self._update_state(reason=reason),
+            )
         )
         self._update_state(tally=dict(self._committer.totals))
 
@@ -183,6 +209,8 @@ class ReducerWorker(Closing):
         assert self._reader is not None
         while (first := self._reader.wait_for_first_sample(_POLL_SECONDS)) is None and self._reader.last is None:
             self._handle_commands()
+            if self._run_file.read() != self._run:
+                break  # the receiver has ended the run before it had a ring
         return first
 
     # --- block by block
@@ -205,7 +233,7 @@ class ReducerWorker(Closing):
                 block_samples=self._block_samples,
                 latency_seconds=(engine.reducer.latency_blocks + 1) * plan.block_seconds,
             )
-            self._ipc.send("ready", settings=plan.settings.digest(), state=self.state())
+            self._link.send("ready", settings=plan.settings.digest(), state=self.state())
             while not engine.finished:
                 if not self._feed_next():
                     engine.finish()
@@ -257,7 +285,7 @@ class ReducerWorker(Closing):
         return reducer.window(max(block, 0))[0]
 
     def _on_block(self, products: Sequence[Product], next_block: int, summary: BlockSummary) -> None:
-        self._ipc.mark_progress()
+        self._link.mark_progress()
         block = ReducedBlock(products, next_block, dict(summary.counts))
         if not summary.counts:
             self._header = block
@@ -275,7 +303,7 @@ class ReducerWorker(Closing):
 
     def _on_backend(self, backend: str, line: str) -> None:
         self._update_state(backend=backend)
-        self._ipc.send("backend", backend=backend, line=line)
+        self._link.send("backend", backend=backend, line=line)
 
     def _commit(self, committer: BlockCommitter, block: ReducedBlock) -> None:
         committer.commit(block, self._first_sample)
@@ -284,7 +312,7 @@ class ReducerWorker(Closing):
     def _report_block(self, block: ReducedBlock) -> None:
         names = sorted(product.name for product in block.products)
         latency = self._arrival_times.latency(block.next_block * self._block_samples, time.monotonic())
-        self._ipc.send(
+        self._link.send(
             "block",
             block=block.next_block - 1,
             digest=hashlib.sha256("\n".join(names).encode()).hexdigest()[:16],
@@ -294,12 +322,14 @@ class ReducerWorker(Closing):
             shadow=self._shadow,
         )
 
-    # --- commands of the supervisor
+    # --- commands
 
     def _handle_commands(self) -> None:
-        self._ipc.mark_progress()
-        while (message := self._ipc.receive(0)) is not None:
+        self._link.mark_progress()
+        while (message := self._link.receive(0)) is not None:
             match message["kind"]:
+                case "drain":
+                    self._stopping = True
                 case "end":
                     self._agree_end(message["at"], message["step"])
                 case "go on":
@@ -309,14 +339,17 @@ class ReducerWorker(Closing):
                     self._prepare(message["align"])
                 case "take over":
                     self._take_over(message["at"])
-                case "orphaned":
+                case "retire" | "orphaned":
                     raise _StopReducing
+        # A run that has ended is reduced to its end; another continues in the next process.
+        if self._stopping and (self._reader is None or self._reader.last is None):
+            raise _StopReducing
 
     def _agree_end(self, at: int, step: int) -> None:
         """Stop at sample ``at`` for another reducer, or some steps later if blocks after it are done, and report it."""
         done: int = self._state["next_sample"]
         self._end_sample = at + max(0, -(-(done - at) // step)) * step
-        self._ipc.send("ending", at=self._end_sample)
+        self._link.send("ending", at=self._end_sample)
         if done >= self._end_sample:
             raise _StopReducing
 
@@ -326,7 +359,7 @@ class ReducerWorker(Closing):
         block = self._state["next_sample"] // self._block_samples
         while block * self._block_samples % align:
             block += 1
-        self._ipc.send("prepared", at=block * self._block_samples)
+        self._link.send("prepared", at=block * self._block_samples)
 
     def _take_over(self, at: int) -> None:
         """Continue as the reducer, from the sample at which the old reducer has ended.
@@ -336,6 +369,7 @@ class ReducerWorker(Closing):
         InputError
             If the old reducer died before that sample.
         """
+        self._lock_stream()
         self._open_spool()
         assert self._committer is not None
         assert self._header is not None
@@ -354,11 +388,11 @@ class ReducerWorker(Closing):
                 self._commit(self._committer, block)
         self._uncommitted = None
         self._update_state(shadow=False)
-        self._ipc.send("took over", at=at)
+        self._link.send("took over", at=at)
 
     def _delete_stale_shadow_cursor(self) -> None:
         """Delete the cursor of a shadow that died, which holds the writer back."""
-        path = self._settings["ring"]
+        path = self._run.ring
         with RingReader.attach(path, None) as ring:
             stale = any(reader.name == _SHADOW for reader in ring.readers())
         if stale:  # otherwise do not attach: mapping some GB takes a second
@@ -367,7 +401,7 @@ class ReducerWorker(Closing):
 
     def _update_state(self, **fields: Any) -> None:
         self._state = self._state | fields
-        self._ipc.mark_progress()
+        self._link.mark_progress()
 
     def close(self) -> None:
         """Close the ring and the spool."""

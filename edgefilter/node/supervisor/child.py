@@ -42,8 +42,6 @@ class Child:
         Time since it last reported progress, s.
     version
         Version of its code; empty until it is connected.
-    configured
-        Whether it was sent its settings.
     ready
         Whether it works.
     stopping
@@ -70,7 +68,6 @@ class Child:
     last_message_time: float = field(default_factory=time.monotonic)
     idle: float = 0.0
     version: str = ""
-    configured: bool = False
     ready: bool = False
     stopping: bool = False
     why: str = ""

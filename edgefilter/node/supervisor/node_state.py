@@ -10,12 +10,12 @@ from typing import Any
 
 from edgefilter.core.config import NodeConfig
 from edgefilter.core.errors import ConfigError
-from edgefilter.node.ipc import Message
+from edgefilter.node.process_settings import forwarder_settings, receiver_settings, reducer_settings
 from edgefilter.node.supervisor.child import Child
 from edgefilter.node.supervisor.processes import Children
 from edgefilter.node.supervisor.streams import NodeStream, Streams
 
-_RING_SETTINGS = {"buffer_seconds", "shallow", "policy"}  # settings of [input] that the receiver does not need
+_WAIT_SECONDS = 20.0  # for another process of the same role to end
 
 
 @dataclass(eq=False)
@@ -61,7 +61,7 @@ class NodeState:
     working: set[tuple[str, str]] = field(default_factory=set)
 
     def start_receiver(self, python: str = "") -> Child:
-        """Start a receiver and send it its inputs.
+        """Start a receiver.
 
         Parameters
         ----------
@@ -73,9 +73,25 @@ class NodeState:
         Child
             The process.
         """
-        child = self.receiver = self.children.spawn("receiver", python=python or self.receiver_python)
-        self.send_settings(child)
-        return child
+        self.receiver = self.spawn_receiver(python or self.receiver_python)
+        return self.receiver
+
+    def spawn_receiver(self, python: str) -> Child:
+        """Start a receiver that receives as soon as the present one has ended.
+
+        Parameters
+        ----------
+        python
+            Its interpreter.
+
+        Returns
+        -------
+        Child
+            The process.
+        """
+        sections = [stream.section for stream in self.streams]
+        settings = receiver_settings(self.config, self.streams.directory, sections, _WAIT_SECONDS)
+        return self.children.spawn("receiver", settings, python=python)
 
     def start_reducer(self, stream: NodeStream) -> Child:
         """Start the reducer of a stream; it continues where the last one ended.
@@ -90,79 +106,35 @@ class NodeState:
         Child
             The process.
         """
-        child = stream.reducer = self.children.spawn("reducer", stream.name, stream.python)
-        self.send_settings(child)
-        return child
+        stream.reducer = self.spawn_reducer(stream, stream.config, stream.python)
+        return stream.reducer
 
-    def start_forwarder(self) -> Child:
-        """Return a forwarder that was just started."""
-        child = self.forwarder = self.children.spawn("forwarder")
-        self.send_settings(child)
-        return child
-
-    def send_settings(self, child: Child) -> None:
-        """Send a process its first message. A process that has its settings already ignores it.
-
-        Parameters
-        ----------
-        child
-            The process.
-        """
-        stream = self.streams.get(child.stream)
-        if child.role == "receiver":
-            self.send_inputs(child)
-        elif child.role == "forwarder":
-            child.send("settings", spool=str(self.streams.spool), config=self.config.model_dump(mode="json"))
-        elif stream is not None:
-            child.send("settings", **self.reducer_settings(stream, stream.config, shadow=False))
-            if stream.received_header and not stream.header:
-                child.send("stream", header=stream.received_header)
-
-    def send_inputs(self, receiver: Child) -> None:
-        """Send a receiver its first message.
-
-        Parameters
-        ----------
-        receiver
-            The process.
-        """
-        receiver.configured = True
-        receiver.send("settings", inputs=[self._input_settings(stream) for stream in self.streams])
-
-    def _input_settings(self, stream: NodeStream) -> Message:
-        settings = self.config.input_of(stream.section).model_dump(mode="json", exclude=_RING_SETTINGS)
-        settings |= {"name": stream.name, "ring": str(stream.ring) if stream.header else None}
-        if ("receiver", "") not in self.working:
-            settings["bind_seconds"] = 0.0  # no earlier receiver is about to leave the endpoint
-        return settings | {"endpoint": stream.endpoint or settings["endpoint"]}
-
-    def reducer_settings(self, stream: NodeStream, config: NodeConfig, shadow: bool) -> Message:
-        """Make the first message of a reducer.
+    def spawn_reducer(self, stream: NodeStream, config: NodeConfig, python: str, shadow: bool = False) -> Child:
+        """Start a reducer.
 
         Parameters
         ----------
         stream
             Its stream.
-        config
-            Its configuration.
+        config, python
+            Its configuration and interpreter.
         shadow
-            Whether it only compares its products with those of another reducer.
+            Whether it only compares its products with those of the present reducer.
 
         Returns
         -------
-        Message
-            Fields of the message.
+        Child
+            The process.
         """
-        return {
-            "config": config.model_dump(mode="json"),
-            "stream": stream.name,
-            "ring": str(stream.ring),
-            "run": stream.run,
-            "header": stream.header,
-            "spool": str(self.streams.spool),
-            "budget": config.spool.budget_bytes,
-            "shadow": shadow,
-        }
+        settings = reducer_settings(config, self.streams.directory, stream.name, _WAIT_SECONDS, shadow)
+        # A new configuration does not move the spool of a running node.
+        return self.children.spawn("reducer", settings | {"spool": self.streams.spool}, stream.name, python)
+
+    def start_forwarder(self) -> Child:
+        """Return a forwarder that was just started."""
+        settings = forwarder_settings(self.config, self.streams.spool, self.config.spool.request_seconds)
+        self.forwarder = self.children.spawn("forwarder", settings)
+        return self.forwarder
 
     def check_not_draining(self) -> None:
         """Refuse a command that a draining node cannot execute.

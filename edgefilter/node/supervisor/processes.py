@@ -21,11 +21,13 @@ from pathlib import Path
 from edgefilter.node.ipc import (
     CHILD_NAME_VARIABLE,
     IPC_SOCKET_VARIABLE,
+    PROTOCOL,
     STDERR_VARIABLE,
     Message,
     unix_socket_address,
 )
 from edgefilter.node.malloc import memcpy_environment
+from edgefilter.node.run_file import write_atomically
 from edgefilter.node.supervisor.child import Child, ChildError
 
 _MAX_LINE_BYTES = 1 << 22
@@ -87,13 +89,15 @@ class Children:
                     self._add_child(Child(**fields))
         return list(self.all.values())
 
-    def spawn(self, role: str, stream: str = "", python: str = sys.executable) -> Child:
+    def spawn(self, role: str, settings: Message, stream: str = "", python: str = sys.executable) -> Child:
         """Start a child.
 
         Parameters
         ----------
         role
             ``receiver``, ``reducer`` or ``forwarder``.
+        settings
+            Its settings.
         stream
             Stream of a reducer.
         python
@@ -112,11 +116,14 @@ class Children:
         self._serial += 1
         name = "-".join(part for part in (role, stream, str(self._serial)) if part)
         errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the child has ended
+        settings_file = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
+        settings_file.write(json.dumps(settings).encode())
+        settings_file.seek(0)
         stderr = os.dup(2)
         try:
             process = subprocess.Popen(  # noqa: S603 - our own program, in the interpreter that the operator named
                 [python, "-P", "-m", f"edgefilter.node.{role}.process"],
-                stdin=subprocess.DEVNULL,
+                stdin=settings_file,
                 stdout=errors,
                 stderr=errors,
                 pass_fds=(stderr,),
@@ -134,6 +141,7 @@ class Children:
             raise ChildError(f"{python}: cannot be started: {error.strerror}") from None
         finally:
             os.close(stderr)
+            settings_file.close()
         child = Child(name, role, stream, python, process.pid, _start_ticks(process.pid) or 0, process, errors)
         self._add_child(child)
         return child
@@ -223,6 +231,9 @@ class Children:
             # Its supervisor died before it could list it. Killing it loses nothing: ring and spool keep its work.
             os.kill(_peer_pid(writer), signal.SIGKILL)
             return None
+        if message.get("protocol") != PROTOCOL:
+            child.why = f"{child.name} of version {message['version']} uses other messages than this supervisor"
+            child.kill()
         child.connect(writer, message["version"])
         return child
 
@@ -230,21 +241,6 @@ class Children:
         child.update(message)
         if message["kind"] != "beat":
             self._on_message(child, message)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a small file; a reader sees the old text or the new one, never a part.
-
-    Parameters
-    ----------
-    path
-        The file.
-    text
-        Its new content.
-    """
-    part = path.with_suffix(".part")
-    part.write_text(text)
-    part.replace(path)
 
 
 def _start_ticks(pid: int) -> int | None:

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -13,8 +12,9 @@ from edgefilter.core.config import NodeConfig
 from edgefilter.core.node_sections import StreamSection
 from edgefilter.core.validation import validate
 from edgefilter.node.ipc import Message
+from edgefilter.node.run_file import RunFile, write_atomically
+from edgefilter.node.status import flatten_counters
 from edgefilter.node.supervisor.child import Child
-from edgefilter.node.supervisor.processes import write_atomically
 
 _MAX_BLOCKS = 1024
 _RATE_SECONDS = 5.0  # interval over which rates are averaged
@@ -49,12 +49,10 @@ class NodeStream:
         Its section ``[[stream]]`` of the configuration.
     config, python
         Configuration and interpreter of its reducer.
-    ring
-        File of its ring; the last part of the file's name is the name of the run.
+    run_file
+        Its run file.
     header
         The stream's header, JSON, once the ring exists.
-    received_header
-        The stream's header, JSON, once it has arrived.
     endpoint
         Where the receiver listens for it; empty if it does not yet.
     reducer, replacement
@@ -63,8 +61,6 @@ class NodeStream:
         Whether all its samples are reduced.
     refused
         Why it cannot be reduced; empty if it can.
-    keep_ring
-        Whether the ring stays for the next start of the node.
     recent_blocks, shadow_blocks
         Last blocks of the reducer and of the replacement.
     counters, ended_counters
@@ -76,15 +72,13 @@ class NodeStream:
     section: StreamSection
     config: NodeConfig
     python: str
-    ring: Path
+    run_file: RunFile
     header: str | None = None
-    received_header: str | None = None
     endpoint: str = ""
     reducer: Child | None = None
     replacement: Child | None = None
     finished: bool = False
     refused: str = ""
-    keep_ring: bool = False
     recent_blocks: RecentBlocks = field(default_factory=RecentBlocks)
     shadow_blocks: RecentBlocks = field(default_factory=RecentBlocks)
     counters: Counter[str] = field(default_factory=Counter)
@@ -98,9 +92,10 @@ class NodeStream:
         return self.section.name
 
     @property
-    def run(self) -> str:
-        """Name of the run."""
-        return self.ring.name.rpartition("-")[2]
+    def ring(self) -> Path | None:
+        """The ring; None if it does not exist."""
+        run = self.run_file.read()
+        return run.ring if run is not None and run.ring.exists() else None
 
     def count(self, reported: Iterable[Message], now: float) -> None:
         """Sum the counters of the receivers, and compute rates from two sums some seconds apart.
@@ -121,28 +116,6 @@ class NodeStream:
             self._rate_reference = now, self.counters
 
 
-def flatten_counters(counters: Message) -> Counter[str]:
-    """Flatten nested counters of a receiver: ``malformed.size``.
-
-    Parameters
-    ----------
-    counters
-        Counters, or groups of counters, by name.
-
-    Returns
-    -------
-    Counter
-        Counters by name.
-    """
-    found: Counter[str] = Counter()
-    for name, value in counters.items():
-        if isinstance(value, dict):
-            found.update({f"{name}.{key}": count for key, count in value.items()})
-        else:
-            found[name] = int(value)
-    return found
-
-
 class Streams:
     """All streams of a node, and the file that a supervisor leaves to the next one.
 
@@ -152,30 +125,30 @@ class Streams:
         Run directory of the node.
     config
         Configuration of the node.
+
+    Attributes
+    ----------
+    directory, spool
+        Run directory and spool of the node.
+    keep_runs
+        Whether the runs continue at the next start of the node.
     """
 
     def __init__(self, directory: Path, config: NodeConfig) -> None:
-        self._directory = directory
+        self.directory = directory
+        self.spool = str(Path(config.spool_directory).absolute())
+        self.keep_runs = False
         self._file = directory / "streams.json"
         self._config_dump = config.model_dump(mode="json")
-        self.spool = Path(config.spool_directory).absolute()
         previous = self._read()
         same_config = previous.get("base") == self._config_dump
         self._all = {}
         for section in config.stream:
-            saved = previous.get("streams", {}).get(section.name, {})
-            ring = directory / f"ring-{section.name}-{saved.get('run')}"
-            if not ring.exists():
-                saved = {}
-                ring = directory / f"ring-{section.name}-{uuid.uuid4().hex[:8]}"
-            stream = NodeStream(section, config, sys.executable, ring)
-            if saved:
-                stream.header, stream.endpoint = saved["header"], saved["endpoint"]
-                if same_config:
-                    stream.config, stream.python = validate(NodeConfig, saved["config"]), saved["python"]
+            stream = NodeStream(section, config, sys.executable, RunFile(directory, section.name))
+            saved = previous.get("streams", {}).get(section.name)
+            if same_config and saved and stream.ring:
+                stream.config, stream.python = validate(NodeConfig, saved["config"]), saved["python"]
             self._all[section.name] = stream
-        for stale in set(directory.glob("ring-*")) - {stream.ring for stream in self}:
-            stale.unlink()
 
     def __iter__(self) -> Iterator[NodeStream]:
         return iter(self._all.values())
@@ -229,23 +202,17 @@ class Streams:
     def write(self) -> None:
         """Write the file for the next supervisor."""
         streams = {
-            stream.name: {
-                "run": stream.run,
-                "header": stream.header,
-                "endpoint": stream.endpoint,
-                "python": stream.python,
-                "config": stream.config.model_dump(mode="json"),
-            }
-            for stream in self
+            stream.name: {"python": stream.python, "config": stream.config.model_dump(mode="json")} for stream in self
         }
         write_atomically(self._file, json.dumps({"base": self._config_dump, "streams": streams}))
 
     def remove(self) -> None:
-        """Remove the rings and the file, unless a run is to continue at the next start."""
-        if any(stream.keep_ring for stream in self):
+        """Remove the runs and the file, unless the runs are to continue at the next start."""
+        if self.keep_runs:
             return
         for stream in self:
-            stream.ring.unlink(missing_ok=True)
+            if (run := stream.run_file.read()) is not None:
+                stream.run_file.remove(run)
         self._file.unlink(missing_ok=True)
 
     def _read(self) -> dict[str, Any]:

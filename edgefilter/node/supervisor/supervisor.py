@@ -13,24 +13,24 @@ from typing import Any
 
 from edgefilter.core.config import NodeConfig
 from edgefilter.core.errors import EdgefilterError
+from edgefilter.node.http import HttpServer
 from edgefilter.node.ipc import Message
 from edgefilter.node.logs import logger
 from edgefilter.node.ring import RingWriter
 from edgefilter.node.run_directory import run_directory
-from edgefilter.node.supervisor.child import Child, ChildError
+from edgefilter.node.supervisor.child import Child
 from edgefilter.node.supervisor.control_socket import Command, ControlServer, ProgressCallback
-from edgefilter.node.supervisor.http import HttpServer
 from edgefilter.node.supervisor.node_state import NodeState
 from edgefilter.node.supervisor.processes import Children
 from edgefilter.node.supervisor.status import status
 from edgefilter.node.supervisor.streams import NodeStream, Streams
-from edgefilter.node.supervisor.systemd import sd_notify, watchdog_seconds
 from edgefilter.node.supervisor.upgrade import Upgrader
+from edgefilter.node.systemd import sd_notify, watchdog_seconds
 
 _TICK_SECONDS = 0.25
 _FIRST_RESTART_DELAY, _MAX_RESTART_DELAY = 0.1, 10.0  # of a process that dies repeatedly, s
 _MAX_START_ATTEMPTS = 5  # of a process that has never worked
-_RING_SECONDS = 60.0  # for a reducer to open an existing ring
+_STATUS_SECONDS = 2.0  # for this process to answer a request for its status
 _DRAIN_SECONDS = 60.0  # for a receiver to receive what has arrived
 
 EventCallback = Callable[..., None]
@@ -70,7 +70,7 @@ class Supervisor:
         self.state = NodeState(config, log, children, Streams(directory, config))
         self._upgrader = Upgrader(self.state, read_config)
         names = [stream.name for stream in self.state.streams]
-        self._http = HttpServer(config.node.health_port, names, lambda: status(self.state))
+        self._http = HttpServer(config.node.health_port, names, self._get_status)
         self._control_server = ControlServer(directory / "control.sock", self._commands(), log)
         self._failed_starts: dict[tuple[str, str], int] = {}
         self._finished: asyncio.Future[None] | None = None
@@ -91,6 +91,15 @@ class Supervisor:
             "reload": self._upgrader.reload,
             "upgrade": self._upgrader.upgrade,
         }
+
+    def _get_status(self) -> Message:
+        """Return the status in another thread; a supervisor that hangs is a TimeoutError."""
+
+        async def get() -> Message:
+            return status(self.state)
+
+        assert self._finished is not None
+        return asyncio.run_coroutine_threadsafe(get(), self._finished.get_loop()).result(_STATUS_SECONDS)
 
     async def run(self) -> None:
         """Run until the streams end, the node is drained, or it fails.
@@ -150,18 +159,11 @@ class Supervisor:
         for stream in self.state.streams:
             if stream.reducer is not None:
                 stream.reducer.send("go on")  # cancels an upgrade that the last supervisor had begun
-        without_reducer = [stream for stream in self.state.streams if stream.reducer is None]
-        expected = []
-        for stream in without_reducer:
-            reducer = self.state.start_reducer(stream)
-            if stream.ring.exists():
-                expected.append((reducer, reducer.expect("ring")))
-        for reducer, message in expected:  # without the ring, the receiver would drop frames
-            with suppress(ChildError):
-                await reducer.wait_for_reply(message, _RING_SECONDS)
+            else:
+                self.state.start_reducer(stream)
         if self.state.receiver is None:
             self.state.start_receiver()
-        if self.state.forwarder is None and self.state.streams.spool.exists():
+        if self.state.forwarder is None:
             self.state.start_forwarder()
         self.state.streams.write()
 
@@ -178,8 +180,6 @@ class Supervisor:
             return False
         self.state.working.add((child.role, child.stream))
         self.state.log.info("process taken over", child=child.name, pid=child.pid)
-        # The last supervisor may have died before it sent them. A child that has settings ignores others.
-        self.state.send_settings(child)
         return True
 
     # --- messages from children
@@ -190,17 +190,14 @@ class Supervisor:
         if kind not in ("hello", "block"):
             self.state.log.debug("message received", child=child.name, message=message)
         if kind in ("listening", "ready", "took over"):
-            self.state.working.add((child.role, child.stream))
-            self._failed_starts.pop((child.role, child.stream), None)
+            self._on_working(child)
         match kind:
             case "hello":
                 self._on_hello(child)
             case "listening" if stream is not None:
                 self._on_listening(stream, message["endpoint"])
-            case "stream" if stream is not None:
+            case "stream" if stream is not None and child.role == "reducer":
                 self._on_stream(stream, message["header"])
-            case "ring" if stream is not None:
-                self._on_ring(stream, message["header"])
             case "block" if stream is not None:
                 self._on_block(child, stream, message)
             case "backend":
@@ -219,34 +216,24 @@ class Supervisor:
             stream = self.state.streams.get(name)
             if stream is not None and not child.stopping:
                 self._on_listening(stream, fields["endpoint"])
-                if fields["header"] and not fields["ring"]:
-                    self._on_stream(stream, fields["header"])
         stream = self.state.streams.get(child.stream)
         if child.role == "reducer" and stream is not None and child is stream.reducer and child.state.get("header"):
-            self._on_ring(stream, child.state["header"])
+            self._on_stream(stream, child.state["header"])
+
+    def _on_working(self, child: Child) -> None:
+        self.state.working.add((child.role, child.stream))
+        self._failed_starts.pop((child.role, child.stream), None)
 
     def _on_listening(self, stream: NodeStream, endpoint: str) -> None:
         stream.endpoint = endpoint
-        self.state.streams.write()
         self._on_event("listening", endpoint=endpoint, stream=stream.name)
         self.state.log.debug("listening", endpoint=endpoint, stream=stream.name)
         sd_notify(f"READY=1\nSTATUS=listening on {endpoint}")
 
     def _on_stream(self, stream: NodeStream, header: str) -> None:
-        stream.received_header = header
-        if stream.reducer is not None:
-            stream.reducer.send("stream", header=header)
-
-    def _on_ring(self, stream: NodeStream, header: str) -> None:
         if stream.header is None:
             stream.header = header
-            self.state.streams.write()
             self._on_event("stream", header=stream.header, config=stream.config)
-            if self.state.forwarder is None:
-                self.state.start_forwarder()
-        for child in self.state.children.all.values():
-            if child.role == "receiver" and child.configured:
-                child.send("ring", input=stream.name, path=str(stream.ring))
 
     def _on_block(self, child: Child, stream: NodeStream, message: Message) -> None:
         recent_blocks = stream.shadow_blocks if child is stream.replacement else stream.recent_blocks
@@ -270,12 +257,14 @@ class Supervisor:
                 self._start_task(self._drain())
             return
         self.state.log.warning("process died", child=child.name, why=child.why)
+        if child.ready:
+            self._on_working(child)
         key = (child.role, child.stream)
         attempts = self._failed_starts[key] = self._failed_starts.get(key, 0) + 1
         if key not in self.state.working and (child.refused or attempts == _MAX_START_ATTEMPTS):
-            if stream is not None and not stream.header:
+            if stream is not None and not stream.ring:
                 stream.refused = child.why
-            if stream is None or stream.header or all(other.refused for other in self.state.streams):
+            if stream is None or not stream.refused or all(other.refused for other in self.state.streams):
                 self._end(EdgefilterError(child.why))
             return
         self.state.restarts[child.role] += 1
@@ -287,9 +276,6 @@ class Supervisor:
         if child is self.state.forwarder:
             self.state.start_forwarder()
         elif child is self.state.receiver and not self.state.draining:
-            # It would drop the frames of a stream whose header has arrived but which has no ring yet.
-            while any(other.received_header and not (other.header or other.refused) for other in self.state.streams):
-                await asyncio.sleep(_TICK_SECONDS / 5)
             self.state.start_receiver()
         elif stream is not None and child is stream.reducer:
             self.state.start_reducer(stream)
@@ -316,8 +302,7 @@ class Supervisor:
     def _on_stop_signal(self) -> None:
         if self.state.draining:  # the second signal ends the node at once; ring and spool keep their content
             self.state.log.warning("stopped before all samples were reduced: the next start continues")
-            for stream in self.state.streams:
-                stream.keep_ring = True
+            self.state.streams.keep_runs = True
             self._end()
         else:
             self._start_task(self._drain())
@@ -337,14 +322,14 @@ class Supervisor:
                 await asyncio.wait({child.ended}, timeout=_DRAIN_SECONDS)
                 child.kill()
         for stream in self.state.streams:
-            if stream.header is None:
+            if (ring := stream.ring) is None:
                 if stream.reducer is not None:
                     stream.reducer.stopping = True
                     stream.reducer.kill()
-            elif stream.ring.exists():
-                with suppress(EdgefilterError), RingWriter.attach(stream.ring) as ring:
-                    ring.end()  # in case the receiver died before it could end the run
-        while any(stream.header and not stream.finished for stream in self.state.streams):
+            else:
+                with suppress(EdgefilterError), RingWriter.attach(ring) as writer:
+                    writer.end()  # in case the receiver died before it could end the run
+        while any(stream.ring and not stream.finished for stream in self.state.streams):
             await asyncio.sleep(_TICK_SECONDS / 5)
         await self._drain_forwarder()
         self._end()

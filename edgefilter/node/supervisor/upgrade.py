@@ -187,9 +187,8 @@ class Upgrader:
             return
         deadline = time.monotonic() + timeout
         stream.shadow_blocks.blocks.clear()
-        new = stream.replacement = node.children.spawn("reducer", stream.name, python)
+        new = stream.replacement = node.spawn_reducer(stream, config, python, shadow=True)
         ready = new.expect("ready")
-        new.send("settings", **node.reducer_settings(stream, config, shadow=True))
         try:
             message = await new.wait_for_reply(ready, timeout)
             on_progress(
@@ -291,15 +290,14 @@ class Upgrader:
         node.check_not_draining()
         if old is None or old.ended.done():
             raise UpgradeError("the receiver is being started again")
-        new = node.children.spawn("receiver", python=python)
-        retired = old.expect("retired")
-        hello = new.expect("hello")
+        new = node.spawn_receiver(python)
+        retired, hello, listening = old.expect("retired"), new.expect("hello"), new.expect("listening")
         try:
             await new.wait_for_reply(hello, _REPLY_TIMEOUT_SECONDS)
             old.stopping = True
             old.send("retire")
             await old.wait_for_reply(retired, _REPLY_TIMEOUT_SECONDS)
-            await self._start_listening(new)
+            await new.wait_for_reply(listening, _REPLY_TIMEOUT_SECONDS)
         except ChildError as error:
             self._node.replaced["failed"] += 1
             new.stopping = True
@@ -310,11 +308,6 @@ class Upgrader:
         node.receiver, node.receiver_python = new, python
         self._node.replaced["done"] += 1
         on_progress(f"receiver {new.version} in {python} has replaced the old one")
-
-    async def _start_listening(self, new: Child) -> None:
-        listening = new.expect("listening")
-        self._node.send_inputs(new)
-        await new.wait_for_reply(listening, _REPLY_TIMEOUT_SECONDS)
 
 
 def _same_reduction(old: NodeConfig, new: NodeConfig) -> bool:

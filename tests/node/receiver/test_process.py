@@ -1,4 +1,4 @@
-"""The receiver process follows the supervisor's commands and ends when it must."""
+"""The receiver process follows commands, and finds the runs of its streams in the run directory."""
 
 import json
 import os
@@ -19,6 +19,7 @@ from edgefilter.core.errors import InputError
 from edgefilter.core.stream import Stream
 from edgefilter.node.ipc import CHILD_NAME_VARIABLE, IPC_SOCKET_VARIABLE
 from edgefilter.node.ring import RingReader, RingWriter
+from edgefilter.node.run_file import RunFile
 from tests.helpers.packages import make_package
 from tests.helpers.zmq_listener import STREAM, WAIT, MemorySource, assert_same_samples, send_source, wait_until
 
@@ -26,24 +27,28 @@ PYTHON = os.pathsep.join(entry for entry in sys.path if entry)
 
 
 class FakeSupervisor:
-    """The supervisor's end of the connection, with one receiver."""
+    """The supervisor's end of the connection, with one receiver whose run directory is ``runs``."""
 
-    def __init__(self, folder: Path, *inputs: dict[str, Any]) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *inputs: dict[str, Any], runs: Path | None = None) -> None:
+        self.runs = runs or folder
         self.messages: list[dict[str, Any]] = []
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.bind(str(folder / "link"))
         self.socket.listen()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "edgefilter.node.receiver.process"],
+            stdin=subprocess.PIPE,
             env=os.environ
             | {IPC_SOCKET_VARIABLE: str(folder / "link"), CHILD_NAME_VARIABLE: "receiver", "PYTHONPATH": PYTHON},
         )
+        settings = {"directory": str(self.runs), "inputs": inputs, "wait_seconds": WAIT}
+        assert self.process.stdin is not None
+        with self.process.stdin as stdin:
+            stdin.write(json.dumps(settings).encode())
         self.socket.settimeout(WAIT)
         self.connection, _ = self.socket.accept()
         self.connection.settimeout(WAIT)
         self.lines = self.connection.makefile("r")
-        self.send("settings", inputs=list(inputs))
 
     def send(self, kind: str, **fields: Any) -> None:
         self.connection.sendall(json.dumps({"kind": kind} | fields).encode() + b"\n")
@@ -62,11 +67,10 @@ class FakeSupervisor:
 
     def give_ring(self, samples: int = 5000) -> RingReader:
         """Make the ring of the next stream that the receiver reports, as a reducer does."""
-        message = self.receive("stream")
-        path = self.folder / f"ring-{message['input']}"
-        RingWriter.create(path, Stream.from_json(message["header"]), samples).close()
-        self.send("ring", input=message["input"], path=str(path))
-        return RingReader.attach(path, "reader")
+        run = RunFile(self.runs, self.receive("stream")["input"]).read()
+        assert run is not None
+        RingWriter.create(run.ring, run.stream, samples).close()
+        return RingReader.attach(run.ring, "reader")
 
     def __enter__(self) -> Self:
         return self
@@ -148,7 +152,8 @@ def test_after_a_killed_receiver_a_sender_that_repeats_frames_loses_nothing(
         supervisor.process.send_signal(signal.SIGKILL)
         supervisor.process.wait(WAIT)
     (tmp_path / "link").unlink()
-    with FakeSupervisor(tmp_path, input_settings(endpoint=endpoint, ring=str(ring.path))) as supervisor:
+    with FakeSupervisor(tmp_path, input_settings()) as supervisor:
+        assert supervisor.receive("listening")["endpoint"] == endpoint
         killed.set()
         assert supervisor.receive("ended")["input"] == "main"
         assert_same_samples(ring, source, ())
@@ -162,11 +167,11 @@ def test_a_retired_receiver_leaves_its_endpoint_to_the_next(
     source = MemorySource(4000, on_read=lambda start: changed.wait(WAIT) and None if start >= 2000 else None)
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-    with FakeSupervisor(tmp_path / "one", input_settings()) as first:
+    with FakeSupervisor(tmp_path / "one", input_settings(), runs=tmp_path) as first:
         endpoint = first.receive("listening")["endpoint"]
         start_sending(source, endpoint, joined_threads, frame_bytes=800)
         ring = first.give_ring()
-        with FakeSupervisor(tmp_path / "two", input_settings(endpoint=endpoint, ring=str(ring.path))) as second:
+        with FakeSupervisor(tmp_path / "two", input_settings(), runs=tmp_path) as second:
             first.send("retire")
             second.receive("listening")
             first.receive("retired")
@@ -191,7 +196,6 @@ def test_the_receiver_ignores_signals(tmp_path: Path) -> None:
     [
         ({"endpoint": "tcp://0.0.0.0:7214"}, "insecure = true"),
         ({"endpoint": "tcp://127.0.0.1:99999"}, "up to 65535"),
-        ({"ring": "/nowhere/ring"}, "cannot be opened as a ring"),
         ({"curve_key": "/nowhere/key", "curve_clients": "/nowhere"}, "cannot be read"),
     ],
 )
@@ -205,8 +209,8 @@ def test_errors_of_the_configuration_are_one_line(fields: dict[str, str], why: s
 
 def test_the_ring_of_another_stream_receives_nothing(tmp_path: Path, joined_threads: list[threading.Thread]) -> None:
     other = Stream.from_json(STREAM.to_json().replace('"name":"test"', '"name":"other"'))
-    RingWriter.create(tmp_path / "ring", other, 1000).close()
-    with FakeSupervisor(tmp_path, input_settings(ring=str(tmp_path / "ring"))) as supervisor:
+    RingWriter.create(RunFile(tmp_path, "main").begin(other).ring, other, 1000).close()
+    with FakeSupervisor(tmp_path, input_settings()) as supervisor:
         start_sending(MemorySource(100), supervisor.receive("listening")["endpoint"], joined_threads, frame_bytes=80)
         wait_until(lambda: supervisor.state("main")["counters"]["unknown_stream"] == 11)
         assert supervisor.state("main")["counters"]["other_stream"] >= 1

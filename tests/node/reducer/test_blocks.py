@@ -1,7 +1,6 @@
 """The work of a reducer within this process: overwritten samples are lost exactly, and a dead reducer is continued."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from edgefilter.node.reducer.blocks import ReducerWorker
 from edgefilter.node.reducer.latency import ArrivalTimes
 from edgefilter.node.ring import RingReader, RingWriter
 from edgefilter.sources.simulated.sky import VoltageSky
-from tests.helpers.reducer_worker import FakeIpc, first_message, spool_contents, write_all
+from tests.helpers.reducer_worker import FakeIpc, begin_run, spool_contents, write_all
 from tests.helpers.running_node import ledger, replayed, sky
 
 BLOCK = 32 * 32 * 256
@@ -41,12 +40,12 @@ class LossySource:
 def test_samples_that_are_overwritten_before_they_are_reduced_are_lost_exactly(tmp_path):
     source = sky(3.0)
     options = {"input": {"policy": "drop-oldest", "shallow": True, "buffer_seconds": 1.1}}
-    message = first_message(tmp_path, **options)
-    with RingWriter.create(message["ring"], source.stream, 1_100_000, "drop-oldest") as ring:
+    settings, run = begin_run(tmp_path, source, **options)
+    with RingWriter.create(run.ring, source.stream, 1_100_000, "drop-oldest") as ring:
         write_all(ring, source)
         tail = ring.tail
     assert tail % BLOCK > 0
-    with ReducerWorker(FakeIpc(), message) as worker:
+    with ReducerWorker(FakeIpc(), settings) as worker:
         worker.run()
     lossy_source = LossySource(source, Gap(0, tail, Loss.OVERRUN))
     got = spool_contents(tmp_path)
@@ -58,8 +57,8 @@ def test_samples_that_are_overwritten_before_they_are_reduced_are_lost_exactly(t
 
 def test_a_window_that_is_overwritten_during_its_use_is_read_again(tmp_path, monkeypatch):
     source = sky(2.0)
-    message = first_message(tmp_path)
-    with RingWriter.create(message["ring"], source.stream, 5_000_000) as ring:
+    settings, run = begin_run(tmp_path, source)
+    with RingWriter.create(run.ring, source.stream, 5_000_000) as ring:
         write_all(ring, source)
     refused: set[int] = set()
 
@@ -69,7 +68,7 @@ def test_a_window_that_is_overwritten_during_its_use_is_read_again(tmp_path, mon
         return seen
 
     monkeypatch.setattr(RingReader, "still_valid", once)
-    with ReducerWorker(FakeIpc(), message) as worker:
+    with ReducerWorker(FakeIpc(), settings) as worker:
         worker.run()
     assert len(refused) == -(-source.samples // BLOCK)
     assert spool_contents(tmp_path) == replayed(source, tmp_path)
@@ -77,8 +76,8 @@ def test_a_window_that_is_overwritten_during_its_use_is_read_again(tmp_path, mon
 
 def test_the_next_reducer_continues_after_any_block(tmp_path):
     source = sky(2.2)
-    message = first_message(tmp_path)
-    with RingWriter.create(message["ring"], source.stream, 5_000_000) as ring:
+    settings, run = begin_run(tmp_path, source)
+    with RingWriter.create(run.ring, source.stream, 5_000_000) as ring:
         write_all(ring, source)
     made: list[int] = []
 
@@ -89,11 +88,11 @@ def test_the_next_reducer_continues_after_any_block(tmp_path):
 
     blocks = -(-source.samples // BLOCK)
     for _ in range(blocks):
-        with pytest.raises(SimulatedCrash), ReducerWorker(FakeIpc(crash), message) as worker:
+        with pytest.raises(SimulatedCrash), ReducerWorker(FakeIpc(crash), settings) as worker:
             worker.run()
     assert made == list(range(blocks))
     last = FakeIpc()
-    with ReducerWorker(last, message) as worker:
+    with ReducerWorker(last, settings) as worker:
         worker.run()
     assert not [fields for kind, fields in last.sent if kind == "block"]
     (finished,) = [fields for kind, fields in last.sent if kind == "finished"]
@@ -103,13 +102,13 @@ def test_the_next_reducer_continues_after_any_block(tmp_path):
 
 def test_a_ring_too_small_for_a_restart_without_loss_is_refused(tmp_path):
     source = sky(1.0)
-    message = first_message(tmp_path, input={"buffer_seconds": 1.2}) | {"header": source.stream.to_json()}
+    settings, run = begin_run(tmp_path, source, input={"buffer_seconds": 1.2})
     with (
         pytest.raises(ConfigError, match=r"buffer_seconds.*shallow"),
-        ReducerWorker(FakeIpc(), message) as worker,
+        ReducerWorker(FakeIpc(), settings) as worker,
     ):
         worker.run()
-    assert not Path(message["ring"]).exists()
+    assert not run.ring.exists()
 
 
 def test_latency_is_interpolated_between_recorded_instants_only():

@@ -10,7 +10,7 @@ from edgefilter.node.ring import RingReader, RingWriter
 from edgefilter.pipeline import backend
 from edgefilter.pipeline.backend import BackendSelector
 from tests.helpers.emulator.gpu import EmulatedGpuBackend
-from tests.helpers.reducer_worker import FakeIpc, first_message, spool_contents, write_all
+from tests.helpers.reducer_worker import FakeIpc, begin_run, spool_contents, write_all
 from tests.helpers.running_node import contents, settings_tree, sky
 
 
@@ -21,7 +21,7 @@ def test_windows_that_are_read_ahead_make_the_same_products(gpu_backend, monkeyp
         pytest.skip("a real GPU would test nothing more than the emulated one")
     monkeypatch.setattr(backend, "GpuBackend", EmulatedGpuBackend)
     source, seen, read = sky(1.3), set(), []
-    message = first_message(tmp_path, node={"backend": "gpu"})
+    settings, run = begin_run(tmp_path, source, node={"backend": "gpu"})
     still_valid, window = RingReader.still_valid, ReducerWorker._read_ahead
 
     def once(self, chunk):
@@ -35,9 +35,9 @@ def test_windows_that_are_read_ahead_make_the_same_products(gpu_backend, monkeyp
 
     monkeypatch.setattr(RingReader, "still_valid", once)
     monkeypatch.setattr(ReducerWorker, "_read_ahead", ahead)
-    with RingWriter.create(message["ring"], source.stream, 5_000_000) as ring:
+    with RingWriter.create(run.ring, source.stream, 5_000_000) as ring:
         write_all(ring, source)
-    with ReducerWorker(FakeIpc(), message) as worker:
+    with ReducerWorker(FakeIpc(), settings) as worker:
         worker.run()
     assert sum(chunk is not None for chunk in read) == (len(seen) - 1) * (1 + refused)
     assert read[-1] is None  # the run has ended

@@ -1,10 +1,9 @@
-"""Health of a node over HTTP, on the loopback interface only.
+"""Health of a node, or of one of its processes, over HTTP, on the loopback interface only.
 
-``/healthz`` is 200 while the supervisor works, ``/readyz`` is 200 while samples become products in the store,
+``/healthz`` is 200 while the process works, ``/readyz`` is 200 while samples become products in the store,
 ``/status`` is the status as JSON, ``/metrics`` is for Prometheus.
 """
 
-import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,27 +18,27 @@ from edgefilter.core.errors import ConfigError
 from edgefilter.node.ipc import Message
 
 _HOST = "127.0.0.1"
-_STATUS_TIMEOUT_SECONDS = 2.0
 _LATENCY_BUCKETS = (0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class HttpServer:
-    """The HTTP server of a node.
+    """The HTTP server of a node or of a process.
 
     Parameters
     ----------
     port
         Port on the loopback interface; with 0 the system chooses it, with None there is no server.
     streams
-        Names of the node's streams.
+        Names of the streams whose latency it shows.
     get_status
-        Returns the status of the node; called in the thread of the event loop that opens the server.
+        Returns the status (see :func:`~edgefilter.node.status.node_status`); called in the thread of the server. It
+        raises TimeoutError if the process does not answer.
     """
 
     def __init__(self, port: int | None, streams: Sequence[str], get_status: Callable[[], Message]) -> None:
         self._port = port
         self._streams = streams
-        self._node_status = get_status
+        self._get_status = get_status
         self._registry = CollectorRegistry()
         self._latency = Histogram(
             "edgefilter_latency_seconds",
@@ -48,10 +47,9 @@ class HttpServer:
             buckets=_LATENCY_BUCKETS,
             registry=self._registry,
         )
-        self._registry.register(_StatusCollector(self._get_status))
+        self._registry.register(_StatusCollector(get_status))
         self._metrics = make_wsgi_app(self._registry)
         self._server: WSGIServer | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     def open(self) -> int | None:
         """Serve, if a port is configured.
@@ -68,13 +66,12 @@ class HttpServer:
         """
         if self._port is None:
             return None
-        self._loop = asyncio.get_running_loop()
         for stream in self._streams:
             self._latency.labels(stream)
         try:
             self._server = make_server(_HOST, self._port, self._handle_request, handler_class=_SilentRequestHandler)
         except OSError as error:
-            raise ConfigError(f"node.health_port {self._port}: cannot be used: {error.strerror}") from None
+            raise ConfigError(f"health port {self._port}: cannot be used: {error.strerror}") from None
         threading.Thread(target=self._server.serve_forever, name="health", daemon=True).start()
         return self._server.server_port
 
@@ -105,7 +102,7 @@ class HttpServer:
                 return response
             status = self._get_status()
         except TimeoutError:
-            return _reply(start, "503 Service Unavailable", {"problems": ["the supervisor does not answer"]})
+            return _reply(start, "503 Service Unavailable", {"problems": ["the process does not answer"]})
         if path == "/healthz":
             return _reply(start, "200 OK", {"ok": True})
         if path == "/readyz":
@@ -114,15 +111,6 @@ class HttpServer:
         if path == "/status":
             return _reply(start, "200 OK", status)
         return _reply(start, "404 Not Found", {"paths": ["/healthz", "/readyz", "/status", "/metrics"]})
-
-    def _get_status(self) -> Message:
-        """Return the status from the thread of the event loop, so that a hung supervisor is a timeout."""
-
-        async def status() -> Message:
-            return self._node_status()
-
-        assert self._loop is not None
-        return asyncio.run_coroutine_threadsafe(status(), self._loop).result(_STATUS_TIMEOUT_SECONDS)
 
 
 class _SilentRequestHandler(WSGIRequestHandler):
@@ -149,7 +137,7 @@ class _StatusCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         status = self._get_status()
         yield _metric("ready", "Whether samples become products in the store.", [((), int(status["ready"]))])
-        yield _metric("uptime_seconds", "Time since the supervisor started.", [((), status["uptime_seconds"])])
+        yield _metric("uptime_seconds", "Time since the process started.", [((), status["uptime_seconds"])])
         for name, text, label in (
             ("restarts", "Processes that were started again after they died or hung.", "role"),
             ("upgrades", "Attempts to replace a process.", "outcome"),

@@ -1,4 +1,4 @@
-"""Locks of the spool's owners; a lock ends with its process."""
+"""Locks of files; a lock ends with its process."""
 
 import contextlib
 import fcntl
@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgefilter.core.errors import SpoolBusyError
+from edgefilter.core.errors import EdgefilterError
 
 _POLL_SECONDS = 0.05
 
@@ -38,7 +38,7 @@ def try_lock(path: Path) -> Iterator[bool]:
         os.close(handle)
 
 
-def acquire_lock(stack: contextlib.ExitStack, path: Path, seconds: float, problem: str) -> None:
+def acquire_lock(stack: contextlib.ExitStack, path: Path, seconds: float, error: EdgefilterError) -> None:
     """Lock a file until a stack is closed.
 
     Parameters
@@ -49,13 +49,13 @@ def acquire_lock(stack: contextlib.ExitStack, path: Path, seconds: float, proble
         The lock file; created if it is missing.
     seconds
         How long to wait for the lock, s.
-    problem
-        Message of the error.
+    error
+        Raised if another process holds the lock for longer.
 
     Raises
     ------
-    SpoolBusyError
-        If another process holds the lock for longer.
+    EdgefilterError
+        The error.
     """
     until = time.monotonic() + seconds
     while True:
@@ -64,5 +64,5 @@ def acquire_lock(stack: contextlib.ExitStack, path: Path, seconds: float, proble
                 stack.push(attempt.pop_all())
                 return
         if time.monotonic() >= until:
-            raise SpoolBusyError(problem)
+            raise error
         time.sleep(_POLL_SECONDS)
