@@ -1,0 +1,233 @@
+"""The processes of a node, each on its own under a small process manager: no supervisor is needed to lose nothing."""
+
+import json
+import signal
+import subprocess
+import sys
+import urllib.request
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+
+from edgefilter.core.config import NodeConfig
+from edgefilter.core.errors import ConfigError
+from edgefilter.core.locks import acquire_lock
+from edgefilter.core.plan import resolve
+from edgefilter.core.validation import validate
+from edgefilter.node.ring import RingReader, RingWriter
+from edgefilter.node.run_file import RunFile
+from edgefilter.products.naming import parse
+from edgefilter.sources.live.zmq_wire import pack_frame_header, pack_stream
+from tests.helpers.running_node import (
+    BASE_SETTINGS,
+    SenderThread,
+    ledger,
+    replayed,
+    settings_tree,
+    sky,
+    sky_until,
+    toml,
+    wait_for,
+)
+from tests.helpers.services import NodeServices, Service, send_signal
+
+FRAME = 65_536
+BLOCK = 32 * 32 * 256
+TWO_STREAMS = {"stream": [{"name": "low"}, {"name": "high", "endpoint": "tcp://127.0.0.1:*"}]}
+
+
+def test_processes_that_are_killed_in_each_phase_of_a_run_change_nothing(tmp_path):
+    source = sky(6.0)
+    want = replayed(source, tmp_path)
+    with NodeServices(tmp_path) as node:
+        send_signal(signal.SIGKILL, *node.all)  # before the header
+        telescope = SenderThread(source, node.endpoint, 1.0, frame_bytes=FRAME)
+        wait_for(node.run_file().exists)  # while the reducer prepares: perhaps there is no ring yet
+        send_signal(signal.SIGKILL, node.receiver, node.reducer)
+        wait_for(lambda: node.blocks() >= 2)
+        send_signal(signal.SIGKILL, *node.all)
+        blocks = node.blocks()
+        wait_for(lambda: node.blocks() > blocks)
+        check_health(node)
+        ring = wait_for(node.ring)
+        with RingReader.attach(ring, None) as reader:
+            wait_for(lambda: reader.last is not None)  # at the end: the run has ended and is not yet reduced
+        send_signal(signal.SIGKILL, node.reducer, node.forwarder)
+        assert telescope.wait().samples == source.samples
+        wait_for(lambda: not node.run_file().exists() and node.ring() is None)
+        assert node.stop() == want
+        assert all("WATCHDOG=1" in service.notified for service in node.all)
+        assert all("STOPPING=1" in service.notified for service in node.all)
+
+
+def check_health(node: NodeServices) -> None:
+    """Check the health pages of each process."""
+    expected = {
+        "receive": 'received_samples_total{stream="main"}',
+        "reduce": 'reduced_blocks_total{stream="main"}',
+        "forward": "store_uploaded_total",
+    }
+    for service in node.all:
+        port = service.events("health pages")[-1]["port"]
+
+        def get(path: str, port: int = port) -> str:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as response:
+                return response.read().decode()
+
+        assert json.loads(get("/healthz"))["ok"]
+        assert json.loads(get("/readyz")) == {"ready": True, "problems": []}
+        assert json.loads(get("/status"))["node"] == "node"
+        assert f"edgefilter_{expected[service.name]}" in get("/metrics")
+
+
+def test_a_reducer_that_starts_again_with_other_settings_continues_at_its_cursor(tmp_path):
+    other = {"pulses": BASE_SETTINGS["pulses"] | {"snr": 6.5}}
+    (tmp_path / "after").mkdir()
+    with NodeServices(tmp_path) as node:
+        telescope = SenderThread(sky(600.0), node.endpoint, 1.0, frame_bytes=FRAME)
+        wait_for(lambda: node.blocks() >= 2)
+        node.config.write_text(toml(settings_tree(tmp_path, **other)))
+        send_signal(signal.SIGTERM, node.reducer)
+        at = node.blocks()
+        wait_for(lambda: node.blocks() > at + 2)
+        source = sky_until(telescope.stop().end)
+        wait_for(lambda: not node.run_file().exists())
+        got = node.stop()
+    settings = resolve(validate(NodeConfig, settings_tree(tmp_path, **other)), source.stream)
+    assert f"configs/{settings.digest()}.json" in got
+    before, after = replayed(source, tmp_path), replayed(source, tmp_path / "after", **other)
+    expected = {name: content for name, content in before.items() if parse(name).block < at}
+    expected |= {name: content for name, content in after.items() if parse(name).block >= at}
+    got = {name: content for name, content in got.items() if "config" not in name}
+    assert got == {name: content for name, content in expected.items() if "config" not in name}
+
+
+def test_a_receiver_that_is_stopped_ends_the_run_and_the_next_one_begins_a_new_run_there(tmp_path):
+    source = sky(2.6)
+    stop_at = 1_500_001
+    with NodeServices(tmp_path) as node, zmq.Context() as context:
+
+        def send(start: int, stop: int) -> None:
+            with context.socket(zmq.PUSH) as socket:
+                socket.setsockopt(zmq.LINGER, -1)  # the end of the with block waits until all is sent
+                socket.connect(node.endpoint)
+                socket.send(pack_stream(source.stream))
+                for at in range(start, stop, 100_000):
+                    end = min(at + 100_000, stop)
+                    socket.send(pack_frame_header(source.stream, at, end - at) + source.read(at, end).data.tobytes())
+
+        send(0, stop_at)
+        wait_for(lambda: node.blocks() >= 1)
+        send_signal(signal.SIGTERM, node.receiver)
+        node.endpoint = (tmp_path / "run" / "endpoint-main").read_text()
+        send(stop_at, source.samples)
+        with RingReader.attach(wait_for(node.ring), None) as reader:
+            wait_for(lambda: reader.head == source.samples)
+        rows = ledger(node.stop(), tmp_path)
+    assert sorted(row["block"] for row in rows) == list(range(-(-source.samples // BLOCK)))
+    # The rest of the block in which the first run has ended belongs to no run.
+    outside = -(-stop_at // BLOCK) * BLOCK - stop_at
+    assert sum(row["samples_received"] for row in rows) == source.samples - outside
+    assert sum(row["samples_expected"] for row in rows) == source.samples - outside
+
+
+def test_a_receiver_that_hangs_up_leaves_the_run_to_the_next_one(tmp_path):
+    with NodeServices(tmp_path) as node:
+        telescope = SenderThread(sky(600.0), node.endpoint, 1.0, frame_bytes=FRAME)
+        wait_for(lambda: node.blocks() >= 1)
+        send_signal(signal.SIGHUP, *node.all)
+        blocks = node.blocks()
+        wait_for(lambda: node.blocks() > blocks + 2)
+        source = sky_until(telescope.stop().end)
+        wait_for(lambda: not node.run_file().exists())
+        assert node.stop() == replayed(source, tmp_path)
+
+
+def test_a_second_signal_ends_a_receiver_at_once_and_keeps_the_run_open(tmp_path):
+    source = sky(1.0)
+    (tmp_path / "run").mkdir()
+    config = tmp_path / "node.toml"
+    config.write_text(toml(settings_tree(tmp_path)))
+    run = RunFile(tmp_path / "run", "main").begin(source.stream)
+    with RingWriter.create(run.ring, source.stream, 50_000) as ring, ExitStack() as stack:
+        reader = stack.enter_context(RingReader.attach(run.ring, "reducer"))
+        service = Service(tmp_path, "receive", "receive", str(config))
+        stack.callback(service.close)
+        wait_for(service.starts)
+        telescope = SenderThread(source, (tmp_path / "run" / "endpoint-main").read_text(), None, receiver_timeout=0.2)
+        wait_for(lambda: ring.head - reader.cursor >= 50_000)  # full: the receiver waits for room
+        service._stopping.set()
+        service.process.terminate()
+        wait_for(lambda: "STOPPING=1" in service.notified)
+        service.process.terminate()
+        wait_for(lambda: service.statuses)
+        assert (service.statuses, ring.last) == ([0], None)
+        telescope._stop.set()
+
+
+def run_command(*words: str, folder: Path) -> tuple[int, list[str]]:
+    """Run a command of ``edgefilter``; return its exit status and the lines of its errors."""
+    done = subprocess.run(
+        [sys.executable, "-m", "edgefilter.cli.main", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        timeout=60,
+    )
+    return done.returncode, done.stderr.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["receive", "node.toml"], "stream low: another receiver runs in"),
+        (["reduce", "node.toml", "--stream", "high"], "stream high: another reducer runs in"),
+        (["receive", "broken.toml"], "pulses.snr"),
+        (["forward", "absent.toml"], "absent.toml: cannot be read"),
+    ],
+)
+def test_a_process_that_cannot_start_says_why_in_one_line(tmp_path: Path, words: list[str], why: str) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "node.toml").write_text(toml(settings_tree(tmp_path, **TWO_STREAMS)))
+    (tmp_path / "broken.toml").write_text(toml(settings_tree(tmp_path, pulses={"snr": -1})))
+    with ExitStack() as stack:
+        for lock in ("receiver-low", "receiver-high", "reducer-high"):
+            acquire_lock(stack, tmp_path / "run" / f"{lock}.lock", 0.0, ConfigError("locked"))
+        status, errors = run_command(*words, folder=tmp_path)
+    assert status == 1
+    assert [line for line in errors if line.startswith("edgefilter: ") and why in line] == errors
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["reduce", "node.toml"], "several streams: --stream must be one of: low, high"),
+        (["reduce", "node.toml", "--stream", "middle"], "--stream middle: no such stream"),
+        (["receive", "node.toml", "--stream", "middle"], "--stream middle: no such stream"),
+        (["forward", "."], "--to must say to which store"),
+        (["forward", "node.toml", "--to", "store"], "--to cannot be given"),
+    ],
+)
+def test_ambiguous_arguments_are_one_line(
+    run_cli: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str], why: str
+) -> None:
+    (tmp_path / "node.toml").write_text(toml(settings_tree(tmp_path, **TWO_STREAMS)))
+    monkeypatch.chdir(tmp_path)
+    status, _, errors = run_cli(*words)
+    assert status == 1
+    assert why in errors
+    assert errors.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_module_that_only_a_supervisor_starts_says_so() -> None:
+    for role in ("receiver", "reducer", "forwarder"):
+        done = subprocess.run(
+            [sys.executable, "-m", f"edgefilter.node.{role}.process"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1
+        assert done.stderr.startswith("edgefilter: only a supervisor starts this module")
