@@ -1,7 +1,10 @@
 """The SQLite database of the manifest: its tables, and transactions that survive a loss of power."""
 
+import fcntl
+import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -61,6 +64,17 @@ END;
 Result = TypeVar("Result")
 
 
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Lock a folder against other processes within the ``with`` block."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 class Database:
     """A connection to the database.
 
@@ -82,8 +96,10 @@ class Database:
     def __init__(self, path: Path, create: bool) -> None:
         self._path = path
         self._create = create
-        self._connect()
-        self._run(self._prepare)
+        # Reducer and forwarder open a new spool at the same time, and SQLite does not wait while another makes it.
+        with _locked(path.parent) if create else nullcontext():
+            self._connect()
+            self._run(self._prepare)
 
     def _connect(self) -> None:
         mode = "rwc" if self._create else "rw"

@@ -5,6 +5,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from edgefilter.core.errors import SpoolBusyError, SpoolError, SpoolFullError
 from edgefilter.products.base import Product
 from edgefilter.spool import Cursor, Entry, PayloadTotals, Priority, Spool
+from edgefilter.spool.database import Database
 from edgefilter.spool.manifest import Manifest
 from edgefilter.spool.priorities import make_entry
 from tests.helpers.spools import LEDGER, entries, make_product, payload_files, product_names
@@ -308,3 +310,24 @@ def test_manifest_of_a_later_version_is_refused(path: Path) -> None:
     database.close()
     with pytest.raises(SpoolError, match="version 99"):
         Spool.open(path, role="reducer")
+
+
+def test_a_new_spool_may_be_opened_by_several_processes_at_once(tmp_path: Path) -> None:
+    at_once = threading.Barrier(4)
+    errors: list[BaseException] = []
+
+    def open_database(path: Path) -> None:
+        at_once.wait()
+        try:
+            Database(path, create=True)
+        except SpoolError as error:
+            errors.append(error)
+
+    for number in range(20):
+        path = tmp_path / f"{number}.sqlite"
+        threads = [threading.Thread(target=open_database, args=(path,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert errors == []
