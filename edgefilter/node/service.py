@@ -58,6 +58,7 @@ class ServiceLink(Closing):
         self._state: Callable[[], Message] = dict
         self._start_time = self._last_progress_time = time.monotonic()
         self._closed = threading.Event()
+        self._ready = False
         self._http: Any = None
         if health_port is not None:
             self._open_http(health_port)
@@ -99,8 +100,9 @@ class ServiceLink(Closing):
         """
         self.mark_progress()
         fields.pop("state", None)
-        if kind == "started":
-            sd_notify(f"READY=1\nSTATUS={fields['line']}")
+        if kind == "status":
+            sd_notify(f"STATUS={fields['line']}" if self._ready else f"READY=1\nSTATUS={fields['line']}")
+            self._ready = True
         elif kind == "block" and self._http is not None:
             self._http.observe_latency(self._stream, fields["latency"])
         (self._log.debug if kind in ("block", "stream") else self._log.info)(kind, **fields)

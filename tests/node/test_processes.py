@@ -55,12 +55,12 @@ def test_processes_that_are_killed_in_each_phase_of_a_run_change_nothing(tmp_pat
         ring = wait_for(node.ring)
         with RingReader.attach(ring, None) as reader:
             wait_for(lambda: reader.last is not None)  # at the end: the run has ended and is not yet reduced
-        send_signal(signal.SIGKILL, node.reducer, node.forwarder)
+        send_signal(signal.SIGKILL, *node.all)
         assert telescope.wait().samples == source.samples
         wait_for(lambda: not node.run_file().exists() and node.ring() is None)
         assert node.stop() == want
         assert all("WATCHDOG=1" in service.notified for service in node.all)
-        assert all("STOPPING=1" in service.notified for service in node.all)
+        assert all("STOPPING=1" in service.notified for service in (node.receiver, node.forwarder))
 
 
 def check_health(node: NodeServices) -> None:

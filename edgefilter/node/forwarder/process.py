@@ -276,7 +276,7 @@ def serve(link: Link, settings: Message, *, drain: bool = False, release: bool =
         If the spool or the store cannot be opened.
     """
     section = validate(SpoolSection, settings["section"], where="settings")
-    link.send("started", line=f"forwarding from {settings['spool']} to {settings['store']}")
+    link.send("status", line=f"forwarding from {settings['spool']} to {settings['store']}")
     commands = _Commands(link, drain)
     while not (Path(settings["spool"]) / "manifest.sqlite").exists():  # a reducer makes it
         if commands.handle(POLL_SECONDS) or commands.draining:

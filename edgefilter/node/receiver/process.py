@@ -83,7 +83,7 @@ class Receiver(Closing):
             If an input fails.
         """
         endpoints = ", ".join(node_input.endpoint for node_input in self.inputs.values())
-        self._link.send("started", line=f"listening on {endpoints}")
+        self._link.send("status", line=f"listening on {endpoints}")
         while any(thread.is_alive() for thread in self._threads) or not self._final_message:
             if message := self._link.receive(_POLL_SECONDS):
                 self._handle_message(message)

@@ -107,7 +107,7 @@ class ReducerWorker(Closing):
         EdgefilterError
             If the settings do not fit the stream, or the ring or the spool cannot be used.
         """
-        self._link.send("started", line=f"waiting for stream {self._settings['stream']}")
+        self._link.send("status", line=f"waiting for stream {self._settings['stream']}")
         with suppress(_StopReducing):
             self._run = run = self._wait_for_run()
             self._plan = plan = Plan(run.stream, resolve(self._config, run.stream), input_packages(self._input.endpoint))
@@ -200,10 +200,14 @@ class ReducerWorker(Closing):
                 self._plan,
                 self._run.name,
                 self._config.spool.budget_bytes,
-                lambda reason: self._update_state(reason=reason),
+                self._on_spool_wait,
             )
         )
         self._update_state(tally=dict(self._committer.totals))
+
+    def _on_spool_wait(self, reason: str) -> None:
+        self._update_state(reason=reason)
+        self._handle_commands()
 
     def _wait_for_first_sample(self) -> int | None:
         assert self._reader is not None
@@ -234,6 +238,7 @@ class ReducerWorker(Closing):
                 latency_seconds=(engine.reducer.latency_blocks + 1) * plan.block_seconds,
             )
             self._link.send("ready", settings=plan.settings.digest(), state=self.state())
+            self._link.send("status", line=f"reducing {plan.stream.id}")
             while not engine.finished:
                 if not self._feed_next():
                     engine.finish()

@@ -43,8 +43,12 @@ def test_upgrades_in_a_row_lose_nothing_and_broken_ones_change_nothing(tmp_path)
         "def altered(inputs): return original(inputs) | {'bytes_out': inputs.bytes_out + 1}\n"
         "ledger.ledger_row = altered\n"
     )
-    path = os.pathsep.join([str(altered), *filter(None, sys.path)])
+    older = tmp_path / "older"
+    older.mkdir()
+    (older / "sitecustomize.py").write_text("from edgefilter.node import ipc\nipc.PROTOCOL = 1\n")
+    path, older_path = (os.pathsep.join([str(first), *filter(None, sys.path)]) for first in (altered, older))
     broken = {
+        interpreter(tmp_path, "old", f'PYTHONPATH={older_path} exec {sys.executable} "$@"'): "uses other messages",
         str(tmp_path / "none"): "cannot be started",
         interpreter(tmp_path, "dies", "echo 'no module named edgefilter' >&2; exit 3"): "no module named edgefilter",
         interpreter(tmp_path, "differs", f'PYTHONPATH={path} exec {sys.executable} "$@"'): "differs",
