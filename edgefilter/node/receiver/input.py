@@ -152,6 +152,7 @@ class Input:
         self._sample_bytes = 0
         self._newest = 0  # one past the newest sample of all frames of the run
         self._other_stream = False  # whether the last header was not the ring's
+        self._cut_off = False  # whether the last frame had no room in the ring when the input had to stop
         self._next_count_time = 0.0
         with self._plugin_errors():
             self._live_input = kind(settings)
@@ -235,7 +236,8 @@ class Input:
                 self._live_input.stop_listening()
         # Limited in time, because something always arrives from a sender that never pauses.
         deadline = time.monotonic() + self._drain_seconds
-        while time.monotonic() < deadline and self._receive(_QUIET_SECONDS):
+        # No newer frame may follow one that had no room: the next receiver gets that one again.
+        while not self._cut_off and time.monotonic() < deadline and self._receive(_QUIET_SECONDS):
             pass
         if self.draining and self.ring is not None:
             self.ring.end(max(self.ring.head, self._newest))
@@ -248,7 +250,8 @@ class Input:
             self._next_count_time = self.last_loop_time + _POLL_SECONDS
         arrived = False
         for event in self._events(timeout):
-            self._handle(event)
+            if not self._cut_off:
+                self._handle(event)
             arrived = True
         return arrived
 
@@ -373,7 +376,10 @@ class Input:
             counters.samples += result.written
             counters.repeated += result.repeated
             counters.late += result.late
-            if not result.held or not self._wait_for_room(ring):
+            if not result.held:
+                return
+            if not self._wait_for_room(ring):
+                self._cut_off = True
                 return
             result = ring.write(stop - result.held, payload[(samples - result.held) * size :])
 

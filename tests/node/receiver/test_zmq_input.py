@@ -211,6 +211,23 @@ def test_another_input_continues_at_the_same_endpoint_and_ring(tmp_path: Path) -
     first.context.destroy(0)
 
 
+def test_a_frame_without_room_when_the_input_retires_is_not_overtaken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next input gets the frame again, and a newer frame in the ring could make its samples count as lost."""
+    with telescope() as scope:
+        scope.send(pack_stream(STREAM))
+        ring = scope.reader()
+
+        def give_up(_: RingWriter) -> bool:
+            scope.zmq_input.retire()
+            ring.release(CAPACITY)
+            return False
+
+        monkeypatch.setattr(scope.zmq_input, "_wait_for_room", give_up)
+        scope.send(frame(0, CAPACITY + 100), frame(CAPACITY + 100, CAPACITY + 200))
+        scope.thread.join(WAIT)
+        assert ring.head == CAPACITY
+
+
 def test_an_input_can_connect_to_a_sender_that_binds(tmp_path: Path) -> None:
     with telescope(endpoint=f"ipc://{tmp_path}/telescope", connect=True) as scope:
         scope.send(pack_stream(STREAM), frame(0, 10))
