@@ -110,7 +110,9 @@ class ReducerWorker(Closing):
         self._link.send("status", line=f"waiting for stream {self._settings['stream']}")
         with suppress(_StopReducing):
             self._run = run = self._wait_for_run()
-            self._plan = plan = Plan(run.stream, resolve(self._config, run.stream), input_packages(self._input.endpoint))
+            self._plan = plan = Plan(
+                run.stream, resolve(self._config, run.stream), input_packages(self._input.endpoint)
+            )
             self._block_samples = plan.samples_per_block
             self._restartable = self._make_ring()
             self._link.send("stream", header=run.stream.to_json())
