@@ -60,21 +60,9 @@ class NodeState:
     health_port: int | None = None
     working: set[tuple[str, str]] = field(default_factory=set)
 
-    def start_receiver(self, python: str = "") -> Child:
-        """Start a receiver.
-
-        Parameters
-        ----------
-        python
-            Its interpreter; that of the last receiver if empty.
-
-        Returns
-        -------
-        Child
-            The process.
-        """
-        self.receiver = self.spawn_receiver(python or self.receiver_python)
-        return self.receiver
+    def start_receiver(self) -> None:
+        """Start the receiver."""
+        self.receiver = self.spawn_receiver(self.receiver_python)
 
     def spawn_receiver(self, python: str) -> Child:
         """Start a receiver that receives as soon as the present one has ended.
@@ -93,21 +81,15 @@ class NodeState:
         settings = receiver_settings(self.config, self.streams.directory, sections, _WAIT_SECONDS)
         return self.children.spawn("receiver", settings, python=python)
 
-    def start_reducer(self, stream: NodeStream) -> Child:
+    def start_reducer(self, stream: NodeStream) -> None:
         """Start the reducer of a stream; it continues where the last one ended.
 
         Parameters
         ----------
         stream
             The stream.
-
-        Returns
-        -------
-        Child
-            The process.
         """
         stream.reducer = self.spawn_reducer(stream, stream.config, stream.python)
-        return stream.reducer
 
     def spawn_reducer(self, stream: NodeStream, config: NodeConfig, python: str, shadow: bool = False) -> Child:
         """Start a reducer.
@@ -130,11 +112,10 @@ class NodeState:
         # A new configuration does not move the spool of a running node.
         return self.children.spawn("reducer", settings | {"spool": self.streams.spool}, stream.name, python)
 
-    def start_forwarder(self) -> Child:
-        """Return a forwarder that was just started."""
+    def start_forwarder(self) -> None:
+        """Start the forwarder."""
         settings = forwarder_settings(self.config, self.streams.spool, self.config.spool.request_seconds)
         self.forwarder = self.children.spawn("forwarder", settings)
-        return self.forwarder
 
     def check_not_draining(self) -> None:
         """Refuse a command that a draining node cannot execute.

@@ -149,6 +149,11 @@ class Streams:
             if same_config and saved and stream.ring:
                 stream.config, stream.python = validate(NodeConfig, saved["config"]), saved["python"]
             self._all[section.name] = stream
+        for path in directory.glob("ring-*-*"):
+            name = path.name.removeprefix("ring-").rpartition("-")[0]
+            if name not in self._all:  # of a stream that an earlier configuration had
+                path.unlink()
+                (directory / f"run-{name}.json").unlink(missing_ok=True)
 
     def __iter__(self) -> Iterator[NodeStream]:
         return iter(self._all.values())

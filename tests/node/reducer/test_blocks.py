@@ -10,6 +10,7 @@ from edgefilter.core.errors import ConfigError
 from edgefilter.node.reducer.blocks import ReducerWorker
 from edgefilter.node.reducer.latency import ArrivalTimes
 from edgefilter.node.ring import RingReader, RingWriter
+from edgefilter.node.run_file import RunFile
 from edgefilter.sources.simulated.sky import VoltageSky
 from tests.helpers.reducer_worker import FakeIpc, begin_run, spool_contents, write_all
 from tests.helpers.running_node import ledger, replayed, sky
@@ -98,6 +99,25 @@ def test_the_next_reducer_continues_after_any_block(tmp_path):
     (finished,) = [fields for kind, fields in last.sent if kind == "finished"]
     assert finished["state"]["tally"]["received"] == source.samples
     assert spool_contents(tmp_path) == replayed(source, tmp_path)
+
+
+def test_a_run_that_begins_within_an_earlier_one_begins_after_its_blocks(tmp_path):
+    source = sky(2.2)
+    blocks: list[int] = []
+
+    def record(kind: str, fields: dict[str, Any]) -> None:
+        if kind == "block":
+            blocks.append(fields["block"])
+
+    for start, stop in ((0, 1_000_000), (600_000, source.samples)):  # the sender repeats its last frames
+        settings, run = begin_run(tmp_path, source)
+        with RingWriter.create(run.ring, source.stream, 5_000_000) as ring:
+            ring.write(start, source.read(start, stop).data.tobytes())
+            ring.end(stop)
+        with ReducerWorker(FakeIpc(record), settings) as worker:
+            assert worker.run() == run
+        RunFile(tmp_path, "main").remove(run)
+    assert blocks == list(range(-(-source.samples // BLOCK)))
 
 
 def test_a_ring_too_small_for_a_restart_without_loss_is_refused(tmp_path):
