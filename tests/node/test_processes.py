@@ -228,3 +228,14 @@ def test_a_module_that_only_a_supervisor_starts_says_so() -> None:
         )
         assert done.returncode == 1
         assert done.stderr.startswith("edgefilter: only a supervisor starts this module")
+
+
+def test_the_command_receive_imports_no_slow_packages() -> None:
+    script = (
+        "import sys\n"
+        "import edgefilter.cli.program, edgefilter.node.logs, edgefilter.node.process_settings\n"
+        "import edgefilter.node.receiver.process, edgefilter.node.run_directory, edgefilter.node.service\n"
+        "print(*sorted({'numba', 'scipy', 'astropy', 'pyarrow', 'prometheus_client'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not done.stdout.strip()
