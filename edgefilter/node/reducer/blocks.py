@@ -171,7 +171,8 @@ class ReducerWorker(Closing):
         """Make the ring if there is none; return whether it is large enough for a restart without loss."""
         ring, plan = self._run.ring, self._plan
         capacity = ring_samples(plan, self._input)
-        make_ring(ring, plan.stream, capacity, Policy(self._input.policy))
+        if not ring.exists():  # make_ring would first allocate all its memory
+            make_ring(ring, plan.stream, capacity, Policy(self._input.policy))
         with RingReader.attach(ring, None) as reader:
             if reader.capacity < capacity:
                 raise InputError(

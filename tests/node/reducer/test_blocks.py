@@ -7,6 +7,7 @@ import pytest
 
 from edgefilter.core.chunk import Chunk, Gap, Loss, clip_gaps
 from edgefilter.core.errors import ConfigError
+from edgefilter.node.reducer import blocks as blocks_module
 from edgefilter.node.reducer.blocks import ReducerWorker
 from edgefilter.node.reducer.latency import ArrivalTimes
 from edgefilter.node.ring import RingReader, RingWriter
@@ -75,7 +76,8 @@ def test_a_window_that_is_overwritten_during_its_use_is_read_again(tmp_path, mon
     assert spool_contents(tmp_path) == replayed(source, tmp_path)
 
 
-def test_the_next_reducer_continues_after_any_block(tmp_path):
+def test_the_next_reducer_continues_after_any_block(tmp_path, monkeypatch):
+    monkeypatch.setattr(blocks_module, "make_ring", None)  # it would allocate the memory of a second ring
     source = sky(2.2)
     settings, run = begin_run(tmp_path, source)
     with RingWriter.create(run.ring, source.stream, 5_000_000) as ring:
