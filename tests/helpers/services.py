@@ -64,11 +64,11 @@ class Service:
         """Return how often the command has reported that it is ready."""
         return self.notified.count("READY=1")
 
-    def events(self, kind: str) -> list[dict[str, Any]]:
-        """Return the events of a kind in the log."""
+    def events(self, *kinds: str) -> list[dict[str, Any]]:
+        """Return the events of some kinds in the log."""
         lines = (self.folder / f"{self.name}.log").read_text().splitlines(keepends=True)
         events = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
-        return [event for event in events if event["event"] == kind]
+        return [event for event in events if event["event"] in kinds]
 
     def stop(self) -> int:
         """Stop the command with SIGTERM; return its last exit status."""
