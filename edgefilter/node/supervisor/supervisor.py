@@ -190,7 +190,8 @@ class Supervisor:
         if kind not in ("hello", "block"):
             self.state.log.debug("message received", child=child.name, message=message)
         if kind in ("listening", "ready", "took over"):
-            self._on_working(child)
+            self.state.working.add((child.role, child.stream))
+            self._failed_starts.pop((child.role, child.stream), None)
         match kind:
             case "hello":
                 self._on_hello(child)
@@ -219,10 +220,6 @@ class Supervisor:
         stream = self.state.streams.get(child.stream)
         if child.role == "reducer" and stream is not None and child is stream.reducer and child.state.get("header"):
             self._on_stream(stream, child.state["header"])
-
-    def _on_working(self, child: Child) -> None:
-        self.state.working.add((child.role, child.stream))
-        self._failed_starts.pop((child.role, child.stream), None)
 
     def _on_listening(self, stream: NodeStream, endpoint: str) -> None:
         stream.endpoint = endpoint
@@ -257,9 +254,9 @@ class Supervisor:
                 self._start_task(self._drain())
             return
         self.state.log.warning("process died", child=child.name, why=child.why)
-        if child.ready:
-            self._on_working(child)
         key = (child.role, child.stream)
+        if child.ready:
+            self.state.working.add(key)
         attempts = self._failed_starts[key] = self._failed_starts.get(key, 0) + 1
         if key not in self.state.working and (child.refused or attempts == _MAX_START_ATTEMPTS):
             if stream is not None and not stream.ring:
