@@ -101,7 +101,8 @@ class ServiceLink(Closing):
         self.mark_progress()
         fields.pop("state", None)
         if kind == "status":
-            sd_notify(f"STATUS={fields['line']}" if self._ready else f"READY=1\nSTATUS={fields['line']}")
+            kind = fields.pop("line")
+            sd_notify(f"STATUS={kind}" if self._ready else f"READY=1\nSTATUS={kind}")
             self._ready = True
         elif kind == "block" and self._http is not None:
             self._http.observe_latency(self._stream, fields["latency"])
