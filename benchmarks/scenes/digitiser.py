@@ -1,0 +1,79 @@
+"""Digitisers of 1 to 8 bits, with levels that are set once for each channel."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+_STEP = {1: 2.0, 2: 0.996, 4: 0.335, 8: 1.0 / 12.0}  # standard deviations of noise between two numbers
+_MIDDLE = {1: 0.5, 2: 1.5, 4: 7.5, 8: 96.0}  # number at the mean of the noise; 8 bits leave room for what is bright
+
+
+@dataclass(frozen=True)
+class Digitiser:
+    """Turns power into numbers of ``bits`` bits.
+
+    Parameters
+    ----------
+    bits
+        1, 2, 4 or 8.
+    level
+        float64 ``[channel]``: power of quiet noise when the levels were set.
+    scatter
+        Standard deviation of the quiet noise relative to its mean.
+    """
+
+    bits: int
+    level: NDArray[np.float64]
+    scatter: float
+
+    def numbers(self, power: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Digitise power.
+
+        Parameters
+        ----------
+        power
+            float32 ``[row, channel]``.
+
+        Returns
+        -------
+        ndarray
+            uint8 ``[row, channel]``, of 0 to 2^bits - 1.
+        """
+        scale = (1.0 / (_STEP[self.bits] * self.scatter * self.level)).astype(np.float32)
+        offset = np.float32(_MIDDLE[self.bits] - 1.0 / (_STEP[self.bits] * self.scatter))
+        values = power * scale
+        values += offset
+        np.rint(values, out=values)
+        np.clip(values, 0, (1 << self.bits) - 1, out=values)
+        return values.astype(np.uint8)
+
+    def pack(self, numbers: NDArray[np.uint8]) -> bytes:
+        """Pack numbers into bytes, the first channel in the low bits.
+
+        Parameters
+        ----------
+        numbers
+            uint8 ``[row, channel]``.
+
+        Returns
+        -------
+        bytes
+            ``channels · bits / 8`` for a row.
+        """
+        if self.bits == 8:
+            return numbers.tobytes()
+        per_byte = 8 // self.bits
+        shifts = (self.bits * np.arange(per_byte)).astype(np.uint8)
+        return np.bitwise_or.reduce(numbers.reshape(-1, per_byte) << shifts, axis=1).astype(np.uint8).tobytes()
+
+    def efficiency(self) -> float:
+        """Return the S/N of a faint signal in the numbers, over its S/N in the power, for Gaussian noise."""
+        limits = (np.arange(1, 1 << self.bits) - 0.5 - _MIDDLE[self.bits]) * _STEP[self.bits]
+        density = np.exp(-0.5 * limits**2) / np.sqrt(2.0 * np.pi)
+        above = ndtr(-limits)
+        # A number is the count of the limits that the power exceeds.
+        mean = above.sum()
+        square = ((2 * np.arange(len(limits)) + 1) * above).sum()
+        return float(density.sum() / np.sqrt(square - mean**2))
