@@ -18,7 +18,14 @@ from benchmarks.scenes.catalogue import REPORTING, SCENES, TUNING
 from benchmarks.scenes.report import Result, bars, table
 from benchmarks.scenes.scene import Scene
 from benchmarks.scenes.score import score
-from benchmarks.scenes.searchers import Search, Searcher, search_edgefilter, searchers
+from benchmarks.scenes.searchers import (
+    Search,
+    Searcher,
+    SearchFailedError,
+    Usage,
+    search_edgefilter,
+    searchers,
+)
 
 STARTUP_SECONDS = 0.5
 PIECE_SECONDS = 120.0  # of the hour of noise
@@ -63,7 +70,7 @@ def startup_seconds(searcher: Searcher, folder: Path) -> float:
 
 
 def run_scenes(names: list[str], seeds: tuple[int, ...], seconds: float, console: Console) -> dict[str, Any]:
-    """Search scenes and score the results.
+    """Search scenes and score the results; a searcher that ends with an error has found nothing.
 
     Parameters
     ----------
@@ -82,6 +89,7 @@ def run_scenes(names: list[str], seeds: tuple[int, ...], seconds: float, console
         What is stored.
     """
     results: dict[tuple[str, str], Result] = {}
+    failures: list[str] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         found = searchers()
@@ -90,12 +98,17 @@ def run_scenes(names: list[str], seeds: tuple[int, ...], seconds: float, console
             for seed in seeds:
                 scene = SCENES[scene_name](seed, seconds)
                 for who, searcher in found.items():
-                    search = run_search(scene, searcher, folder)
                     result = results.setdefault((scene_name, who), Result(scene_name, who, scene.quiet))
+                    try:
+                        search = run_search(scene, searcher, folder)
+                    except SearchFailedError as error:
+                        failures.append(f"{scene_name}, seed {seed}: {error}")
+                        search = Search([], Usage())
                     result.add(scene.seconds, score(scene, search.candidates), search.usage, startup[who])
-                    console.print(
-                        f"{scene_name}, {who}, seed {seed}: {result.found} of {result.pulses}, {result.false} false"
-                    )
+                    counts = f"{result.found} of {result.pulses} found, {result.false} false"
+                    console.print(f"{scene_name}, {who}, seed {seed}: {counts}")
+    for failure in failures:
+        console.print(failure, soft_wrap=True)
     console.print(table(list(results.values())))
     missed = bars(list(results.values()))
     for scene_name, sentences in missed.items():
@@ -105,6 +118,7 @@ def run_scenes(names: list[str], seeds: tuple[int, ...], seconds: float, console
         "startup_cpu_seconds": {who: round(value, 2) for who, value in startup.items()},
         "results": [result.as_dict() for result in results.values()],
         "bars_missed": missed,
+        "failures": failures,
     }
 
 

@@ -23,7 +23,7 @@ class Band:
     @cached_property
     def frequencies(self) -> NDArray[np.float64]:
         """Centres of the channels, MHz, descending."""
-        return self.high - self.channel_mhz * (np.arange(self.channels) + 0.5)
+        return np.asarray(self.high - self.channel_mhz * (np.arange(self.channels) + 0.5), np.float64)
 
     def covers(self, low: float, high: float) -> NDArray[np.float64]:
         """Return the fraction of each channel that lies between two frequencies.

@@ -247,7 +247,9 @@ def high_band(seed: int, seconds: float) -> Scene:
 
 def _few_bits(bits: int, seed: int, seconds: float) -> Scene:
     scene, random = _l_band(f"bits-{bits}", seed, seconds)
-    return replace(scene, effects=tuple(_level_steps(random, scene)), bits=bits)
+    scene = replace(scene, effects=tuple(_level_steps(random, scene)), bits=bits)
+    loss = scene.digitiser.efficiency()
+    return replace(scene, pulses=tuple(replace(pulse, snr=pulse.snr / loss) for pulse in scene.pulses))
 
 
 def bits_1(seed: int, seconds: float) -> Scene:

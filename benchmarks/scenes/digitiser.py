@@ -1,6 +1,7 @@
 """Digitisers of 1 to 8 bits, with levels that are set once for each channel."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,14 +67,45 @@ class Digitiser:
             return numbers.tobytes()
         per_byte = 8 // self.bits
         shifts = (self.bits * np.arange(per_byte)).astype(np.uint8)
-        return np.bitwise_or.reduce(numbers.reshape(-1, per_byte) << shifts, axis=1).astype(np.uint8).tobytes()
+        packed: NDArray[np.uint8] = np.bitwise_or.reduce(numbers.reshape(-1, per_byte) << shifts, axis=1)
+        return packed.tobytes()
 
     def efficiency(self) -> float:
         """Return the S/N of a faint signal in the numbers, over its S/N in the power, for Gaussian noise."""
-        limits = (np.arange(1, 1 << self.bits) - 0.5 - _MIDDLE[self.bits]) * _STEP[self.bits]
+        limits = self._limits
         density = np.exp(-0.5 * limits**2) / np.sqrt(2.0 * np.pi)
-        above = ndtr(-limits)
-        # A number is the count of the limits that the power exceeds.
-        mean = above.sum()
-        square = ((2 * np.arange(len(limits)) + 1) * above).sum()
-        return float(density.sum() / np.sqrt(square - mean**2))
+        return float(density.sum() / self._deviation)
+
+    def response(self, excess: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return how much a signal raises the mean number: linear while it is faint, less where it saturates.
+
+        Parameters
+        ----------
+        excess
+            Power above that of quiet noise, in standard deviations of the noise.
+
+        Returns
+        -------
+        ndarray
+            float64, in standard deviations of the numbers of quiet noise.
+        """
+        powers, numbers = self._table
+        return np.asarray(np.interp(excess, powers, numbers), np.float64)
+
+    @cached_property
+    def _limits(self) -> NDArray[np.float64]:
+        """Power at which the number rises by one, in standard deviations above the mean."""
+        return np.asarray((np.arange(1, 1 << self.bits) - 0.5 - _MIDDLE[self.bits]) * _STEP[self.bits], np.float64)
+
+    @cached_property
+    def _deviation(self) -> float:
+        """Standard deviation of the numbers of quiet noise; a number is the count of the limits that it exceeds."""
+        above = ndtr(-self._limits)
+        square = ((2 * np.arange(len(above)) + 1) * above).sum()
+        return float(np.sqrt(square - above.sum() ** 2))
+
+    @cached_property
+    def _table(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        powers = np.linspace(0.0, 40.0, 2001)
+        numbers = ndtr(powers[:, None] - self._limits).sum(axis=1)
+        return powers, (numbers - numbers[0]) / self._deviation

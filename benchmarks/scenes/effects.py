@@ -55,12 +55,12 @@ class Chunk:
     @property
     def edges(self) -> NDArray[np.float64]:
         """Times at which rows begin, and the end of the last row, s."""
-        return (self.first + np.arange(len(self.power) + 1)) * self.row_seconds
+        return np.asarray((self.first + np.arange(len(self.power) + 1)) * self.row_seconds, np.float64)
 
     @property
     def times(self) -> NDArray[np.float64]:
         """Middles of the rows, s."""
-        return (self.first + 0.5 + np.arange(len(self.power))) * self.row_seconds
+        return np.asarray((self.first + 0.5 + np.arange(len(self.power))) * self.row_seconds, np.float64)
 
     def covered(self, start: float, stop: float) -> NDArray[np.float64]:
         """Return the fraction of each row that lies between two times.

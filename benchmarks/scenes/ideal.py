@@ -2,9 +2,9 @@
 
 The ideal search knows the DM of a pulse and the part of the band that it fills. It sums the good channels of that part
 along the track, with delays rounded to rows and equal weights, and takes the best boxcar of any start and any number of
-rows. Its noise is that of the scene without interference: Gaussian, with the scatter of the receiver, and with the
-loss of a digitiser of few bits. The S/N is computed from the noise-free profile. Samples that were not recorded (gaps,
-zeros, before the start and after the end) are in neither signal nor noise.
+rows. Its noise is that of the scene without interference: Gaussian, with the scatter of the receiver. The S/N is
+computed from the noise-free profile, as the digitiser records it on average, so it includes what few bits lose. Samples
+that were not recorded (gaps, zeros, before the start and after the end) are in neither signal nor noise.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,9 @@ class Boxcar:
     rows: int
 
 
-def best_boxcar(scene: "Scene", pulse: Pulse, rendered: RenderedPulse, recorded: NDArray[np.bool_] | None) -> Boxcar:
+def best_boxcar(
+    scene: "Scene", pulse: Pulse, rendered: RenderedPulse, recorded: NDArray[np.bool_] | None, digitised: bool = True
+) -> Boxcar:
     """Return the best boxcar of the ideal search.
 
     Parameters
@@ -39,6 +41,8 @@ def best_boxcar(scene: "Scene", pulse: Pulse, rendered: RenderedPulse, recorded:
         The pulse and its power.
     recorded
         bool ``[row]``: rows that are recorded; None if all are, also before the start and after the end.
+    digitised
+        Whether the loss of the digitiser is included.
 
     Returns
     -------
@@ -55,7 +59,8 @@ def best_boxcar(scene: "Scene", pulse: Pulse, rendered: RenderedPulse, recorded:
     rows = int(starts.max()) - begin + rendered.power.shape[1]
     signal, cells = np.zeros(rows), np.zeros(rows)
     for channel, start in zip(used, starts - begin, strict=True):
-        values = rendered.power[channel].astype(np.float64)
+        values = rendered.power[channel] / scene.scatter
+        values = scene.digitiser.response(values) if digitised else values
         if recorded is None:
             cells += 1.0
         else:
@@ -63,8 +68,7 @@ def best_boxcar(scene: "Scene", pulse: Pulse, rendered: RenderedPulse, recorded:
             cells += there
             values = values * there[start : start + len(values)]
         signal[start : start + len(values)] += values
-    noise = scene.scatter / scene.digitiser.efficiency()
-    return _search(signal, cells * noise**2, begin)
+    return _search(signal, cells, begin)
 
 
 def ideal_snrs(scene: "Scene") -> list[float]:

@@ -10,7 +10,7 @@ from benchmarks.scenes.band import Band
 from edgefilter.core.plan import dispersion_delay
 
 _FWHM = 2.0 * np.sqrt(2.0 * np.log(2.0))  # of a Gaussian, in standard deviations
-_TAIL = 5.0  # standard deviations of a Gaussian, and scattering times, that are rendered
+_SIGMAS, _TAILS = 5.0, 8.0  # standard deviations of a Gaussian, and scattering times, that are rendered
 _PARTS_OF_A_ROW = 4  # the smear in a channel is a sum of narrower channels, this many for each row of smear
 
 
@@ -27,7 +27,7 @@ class Pulse:
     width
         Full width at half maximum, s.
     snr
-        Its ideal S/N, see :mod:`benchmarks.scenes.ideal`, if no sample of it is lost.
+        Its S/N for an ideal search before digitisation, see :mod:`benchmarks.scenes.ideal`, if no sample of it is lost.
     low, high
         The part of the band that it fills, MHz; by default all.
     scattering
@@ -132,7 +132,7 @@ def delays(band: Band, dm: float) -> NDArray[np.float64]:
     ndarray
         float64 ``[channel]``, s.
     """
-    return dispersion_delay(dm, 1.0, np.inf) * (band.frequencies**-2 - band.frequencies.max() ** -2)
+    return np.asarray(dispersion_delay(dm, 1.0, np.inf) * (band.frequencies**-2 - band.frequencies.max() ** -2))
 
 
 def scattering_time(pulse: Pulse, band: Band, mhz: float) -> float:
@@ -181,8 +181,8 @@ def render(pulse: Pulse, band: Band, row_seconds: float, amplitude: float = 1.0)
         (band.frequencies - half) ** -2 - (band.frequencies + half) ** -2
     )
     longest = scattering_time(pulse, band, low)
-    before = _TAIL * sigma + 0.5 * smear[filled].max()
-    after = before + _TAIL * longest
+    before = _SIGMAS * sigma + 0.5 * smear[filled].max()
+    after = before + _TAILS * longest
     rows = int(np.ceil((before + after) / row_seconds)) + 3
     arrival = pulse.seconds + delays(band, pulse.dm)
     first = np.floor((arrival - before) / row_seconds).astype(np.int64) - 1

@@ -103,11 +103,12 @@ class Scene:
 
     @cached_property
     def rendered(self) -> tuple[RenderedPulse, ...]:
-        """The power of each pulse, scaled to its ideal S/N."""
+        """The power of each pulse, scaled to its S/N."""
         shapes = [render(pulse, self.band, self.row_seconds) for pulse in self.pulses]
+        units = [best_boxcar(self, *pair, None, False).snr for pair in zip(self.pulses, shapes, strict=True)]
         return tuple(
-            RenderedPulse(shape.first, shape.power * np.float32(pulse.snr / best_boxcar(self, pulse, shape, None).snr))
-            for pulse, shape in zip(self.pulses, shapes, strict=True)
+            RenderedPulse(shape.first, shape.power * np.float32(pulse.snr / unit))
+            for pulse, shape, unit in zip(self.pulses, shapes, units, strict=True)
         )
 
     @property

@@ -8,8 +8,8 @@ matches a pulse if
 
 where W is the pulse's full width at half maximum, its smear in a channel and its scattering time at the low end of its
 part of the band, in quadrature. Each candidate is given to the one pulse whose track it comes nearest to, and each
-pulse is found by the strongest of its candidates. The others of a pulse are *duplicates*: neither found pulses nor false.
-Candidates that match no pulse are *false*.
+pulse is found by the strongest of its candidates. The others of a pulse are *duplicates*: neither found pulses nor
+false. Candidates that match no pulse are *false*.
 """
 
 from collections.abc import Sequence

@@ -212,7 +212,8 @@ def _transientx(run: Run, scene: Scene, file: Path) -> list[Path]:
     filters = [] if scene.quiet else ["-z", "kadaneF", 8, 4, "zdot"]
     run.command(
         "transientx_fil", "-t", 1, "--fd", 1, "--overlap", 0.1, "--thre", SNR, "--maxw", max(0.1, scene.widest),
-        "-l", 2.0, "--drop", "--dms", scene.dm[0], "--ddm", step, "--ndm", trials, "--rootname", file.stem, *filters, "-f", file,
+        "-l", 2.0, "--drop", "--dms", scene.dm[0], "--ddm", step, "--ndm", trials, "--rootname", file.stem,
+        *filters, "-f", file,
     )  # fmt: skip
     return sorted(run.folder.glob(f"{file.stem}*.cands"))
 
