@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from benchmarks.scenes.effects import Interval
 from benchmarks.scenes.ideal import ideal_snrs
 from benchmarks.scenes.pulses import Pulse
 from benchmarks.scenes.scene import Scene
@@ -25,6 +24,10 @@ from edgefilter.core.plan import dispersion_delay
 
 IDEAL_SNR = 8.5
 """Recall counts pulses with at least this ideal S/N."""
+
+
+LEAST_MET = 0.05
+"""Fraction of the band in which a candidate must meet what made it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,10 @@ def matches(scene: Scene, pulse: Pulse, candidate: Candidate) -> bool:
 
 
 def origin(scene: Scene, candidate: Candidate) -> str:
-    """Return what may have made a false candidate: the shortest event that its track crosses.
+    """Return what may have made a false candidate.
+
+    That is the event, or the pulse, which its track meets in the largest fraction of the band, if that is a twentieth
+    or more; otherwise all that acts throughout the scene.
 
     Parameters
     ----------
@@ -147,14 +153,25 @@ def origin(scene: Scene, candidate: Candidate) -> str:
     Returns
     -------
     str
-        Name of a pulse or of an effect; empty if its track crosses none.
+        Names of pulses or effects; empty if there are none.
     """
+    f = np.linspace(scene.band.low, scene.band.high, 100)
+    delay = dispersion_delay(1.0, 1.0, np.inf) * (f**-2 - scene.band.frequencies.max() ** -2)
+    times = candidate.seconds + candidate.dm * delay
     width = candidate.width + 2 * scene.row_seconds
+    met: dict[str, float] = {}
     for pulse in scene.pulses:
-        if _distance(scene, pulse, candidate) <= width + 2 * pulse.effective_width(scene.band):
-            return f"{pulse.name} of DM {pulse.dm:.0f}"
-    crossed = [interval for interval in scene.intervals() if _crosses(scene, candidate, interval, width)]
-    return min(crossed, key=lambda interval: interval.stop - interval.start).name if crossed else ""
+        near = np.abs(times - pulse.seconds - pulse.dm * delay) <= width + pulse.effective_width(scene.band)
+        met[f"{pulse.name} of DM {pulse.dm:.0f}"] = float((near & (f > pulse.low) & (f < pulse.high)).mean())
+    always = set()
+    for one in scene.intervals():
+        if one.stop - one.start > scene.seconds:
+            always.add(one.name)
+            continue
+        near = (times >= one.start - width) & (times <= one.stop + width) & (f >= one.low) & (f <= one.high)
+        met[one.name] = max(met.get(one.name, 0.0), float(near.mean()))
+    best = max(met, key=lambda name: met[name], default="")
+    return best if met.get(best, 0.0) >= LEAST_MET else " or ".join(sorted(always))
 
 
 def _distance(scene: Scene, pulse: Pulse, candidate: Candidate, middle: bool = False) -> float:
@@ -165,12 +182,3 @@ def _distance(scene: Scene, pulse: Pulse, candidate: Candidate, middle: bool = F
     if middle:
         return abs(sum(apart)) / 2
     return 0.0 if apart[0] * apart[1] < 0 else min(map(abs, apart))
-
-
-def _crosses(scene: Scene, candidate: Candidate, interval: Interval, width: float) -> bool:
-    low, high = max(interval.low, scene.band.low), min(interval.high, scene.band.high)
-    if low >= high:
-        return False
-    top = float(scene.band.frequencies.max())
-    first, last = (candidate.seconds + dispersion_delay(candidate.dm, f, top) for f in (high, low))
-    return last + width >= interval.start and first - width <= interval.stop
