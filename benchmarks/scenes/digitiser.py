@@ -23,11 +23,15 @@ class Digitiser:
         float64 ``[channel]``: power of quiet noise when the levels were set.
     scatter
         Standard deviation of the quiet noise relative to its mean.
+    common
+        Whether all channels have one scale, on which no power is 0 and the highest level is the middle number; otherwise
+        each has levels around its own.
     """
 
     bits: int
     level: NDArray[np.float64]
     scatter: float
+    common: bool = False
 
     def numbers(self, power: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Digitise power.
@@ -44,6 +48,8 @@ class Digitiser:
         """
         scale = (1.0 / (_STEP[self.bits] * self.scatter * self.level)).astype(np.float32)
         offset = np.float32(_MIDDLE[self.bits] - 1.0 / (_STEP[self.bits] * self.scatter))
+        if self.common:
+            scale, offset = np.full_like(scale, _MIDDLE[self.bits] / self.level.max()), np.float32(0.0)
         values = power * scale
         values += offset
         np.rint(values, out=values)

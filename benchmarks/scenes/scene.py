@@ -99,7 +99,7 @@ class Scene:
             if isinstance(effect, RollOff):
                 effect.apply(chunk)
         level = chunk.gain[0].astype(np.float64)
-        return Digitiser(self.bits, level if self.flat else np.full_like(level, level.max()), self.scatter)
+        return Digitiser(self.bits, level, self.scatter, common=not self.flat)
 
     @cached_property
     def rendered(self) -> tuple[RenderedPulse, ...]:

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.scenes.band import Band
 from benchmarks.scenes.catalogue import REPORTING, SCENES, TUNING
 from benchmarks.scenes.digitiser import Digitiser
-from benchmarks.scenes.effects import Carrier, Chunk, GainWander, Radar, ZeroDmBurst
+from benchmarks.scenes.effects import Carrier, Chunk, GainWander, Radar, RollOff, ZeroDmBurst
 from benchmarks.scenes.ideal import best_boxcar, ideal_snrs
 from benchmarks.scenes.pulses import Pulse, delays, render
 from benchmarks.scenes.report import Result, failed_bars
@@ -74,6 +74,15 @@ def test_the_file_of_a_quiet_scene_has_the_mean_and_scatter_of_its_digitiser():
     numbers = samples(replace(SMALL, seconds=10.0)).astype(np.float64)
     assert numbers.mean() == pytest.approx(96.0, abs=0.1)
     assert numbers.std() == pytest.approx(12.0, rel=0.01)
+
+
+def test_a_scene_that_is_not_flat_shows_the_shape_of_its_band():
+    scene = replace(SMALL, effects=(RollOff(0.3),), dead=(20,), flat=False)
+    numbers = samples(scene).astype(np.float64)
+    level = scene.digitiser.level / scene.digitiser.level.max()
+    expected = np.where(scene.good, 96.0 * level, 0.0)
+    assert numbers.mean(axis=0) == pytest.approx(expected, abs=0.2)
+    assert expected[0] < 0.5 * expected[32]
 
 
 def test_gain_multiplies_signal_and_noise_alike():
