@@ -53,7 +53,7 @@ def run_search(scene: Scene, searcher: Searcher, folder: Path) -> Search:
 
 
 def startup_seconds(searcher: Searcher, folder: Path) -> float:
-    """Return the CPU time of a searcher on half a second of noise, the shorter of two runs.
+    """Return the CPU time of a searcher on half a second of noise, the shortest of three runs.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def startup_seconds(searcher: Searcher, folder: Path) -> float:
         s.
     """
     scene = replace(SCENES["quiet"](TUNING[0], STARTUP_SECONDS), pulses=())
-    return min(run_search(scene, searcher, folder).usage.cpu_seconds for _ in range(2))
+    return min(run_search(scene, searcher, folder).usage.cpu_seconds for _ in range(3))
 
 
 def run_scenes(names: list[str], seeds: tuple[int, ...], seconds: float, console: Console) -> dict[str, Any]:
@@ -109,6 +109,8 @@ def run_scenes(names: list[str], seeds: tuple[int, ...], seconds: float, console
                     console.print(f"{scene_name}, {who}, seed {seed}: {counts}")
     for failure in failures:
         console.print(failure, soft_wrap=True)
+    for who, cpu in startup.items():
+        console.print(f"{who}: start-up, subtracted from CPU times: {cpu:.2f} s")
     console.print(table(list(results.values())))
     missed = bars(list(results.values()))
     for scene_name, sentences in missed.items():

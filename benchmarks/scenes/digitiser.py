@@ -24,8 +24,8 @@ class Digitiser:
     scatter
         Standard deviation of the quiet noise relative to its mean.
     common
-        Whether all channels have one scale, on which no power is 0 and the highest level is the middle number; otherwise
-        each has levels around its own.
+        Whether all channels have one scale, on which no power is 0 and the highest level is the middle number;
+        otherwise each has levels around its own.
     """
 
     bits: int

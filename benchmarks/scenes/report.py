@@ -41,7 +41,7 @@ class Result:
         """
         self.seconds += seconds
         self.scores.append(score)
-        self.usages.append(Usage(max(0.0, usage.cpu_seconds - startup), usage.peak_bytes, usage.bytes_out))
+        self.usages.append(Usage(usage.cpu_seconds - startup, usage.peak_bytes, usage.bytes_out))
 
     @property
     def found(self) -> int:
@@ -71,7 +71,7 @@ class Result:
 
     @property
     def cpu_seconds(self) -> float:
-        """CPU time without start-up, s."""
+        """CPU time without start-up, s; on a busy machine it can be below 0 for a short scene."""
         return sum(usage.cpu_seconds for usage in self.usages)
 
     @property
