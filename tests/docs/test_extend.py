@@ -53,7 +53,7 @@ class Reader:
 
 @pytest.mark.parametrize(
     ("title", "expected"),
-    [("A stage", "drift")],
+    [("A stage", "drift"), ("A file format", "note-format 1.0"), ("A store", "dm"), ("An export", "candidates.txt")],
 )
 def test_a_section_works_as_written(title: str, expected: str, tmp_path: Path) -> None:
     reader, section = Reader(tmp_path), SECTIONS[title]
