@@ -33,6 +33,13 @@ _GAIN_MEDIAN_GROUPS = 5  # groups of the running median: pulses and bursts are s
 _MAX_GAIN_DRIFT_SIGMA = 0.4  # above it, noise alone is nearly enough for a step
 _MIN_INFORMATIVE_FRACTION = 0.02  # fraction of cells below (and above) the level without which the gain is not known
 
+_MAX_BURST_CELLS = 16  # longest burst that is found by its significance, in cells
+_BURST_SIGMA = 6.0  # significance of the whole band for a burst
+_BURST_PARTS = 8  # parts of the band, …
+_WEAKER_HALF_SIGMA = 2.5  # … whose weaker half must rise so much: a dispersed pulse is in less than half of the band
+_SIDE_CELLS = 32  # cells before and after a burst that it is compared with
+_MIN_MOVED_FRACTION = 0.02  # fraction of the cells beyond the levels without which the data are too coarse
+
 
 class BroadbandSteps(NamedTuple):
     """Steps and drift of the whole band.
@@ -76,6 +83,7 @@ class ZeroDmFlagger:
         self._max_rise_cells = (
             int(min(_MAX_STEP_CELLS, sweep / _MIN_SWEEP_RATIO)) if self._tests_rises else _MAX_STEP_CELLS
         )
+        self._max_burst_cells = int(min(_MAX_BURST_CELLS, sweep / _MIN_SWEEP_RATIO)) if self._tests_rises else 0
         self._sigma = settings.zero_dm_sigma
         self._backend = backend
 
@@ -116,6 +124,8 @@ class ZeroDmFlagger:
             find_broadband_steps(counts, 2, _MAX_STEP_CELLS, bands)
         gain_drift = _gain_drift(counts[0], counts[2])
         bands[np.abs(gain_drift) > _MAX_GAIN_DRIFT_SIGMA] = False
+        if self._sigma and self._tests_rises:
+            bands[significant_times(counts, self._max_burst_cells)] = True
         some = np.flatnonzero(bands.any(axis=1))
         return BroadbandSteps(some, bands[some], gain_drift)
 
@@ -167,3 +177,60 @@ def _gain_drift(used: NDArray[np.int32], below: NDArray[np.int32]) -> NDArray[np
     steps = np.linspace(-5.0, 5.0, 101)
     gain_offset -= np.interp(QUANTILE, ndtr(steps[:, None] - gain_offset).mean(axis=1), steps) - ndtri(QUANTILE)
     return np.asarray(np.interp(np.arange(times), (np.arange(groups) + 0.5) * _GAIN_GROUP_CELLS, gain_offset))
+
+
+def significant_times(counts: NDArray[np.int32], max_cells: int) -> NDArray[np.bool_]:
+    """Find bursts of the whole band that are weak in each channel, by the significance of the sum over the band.
+
+    The number of channels above their level less that of channels below is 0 in noise; a burst of s sigma a channel
+    moves it by 0.86 s standard deviations of the number, times the root of the number of channels. It is compared with
+    the times shortly before and after, so that the edge of a longer change is no burst.
+
+    Parameters
+    ----------
+    counts
+        Of :func:`edgefilter_kernels.rfi.zero_dm.zero_dm_counts`, int32 ``[3, band, time]``.
+    max_cells
+        Longest burst, cells.
+
+    Returns
+    -------
+    ndarray
+        bool ``[time]``: a boxcar over these times exceeds six sigma, and the weaker half of the band 2.5 sigma.
+    """
+    used, above, below = (part.reshape(_BURST_PARTS, -1, part.shape[1]).sum(axis=1) for part in counts)
+    found = np.zeros(used.shape[1], np.bool_)
+    moved = float((above + below).sum() / max(used.sum(), 1))
+    if moved < _MIN_MOVED_FRACTION:
+        return found
+    # In standard deviations of one part at one time.
+    rise = np.divide(above - below, np.sqrt(moved * used), out=np.zeros(used.shape), where=used > 0)
+    width = 1
+    while width <= min(max_cells, len(found) // 4):
+        excess = _boxcar_excess(np.where(found, 0.0, rise), width)
+        weaker = np.sort(excess, axis=0)[: _BURST_PARTS // 2]
+        whole, half = (part.sum(axis=0) / np.sqrt(len(part)) for part in (excess, weaker))
+        for start in np.flatnonzero((whole > _BURST_SIGMA) & (half > _WEAKER_HALF_SIGMA)).tolist():
+            found[start : start + width] = True
+        width *= 2
+    return found
+
+
+def _boxcar_excess(rise: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    """Return the S/N of the boxcar that starts at each time above the higher of the means before and after it."""
+    total = np.cumsum(np.pad(rise, ((0, 0), (1, 0))), axis=1)
+    start = np.arange(rise.shape[1] - width + 1)
+    band = total.mean(axis=0)  # sides are compared in the sum over the band: what is higher there is the baseline
+
+    def side(first: NDArray[np.int64], stop: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        length = stop - first
+        known = length > 0
+        per_part = np.where(known, (total[:, stop] - total[:, first]) / np.maximum(length, 1), 0.0)
+        return per_part, np.where(known, (band[stop] - band[first]) / np.maximum(length, 1), -np.inf)
+
+    before, level_before = side(np.maximum(start - width - _SIDE_CELLS, 0), np.maximum(start - width, 0))
+    last = rise.shape[1]
+    after, level_after = side(np.minimum(start + 2 * width, last), np.minimum(start + 2 * width + _SIDE_CELLS, last))
+    baseline = np.where(level_before > level_after, before, after)
+    excess = (total[:, start + width] - total[:, start] - width * baseline) / np.sqrt(width + width**2 / _SIDE_CELLS)
+    return np.pad(excess, ((0, 0), (0, width - 1)))

@@ -46,3 +46,29 @@ def test_a_rise_of_a_quarter_of_the_channels_is_not_taken_for_gain():
     found = flagged(power)
     assert found[1000:2000, busy].mean() > 0.95
     assert found[:, ~busy].mean() < 1e-3
+
+
+def with_burst(sigma, cells, gain=0.0, rows=slice(None)):
+    """Return noise with a burst of the whole band at time 2000, in standard deviations of a cell."""
+    power = drifting_gain_noise(gain)
+    power[2000 : 2000 + cells, rows] += sigma / np.sqrt(SPECTRA)
+    return power
+
+
+@pytest.mark.parametrize(("sigma", "cells"), [(0.5, 1), (0.3, 4), (0.3, 6)])
+@pytest.mark.parametrize("gain", [0.0, 0.01])
+def test_a_burst_that_is_weak_in_each_channel_is_found_by_the_whole_band(sigma, cells, gain):
+    found = flagged(with_burst(sigma, cells, gain))
+    assert found[2000 : 2000 + cells].mean() > 0.9
+    found[2000 - cells : 2000 + 2 * cells] = False
+    assert found.mean() < 1e-3
+
+
+def test_a_step_of_the_gain_is_no_burst():
+    power = drifting_gain_noise(0.0)
+    power[2000:] *= 1.03
+    assert flagged(power).mean() < 1e-3
+
+
+def test_a_burst_of_less_than_half_of_the_band_is_no_burst_of_the_whole_band():
+    assert flagged(with_burst(0.6, 4, rows=slice(0, 200)))[2000:2004, 200:].mean() < 0.01
