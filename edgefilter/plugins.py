@@ -111,7 +111,7 @@ class Plugin:
             yield
         except EdgefilterError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if self.own:
                 raise
             reason = " ".join(f"{type(error).__name__}: {error}".split())
@@ -140,7 +140,7 @@ class Plugin:
             found: Any = import_module(module)
             for part in name.split("."):
                 found = getattr(found, part)
-        except Exception as error:  # whatever the import of a foreign module raises
+        except (Exception, SystemExit) as error:  # whatever the import of a foreign module raises
             if self.own:
                 raise
             reason = " ".join(f"{type(error).__name__}: {error}".split())

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from edgefilter.compute.threads import ThreadBackend
@@ -49,7 +50,7 @@ class PluginStages:
             with plugin.errors_in_one_line("cannot be made"):
                 stage = made.make(plan, settings, compute)
                 windows = stage.history, stage.lookahead
-            if any(not isinstance(rows, int) or rows < 0 for rows in windows):
+            if any(not isinstance(rows, int | np.integer) or rows < 0 for rows in windows):
                 raise PluginError(f"{plugin.title}: history and lookahead are {windows}, must be numbers of rows")
             self._stages.append((plugin, stage))
         self.blocks_before = -(-max((stage.history for _, stage in self._stages), default=0) // plan.rows_per_block)
@@ -79,8 +80,8 @@ class PluginStages:
         """
         found = {}
         for plugin, stage in self._stages:
-            rows = Rows.join(nearby, here.start - stage.history, here.stop + stage.lookahead, here)
             with plugin.errors_in_one_line(f"failed at block {block}"):
+                rows = Rows.join(nearby, here.start - stage.history, here.stop + stage.lookahead, here)
                 result = stage.reduce(rows)
             if result is not None:
                 found[plugin.name] = result

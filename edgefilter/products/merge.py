@@ -53,13 +53,53 @@ def merge(pieces: Sequence[tuple[str, bytes]]) -> Product:
         table = _read(name, content[name.digest])
         replaced += [name.digest, *merged_digests(table.schema)]
         tables.append(unseen_rows(table, seen) if name.folder != "dropped" else table)
-    whole = pa.concat_tables(tables, promote_options="default")
+    try:
+        whole = pa.concat_tables(tables, promote_options="default")
+    except pa.ArrowException as error:  # two versions of a plug-in may give a column two types
+        raise StoreError(
+            f"{pieces[0][0]}: cannot be merged with the other files: {str(error).splitlines()[0]}"
+        ) from None
     if not _is_sorted(whole):
         whole = whole.take(pc.sort_indices(whole.column("block")))  # stable: rows of a block keep their order
     metadata = METADATA | {_REPLACES: " ".join(sorted(set(replaced)))}
     rows = max(1, whole.num_rows * _GROUP_BYTES // max(1, whole.nbytes))
     merged = to_parquet(whole.replace_schema_metadata(metadata), rows)
     return range_product(parsed[0], parsed[0].block, max(name.last for name in parsed), merged)
+
+
+def split_by_types(pieces: Sequence[tuple[str, bytes]]) -> list[list[tuple[str, bytes]]]:
+    """Divide files of a table into groups that can be merged: two versions of a plug-in may give a column two types.
+
+    Parameters
+    ----------
+    pieces
+        Names and bytes of files of one table.
+
+    Returns
+    -------
+    list of list
+        The files in the same order; one group unless types differ.
+
+    Raises
+    ------
+    StoreError
+        If a file is damaged; the message names it.
+    """
+    groups: list[tuple[pa.Schema, list[tuple[str, bytes]]]] = []
+    for name, content in pieces:
+        try:
+            schema = pq.read_schema(pa.BufferReader(content)).remove_metadata()
+        except (pa.ArrowException, OSError) as error:
+            raise StoreError(f"{name}: not a Parquet file of edgefilter: {str(error).splitlines()[0]}") from None
+        for i, (common, group) in enumerate(groups):
+            try:
+                groups[i] = pa.unify_schemas([common, schema]), [*group, (name, content)]
+                break
+            except pa.ArrowException:
+                continue
+        else:
+            groups.append((schema, [(name, content)]))
+    return [group for _, group in groups]
 
 
 def merged_digests(schema: pa.Schema) -> list[str]:

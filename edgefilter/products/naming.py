@@ -3,7 +3,8 @@
 ::
 
     pulses/node=NODE/date=DATE/STREAM-BLOCK-DIGEST.parquet          and so every table that is made of blocks
-    pulses/node=NODE/date=DATE/STREAM-FIRST_LAST-DIGEST.parquet     several blocks of a day, merged
+    pulses/node=NODE/date=DATE/STREAM-FIRST_LAST-DIGEST.parquet     merged: several blocks of a day, or one block of
+                                                                    several reductions
     dropped/node=NODE/date=DATE/STREAM-FIRST_LAST-DIGEST.parquet    what the node dropped, and why
     cutouts/date=DATE/STREAM-BLOCK-DIGEST.h5
     streams/STREAM.json
@@ -53,6 +54,8 @@ class ProductName:
         As in the path.
     block, last
         Numbers of the first and last block; equal if it holds one block.
+    merged
+        Whether it may have been merged from other files, which its metadata lists.
     """
 
     folder: str
@@ -62,6 +65,7 @@ class ProductName:
     block: int = -1
     digest: str = ""
     last: int = -1
+    merged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +171,7 @@ def digest(content: bytes) -> str:
 
 
 def range_product(like: ProductName, first: int, last: int, content: bytes) -> Product:
-    """Name the file of a table that holds consecutive blocks.
+    """Name the file of a table that holds consecutive blocks, or one block of several reductions.
 
     Parameters
     ----------
@@ -183,9 +187,8 @@ def range_product(like: ProductName, first: int, last: int, content: bytes) -> P
     Product
         With its name.
     """
-    blocks = f"{first:012d}" if first == last else f"{first:012d}_{last:012d}"
     where = f"{like.folder}/node={like.node}/date={like.date}/{like.stream}"
-    return Product(f"{where}-{blocks}-{digest(content)}.parquet", content)
+    return Product(f"{where}-{first:012d}_{last:012d}-{digest(content)}.parquet", content)
 
 
 def stream_product(stream: Stream) -> Product:
@@ -243,5 +246,6 @@ def parse(name: str) -> ProductName:
         if match:
             fields: dict[str, str] = match.groupdict()
             block = int(fields.pop("block", "-1"))
-            return ProductName(block=block, last=int(fields.pop("last", None) or block), **fields)
+            last = fields.pop("last", None)
+            return ProductName(block=block, last=int(last or block), merged=last is not None, **fields)
     raise StoreError(f"{name}: not the name of a product")

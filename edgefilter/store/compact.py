@@ -14,7 +14,7 @@ same time waste work; the operator runs one at a time for each store.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from edgefilter.products.merge import merge
+from edgefilter.products.merge import merge, split_by_types
 from edgefilter.store.base import Store, map_parallel
 from edgefilter.store.current_objects import StoredObject, current_objects, list_objects, replaced_digests
 from edgefilter.store.table_files import table_names
@@ -76,11 +76,14 @@ def compact(
             current_objects(store, [obj for obj in found if obj.name not in deleted_names]), before, target
         ):
             names = [obj.name for obj in group]
-            product = merge(list(zip(names, map_parallel(store.get, names), strict=True)))
-            store.put(product)
-            on_written(product.name)
-            done.merged += len(group)
-            done.written += 1
+            for pieces in split_by_types(list(zip(names, map_parallel(store.get, names), strict=True))):
+                if len(pieces) == 1:
+                    continue
+                product = merge(pieces)
+                store.put(product)
+                on_written(product.name)
+                done.merged += len(pieces)
+                done.written += 1
     return done
 
 
@@ -106,7 +109,7 @@ def _delete_replaced(store: Store, found: list[StoredObject], until: float) -> s
     replaced = {
         (obj.merge_key, digest)
         for obj in found
-        if obj.parsed_name.last > obj.parsed_name.block and obj.info.modified <= until
+        if obj.parsed_name.merged and obj.info.modified <= until
         for digest in replaced_digests(obj.name, filesystem)
     }
     names = {obj.name for obj in found if (obj.merge_key, obj.parsed_name.digest) in replaced}

@@ -90,7 +90,7 @@ def current_objects(store: Store, found: Iterable[StoredObject]) -> list[StoredO
     replaced = {
         (obj.merge_key, digest)
         for obj in _overlapping(found)
-        if obj.parsed_name.last > obj.parsed_name.block
+        if obj.parsed_name.merged
         for digest in replaced_digests(obj.name, filesystem)
     }
     return [obj for obj in found if (obj.merge_key, obj.parsed_name.digest) not in replaced]

@@ -145,6 +145,25 @@ def test_an_upgraded_package_has_another_digest(environment: dict[str, str], sto
     assert len(digests) == 2
 
 
+def test_compaction_keeps_the_rows_of_a_version_with_other_types(
+    environment: dict[str, str], recording: Path, store: Path, tmp_path: Path
+) -> None:
+    site = environment["PYTHONPATH"].split(os.pathsep)[0]
+    other, copy = tmp_path / "site", tmp_path / "store"
+    subprocess.run(["cp", "-r", site, other], check=True)
+    subprocess.run(["cp", "-r", store, copy], check=True)
+    (metadata,) = other.glob("*.dist-info/METADATA")
+    metadata.write_text(metadata.read_text().replace("Version: 1.0", "Version: 2.0"))
+    source = other / "edgefilter_example" / "gain_drift.py"
+    source.write_text(source.read_text().replace('"power", pa.float64()', '"power", pa.float32()'))
+    newer = environment | {"PYTHONPATH": environment["PYTHONPATH"].replace(site, str(other))}
+    edgefilter(newer, "replay", recording, "--store", copy, "--no-report", *SETTINGS)
+    assert verify(connect(copy)).problems == []
+    compact(connect(copy), "2100-01-01", 2e9)
+    assert verify(connect(copy)).problems == []
+    assert open_store(copy).table("gain_drift").num_rows == 12
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
