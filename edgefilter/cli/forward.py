@@ -70,7 +70,7 @@ def _settings(what: Path, to: str | None, assignments: list[str] | None) -> tupl
         settings = read_settings(what, assignments)
         return settings, settings.spool_directory
     if not what.is_dir():
-        raise ConfigError(f"{what} is no directory of a spool: without a spool, --to cannot be given")
+        raise ConfigError(f"{what} is not the directory of a spool: --to goes with the directory of a spool alone")
     from edgefilter.spool import Spool
 
     Spool.open(what).close()  # fails if there is no spool in the directory

@@ -176,6 +176,7 @@ def run_command(*words: str, folder: Path) -> tuple[int, list[str]]:
         (["reduce", "node.toml", "--stream", "high"], "stream high: another reducer runs in"),
         (["receive", "broken.toml"], "pulses.snr"),
         (["forward", "absent.toml"], "absent.toml: cannot be read"),
+        (["forward", "node.toml", "--set", "store.path=gone://x"], "no store 'gone' is installed"),
     ],
 )
 def test_a_process_that_cannot_start_says_why_in_one_line(tmp_path: Path, words: list[str], why: str) -> None:
@@ -197,7 +198,7 @@ def test_a_process_that_cannot_start_says_why_in_one_line(tmp_path: Path, words:
         (["reduce", "node.toml", "--stream", "middle"], "--stream middle: no such stream"),
         (["receive", "node.toml", "--stream", "middle"], "--stream middle: no such stream"),
         (["forward", "."], "--to must say to which store"),
-        (["forward", "node.toml", "--to", "store"], "--to cannot be given"),
+        (["forward", "node.toml", "--to", "store"], "--to goes with the directory of a spool"),
     ],
 )
 def test_ambiguous_arguments_are_one_line(

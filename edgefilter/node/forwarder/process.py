@@ -28,7 +28,7 @@ from edgefilter.products.merge import merge
 from edgefilter.spool import Entry, Spool
 from edgefilter.spool.batches import BatchPlanner
 from edgefilter.store.base import Store
-from edgefilter.store.connect import connect
+from edgefilter.store.connect import connect, store_plugin
 
 POLL_SECONDS = 0.2
 _MERGE_SECONDS = 1.0
@@ -276,6 +276,7 @@ def serve(link: Link, settings: Message, *, drain: bool = False, release: bool =
         If the spool or the store cannot be opened.
     """
     section = validate(SpoolSection, settings["section"], where="settings")
+    store_plugin(settings["store"]).load()  # a scheme that does not exist is reported now, not with the first product
     link.send("status", line=f"forwarding from {settings['spool']} to {settings['store']}")
     commands = _Commands(link, drain)
     while not (Path(settings["spool"]) / "manifest.sqlite").exists():  # a reducer makes it
