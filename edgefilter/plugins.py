@@ -14,8 +14,9 @@ edgefilter's own ones are registered in the same way, in ``pyproject.toml``. A p
 before: a broken one does no harm to those who do not use it. This module imports nothing of edgefilter but its errors.
 """
 
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from importlib import import_module
@@ -136,8 +137,11 @@ class Plugin:
         if self.conflict and not self.own:
             raise PluginError(f"{self.title}: {self.conflict} brings the same name: uninstall one of the two")
         module, _, name = self.target.partition(":")
+        # What a foreign module prints when it is imported must not mix with a command's output.
+        output = nullcontext() if self.own else redirect_stdout(sys.stderr)
         try:
-            found: Any = import_module(module)
+            with output:
+                found: Any = import_module(module)
             for part in name.split("."):
                 found = getattr(found, part)
         except (Exception, SystemExit) as error:  # whatever the import of a foreign module raises

@@ -73,3 +73,13 @@ def test_an_older_build_on_the_path_does_not_hide_what_is_installed(
 ) -> None:
     monkeypatch.syspath_prepend(make_package(tmp_path, "edgefilter", {"console_scripts": {"edgefilter": "x:main"}}))
     assert "sigproc" in find_plugins(Group.SOURCES)
+
+
+def test_a_module_that_prints_or_ends_the_interpreter_does_no_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "talkative_plugin.py").write_text("import sys\nprint('hello')\nsys.exit(7)\n")
+    monkeypatch.syspath_prepend(make_package(tmp_path, "other", {"edgefilter.stages": {"thing": "talkative_plugin:X"}}))
+    with pytest.raises(PluginError, match=r"SystemExit: 7$"):
+        get_plugin(Group.STAGES, "thing").load()
+    assert capsys.readouterr() == ("", "hello\n")

@@ -67,7 +67,7 @@ def _settings(what: Path, to: str | None, assignments: list[str] | None) -> tupl
     if to is None:
         if what.is_dir():
             raise ConfigError(f"{what} is the directory of a spool: --to must say to which store its products go")
-        settings = read_settings(what, assignments)
+        settings = read_settings(what, assignments, stages=False)
         return settings, settings.spool_directory
     if not what.is_dir():
         raise ConfigError(f"{what} is not the directory of a spool: --to goes with the directory of a spool alone")

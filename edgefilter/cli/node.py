@@ -77,7 +77,7 @@ def _call(config: Path | None, assignments: list[str] | None, command: str, **ar
     from edgefilter.node.run_directory import run_directory
     from edgefilter.node.supervisor.control_socket import call
 
-    socket = run_directory(read_settings(config, assignments)) / "control.sock"
+    socket = run_directory(read_settings(config, assignments, stages=False)) / "control.sock"
     return call(socket, command, typer.echo, **arguments)
 
 

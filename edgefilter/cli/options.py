@@ -67,11 +67,15 @@ ReportOption = Annotated[bool, typer.Option("--report/--no-report", help="Write 
 
 
 def read_settings(
-    config: Path | None, assignments: Sequence[str] | None, dm: str | None = None, snr: float | None = None
+    config: Path | None,
+    assignments: Sequence[str] | None,
+    dm: str | None = None,
+    snr: float | None = None,
+    stages: bool = True,
 ) -> NodeConfig:
     """Read a configuration, the defaults if None, and apply ``--set``, ``--dm`` and ``--snr``."""
     overrides = _parse_overrides(assignments, dm, snr)
-    return load(config, overrides) if config is not None else validate(NodeConfig, {}, overrides)
+    return load(config, overrides, stages) if config is not None else validate(NodeConfig, {}, overrides)
 
 
 def _parse_overrides(assignments: Sequence[str] | None, dm: str | None, snr: float | None) -> dict[str, str]:

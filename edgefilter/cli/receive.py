@@ -28,7 +28,7 @@ def command(
     from edgefilter.node.run_directory import make_run_directory
     from edgefilter.node.service import ServiceLink
 
-    settings = read_settings(config, assignments)
+    settings = read_settings(config, assignments, stages=False)
     streams = settings.stream if stream is None else (find_stream(settings, stream),)
     configure(log_json)
     with ServiceLink("receiver", settings, health_port=health_port) as link:

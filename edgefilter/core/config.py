@@ -244,7 +244,7 @@ class NodeConfig(Reduction):
         return InputSection.model_validate(self.input.model_dump() | own)
 
 
-def load(path: str | Path, overrides: Mapping[str, str] | None = None) -> NodeConfig:
+def load(path: str | Path, overrides: Mapping[str, str] | None = None, stages: bool = True) -> NodeConfig:
     """Read a TOML configuration file.
 
     Parameters
@@ -253,6 +253,8 @@ def load(path: str | Path, overrides: Mapping[str, str] | None = None) -> NodeCo
         The file.
     overrides
         ``section.key`` to TOML value text, as ``--set`` takes them; they win over the file.
+    stages
+        Whether the sections of stages are read. A process that runs no stage needs none of their plug-ins.
 
     Returns
     -------
@@ -273,4 +275,7 @@ def load(path: str | Path, overrides: Mapping[str, str] | None = None) -> NodeCo
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
+    if not stages:
+        tree.pop("stages", None)
+        overrides = {key: value for key, value in (overrides or {}).items() if not key.startswith("stages.")}
     return validate(NodeConfig, tree, overrides, where=str(path))

@@ -294,3 +294,10 @@ def test_each_mistake_in_the_options_is_one_line(tmp_path: Path, udp: None, text
     with pytest.raises(ConfigError) as caught:
         load(path)
     assert str(caught.value).splitlines() == [f"{path}: {line}" for line in lines]
+
+
+def test_a_process_that_runs_no_stage_needs_no_plugin(tmp_path: Path) -> None:
+    (tmp_path / "node.toml").write_text("[stages.absent]\nx = 1\n")
+    with pytest.raises(ConfigError, match="no stage 'absent' is installed"):
+        load(tmp_path / "node.toml")
+    assert not load(tmp_path / "node.toml", {"stages.absent.x": "2"}, stages=False).stages
