@@ -1,6 +1,7 @@
 """``edgefilter forward``: move the products of a spool to a store, as a process of a node or without a node."""
 
 import logging
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from edgefilter.cli.options import HealthPortOption, LogJsonOption, SetOption, r
 from edgefilter.cli.show import format_bytes
 from edgefilter.core.config import NodeConfig
 from edgefilter.core.errors import ConfigError
+from edgefilter.core.locks import acquire_lock
 
 
 def command(
@@ -44,12 +46,17 @@ def command(
     from edgefilter.node.forwarder.process import serve
     from edgefilter.node.logs import configure
     from edgefilter.node.process_settings import forwarder_settings
+    from edgefilter.node.run_directory import make_run_directory
     from edgefilter.node.service import ServiceLink
 
     settings, spool = _settings(what, to, assignments)
     configure(log_json, logging.INFO if to is None else logging.WARNING)
     seconds = settings.node.drain_seconds if to is None else 0.0
-    with ServiceLink("forwarder", settings, health_port=health_port, drain_seconds=seconds) as link:
+    with ExitStack() as stack:
+        if to is None:  # the spool has a lock of its own, but there may be no spool yet
+            lock = make_run_directory(settings) / "forwarder.lock"
+            acquire_lock(stack, lock, 0.0, ConfigError(f"another forwarder runs in {lock.parent}"))
+        link = stack.enter_context(ServiceLink("forwarder", settings, health_port=health_port, drain_seconds=seconds))
         status = serve(link, forwarder_settings(settings, spool, wait_seconds=0.0), drain=drain, release=again)
         if log_json:
             link.send("ended", uploaded=status.uploaded, products=status.products, stuck=status.stuck)

@@ -97,7 +97,13 @@ def process_status(node: str, stream: str, state: Message) -> Message:
         JSON types only.
     """
     streams = [
-        stream_status(name, {}, flatten_counters(fields["counters"]), fields["endpoint"], _input_problem(fields))
+        stream_status(
+            name,
+            {"phase": _input_phase(fields)},
+            flatten_counters(fields["counters"]),
+            fields["endpoint"],
+            _input_problem(fields),
+        )
         for name, fields in state.get("inputs", {}).items()
     ]
     if stream:
@@ -121,6 +127,12 @@ def store_problems(forwarder: Message) -> list[str]:
         One line, or none.
     """
     return [] if forwarder.get("ready", True) else [f"the store does not accept products: {forwarder['reason']}"]
+
+
+def _input_phase(fields: Message) -> str:
+    if fields["header"] is None:
+        return "waiting"
+    return "ended" if fields["counters"]["ended"] else "receiving"
 
 
 def _input_problem(fields: Message) -> str:

@@ -16,7 +16,7 @@ from edgefilter.products.naming import ProductName, digest, parse, range_product
 
 _REPLACES = "edgefilter.replaces"
 BLOCK_KEYS = ("config", "code", "block")
-"""Columns that tell which block of a node's stream a row is of, and how it was made."""
+"""Columns that say which block of a node's stream a row is of, and how it was made."""
 _GROUP_BYTES = 8 << 20
 """Bytes of a row group before compression: small enough that an hour is not read as a day."""
 

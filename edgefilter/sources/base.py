@@ -5,6 +5,7 @@ A source can be read at any sample number, as often as needed: this lets a reduc
 
 from abc import abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -73,6 +74,8 @@ class FiniteSource(Closing):
     """
 
     packages: tuple[str, ...] = ()
+    errors_in_one_line: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Context in which samples are read; that of a plug-in names it if its reader fails."""
 
     def __init__(self, stream: Stream, samples: int, warnings: tuple[str, ...] = ()) -> None:
         self._stream = stream
@@ -115,7 +118,8 @@ class FiniteSource(Closing):
         first, last = min(max(start, 0), stop), max(min(stop, self._samples), start)
         if last <= first:
             return Chunk(start, data, (Gap(start, stop, Loss.OUTSIDE),) if stop > start else ())
-        gaps = list(self._read_samples(first, last, data[first - start : last - start]))
+        with self.errors_in_one_line():
+            gaps = list(self._read_samples(first, last, data[first - start : last - start]))
         if first > start:
             gaps.insert(0, Gap(start, first, Loss.OUTSIDE))
         if last < stop:

@@ -72,14 +72,13 @@ class Sender(Closing):
         """Send one packet that breaks the format."""
 
     def send_end(self, sample: int) -> None:
-        """Send the end of the stream, if the format has one.
+        """Send the end of the stream; called only if the format has one.
 
         Parameters
         ----------
         sample
             One past the last sample.
         """
-        raise NotImplementedError
 
 
 class LiveInputSuite:
@@ -102,7 +101,7 @@ class LiveInputSuite:
     sender
         The sender.
     has_end
-        Whether the format can tell the end of a stream.
+        Whether the format marks the end of a stream.
     wait_seconds
         Longest time that the suite waits for something, s.
     """
@@ -194,7 +193,7 @@ class LiveInputSuite:
             run.check(*range(5))
 
     def test_what_has_arrived_is_received_before_the_next_receiver_takes_over(self) -> None:
-        """Packets wait in the transport while the ring is full; then the receiver is told to stop."""
+        """Packets wait in the transport while the ring is full; then the receiver stops."""
         with _Run(self) as run:
             run.send(0)
             reader = run.ring("holds the ring")
@@ -327,7 +326,7 @@ class _Run(Closing):
         retired, thread = self.input, self._thread
         self.input, self._thread = self._start(retired.endpoint)
         thread.join(self._suite.wait_seconds)
-        assert not thread.is_alive(), "the input does not return after it was told to stop"
+        assert not thread.is_alive(), "the input does not return after the command to stop"
         self._accounted_before += sum(getattr(retired.counters, name) for name in ("samples", "repeated", "late"))
         self.sender.close()
         self.sender = self._connect()
@@ -335,7 +334,7 @@ class _Run(Closing):
     def join(self) -> None:
         """Wait until the input has returned."""
         self._thread.join(self._suite.wait_seconds)
-        assert not self._thread.is_alive(), "the input does not return after it was told to stop"
+        assert not self._thread.is_alive(), "the input does not return after the command to stop"
         self.wait(lambda: True, str)
 
     def end(self, frame: int) -> None:

@@ -17,6 +17,7 @@ The recording should be of some 10 MB: in a smaller one, a reader that reads the
 import os
 import shutil
 import tracemalloc
+from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -67,18 +68,19 @@ class _Samples(NamedTuple):
     loss: NDArray[np.uint8]
 
 
-class SourceSuite:
+class SourceSuite(ABC):
     """Tests of one file format; make a subclass with a name that begins with ``Test``.
 
     Attributes
     ----------
     states_length
-        Whether a file says how many samples it holds. If not, a file that is cut between two samples cannot be told
-        from a shorter recording, and need not give a warning.
+        Whether a file says how many samples it holds. If not, a file that is cut between two samples looks
+        like a shorter recording, and need not give a warning.
     """
 
     states_length: ClassVar[bool] = True
 
+    @abstractmethod
     def make_recording(self, folder: Path) -> Recording:
         """Write a recording; a subclass must do this.
 
@@ -90,9 +92,8 @@ class SourceSuite:
         Returns
         -------
         Recording
-            The file, and what it holds. It should have a gap if the format can tell of one.
+            The file, and what it holds. It should have a gap if the format can mark one.
         """
-        raise NotImplementedError
 
     def open(self, path: Path) -> FiniteSource:
         """Open a file; a subclass may do it in another way.
@@ -229,9 +230,9 @@ class SourceSuite:
                 continue
             with opened as cut:
                 assert cut.samples <= len(whole.data), f"{what} holds {cut.samples} samples, more than the file itself"
-                told = set(cut.warnings) - set(warnings) or (size < length - 1 and not self.states_length)
+                reported = set(cut.warnings) - set(warnings) or (size < length - 1 and not self.states_length)
                 same = (cut.stream, cut.samples) == (stream, len(whole.data))
-                assert same or told, f"{what} has another length or header, but gives no warning"
+                assert same or reported, f"{what} has another length or header, but gives no warning"
                 found = _read_or_refuse(cut, 0, cut.samples, what) if cut.stream == stream else None
             if found is not None:
                 valid = np.flatnonzero(found.loss == 0)
@@ -358,6 +359,6 @@ def _copy(path: Path) -> Path:
 
 
 def _is_open(path: Path) -> bool:
-    """Say whether this process holds a file open; False where the system does not tell."""
+    """Say whether this process holds a file open; False where the system cannot say."""
     handles = Path("/proc/self/fd")
     return handles.is_dir() and any(handle.resolve() == path.resolve() for handle in list(handles.iterdir()))

@@ -187,8 +187,8 @@ def _tables(products: Iterable[Product]) -> dict[str, bytes]:
 def _without_provenance(content: bytes) -> bytes:
     """Return a table without the columns that depend on the settings: digests, names with digests, sums of bytes."""
     table = pq.read_table(io.BytesIO(content))
-    told = [name for name in ("config", "code", "bytes_out", "cutout") if name in table.schema.names]
-    return to_parquet(table.drop_columns(told).replace_schema_metadata(None))
+    dropped = [name for name in ("config", "code", "bytes_out", "cutout") if name in table.schema.names]
+    return to_parquet(table.drop_columns(dropped).replace_schema_metadata(None))
 
 
 def _show(content: bytes | None) -> str:

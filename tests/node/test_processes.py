@@ -175,8 +175,8 @@ def run_command(*words: str, folder: Path) -> tuple[int, list[str]]:
         (["receive", "node.toml"], "stream low: another receiver runs in"),
         (["reduce", "node.toml", "--stream", "high"], "stream high: another reducer runs in"),
         (["receive", "broken.toml"], "pulses.snr"),
+        (["forward", "node.toml"], "another forwarder runs in"),
         (["forward", "absent.toml"], "absent.toml: cannot be read"),
-        (["forward", "node.toml", "--set", "store.path=gone://x"], "no store 'gone' is installed"),
     ],
 )
 def test_a_process_that_cannot_start_says_why_in_one_line(tmp_path: Path, words: list[str], why: str) -> None:
@@ -184,7 +184,7 @@ def test_a_process_that_cannot_start_says_why_in_one_line(tmp_path: Path, words:
     (tmp_path / "node.toml").write_text(toml(settings_tree(tmp_path, **TWO_STREAMS)))
     (tmp_path / "broken.toml").write_text(toml(settings_tree(tmp_path, pulses={"snr": -1})))
     with ExitStack() as stack:
-        for lock in ("receiver-low", "receiver-high", "reducer-high"):
+        for lock in ("receiver-low", "receiver-high", "reducer-high", "forwarder"):
             acquire_lock(stack, tmp_path / "run" / f"{lock}.lock", 0.0, ConfigError("locked"))
         status, errors = run_command(*words, folder=tmp_path)
     assert status == 1
@@ -211,6 +211,13 @@ def test_ambiguous_arguments_are_one_line(
     assert why in errors
     assert errors.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_a_forwarder_refuses_a_store_of_an_unknown_scheme_before_there_are_products(tmp_path: Path) -> None:
+    (tmp_path / "node.toml").write_text(toml(settings_tree(tmp_path, store={"path": "gone://x"})))
+    status, errors = run_command("forward", "node.toml", folder=tmp_path)
+    assert status == 1
+    assert [line for line in errors if "no store 'gone' is installed" in line] == errors
 
 
 def test_a_module_that_only_a_supervisor_starts_says_so() -> None:

@@ -97,6 +97,7 @@ def _open_other(path: Path, other: _Other, problems: tuple[str, ...]) -> FiniteS
     if not isinstance(source, FiniteSource):
         raise PluginError(f"{other.plugin.title} opens {path} as a {type(source).__name__}, must be a FiniteSource")
     source.packages = (other.plugin.provenance,)
+    source.errors_in_one_line = other.plugin.errors_in_one_line
     source.warnings += problems
     return source
 

@@ -38,6 +38,10 @@ class NoteSource(FiniteSource):
 def is_note(file, head):
     return head.startswith(b"NOTE")
 
+class Fragile(NoteSource):
+    def _read_samples(self, start, stop, out):
+        raise ZeroDivisionError("a bug")
+
 def read(path):
     return NoteSource(path.read_bytes())
 
@@ -48,6 +52,7 @@ HDF5 = FileFormat("Other HDF5", (".h5",), lambda file, head: head.startswith(b"\
 FITS = FileFormat("Other FITS", (".fits",), lambda file, head: head.startswith(b"SIMPLE"), lambda path: 1 / 0)
 RAISES = FileFormat("Raises", (), lambda file, head: head[10**6], read)
 CRASHES = FileFormat("Crashes", (), is_note, lambda path: {}["key"])
+FRAGILE = FileFormat("Fragile", (), is_note, lambda path: Fragile(path.read_bytes()))
 NO_SOURCE = FileFormat("No source", (), is_note, lambda path: None)
 TEXT = "text"
 """
@@ -178,3 +183,12 @@ def test_a_foreign_reader_that_fails_is_one_line(installer: Installer, note: Pat
     with pytest.raises(EdgefilterError, match=f"file format 'bad' of ef-bad 1.5 {says}") as caught:
         open_files([note])
     assert "\n" not in str(caught.value)
+
+
+def test_a_foreign_reader_that_fails_while_samples_are_read_is_one_line(installer: Installer, note: Path) -> None:
+    installer.install("ef-bad", GROUP, {"bad": "FRAGILE"}, MODULE)
+    with (
+        open_files([note]) as source,
+        pytest.raises(PluginError, match=r"'bad' of ef-bad 1.5 failed: ZeroDivisionError"),
+    ):
+        source.read(0, 2)
