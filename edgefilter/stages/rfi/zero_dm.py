@@ -37,6 +37,7 @@ _MAX_BURST_CELLS = 16  # longest burst that is found by its significance, in cel
 _BURST_SIGMA = 6.0  # significance of the whole band for a burst
 _BURST_PARTS = 8  # parts of the band, …
 _WEAKER_HALF_SIGMA = 2.5  # … whose weaker half must rise so much: a dispersed pulse is in less than half of the band
+_PART_SIGMA = 1.0  # significance of a part that is flagged; in a burst of six sigma, parts have two
 _SIDE_CELLS = 32  # cells before and after a burst that it is compared with
 _MIN_MOVED_FRACTION = 0.02  # fraction of the cells beyond the levels without which the data are too coarse
 
@@ -125,7 +126,7 @@ class ZeroDmFlagger:
         gain_drift = _gain_drift(counts[0], counts[2])
         bands[np.abs(gain_drift) > _MAX_GAIN_DRIFT_SIGMA] = False
         if self._sigma and self._tests_rises:
-            bands[significant_times(counts, self._max_burst_cells)] = True
+            bands |= find_weak_bursts(counts, bands.any(axis=1), self._max_burst_cells)
         some = np.flatnonzero(bands.any(axis=1))
         return BroadbandSteps(some, bands[some], gain_drift)
 
@@ -179,7 +180,7 @@ def _gain_drift(used: NDArray[np.int32], below: NDArray[np.int32]) -> NDArray[np
     return np.asarray(np.interp(np.arange(times), (np.arange(groups) + 0.5) * _GAIN_GROUP_CELLS, gain_offset))
 
 
-def significant_times(counts: NDArray[np.int32], max_cells: int) -> NDArray[np.bool_]:
+def find_weak_bursts(counts: NDArray[np.int32], known: NDArray[np.bool_], max_cells: int) -> NDArray[np.bool_]:
     """Find bursts of the whole band that are weak in each channel, by the significance of the sum over the band.
 
     The number of channels above their level less that of channels below is 0 in noise; a burst of s sigma a channel
@@ -190,30 +191,33 @@ def significant_times(counts: NDArray[np.int32], max_cells: int) -> NDArray[np.b
     ----------
     counts
         Of :func:`edgefilter_kernels.rfi.zero_dm.zero_dm_counts`, int32 ``[3, band, time]``.
+    known
+        bool ``[time]``: times of steps that are strong in each channel, whose sub-bands are known; they count as 0.
     max_cells
         Longest burst, cells.
 
     Returns
     -------
     ndarray
-        bool ``[time]``: a boxcar over these times exceeds six sigma, and the weaker half of the band 2.5 sigma.
+        bool ``[time, band]``: sub-bands of bursts at other times. A boxcar over these times exceeds six sigma in the
+        whole band, 2.5 sigma in its weaker half, and one sigma in the eighth of the band that the sub-band is in.
     """
     used, above, below = (part.reshape(_BURST_PARTS, -1, part.shape[1]).sum(axis=1) for part in counts)
-    found = np.zeros(used.shape[1], np.bool_)
+    found, parts = known.copy(), np.zeros(used.shape, np.bool_)
     moved = float((above + below).sum() / max(used.sum(), 1))
-    if moved < _MIN_MOVED_FRACTION:
-        return found
-    # In standard deviations of one part at one time.
-    rise = np.divide(above - below, np.sqrt(moved * used), out=np.zeros(used.shape), where=used > 0)
-    width = 1
-    while width <= min(max_cells, len(found) // 4):
-        excess = _boxcar_excess(np.where(found, 0.0, rise), width)
-        weaker = np.sort(excess, axis=0)[: _BURST_PARTS // 2]
-        whole, half = (part.sum(axis=0) / np.sqrt(len(part)) for part in (excess, weaker))
-        for start in np.flatnonzero((whole > _BURST_SIGMA) & (half > _WEAKER_HALF_SIGMA)).tolist():
-            found[start : start + width] = True
-        width *= 2
-    return found
+    if moved >= _MIN_MOVED_FRACTION:
+        # In standard deviations of one part at one time.
+        rise = np.divide(above - below, np.sqrt(moved * used), out=np.zeros(used.shape), where=used > 0)
+        width = 1
+        while width <= min(max_cells, len(found) // 4):
+            excess = _boxcar_excess(np.where(found, 0.0, rise), width)
+            weaker = np.sort(excess, axis=0)[: _BURST_PARTS // 2]
+            whole, half = (part.sum(axis=0) / np.sqrt(len(part)) for part in (excess, weaker))
+            for start in np.flatnonzero((whole > _BURST_SIGMA) & (half > _WEAKER_HALF_SIGMA)).tolist():
+                found[start : start + width] = True
+                parts[:, start : start + width] |= excess[:, start, None] > _PART_SIGMA
+            width *= 2
+    return np.repeat(parts & ~known, ZERO_DM_BANDS // _BURST_PARTS, axis=0).T
 
 
 def _boxcar_excess(rise: NDArray[np.float64], width: int) -> NDArray[np.float64]:
