@@ -126,7 +126,8 @@ class ZeroDmFlagger:
         gain_drift = _gain_drift(counts[0], counts[2])
         bands[np.abs(gain_drift) > _MAX_GAIN_DRIFT_SIGMA] = False
         if self._sigma and self._tests_rises:
-            bands |= find_weak_bursts(counts, bands.any(axis=1), self._max_burst_cells)
+            strong = np.logical_or.reduce(bands, axis=1)
+            bands |= find_weak_bursts(counts, strong, self._max_burst_cells)
         some = np.flatnonzero(bands.any(axis=1))
         return BroadbandSteps(some, bands[some], gain_drift)
 
