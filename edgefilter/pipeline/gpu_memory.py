@@ -4,6 +4,7 @@ from edgefilter.compute.gpu_transfer import STAGING_BUFFERS
 from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.plan import Plan
 from edgefilter.stages.rfi.dispersion_guard import CELLS_PER_STEP, lay_out_tracks
+from edgefilter.stages.search.baseline import BaselineEstimator
 from edgefilter.stages.search.dm_plan import plan_trial_groups
 from edgefilter.stages.search.normalise import Normaliser
 from edgefilter.stages.search.single_pulse import SinglePulseSearch
@@ -41,6 +42,7 @@ def estimate_gpu_memory(plan: Plan) -> dict[str, int]:
     n_pols, products = _product_counts(plan)
     with ThreadBackend(1) as backend:
         normaliser, search = Normaliser(plan, backend), SinglePulseSearch(plan, backend)
+        baseline = BaselineEstimator(plan, backend, -(-normaliser.history // rows))
     tree = SubbandTree(plan)
     trials = [len(group.dm) for group in plan_trial_groups(plan, tree.bands)]
     blocks = 1 + sum(-(-depth // rows) for depth in (search.history, search.lookahead))
@@ -56,6 +58,8 @@ def estimate_gpu_memory(plan: Plan) -> dict[str, int]:
         "flagging": _flagging_bytes(plan),
         # Stokes parameters, the same in double precision, and weights.
         "rows": rows * channels * (12 * products + 2),
+        # Rows of the blocks whose baseline is not known yet, and a copy without baseline.
+        "baseline": channels * (6 * baseline.context_blocks * rows + 4 * (normaliser.history + rows)),
         # Power and weights, block by block and joined; values and weights of the blocks around, and of the window, with
         # its copies at lower time resolution.
         "normalisation": channels * (12 * (normaliser.history + rows) + 2 * blocks * rows + 4 * window),

@@ -2,8 +2,8 @@
 
 ::
 
-    raw ─▶ front ─▶ flag ─▶ integrate ─┬─▶ normalise ─▶ search ─▶ cluster ─┬─▶ cut-outs, ledger
-           (channelise | unpack)       └───────────────────────────────────┘
+    raw ─▶ front ─▶ flag ─▶ integrate ─┬─▶ baseline ─▶ normalise ─▶ search ─▶ cluster ─┬─▶ cut-outs, ledger
+           (channelise | unpack)       └───────────────────────────────────────────────┘
 
 Everything here is counted in blocks. Some stages need blocks before and after the block that they work on; a
 :class:`~edgefilter.pipeline.block_history.BlockHistory` holds them. The products of a block depend on these windows and
@@ -27,6 +27,7 @@ from edgefilter.pipeline.plugin_stages import PluginStages
 from edgefilter.stages.filterbank.channelise import input_stage
 from edgefilter.stages.filterbank.integrate import Integrator
 from edgefilter.stages.rfi.stage import FlagStage
+from edgefilter.stages.search.baseline import BaselineEstimator, NodeStatistics
 from edgefilter.stages.search.cluster import BlockPulses, EventSifter
 from edgefilter.stages.search.cutouts import CutoutPlanner
 from edgefilter.stages.search.events import Events
@@ -65,11 +66,13 @@ class Reducer:
         self._plugin_stages = PluginStages(plan, compute)
         rows = plan.rows_per_block
         self._normalise_history_blocks = -(-self._normaliser.history // rows)
+        self._baseline = BaselineEstimator(plan, compute, self._normalise_history_blocks)
         self._search_history_blocks = -(-self._search.history // rows)
         self._search_lookahead_blocks = -(-self._search.lookahead // rows)
         begin = max(stream_first_block, first_block - self.history_blocks)
         self._reduced: BlockHistory[tuple[SampleAccount, IntegratedBlock]] = BlockHistory(begin)
         self._recent_rows: BlockHistory[Rows] = BlockHistory(begin)  # as kernels take them, for normalising
+        self._nodes: BlockHistory[NodeStatistics] = BlockHistory(begin)
         self._normalised: BlockHistory[NormalisedBlock] = BlockHistory(begin)
         self._events: BlockHistory[Events] = BlockHistory(begin)
         self._pulses: BlockHistory[BlockPulses] = BlockHistory(begin)
@@ -79,14 +82,16 @@ class Reducer:
     @property
     def history_blocks(self) -> int:
         """Blocks before the first wanted one that must be read again to make the same products."""
-        search = self._normalise_history_blocks + self._search_history_blocks + 1 + self._cutout_planner.blocks_after
+        search = self._baseline.context_blocks + self._search_history_blocks + 1 + self._cutout_planner.blocks_after
         return max(search, self._plugin_stages.blocks_before)
 
     @property
     def latency_blocks(self) -> int:
         """Blocks that must have arrived after a block before its products are made."""
         return max(
-            self._search_lookahead_blocks + 2, self._cutout_planner.blocks_after, self._plugin_stages.blocks_after
+            self._baseline.context_blocks + self._search_lookahead_blocks + 2,
+            self._cutout_planner.blocks_after,
+            self._plugin_stages.blocks_after,
         )
 
     @property
@@ -139,7 +144,7 @@ class Reducer:
         rows, fetch_reduced = self._integrate_block(raw, block)
         if still_valid():
             self._recent_rows.append(rows)
-            self._normalised.append(self._normalise_block(block, rows))
+            self._nodes.append(self._baseline.measure(rows))
             self._search_ready_blocks()
             self._reduced.append((samples, fetch_reduced()))  # copied from a GPU meanwhile
             yield from self._advance()
@@ -176,6 +181,10 @@ class Reducer:
         return first_cell, last_cell
 
     def _search_ready_blocks(self) -> None:
+        while self._normalised.next < self._nodes.next and self._is_available(
+            self._nodes.next, self._normalised.next + self._baseline.context_blocks
+        ):
+            self._normalised.append(self._normalise_block(self._normalised.next))
         while self._is_available(self._normalised.next, self._events.next + self._search_lookahead_blocks) and (
             self._events.next < self._normalised.next
         ):
@@ -212,11 +221,14 @@ class Reducer:
             block,
         )
 
-    def _normalise_block(self, block: int, here: Rows) -> NormalisedBlock:
-        if not self._normalise_history_blocks:
-            return self._normaliser.reduce(here)
-        nearby = self._recent_rows.window(block - self._normalise_history_blocks, block + 1)
-        return self._normaliser.reduce(Rows.join(nearby, here.start - self._normaliser.history, here.stop, here))
+    def _normalise_block(self, block: int) -> NormalisedBlock:
+        here, context = self._recent_rows.get(block), self._baseline.context_blocks
+        assert here is not None
+        if self._normalise_history_blocks:
+            nearby = self._recent_rows.window(block - self._normalise_history_blocks, block + 1)
+            here = Rows.join(nearby, here.start - self._normaliser.history, here.stop, here)
+        nodes = self._nodes.window(block - context, block + context + 1)
+        return self._normaliser.reduce(self._baseline.remove(here, nodes, block - context))
 
     def _assemble_block(self, block: int) -> ReducedBlock:
         item, found, events = self._reduced.get(block), self._pulses.get(block), self._events.get(block)
@@ -265,6 +277,7 @@ class Reducer:
         self._pulses.drop_before(self._next - self._cutout_planner.blocks_after)
         self._normalised.drop_before(self._events.next - self._search_history_blocks)
         self._recent_rows.drop_before(self._normalised.next - self._normalise_history_blocks)
+        self._nodes.drop_before(self._normalised.next - self._baseline.context_blocks)
         self._reduced.drop_before(
             self._next - max(self._cutout_planner.blocks_before, self._plugin_stages.blocks_before)
         )

@@ -36,6 +36,16 @@ def voltage_with(settings: dict) -> tuple[Plan, MemorySource]:
     return Plan(stream, resolve(validate(NodeConfig, VOLTAGE | settings), stream, recording.samples)), recording
 
 
+@cache
+def drifting() -> tuple[Plan, MemorySource]:
+    """The gain wanders by a third of a sigma in all channels, in 0.9 s."""
+    plan, recording = power()
+    value = recording.data.astype(float)
+    wander = np.sin(2 * np.pi * np.arange(len(value)) / float(plan.stream.rate) / 0.9)
+    value += 0.3 * value.std(axis=0) * wander[:, None]
+    return plan, MemorySource(recording.stream, np.clip(np.rint(value), 0, 255).astype(np.uint8))
+
+
 def reduce(plan: Plan, source: Source | RingReader, samples: int, first_block: int = 0, threads: int = 1) -> Products:
     products: Products = {}
     harvester = ProductBuilder(plan, "node", "test")
@@ -68,7 +78,7 @@ def with_gaps(recording: MemorySource, seed: int) -> MemorySource:
     return MemorySource(recording.stream, data, gaps)
 
 
-@pytest.mark.parametrize("make", [power, voltage])
+@pytest.mark.parametrize("make", [power, voltage, drifting])
 def test_pulses_are_found_and_each_block_balances(make):
     plan, recording = make()
     products = reduce(plan, recording, recording.samples)
@@ -136,7 +146,7 @@ class UnmaskedSource:
         return Chunk(start, data, whole.read(start, stop).gaps)
 
 
-@pytest.mark.parametrize("make", [power, voltage, oversampled])
+@pytest.mark.parametrize("make", [power, voltage, oversampled, drifting])
 def test_a_reducer_that_starts_at_any_block_makes_the_same_products(make):
     plan, recording = make()
     whole = reduce(plan, recording, recording.samples)
@@ -145,7 +155,7 @@ def test_a_reducer_that_starts_at_any_block_makes_the_same_products(make):
         assert later == {block: items for block, items in whole.items() if block >= first}
 
 
-@pytest.mark.parametrize("make", [power, voltage])
+@pytest.mark.parametrize("make", [power, voltage, drifting])
 def test_threads_change_nothing(make):
     plan, recording = make()
     one, three = (reduce(plan, recording, recording.samples, threads=threads) for threads in (1, 3))
