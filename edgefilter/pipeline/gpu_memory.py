@@ -59,7 +59,7 @@ def estimate_gpu_memory(plan: Plan) -> dict[str, int]:
         # Stokes parameters, the same in double precision, and weights.
         "rows": rows * channels * (12 * products + 2),
         # Rows of the blocks whose baseline is not known yet, and a copy without baseline.
-        "baseline": channels * (6 * baseline.context_blocks * rows + 4 * (normaliser.history + rows)),
+        "baseline": channels * (6 * baseline.blocks_after * rows + 4 * (normaliser.history + rows)),
         # Power and weights, block by block and joined; values and weights of the blocks around, and of the window, with
         # its copies at lower time resolution.
         "normalisation": channels * (12 * (normaliser.history + rows) + 2 * blocks * rows + 4 * window),

@@ -82,14 +82,14 @@ class Reducer:
     @property
     def history_blocks(self) -> int:
         """Blocks before the first wanted one that must be read again to make the same products."""
-        search = self._baseline.context_blocks + self._search_history_blocks + 1 + self._cutout_planner.blocks_after
+        search = self._baseline.blocks_before + self._search_history_blocks + 1 + self._cutout_planner.blocks_after
         return max(search, self._plugin_stages.blocks_before)
 
     @property
     def latency_blocks(self) -> int:
         """Blocks that must have arrived after a block before its products are made."""
         return max(
-            self._baseline.context_blocks + self._search_lookahead_blocks + 2,
+            self._baseline.blocks_after + self._search_lookahead_blocks + 2,
             self._cutout_planner.blocks_after,
             self._plugin_stages.blocks_after,
         )
@@ -182,7 +182,7 @@ class Reducer:
 
     def _search_ready_blocks(self) -> None:
         while self._normalised.next < self._nodes.next and self._is_available(
-            self._nodes.next, self._normalised.next + self._baseline.context_blocks
+            self._nodes.next, self._normalised.next + self._baseline.blocks_after
         ):
             self._normalised.append(self._normalise_block(self._normalised.next))
         while self._is_available(self._normalised.next, self._events.next + self._search_lookahead_blocks) and (
@@ -222,13 +222,13 @@ class Reducer:
         )
 
     def _normalise_block(self, block: int) -> NormalisedBlock:
-        here, context = self._recent_rows.get(block), self._baseline.context_blocks
+        here, first = self._recent_rows.get(block), block - self._baseline.blocks_before
         assert here is not None
         if self._normalise_history_blocks:
             nearby = self._recent_rows.window(block - self._normalise_history_blocks, block + 1)
             here = Rows.join(nearby, here.start - self._normaliser.history, here.stop, here)
-        nodes = self._nodes.window(block - context, block + context + 1)
-        return self._normaliser.reduce(self._baseline.remove(here, nodes, block - context))
+        nodes = self._nodes.window(first, block + self._baseline.blocks_after + 1)
+        return self._normaliser.reduce(self._baseline.remove(here, nodes, first))
 
     def _assemble_block(self, block: int) -> ReducedBlock:
         item, found, events = self._reduced.get(block), self._pulses.get(block), self._events.get(block)
@@ -277,7 +277,7 @@ class Reducer:
         self._pulses.drop_before(self._next - self._cutout_planner.blocks_after)
         self._normalised.drop_before(self._events.next - self._search_history_blocks)
         self._recent_rows.drop_before(self._normalised.next - self._normalise_history_blocks)
-        self._nodes.drop_before(self._normalised.next - self._baseline.context_blocks)
+        self._nodes.drop_before(self._normalised.next - self._baseline.blocks_before)
         self._reduced.drop_before(
             self._next - max(self._cutout_planner.blocks_before, self._plugin_stages.blocks_before)
         )

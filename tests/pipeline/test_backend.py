@@ -37,7 +37,7 @@ def test_auto_continues_on_the_processor_when_the_gpu_fails(use_gpu):
     use_gpu(EmulatedGpuBackend())
     on_gpu = reduce_recording(BackendSelector("gpu", 1), plan, recording)
     on_processor = reduce_recording(BackendSelector("cpu", 1), plan, recording)
-    fails_at = 6
+    fails_at = 9
     use_gpu(FailingGpuBackend(fails_at))
     found = reduce_recording(BackendSelector("auto", 1, lambda *what: notifications.append(what)), plan, recording)
     assert [what for what, _ in notifications] == ["gpu", "cpu"]
@@ -126,7 +126,9 @@ def test_memory_stays_below_the_estimate_and_does_not_grow(use_gpu):
         engine.finish()
     full = engine.reducer.history_blocks + engine.reducer.latency_blocks  # blocks that windows reach
     assert len(peaks) > full + 2 * MEASURE_INTERVAL_BLOCKS
-    assert max(peaks[full + MEASURE_INTERVAL_BLOCKS :]) <= max(peaks[full : full + MEASURE_INTERVAL_BLOCKS])
+    # Rows without their baseline are a copy, which blocks without a baseline do not need.
+    copy = 4 * plan.channels * (2048 + plan.rows_per_block)  # the block and the rows before it
+    assert max(peaks[full + MEASURE_INTERVAL_BLOCKS :]) <= max(peaks[full : full + MEASURE_INTERVAL_BLOCKS]) + copy
     planned = estimate_gpu_memory(plan)
     assert max(peaks) < sum(planned.values()) - planned["CUDA"]
     assert all(size >= 0 for size in planned.values())

@@ -22,6 +22,7 @@ from edgefilter_kernels.search.baseline import node_statistics, subtract_baselin
 
 _NODE_SECONDS = 16e-3
 _CONTEXT_SECONDS = 1.0
+_MAX_CONTEXT_BLOCKS = 4  # short blocks are for low latency
 _BANDS = 8
 _MIN_CHANNELS = 8  # of a band
 _MIN_NODES = 16
@@ -65,16 +66,17 @@ class BaselineEstimator:
         Layout of the reduction.
     backend
         Runs the kernels.
-    min_context_blocks
-        Least number of blocks before a block of which a baseline is needed.
+    min_blocks_before
+        Blocks before a block from which rows are removed together with its own.
     """
 
-    def __init__(self, plan: Plan, backend: ThreadBackend, min_context_blocks: int = 0) -> None:
+    def __init__(self, plan: Plan, backend: ThreadBackend, min_blocks_before: int = 0) -> None:
         rows = plan.rows_per_block
         self.nodes = max(round(plan.block_seconds / _NODE_SECONDS), 1)
         """Nodes of a block."""
         self.nodes = min(self.nodes, rows)
-        self.context_blocks = max(math.ceil(_CONTEXT_SECONDS / plan.block_seconds), min_context_blocks)
+        context = min(math.ceil(_CONTEXT_SECONDS / plan.block_seconds), _MAX_CONTEXT_BLOCKS)
+        self.blocks_before, self.blocks_after = max(context, min_blocks_before), context
         """Blocks before and after a block whose nodes are needed."""
         self._edges = np.arange(self.nodes + 1) * rows // self.nodes
         self._rows = rows
@@ -112,7 +114,7 @@ class BaselineEstimator:
         window
             Rows of a block, and rows before it.
         nearby
-            Nodes of the block, and of :attr:`context_blocks` before and after it; None where there is no block.
+            Nodes of the block, and of the :attr:`blocks_before` and :attr:`blocks_after` it; None where there is none.
         first_block
             Number of the first one of ``nearby``.
 

@@ -27,12 +27,9 @@ def remove(plan, sky, block=4, backend=None):
     with ThreadBackend(2) as threads:
         estimator, length = BaselineEstimator(plan, backend or threads), plan.rows_per_block
         parts = [Rows.join([sky], k * length, (k + 1) * length, sky) for k in range(BLOCKS)]
-        context = estimator.context_blocks
-        nodes = [
-            estimator.measure(parts[k]) if 0 <= k < BLOCKS else None
-            for k in range(block - context, block + context + 1)
-        ]
-        return estimator.remove(parts[block], nodes, block - context), parts[block]
+        first, last = block - estimator.blocks_before, block + estimator.blocks_after
+        nodes = [estimator.measure(parts[k]) if 0 <= k < BLOCKS else None for k in range(first, last + 1)]
+        return estimator.remove(parts[block], nodes, first), parts[block]
 
 
 def drift_of(sky, kind):
