@@ -60,7 +60,7 @@ def test_samples_that_are_overwritten_before_they_are_reduced_are_lost_exactly(t
 def test_a_window_that_is_overwritten_during_its_use_is_read_again(tmp_path, monkeypatch):
     source = sky(2.0)
     settings, run = begin_run(tmp_path, source)
-    with RingWriter.create(run.ring, source.stream, 5_000_000) as ring:
+    with RingWriter.create(run.ring, source.stream, 6_000_000) as ring:
         write_all(ring, source)
     refused: set[int] = set()
 
@@ -80,7 +80,7 @@ def test_the_next_reducer_continues_after_any_block(tmp_path, monkeypatch):
     monkeypatch.setattr(blocks_module, "make_ring", None)  # it would allocate the memory of a second ring
     source = sky(2.2)
     settings, run = begin_run(tmp_path, source)
-    with RingWriter.create(run.ring, source.stream, 5_000_000) as ring:
+    with RingWriter.create(run.ring, source.stream, 6_000_000) as ring:
         write_all(ring, source)
     made: list[int] = []
 
@@ -113,7 +113,7 @@ def test_a_run_that_begins_within_an_earlier_one_begins_after_its_blocks(tmp_pat
 
     for start, stop in ((0, 1_000_000), (600_000, source.samples)):  # the sender repeats its last frames
         settings, run = begin_run(tmp_path, source)
-        with RingWriter.create(run.ring, source.stream, 5_000_000) as ring:
+        with RingWriter.create(run.ring, source.stream, 6_000_000) as ring:
             ring.write(start, source.read(start, stop).data.tobytes())
             ring.end(stop)
         with ReducerWorker(FakeIpc(record), settings) as worker:

@@ -35,7 +35,7 @@ def test_windows_that_are_read_ahead_make_the_same_products(gpu_backend, monkeyp
 
     monkeypatch.setattr(RingReader, "still_valid", once)
     monkeypatch.setattr(ReducerWorker, "_read_ahead", ahead)
-    with RingWriter.create(run.ring, source.stream, 5_000_000) as ring:
+    with RingWriter.create(run.ring, source.stream, 6_000_000) as ring:
         write_all(ring, source)
     with ReducerWorker(FakeIpc(), settings) as worker:
         worker.run()

@@ -10,7 +10,7 @@ import pytest
 from edgefilter.products.naming import parse
 from tests.helpers.running_node import Node, SenderThread, contents, ledger, replayed, sky, sky_until, wait_for
 
-WINDOW = 5
+WINDOW = 9
 """The GPU fails when it gets the samples of this window."""
 
 REDUCER = f"""
