@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from edgefilter.core.cells import flag_name
 from edgefilter.core.html import data_table
-from edgefilter.products.ledger import FLAGGED_COLUMNS, LOST_COLUMNS
+from edgefilter.products.ledger import FLAGGED_COLUMNS, LOST_COLUMNS, REJECTED_COLUMNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,11 @@ class LedgerBalance:
                 self._term("cells_kept", "kept in cut-outs"),
             ),
         )
+
+    @cached_property
+    def rejected(self) -> tuple[BalanceTerm, ...]:
+        """Events of the pulse search that are no candidates, by reason."""
+        return tuple(self._term(column, str(reason)) for reason, (column, _) in REJECTED_COLUMNS.items())
 
     @property
     def samples(self) -> Mapping[str, int]:

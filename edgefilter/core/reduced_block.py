@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,14 @@ class IntegratedBlock:
     raised: NDArray[np.int64]
     cost: tuple[FlagCost, ...] = ()
     near_threshold: NearThreshold = NONE_NEAR_THRESHOLD
+
+
+class Rejection(StrEnum):
+    """Why an event of the pulse search is no candidate. The values are the words of the ledger."""
+
+    DOUBLE = "double"  # a stronger event explains it
+    ZERO_DM = "zero_dm"  # its sweep is narrower than its width
+    NARROW_BAND = "narrow_band"  # it fills too little of its band
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +114,8 @@ class ReducedBlock:
         Pulses that arrive at the top of the band in this block, strongest first.
     overflow
         Candidates that the bounded buffers could not take.
+    rejected
+        Events of the block that are no candidates, by reason.
     backend
         What reduced it, as :class:`~edgefilter.compute.threads.ThreadBackend` calls it.
     near_threshold
@@ -119,6 +130,7 @@ class ReducedBlock:
     cutout_cells: int
     pulses: tuple[KeptPulse, ...]
     overflow: int
+    rejected: Mapping[Rejection, int] = field(default_factory=dict)
     backend: str = "cpu"
     near_threshold: NearThreshold = NONE_NEAR_THRESHOLD
     stage_results: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)

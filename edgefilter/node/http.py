@@ -192,13 +192,17 @@ def _stream_metrics(streams: list[Message]) -> Iterator[Metric]:
         yield _metric(f"reduced_{name}", "Sum over the ledger of this run.", counts, "stream", counts=True)
     refused: list[tuple[tuple[str, ...], float]] = []
     lost: list[tuple[tuple[str, ...], float]] = []
+    rejected: list[tuple[tuple[str, ...], float]] = []
     for stream in streams:
         refused_counts = {name: count for name, count in stream["received"].items() if name not in _ARRIVED}
         refused += [((stream["name"], name), count) for name, count in refused_counts.items()]
         account = stream["account"].items()
         lost += [((stream["name"], name[5:]), count) for name, count in account if name.startswith("lost.")]
+        rejected += [((stream["name"], name[9:]), count) for name, count in account if name.startswith("rejected.")]
     yield _metric("refused", "Samples and messages that the receiver refused.", refused, "stream", "what", counts=True)
     yield _metric("lost_samples", "Lost samples, by the ledger of this run.", lost, "stream", "reason", counts=True)
+    text = "Events of the pulse search that are no candidates, by the ledger of this run."
+    yield _metric("rejected_events", text, rejected, "stream", "reason", counts=True)
 
 
 def _values_by_stream(streams: list[Message], group: str, name: str) -> Values:

@@ -257,7 +257,6 @@ class Reducer:
             if nearby is not None
             for pulse in nearby.pulses[: self.plan.settings.pulses.cutouts]
         ]
-        overflow = found.overflow + (events.overflow if events is not None else 0)
         stages = self._plugin_stages
         nearby_rows = self._rows(block - stages.blocks_before, block + stages.blocks_after + 1)
         return ReducedBlock(
@@ -266,7 +265,8 @@ class Reducer:
             reduced,
             self._cutout_planner.cutout_cells(row_ranges, reduced.rows),
             tuple(kept_pulses),
-            overflow,
+            found.overflow,
+            found.rejected,
             self._backend_name,
             replace(reduced.near_threshold, events=events.near_threshold if events is not None else 0),
             stages.reduce(block, nearby_rows, reduced.rows),

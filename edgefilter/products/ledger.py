@@ -10,10 +10,12 @@ from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from edgefilter.core.cells import FLAGGERS, Flag, flag_name
 from edgefilter.core.chunk import Loss
 from edgefilter.core.errors import StoreError
+from edgefilter.core.reduced_block import Rejection
 from edgefilter.products.base import (
     START,
     BlockInfo,
@@ -31,6 +33,15 @@ LOSSES = tuple(reason for reason in Loss if reason is not Loss.OUTSIDE)
 
 LOST_COLUMNS = {reason: f"lost_{reason}" for reason in LOSSES}
 FLAGGED_COLUMNS = {flag: f"flagged_{flag_name(flag)}" for flag in FLAGGERS}
+REJECTED_COLUMNS = {
+    Rejection.DOUBLE: ("rejected_double", "events of the pulse search that a stronger event explains"),
+    Rejection.ZERO_DM: (
+        "rejected_zero_dm",
+        "pulses whose sweep is shorter than their width: not to be told from DM 0",
+    ),
+    Rejection.NARROW_BAND: ("rejected_narrow_band", "events of the pulse search that fill too little of their band"),
+}
+"""Name and meaning of the column that counts what each reason rejects; null in older files."""
 
 SCHEMA = block_schema(
     *START,
@@ -50,6 +61,7 @@ SCHEMA = block_schema(
     column("bytes_out", pa.int64(), "B", "bytes of the block's other products"),
     column("candidates", pa.int64(), "", "pulse candidates in the table"),
     column("candidates_overflow", pa.int64(), "", "pulse trials that did not fit into the candidate buffer"),
+    *(column(name, pa.int64(), "", meaning) for name, meaning in REJECTED_COLUMNS.values()),
     column("backend", pa.string(), "", "what reduced it, cpu or gpu; null, as in older files, is cpu"),
 )
 
@@ -91,6 +103,7 @@ def ledger_row(inputs: BlockInputs) -> dict[str, int | str]:
         "bytes_out": inputs.bytes_out,
         "candidates": len(reduced.pulses),
         "candidates_overflow": reduced.overflow,
+        **{name: reduced.rejected.get(reason, 0) for reason, (name, _) in REJECTED_COLUMNS.items()},
         "backend": reduced.backend,
     }
 
@@ -103,7 +116,7 @@ def ledger_table(provenance: Provenance, block: BlockInfo, row: LedgerRow) -> pa
     provenance, block
         What it is the account of.
     row
-        Its values; counts of losses and flags that are not given are 0, ``backend`` is ``cpu``.
+        Its values; counts of losses, flags and rejections that are not given are 0, ``backend`` is ``cpu``.
 
     Returns
     -------
@@ -115,7 +128,8 @@ def ledger_table(provenance: Provenance, block: BlockInfo, row: LedgerRow) -> pa
     StoreError
         If it does not balance: such a row is never written.
     """
-    optional = dict.fromkeys((*LOST_COLUMNS.values(), *FLAGGED_COLUMNS.values()), 0) | {"backend": "cpu"}
+    rejected = (name for name, _ in REJECTED_COLUMNS.values())
+    optional = dict.fromkeys((*LOST_COLUMNS.values(), *FLAGGED_COLUMNS.values(), *rejected), 0) | {"backend": "cpu"}
     table = make_table(SCHEMA, provenance, block, {name: [value] for name, value in (optional | dict(row)).items()})
     check_balance(table)
     return table
@@ -140,7 +154,8 @@ def check_balance(ledger: pa.Table) -> None:
 
 def _check_sum(ledger: pa.Table, whole: str, parts: list[str]) -> None:
     left = ledger.column(whole).to_numpy()
-    columns = np.stack([ledger.column(part).to_numpy() for part in parts])
+    # A column that an older file lacks is null: it counted nothing.
+    columns = np.stack([pc.fill_null(ledger.column(part), 0).to_numpy() for part in parts])
     right = columns.sum(axis=0)
     wrong = np.flatnonzero((left != right) | (columns < 0).any(axis=0))
     if not len(wrong):

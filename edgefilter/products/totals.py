@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgefilter.core.cells import FLAGGERS, NearThreshold, flag_name
-from edgefilter.products.ledger import FLAGGED_COLUMNS, LOST_COLUMNS, LedgerRow
+from edgefilter.products.ledger import FLAGGED_COLUMNS, LOST_COLUMNS, REJECTED_COLUMNS, LedgerRow
 from edgefilter.products.pulses import PulseRow
 
 _MAX_STRONGEST = 1000
@@ -17,6 +17,7 @@ _NAMES = {
     **{column: f"flagged.{flag_name(flag)}" for flag, column in FLAGGED_COLUMNS.items()},
     **{name: name for name in ("cells", "cells_lost", "cells_discarded", "cells_kept", "bytes_in", "candidates")},
     "candidates_overflow": "overflow",
+    **{column: f"rejected.{reason}" for reason, (column, _) in REJECTED_COLUMNS.items()},
 }
 """Names of the sums, as ``/status`` and the spool hold them, by the column of the ledger."""
 

@@ -23,10 +23,12 @@ def test_pulses_in_power_spectra_are_found(power):
     assert len(missed) <= 1, missed
 
 
-def test_every_pulse_in_voltages_is_found(voltage):
-    missed = [injection.truth for injection in voltage.injections if not injection.found]
+def test_every_pulse_in_voltages_that_can_be_told_from_dm_0_is_found(voltage):
     assert len(voltage.injections) == 6
-    assert not missed
+    found = {injection.truth: injection.found for injection in voltage.injections}
+    dispersed = [truth for truth in found if truth.seconds_at(truth.top_mhz - 16) - truth.seconds > 2 * truth.width]
+    assert len(dispersed) == 5
+    assert all(found[truth] for truth in dispersed)
 
 
 @pytest.mark.parametrize("kind", ["power", "voltage"])

@@ -1,11 +1,14 @@
 """Events of the single-pulse search: boxcars above the threshold."""
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from edgefilter.core.reduced_block import Rejection
 
 EVENT_DTYPE = np.dtype(
     [
@@ -15,6 +18,8 @@ EVENT_DTYPE = np.dtype(
         ("width_rows", np.int32),
         ("snr", np.float32),
         ("band", np.int32),
+        ("is_pulse", np.bool_),
+        ("explains", np.bool_),
     ]
 )
 """One event.
@@ -30,7 +35,11 @@ EVENT_DTYPE = np.dtype(
     S/N.
 ``band``
     Index in :func:`edgefilter.stages.search.dm_plan.search_bands`.
+``is_pulse``, ``explains``
+    After sifting: whether no other event of its block explains it; whether it explains events of other blocks.
 """
+
+_FOUND_FIELDS = ("row", "dm", "dm_step", "width_rows", "snr", "band")
 
 
 @dataclass(slots=True)
@@ -45,11 +54,14 @@ class Events:
         Number of weaker events that were dropped because the bound was reached.
     near_threshold
         Number of decisions so near the threshold that the CPU may decide differently; 0 for events of the CPU.
+    rejected
+        Number of events that were rejected, by reason.
     """
 
     table: NDArray[Any]
     overflow: int = 0
     near_threshold: int = 0
+    rejected: Mapping[Rejection, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -61,7 +73,7 @@ class Events:
         Parameters
         ----------
         columns
-            Arrays ``[event]``: the fields of :data:`EVENT_DTYPE`, in that order.
+            Arrays ``[event]``: the fields of :data:`EVENT_DTYPE` that the search knows, in that order.
         near_threshold
             See the class.
 
@@ -70,8 +82,8 @@ class Events:
         events
             Events without overflow.
         """
-        table = np.empty(len(columns[0]), EVENT_DTYPE)
-        for name, column in zip(EVENT_DTYPE.fields or (), columns, strict=True):
+        table = np.zeros(len(columns[0]), EVENT_DTYPE)
+        for name, column in zip(_FOUND_FIELDS, columns, strict=True):
             table[name] = column
         return cls(table, near_threshold=near_threshold)
 

@@ -12,22 +12,23 @@ from edgefilter.core.plan import Plan
 from edgefilter.stages.search.dm_plan import TSCRUNCH_FACTORS, TrialGroup, delay_rows, plan_trial_groups
 from edgefilter.stages.search.events import Events, StrongestEvents
 from edgefilter.stages.search.normalise import NormalisedBlock
+from edgefilter.stages.search.occupancy import EventOccupancy
+from edgefilter.stages.search.sift import BlockSifter
 from edgefilter.stages.search.subbands import WEIGHT_STEPS, GroupBatch, GroupDelays, SubbandTree
-from edgefilter.stages.search.window import BlockRows, SearchWindow
-from edgefilter_kernels.search.band_occupancy import FoundBoxcars, band_occupancy
+from edgefilter.stages.search.window import BlockRows, SearchWindow, Window
+from edgefilter_kernels.search.band_occupancy import band_occupancy
 from edgefilter_kernels.search.boxcar import Boxcars, dedispersed_peaks
 from edgefilter_kernels.search.dedisperse import add_channels, add_subbands
 from edgefilter_kernels.search.normalise import COUNTS_PER_SIGMA, FULL_WEIGHT
 
-EVENTS_PER_CANDIDATE = 20
+EVENTS_PER_CANDIDATE = 100
 """Events of a block that are kept for each candidate that may be kept: a pulse shows in many trials."""
 
 _MIN_VALID_FRACTION = 0.1  # of the band's channels: a sum over fewer does not represent the band …
 _MIN_VALID_CHANNELS = 8  # … and over fewer (or fewer than half of the band) it is not Gaussian
 _PEAK_CELL_STEPS = 32  # time steps of which only the best boxcar becomes an event
-# At least a quarter of an event's signal must come from outside the strongest quarter of the band. Otherwise it is
+# At least a quarter of a pulse's signal must come from outside the strongest quarter of the band. Otherwise it is
 # narrow-band interference, or a wrong dispersion measure at which a bright pulse crosses the track in a few channels.
-_BAND_FRACTION = 0.25
 _MIN_REMAINING_FRACTION = 0.25
 _ALIGNMENT = TSCRUNCH_FACTORS[-1] * WEIGHT_STEPS
 
@@ -57,6 +58,8 @@ class SinglePulseSearch:
         self.history = self._margin
         self.lookahead = plan.sweep_rows(plan.dm_range[1]) + self._margin + 1
         self._max_events = EVENTS_PER_CANDIDATE * plan.settings.pulses.candidates
+        self._sifter = BlockSifter(plan)
+        self._occupancy = EventOccupancy(plan, self._tree, self._batches, self._margin, self._band_occupancy)
         self._window_buffer = np.empty((2, 0, 0), np.int8)  # kept, because the system clears new memory first
 
     @property
@@ -87,7 +90,7 @@ class SinglePulseSearch:
         Returns
         -------
         events
-            The strongest events of the block, sorted.
+            The strongest events of the block, sorted and sifted.
 
         Raises
         ------
@@ -104,13 +107,31 @@ class SinglePulseSearch:
         # One more multiple covers the rounding of delays to time steps.
         length = _round_up(latest, _ALIGNMENT) + _ALIGNMENT
         strongest_events = StrongestEvents(self._max_events)
-        self._search(BlockRows(blocks, rows, before * rows - self._margin), length, block, strongest_events)
-        return strongest_events.all()
+        block_rows = BlockRows(blocks, rows, before * rows - self._margin)
+        tscrunched = self._search(block_rows, length, block, strongest_events)
+        events = strongest_events.all()
+        near_limit = 0
+
+        def fills_band(event: np.void) -> bool:
+            nonlocal near_limit
+            excess = self._occupancy.remaining_fraction(event, block, tscrunched) - _MIN_REMAINING_FRACTION
+            near_limit += abs(excess) <= self._tolerance
+            return excess >= 0.0
+
+        sifted = self._sifter.sift(events, block, fills_band)
+        sifted.near_threshold += near_limit
+        return sifted
+
+    _tolerance = -1.0  # of the fraction that an event fills: a GPU rounds differently
+
+    def _band_occupancy(self, *arguments: Any) -> NDArray[np.float64]:
+        fraction: NDArray[np.float64] = band_occupancy(*arguments)
+        return fraction
 
     def _make_batches(self) -> list[GroupBatch]:
         return self._tree.batches(plan_trial_groups(self._plan, self._tree.bands), delay_rows(self._plan))
 
-    def _search(self, rows: BlockRows, length: int, block: int, strongest_events: StrongestEvents) -> None:
+    def _search(self, rows: BlockRows, length: int, block: int, strongest_events: StrongestEvents) -> Window:
         shape = 2, self._plan.channels, length
         if self._window_buffer.shape != shape:
             self._window_buffer = np.empty(shape, np.int8)
@@ -124,6 +145,7 @@ class SinglePulseSearch:
                     strongest_events.add(events)
 
         self._backend.parallel_for(self._backend.threads, run)
+        return window.tscrunched
 
 
 class _BlockSearch:
@@ -166,10 +188,6 @@ class _BlockSearch:
         row = boxcar_centres(time - first, width) * group.rows
         trial, number = group.trial_bands[found].T
         in_block = row < self._rows
-        for band in np.unique(number[in_block]).tolist():
-            here = np.flatnonzero(in_block & (number == band))
-            candidates = FoundBoxcars(trial[here], time[here] - width[here] // 2, width[here], snr[here])
-            in_block[here] = self._occupies_band(band, group, group_delays, window, candidates)
         yield Events.from_columns(
             np.float64(self._block * self._rows) + row[in_block],
             group.dm[trial[in_block]],
@@ -178,23 +196,6 @@ class _BlockSearch:
             snr[in_block],
             number[in_block],
         )
-
-    def _occupies_band(
-        self,
-        number: int,
-        group: TrialGroup,
-        group_delays: GroupDelays,
-        window: SearchWindow,
-        boxcars: FoundBoxcars,
-    ) -> NDArray[np.bool_]:
-        band = self._tree.bands[number]
-        channels = slice(band.start, band.stop)
-        value, valid = window.tscrunched[group.rows]
-        delays = group_delays.coarse[channels] + group_delays.fine[:, self._tree.subband[channels]]
-        remaining_fraction = band_occupancy(
-            value[channels], valid[channels], WEIGHT_STEPS, delays, _BAND_FRACTION, boxcars
-        )
-        return np.asarray(remaining_fraction >= _MIN_REMAINING_FRACTION)
 
     def _scales(self, group: TrialGroup, group_delays: GroupDelays, window: SearchWindow) -> NDArray[np.float32]:
         # Factors [band, time]; without missing data they depend on the time resolution only.

@@ -20,11 +20,13 @@ from edgefilter.stages.search.dm_plan import delay_rows, plan_trial_groups
 from edgefilter.stages.search.events import Events, StrongestEvents
 from edgefilter.stages.search.single_pulse import SinglePulseSearch, boxcar_centres, noise_scale
 from edgefilter.stages.search.subbands import WEIGHT_STEPS, GroupBatch, SubbandTree
-from edgefilter.stages.search.window import BlockRows
+from edgefilter.stages.search.window import BlockRows, Window
 from edgefilter_kernels.cuda.raw import array_namespace
+from edgefilter_kernels.cuda.search.band_occupancy import band_occupancy
 from edgefilter_kernels.cuda.search.batch import SearchTables, WindowArrays, search_batch
 from edgefilter_kernels.cuda.search.dedisperse import flat_starts, sum_along_tracks
 from edgefilter_kernels.cuda.search.normalise import max_pool, tscrunch2
+from edgefilter_kernels.search.band_occupancy import FoundBoxcars
 from edgefilter_kernels.search.boxcar import Boxcars
 from edgefilter_kernels.search.normalise import FULL_WEIGHT
 
@@ -65,7 +67,7 @@ class GpuSinglePulseSearch(SinglePulseSearch):
         trials_per_batch = min(SERIES_BYTES // trial_bytes, _MAX_TRIALS_PER_LAUNCH)
         return self._tree.batches(groups, delay_rows(self._plan), max(trials_per_batch // trials_per_group, 1))
 
-    def _search(self, rows: BlockRows, length: int, block: int, strongest_events: StrongestEvents) -> None:
+    def _search(self, rows: BlockRows, length: int, block: int, strongest_events: StrongestEvents) -> Window:
         pulses, block_rows = self._plan.settings.pulses, self._plan.rows_per_block
         tscrunched = self._window(rows, length)
         if not self._gpu_batches:
@@ -77,14 +79,11 @@ class GpuSinglePulseSearch(SinglePulseSearch):
             first = self._margin // tscrunch
             least = pulses.snr * (1 - SNR_TOLERANCE)
             boxcars = Boxcars(first, -(-block_rows // tscrunch), pulses.widths, least, cpu_search._PEAK_CELL_STEPS)
-            peaks = gpu_batch.search(*tscrunched[tscrunch], rows.complete, boxcars, cpu_search._BAND_FRACTION)
+            peaks = gpu_batch.search(*tscrunched[tscrunch], rows.complete, boxcars)
             row = boxcar_centres(peaks.time - first, peaks.width) * tscrunch
-            # Of the fraction of the signal outside the strongest part of the band.
-            margin = peaks.remaining_fraction - cpu_search._MIN_REMAINING_FRACTION
-            in_block = (row < block_rows) & (margin >= -SNR_TOLERANCE)
-            near = (abs(peaks.snr / pulses.snr - 1) <= SNR_TOLERANCE) | (margin <= SNR_TOLERANCE)
-            near_threshold = int(np.count_nonzero(in_block & near))
-            in_block &= (margin >= 0) & (peaks.snr >= pulses.snr)
+            in_block = row < block_rows
+            near_threshold = int(np.count_nonzero(in_block & (abs(peaks.snr / pulses.snr - 1) <= SNR_TOLERANCE)))
+            in_block &= peaks.snr >= pulses.snr
             item = peaks.item[in_block]
             strongest_events.add(
                 Events.from_columns(
@@ -97,6 +96,15 @@ class GpuSinglePulseSearch(SinglePulseSearch):
                     near_threshold=near_threshold,
                 )
             )
+        return tscrunched
+
+    _tolerance = SNR_TOLERANCE
+
+    def _band_occupancy(self, *arguments: Any) -> NDArray[np.float64]:
+        power, weight, repeat, delays, max_part, boxcars = arguments
+        boxcars = FoundBoxcars(*map(self._gpu.to_device, boxcars))
+        fraction = band_occupancy(power, weight, repeat, self._gpu.to_device(delays), max_part, boxcars)
+        return np.asarray(self._gpu.to_host(fraction))
 
     def _make_gpu_batch(self, batch: GroupBatch, times: int) -> "GpuGroupBatch":
         length = cpu_search._series_length(self._plan.rows_per_block, self._margin, batch.rows)
@@ -135,15 +143,12 @@ class Peaks:
         int32: time steps.
     snr
         float32: S/N.
-    remaining_fraction
-        float64: fraction of the signal outside its strongest part of the band.
     """
 
     item: NDArray[np.int32]
     time: NDArray[np.int32]
     width: NDArray[np.int32]
     snr: NDArray[np.float32]
-    remaining_fraction: NDArray[np.float64]
 
 
 class GpuGroupBatch:
@@ -188,11 +193,8 @@ class GpuGroupBatch:
             group_delays.fine + number * subbands * sum(self._size) for number, group_delays in enumerate(all_delays)
         ]
         rows, self.dm, self.step, self.band = _items(batch, tree)
-        delays = np.concatenate(
-            [group_delays.coarse + group_delays.fine[:, tree.subband] for group_delays in all_delays]
-        )
         begin = flat_starts(coarse, times), flat_starts(np.concatenate(fine), sum(self._size))
-        tables = tree.edges, tree.parts, *begin, delays, rows
+        tables = tree.edges, tree.parts, *begin, rows
         self._tables = SearchTables(*(gpu.to_device(table) for table in tables))
         # Of the weights: one track for each group, in steps of the weights; sub-bands have no further delay.
         self._weight_delays = gpu.to_device(flat_starts(weight_delays, times // WEIGHT_STEPS))
@@ -202,7 +204,7 @@ class GpuGroupBatch:
         self._dilations, self._max_dilations = gpu.to_device(np.array(dilations)[:, None, None]), max(dilations)
         self._full_scales: Any = None
 
-    def search(self, value: Any, valid: Any, complete: bool, boxcars: Boxcars, band_fraction: float) -> Peaks:
+    def search(self, value: Any, valid: Any, complete: bool, boxcars: Boxcars) -> Peaks:
         """Return the peaks of a window.
 
         Parameters
@@ -211,7 +213,7 @@ class GpuGroupBatch:
             int8 ``[channel, time]`` and ``[channel, time // WEIGHT_STEPS]`` on the GPU: normalised power, its weight.
         complete
             Whether all weights are full.
-        boxcars, band_fraction
+        boxcars
             As for :func:`~edgefilter_kernels.cuda.search.batch.search_batch`.
 
         Returns
@@ -222,11 +224,11 @@ class GpuGroupBatch:
         scales = self._full_scales if complete and self._full_scales is not None else self._scales(valid)
         if complete:
             self._full_scales = scales
-        window = WindowArrays(value, valid, scales, WEIGHT_STEPS)
-        found, remaining_fraction = search_batch(window, self._tables, self._size, boxcars, band_fraction)
+        window = WindowArrays(value, scales, WEIGHT_STEPS)
+        found = search_batch(window, self._tables, self._size, boxcars)
         count = int(found.n_peaks[0])
         item, time, width, bits = self._gpu.to_host(found.table[:, :count])
-        return Peaks(item, time, width, bits.view(np.float32), self._gpu.to_host(remaining_fraction[:count]))
+        return Peaks(item, time, width, bits.view(np.float32))
 
     def _scales(self, valid: Any) -> Any:
         # Factors [group and band, step].

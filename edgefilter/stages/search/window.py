@@ -1,6 +1,7 @@
 """The normalised rows around a block, at each time resolution."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,9 @@ from edgefilter.compute.threads import ThreadBackend
 from edgefilter.stages.search.normalise import NormalisedBlock
 from edgefilter.stages.search.subbands import WEIGHT_STEPS
 from edgefilter_kernels.search.normalise import FULL_WEIGHT, max_pool, tscrunch2
+
+Window = Mapping[int, tuple[Any, Any]]
+"""Power ``[channel, step]`` and weights ``[channel, step / WEIGHT_STEPS]``, int8, by rows in a time step."""
 
 
 class BlockRows:

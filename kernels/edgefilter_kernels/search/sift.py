@@ -63,8 +63,8 @@ class SiftBands(NamedTuple):
 
 
 @kernel
-def explains(events: SiftEvents, bands: SiftBands, p: int, e: int) -> bool:
-    """Return whether event ``p`` explains event ``e``.
+def explained_fraction(events: SiftEvents, bands: SiftBands, p: int, e: int) -> float:
+    """Return over which fraction of the band of event ``e`` the track of event ``p`` overlaps, if ``p`` explains ``e``.
 
     Parameters
     ----------
@@ -75,57 +75,90 @@ def explains(events: SiftEvents, bands: SiftBands, p: int, e: int) -> bool:
 
     Returns
     -------
-    explained
-        The answer; the module's docstring has the criterion.
+    fraction
+        0 to 1; -1 if ``p`` does not explain ``e``. The module's docstring has the criterion.
     """
     row = events.row[p] - events.row[e]
     if abs(row) > bands.max_separation:
-        return False
+        return -1.0
     near = (events.width[p] + events.width[e]) / 2 + _SLACK_ROWS
     low, high = bands.edges[events.band[e]]
     start, stop = high**-2, low**-2
     rate = (events.dm[p] - events.dm[e]) * bands.slope
     if rate == 0.0:
         if abs(row) > near:
-            return False
+            return -1.0
         overlap_fraction = 1.0
     else:
         a, b = (-near - row) / rate + bands.offset, (near - row) / rate + bands.offset
         first, last = max(min(a, b), start), min(max(a, b), stop)
         if first > last:
-            return False
+            return -1.0
         overlap_fraction = (first**-0.5 - last**-0.5) / (high - low)
     width_factor = math.sqrt(min(events.width[p] / events.width[e], 1.0))
     channels = bands.channels[events.band[e]] / bands.channels[events.band[p]]
     snr = _SNR_FACTOR * events.snr[p] * overlap_fraction * math.sqrt(channels) * width_factor
-    return bool(events.snr[e] <= snr + _NOISE_SIGMA)
+    return overlap_fraction if events.snr[e] <= snr + _NOISE_SIGMA else -1.0
 
 
 @kernel
-def sift_events(candidates: NDArray[np.bool_], events: SiftEvents, bands: SiftBands) -> NDArray[np.bool_]:
-    """Find the candidates that no stronger event explains.
+def next_unexplained(
+    start: int, peaks: NDArray[np.int64], fraction: NDArray[np.float64], events: SiftEvents, bands: SiftBands
+) -> int:
+    """Find the next event that no peak explains.
 
     Parameters
     ----------
-    candidates
-        bool ``[event]``: events to decide on.
+    start
+        The first event to look at.
+    peaks
+        int64 ``[peak]``: indices of events before ``start``.
+    fraction
+        float64 ``[event]``, written for the events that are passed over: the largest fraction of the band over which
+        the track of a peak that explains the event overlaps.
     events, bands
         The events, and the bands that they are in.
 
     Returns
     -------
-    unexplained
-        bool ``[event]``.
+    event
+        Its index; the number of events if there is none.
     """
-    unexplained = candidates.copy()
-    for e in range(candidates.size):
-        if not candidates[e]:
-            continue
-        for p in range(e):
-            if explains(events, bands, p, e):
-                unexplained[e] = False
+    for e in range(start, events.row.size):
+        most = -1.0
+        for p in peaks:
+            most = max(most, explained_fraction(events, bands, p, e))
+            if most >= 1.0:
                 break
-    return unexplained
+        if most < 0.0:
+            return e
+        fraction[e] = most
+    return int(events.row.size)
+
+
+@kernel
+def is_explained(explaining: NDArray[np.bool_], events: SiftEvents, bands: SiftBands, e: int) -> bool:
+    """Return whether one of some stronger events explains an event.
+
+    Parameters
+    ----------
+    explaining
+        bool ``[event]``: events that may explain it.
+    events, bands
+        The events, and the bands that they are in.
+    e
+        Index of the event; stronger ones come before it.
+
+    Returns
+    -------
+    explained
+        The answer.
+    """
+    explained, p = False, 0
+    while p < e and not explained:
+        explained = explaining[p] and explained_fraction(events, bands, p, e) >= 0.0
+        p += 1
+    return bool(explained)
 
 
 @kernel
@@ -154,7 +187,7 @@ def count_members(
     for i in range(peaks.size):
         p = peaks[i]
         for e in range(p + 1, events.row.size):
-            if explains(events, bands, p, e):
+            if explained_fraction(events, bands, p, e) >= 0.0:
                 members[i] += 1
                 if events.band[e] == events.band[p] and events.snr[e] >= events.snr[p] - 1.0:
                     lowest[i] = min(lowest[i], events.dm[e])

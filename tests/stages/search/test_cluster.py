@@ -3,17 +3,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgefilter.core.reduced_block import Rejection
 from edgefilter.stages.search.cluster import EventSifter
 from edgefilter.stages.search.events import Events
+from edgefilter.stages.search.sift import BlockSifter
 from tests.helpers.pulse_sky import make_plan
+from tests.helpers.search_events import found_events
 
 PLAN = make_plan(rows=1024, dm=(0, 2000), candidates=50)
 
 
-def events(*rows):
-    """Events from (row, dm, width, snr, band)."""
-    row, dm, width, snr, band = np.array(rows, float).reshape(-1, 5).T
-    return Events.join([Events.from_columns(row, dm, np.full(len(row), 0.5), width, snr, band)])
+def events(*rows, block=0):
+    """Sifted events from (row, dm, width, snr, band), all of which fill their band."""
+    return BlockSifter(PLAN).sift(found_events(*rows), block, lambda event: True)
 
 
 def test_a_ridge_of_trials_is_one_pulse():
@@ -46,13 +48,14 @@ def test_distant_pulses_stay_separate():
 
 
 def test_a_crossing_track_of_similar_strength_hides_no_pulse():
-    # Broadband interference at DM 0 while a pulse of DM 1000 sweeps by.
+    # Broadband interference at DM 0, which is rejected itself, while a pulse of DM 1000 sweeps by.
     found = EventSifter(PLAN).reduce(None, events((500, 1000, 2, 14, 0), (900, 0, 2, 20, 0)), None, 0)
-    assert [pulse.dm for pulse in found.pulses] == [0, 1000]
+    assert [pulse.dm for pulse in found.pulses] == [1000]
+    assert found.rejected[Rejection.ZERO_DM] == 1
 
 
 def test_an_event_at_a_block_edge_belongs_to_the_strongest_pulse():
-    first, second = events((1023.5, 300, 2, 9, 0), (1023, 304, 2, 8, 0)), events((1024, 300, 2, 10, 0))
+    first, second = events((1023.5, 300, 2, 9, 0), (1023, 304, 2, 8, 0)), events((1024, 300, 2, 10, 0), block=1)
     sifter = EventSifter(PLAN)
     assert sifter.reduce(None, first, second, 0).pulses == []
     (pulse,) = sifter.reduce(first, second, None, 1).pulses
@@ -60,7 +63,7 @@ def test_an_event_at_a_block_edge_belongs_to_the_strongest_pulse():
 
 
 def test_equal_events_at_a_block_edge_are_one_pulse():
-    first, second = events((1023, 300, 2, 9, 0)), events((1025, 300, 2, 9, 0))
+    first, second = events((1023, 300, 2, 9, 0)), events((1025, 300, 2, 9, 0), block=1)
     sifter = EventSifter(PLAN)
     total = sifter.reduce(None, first, second, 0).pulses + sifter.reduce(first, second, None, 1).pulses
     assert [pulse.row for pulse in total] == [1023]
@@ -87,7 +90,7 @@ def test_order_does_not_matter_and_every_event_is_explained(seed, count):
     rows = np.column_stack(
         [
             rng.integers(0, 1024, count),
-            rng.integers(0, 4, count) * 3,
+            400 + rng.integers(0, 4, count) * 3,
             2 ** rng.integers(0, 5, count),
             rng.integers(7, 12, count),
             rng.integers(0, 7, count),
@@ -106,12 +109,39 @@ def test_order_does_not_matter_and_every_event_is_explained(seed, count):
 def test_blocks_far_from_the_epoch_give_the_same_pulses(seed, block):
     rng = np.random.default_rng(seed)
     rows = np.column_stack(
-        [rng.integers(0, 1024, 80), rng.integers(0, 50, 80), np.ones(80), rng.integers(7, 12, 80), np.zeros(80)]
+        [rng.integers(0, 1024, 80), rng.integers(5, 50, 80), np.ones(80), rng.integers(7, 12, 80), np.zeros(80)]
     )
     far = rows + np.array([1024 * block, 0, 0, 0, 0])
     sifter = EventSifter(PLAN)
     near_pulses = sifter.reduce(None, events(*rows), None, 0).pulses
-    far_pulses = sifter.reduce(None, events(*far), None, block).pulses
+    far_pulses = sifter.reduce(None, events(*far, block=block), None, block).pulses
     assert [(p.row + 1024 * block, p.dm, p.members) for p in near_pulses] == [
         (p.row, p.dm, p.members) for p in far_pulses
     ]
+
+
+def test_what_cannot_be_told_from_dm_0_is_rejected_and_counted():
+    # DM 4 sweeps 1200 to 1500 MHz in 4.1 rows, and the upper quarter of it in 0.8 rows.
+    wide, narrow = (100, 4, 8, 12, 0), (500, 4, 2, 12, 0)
+    quarter, zero = (700, 4, 2, 12, 3), (900, 0, 1, 30, 0)
+    found = EventSifter(PLAN).reduce(None, events(wide, narrow, quarter, zero), None, 0)
+    assert [pulse.row for pulse in found.pulses] == [500]
+    assert found.rejected == {Rejection.DOUBLE: 0, Rejection.ZERO_DM: 3, Rejection.NARROW_BAND: 0}
+
+
+@pytest.mark.parametrize("changes", [{"dm": (0, 20)}, {"low": -16.0, "high": 16.0}])
+def test_a_search_that_tells_no_dm_from_0_rejects_none(changes):
+    # DM 20 sweeps the band in 21 rows, the widest boxcar has 32; or the frequencies are unknown.
+    sifter = EventSifter(make_plan(rows=1024, **changes))
+    assert len(sifter.reduce(None, events((500, 0, 1, 12, 0)), None, 0).pulses) == 1
+
+
+def test_every_event_is_a_candidate_or_counted():
+    rng = np.random.default_rng(1)
+    rows = np.column_stack(
+        [rng.uniform(0, 1024, 300), rng.uniform(0, 60, 300), np.full(300, 4), rng.uniform(7, 40, 300), np.zeros(300)]
+    )
+    sifted = BlockSifter(PLAN).sift(found_events(*rows), 0, lambda event: event["dm"] < 40)
+    found = EventSifter(PLAN).reduce(None, sifted, None, 0)
+    assert len(found.pulses) + found.overflow + sum(found.rejected.values()) == 300
+    assert min(found.rejected.values()) > 0

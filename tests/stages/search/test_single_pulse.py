@@ -191,12 +191,12 @@ def test_events_beyond_the_bound_are_counted_and_the_strongest_kept():
     sky = noise(plan, 1024, 9)
     add_pulse(plan, sky, 500, 100, 4, 100)
     (events,) = search_all(plan, sky)
-    assert len(events) == 20
+    assert len(events) == 100
     assert events.overflow > 0
     (everything,) = search_all(make_plan(64, rows=1024, candidates=1000, snr=5, dm=(0, 1000)), sky)
     assert everything.overflow == 0
-    assert len(everything) == 20 + events.overflow
-    np.testing.assert_array_equal(everything.table[:20], events.table)
+    assert len(everything) == 100 + events.overflow
+    np.testing.assert_array_equal(everything.table[:100], events.table)
 
 
 def test_unknown_frequencies_are_searched_at_dm_0():

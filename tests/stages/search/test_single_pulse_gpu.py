@@ -8,6 +8,7 @@ from edgefilter.stages.search import single_pulse as cpu_search
 from edgefilter.stages.search import single_pulse_gpu
 from edgefilter.stages.search.normalise import Normaliser
 from edgefilter.stages.search.normalise_gpu import GpuNormaliser
+from edgefilter.stages.search.occupancy import EventOccupancy
 from edgefilter.stages.search.single_pulse import SinglePulseSearch
 from edgefilter.stages.search.single_pulse_gpu import SNR_TOLERANCE, GpuGroupBatch, GpuSinglePulseSearch
 from tests.helpers.pulse_sky import add_pulse, make_plan, neighbouring_blocks, noise, normalised_blocks
@@ -36,7 +37,7 @@ def test_events_are_those_of_the_cpu(gpu_backend, lost, channels, rows, dm, bloc
             # None is near the threshold, by the choice of seeds.
             assert (abs(expected.table["snr"] / 5 - 1) > SNR_TOLERANCE).all()
             # Events of nearly the same S/N may be in another order.
-            fields = ["row", "dm", "dm_step", "width_rows", "band"]
+            fields = ["row", "dm", "dm_step", "width_rows", "band", "is_pulse", "explains"]
             here, there = (np.sort(one.table, order=fields) for one in (found, expected))
             np.testing.assert_array_equal(here[fields], there[fields])
             np.testing.assert_allclose(here["snr"], there["snr"], rtol=SNR_TOLERANCE)
@@ -85,23 +86,24 @@ def test_a_band_occupancy_near_its_limit_is_counted(gpu_backend, monkeypatch):
     sky = noise(plan, 4096, 1)
     add_pulse(plan, sky, 12 * 256 + 30, 100, 2, 25)
     blocks = normalised_blocks(GpuNormaliser(plan, gpu_backend), plan, sky)
-    stage, found_peaks = GpuSinglePulseSearch(plan, gpu_backend), []
-    search = GpuGroupBatch.search
-    monkeypatch.setattr(GpuGroupBatch, "search", lambda *given: found_peaks.append(search(*given)) or found_peaks[-1])
+    stage, fractions = GpuSinglePulseSearch(plan, gpu_backend), []
+    measure = EventOccupancy.remaining_fraction
+    monkeypatch.setattr(
+        EventOccupancy, "remaining_fraction", lambda *given: fractions.append(measure(*given)) or fractions[-1]
+    )
 
     def events(least):
         monkeypatch.setattr(cpu_search, "_MIN_REMAINING_FRACTION", least)
         found = stage.reduce(neighbouring_blocks(plan, stage, blocks, 12), 12)
-        return len(found), found.near_threshold
+        return found.table["snr"].max(), found.near_threshold
 
-    number, near_threshold = events(0.25)
+    strongest, near_threshold = events(0.25)
     assert near_threshold == 0
-    remaining_fraction = np.concatenate(
-        [peaks.remaining_fraction[peaks.time < peaks.time.max() - 32] for peaks in found_peaks]
-    )
-    narrowest = remaining_fraction[remaining_fraction >= 0.25].min()
-    assert events(narrowest - SNR_TOLERANCE / 2) == (number, 1)
-    assert events(narrowest + SNR_TOLERANCE / 2) == (number - 1, 1)
+    first = fractions[0]
+    assert events(first - SNR_TOLERANCE / 2) == (strongest, 1)
+    weaker, near_threshold = events(first + SNR_TOLERANCE / 2)
+    assert weaker < strongest
+    assert near_threshold == 1
 
 
 def test_blocks_without_data_have_no_events(gpu_backend):

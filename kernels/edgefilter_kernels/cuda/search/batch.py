@@ -1,4 +1,4 @@
-"""Search of many trials in four launches, without waiting in between: only the peaks are read back.
+"""Search of many trials in three launches, without waiting in between: only the peaks are read back.
 
 The DM-time plane of a batch stays in GPU memory. Dedispersion and boxcars are separate launches, because level and
 scatter need the whole series, and the longest series exceed the shared memory of a multiprocessor. Writing and reading
@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edgefilter_kernels.cuda.raw import array_namespace
-from edgefilter_kernels.cuda.search.band_occupancy import band_occupancies
 from edgefilter_kernels.cuda.search.boxcar import FoundPeaks, find_peaks
 from edgefilter_kernels.cuda.search.dedisperse import sum_along_tracks
 from edgefilter_kernels.search.boxcar import Boxcars
@@ -30,8 +29,6 @@ class SearchTables(NamedTuple):
     subbands
         int64 ``[trial, S]``: start of each sub-band's track, as an index into all sub-band sums
         ``[group, S, length + spread]``.
-    delays
-        int64 ``[trial, channel]``: delay of each channel, time steps.
     items
         int32 ``[item, 6]``: the items, as for :func:`edgefilter_kernels.cuda.search.boxcar.find_peaks`.
     """
@@ -40,7 +37,6 @@ class SearchTables(NamedTuple):
     parts: Any
     channels: Any
     subbands: Any
-    delays: Any
     items: Any
 
 
@@ -51,8 +47,6 @@ class WindowArrays(NamedTuple):
     ----------
     power
         int8 ``[channel, time]``, C-contiguous.
-    weight
-        int8 ``[channel, time / repeat]``, C-contiguous.
     scales
         float32 ``[scale, ceil(length / repeat)]``: factors of the dedispersed series.
     repeat
@@ -60,15 +54,12 @@ class WindowArrays(NamedTuple):
     """
 
     power: Any
-    weight: Any
     scales: Any
     repeat: int
 
 
-def search_batch(
-    window: WindowArrays, tables: SearchTables, size: tuple[int, int], boxcars: Boxcars, max_part: float
-) -> tuple[FoundPeaks, Any]:
-    """Find peaks, and the fraction of each that remains without its strongest part of the band.
+def search_batch(window: WindowArrays, tables: SearchTables, size: tuple[int, int], boxcars: Boxcars) -> FoundPeaks:
+    """Find peaks.
 
     Scratch memory comes from CuPy's pool, which gives every batch of the same shape the same memory.
 
@@ -83,22 +74,17 @@ def search_batch(
         a group, time steps.
     boxcars
         Widths, threshold and times.
-    max_part
-        As for :func:`edgefilter_kernels.search.band_occupancy.band_occupancy`.
 
     Returns
     -------
     found
         The peaks.
-    remaining_fraction
-        float64 ``[capacity]``: of each peak.
     """
-    power, weight, scales, repeat = window
+    power, scales, repeat = window
     xp = array_namespace(power)
     length, spread = size
     sums = xp.empty((len(tables.channels), len(tables.edges) - 1, length + spread), np.int16)
     sum_along_tracks("add_channels", power, tables.edges, tables.channels, sums)
     series = xp.empty((len(tables.subbands), len(tables.parts) - 1, length), np.float32)
     sum_along_tracks("add_subbands", sums, tables.parts, tables.subbands, series)
-    found = find_peaks(series, tables.items, scales, repeat, boxcars)
-    return found, band_occupancies(power, weight, repeat, tables.delays, max_part, tables.items, found)
+    return find_peaks(series, tables.items, scales, repeat, boxcars)
