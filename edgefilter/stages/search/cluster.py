@@ -11,7 +11,7 @@ from edgefilter.core.reduced_block import PulseCandidate, Rejection
 from edgefilter.stages.search.dm_plan import search_bands
 from edgefilter.stages.search.events import Events
 from edgefilter.stages.search.sift import sift_bands, to_sift_events
-from edgefilter_kernels.search.sift import count_members, is_explained
+from edgefilter_kernels.search.sift import count_members, find_explanation
 
 
 @dataclass(slots=True)
@@ -37,8 +37,9 @@ class EventSifter:
     """Chooses the candidates of a block among the pulses that its own events show.
 
     :class:`~edgefilter.stages.search.sift.BlockSifter` finds these pulses. A pulse is a double if a stronger event of a
-    neighbouring block explains it that is a pulse or a double near one. So the result needs only the events within one
-    block length, and every block gives the same answer. Events of equal S/N are ordered by their other fields.
+    neighbouring block explains it that is a pulse or a double which explains others. So the result needs only the
+    events within one block length, and every block gives the same answer. Events of equal S/N are ordered by their
+    other fields.
 
     A pulse whose sweep through its band is shorter than its width cannot be told from one of DM 0 and is rejected,
     unless the widest boxcar is longer than the sweep of the highest DM: then the search tells no DM from 0.
@@ -86,7 +87,7 @@ class EventSifter:
         sift_events = to_sift_events(nearby, start)
         explaining = nearby["explains"] & ~in_block
         own = np.flatnonzero(in_block & nearby["is_pulse"])
-        unexplained = [at for at in own if not is_explained(explaining, sift_events, self._sift_bands, at)]
+        unexplained = [at for at in own if find_explanation(explaining, sift_events, self._sift_bands, at) < 0]
         found = np.array(unexplained, np.int64)
         dispersed = found[self._is_dispersed(nearby[found])]
         rejected = {reason: events.rejected.get(reason, 0) for reason in Rejection}

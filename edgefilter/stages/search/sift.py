@@ -9,21 +9,24 @@ from edgefilter.core.plan import DISPERSION_S_MHZ2, Plan
 from edgefilter.core.reduced_block import Rejection
 from edgefilter.stages.search.dm_plan import search_bands
 from edgefilter.stages.search.events import Events
-from edgefilter_kernels.search.sift import SiftBands, SiftEvents, is_explained, next_unexplained
+from edgefilter_kernels.search.sift import SiftBands, SiftEvents, find_explanation, next_unexplained
 
 TESTS_PER_CANDIDATE = 4
 """Events of a block that are tested for each candidate that may be kept; weaker ones are counted as overflow."""
 
 _CORE_FRACTION = 0.5  # of the band: an event that a pulse overlaps as far is the pulse, a little aside
+_MAX_DOUBLES_TESTED = 8  # for one event
 
 
 class BlockSifter:
     """Finds the pulses among the events of a block.
 
     Events are taken in the order of falling S/N. An event is a *double* if a pulse explains it (see
-    :mod:`edgefilter_kernels.search.sift`), or a double whose track overlaps with that of its pulse over at least half
-    of the band. Any other event is tested: it is a pulse if it fills its band, otherwise narrow-band interference,
-    which explains nothing. So the number of tests is that of the pulses and of the events that fail.
+    :mod:`edgefilter_kernels.search.sift`). Any other event is tested: if it does not fill its band, it is narrow-band
+    interference, which explains nothing. If it does, it is still a double if another double explains it whose track
+    overlaps with that of its pulse over at least half of the band, or that fills its band itself, of which the first
+    few are tested. Otherwise it is a pulse. So the number of tests is a few for each pulse, and one for each event that
+    fails.
 
     The result depends on the events of the block only; :class:`~edgefilter.stages.search.cluster.EventSifter` compares
     pulses with events of the blocks beside it.
@@ -60,19 +63,37 @@ class BlockSifter:
         sift_events = to_sift_events(table, block * self._rows)
         fraction = np.zeros(len(table))
         explaining = np.zeros(len(table), np.bool_)  # doubles that explain others
+        untested = np.zeros(len(table), np.bool_)  # doubles that may
         failed = np.zeros(len(table), np.bool_)
         pulses: list[int] = []
         known, tests = 0, 0
+
+        def is_double(event: int) -> bool:
+            nonlocal tests
+            for _ in range(_MAX_DOUBLES_TESTED):
+                if find_explanation(explaining, sift_events, self._bands, event) >= 0:
+                    return True
+                double = find_explanation(untested, sift_events, self._bands, event)
+                if double < 0:
+                    return False
+                tests += 1
+                untested[double] = False
+                explaining[double] = fills_band(table[double])
+            return False
+
         while True:
             event = next_unexplained(known, np.array(pulses, np.int64), fraction, sift_events, self._bands)
             explaining[known:event] = fraction[known:event] >= _CORE_FRACTION
+            untested[known:event] = ~explaining[known:event]
             known = event
-            if event == len(table) or tests == self._max_tests:
+            if event == len(table) or tests >= self._max_tests:
                 break
             tests += 1
             if not fills_band(table[event]):
                 failed[event] = True
-            elif not is_explained(explaining, sift_events, self._bands, event):
+            elif is_double(event):
+                explaining[event] = True
+            else:
                 pulses.append(event)
             known += 1
         kept = table[:known].copy()

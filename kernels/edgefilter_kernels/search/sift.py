@@ -137,8 +137,8 @@ def next_unexplained(
 
 
 @kernel
-def is_explained(explaining: NDArray[np.bool_], events: SiftEvents, bands: SiftBands, e: int) -> bool:
-    """Return whether one of some stronger events explains an event.
+def find_explanation(explaining: NDArray[np.bool_], events: SiftEvents, bands: SiftBands, e: int) -> int:
+    """Find the strongest of some events that explains an event.
 
     Parameters
     ----------
@@ -151,14 +151,13 @@ def is_explained(explaining: NDArray[np.bool_], events: SiftEvents, bands: SiftB
 
     Returns
     -------
-    explained
-        The answer.
+    event
+        Index of the stronger event, -1 if there is none.
     """
-    explained, p = False, 0
-    while p < e and not explained:
-        explained = explaining[p] and explained_fraction(events, bands, p, e) >= 0.0
-        p += 1
-    return bool(explained)
+    for p in range(e):
+        if explaining[p] and explained_fraction(events, bands, p, e) >= 0.0:
+            return p
+    return -1
 
 
 @kernel

@@ -52,11 +52,11 @@ def test_a_weak_pulse_near_a_strong_one_stays():
     assert pulses(sift(FillsBand(), strong, later, other_dm)) == [(500, 300), (500, 380), (530, 300)]
 
 
-@pytest.mark.parametrize(("aside", "doubles"), [(4, 2), (9.5, 1)])
-def test_only_a_double_near_its_pulse_explains_others(aside, doubles):
+@pytest.mark.parametrize(("aside", "fills_band", "doubles"), [(4, False, 2), (9.5, True, 2), (9.5, False, 1)])
+def test_a_double_explains_others_if_it_is_near_its_pulse_or_fills_its_band(aside, fills_band, doubles):
     # The pulse explains the second event, and not the third.
     strong, between, weak = (500, 300, 2, 62, 0), (500, 300 + aside, 2, 60, 0), (500, 312.5, 2, 52, 0)
-    sifted = sift(FillsBand(), strong, between, weak)
+    sifted = sift(lambda event: event["snr"] != 60 or fills_band, strong, between, weak)
     assert len(sifted) == 3
     assert 3 - len(pulses(sifted)) == doubles
 
