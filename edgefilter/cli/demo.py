@@ -1,5 +1,6 @@
 """``edgefilter demo``: a node and a synthetic telescope; compare the detections with the injected pulses."""
 
+import operator
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -106,14 +106,14 @@ def _comparison(reader: "StoreReader", truth: "Sequence[SkyPulse]") -> Table:
         table.add_column(name, justify="right")
     for name in ("t (s)", "DM", "±", "width (ms)", "S/N"):
         table.add_column(name, justify="right", style="bold")
-    matched = np.zeros(len(found), np.bool_)
+    matched = [False] * len(found)
     for pulse in truth:
         is_match = [
             abs(row["seconds"] - pulse.seconds) < 0.005 + 2 * pulse.width
             and abs(row["dm"] - pulse.dm) < 5 + 3 * row["dm_error"]
             for row in found
         ]
-        matched |= np.array(is_match, np.bool_)
+        matched = list(map(operator.or_, matched, is_match))
         rows = [row for row, close in zip(found, is_match, strict=True) if close]
         best = max(rows, key=lambda row: row["snr"], default=None)
         table.add_row(
@@ -125,7 +125,7 @@ def _comparison(reader: "StoreReader", truth: "Sequence[SkyPulse]") -> Table:
                 else ("missed", "", "", "", "")
             ),
         )  # fmt: skip
-    table.caption = f"{int((~matched).sum())} further candidates"
+    table.caption = f"{matched.count(False)} further candidates"
     table.caption_justify = "left"
     return table
 

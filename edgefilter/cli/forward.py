@@ -1,17 +1,18 @@
 """``edgefilter forward``: move the products of a spool to a store, as a process of a node or without a node."""
 
-import logging
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgefilter.cli.options import HealthPortOption, LogJsonOption, SetOption, read_settings
 from edgefilter.cli.show import format_bytes
-from edgefilter.core.config import NodeConfig
 from edgefilter.core.errors import ConfigError
 from edgefilter.core.locks import acquire_lock
+
+if TYPE_CHECKING:
+    from edgefilter.core.config import NodeConfig
 
 
 def command(
@@ -43,6 +44,8 @@ def command(
     Exit status 1 if products are stuck: the store refuses them.
     """
     # Imported here: pyarrow takes long to import, and --help does not need it.
+    import logging
+
     from edgefilter.node.forwarder.process import serve
     from edgefilter.node.logs import configure
     from edgefilter.node.process_settings import forwarder_settings
@@ -69,7 +72,7 @@ def command(
         raise typer.Exit(1)
 
 
-def _settings(what: Path, to: str | None, assignments: list[str] | None) -> tuple[NodeConfig, str]:
+def _settings(what: Path, to: str | None, assignments: list[str] | None) -> tuple["NodeConfig", str]:
     """Return the configuration, and the directory of the spool."""
     if to is None:
         if what.is_dir():

@@ -5,8 +5,6 @@ from typing import Annotated
 
 import typer
 
-from edgefilter.sources.live.curve_keys import make_key_pair
-
 
 def command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the node or of the sender.")],
@@ -17,6 +15,8 @@ def command(
     Copy NAME.key to the other machine. NAME.key_secret (mode 0600) must not leave
     this one.
     """
+    from edgefilter.sources.live.curve_keys import make_key_pair
+
     public, secret = make_key_pair(folder, name)
     typer.echo(f"public key, for the other machine: {public}")
     typer.echo(f"secret key, for this machine only: {secret}")

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from edgefilter.core.config import NodeConfig, load
 from edgefilter.core.errors import ConfigError
-from edgefilter.core.node_sections import Backend
-from edgefilter.core.validation import validate
+
+if TYPE_CHECKING:
+    from edgefilter.core.config import NodeConfig
 
 
 def _check_store(location: str | None) -> str | None:
@@ -56,7 +56,7 @@ SetOption = Annotated[
 ]
 ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="Worker threads; 0 is one per core.")]
 BackendOption = Annotated[
-    Backend | None,
+    Literal["auto", "cpu", "gpu"] | None,
     typer.Option(
         "--backend",
         help="Processor (cpu) or NVIDIA GPU (gpu); auto uses a GPU if there is one.",
@@ -72,8 +72,12 @@ def read_settings(
     dm: str | None = None,
     snr: float | None = None,
     stages: bool = True,
-) -> NodeConfig:
+) -> "NodeConfig":
     """Read a configuration, the defaults if None, and apply ``--set``, ``--dm`` and ``--snr``."""
+    # Imported here: pydantic and numpy take long to import, and --help does not need them.
+    from edgefilter.core.config import NodeConfig, load
+    from edgefilter.core.validation import validate
+
     overrides = _parse_overrides(assignments, dm, snr)
     return load(config, overrides, stages) if config is not None else validate(NodeConfig, {}, overrides)
 

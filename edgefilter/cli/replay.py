@@ -51,7 +51,8 @@ def command(
     """Reduce recorded files: flag interference, search for pulses, write a store.
 
     File formats: SIGPROC filterbank, PSRFITS search mode, FBH5; with the package
-    "baseband" also GUPPI RAW, PSRDADA and VDIF.
+    "baseband" also GUPPI RAW, PSRDADA and VDIF; those of plug-ins:
+    "edgefilter plugins" lists all.
     """
     # Imported here: numba and scipy take seconds to import, and --help does not need them.
     from edgefilter.batch.local import Replay

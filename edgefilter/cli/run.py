@@ -1,6 +1,5 @@
 """``edgefilter run``: run a node."""
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,10 +7,10 @@ import typer
 
 from edgefilter.cli.options import ConfigFileArgument, LogJsonOption, OtherStoreOption, SetOption, read_settings
 from edgefilter.cli.show import compiling_line, counters_line, settings_lines, summary_lines
-from edgefilter.core.config import NodeConfig
 from edgefilter.core.errors import EdgefilterError
 
 if TYPE_CHECKING:
+    from edgefilter.core.config import NodeConfig
     from edgefilter.node.supervisor.supervisor import Supervisor
 
 
@@ -28,11 +27,13 @@ def command(
     SIGHUP: read the configuration again.
     """
     # Imported here: a node's modules take seconds to import, and --help does not need them.
+    import asyncio
+
     from edgefilter.node.logs import JSON_VARIABLE, configure
     from edgefilter.node.run_directory import locked_run_directory
     from edgefilter.node.supervisor.supervisor import Supervisor
 
-    def read_config(path: str | None) -> NodeConfig:
+    def read_config(path: str | None) -> "NodeConfig":
         settings = read_settings(Path(path or config), assignments)
         if store is not None:
             settings = settings.model_copy(update={"store": settings.store.model_copy(update={"path": store})})
@@ -65,7 +66,7 @@ class _EventPrinter:
     def _listening(self, endpoint: str, stream: str) -> str:  # noqa: ARG002 - the endpoint identifies the stream
         return f"listening on {endpoint}"
 
-    def _stream(self, header: str, config: NodeConfig) -> str:
+    def _stream(self, header: str, config: "NodeConfig") -> str:
         from edgefilter.core.plan import Plan, resolve
         from edgefilter.core.stream import Stream
 

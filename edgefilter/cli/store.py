@@ -71,7 +71,10 @@ def query(
     ],
     output: Annotated[str, typer.Option("--format", help="Output: table, csv, or json (one line per row).")] = "table",
 ) -> None:
-    """Run an SQL query on a store, with DuckDB."""
+    """Run an SQL query on a store, with DuckDB.
+
+    A missing value is NULL in a table, empty in csv, null in json.
+    """
     import pyarrow.csv as pacsv
 
     from edgefilter.store.query import query as run
@@ -82,7 +85,12 @@ def query(
     found = run(open_store(store), sql)
     if output == "csv":
         pacsv.write_csv(found, sys.stdout.buffer)
-    elif output == "json":
-        print(found.to_pandas().to_json(orient="records", lines=True, date_format="iso"), end="")
+        return
+    rows = found.to_pandas(integer_object_nulls=True)  # otherwise a null turns a column of integers into floats
+    if output == "json":
+        print(rows.to_json(orient="records", lines=True, date_format="iso"), end="")
     else:
-        print(found.to_pandas().to_string(index=False))
+        for name, column in zip(found.column_names, found.columns, strict=True):
+            if column.null_count:
+                rows[name] = rows[name].astype(object).mask(column.is_null().to_numpy(), "NULL")
+        print(rows.to_string(index=False))

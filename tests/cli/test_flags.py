@@ -5,10 +5,16 @@ import re
 import numpy as np
 import pytest
 
+from edgefilter.cli import flags
+from edgefilter.core.cells import FLAGGERS, flag_name
 from tests.helpers.recorded_files import sigproc
 
 BURST = slice(20, 23)
 """Channels of a transmitter that is on for a part of the block."""
+
+
+def test_the_help_names_all_flaggers():
+    assert tuple(map(flag_name, FLAGGERS)) == flags._FLAGGERS
 
 
 @pytest.fixture(scope="module")

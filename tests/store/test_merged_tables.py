@@ -358,6 +358,11 @@ def test_the_commands(local: StoreReader) -> None:
     assert lines == [{"block": 0, "cells": 960}, {"block": 1, "cells": 960}]
     assert run("query", where, "SELECT 1 AS one", "--format", "csv") == '"one"\n1\n'
     assert run("query", where, "SELECT 1 AS one").split() == ["one", "1"]
+    gaps = "SELECT * FROM (VALUES (1, 0.5::DOUBLE, 'a'), (NULL, NULL, NULL)) AS t (n, x, s)"
+    assert run("query", where, gaps).split() == ["n", "x", "s", "1", "0.5", "a", "NULL", "NULL", "NULL"]
+    assert run("query", where, gaps, "--format", "csv").splitlines()[1:] == ['1,0.5,"a"', ",,"]
+    lines = run("query", where, gaps, "--format", "json").splitlines()
+    assert lines == ['{"n":1,"x":0.5,"s":"a"}', '{"n":null,"x":null,"s":null}']
     for arguments in (
         ("compact", where, "--before", "yesterday"),
         ("query", where, "SELEC"),
