@@ -10,7 +10,7 @@ from rich.table import Table
 
 from edgefilter.cli.options import SetOption, read_settings
 from edgefilter.cli.show import format_bytes
-from edgefilter.core.errors import EdgefilterError
+from edgefilter.core.errors import ConfigError, EdgefilterError
 
 ConfigArgument = Annotated[
     Path | None,
@@ -18,6 +18,14 @@ ConfigArgument = Annotated[
         metavar="CONFIG", help="TOML configuration of the node.", show_default='the node with the name "node"'
     ),
 ]
+
+_INSTEAD = {
+    "status": "each shows its own /status at the port of its --health-port",
+    "drain": "instead, send SIGTERM to the receiver, then to the reducers, then to the forwarder",
+    "reload": "instead, send SIGHUP to each: it ends, and its process manager starts it with the present configuration",
+    "upgrade": "instead, send SIGHUP to each: it ends, and its process manager starts it with the installed version",
+}
+"""What to do with processes that run without a supervisor."""
 
 
 def status(
@@ -73,12 +81,20 @@ def upgrade(
     _call(config, assignments, "upgrade", **arguments)
 
 
-def _call(config: Path | None, assignments: list[str] | None, command: str, **arguments: Any) -> Any:
-    from edgefilter.node.run_directory import run_directory
+def _call(config: Path | None, assignments: list[str] | None, command: str, /, **arguments: Any) -> Any:
+    from edgefilter.node.run_directory import lone_processes, run_directory
     from edgefilter.node.supervisor.control_socket import call
 
-    socket = run_directory(read_settings(config, assignments, stages=False)) / "control.sock"
-    return call(socket, command, typer.echo, **arguments)
+    directory = run_directory(read_settings(config, assignments, stages=False))
+    try:
+        return call(directory / "control.sock", command, typer.echo, **arguments)
+    except ConfigError as error:
+        processes = lone_processes(directory)
+        if not processes:
+            raise
+        raise ConfigError(
+            f"{error}, but these processes without a supervisor: {', '.join(processes)}; {_INSTEAD[command]}"
+        ) from None
 
 
 def _print_status(found: dict[str, Any]) -> None:

@@ -121,7 +121,8 @@ class SpoolSection(Section):
 class StreamSection(Section):
     """A stream of the node; if there are several, a section ``[[stream]]`` for each.
 
-    Only ``edgefilter check`` uses the header, ``kind`` to ``complex_samples``: a live stream sends its own.
+    The header, ``kind`` to ``complex_samples``, is what ``edgefilter check`` and, at its start, ``edgefilter reduce``
+    expect: a live stream sends its own.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")] = "main"

@@ -3,12 +3,12 @@
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from edgefilter.core.config import NodeConfig
 from edgefilter.core.errors import ConfigError
-from edgefilter.core.locks import acquire_lock
+from edgefilter.core.locks import acquire_lock, try_lock
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the folder below it belongs to this user alone
 _MIN_BYTES = 1 << 30
@@ -76,6 +76,27 @@ def make_run_directory(config: NodeConfig) -> Path:
     except OSError as error:
         raise ConfigError(f"node.run_directory {directory}: cannot be used: {error.strerror}") from None
     return directory
+
+
+def lone_processes(directory: Path) -> list[str]:
+    """List the processes of a node that run without a supervisor, by the locks that they hold.
+
+    Parameters
+    ----------
+    directory
+        Run directory of the node.
+
+    Returns
+    -------
+    list of str
+        ``forwarder``, ``receiver-STREAM``, ``reducer-STREAM``; sorted.
+    """
+    found = []
+    for lock in (*directory.glob("*-*.lock"), *directory.glob("forwarder.lock")):
+        with suppress(OSError), try_lock(lock) as is_free:
+            if not is_free:
+                found.append(lock.stem)
+    return sorted(found)
 
 
 @contextmanager

@@ -10,8 +10,10 @@ import pyarrow as pa
 
 from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.cells import Rows
+from edgefilter.core.config import NodeConfig
 from edgefilter.core.errors import PluginError
-from edgefilter.core.plan import Plan
+from edgefilter.core.node_sections import StreamSection
+from edgefilter.core.plan import Plan, resolve
 from edgefilter.plugins import Plugin
 from edgefilter.products.base import COMMON, START, BlockInputs, Priority, Table, block_schema, make_table
 from edgefilter.products.naming import CONFIGS, CUTOUTS, STREAMS
@@ -86,6 +88,32 @@ class PluginStages:
             if result is not None:
                 found[plugin.name] = result
         return found
+
+
+def check_stages(config: NodeConfig, section: StreamSection) -> None:
+    """Check the stages of a node before its stream comes.
+
+    They are made for the stream that the configuration describes, if it describes one: an expected header.
+
+    Parameters
+    ----------
+    config
+        Configuration of the node.
+    section
+        Section of the stream.
+
+    Raises
+    ------
+    EdgefilterError
+        If a stage cannot be imported, breaks its contract or cannot be made.
+    """
+    plugins = config.stages.plugins()
+    for plugin in plugins:
+        load_stage(plugin)
+    if plugins and section.rate_hz is not None:
+        stream = section.stream()
+        with ThreadBackend(1) as compute:
+            PluginStages(Plan(stream, resolve(config, stream)), compute)
 
 
 def load_stage(plugin: Plugin) -> StagePlugin:

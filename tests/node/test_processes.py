@@ -1,6 +1,7 @@
 """The processes of a node, each on its own under a small process manager: no supervisor is needed to lose nothing."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from edgefilter.node.ring import RingReader, RingWriter
 from edgefilter.node.run_file import RunFile
 from edgefilter.products.naming import parse
 from edgefilter.sources.live.zmq_wire import pack_frame_header, pack_stream
+from tests.helpers.packages import Installer
 from tests.helpers.running_node import (
     BASE_SETTINGS,
     SenderThread,
@@ -189,6 +191,65 @@ def test_a_process_that_cannot_start_says_why_in_one_line(tmp_path: Path, words:
         status, errors = run_command(*words, folder=tmp_path)
     assert status == 1
     assert [line for line in errors if line.startswith("edgefilter: ") and why in line] == errors
+
+
+STAGE = """
+import pyarrow as pa
+from edgefilter.core.stage_settings import ReductionSection
+from edgefilter.products.base import column
+from edgefilter.stages.base import StagePlugin
+
+class Settings(ReductionSection):
+    pass
+
+def make(plan, settings, compute):
+    raise FileNotFoundError("weights.npz")
+
+COLUMN = column("gain", pa.float32(), "", "Gain.")
+UNSET = StagePlugin(settings=Settings, make=make, columns=(COLUMN,))
+TWICE = StagePlugin(settings=Settings, make=make, columns=(COLUMN, COLUMN))
+"""
+HEADER = {"name": "main", "rate_hz": 1e6, "centre_mhz": 400.0, "bandwidth_mhz": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("sections", "why"),
+    [
+        ({"spool": {"path": "node.toml/spool"}}, "node.toml/spool: cannot be opened: Not a directory"),
+        ({"stages.twice": {}}, "stage 'twice' of ef-stage 1.5: two columns are called gain"),
+        ({"stages.unset": {}, "stream": HEADER}, "stage 'unset' of ef-stage 1.5 cannot be made: FileNotFoundError"),
+    ],
+)
+def test_a_reducer_says_before_the_stream_comes_that_it_cannot_reduce_it(
+    tmp_path: Path, installer: Installer, monkeypatch: pytest.MonkeyPatch, sections: dict[str, Any], why: str
+) -> None:
+    installer.install("ef-stage", "edgefilter.stages", {"unset": "UNSET", "twice": "TWICE"}, STAGE)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+    (tmp_path / "node.toml").write_text(toml(settings_tree(tmp_path, **sections)))
+    status, errors = run_command("reduce", "node.toml", folder=tmp_path)
+    assert status == 1
+    assert [line for line in errors if line.startswith("edgefilter: ") and why in line] == errors
+
+
+@pytest.mark.parametrize(
+    ("command", "instead"),
+    [("status", "/status"), ("drain", "SIGTERM"), ("reload", "SIGHUP"), ("upgrade", "SIGHUP")],
+)
+def test_commands_to_a_supervisor_say_what_to_do_with_processes_without_one(
+    run_cli: Any, tmp_path: Path, command: str, instead: str
+) -> None:
+    (tmp_path / "run").mkdir()
+    config = tmp_path / "node.toml"
+    config.write_text(toml(settings_tree(tmp_path)))
+    with ExitStack() as stack:
+        for lock in ("receiver-main", "forwarder"):
+            acquire_lock(stack, tmp_path / "run" / f"{lock}.lock", 0.0, ConfigError("locked"))
+        status, _, errors = run_cli(command, config)
+        assert status == 1
+        assert "without a supervisor: forwarder, receiver-main;" in errors
+        assert instead in errors
+        assert errors.count("\n") == 1
+    assert "without a supervisor" not in run_cli(command, config)[2]
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ It imports the compilers when it serves, so that heartbeats begin before that.
 """
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+from edgefilter.core.errors import SpoolBusyError, SpoolFullError
 from edgefilter.node.child_process import run_child
 from edgefilter.node.ipc import Link, Message
 from edgefilter.node.run_file import Run, RunFile
@@ -55,9 +57,23 @@ def serve_one_run(link: Link, settings: Message) -> None:
     EdgefilterError
         See :func:`serve`.
     """
+    _check_setup(settings)
     run = serve(link, settings)
     if run is not None:
         RunFile(Path(settings["directory"]), settings["stream"]).remove(run)
+
+
+def _check_setup(settings: Message) -> None:
+    """Fail now, not when the stream comes, if the spool cannot be used or a stage cannot be made."""
+    from edgefilter.core.config import NodeConfig
+    from edgefilter.core.validation import validate
+    from edgefilter.pipeline.plugin_stages import check_stages
+    from edgefilter.spool import Spool
+
+    with suppress(SpoolBusyError, SpoolFullError):  # these pass: the reducer waits for them
+        Spool.open(settings["spool"], role="reducer", name=settings["stream"]).close()
+    config = validate(NodeConfig, settings["config"])
+    check_stages(config, next(section for section in config.stream if section.name == settings["stream"]))
 
 
 if __name__ == "__main__":
