@@ -171,7 +171,7 @@ class BaselineEstimator:
                 changed = True
         if not changed:
             return None
-        drift *= _coefficients(offset, drift) * scale
+        drift *= _coefficients(offset, drift) * np.where(usable, scale, 0.0)  # a dead channel stays dead
         return drift.astype(np.float32)
 
 
