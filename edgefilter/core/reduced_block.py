@@ -84,16 +84,53 @@ class PulseCandidate:
     members: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class CutoutRows:
+    """Rows that are kept around a pulse: the same number of each channel, from the delay of the pulse in it on.
+
+    Parameters
+    ----------
+    number
+        Distinguishes the cut-outs of a block: the rank of the strongest pulse in it, from 0.
+    first
+        int64 ``[channel]``: first row, counted from the epoch. Rows before 0 do not exist.
+    stokes
+        float32 ``[stokes, row, channel]``: mean power, 0 where there is none.
+    weight
+        uint16 ``[row, channel]``: number of cells in the mean.
+    level, scatter
+        float32 ``[stokes, channel]``: mean and standard deviation of rows near the pulse but not in it; 0 where there
+        are none.
+    """
+
+    number: int
+    first: NDArray[np.int64]
+    stokes: NDArray[np.float32]
+    weight: NDArray[np.uint16]
+    level: NDArray[np.float32]
+    scatter: NDArray[np.float32]
+
+
 @dataclass(frozen=True, slots=True)
 class KeptPulse:
-    """A pulse, and the rows of its cut-out if it has one; pulses that share a cut-out have the same.
+    """A pulse, and its cut-out if it has one.
 
-    ``flagged_fraction`` is the fraction of the cells under its track that were lost or flagged.
+    Parameters
+    ----------
+    pulse
+        The pulse, as it was measured again in rows that are not clipped; as the search found it if it was not.
+    flagged_fraction
+        Fraction of the cells under its track that were lost or flagged.
+    cutout
+        Rows around it. A pulse that lies in the cut-out of a stronger one has that.
+    snr_search
+        S/N that the search found; None for that of ``pulse``.
     """
 
     pulse: PulseCandidate
     flagged_fraction: float
-    rows: Rows | None
+    cutout: CutoutRows | None
+    snr_search: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +148,7 @@ class ReducedBlock:
     cutout_cells
         Good cells that lie in cut-outs, of this block's pulses or another's.
     pulses
-        Pulses that arrive at the top of the band in this block, strongest first.
+        Pulses that arrive at the top of the band in this block, in the order of the S/N that the search found.
     overflow
         Candidates that the bounded buffers could not take.
     rejected

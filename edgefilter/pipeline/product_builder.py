@@ -82,9 +82,9 @@ class ProductBuilder:
         date = utc_date(start_ns)
         block = BlockInfo(number, start_ns, self._plan.block_seconds)
         inputs = BlockInputs(self._plan, reduced, self._provenance, block)
-        cutouts = {row: self._namer.cutout(number, date, encode(cutout)) for row, cutout in make_cutouts(inputs)}
+        cutouts = {rank: self._namer.cutout(number, date, encode(cutout)) for rank, cutout in make_cutouts(inputs)}
         products = list(cutouts.values())
-        inputs = replace(inputs, cutouts={row: product.name for row, product in cutouts.items()})
+        inputs = replace(inputs, cutouts={rank: product.name for rank, product in cutouts.items()})
         for table in self.tables:
             assert table.build is not None
             inputs = replace(inputs, bytes_out=sum(len(product.content) for product in products))

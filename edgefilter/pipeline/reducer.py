@@ -12,7 +12,6 @@ on nothing else, so a reducer that starts a few blocks early at any block makes 
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import zip_longest
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.cells import Rows
 from edgefilter.core.chunk import Chunk, Loss, SampleAccount
 from edgefilter.core.plan import Plan
-from edgefilter.core.reduced_block import IntegratedBlock, KeptPulse, ReducedBlock
+from edgefilter.core.reduced_block import IntegratedBlock, ReducedBlock
 from edgefilter.pipeline.block_history import BlockHistory
 from edgefilter.pipeline.plugin_stages import PluginStages
 from edgefilter.stages.filterbank.channelise import input_stage
@@ -83,7 +82,7 @@ class Reducer:
     def history_blocks(self) -> int:
         """Blocks before the first wanted one that must be read again to make the same products."""
         search = self._baseline.blocks_before + self._search_history_blocks + 1 + self._cutout_planner.blocks_after
-        return max(search, self._plugin_stages.blocks_before)
+        return max(search, self._cutout_planner.blocks_before, self._plugin_stages.blocks_before)
 
     @property
     def latency_blocks(self) -> int:
@@ -236,35 +235,18 @@ class Reducer:
         assert found is not None
         samples, reduced = item
         rows = self._rows(block - self._cutout_planner.blocks_before, block + self._cutout_planner.blocks_after + 1)
-        regions_wanted = self._cutout_planner.cutouts(found.pulses[: self.plan.settings.pulses.cutouts])
-        cutouts = {
-            row_range: Rows.join(rows, row_range.start, row_range.stop, reduced.rows)
-            for row_range in set(regions_wanted)
-        }
-        kept_pulses = [
-            KeptPulse(
-                pulse,
-                self._cutout_planner.unused_fraction(pulse, rows, reduced.rows),
-                cutouts[row_range] if row_range else None,
-            )
-            for pulse, row_range in zip_longest(found.pulses, regions_wanted)
-        ]
-        row_ranges = [
-            self._cutout_planner.row_range(pulse)
-            for nearby in self._pulses.window(
-                block - self._cutout_planner.blocks_after, block + self._cutout_planner.blocks_before + 1
-            )
-            if nearby is not None
-            for pulse in nearby.pulses[: self.plan.settings.pulses.cutouts]
-        ]
+        nearby_pulses = self._pulses.window(
+            block - self._cutout_planner.blocks_after, block + self._cutout_planner.blocks_before + 1
+        )
+        kept_blocks = [nearby.pulses for nearby in nearby_pulses if nearby is not None]
         stages = self._plugin_stages
         nearby_rows = self._rows(block - stages.blocks_before, block + stages.blocks_after + 1)
         return ReducedBlock(
             block,
             samples,
             reduced,
-            self._cutout_planner.cutout_cells(row_ranges, reduced.rows),
-            tuple(kept_pulses),
+            self._cutout_planner.cutout_cells(kept_blocks, reduced.rows),
+            self._cutout_planner.keep(found.pulses, rows, reduced.rows),
             found.overflow,
             found.rejected,
             self._backend_name,

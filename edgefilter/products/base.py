@@ -107,7 +107,7 @@ class BlockInputs:
     provenance, block
         Stored with every row.
     cutouts
-        Names of the block's cut-outs in the store, by the number of their first row.
+        Names of the block's cut-outs in the store, by their numbers in the block.
     bytes_out
         Bytes of the products that were made of this block so far, B.
     """

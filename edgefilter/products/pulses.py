@@ -31,15 +31,20 @@ SCHEMA = block_schema(
     column("seconds_inf", pa.float64(), "s", "arrival at infinite frequency, since the stream's first sample"),
     column("time", pa.timestamp("us", "UTC"), "UTC", "arrival at the top of the stream's band"),
     column("tai_ns", pa.int64(), "ns", "arrival at the top of the stream's band, TAI since 1970-01-01T00:00:00 TAI"),
-    column("dm", pa.float64(), "pc cm-3", "dispersion measure of the strongest trial"),
+    column("dm", pa.float64(), "pc cm-3", "dispersion measure, measured again around the strongest trial"),
     column("dm_error", pa.float64(), "pc cm-3", "uncertainty of dm"),
     column("width", pa.float64(), "s", "width of the boxcar that matched best"),
-    column("snr", pa.float64(), "", "signal-to-noise ratio of the strongest trial"),
+    column(
+        "snr", pa.float64(), "", "signal-to-noise ratio, measured again in unclipped power; snr_search if it was not"
+    ),
     column("freq_low", pa.float64(), "MHz", "lower edge of the sub-band it was found in"),
     column("freq_high", pa.float64(), "MHz", "upper edge of the sub-band it was found in"),
     column("members", pa.int32(), "", "trials in the cluster"),
     column("flagged", pa.float64(), "", "fraction of the cells under its sweep that are lost or flagged"),
     column("cutout", pa.string(), "", "name of its cut-out in the store, empty if none was kept"),
+    column(
+        "snr_search", pa.float64(), "", "signal-to-noise ratio of the strongest trial of the search: the threshold's"
+    ),
 )
 
 
@@ -60,6 +65,7 @@ class PulseRow:
     members: int
     flagged: float
     cutout: str = ""
+    snr_search: float | None = None
 
 
 def pulse_row(plan: Plan, kept: KeptPulse, cutout: str = "") -> PulseRow:
@@ -70,7 +76,7 @@ def pulse_row(plan: Plan, kept: KeptPulse, cutout: str = "") -> PulseRow:
     plan
         Layout of the reduction.
     kept
-        The pulse, as the search found it.
+        The pulse.
     cutout
         Name of its cut-out in the store, empty if it has none.
 
@@ -97,11 +103,12 @@ def pulse_row(plan: Plan, kept: KeptPulse, cutout: str = "") -> PulseRow:
         members=pulse.members,
         flagged=kept.flagged_fraction,
         cutout=cutout,
+        snr_search=pulse.snr if kept.snr_search is None else kept.snr_search,
     )
 
 
 def pulse_rows(inputs: BlockInputs) -> list[PulseRow]:
-    """Describe the pulses of a block, strongest first.
+    """Describe the pulses of a block, in the order of the search.
 
     Parameters
     ----------
@@ -114,7 +121,7 @@ def pulse_rows(inputs: BlockInputs) -> list[PulseRow]:
         Their rows.
     """
     return [
-        pulse_row(inputs.plan, kept, "" if kept.rows is None else inputs.cutouts[kept.rows.start])
+        pulse_row(inputs.plan, kept, "" if kept.cutout is None else inputs.cutouts[kept.cutout.number])
         for kept in inputs.reduced.pulses
     ]
 

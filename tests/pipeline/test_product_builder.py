@@ -10,7 +10,7 @@ from edgefilter.core.cells import Flag, Rows
 from edgefilter.core.chunk import SampleAccount
 from edgefilter.core.config import Reduction
 from edgefilter.core.plan import Plan, resolve
-from edgefilter.core.reduced_block import IntegratedBlock, KeptPulse, PulseCandidate, ReducedBlock
+from edgefilter.core.reduced_block import CutoutRows, IntegratedBlock, KeptPulse, PulseCandidate, ReducedBlock
 from edgefilter.core.stream import Encoding, SampleKind, Stream
 from edgefilter.pipeline.product_builder import BlockProducts, ProductBuilder
 from edgefilter.products.naming import parse
@@ -55,7 +55,9 @@ def test_a_pulse_says_which_part_of_its_sweep_was_not_used() -> None:
 
 
 def test_pulses_that_overlap_share_the_cutout_that_they_name() -> None:
-    rows = Rows(16, np.ones((1, 4, CHANNELS), np.float32), np.ones((4, CHANNELS), np.uint16))
+    level = np.ones((1, CHANNELS), np.float32)
+    first, power = np.full(CHANNELS, 16), np.ones((1, 4, CHANNELS), np.float32)
+    rows = CutoutRows(0, first, power, np.ones((4, CHANNELS), np.uint16), level, level)
     made = ProductBuilder(PLAN, "n1", "1").build(
         reduced_block(*(KeptPulse(pulse(snr, 17), 0.0, kept) for snr, kept in ((9, rows), (8, rows), (7, None))))
     )

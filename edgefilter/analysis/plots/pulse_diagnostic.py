@@ -18,8 +18,9 @@ from edgefilter_kernels.search.dedisperse import add_subbands
 from edgefilter_kernels.search.normalise import COUNTS_PER_SIGMA, FULL_WEIGHT, NormalisedPower
 from edgefilter_kernels.search.normalise import normalise as normalise_kernel
 
-_MARGIN_ROWS = 32  # a cut-out holds so many rows before and after a pulse, or four widths if that is more
+_MARGIN_ROWS = 24  # around the middle of a pulse, as in a cut-out, or three widths if that is more
 _N_TRIALS = 97
+_MAX_COUNTS = 4000  # sums of eight fit into 16 bits
 _TARGET_SUBBAND_SNR = 2.0  # S/N of the pulse in one sub-band, which sets the default number of sub-bands
 
 Floats = NDArray[np.float32]
@@ -81,6 +82,9 @@ class PulseDiagnostic:
 def normalise_channels(cutout: Cutout) -> tuple[Floats, Floats]:
     """Normalise each channel of the intensity of a cut-out to zero mean and unit variance.
 
+    Level and scatter are those that were measured beside the pulse. Cut-outs that lack them, of versions up to 0.1, are
+    normalised by their own rows.
+
     Parameters
     ----------
     cutout
@@ -90,8 +94,13 @@ def normalise_channels(cutout: Cutout) -> tuple[Floats, Floats]:
     -------
     value, weights
         float32 ``[channel, time]``: S/N of each cell, and 1 for a good cell, 0 for a lost or flagged one. All cells of
-        a channel with fewer than 16 good rows get weight 0.
+        a channel with fewer than 16 good rows beside the pulse get weight 0.
     """
+    if cutout.level is not None and cutout.scatter is not None:
+        known = cutout.scatter[0] > 0
+        good = (cutout.mask == 0) & known
+        scaled = (cutout.data[:, 0] - cutout.level[0]) / np.where(known, cutout.scatter[0], np.float32(1))
+        return np.where(good, scaled, np.float32(0)).T.copy(), good.T.astype(np.float32)
     power = np.ascontiguousarray(cutout.data[:, 0])
     used = np.ascontiguousarray(1 - cutout.mask, np.uint16)
     value, weights = out = NormalisedPower(*np.empty((2, *power.shape[::-1]), np.int8))
@@ -275,7 +284,7 @@ class _Window:
         width = max(round(pulse.width / cutout.row_seconds), 1) if width_rows is None else width_rows
         factor = max(width // 4, 1)
         first = round((pulse.seconds - cutout.first_sample / cutout.rate) / cutout.row_seconds - width / 2)
-        before = -(-max(_MARGIN_ROWS, 4 * width) // factor)
+        before = -(-(max(_MARGIN_ROWS, 3 * width) - width // 2) // factor)
         return cls(
             first - before * factor,
             (2 * before + -(-width // factor)) * factor,
@@ -340,7 +349,13 @@ def _dm_time_snr(
     for part in (value, weights):
         out = np.empty((len(dms), 1, length), np.float32)
         add_subbands(
-            np.pad(np.rint(part * COUNTS_PER_SIGMA).astype(np.int16), ((0, 0), (before, after))), whole, begin, out
+            np.pad(
+                np.clip(np.rint(part * COUNTS_PER_SIGMA), -_MAX_COUNTS, _MAX_COUNTS).astype(np.int16),
+                ((0, 0), (before, after)),
+            ),
+            whole,
+            begin,
+            out,
         )
         running = np.cumsum(np.pad(out[:, 0] / COUNTS_PER_SIGMA, ((0, 0), (1, 0))), axis=1, dtype=np.float64)
         sums.append((running[:, window.width :] - running[:, : -window.width])[:, : window.length : window.factor])

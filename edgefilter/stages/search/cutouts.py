@@ -1,30 +1,22 @@
 """Cut-outs: the rows that are kept around pulses, and the number of cells in them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgefilter.core.cells import Rows
-from edgefilter.core.plan import DISPERSION_S_MHZ2, Plan, cutout_margin_rows
-from edgefilter.core.reduced_block import PulseCandidate
-
-
-@dataclass(frozen=True, slots=True)
-class RowRange:
-    """Rows ``[start, stop)`` of a cut-out, which holds all channels."""
-
-    start: int
-    stop: int
+from edgefilter.core.plan import Plan, cutout_margin_rows
+from edgefilter.core.reduced_block import CutoutRows, KeptPulse, PulseCandidate
+from edgefilter.stages.search.measure import PulseMeasurer, PulseWindow
+from edgefilter.stages.search.track import Region, boxcar_region, delay_rows_per_dm, gather
 
 
 class CutoutPlanner:
-    """Decides which rows the cut-outs of pulses hold.
+    """Decides which rows the cut-outs of pulses hold, and measures the pulses in the rows around.
 
-    The cut-out of a pulse extends from a margin before its arrival at the top of the band to a margin after its arrival
-    at the bottom. The margin is 32 rows or four widths of the pulse, whichever is longer, and at most a block. Pulses
-    of a block whose rows overlap share one cut-out, so that interference with many candidates is sent once.
+    A cut-out follows the sweep of its pulse: of each channel it holds the rows of the boxcar, and a margin before and
+    after. From the middle of the boxcar, it reaches 24 rows or three widths of the pulse, whichever is longer, and
+    less than a block. A pulse whose boxcar lies in the cut-out of a stronger pulse of its block has no other one.
 
     Parameters
     ----------
@@ -34,62 +26,63 @@ class CutoutPlanner:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        max_width_rows = 1 << (plan.settings.pulses.widths - 1)
         # The coarsest time resolution makes the widest boxcar up to 8 times wider.
-        self._max_margin = min(round(cutout_margin_rows(8 * max_width_rows)), plan.rows_per_block)
-        reach = plan.sweep_rows(plan.dm_range[1]) + self._max_margin + 1
-        self.blocks_before = 1
+        max_width_rows = 8 << (plan.settings.pulses.widths - 1)
+        self._max_margin = min(round(cutout_margin_rows(max_width_rows)), plan.rows_per_block - 1)
+        before = max(self._max_margin, max_width_rows // 2) + 1
+        self._delay_per_dm = delay_rows_per_dm(plan)
+        self._measurer = PulseMeasurer(plan)
+        self.blocks_before = -(-before // plan.rows_per_block)
         """Blocks before the pulse's block into which a cut-out may extend."""
-        self.blocks_after = -(-reach // plan.rows_per_block)
+        self.blocks_after = -(-(plan.sweep_rows(plan.dm_range[1]) + before + 1) // plan.rows_per_block)
         """Blocks after the pulse's block into which a cut-out may extend."""
 
-    def row_range(self, pulse: PulseCandidate) -> RowRange:
+    def region(self, pulse: PulseCandidate) -> Region:
         """Return the rows that are kept around a pulse.
 
         Parameters
         ----------
         pulse
-            The pulse.
+            The pulse, as the search found it.
 
         Returns
         -------
-        row_range
-            Rows since the epoch, not before it.
+        Region
+            Rows of each channel.
         """
-        margin = min(cutout_margin_rows(pulse.width_rows), self._max_margin)
-        start = max(int(np.floor(pulse.row - margin)), 0)
-        stop = int(np.ceil(pulse.row + self._plan.sweep_rows(pulse.dm) + margin))
-        return RowRange(start, stop)
+        return boxcar_region(pulse, self._delay_per_dm).widened(self._margin(pulse))
 
-    def cutouts(self, pulses: Iterable[PulseCandidate]) -> list[RowRange]:
-        """Return the rows of the cut-out of each pulse of a block.
+    def cutouts(self, pulses: Sequence[PulseCandidate]) -> list[tuple[int, Region]]:
+        """Return the cut-out of each pulse of a block.
 
         Parameters
         ----------
         pulses
-            Pulses of one block.
+            Pulses of one block, strongest first.
 
         Returns
         -------
-        row_ranges
-            One for each pulse; equal for pulses that share a cut-out.
+        list of int, Region
+            The rank of the pulse whose cut-out it is, and its rows; one for each pulse.
         """
-        own_ranges = [self.row_range(pulse) for pulse in pulses]
-        shared: list[RowRange] = []
-        for row_range in sorted(own_ranges, key=lambda row_range: row_range.start):
-            if shared and row_range.start < shared[-1].stop:
-                shared[-1] = RowRange(shared[-1].start, max(shared[-1].stop, row_range.stop))
-            else:
-                shared.append(row_range)
-        return [next(one for one in shared if one.start <= row_range.start < one.stop) for row_range in own_ranges]
+        found: list[tuple[int, Region]] = []
+        own: list[tuple[int, Region]] = []
+        for number, pulse in enumerate(pulses):
+            boxcar = boxcar_region(pulse, self._delay_per_dm)
+            shared = next((one for one in own if one[1].covers(boxcar)), None)
+            if shared is None:
+                shared = number, boxcar.widened(self._margin(pulse))
+                own.append(shared)
+            found.append(shared)
+        return found
 
-    def cutout_cells(self, row_ranges: Iterable[RowRange], rows: Rows) -> int:
-        """Return the number of valid cells of a block that lie in at least one range.
+    def cutout_cells(self, blocks: Iterable[Sequence[PulseCandidate]], rows: Rows) -> int:
+        """Return the number of valid cells of a block that lie in at least one cut-out.
 
         Parameters
         ----------
-        row_ranges
-            Ranges of rows.
+        blocks
+            Pulses of the block and of those around it whose cut-outs may extend into it.
         rows
             Rows of the block.
 
@@ -98,18 +91,31 @@ class CutoutPlanner:
         cells
             Number of cells.
         """
-        inside = np.zeros(len(rows.weight), np.bool_)
-        for row_range in row_ranges:
-            inside[max(row_range.start - rows.start, 0) : max(row_range.stop - rows.start, 0)] = True
-        return int(rows.weight[inside].sum(dtype=np.int64))
+        length, channels = rows.weight.shape
+        most = self._plan.settings.pulses.cutouts
+        ends = np.zeros((length + 1, channels), np.int16)
+        any_inside = False
+        for pulses in blocks:
+            for rank, (number, region) in enumerate(self.cutouts(pulses[:most])):
+                start = np.clip(region.first - rows.start, 0, length)
+                stop = np.clip(region.first + region.length - rows.start, 0, length)
+                inside = np.flatnonzero(stop > start)
+                if rank == number and len(inside):
+                    ends[start[inside], inside] += 1
+                    ends[stop[inside], inside] -= 1
+                    any_inside = True
+        if not any_inside:
+            return 0
+        covered = np.cumsum(ends[:-1], axis=0, dtype=np.int16) > 0
+        return int(np.sum(rows.weight, where=covered, dtype=np.int64))
 
-    def unused_fraction(self, pulse: PulseCandidate, rows: Sequence[Rows | None], like: Rows) -> float:
-        """Return the fraction of the cells on the track of a pulse, in its band, that were lost or flagged.
+    def keep(self, pulses: Sequence[PulseCandidate], rows: Sequence[Rows | None], like: Rows) -> tuple[KeptPulse, ...]:
+        """Measure the pulses of a block and copy the rows of their cut-outs.
 
         Parameters
         ----------
-        pulse
-            The pulse.
+        pulses
+            The pulses, strongest first.
         rows
             Rows of the blocks around; None where there is no data.
         like
@@ -117,20 +123,36 @@ class CutoutPlanner:
 
         Returns
         -------
-        fraction
-            0 to 1.
+        tuple of KeptPulse
+            One for each pulse, in the same order.
         """
-        plan, channels = self._plan, self._band(pulse)
-        row_range = self.row_range(pulse)
-        weight = Rows.join(rows, row_range.start, row_range.stop, like).weight
-        frequencies = plan.frequencies_mhz[channels]
-        delay = DISPERSION_S_MHZ2 * pulse.dm * (frequencies**-2.0 - plan.frequencies_mhz.max() ** -2.0)
-        first = pulse.row - pulse.width_rows / 2 + delay / plan.row_seconds - row_range.start
-        steps = np.arange(max(round(pulse.width_rows), 1))
-        track = np.clip(np.floor(first[:, None] + steps).astype(np.int64), 0, len(weight) - 1)
-        used = weight[track, channels[:, None]].sum(dtype=np.int64)
-        return float(1 - used / (track.size * plan.cells_per_row))
+        planned = self.cutouts(pulses[: self._plan.settings.pulses.cutouts])
+        measured = self._measurer.max_measured([pulse.width_rows for pulse in pulses])
+        cutouts: dict[int, CutoutRows] = {}
+        kept = []
+        for rank, pulse in enumerate(pulses):
+            own = planned[rank][1] if rank < len(planned) and planned[rank][0] == rank else None
+            boxcar = boxcar_region(pulse, self._delay_per_dm)
+            margin = self._margin(pulse) if own else 0
+            if rank < measured:
+                margin = max(margin, self._measurer.half_window(pulse.width_rows))
+            window = PulseWindow(boxcar, margin, *gather(boxcar.widened(margin), rows, like))
+            better = pulse
+            if own or rank < measured:
+                level, scatter = window.statistics()
+                if own:
+                    skip = int(own.first[0] - window.first[0])
+                    inside = slice(skip, skip + own.length)
+                    stokes, weight = window.stokes[:, inside], window.weight[inside]
+                    cutouts[rank] = CutoutRows(rank, own.first, stokes, weight, level, scatter)
+                if rank < measured:
+                    better = self._measurer.measure(pulse, window, level, scatter)
+            unused = self._measurer.unused_fraction(pulse, window)
+            cutout = cutouts[planned[rank][0]] if rank < len(planned) else None
+            kept.append(KeptPulse(better, unused, cutout, pulse.snr))
+        return tuple(kept)
 
-    def _band(self, pulse: PulseCandidate) -> NDArray[np.int64]:
-        frequencies = self._plan.frequencies_mhz
-        return np.flatnonzero((frequencies >= pulse.freq_low) & (frequencies <= pulse.freq_high))
+    def _margin(self, pulse: PulseCandidate) -> int:
+        # Counted from the middle of the boxcar; a row less than a block, because the boxcar is rounded to rows.
+        margin = min(int(np.ceil(cutout_margin_rows(pulse.width_rows))), self._max_margin)
+        return max(margin - pulse.width_rows // 2, 0)

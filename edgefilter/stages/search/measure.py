@@ -1,0 +1,328 @@
+"""S/N, DM, width and arrival of a pulse, measured again in rows that are neither clipped nor rounded.
+
+The search sums channels of equal weight, clipped and rounded, at the trials of its plan. Here the power of each channel
+is compared with the rows around the pulse, weighted by its inverse variance, and summed at dispersion measures, widths
+and arrivals close to those of the search. The noise of a boxcar is the one that the scatter of the channels predicts,
+or the one that boxcars beside the pulse have, whichever is larger.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefilter.core.plan import Plan
+from edgefilter.core.reduced_block import PulseCandidate
+from edgefilter.stages.search.track import Region, delay_rows_per_dm
+
+_HALF_WINDOW_ROWS = 128
+_HALF_WINDOW_WIDTHS = 8
+_MAX_HALF_WINDOW = 4096
+_MAX_CELLS = 1 << 24  # of the windows of a block's pulses
+_CLIP_SIGMA = 3.5
+_CLIPPED_STD = 0.9989  # of a unit Gaussian without what lies beyond ±3.5
+_CLIP_PASSES = 2
+_MIN_ROWS = 16
+_MIN_GROUPS = 8
+_SIGNIFICANT = 4.0  # standard errors by which noise must exceed its theory
+_SUBBANDS = 64
+_DM_STEPS = 8
+_WIDTH_STEPS = 17
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PulseWindow:
+    """The rows of a pulse's boxcar and ``margin`` rows before and after it, along its track.
+
+    Parameters
+    ----------
+    boxcar
+        Rows in which the search found the pulse.
+    margin
+        Rows before and after.
+    stokes, weight
+        From :func:`~edgefilter.stages.search.track.gather`.
+    """
+
+    boxcar: Region
+    margin: int
+    stokes: Floats
+    weight: NDArray[np.uint16]
+
+    @property
+    def first(self) -> NDArray[np.int64]:
+        """First row of each channel, since the epoch, int64 ``[channel]``."""
+        return self.boxcar.first - self.margin
+
+    @property
+    def off_pulse(self) -> NDArray[np.bool_]:
+        """Rows that are farther from the boxcar than its width and 4 rows, bool ``[row]``."""
+        guard = min(self.boxcar.length + 4, self.margin // 2)
+        off = np.ones(len(self.weight), np.bool_)
+        off[self.margin - guard : self.margin + self.boxcar.length + guard] = False
+        return off
+
+    def statistics(self) -> tuple[Floats, Floats]:
+        """Return level and scatter of each channel off the pulse.
+
+        Returns
+        -------
+        level, scatter
+            float32 ``[stokes, channel]``: mean and standard deviation of rows that lie within 3.5 standard deviations;
+            0 where there are fewer than 16 rows.
+        """
+        off = self.off_pulse
+        used = self.weight[off] > 0
+        level = np.zeros((len(self.stokes), used.shape[1]), np.float32)
+        scatter = np.zeros_like(level)
+        for plane, mean, std in zip(self.stokes[:, off], level, scatter, strict=True):
+            _clipped_statistics(plane, used, mean, std)
+        return level, scatter
+
+
+def _clipped_statistics(values: Floats, used: NDArray[np.bool_], mean: Floats, std: Floats) -> None:
+    # Sums in double precision of values about the first mean; the clipping is corrected for.
+    kept = used
+    count = kept.sum(axis=0)
+    enough = count >= _MIN_ROWS
+    centre = np.sum(values, axis=0, where=kept, dtype=np.float64) / np.maximum(count, 1)
+    offset = np.where(used, values - centre.astype(np.float32), np.float32(0))
+    shift, variance = np.zeros(len(mean)), np.zeros(len(mean))
+    for passes in range(_CLIP_PASSES + 1):
+        if passes:
+            reach = (_CLIP_SIGMA * np.sqrt(variance)).astype(np.float32)
+            kept = used & (np.abs(offset - shift.astype(np.float32)) <= reach)
+            count = np.maximum(kept.sum(axis=0), 1)
+        else:
+            count = np.maximum(count, 1)
+        inside = offset * kept
+        shift = inside.sum(axis=0, dtype=np.float64) / count
+        square = np.einsum("ij,ij->j", inside, inside, dtype=np.float64) / count
+        variance = np.maximum(square - shift * shift, 0.0)
+        if passes:
+            variance /= _CLIPPED_STD**2
+    mean[enough] = (centre + shift)[enough]
+    std[enough] = np.sqrt(variance)[enough]
+
+
+class PulseMeasurer:
+    """Measures pulses in the windows around them.
+
+    Parameters
+    ----------
+    plan
+        Layout of the reduction.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._delay_per_dm = delay_rows_per_dm(plan)
+
+    def half_window(self, width_rows: int) -> int:
+        """Return how many rows before and after its boxcar a pulse is measured in.
+
+        Parameters
+        ----------
+        width_rows
+            Width of the boxcar.
+
+        Returns
+        -------
+        int
+            128 rows or 8 widths, whichever is longer; at most 4096.
+        """
+        return min(max(_HALF_WINDOW_ROWS, _HALF_WINDOW_WIDTHS * width_rows), _MAX_HALF_WINDOW)
+
+    def max_measured(self, widths: list[int]) -> int:
+        """Return how many pulses of a block are measured: as many as have 16 million cells in their windows.
+
+        Parameters
+        ----------
+        widths
+            Widths of the boxcars, strongest pulse first.
+
+        Returns
+        -------
+        int
+            Number of pulses.
+        """
+        cells = np.cumsum([(2 * self.half_window(width) + width) * self._plan.channels for width in widths])
+        return int(np.searchsorted(cells, _MAX_CELLS, "right"))
+
+    def unused_fraction(self, pulse: PulseCandidate, window: PulseWindow) -> float:
+        """Return the fraction of the cells in the boxcar of a pulse, in its band, that were lost or flagged.
+
+        Parameters
+        ----------
+        pulse
+            The pulse.
+        window
+            Rows around it.
+
+        Returns
+        -------
+        fraction
+            0 to 1.
+        """
+        inside = slice(window.margin, window.margin + window.boxcar.length)
+        weight = window.weight[inside, self._band(pulse)]
+        return float(1 - weight.sum(dtype=np.int64) / (weight.size * self._plan.cells_per_row))
+
+    def measure(self, pulse: PulseCandidate, window: PulseWindow, level: Floats, scatter: Floats) -> PulseCandidate:
+        """Measure a pulse.
+
+        Parameters
+        ----------
+        pulse
+            The pulse, as the search found it.
+        window
+            Rows around it.
+        level, scatter
+            From :meth:`PulseWindow.statistics`.
+
+        Returns
+        -------
+        PulseCandidate
+            With new arrival, DM and its uncertainty, width and S/N; the same if too little around it is known.
+        """
+        band = self._band(pulse)
+        channels = np.flatnonzero(band & (scatter[0] > 0) & (scatter[0] > 1e-6 * np.abs(level[0])))
+        delay = self._delay_per_dm[channels]
+        if not len(channels) or not window.off_pulse.any():
+            return pulse
+        edges = np.unique(np.arange(_SUBBANDS) * len(channels) // _SUBBANDS)
+        inverse_variance = scatter[0, channels].astype(np.float64) ** -2.0 / self._plan.cells_per_row
+        weight = window.weight[:, channels] * inverse_variance
+        value = weight * (window.stokes[0][:, channels] - level[0, channels])
+        value, weight = (np.add.reduceat(part, edges, axis=1, dtype=np.float64) for part in (value, weight))
+        value -= weight * _trend(value.sum(axis=1), weight.sum(axis=1), window.off_pulse)[:, None]
+        shift_per_dm = np.add.reduceat(delay, edges) / np.diff(np.append(edges, len(channels)))
+        middle = (delay.min() + delay.max()) / 2
+        dms = self._trial_dms(pulse, float(delay.max() - delay.min()))
+        best = _best_boxcar(value, weight, np.outer(dms, shift_per_dm - middle), window)
+        if best is None:
+            return pulse
+        excess = _noise_excess(value.sum(axis=1), weight.sum(axis=1), window.off_pulse, best.width)
+        snr = best.snr / excess
+        offset, error = _peak(dms, best.by_trial / excess, int(best.trial))
+        first = best.first - window.margin + best.width / 2 - window.boxcar.length / 2
+        return replace(
+            pulse,
+            row=max(pulse.row + first - offset * middle, 0.0),
+            dm=max(pulse.dm + offset, 0.0),
+            dm_error=error if error > 0 else pulse.dm_error,
+            width_rows=best.width,
+            snr=snr,
+        )
+
+    def _trial_dms(self, pulse: PulseCandidate, sweep: float) -> NDArray[np.float64]:
+        # Differences from the DM of the search, by which the sweep across the band changes by up to a width and 2 rows.
+        if sweep == 0.0:
+            return np.zeros(1)
+        dms = np.arange(-_DM_STEPS, _DM_STEPS + 1) / _DM_STEPS * (pulse.width_rows + 2) / sweep
+        return np.asarray(dms[pulse.dm + dms >= 0.0])
+
+    def _band(self, pulse: PulseCandidate) -> NDArray[np.bool_]:
+        frequencies = self._plan.frequencies_mhz
+        return np.asarray((frequencies >= pulse.freq_low) & (frequencies <= pulse.freq_high))
+
+
+def _trend(value: NDArray[np.float64], weight: NDArray[np.float64], off: NDArray[np.bool_]) -> NDArray[np.float64]:
+    # Straight line through the means of the band off the pulse.
+    w = weight * off
+    total = w.sum()
+    if total == 0.0:
+        return np.zeros(len(value))
+    time = np.arange(len(value)) - np.arange(len(value)).mean()
+    mean_time, mean = (w * time).sum() / total, (value * off).sum() / total
+    spread = (w * (time - mean_time) ** 2).sum()
+    slope = ((time - mean_time) * value * off).sum() / spread if spread > 0 else 0.0
+    return np.asarray(mean + slope * (time - mean_time))
+
+
+@dataclass(frozen=True, slots=True)
+class _Boxcar:
+    snr: float
+    trial: int
+    first: int
+    width: int
+    by_trial: NDArray[np.float64]
+
+
+def _best_boxcar(
+    value: NDArray[np.float64], weight: NDArray[np.float64], delays: NDArray[np.float64], window: PulseWindow
+) -> _Boxcar | None:
+    # The best boxcar near that of the search, for delays [trial, subband].
+    length = window.boxcar.length
+    widths = np.unique(np.rint(np.geomspace(max(length / 2, 1), 2 * length + 1, _WIDTH_STEPS)).astype(np.int64))
+    reach = int(min(length + 4 + int(widths[-1]), window.margin))
+    start = window.margin - reach
+    rows = start + np.arange(2 * reach + length)
+    at = rows + np.rint(delays).astype(np.int64)[:, :, None]  # [trial, subband, row]
+    inside = (at >= 0) & (at < len(value))
+    flat = np.clip(at, 0, len(value) - 1) * value.shape[1] + np.arange(value.shape[1])[:, None]
+    sums = []
+    for part in (value, weight):
+        series = np.where(inside, part.ravel()[flat], 0.0).sum(axis=1)
+        sums.append(np.pad(np.cumsum(series, axis=1), ((0, 0), (1, 0))))
+    by_trial = np.full(len(delays), -np.inf)
+    choice = np.zeros((len(delays), 2), np.int64)
+    for width in widths:
+        if width >= sums[0].shape[1]:
+            break
+        s, v = (part[:, width:] - part[:, :-width] for part in sums)
+        snr = np.where(v > 0, s / np.sqrt(np.where(v > 0, v, 1.0)), -np.inf)
+        first = snr.argmax(axis=1)
+        highest = snr[np.arange(len(snr)), first]
+        better = highest > by_trial
+        by_trial[better] = highest[better]
+        choice[better] = np.stack([first[better], np.full(better.sum(), width)], axis=1)
+    trial = int(by_trial.argmax())
+    if not by_trial[trial] > 0:
+        return None
+    first, width = choice[trial]
+    return _Boxcar(float(by_trial[trial]), trial, start + int(first), int(width), by_trial)
+
+
+def _noise_excess(value: NDArray[np.float64], weight: NDArray[np.float64], off: NDArray[np.bool_], width: int) -> float:
+    # Scatter of boxcars of 1, 2, 4 … rows off the pulse over that of white noise, at least 1. The longest boxcars are
+    # few: what they cannot tell, shorter ones do.
+    excess, rows = 1.0, 1
+    sides = np.split(np.arange(len(value)), [int(np.argmin(off)), len(off) - int(np.argmin(off[::-1]))])
+    before, after = sides[0], sides[2]
+    while rows <= width:
+        z = []
+        for side in (before, after):
+            groups = side[: len(side) // rows * rows].reshape(-1, rows)
+            s, v = value[groups].sum(axis=1), weight[groups].sum(axis=1)
+            z.append(s[v > 0] / np.sqrt(v[v > 0]))
+        values = np.concatenate(z)
+        if len(values) < _MIN_GROUPS:
+            break
+        spread = 1.4826 * float(np.median(np.abs(values)))
+        bulk = values[np.abs(values) <= _CLIP_SIGMA * max(spread, 1.0)]
+        scatter = float(np.sqrt(np.mean(bulk**2)))
+        if scatter > 1 + _SIGNIFICANT / np.sqrt(2 * len(bulk)):
+            excess = max(excess, scatter)
+        rows *= 2
+    return excess
+
+
+def _peak(dms: NDArray[np.float64], snr: NDArray[np.float64], best: int) -> tuple[float, float]:
+    # Peak of S/N against DM, and its uncertainty: where S/N² falls by 1 (Δχ² = 1). A parabola through three points
+    # that are half of a peak's width apart, because delays of whole rows make steps.
+    if len(dms) < 3:
+        return float(dms[best]), 0.0
+    low, high = max(best - 2, 0), min(best + 2, len(dms) - 1)
+    x, y = dms[low : high + 1] - dms[best], snr[low : high + 1]
+    if not np.isfinite(y).all():
+        return float(dms[best]), 0.0
+    scale = float(np.abs(x).max())
+    a, b, _ = np.polyfit(x / scale, y, 2)
+    if a >= 0:
+        return float(dms[best]), 0.0
+    offset = scale * float(np.clip(-b / (2 * a), -1, 1))
+    error = scale / np.sqrt(-2 * a * snr[best])
+    return float(dms[best] + offset), float(error)
