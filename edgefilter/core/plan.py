@@ -23,7 +23,7 @@ DISPERSION_S_MHZ2 = 1 / 2.41e-4
 """Dispersion constant, s MHz² per pc cm⁻³: delay = constant · DM / f². The value that the field's software has agreed
 on (Manchester & Taylor 1977; kept by convention, see Kulkarni 2020, arXiv:2007.02886)."""
 
-_MARGIN_ROWS = 24
+_MARGIN_ROWS = 20
 _BLOCK_BYTES = 128 << 20
 _CHANNEL_HZ = 125e3
 _CELL_SECONDS = 0.5e-3
@@ -44,7 +44,7 @@ def cutout_margin_rows(width_rows: float) -> float:
     float
         Rows before and after the middle of the boxcar, in each channel.
     """
-    return max(_MARGIN_ROWS, 3 * width_rows)
+    return max(_MARGIN_ROWS, 2.5 * width_rows)
 
 
 def dispersion_delay(dm: float, low_mhz: float, high_mhz: float) -> float:

@@ -6,7 +6,8 @@ in that channel on. ``/data`` is uint16 ``[row, stokes, channel]``: 0 where a ce
 where they are known, ``level`` and ``scatter``, each for all Stokes planes. Row r of channel c is row ``first[c] + r``
 of the rectangle that :func:`decode` returns. ``step`` is a power of two and at most a quarter of the scatter of a row,
 so rounding adds at most 0.5 % to the variance of a cell; S/N in the tables was measured before. The step is larger
-where the range of the values needs it, so that nothing is clipped. Compression is HDF5's own (shuffle, gzip), so plain h5py reads it.
+where the range of the values needs it, so that nothing is clipped. Compression is HDF5's own (shuffle, gzip), so plain
+h5py reads it.
 
 Versions up to 0.1 wrote the rectangle itself, as FBH5 (Price et al. 2019, arXiv:1906.07391, section 4): ``/data``
 float32 ``[time, feed_id, frequency]`` and ``/mask``. They are read as well. The same cut-out always gives the same
@@ -45,7 +46,7 @@ _EPSILON = 1e-7
 _MEAN_TO_SIGMA = 1.2533  # from the mean distance to the standard deviation of a Gaussian
 _CHUNK = (256, 1, 1024)
 _PULSE_TYPES: dict[str, Any] = {"snr_search": float}
-_STATISTICS_STEPS = 16  # level and scatter are rounded to this part of a step, so that they are small when compressed
+_STATISTICS_STEPS = 4  # level and scatter are rounded to such parts of a step, which compresses them
 # Numbers that SIGPROC and PRESTO (sigproc_fb.c) agree on; 0 is what they write for any other.
 _TELESCOPE_IDS = {
     "arecibo": 1,
@@ -274,6 +275,8 @@ def _quantisation(cutout: Cutout) -> tuple[NDArray[np.float32], NDArray[np.float
     mean = data.sum(axis=0, dtype=np.float64) / count
     offset = np.abs(np.where(used, data - mean, 0.0))
     sigma, reach = _MEAN_TO_SIGMA * offset.sum(axis=0) / count, offset.max(axis=0)
+    if cutout.scatter is not None:
+        sigma = np.where(cutout.scatter > 0, cutout.scatter, sigma)
     with np.errstate(divide="ignore"):
         wanted, least = np.floor(np.log2(sigma / _STEPS_PER_SIGMA)), np.ceil(np.log2(reach / _MAX_CODE))
     exponent = np.maximum(np.maximum(wanted, least), _MIN_EXPONENT)
@@ -434,7 +437,7 @@ def _dataset(file: h5py.File, name: str, values: NDArray[Any]) -> h5py.Dataset:
         data=np.ascontiguousarray(values),
         chunks=tuple(map(min, values.shape, _CHUNK[-values.ndim :])),
         compression="gzip",
-        compression_opts=4,
+        compression_opts=6,
         shuffle=True,
         fletcher32=True,
         track_times=False,

@@ -23,8 +23,8 @@ def write_cutout(cutout: Cutout, path: str | Path, fill: float | None = None) ->
     path
         The file; an existing one is replaced.
     fill
-        Value of lost and flagged cells, which the format cannot mark. If None, the median of the good cells of the
-        channel, which suits most other tools; edgefilter's own replay reads NaN as lost.
+        Value of cells that were lost, flagged or not kept, which the format cannot mark. If None, the median of the
+        good cells of the channel, which suits most other tools; edgefilter's own replay reads NaN as lost.
 
     Returns
     -------

@@ -4,6 +4,7 @@ Each channel of a cut-out is normalised as in the search. All values here are th
 of n cells of unit variance, divided by the square root of n. Lost and flagged cells are left out of both.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter.core.errors import StoreError
-from edgefilter.core.plan import DISPERSION_S_MHZ2
+from edgefilter.core.plan import DISPERSION_S_MHZ2, cutout_margin_rows
 from edgefilter.products.cutout import Cutout
 from edgefilter.products.pulses import PulseRow
 from edgefilter_kernels.search.dedisperse import add_subbands
 from edgefilter_kernels.search.normalise import COUNTS_PER_SIGMA, FULL_WEIGHT, NormalisedPower
 from edgefilter_kernels.search.normalise import normalise as normalise_kernel
 
-_MARGIN_ROWS = 24  # around the middle of a pulse, as in a cut-out, or three widths if that is more
 _N_TRIALS = 97
 _MAX_COUNTS = 4000  # sums of eight fit into 16 bits
 _TARGET_SUBBAND_SNR = 2.0  # S/N of the pulse in one sub-band, which sets the default number of sub-bands
@@ -284,7 +284,7 @@ class _Window:
         width = max(round(pulse.width / cutout.row_seconds), 1) if width_rows is None else width_rows
         factor = max(width // 4, 1)
         first = round((pulse.seconds - cutout.first_sample / cutout.rate) / cutout.row_seconds - width / 2)
-        before = -(-(max(_MARGIN_ROWS, 3 * width) - width // 2) // factor)
+        before = -(-(math.ceil(cutout_margin_rows(width)) - width // 2) // factor)
         return cls(
             first - before * factor,
             (2 * before + -(-width // factor)) * factor,

@@ -15,7 +15,7 @@ class CutoutPlanner:
     """Decides which rows the cut-outs of pulses hold, and measures the pulses in the rows around.
 
     A cut-out follows the sweep of its pulse: of each channel it holds the rows of the boxcar, and a margin before and
-    after. From the middle of the boxcar, it reaches 24 rows or three widths of the pulse, whichever is longer, and
+    after. From the middle of the boxcar, it reaches 20 rows or 2.5 widths of the pulse, whichever is longer, and
     less than a block. A pulse whose boxcar lies in the cut-out of a stronger pulse of its block has no other one.
 
     Parameters

@@ -1,32 +1,37 @@
 """S/N, DM, width and arrival of a pulse, measured again in rows that are neither clipped nor rounded.
 
 The search sums channels of equal weight, clipped and rounded, at the trials of its plan. Here the power of each channel
-is compared with the rows around the pulse, weighted by its inverse variance, and summed at dispersion measures, widths
-and arrivals close to those of the search. The noise of a boxcar is the one that the scatter of the channels predicts,
-or the one that boxcars beside the pulse have, whichever is larger.
+is compared with the rows around the pulse, in units of its scatter there; channels that scatter more than those around
+them weigh less. They are summed at dispersion measures, widths and arrivals close to those of the search. The noise of
+a boxcar is the one that the scatter of the channels predicts, or the one that boxcars beside the pulse have, whichever
+is larger.
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import median_filter
 
 from edgefilter.core.plan import Plan
 from edgefilter.core.reduced_block import PulseCandidate
-from edgefilter.stages.search.track import Region, delay_rows_per_dm
+from edgefilter.stages.search.track import Region, boxcar_region, delay_rows_per_dm
 
 _HALF_WINDOW_ROWS = 128
 _HALF_WINDOW_WIDTHS = 8
 _MAX_HALF_WINDOW = 4096
 _MAX_CELLS = 1 << 24  # of the windows of a block's pulses
 _CLIP_SIGMA = 3.5
-_CLIPPED_STD = 0.9989  # of a unit Gaussian without what lies beyond ±3.5
+_CLIPPED_STD = 0.9969  # of a unit Gaussian without what lies beyond ±3.5
 _CLIP_PASSES = 2
 _MIN_ROWS = 16
 _MIN_GROUPS = 8
 _SIGNIFICANT = 4.0  # standard errors by which noise must exceed its theory
 _SUBBANDS = 64
 _DM_STEPS = 8
+_FINE_STEPS = 6
+_FINER = 3
+_NEIGHBOURS = 33  # channels
 _WIDTH_STEPS = 17
 
 Floats = NDArray[np.float32]
@@ -192,29 +197,52 @@ class PulseMeasurer:
         delay = self._delay_per_dm[channels]
         if not len(channels) or not window.off_pulse.any():
             return pulse
+        # A channel that scatters more than those around it counts less; over the band, scatter follows the gain.
+        std = scatter[0, channels].astype(np.float64)
+        quality = np.minimum(median_filter(std, _NEIGHBOURS, mode="nearest") / std, 1.0)
+        weight = window.weight[:, channels] * (quality**2 / self._plan.cells_per_row)
+        value = weight * ((window.stokes[0][:, channels] - level[0, channels]) / (std * quality))
+        band_value, band_weight, off = value.sum(axis=1), weight.sum(axis=1), window.off_pulse
+        trend = _trend(band_value, band_weight, off)
+        value -= weight * trend[:, None]
         edges = np.unique(np.arange(_SUBBANDS) * len(channels) // _SUBBANDS)
-        inverse_variance = scatter[0, channels].astype(np.float64) ** -2.0 / self._plan.cells_per_row
-        weight = window.weight[:, channels] * inverse_variance
-        value = weight * (window.stokes[0][:, channels] - level[0, channels])
-        value, weight = (np.add.reduceat(part, edges, axis=1, dtype=np.float64) for part in (value, weight))
-        value -= weight * _trend(value.sum(axis=1), weight.sum(axis=1), window.off_pulse)[:, None]
-        shift_per_dm = np.add.reduceat(delay, edges) / np.diff(np.append(edges, len(channels)))
+        subband_value, subband_weight = (np.add.reduceat(part, edges, axis=1) for part in (value, weight))
+        subband_delay = np.add.reduceat(delay, edges) / np.diff(np.append(edges, len(channels)))
         middle = (delay.min() + delay.max()) / 2
         dms = self._trial_dms(pulse, float(delay.max() - delay.min()))
-        best = _best_boxcar(value, weight, np.outer(dms, shift_per_dm - middle), window)
-        if best is None:
+        length, margin = window.boxcar.length, window.margin
+        widths = np.unique(np.rint(np.geomspace(max(length / 2, 1), 2 * length + 1, _WIDTH_STEPS)).astype(np.int64))
+        reach = int(min(length + 4 + widths[-1], margin))
+        rows = np.arange(margin - reach, margin + length + reach)
+        shifts = np.rint(np.outer(dms, subband_delay - middle)).astype(np.int64)
+        coarse = _best_boxcar(*_series(subband_value, subband_weight, shifts, rows), widths)
+        if coarse is None:
             return pulse
-        excess = _noise_excess(value.sum(axis=1), weight.sum(axis=1), window.off_pulse, best.width)
-        snr = best.snr / excess
-        offset, error = _peak(dms, best.by_trial / excess, int(best.trial))
-        first = best.first - window.margin + best.width / 2 - window.boxcar.length / 2
+        # Once more, at full resolution and finer steps: delays within sub-bands were those of the search's DM.
+        step = float(dms[1] - dms[0]) if len(dms) > 1 else 0.0
+        fine_dms = dms[coarse.trial] + step * np.arange(-_FINE_STEPS, _FINE_STEPS + 1) / _FINER
+        fine_dms = np.unique(np.maximum(fine_dms, -pulse.dm))
+        boxcar = boxcar_region(pulse, self._delay_per_dm)
+        start = boxcar.first[channels] - int(np.floor(pulse.row - length / 2 + 0.5))
+        at_top = np.rint(fine_dms * middle).astype(np.int64)
+        shifts = np.rint(np.outer(pulse.dm + fine_dms, delay)).astype(np.int64) - at_top[:, None] - start
+        more = 3 + coarse.width // 4
+        first = int(rows[coarse.first])
+        rows = np.arange(max(first - more, 0), min(first + coarse.width + more, len(value)))
+        widths = np.arange(max(coarse.width * 3 // 4 - 1, 1), coarse.width + 3)
+        fine = _best_boxcar(*_series(value, weight, shifts, rows), widths)
+        if fine is None:
+            return pulse
+        excess = _noise_excess(band_value - band_weight * trend, band_weight, off, fine.width)
+        error = _dm_error(dms, coarse.by_trial / excess, coarse.trial)
+        shift = int(rows[fine.first]) - margin - int(at_top[fine.trial]) + (fine.width - length) / 2
         return replace(
             pulse,
-            row=max(pulse.row + first - offset * middle, 0.0),
-            dm=max(pulse.dm + offset, 0.0),
-            dm_error=error if error > 0 else pulse.dm_error,
-            width_rows=best.width,
-            snr=snr,
+            row=max(np.floor(pulse.row - length / 2 + 0.5) + length / 2 + shift, 0.0),
+            dm=float(pulse.dm + fine_dms[fine.trial]),
+            dm_error=float(np.hypot(error, step / 2)) if error > 0 else pulse.dm_error,
+            width_rows=fine.width,
+            snr=fine.snr / excess,
         )
 
     def _trial_dms(self, pulse: PulseCandidate, sweep: float) -> NDArray[np.float64]:
@@ -251,27 +279,33 @@ class _Boxcar:
     by_trial: NDArray[np.float64]
 
 
-def _best_boxcar(
-    value: NDArray[np.float64], weight: NDArray[np.float64], delays: NDArray[np.float64], window: PulseWindow
-) -> _Boxcar | None:
-    # The best boxcar near that of the search, for delays [trial, subband].
-    length = window.boxcar.length
-    widths = np.unique(np.rint(np.geomspace(max(length / 2, 1), 2 * length + 1, _WIDTH_STEPS)).astype(np.int64))
-    reach = int(min(length + 4 + int(widths[-1]), window.margin))
-    start = window.margin - reach
-    rows = start + np.arange(2 * reach + length)
-    at = rows + np.rint(delays).astype(np.int64)[:, :, None]  # [trial, subband, row]
-    inside = (at >= 0) & (at < len(value))
-    flat = np.clip(at, 0, len(value) - 1) * value.shape[1] + np.arange(value.shape[1])[:, None]
-    sums = []
-    for part in (value, weight):
-        series = np.where(inside, part.ravel()[flat], 0.0).sum(axis=1)
-        sums.append(np.pad(np.cumsum(series, axis=1), ((0, 0), (1, 0))))
-    by_trial = np.full(len(delays), -np.inf)
-    choice = np.zeros((len(delays), 2), np.int64)
-    for width in widths:
-        if width >= sums[0].shape[1]:
-            break
+def _series(
+    value: NDArray[np.float64], weight: NDArray[np.float64], shifts: NDArray[np.int64], rows: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    # Sums over columns that are shifted by shifts [trial, column], and sums of their weights, [trial, row].
+    out = np.zeros((2, len(shifts), len(rows)))
+    columns = np.arange(value.shape[1])
+    complete = bool((weight == weight[0]).all())
+    for shift, here, known in zip(shifts, *out, strict=True):
+        at = rows[:, None] + shift
+        inside = (at >= 0) & (at < len(value))
+        all_inside = inside.all()
+        flat = (at if all_inside else np.clip(at, 0, len(value) - 1)) * len(columns) + columns
+        taken = np.take(value, flat)
+        here[:] = taken.sum(axis=1) if all_inside else np.sum(taken, axis=1, where=inside)
+        if complete and all_inside:
+            known[:] = weight[0].sum()
+        else:
+            known[:] = np.sum(np.take(weight, flat), axis=1, where=inside)
+    return out[0], out[1]
+
+
+def _best_boxcar(value: NDArray[np.float64], weight: NDArray[np.float64], widths: NDArray[np.int64]) -> _Boxcar | None:
+    # The best boxcar of some widths in the series [trial, row].
+    sums = [np.pad(np.cumsum(part, axis=1), ((0, 0), (1, 0))) for part in (value, weight)]
+    by_trial = np.full(len(value), -np.inf)
+    choice = np.zeros((len(value), 2), np.int64)
+    for width in widths[widths <= value.shape[1]]:
         s, v = (part[:, width:] - part[:, :-width] for part in sums)
         snr = np.where(v > 0, s / np.sqrt(np.where(v > 0, v, 1.0)), -np.inf)
         first = snr.argmax(axis=1)
@@ -282,8 +316,7 @@ def _best_boxcar(
     trial = int(by_trial.argmax())
     if not by_trial[trial] > 0:
         return None
-    first, width = choice[trial]
-    return _Boxcar(float(by_trial[trial]), trial, start + int(first), int(width), by_trial)
+    return _Boxcar(float(by_trial[trial]), trial, int(choice[trial, 0]), int(choice[trial, 1]), by_trial)
 
 
 def _noise_excess(value: NDArray[np.float64], weight: NDArray[np.float64], off: NDArray[np.bool_], width: int) -> float:
@@ -310,19 +343,12 @@ def _noise_excess(value: NDArray[np.float64], weight: NDArray[np.float64], off: 
     return excess
 
 
-def _peak(dms: NDArray[np.float64], snr: NDArray[np.float64], best: int) -> tuple[float, float]:
-    # Peak of S/N against DM, and its uncertainty: where S/N² falls by 1 (Δχ² = 1). A parabola through three points
-    # that are half of a peak's width apart, because delays of whole rows make steps.
-    if len(dms) < 3:
-        return float(dms[best]), 0.0
-    low, high = max(best - 2, 0), min(best + 2, len(dms) - 1)
-    x, y = dms[low : high + 1] - dms[best], snr[low : high + 1]
-    if not np.isfinite(y).all():
-        return float(dms[best]), 0.0
+def _dm_error(dms: NDArray[np.float64], snr: NDArray[np.float64], best: int) -> float:
+    # Where S/N² falls by 1 (Δχ² = 1), by a parabola through the points around the peak; 0 if there is no peak.
+    near = slice(max(best - 2, 0), best + 3)
+    x, y = dms[near] - dms[best], snr[near]
+    if len(x) < 3 or not np.isfinite(y).all():
+        return 0.0
     scale = float(np.abs(x).max())
-    a, b, _ = np.polyfit(x / scale, y, 2)
-    if a >= 0:
-        return float(dms[best]), 0.0
-    offset = scale * float(np.clip(-b / (2 * a), -1, 1))
-    error = scale / np.sqrt(-2 * a * snr[best])
-    return float(dms[best] + offset), float(error)
+    curvature = float(np.polyfit(x / scale, y, 2)[0])
+    return scale / float(np.sqrt(-2 * curvature * snr[best])) if curvature < 0 else 0.0

@@ -27,11 +27,33 @@ class Region:
     length: int
 
     def widened(self, rows: int) -> "Region":
-        """Return the region with more rows before and after it."""
+        """Return the region with more rows before and after it.
+
+        Parameters
+        ----------
+        rows
+            Number of rows to add on either side.
+
+        Returns
+        -------
+        Region
+            The wider region.
+        """
         return Region(self.first - rows, self.length + 2 * rows)
 
     def covers(self, other: "Region") -> bool:
-        """Return whether all rows of another region lie in this one."""
+        """Return whether all rows of another region lie in this one.
+
+        Parameters
+        ----------
+        other
+            The other region, of the same channels.
+
+        Returns
+        -------
+        bool
+            True if they do in every channel.
+        """
         later = other.first - self.first
         return bool(later.min() >= 0 and later.max() <= self.length - other.length)
 
