@@ -10,7 +10,8 @@ leaves white noise, and none if the noise is white without: on a still sky, rows
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.cells import Rows
 from edgefilter.core.plan import Plan
+from edgefilter.stages.search.baseline_fit import Step, WhiteTest, find_steps, fit_baseline
 from edgefilter_kernels.search.baseline import node_statistics, subtract_baseline
 
 _NODE_SECONDS = 16e-3
@@ -26,14 +28,10 @@ _MAX_CONTEXT_BLOCKS = 4  # short blocks are for low latency
 _BANDS = 8
 _MIN_CHANNELS = 8  # of a band
 _MIN_NODES = 16
-_HALF_WINDOWS = (64, 32, 16, 8, 4, 2)  # nodes on either side of the one at which a local parabola is evaluated
-_MAX_TEST_NODES = 64
-_MAX_EXCESS_SIGMA = 5.0
-_OUTLIER_SIGMA = 4.0
-_MAX_OUTLIERS = 0.25
-_FIT_PASSES = 3
-_MEDIAN_STD = 1.2533
-_MAD_TO_SIGMA = 1.4826
+_BAND_TEST = WhiteTest(max_excess=5.0, min_sums=3)
+_PART_TEST = WhiteTest(max_excess=15.0, min_sums=3)  # a wide pulse stands out in a part of the band
+_CHANNEL_TEST = WhiteTest(max_excess=7.0, min_sums=12)  # a thousand channels are tested
+_STEP_WIDTH = 1e-3  # nodes; much less than a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,157 +121,171 @@ class BaselineEstimator:
         Rows
             The same rows if the band has no baseline.
         """
-        level = self.estimate(nearby)
-        if level is None:
+        found = self._estimate(nearby)
+        if found is None:
             return window
         row = np.arange(window.start, window.stop) - first_block * self._rows
-        position = np.clip((row + 0.5) * self.nodes / self._rows - 0.5, 0, len(level) - 1).astype(np.float32)
+        node = (row + 0.5) * self.nodes / self._rows - 0.5
+        steps = [replace(step, node=self._step_position(step, found, window, node)) for step in found.steps]
+        level, at = found.level(steps)
+        position = np.interp(node, at, np.arange(len(at))).astype(np.float32)
         kernel = self._backend.kernel(subtract_baseline)
         arrays = tuple(self._backend.to_device(array) for array in (window.stokes[0], level, position))
         flat = self._backend.empty(window.weight.shape, np.float32)
         self._backend.parallel_for(len(flat), lambda start, stop: kernel(*arrays, start, stop, flat))
         return Rows(window.start, flat[None], window.weight)
 
-    def estimate(self, nearby: Sequence[NodeStatistics | None]) -> NDArray[np.float32] | None:
-        """Estimate the baseline of some consecutive blocks.
-
-        Parameters
-        ----------
-        nearby
-            Nodes of the blocks; None where there is no block.
-
-        Returns
-        -------
-        NDArray or None
-            float32 ``[node, channel]``: the baseline at all nodes, in units of power; None if there is none.
-        """
+    def _estimate(self, nearby: Sequence[NodeStatistics | None]) -> "_ChannelBaseline | None":
         shape = self.nodes, self._channels
-        weight = np.concatenate([np.zeros(shape, np.float32) if one is None else one.weight for one in nearby])
-        mean = np.concatenate([np.zeros(shape, np.float32) if one is None else one.mean for one in nearby])
-        variance = np.concatenate([np.zeros(shape, np.float32) if one is None else one.variance for one in nearby])
+        weight, mean, variance = (
+            np.concatenate([np.zeros(shape, np.float32) if one is None else getattr(one, name) for one in nearby])
+            for name in ("weight", "mean", "variance")
+        )
         valid = weight > 0.5 * weight.max(initial=1.0)
-        with np.errstate(invalid="ignore"):
-            level = _masked_median(mean, valid)
-            sigma = np.sqrt(_masked_median(variance, valid & (variance > 0)))
-        usable = np.isfinite(sigma) & (sigma > 1e-6 * np.abs(level))
-        if not usable.any():
-            return None
+        level, sigma = _masked_median(mean, valid), np.sqrt(_masked_median(variance, valid & (variance > 0)))
+        usable = (sigma > 0) & (sigma > 1e-6 * np.abs(level))
         valid &= usable
-        scale = np.where(usable, sigma, 1.0).astype(np.float32)
-        offset = np.where(valid, (mean - np.where(usable, level, 0.0)) / scale, np.float32(np.nan))
-        whole = _common_baseline(offset, slice(None))
-        drift = np.zeros_like(offset) if whole is None else np.repeat(whole[:, None], offset.shape[1], axis=1)
-        changed = whole is not None
-        for band in self._bands if len(self._bands) > 1 else ():
-            part = _common_baseline(offset - drift, band)
-            if part is not None:
-                drift[:, band] += part[:, None]
-                changed = True
-        if not changed:
+        if valid.any(axis=1).sum() < _MIN_NODES:
             return None
-        drift *= _coefficients(offset, drift) * np.where(usable, scale, 0.0)  # a dead channel stays dead
-        return drift.astype(np.float32)
+        sigma = np.where(usable, sigma, 1.0)
+        offset = np.where(valid, (mean - level) / sigma, 0.0).astype(np.float64)
+        shared = self._fit_shared(offset, valid)
+        coefficient = _coefficients(offset, shared.drift, valid) if shared.drift.any() else np.ones(self._channels)
+        cells = np.sum(weight * valid, axis=0) / np.maximum(valid.sum(axis=0), 1)
+        noise = np.where(usable & (cells > 0), 1 / np.sqrt(np.maximum(cells, 1)), 0.0)
+        own = fit_baseline(offset - coefficient * shared.drift, valid, _CHANNEL_TEST, noise=noise)
+        if own is None and not shared.drift.any():
+            return None
+        smooth = coefficient * shared.smooth + (0.0 if own is None else own)
+        scale = np.where(usable, sigma, 0.0)  # a dead channel stays dead
+        return _ChannelBaseline(smooth * scale, shared.steps, coefficient * scale, level, sigma)
+
+    def _fit_shared(self, offset: NDArray[np.float64], valid: NDArray[np.bool_]) -> "_SharedBaseline":
+        shared = _SharedBaseline(np.zeros_like(offset), np.zeros_like(offset), [])
+        whole = [slice(0, self._channels)]
+        # Steps of a part of the band first: they split the median over the whole band.
+        for bands, test in ((self._bands, None), (whole, _BAND_TEST), (self._bands, _PART_TEST)):
+            profile, good = _profiles(offset - shared.drift, valid, self._bands)
+            if bands is whole:  # a dispersed pulse is in few parts of the band at a time
+                profile, good = _masked_median(profile.T, good.T)[:, None], np.asarray(good.any(axis=1))[:, None]
+            for step in find_steps(profile, good):
+                shared.add_step(step, bands[step.series])
+                profile[step.node + 1 :, step.series] -= step.height
+                good[step.node, step.series] = False
+            curves = fit_baseline(profile, good, test) if test else None
+            if curves is not None:
+                for number, band in enumerate(bands):
+                    shared.smooth[:, band] += curves[:, number, None]
+                    shared.drift[:, band] += curves[:, number, None]
+        return shared
+
+    def _step_position(
+        self, step: "_BandStep", found: "_ChannelBaseline", window: Rows, node: NDArray[np.float64]
+    ) -> float:
+        # Where a step is, to a row: the split of the rows around its node that leaves the least sum of squares.
+        near = np.flatnonzero(np.abs(node - step.node) < 1.5)
+        if not len(near):
+            return step.node
+        rows, band = slice(near[0], near[-1] + 1), step.band
+        power, weight = (self._backend.to_host(array[rows, band]) for array in (window.stokes[0], window.weight))
+        offset = np.where(weight > 0, (power - found.centre[band]) / found.sigma[band], np.nan)
+        if not (has := np.isfinite(offset).any(axis=1)).any():
+            return step.node
+        profile, at = np.nanmedian(offset[has], axis=1), node[rows][has]
+        early, late = profile[at < step.node - 0.5], profile[at > step.node + 0.5]
+        if len(early):
+            left = float(early.mean())
+            right = float(late.mean()) if len(late) else left + step.height
+        elif len(late):
+            right = float(late.mean())
+            left = right - step.height
+        else:
+            return step.node
+        gain = np.cumsum((profile - right) ** 2 - (profile - left) ** 2)
+        split = int(np.argmax(np.concatenate([[0.0], gain])))
+        return float(at[split] if split < len(at) else at[-1] + 1 / 64) - 0.5 * self.nodes / self._rows
 
 
-def _masked_median(values: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-    # Median over nodes of each channel; NaN where there is none.
+@dataclass(frozen=True, slots=True)
+class _BandStep:
+    # A sudden change of the level of some channels, in sigma; node counts from the first node, and may be a fraction.
+    node: float
+    band: slice
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
+class _SharedBaseline:
+    # Of the band and its parts, [node, channel], in sigma: without the steps and with them.
+    smooth: NDArray[np.float64]
+    drift: NDArray[np.float64]
+    steps: list[_BandStep]
+
+    def add_step(self, step: Step, band: slice) -> None:
+        self.steps.append(_BandStep(float(step.node), band, step.height))
+        self.drift[step.node, band] += step.height / 2
+        self.drift[step.node + 1 :, band] += step.height
+
+
+@dataclass(frozen=True, slots=True)
+class _ChannelBaseline:
+    # smooth is [node, channel], in units of power; others [channel]: power of a channel per sigma of a step, level and
+    # scatter of a row.
+    smooth: NDArray[np.float64]
+    steps: list[_BandStep]
+    step_scale: NDArray[np.float64]
+    centre: NDArray[np.float32]
+    sigma: NDArray[np.float32]
+
+    def level(self, steps: list[_BandStep]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        # The baseline [point, channel], and where its points are, in nodes: two at each step.
+        nodes = np.arange(len(self.smooth), dtype=np.float64)
+        at = np.concatenate([nodes, *([step.node - _STEP_WIDTH, step.node + _STEP_WIDTH] for step in steps)])
+        at = np.clip(np.sort(at), 0, nodes[-1])
+        left = np.minimum(at.astype(np.int64), len(nodes) - 2)
+        part = (at - left)[:, None]
+        level = (1 - part) * self.smooth[left] + part * self.smooth[left + 1]
+        for step in steps:
+            level[at > step.node, step.band] += step.height * self.step_scale[step.band]
+        return level.astype(np.float32), at
+
+
+def _profiles(
+    offset: NDArray[np.float64], valid: NDArray[np.bool_], bands: list[slice]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    # Median over the channels of each band, [node, band], and where enough of them are valid.
+    profile, good = np.zeros((len(offset), len(bands))), np.zeros((len(offset), len(bands)), np.bool_)
+    for number, band in enumerate(bands):
+        here, width = valid[:, band], band.stop - band.start
+        good[:, number] = here.sum(axis=1) >= max(0.25 * width, min(_MIN_CHANNELS, width / 2))
+        rows = good[:, number]
+        profile[rows, number] = _masked_median(offset[rows, band].T, here[rows].T)
+    return profile, good
+
+
+def _masked_median(values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[Any]:
+    # Median along the first axis; 0 where there is nothing.
     if valid.all():
-        return np.asarray(np.median(values, axis=0), np.float32)
-    some = np.where(valid, values, np.float32(np.inf))
+        return np.asarray(np.median(values, axis=0))
+    some = np.where(valid, values, np.inf)
     some.sort(axis=0)
     count = valid.sum(axis=0)
-    middle = some[np.maximum(count - 1, 0) // 2, np.arange(values.shape[1])]
-    return np.where(count > 0, middle, np.float32(np.nan))
+    middle = np.take_along_axis(some, np.maximum(count - 1, 0)[None] // 2, axis=0)[0]
+    return np.where(count > 0, middle, 0.0)
 
 
-def _common_baseline(offset: NDArray[np.float32], band: slice) -> NDArray[np.float64] | None:
-    # The smoothest baseline of a band that leaves white noise; None if the noise is white without it.
-    here = offset[:, band]
-    present = np.isfinite(here)
-    count = present.sum(axis=1)
-    good = count >= max(0.25 * here.shape[1], min(_MIN_CHANNELS, here.shape[1] / 2))
-    if good.sum() < _MIN_NODES:
-        return None
-    profile = np.zeros(len(here))
-    profile[good] = _masked_median(here[good].T, present[good].T)
-    noise = _white_noise(profile, good)
-    if noise == 0.0:
-        return None
-    centre = np.median(profile[good])
-    if _is_white(profile - centre, good, noise, _MAX_TEST_NODES):
-        return None
-    best = np.zeros(len(here))
-    for half in _HALF_WINDOWS:
-        best = _local_parabola(profile, good, half, noise)
-        if _is_white(profile - best, good, noise, half):
-            break
-    return best
-
-
-def _white_noise(profile: NDArray[np.float64], good: NDArray[np.bool_]) -> float:
-    # Scatter of a node, from second differences, which no slow change reaches.
-    three = good[:-2] & good[1:-1] & good[2:]
-    second = (profile[:-2] - 2 * profile[1:-1] + profile[2:])[three]
-    return float(_MAD_TO_SIGMA * np.median(np.abs(second)) / np.sqrt(6.0)) if len(second) else 0.0
-
-
-def _inliers(residual: NDArray[np.float64], good: NDArray[np.bool_], noise: float) -> NDArray[np.bool_]:
-    # Nodes without those that stand out, and without their neighbours, of which a part may stand out.
-    outlier = np.abs(residual) > _OUTLIER_SIGMA * noise
-    outlier = np.convolve(outlier, np.ones(3), "same") > 0.5
-    return good & ~outlier
-
-
-def _is_white(residual: NDArray[np.float64], good: NDArray[np.bool_], noise: float, longest: int) -> bool:
-    # Whether sums of 1, 2, 4 … nodes scatter as those of white noise do. Few large values are pulses or bursts.
-    used = _inliers(residual, good, noise)
-    if used.sum() < (1 - _MAX_OUTLIERS) * good.sum():
-        return False
-    values = residual[used] / noise
-    nodes = 1
-    while nodes <= longest and len(values) >= 3 * nodes:
-        sums = values[: len(values) // nodes * nodes].reshape(-1, nodes).sum(axis=1)
-        excess = float(np.mean(sums**2)) / nodes - 1.0
-        if excess * np.sqrt(len(sums) / 2) > _MAX_EXCESS_SIGMA:
-            return False
-        nodes *= 2
-    return True
-
-
-def _local_parabola(
-    profile: NDArray[np.float64], good: NDArray[np.bool_], half: int, noise: float
+def _coefficients(
+    offset: NDArray[np.float64], drift: NDArray[np.float64], valid: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    # Local regression by parabolas (Cleveland 1979, JASA 74, 829), Epanechnikov weights; outliers are left out.
-    count = len(profile)
-    offset = np.arange(-half, half + 1) / (half + 1)
-    shape = (1 - offset**2) * np.array([offset**power for power in range(5)])  # [power, window]
-    index = np.arange(count)[:, None] + np.arange(-half, half + 1)
-    inside = (index >= 0) & (index < count)
-    index = np.clip(index, 0, count - 1)
-    used, fit = good.copy(), profile
-    for _ in range(_FIT_PASSES):
-        weight = (inside & used[index]).astype(np.float64)
-        moments = weight @ shape.T  # [node, power]
-        sums = (weight * profile[index]) @ shape[:3].T
-        matrix = moments[:, np.add.outer(np.arange(3), np.arange(3))]
-        matrix += 1e-9 * np.eye(3)
-        fit = np.linalg.solve(matrix, sums[:, :, None])[:, 0, 0]
-        used = _inliers(profile - fit, good, noise)
-        if used.sum() < (1 - _MAX_OUTLIERS) * good.sum():
-            used = good
-    return fit
-
-
-def _coefficients(offset: NDArray[np.float32], drift: NDArray[np.floating]) -> NDArray[np.float64]:
     # How much of the baseline each channel has: regression, drawn towards 1 as far as noise explains the differences.
-    present = np.isfinite(offset)
-    y, x = np.where(present, offset, 0.0), np.where(present, drift, 0.0)
-    power = np.sum(x * x, axis=0, dtype=np.float64)
+    y, x = np.where(valid, offset, 0.0), np.where(valid, drift, 0.0)
+    count = np.maximum(valid.sum(axis=0), 1)
+    x, y = (np.where(valid, one - one.sum(axis=0) / count, 0.0) for one in (x, y))
+    power = np.sum(x * x, axis=0)
     some = power > 0
     slope = np.ones(offset.shape[1])
-    np.divide(np.sum(x * y, axis=0, dtype=np.float64), power, out=slope, where=some)
-    residual = np.where(present, y - slope * x, 0.0)
-    noise = np.sum(residual**2, axis=0) / np.maximum(present.sum(axis=0) - 1, 1)
+    np.divide(np.sum(x * y, axis=0), power, out=slope, where=some)
+    noise = np.sum((y - slope * x) ** 2, axis=0) / np.maximum(count - 2, 1)
     error = np.where(some, noise / np.maximum(power, 1e-30), 0.0)
     if not some.any():
         return slope
