@@ -28,9 +28,12 @@ _MAX_CONTEXT_BLOCKS = 4  # short blocks are for low latency
 _BANDS = 8
 _MIN_CHANNELS = 8  # of a band
 _MIN_NODES = 16
-_BAND_TEST = WhiteTest(max_excess=5.0, min_sums=3)
-_PART_TEST = WhiteTest(max_excess=15.0, min_sums=3)  # a wide pulse stands out in a part of the band
-_CHANNEL_TEST = WhiteTest(max_excess=7.0, min_sums=12)  # a thousand channels are tested
+_BAND_TEST = WhiteTest(max_excess=5.0, min_sums=3, max_outliers=0.25)
+_PART_TEST = WhiteTest(max_excess=15.0, min_sums=3, max_outliers=0.25)  # a wide pulse stands out in a part of the band
+_CHANNEL_TEST = WhiteTest(max_excess=7.0, min_sums=12, max_outliers=0.08)  # a thousand channels are tested
+_MIN_RUN_NODES = 8
+_RUN_EXTENSION = 0.2
+_MIN_PRESENT = 0.5  # of the channels, at a node that is not lost
 _STEP_WIDTH = 1e-3  # nodes; much less than a row
 
 
@@ -154,11 +157,13 @@ class BaselineEstimator:
         cells = np.sum(weight * valid, axis=0) / np.maximum(valid.sum(axis=0), 1)
         noise = np.where(usable & (cells > 0), 1 / np.sqrt(np.maximum(cells, 1)), 0.0)
         own = fit_baseline(offset - coefficient * shared.drift, valid, _CHANNEL_TEST, noise=noise)
-        if own is None and not shared.drift.any():
+        remains = _beside_interference(valid | ~usable)
+        if own is None and not shared.drift.any() and not remains.any():
             return None
         smooth = coefficient * shared.smooth + (0.0 if own is None else own)
         scale = np.where(usable, sigma, 0.0)  # a dead channel stays dead
-        return _ChannelBaseline(smooth * scale, shared.steps, coefficient * scale, level, sigma)
+        smooth = np.where(remains, np.nan, smooth * scale)
+        return _ChannelBaseline(smooth, shared.steps, coefficient * scale, level, sigma)
 
     def _fit_shared(self, offset: NDArray[np.float64], valid: NDArray[np.bool_]) -> "_SharedBaseline":
         shared = _SharedBaseline(np.zeros_like(offset), np.zeros_like(offset), [])
@@ -261,6 +266,21 @@ def _profiles(
         rows = good[:, number]
         profile[rows, number] = _masked_median(offset[rows, band].T, here[rows].T)
     return profile, good
+
+
+def _beside_interference(present: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    # Nodes of a channel just before and after a long stretch that was flagged: its beginning and end, too weak to be
+    # flagged. They are extended in proportion to its length (Offringa et al. 2012, A&A 539, A95).
+    rows_lost = present.mean(axis=1) < _MIN_PRESENT
+    flagged = ~present & ~rows_lost[:, None]
+    beside = np.zeros_like(present)
+    for view, out in ((flagged, beside), (flagged[::-1], beside[::-1])):
+        run, reach = np.zeros((2, present.shape[1]))
+        for here, extended in zip(view, out, strict=True):
+            run = np.where(here, run + 1, 0)
+            reach = np.where(run >= _MIN_RUN_NODES, np.ceil(_RUN_EXTENSION * run), reach - 1)
+            extended |= ~here & (reach >= 0)
+    return beside
 
 
 def _masked_median(values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[Any]:

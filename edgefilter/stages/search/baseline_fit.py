@@ -41,10 +41,13 @@ class WhiteTest:
         Largest excess of the variance of sums of nodes, in standard deviations of its estimate.
     min_sums
         Fewest sums of a length whose variance is tested.
+    max_outliers
+        Largest fraction of nodes that may stand out: pulses and bursts.
     """
 
     max_excess: float
     min_sums: int
+    max_outliers: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,7 @@ def is_white(values: Series, good: Mask, noise: Series, longest: int, test: Whit
         bool ``[series]``.
     """
     used = _inliers(values, good, noise)
-    white = np.asarray(used.sum(axis=0) >= (1 - _MAX_OUTLIERS) * good.sum(axis=0))
+    white = np.asarray(used.sum(axis=0) >= (1 - test.max_outliers) * good.sum(axis=0))
     scaled = np.where(used, values / np.where(noise > 0, noise, 1.0), 0.0)
     nodes = 1
     while nodes <= longest and len(values) >= test.min_sums * nodes:

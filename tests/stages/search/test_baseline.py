@@ -90,6 +90,22 @@ def test_a_transmitter_in_a_few_channels_that_rises_and_falls_is_removed(plan, s
     assert np.abs(np.delete(rest, range(50, 60), axis=1)).max() < 0.05
 
 
+def test_nothing_is_left_of_the_ends_of_a_flagged_transmission(plan, sky):
+    sky.weight[2048 + 100 : 2048 + 400, 30:40] = 0
+    flat, _ = remove(plan, sky)
+    lost = ~np.isfinite(flat.stokes[0])  # no data, for the search
+    assert lost[50:90, 30:40].all()
+    assert lost[410:450, 30:40].all()
+    lost[8:496, 30:40] = False
+    assert not lost.any()
+
+
+def test_a_gap_of_the_whole_band_is_no_transmission(plan, sky):
+    sky.weight[2048 + 100 : 2048 + 400] = 0
+    flat, before = remove(plan, sky)
+    assert flat is before
+
+
 def test_a_change_of_one_scale_reaches_channels_as_far_as_they_have_it(plan, sky):
     share = np.linspace(0, 2, 128)
     drift = 0.8 * np.sin(2 * np.pi * np.arange(sky.stop) / 3000)[:, None] * share
