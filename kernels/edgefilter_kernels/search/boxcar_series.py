@@ -11,7 +11,7 @@ from edgefilter_kernels.search.normalise import clipped_mean_std
 
 MIN_TIMES = 256
 """Least number of valid values from which the level and scatter of a series are measured."""
-MIN_BOXCARS = 64
+MIN_BOXCARS = 16
 """Least number of independent boxcars of one width from which their scatter is measured."""
 MIN_STD = 0.9
 """Lower bound of the measured scatter of a series, which is 1 for white noise."""
@@ -224,12 +224,16 @@ def _find_best_boxcars(
     best[:] = 0.0
     wide[:] = 0.0
     sums[:] = series
+    excess = 1.0
     for octave in range(boxcars.octaves):
         w = 1 << octave
         if octave:
             _sum_halves(sums, w, np.float32(np.inf), buffer)
             sums, buffer = buffer, sums
-        factor = np.float32(1.0 / _boxcar_std(sums, scale, first, count, w, buffer))
+            measured = _boxcar_excess(sums, scale, first, count, w, buffer)
+            # Too few boxcars: red noise has at least the excess of the narrower ones.
+            excess = max(measured, 1.0) if measured > 0.0 else excess
+        factor = np.float32(1.0 / (excess * math.sqrt(w)))
         here = sums[first - w // 2 : first - w // 2 + count]
         for t in range(count):
             value = here[t] * factor
@@ -239,19 +243,17 @@ def _find_best_boxcars(
 
 
 @kernel
-def _boxcar_std(
+def _boxcar_excess(
     sums: NDArray[np.float32], scale: NDArray[np.float32], first: int, count: int, w: int, some: NDArray[np.float32]
 ) -> float:
-    theory = math.sqrt(w)
-    if w == 1 or count < MIN_BOXCARS * w:
-        return theory
+    # Scatter of independent boxcars over that of white noise; 0 if there are too few.
     independent = 0
     for t in range(first, first + count - w + 1, w):
         if scale[t] > 0.0 and scale[t + w - 1] > 0.0:
             some[independent] = sums[t]
             independent += 1
     if independent < MIN_BOXCARS:
-        return theory
+        return 0.0
     # One standard error less than measured: the maximum of two estimates is biased upwards.
     measured = clipped_mean_std(some[:independent], _SAMPLE)[1] * (1.0 - math.sqrt(0.5 / independent))
-    return float(max(theory, measured))
+    return float(measured / math.sqrt(w))

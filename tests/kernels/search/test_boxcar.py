@@ -39,11 +39,15 @@ def test_agrees_with_the_reference(count, octaves, gaps, seed):
             assert strong[i, t] == (w, pytest.approx(snr, rel=2e-3))
 
 
-def test_red_noise_does_not_make_wide_events():
-    rng = np.random.default_rng(3)
-    slow = np.repeat(rng.normal(size=300), 16)[:4200] * 0.8
-    series = (rng.normal(size=4200) + slow).astype(np.float32)[None]
-    assert len(search(series[:, None], np.ones(525, np.float32), Boxcars(40, 4096, 5, 6.0, 32))[0]) == 0
+@pytest.mark.parametrize(("times", "octaves"), [(4096, 5), (4096, 8), (1024, 8), (512, 8)])
+def test_red_noise_does_not_make_wide_events(times, octaves):
+    # Also where there are only a few boxcars of the greatest width: 32, 8 and 4.
+    rng, half = np.random.default_rng(3), 64
+    length = times + 2 * half
+    slow = np.repeat(rng.normal(size=(20, length // 16 + 1)), 16, axis=1)[:, :length] * 0.8
+    series = (rng.normal(size=(20, length)) + slow).astype(np.float32)
+    boxcars = Boxcars(half, times, octaves, 6.0, 32)
+    assert len(search(series[:, None], np.ones(length // 8, np.float32), boxcars)[0]) == 0
 
 
 def search(series, scale, boxcars):

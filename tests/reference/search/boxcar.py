@@ -18,19 +18,17 @@ def boxcar_peaks(series, scale, repeat, boxcars):
         line = np.where(valid, (line - level) / max(scatter, 0.9), 0)
         total = np.concatenate([[0], np.cumsum(line)])
         snr = np.zeros((octaves, count))
+        excess = 1.0
         for octave in range(octaves):
             w = 1 << octave
             start = np.arange(first, first + count) - w // 2
             sums = total[start + w] - total[start]
-            sigma = np.sqrt(w)
             starts = np.arange(first, first + count - w + 1, w)
             starts = starts[valid[starts] & valid[starts + w - 1]]
-            if w > 1 and len(starts) >= 64:
-                sigma = max(
-                    sigma,
-                    clipped_mean_std(total[starts + w] - total[starts], 128)[1] * (1 - np.sqrt(0.5 / len(starts))),
-                )
-            snr[octave] = sums / sigma
+            if w > 1 and len(starts) >= 16:
+                scatter = clipped_mean_std(total[starts + w] - total[starts], 128)[1]
+                excess = max(scatter * (1 - np.sqrt(0.5 / len(starts))) / np.sqrt(w), 1.0)
+            snr[octave] = sums / (excess * np.sqrt(w))
         for at in range(0, count, cell):
             part = snr[:, at : at + cell]
             octave, t = np.unravel_index(part.argmax(), part.shape)

@@ -4,7 +4,7 @@
 #include "peaks.h"
 
 constexpr int MIN_TIMES = 256;
-constexpr int MIN_BOXCARS = 64;
+constexpr int MIN_BOXCARS = 16;
 constexpr double MIN_STD = 0.9;
 constexpr int SPAN = 4096;  // times in shared memory, twice
 
@@ -79,6 +79,7 @@ extern "C" __global__ void find_peaks(
             wide[t] = 0;
         }
         const float* sums = line;
+        double excess = 1.0;
         for (int octave = 0; octave < octaves; octave++) {
             int w = 1 << octave;
             if (octave) {
@@ -87,16 +88,16 @@ extern "C" __global__ void find_peaks(
                 sums = doubled;
                 __syncthreads();
             }
-            double scatter = sqrt((double)w);
             if (w > 1 && times >= MIN_BOXCARS * w) {
                 Level measured = clipped_mean_std(
                     times / w, [=](int k) { return sums[first + k * w]; },
                     [=](int k) { return valid(k * w) && valid(k * w + w - 1); }, bulk);
                 // One standard error less than measured: the maximum of two estimates is biased upwards.
+                // With too few boxcars, red noise has at least the excess of the narrower ones.
                 if (measured.count >= MIN_BOXCARS)
-                    scatter = max(scatter, measured.scatter * (1.0 - sqrt(0.5 / measured.count)));
+                    excess = max(measured.scatter * (1.0 - sqrt(0.5 / measured.count)) / sqrt((double)w), 1.0);
             }
-            float to_snr = (float)(1.0 / scatter);
+            float to_snr = (float)(1.0 / (excess * sqrt((double)w)));
             for (int t = threadIdx.x; t < times; t += SAMPLE) {
                 float snr = sums[first - w / 2 + t] * to_snr;
                 if (snr > best[t]) {
