@@ -166,12 +166,14 @@ def _fill(values: Series, good: Mask) -> Series:
     # Linear between the nodes that have data.
     if good.all():
         return values
-    filled, node = np.zeros_like(values), np.arange(len(values))
-    for column in range(values.shape[1]):
-        has = good[:, column]
-        if has.any():
-            filled[:, column] = np.interp(node, node[has], values[has, column])
-    return filled
+    node = np.arange(len(values))[:, None]
+    left = np.maximum.accumulate(np.where(good, node, -1), axis=0)
+    right = np.minimum.accumulate(np.where(good, node, len(values))[::-1], axis=0)[::-1]
+    none = (left < 0) & (right == len(values))
+    left, right = np.where(left < 0, right, left), np.where(right == len(values), left, right)
+    part = (node - left) / np.maximum(right - left, 1)
+    left, right = (np.take_along_axis(values, np.where(none, 0, at), axis=0) for at in (left, right))
+    return np.where(none, 0.0, (1 - part) * left + part * right)
 
 
 def _inliers(values: Series, good: Mask, noise: Series) -> Mask:
@@ -261,16 +263,11 @@ def _jumps(values: Series) -> Series:
 
 
 def _median_changes(values: Series) -> Series:
-    # Difference at each node between the medians of the nodes after it and before it, over a longer time.
+    # Difference at each node between the medians of the nodes after and before it, over a longer time; 0 near the ends.
     medians = np.median(np.lib.stride_tricks.sliding_window_view(values, _STEADY_SPAN), axis=1)
     changes = np.zeros(len(values))
     at = np.arange(_STEADY_SPAN, len(values) - _STEADY_SPAN)
     changes[at] = medians[at + 1] - medians[at - _STEADY_SPAN]
-    near_end = np.arange(_STEP_SPAN, _STEADY_SPAN)
-    for node in (*near_end, *(len(values) - 1 - near_end)):
-        changes[node] = np.median(values[node + 1 : node + 1 + _STEADY_SPAN]) - np.median(
-            values[max(node - _STEADY_SPAN, 0) : node]
-        )
     return changes
 
 

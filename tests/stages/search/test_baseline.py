@@ -5,6 +5,7 @@ import pytest
 
 from edgefilter.compute.threads import ThreadBackend
 from edgefilter.core.cells import Rows
+from edgefilter.stages.search import baseline_fit
 from edgefilter.stages.search.baseline import BaselineEstimator
 from tests.helpers.pulse_sky import add_pulse, make_plan, noise
 
@@ -171,3 +172,14 @@ def test_the_gpu_removes_the_same(plan, sky, gpu_backend):
     expected, _ = remove(plan, sky)
     flat, _ = remove(plan, sky, backend=gpu_backend)
     np.testing.assert_allclose(gpu_backend.to_host(flat.stokes), expected.stokes, rtol=1e-5)
+
+
+def test_missing_nodes_are_filled_between_their_neighbours():
+    rng = np.random.default_rng(1)
+    values, good = rng.normal(size=(40, 5)), rng.random((40, 5)) < 0.6
+    good[:, 3], good[:, 4] = True, False
+    filled = baseline_fit._fill(values, good)
+    for column in range(4):
+        has = np.flatnonzero(good[:, column])
+        np.testing.assert_allclose(filled[:, column], np.interp(np.arange(40), has, values[has, column]))
+    assert not filled[:, 4].any()
