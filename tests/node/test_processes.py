@@ -108,8 +108,8 @@ def test_processes_that_start_again_with_other_settings_continue_the_run(tmp_pat
 
 
 def test_a_receiver_that_is_stopped_ends_the_run_and_the_next_one_begins_a_new_run_there(tmp_path):
-    source = sky(2.6)
-    stop_at = 1_500_001
+    source = sky(5.2)
+    stop_at = 3_000_001  # 11 blocks: the first one waits for the blocks that its baseline needs
     with NodeServices(tmp_path) as node, zmq.Context() as context:
 
         def send(start: int, stop: int) -> None:
