@@ -18,6 +18,7 @@ class Loss(StrEnum):
     OVERRUN = "overrun"  # arrived, but was overwritten before it was reduced
     DAMAGED = "damaged"  # arrived, but cannot be trusted
     FILE_GAP = "file_gap"  # lies between two recorded files
+    FILLED = "filled"  # a recorder wrote zeros or repeats in its place
     OUTSIDE = "outside"  # before the first or after the last sample of the stream: never expected
 
 

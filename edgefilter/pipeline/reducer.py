@@ -5,7 +5,8 @@
     raw ─▶ front ─▶ flag ─▶ integrate ─┬─▶ baseline ─▶ normalise ─▶ search ─▶ cluster ─┬─▶ cut-outs, ledger
            (channelise | unpack)       └───────────────────────────────────────────────┘
 
-Everything here is counted in blocks. Some stages need blocks before and after the block that they work on; a
+What a recorder wrote in the place of lost samples is marked before all else. Everything here is counted in blocks. Some
+stages need blocks before and after the block that they work on; a
 :class:`~edgefilter.pipeline.block_history.BlockHistory` holds them. The products of a block depend on these windows and
 on nothing else, so a reducer that starts a few blocks early at any block makes the same products from there on (law 1).
 """
@@ -24,6 +25,7 @@ from edgefilter.core.reduced_block import IntegratedBlock, ReducedBlock
 from edgefilter.pipeline.block_history import BlockHistory
 from edgefilter.pipeline.plugin_stages import PluginStages
 from edgefilter.stages.filterbank.channelise import input_stage
+from edgefilter.stages.filterbank.filled import mark_filled
 from edgefilter.stages.filterbank.integrate import Integrator
 from edgefilter.stages.rfi.stage import FlagStage
 from edgefilter.stages.search.baseline import BaselineEstimator, NodeStatistics
@@ -138,6 +140,7 @@ class Reducer:
         block = self.next_input_block
         if (raw.start, raw.stop) != self.window(block):
             raise ValueError(f"chunk [{raw.start}, {raw.stop}) is not the window {self.window(block)} of block {block}")
+        raw = mark_filled(raw, self.plan.stream)
         length = self.plan.samples_per_block
         samples = raw.account(block * length, (block + 1) * length)
         rows, fetch_reduced = self._integrate_block(raw, block)

@@ -105,6 +105,23 @@ def test_a_pulse_through_the_filterbank_keeps_its_time(oversampling):
 
 
 @pytest.mark.parametrize("make", [power, voltage])
+def test_zeros_that_a_recorder_wrote_are_lost_like_a_gap(make):
+    plan, recording = make()
+    # From before a pulse into its sweep.
+    start, stop = (plan.samples_per_block * number // 100 for number in (20, 45))
+    zeros = recording.data.copy()
+    zeros[start:stop] = 0
+    written = reduce(plan, MemorySource(recording.stream, zeros), recording.samples)
+    gap = Gap(start, stop, Loss.MISSING)
+    missing = reduce(plan, MemorySource(recording.stream, recording.data, (gap,)), recording.samples)
+    (ledger,) = (pq.read_table(io.BytesIO(written[0][name])) for name in written[0] if parse(name).folder == "ledger")
+    assert ledger.column("lost_filled").to_pylist() == [stop - start]
+    for block, products in written.items():
+        others = {name: content for name, content in missing[block].items() if parse(name).folder != "ledger"}
+        assert others == {name: content for name, content in products.items() if parse(name).folder != "ledger"}
+
+
+@pytest.mark.parametrize("make", [power, voltage])
 @given(seed=st.integers(0, 2**32), losses=st.booleans())
 @settings(max_examples=6, deadline=None)
 def test_frames_and_their_order_change_nothing(make, seed, losses):
