@@ -3,8 +3,8 @@
 The search sums channels of equal weight, clipped and rounded, at the trials of its plan. Here the power of each channel
 is compared with the rows around the pulse, in units of its scatter there; channels that scatter more than those around
 them weigh less. They are summed at dispersion measures, widths and arrivals close to those of the search. The noise of
-a boxcar is the one that the scatter of the channels predicts, or the one that boxcars beside the pulse have, whichever
-is larger.
+a boxcar is the largest of three: what the scatter of the channels predicts, what boxcars beside the pulse have, and, for
+a faint pulse, what the search measured in the series of the whole block: there the S/N of the search is only refined.
 """
 
 from dataclasses import dataclass, replace
@@ -16,6 +16,7 @@ from scipy.ndimage import median_filter
 from edgefilter.core.plan import Plan
 from edgefilter.core.reduced_block import PulseCandidate
 from edgefilter.stages.search.track import Region, boxcar_region, delay_rows_per_dm
+from edgefilter_kernels.search.normalise import CLIP_SIGMA
 
 _HALF_WINDOW_ROWS = 128
 _HALF_WINDOW_WIDTHS = 8
@@ -27,6 +28,7 @@ _CLIP_PASSES = 2
 _MIN_ROWS = 16
 _MIN_GROUPS = 8
 _SIGNIFICANT = 4.0  # standard errors by which noise must exceed its theory
+_FAINT_SNR = 20.0  # a fainter pulse is not clipped, and does not add to the scatter that the search measures
 _SUBBANDS = 64
 _DM_STEPS = 8
 _FINE_STEPS = 6
@@ -205,6 +207,8 @@ class PulseMeasurer:
         band_value, band_weight, off = value.sum(axis=1), weight.sum(axis=1), window.off_pulse
         trend = _trend(band_value, band_weight, off)
         value -= weight * trend[:, None]
+        if pulse.snr < _FAINT_SNR:  # single cells of interference, as in the search
+            np.clip(value, -CLIP_SIGMA * weight, CLIP_SIGMA * weight, out=value)
         edges = np.unique(np.arange(_SUBBANDS) * len(channels) // _SUBBANDS)
         subband_value, subband_weight = (np.add.reduceat(part, edges, axis=1) for part in (value, weight))
         subband_delay = np.add.reduceat(delay, edges) / np.diff(np.append(edges, len(channels)))
@@ -234,6 +238,10 @@ class PulseMeasurer:
         if fine is None:
             return pulse
         excess = _noise_excess(band_value - band_weight * trend, band_weight, off, fine.width)
+        if pulse.snr < _FAINT_SNR:
+            inside = slice(margin, margin + length)
+            white = value[inside].sum() / np.sqrt(max(weight[inside].sum(), 1e-30))
+            excess = max(excess, white / pulse.snr)
         error = _dm_error(dms, coarse.by_trial / excess, coarse.trial)
         shift = int(rows[fine.first]) - margin - int(at_top[fine.trial]) + (fine.width - length) / 2
         return replace(
