@@ -2,9 +2,10 @@
 
 The search sums channels of equal weight, clipped and rounded, at the trials of its plan. Here the power of each channel
 is compared with the rows around the pulse, in units of its scatter there; channels that scatter more than those around
+is compared with the rows around the pulse, in units of its scatter there; channels that scatter more than those around
 them weigh less. They are summed at dispersion measures, widths and arrivals close to those of the search. The noise of
-a boxcar is the largest of three: what the scatter of the channels predicts, what boxcars beside the pulse have, and, for
-a faint pulse, what the search measured in the series of the whole block: there the S/N of the search is only refined.
+a boxcar is the largest of three: what the scatter of the channels predicts, what boxcars beside the pulse have, and,
+for a faint pulse, what the search measured in the series of the whole block: the S/N of the search is only refined.
 """
 
 from dataclasses import dataclass, replace
