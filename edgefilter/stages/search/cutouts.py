@@ -147,7 +147,7 @@ class CutoutPlanner:
                     cutouts[rank] = CutoutRows(rank, own.first, stokes, weight, level, scatter)
                 if rank < measured:
                     better = self._measurer.measure(pulse, window, level, scatter)
-            unused = self._measurer.unused_fraction(pulse, window)
+            unused = self._measurer.unused_fraction(better, window)
             cutout = cutouts[planned[rank][0]] if rank < len(planned) else None
             kept.append(KeptPulse(better, unused, cutout, pulse.snr))
         return tuple(kept)

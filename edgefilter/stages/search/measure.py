@@ -179,7 +179,9 @@ class PulseMeasurer:
         return float(1 - weight.sum(dtype=np.int64) / (weight.size * self._plan.cells_per_row))
 
     def measure(self, pulse: PulseCandidate, window: PulseWindow, level: Floats, scatter: Floats) -> PulseCandidate:
-        """Measure a pulse.
+        """Measure a pulse in the part of the band in which the search found it, and a bright one in the whole band too.
+
+        The search clips, so a bright pulse that fills the band may look strongest in a part of it.
 
         Parameters
         ----------
@@ -193,13 +195,26 @@ class PulseMeasurer:
         Returns
         -------
         PulseCandidate
-            With new arrival, DM and its uncertainty, width and S/N; the same if too little around it is known.
+            With new arrival, DM and its uncertainty, width and S/N, in the whole band if S/N is higher there; the same
+            if too little around it is known.
         """
+        part = self._measure(pulse, pulse, window, level, scatter)
+        low, high = self._plan.band_mhz
+        whole = replace(pulse, freq_low=low, freq_high=high)
+        if part is None or pulse.snr < _FAINT_SNR or np.array_equal(self._band(pulse), self._band(whole)):
+            return part or pulse
+        other = self._measure(pulse, whole, window, level, scatter)
+        return other if other is not None and other.snr > part.snr else part
+
+    def _measure(
+        self, found: PulseCandidate, pulse: PulseCandidate, window: PulseWindow, level: Floats, scatter: Floats
+    ) -> PulseCandidate | None:
+        # In the band of pulse; the search knew the DM as well as the band of found tells it.
         band = self._band(pulse)
         channels = np.flatnonzero(band & (scatter[0] > 0) & (scatter[0] > 1e-6 * np.abs(level[0])))
         delay = self._delay_per_dm[channels]
         if not len(channels) or not window.off_pulse.any():
-            return pulse
+            return None
         # A channel that scatters more than those around it counts less; over the band, scatter follows the gain.
         std = scatter[0, channels].astype(np.float64)
         quality = np.minimum(median_filter(std, _NEIGHBOURS, mode="nearest") / std, 1.0)
@@ -214,7 +229,8 @@ class PulseMeasurer:
         subband_value, subband_weight = (np.add.reduceat(part, edges, axis=1) for part in (value, weight))
         subband_delay = np.add.reduceat(delay, edges) / np.diff(np.append(edges, len(channels)))
         middle = (delay.min() + delay.max()) / 2
-        dms = self._trial_dms(pulse, float(delay.max() - delay.min()))
+        known = np.ptp(self._delay_per_dm[self._band(found)])
+        dms = self._trial_dms(pulse, float(np.ptp(delay)), float(known))
         length, margin = window.boxcar.length, window.margin
         widths = np.unique(np.rint(np.geomspace(max(length / 2, 1), 2 * length + 1, _WIDTH_STEPS)).astype(np.int64))
         reach = int(min(length + 4 + widths[-1], margin))
@@ -222,7 +238,7 @@ class PulseMeasurer:
         shifts = np.rint(np.outer(dms, subband_delay - middle)).astype(np.int64)
         coarse = _best_boxcar(*_series(subband_value, subband_weight, shifts, rows), widths)
         if coarse is None:
-            return pulse
+            return None
         # Once more, at full resolution and finer steps: delays within sub-bands were those of the search's DM.
         step = float(dms[1] - dms[0]) if len(dms) > 1 else 0.0
         fine_dms = dms[coarse.trial] + step * np.arange(-_FINE_STEPS, _FINE_STEPS + 1) / _FINER
@@ -237,7 +253,7 @@ class PulseMeasurer:
         widths = np.arange(max(coarse.width * 3 // 4 - 1, 1), coarse.width + 3)
         fine = _best_boxcar(*_series(value, weight, shifts, rows), widths)
         if fine is None:
-            return pulse
+            return None
         excess = _noise_excess(band_value - band_weight * trend, band_weight, off, fine.width)
         if pulse.snr < _FAINT_SNR:
             inside = slice(margin, margin + length)
@@ -254,11 +270,13 @@ class PulseMeasurer:
             snr=fine.snr / excess,
         )
 
-    def _trial_dms(self, pulse: PulseCandidate, sweep: float) -> NDArray[np.float64]:
-        # Differences from the DM of the search, by which the sweep across the band changes by up to a width and 2 rows.
-        if sweep == 0.0:
+    def _trial_dms(self, pulse: PulseCandidate, sweep: float, known: float) -> NDArray[np.float64]:
+        # Differences from the DM of the search, by which the sweep across the band that it knew changes by up to a
+        # width and 2 rows; in steps that suit the sweep across the band that is measured.
+        if sweep == 0.0 or known == 0.0:
             return np.zeros(1)
-        dms = np.arange(-_DM_STEPS, _DM_STEPS + 1) / _DM_STEPS * (pulse.width_rows + 2) / sweep
+        steps = int(np.ceil(_DM_STEPS * max(sweep / known, 1.0)))
+        dms = np.arange(-steps, steps + 1) / _DM_STEPS * (pulse.width_rows + 2) / sweep
         return np.asarray(dms[pulse.dm + dms >= 0.0])
 
     def _band(self, pulse: PulseCandidate) -> NDArray[np.bool_]:

@@ -1,5 +1,7 @@
 """Cut-outs: rows along the sweep of pulses, pulses that share them, and pulses measured again in the rows around."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -100,6 +102,30 @@ def test_a_pulse_is_measured_again_within_5_percent(snr, width):
     assert abs(again.row - 1500.0) <= 1 + width / 4
     assert abs(again.width_rows - width) <= 1 + width // 4
     assert kept.flagged_fraction == 0
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_a_pulse_that_the_search_found_in_a_part_of_the_band_is_measured_in_all_of_it(parts):
+    rows = sky(300.0, 8, 200.0, 1500.0)
+    sweep = np.ptp(DELAY[PLAN.frequencies_mhz >= HIGH - (HIGH - LOW) / parts])
+    dm = 300.0 + 1 / sweep
+    found = replace(pulse(1500.0, dm, 8, 80.0), freq_low=HIGH - (HIGH - LOW) / parts)
+    (kept,) = PLANNER.keep([found], rows, rows[1])
+    assert kept.pulse.snr == pytest.approx(200.0, rel=0.05)
+    assert (kept.pulse.freq_low, kept.pulse.freq_high) == (LOW, HIGH)
+    assert abs(kept.pulse.dm - 300.0) < 1 / DELAY.max()
+
+
+def test_a_pulse_in_a_part_of_the_band_stays_there():
+    rows = sky(300.0, 8, 50.0, 1500.0)
+    middle = (LOW + HIGH) / 2
+    lower = PLAN.frequencies_mhz < middle
+    for one in rows:
+        one.stokes[:, :, lower] = sky(300.0, 8, 0.0, 1500.0)[0].stokes[:, :, lower]
+    found = replace(pulse(1500.0, 300.0, 8, 30.0), freq_low=middle)
+    (kept,) = PLANNER.keep([found], rows, rows[1])
+    assert (kept.pulse.freq_low, kept.pulse.freq_high) == (middle, HIGH)
+    assert kept.pulse.snr == pytest.approx(50.0 / np.sqrt(2), rel=0.1)
 
 
 def test_a_drift_that_all_channels_share_does_not_change_the_measurement():
