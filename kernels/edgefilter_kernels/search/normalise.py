@@ -10,6 +10,7 @@ from edgefilter_kernels.jit import kernel
 
 _MAD_TO_SIGMA = 1.482602218505602
 _BULK_SIGMA = 3.0
+_MIN_BULK = 0.8  # of the values of a channel
 _CLIPPED_STD = 0.9865784  # standard deviation of a unit Gaussian that is clipped at ±3
 _SUM_LENGTH = 1024  # values that are summed in single precision
 _SAMPLE = 128  # values from which median and MAD of a channel are computed
@@ -323,7 +324,12 @@ def _find_bulk(
         for i in range(line.size):
             line[i] = abs(line[i] - centre) * root[c, i]
         reach = np.float32(_BULK_SIGMA * _MAD_TO_SIGMA * median(line))
-        bulk[0, c], bulk[1, c] = centre, reach * reach if reach > 0.0 else np.float32(_MAX_FINITE)
+        inside = 0
+        for i in range(line.size):
+            inside += line[i] <= reach
+        # Of one or two bits, more than half of the values may lie close together, and most others far from them.
+        is_bulk = reach > 0.0 and inside > _MIN_BULK * line.size
+        bulk[0, c], bulk[1, c] = centre, reach * reach if is_bulk else np.float32(_MAX_FINITE)
 
 
 @kernel

@@ -77,6 +77,16 @@ def test_a_channel_without_scatter_or_data_has_no_weight(rows):
     assert not relative.any()
 
 
+def test_one_bit_with_a_drift_keeps_its_scatter():
+    # Without its baseline, more than half of the values of one bit lie close together, but none is equal to another.
+    rng = np.random.default_rng(5)
+    one = (rng.random((4096, 8)) < np.linspace(0.55, 0.75, 4096)[:, None]).astype(np.float32)
+    power = one - np.linspace(0, 0.2, 4096, dtype=np.float32)[:, None]
+    value, relative = np.empty((2, 8, 4096), np.int8)
+    normalise(power, np.ones(power.shape, np.uint16), 1, 0, 0, 8, NormalisedPower(value, relative))
+    assert (value / 8).std() == pytest.approx(1, rel=0.02)
+
+
 def test_normalised_noise_has_the_variance_of_its_weight():
     rng = np.random.default_rng(1)
     weight = rng.integers(1, 5, (8192, 8)).astype(np.uint16)

@@ -33,8 +33,10 @@ def normalise(power, weight, full, first):
     w = np.where(relative > 0, weight / full, 0)
     centre = np.sort(power[chosen])[len(chosen) // 2]
     off = power - centre
-    mad = np.sort(np.abs(off[chosen]) * np.sqrt(w[chosen]))[len(chosen) // 2]
-    reach, correction = (3 * 1.482602218505602 * mad, 0.9865784) if mad else (np.inf, 1)
+    distance = np.abs(off[chosen]) * np.sqrt(w[chosen])
+    reach, correction = 3 * 1.482602218505602 * np.sort(distance)[len(chosen) // 2], 0.9865784
+    if reach == 0 or (distance <= reach).sum() <= 0.8 * len(chosen):
+        reach, correction = np.inf, 1
     bulk = (relative > 0) & (np.abs(off) * np.sqrt(w) <= reach)
     mean = (w * off)[bulk].sum() / w[bulk].sum()
     scatter = np.sqrt((w * (off - mean) ** 2)[bulk].mean()) / correction

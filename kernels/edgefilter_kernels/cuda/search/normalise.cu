@@ -7,6 +7,7 @@
 constexpr float MAX_FINITE = 3e38f;  // larger values count as infinite
 constexpr float FULL_WEIGHT = 64.0f;
 constexpr int MIN_ROWS = 16;
+constexpr double MIN_BULK = 0.8;  // of the values of a channel
 constexpr int TILE = 32;
 constexpr int AHEAD = 16;  // rows that a thread loads before it adds them
 
@@ -18,7 +19,7 @@ extern "C" __global__ void find_bulk(
     float unit, float* bulk)
 {
     __shared__ Bulk shared;
-    __shared__ int found;
+    __shared__ int found, sampled, inside;
     const float* x = power + start + blockIdx.x;
     const unsigned short* w = weight + start + blockIdx.x;
     auto valid = [=](int t) {
@@ -26,7 +27,7 @@ extern "C" __global__ void find_bulk(
     };
     int i = threadIdx.x, step = max(padded_rows / MIN_SAMPLE, 1), at = i * step;
     if (at >= rows || !valid(at)) at = -1;
-    if (i == 0) found = 0;
+    if (i == 0) found = sampled = inside = 0;
     __syncthreads();
     if (at >= 0) atomicAdd(&found, 1);
     __syncthreads();
@@ -38,8 +39,13 @@ extern "C" __global__ void find_bulk(
         float mine = has ? x[(long long)at * channels] : 0.0f;
         float root = has ? (float)sqrt((double)w[(long long)at * channels] * unit) : 0.0f;
         centre = median(mine, has, shared);
-        float reach = (float)(REACH * median(__fmul_rn(fabsf(__fsub_rn(mine, centre)), root), has, shared));
-        limit = reach > 0.0f ? reach * reach : MAX_FINITE;
+        float off = __fmul_rn(fabsf(__fsub_rn(mine, centre)), root);
+        float reach = (float)(REACH * median(off, has, shared));
+        if (has) atomicAdd(&sampled, 1);
+        if (has && off <= reach) atomicAdd(&inside, 1);
+        __syncthreads();
+        // Of one or two bits, more than half of the values may lie close together, and most others far from them.
+        limit = reach > 0.0f && inside > MIN_BULK * sampled ? reach * reach : MAX_FINITE;
     }
     if (i == 0) {
         bulk[blockIdx.x] = centre;
