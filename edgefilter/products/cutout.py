@@ -288,7 +288,7 @@ def _quantisation(cutout: Cutout) -> tuple[NDArray[np.float32], NDArray[np.float
 
 def _channel_values(cutout: Cutout, zero: NDArray[np.float32], step: NDArray[np.float32]) -> NDArray[np.float32]:
     # In one array, because each of HDF5 takes kilobytes of its own.
-    unit = step / _STATISTICS_STEPS
+    unit = step.astype(np.float64) / _STATISTICS_STEPS  # the step of a dead channel is tiny
     known = [cutout.level, cutout.scatter] if cutout.level is not None and cutout.scatter is not None else []
     rounded = [np.rint(values / unit) * unit for values in known if values is not None]
     first = np.zeros(cutout.data.shape[2]) if cutout.first is None else cutout.first

@@ -119,7 +119,7 @@ def run_forwarder(spool: Path, store: StoreWrapper | DictStore, drain: bool = Tr
 
 
 def test_dropped_products_are_listed_in_the_store_and_not_missing(tmp_path: Path) -> None:
-    with Spool.open(tmp_path, role="reducer", budget_bytes=200_000) as spool:
+    with Spool.open(tmp_path, role="reducer", budget_bytes=240_000) as spool:
         for product in header_products():
             spool.put(product)
         for block in range(10):
