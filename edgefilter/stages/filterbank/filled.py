@@ -3,8 +3,12 @@
 A run of samples is *filled* if each of its spectra equals the one before it, or if all its voltages are zero. Noise
 repeats ``k`` numbers with a chance of ``p^k``, where ``p`` is that of one number: below 0.9 even for a channel that
 scatters by a fifth of a digitiser step. A run therefore needs 1024 numbers, and at least 8 samples, because some
-recorders write each spectrum several times. A receiver whose output never changes is loss by this rule, too.
+recorders write each spectrum several times. Where the other samples of the window repeat more often, as those of few
+channels of one bit do, it must be so long that their noise makes one in 10¹⁵ times. A receiver whose output never
+changes is loss by this rule, too.
 """
+
+import math
 
 from dataclasses import replace
 
@@ -17,6 +21,7 @@ from edgefilter.core.stream import Encoding, SampleKind, Stream
 _MIN_NUMBERS = 1024
 _MIN_SAMPLES = 8
 _PROBE_BYTES = 16  # of a sample, which are compared first
+_MAX_CHANCE = 1e-15  # that noise repeats as often
 
 
 def min_filled_samples(stream: Stream) -> int:
@@ -74,11 +79,26 @@ def mark_filled(raw: Chunk, stream: Stream) -> Chunk:
     for gap in raw.gaps:
         filled[gap.start - raw.start : gap.stop - raw.start + is_power] = False  # what follows a gap repeats nothing
     edges = np.flatnonzero(padded[1:] != padded[:-1]).reshape(-1, 2)
+    edges = edges[edges[:, 1] - edges[:, 0] >= repeats]
+    edges = edges[edges[:, 1] - edges[:, 0] >= _min_repeats(data, edges, stream)]
     gaps = []
-    for start, stop in edges[edges[:, 1] - edges[:, 0] >= repeats].tolist():
+    for start, stop in edges.tolist():
         first = start - 1 if is_power and (data[start] == data[start, 0]).all() else start
         gaps.append(Gap(raw.start + first, raw.start + stop, Loss.FILLED))
     return replace(raw, gaps=tuple(sorted([*raw.gaps, *gaps])))
+
+
+def _min_repeats(data: NDArray[np.uint8], runs: NDArray[np.int64], stream: Stream) -> float:
+    # Length of a run that is too long for noise which repeats as often as the samples outside the runs [run, 2] do.
+    outside = np.ones(len(data), np.bool_)
+    outside[0] = False
+    for start, stop in runs.tolist():
+        outside[start:stop] = False
+    count = int(np.count_nonzero(outside))
+    if not count:
+        return 0.0
+    repeated = int(np.count_nonzero(_are_filled(data, np.flatnonzero(outside), stream)))
+    return math.log(_MAX_CHANCE) / math.log((repeated + 1) / (count + 2))
 
 
 def _are_filled(

@@ -39,6 +39,23 @@ def test_repeats_of_a_spectrum_are_loss_and_the_spectrum_is_not():
     assert filled(data, POWER) == [(301, 340)]
 
 
+@pytest.mark.parametrize("ones", [0.01, 0.5])
+def test_zeros_among_noise_of_one_bit_are_loss(ones):
+    stream = replace(POWER, channels=8, bits=1)
+    bits = np.random.default_rng(2).random((50_000, 8)) < ones
+    bits[10_000:20_000] = False
+    ((start, stop),) = filled(np.packbits(bits, axis=1, bitorder="little"), stream)
+    assert abs(start - 10_000) < 100
+    assert abs(stop - 20_000) < 100
+
+
+@pytest.mark.parametrize("sigma", [0.15, 0.3])
+def test_a_receiver_of_low_gain_is_data(sigma):
+    stream = replace(POWER, channels=8)
+    data = np.rint(np.random.default_rng(6).normal(100.2, sigma, (100_000, 8))).astype(np.uint8)
+    assert filled(data, stream) == []
+
+
 def test_a_shorter_run_is_data():
     assert min_filled_samples(POWER) == 16
     data = spectra(1000)
@@ -65,7 +82,7 @@ def test_bytes_in_a_gap_do_not_matter():
 
 
 @pytest.mark.parametrize("channels", [8, 64])
-@pytest.mark.parametrize("ones", [0.1, 0.5])
+@pytest.mark.parametrize("ones", [1 / 400, 0.01, 0.1, 0.5])
 def test_noise_of_one_bit_is_data(channels, ones):
     stream = replace(POWER, channels=channels, bits=1)
     bits = np.random.default_rng(2).random((50_000, channels)) < ones
