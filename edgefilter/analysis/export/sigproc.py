@@ -23,8 +23,9 @@ def write_cutout(cutout: Cutout, path: str | Path, fill: float | None = None) ->
     path
         The file; an existing one is replaced.
     fill
-        Value of cells that were lost, flagged or not kept, which the format cannot mark. If None, the median of the
-        good cells of the channel, which suits most other tools; edgefilter's own replay reads NaN as lost.
+        Value of cells that were lost, flagged or not kept, which the format cannot mark. If None, Gaussian noise of the
+        level and scatter of the channel, always the same: a constant has no scatter, and would raise every S/N that a
+        tool measures. edgefilter's own replay reads NaN as lost.
 
     Returns
     -------
@@ -36,14 +37,24 @@ def write_cutout(cutout: Cutout, path: str | Path, fill: float | None = None) ->
     StoreError
         If the file cannot be written.
     """
-    power = cutout.masked
-    medians = np.ma.median(power, axis=0).filled(0)  # type: ignore[no-untyped-call]
-    data = np.where(power.mask, medians if fill is None else np.float32(fill), power.data)
+    unused = np.broadcast_to(cutout.mask[:, None] != 0, cutout.data.shape)
+    data = np.where(unused, _noise(cutout) if fill is None else np.float32(fill), cutout.data)
     header = filterbank_header(cutout)
     if cutout.channel_mhz > 0:
         data = data[..., ::-1]
         header |= {"fch1": float(cutout.frequencies_mhz[-1]), "foff": -cutout.channel_mhz}
     return _write_file(path, header, data)
+
+
+def _noise(cutout: Cutout) -> NDArray[np.float32]:
+    # Noise of each plane and channel, [time, stokes, channel].
+    power = cutout.masked
+    level, scatter = power.mean(axis=0).filled(0), power.std(axis=0).filled(0)
+    if cutout.level is not None and cutout.scatter is not None:
+        known = cutout.scatter > 0
+        level, scatter = np.where(known, cutout.level, level), np.where(known, cutout.scatter, scatter)
+    noise = np.random.default_rng(0).standard_normal(cutout.data.shape, np.float32)
+    return np.asarray(level + scatter * noise, np.float32)
 
 
 def write_power(

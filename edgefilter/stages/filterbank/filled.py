@@ -9,7 +9,6 @@ changes is loss by this rule, too.
 """
 
 import math
-
 from dataclasses import replace
 
 import numpy as np

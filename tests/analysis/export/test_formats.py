@@ -27,9 +27,10 @@ from tests.helpers.pulse_cutout import make_cutout
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
-def test_a_cutout_replayed_gives_the_same_pulse(run, tmp_path):
+@pytest.mark.parametrize("fill", [None, math.nan])
+def test_a_cutout_replayed_gives_the_same_pulse(run, tmp_path, fill):
     pulse = run.pulses[0]
-    path = pulse.to_filterbank(tmp_path / "cutout.fil", fill=math.nan)
+    path = pulse.to_filterbank(tmp_path / "cutout.fil", fill=fill)
     again = edgefilter.replay(path, dm=(0, 300), threads=1).pulses[0]
     assert again.snr == pytest.approx(pulse.snr, rel=0.1)
     assert abs(again.dm - pulse.dm) <= pulse.row.dm_error + again.row.dm_error
@@ -37,9 +38,10 @@ def test_a_cutout_replayed_gives_the_same_pulse(run, tmp_path):
     assert again.width == pytest.approx(pulse.width, rel=0.3)
 
 
-def test_the_cutout_of_a_real_burst_replayed_gives_the_same_pulse(data, tmp_path):
+@pytest.mark.parametrize("fill", [None, math.nan])
+def test_the_cutout_of_a_real_burst_replayed_gives_the_same_pulse(data, tmp_path, fill):
     pulse = edgefilter.replay(data / "transients" / "FRB180417.fil", dm=(300, 600), threads=1).pulses[0]
-    path = pulse.to_filterbank(tmp_path / "burst.fil", fill=math.nan)
+    path = pulse.to_filterbank(tmp_path / "burst.fil", fill=fill)
     again = edgefilter.replay(path, dm=(300, 600), threads=1).pulses[0]
     assert again.dm == pytest.approx(pulse.dm, abs=pulse.row.dm_error)
     assert again.snr == pytest.approx(pulse.snr, rel=0.1)
@@ -59,12 +61,18 @@ def test_a_filterbank_follows_the_format(tmp_path, rising):
     np.testing.assert_array_equal(data, np.where(expected == 0, 0, expected))
 
 
-def test_unused_cells_are_filled_with_the_median_of_their_channel(tmp_path):
+def test_unused_cells_are_filled_with_noise_of_their_channel(tmp_path):
     cutout = make_cutout()
     mask = cutout.mask.copy()
-    mask[100:120, 3] = 1
+    mask[50:200, 3] = 1
     header, data = read_sigproc(write_cutout(replace(cutout, mask=mask), tmp_path / "x.fil"))
-    np.testing.assert_array_equal(data[100:120, 0, 3], np.median(np.delete(cutout.data[:, 0, 3], slice(100, 120))))
+    good, filled = np.delete(cutout.data[:, 0, 3], slice(50, 200)), data[50:200, 0, 3]
+    # 150 values: three standard errors.
+    assert abs(filled.mean() - good.mean()) < 0.25 * good.std()
+    assert filled.std() == pytest.approx(good.std(), rel=0.18)
+    assert np.array_equal(np.delete(data[:, 0], 3, axis=1), np.delete(cutout.data[:, 0], 3, axis=1))
+    mask[:] = cutout.mask
+    mask[100:120, 3] = 1
     _, data = read_sigproc(write_cutout(replace(cutout, mask=mask), tmp_path / "x.fil", math.nan))
     assert np.isnan(data[100:120, 0, 3]).all()
     assert np.isnan(data).sum() == 20
