@@ -33,7 +33,8 @@ from edgefilter.core.stream import Encoding, SampleKind, Stream
 from edgefilter.core.validation import validate
 from edgefilter.core.version import __version__
 from edgefilter.products.base import BlockInfo, Product, Provenance, make_table, to_parquet
-from edgefilter.products.cutout import Cutout, encode
+from edgefilter.products.cutout import Cutout
+from edgefilter.products.cutout_file import encode
 from edgefilter.products.ledger import ledger_table
 from edgefilter.products.naming import ProductNamer, config_product, stream_product
 from edgefilter.products.pulses import PulseRow, pulses_table

@@ -7,7 +7,8 @@ from edgefilter.core.plan import Plan
 from edgefilter.core.reduced_block import ReducedBlock
 from edgefilter.pipeline.plugin_stages import packages, plugin_tables
 from edgefilter.products.base import BlockInfo, BlockInputs, Product, Provenance, to_parquet
-from edgefilter.products.cutout import encode, make_cutouts
+from edgefilter.products.cutout import make_cutouts
+from edgefilter.products.cutout_file import encode
 from edgefilter.products.ledger import LEDGER, LedgerRow, ledger_row
 from edgefilter.products.naming import ProductNamer
 from edgefilter.products.pulses import PulseRow, pulse_rows

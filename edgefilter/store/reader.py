@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 
 from edgefilter.core.errors import InputError, StoreError
 from edgefilter.core.stream import Stream
-from edgefilter.products.cutout import Cutout, decode
+from edgefilter.products.cutout import Cutout
+from edgefilter.products.cutout_file import decode
 from edgefilter.products.ledger import ADDITIVE
 from edgefilter.products.merge import BLOCK_KEYS, unseen_rows
 from edgefilter.products.naming import CONFIGS, CUTOUTS, STREAMS, parse

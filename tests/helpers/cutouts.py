@@ -7,7 +7,8 @@ import numpy as np
 
 from edgefilter.core.clock import tai_ns_from_iso
 from edgefilter.products.base import Provenance
-from edgefilter.products.cutout import Cutout, decode, encode
+from edgefilter.products.cutout import Cutout
+from edgefilter.products.cutout_file import decode, encode
 from edgefilter.products.pulses import PulseRow
 
 TAI = tai_ns_from_iso("2026-11-23T12:00:00")

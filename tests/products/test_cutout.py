@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edgefilter.core.errors import StoreError
-from edgefilter.products.cutout import decode, encode
+from edgefilter.products.cutout_file import decode, encode
 from tests.helpers.cutouts import TAI, cutouts_equal, make_cutout, rounded
 
 
@@ -131,7 +131,7 @@ def test_axes_have_the_length_of_the_data_and_stated_units() -> None:
 def test_another_process_makes_the_same_bytes() -> None:
     program = (
         "import hashlib, numpy\nnumpy.full(1 << 22, 255, 'u1')\n"
-        "from edgefilter.products.cutout import encode\nfrom tests.helpers.cutouts import make_cutout\n"
+        "from edgefilter.products.cutout_file import encode\nfrom tests.helpers.cutouts import make_cutout\n"
         "print(hashlib.sha256(encode(make_cutout())).hexdigest())"
     )
     there = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -13,7 +13,7 @@ from edgefilter.core.config import Reduction
 from edgefilter.core.errors import StoreError
 from edgefilter.core.stream import Encoding, SampleKind, Stream
 from edgefilter.products.base import BlockInfo, Product, Provenance, to_parquet
-from edgefilter.products.cutout import encode
+from edgefilter.products.cutout_file import encode
 from edgefilter.products.ledger import check_balance, ledger_table
 from edgefilter.products.naming import ProductNamer, config_product, stream_product
 from edgefilter.products.pulses import PulseRow, pulses_table

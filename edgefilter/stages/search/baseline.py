@@ -34,6 +34,7 @@ _CHANNEL_TEST = WhiteTest(max_excess=7.0, min_sums=12, max_outliers=0.08)  # a t
 _MIN_RUN_NODES = 8
 _RUN_EXTENSION = 0.2
 _MIN_PRESENT = 0.5  # of the channels, at a node that is not lost
+_MEDIAN_SQUARE = 0.455  # of a unit Gaussian
 _STEP_WIDTH = 1e-3  # nodes; much less than a row
 
 
@@ -310,6 +311,7 @@ def _coefficients(
     if not some.any():
         return slope
     deviation = (slope - 1.0) ** 2
-    # Empirical Bayes: the typical true deviation is what is left of the measured one without its error.
-    true = max(float(np.median(deviation[some])) / 0.455 - float(np.median(error[some])), 0.0)
+    # Empirical Bayes (Efron & Morris 1975, JASA 70, 311). The typical deviation from 1 is the measured one less its
+    # error.
+    true = max(float(np.median(deviation[some])) / _MEDIAN_SQUARE - float(np.median(error[some])), 0.0)
     return np.where(some, 1.0 + (slope - 1.0) * true / (true + error + 1e-30), 1.0)

@@ -7,8 +7,9 @@ import numpy as np
 from edgefilter.core.cells import Rows
 from edgefilter.core.plan import Plan, cutout_margin_rows
 from edgefilter.core.reduced_block import CutoutRows, KeptPulse, PulseCandidate
+from edgefilter.stages.search.dm_plan import delay_rows
 from edgefilter.stages.search.measure import PulseMeasurer, PulseWindow
-from edgefilter.stages.search.track import Region, boxcar_region, delay_rows_per_dm, gather
+from edgefilter.stages.search.track import Region, boxcar_region, gather
 
 
 class CutoutPlanner:
@@ -30,7 +31,7 @@ class CutoutPlanner:
         max_width_rows = 8 << (plan.settings.pulses.widths - 1)
         self._max_margin = min(round(cutout_margin_rows(max_width_rows)), plan.rows_per_block - 1)
         before = max(self._max_margin, max_width_rows // 2) + 1
-        self._delay_per_dm = delay_rows_per_dm(plan)
+        self._delay_per_dm = delay_rows(plan)
         self._measurer = PulseMeasurer(plan)
         self.blocks_before = -(-before // plan.rows_per_block)
         """Blocks before the pulse's block into which a cut-out may extend."""

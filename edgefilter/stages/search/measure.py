@@ -16,7 +16,8 @@ from scipy.ndimage import median_filter
 
 from edgefilter.core.plan import Plan
 from edgefilter.core.reduced_block import PulseCandidate
-from edgefilter.stages.search.track import Region, boxcar_region, delay_rows_per_dm
+from edgefilter.stages.search.dm_plan import delay_rows
+from edgefilter.stages.search.track import Region, boxcar_region
 from edgefilter_kernels.search.normalise import CLIP_SIGMA
 
 _HALF_WINDOW_ROWS = 128
@@ -126,7 +127,7 @@ class PulseMeasurer:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._delay_per_dm = delay_rows_per_dm(plan)
+        self._delay_per_dm = delay_rows(plan)
 
     def half_window(self, width_rows: int) -> int:
         """Return how many rows before and after its boxcar a pulse is measured in.

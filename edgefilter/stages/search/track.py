@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefilter.core.cells import Rows
-from edgefilter.core.plan import DISPERSION_S_MHZ2, Plan
 from edgefilter.core.reduced_block import PulseCandidate
 
 
@@ -58,25 +57,6 @@ class Region:
         return bool(later.min() >= 0 and later.max() <= self.length - other.length)
 
 
-def delay_rows_per_dm(plan: Plan) -> NDArray[np.float64]:
-    """Return the dispersion delay of each channel behind the top channel, per unit of dispersion measure.
-
-    Parameters
-    ----------
-    plan
-        Layout of the reduction.
-
-    Returns
-    -------
-    NDArray
-        float64 ``[channel]``: rows per pc cm⁻³ (Lorimer & Kramer 2005, equation 5.1); 0 where frequencies are unknown.
-    """
-    frequencies = plan.frequencies_mhz
-    if frequencies.min() <= 0:
-        return np.zeros(len(frequencies))
-    return np.asarray(DISPERSION_S_MHZ2 / plan.row_seconds * (frequencies**-2.0 - frequencies.max() ** -2.0))
-
-
 def boxcar_region(pulse: PulseCandidate, delay_per_dm: NDArray[np.float64]) -> Region:
     """Return the rows of the boxcar in which a pulse was found.
 
@@ -85,7 +65,7 @@ def boxcar_region(pulse: PulseCandidate, delay_per_dm: NDArray[np.float64]) -> R
     pulse
         The pulse.
     delay_per_dm
-        From :func:`delay_rows_per_dm`.
+        From :func:`~edgefilter.stages.search.dm_plan.delay_rows`.
 
     Returns
     -------

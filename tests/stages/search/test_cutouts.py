@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 from edgefilter.core.cells import Rows
 from edgefilter.core.reduced_block import PulseCandidate
 from edgefilter.stages.search.cutouts import CutoutPlanner
-from edgefilter.stages.search.track import Region, boxcar_region, delay_rows_per_dm, gather
+from edgefilter.stages.search.dm_plan import delay_rows
+from edgefilter.stages.search.track import Region, boxcar_region, gather
 from tests.helpers.pulse_sky import make_plan
 
 ROWS = 1024
 PLAN = make_plan(rows=ROWS, dm=(0, 2000))
 PLANNER = CutoutPlanner(PLAN)
 LOW, HIGH = PLAN.band_mhz
-DELAY = delay_rows_per_dm(PLAN)
+DELAY = delay_rows(PLAN)
 
 
 def pulse(row: float, dm: float, width: int, snr: float = 10.0) -> PulseCandidate:
