@@ -93,7 +93,7 @@ class LedgerBalance:
 
     @property
     def reduction(self) -> float:
-        """Bytes received over bytes of products; infinite if there are no products."""
+        """Bytes received over bytes of products beside the ledger; infinite if there are no products."""
         out = self["bytes_out"]
         return self["bytes_in"] / out if out else float("inf")
 
@@ -129,7 +129,8 @@ class LedgerBalance:
                 if part.count or at == 0
             ]
         note = (
-            f"{self['bytes_in']:,} bytes in, {self['bytes_out']:,} bytes of products: {self.reduction:.4g} to 1. "
+            f"{self['bytes_in']:,} bytes in, {self['bytes_out']:,} bytes of products beside the ledger: "
+            f"{self.reduction:.4g} to 1. "
             f"{'Both balances hold exactly.' if self.holds else 'THE BALANCE DOES NOT HOLD.'}"
         )
         return data_table(f"account of {self['blocks']} blocks", ("what", "count", "share"), shown, note)

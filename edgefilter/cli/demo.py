@@ -74,7 +74,7 @@ def command(
         raise EdgefilterError(f"the node ended with exit status {node.returncode}")
     reader = open_store(store_location)
     Console().print(_comparison(reader, sky.truth))
-    _print_reduction(reader, store_location)
+    typer.echo(f"products: {store_location}; open them in Python with edgefilter.open_store({store_location!r})")
     if report:
         typer.echo(write_report_beside(store_location))
 
@@ -128,13 +128,3 @@ def _comparison(reader: "StoreReader", truth: "Sequence[SkyPulse]") -> Table:
     table.caption = f"{matched.count(False)} further candidates"
     table.caption_justify = "left"
     return table
-
-
-def _print_reduction(reader: "StoreReader", store_location: str) -> None:
-    bytes_in = sum(reader.table("ledger")["bytes_in"].to_pylist())
-    bytes_out = sum(path.stat().st_size for path in Path(store_location).rglob("*") if path.is_file())
-    typer.echo(
-        f"reduction: {format_bytes(bytes_in)} received, {format_bytes(bytes_out)} of products, "
-        f"{bytes_in / bytes_out:.0f} to 1\n"
-        f"products: {store_location}; open them in Python with edgefilter.open_store({store_location!r})"
-    )

@@ -74,8 +74,8 @@ def summary_lines(counts: "Mapping[str, int]", store: str) -> list[str]:
         f"cells: {cells} = lost {_with_percentage(counts['cells_lost'], cells)} + flagged "
         f"{_with_percentage(sum(flagged.values()), cells)}{f' ({by_flagger})' if by_flagger else ''} + discarded "
         f"{_with_percentage(counts['cells_discarded'], cells)} + kept {_with_percentage(counts['cells_kept'], cells)}",
-        f"bytes: {format_bytes(counts['bytes_in'])} in, {format_bytes(counts['bytes_out'])} out"
-        + (f", reduced {counts['bytes_in'] / counts['bytes_out']:.1f} times" if counts["bytes_out"] else ""),
+        f"bytes: {format_bytes(counts['bytes_in'])} in, {format_bytes(counts['bytes_out'])} of products "
+        "beside the ledger" + (f", {counts['bytes_in'] / counts['bytes_out']:.4g} to 1" if counts["bytes_out"] else ""),
         f"products of {counts['blocks']} blocks are in {store}",
     ]
     if counts["card_blocks"]:

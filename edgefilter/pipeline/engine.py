@@ -162,8 +162,7 @@ class Engine(Closing):
 
     def _store_block(self, reduced_block: ReducedBlock) -> None:
         made = self._product_builder.build(reduced_block)
-        bytes_out = sum(len(product.content) for product in made.products)
-        summary = summarise(made.ledger, made.pulses, bytes_out, reduced_block.near_threshold)
+        summary = summarise(made.ledger, made.pulses, reduced_block.near_threshold)
         self._store_products(made.products, reduced_block.block + 1, summary)
 
     def close(self) -> None:

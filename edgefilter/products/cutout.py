@@ -61,8 +61,8 @@ class Cutout:
         As the stream's header gives them, or empty.
     first
         int64 ``[channel]``: ``data`` and ``mask`` begin at this row of the cut-out in each channel, as
-        :func:`make_cutouts` makes them; rows before 0 do not exist. None in a cut-out that was read: all begin at row 0,
-        and what was not kept is masked.
+        :func:`make_cutouts` makes them; rows before 0 do not exist. None in a cut-out that was read: all begin at row
+        0, and what was not kept is masked.
     level, scatter
         float32 ``[stokes, channel]``: mean and standard deviation of the rows beside the pulse, more of them than were
         kept; 0 where they are not known. None if they were not stored.

@@ -15,7 +15,10 @@ _NAMES = {
     "samples_received": "received",
     **{column: f"lost.{reason}" for reason, column in LOST_COLUMNS.items()},
     **{column: f"flagged.{flag_name(flag)}" for flag, column in FLAGGED_COLUMNS.items()},
-    **{name: name for name in ("cells", "cells_lost", "cells_discarded", "cells_kept", "bytes_in", "candidates")},
+    **{
+        name: name
+        for name in ("cells", "cells_lost", "cells_discarded", "cells_kept", "bytes_in", "bytes_out", "candidates")
+    },
     "candidates_overflow": "overflow",
     **{column: f"rejected.{reason}" for reason, (column, _) in REJECTED_COLUMNS.items()},
 }
@@ -30,8 +33,8 @@ class BlockSummary:
     ----------
     counts
         Counts by name: ``blocks``, ``card_blocks`` (reduced by a GPU), the counts of the ledger (``expected``,
-        ``lost.missing``, ``flagged.power``, …), ``bytes_out`` of all products, and ``guarded_events``,
-        ``guarded_flags`` and ``guarded_cells`` of :class:`~edgefilter.core.cells.NearThreshold`.
+        ``lost.missing``, ``flagged.power``, …), and ``guarded_events``, ``guarded_flags`` and ``guarded_cells`` of
+        :class:`~edgefilter.core.cells.NearThreshold`.
     pulses
         The candidates.
     """
@@ -40,9 +43,7 @@ class BlockSummary:
     pulses: tuple[PulseRow, ...] = ()
 
 
-def summarise(
-    ledger: LedgerRow, pulses: Sequence[PulseRow], bytes_out: int, near_threshold: NearThreshold
-) -> BlockSummary:
+def summarise(ledger: LedgerRow, pulses: Sequence[PulseRow], near_threshold: NearThreshold) -> BlockSummary:
     """Count what became of a block.
 
     Parameters
@@ -51,8 +52,6 @@ def summarise(
         Its row of the ledger.
     pulses
         Its candidates.
-    bytes_out
-        Bytes of all its products, the ledger among them, B.
     near_threshold
         Decisions of a GPU that the processor may make otherwise.
 
@@ -63,7 +62,6 @@ def summarise(
     """
     counts = Counter({name: int(ledger[column]) for column, name in _NAMES.items()})
     counts["blocks"] = 1
-    counts["bytes_out"] = bytes_out
     counts["card_blocks"] = int(ledger["backend"] == "gpu")
     counts["guarded_events"] = near_threshold.events
     counts["guarded_flags"] = near_threshold.flags

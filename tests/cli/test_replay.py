@@ -31,6 +31,15 @@ def test_a_fast_radio_burst_is_the_strongest_candidate(run_cli, data, tmp_path):
     assert cutout.seconds[0] < top["seconds"] < cutout.seconds[-1]
 
 
+def test_the_command_line_the_account_and_the_report_give_the_same_reduction(run_cli, data, tmp_path):
+    store = tmp_path / "store"
+    _, out, err = run_cli("replay", data / "transients/FRB180417.fil", "--store", store)
+    account = edgefilter.open_store(store).account()
+    assert f"beside the ledger, {account.reduction:.4g} to 1" in out + err
+    assert f"{account.reduction:.4g} to 1" in account._repr_html_()
+    assert f"<dd>{account.reduction:.0f} : 1</dd>" in (tmp_path / "store-report.html").read_text()
+
+
 def test_the_same_burst_is_found_in_psrfits(run_cli, data, tmp_path):
     status, _, _ = run_cli("replay", data / "transients/FRB180417.fits", "--store", tmp_path, "--no-report")
     top = read_pulses(tmp_path)[0]
